@@ -1,0 +1,1 @@
+"""Adapters of the runtimes that the agent knows, one file each."""

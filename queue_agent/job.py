@@ -212,9 +212,7 @@ def _salvage(value: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         return {}
     found: dict[str, JsonValue] = {}
     try:
-        found["id"] = Metadata.model_validate(
-            {"id": metadata.get("id"), "tasktype": "unknown"}
-        ).id
+        found["id"] = Metadata.model_validate({"id": metadata.get("id"), "tasktype": "unknown"}).id
     except ValidationError:
         pass
     if "context" in metadata:

@@ -224,7 +224,9 @@ class Settings(BaseSettings):
     )
 
     health_host: str = _setting(
-        "HEALTH_HOST", default="0.0.0.0", description="Address of the health endpoints."  # noqa: S104  a pod's probes come from outside
+        "HEALTH_HOST",
+        default="0.0.0.0",
+        description="Address of the health endpoints.",  # noqa: S104  a pod's probes come from outside
     )
     health_port: int = _setting(
         "HEALTH_PORT",

@@ -1,0 +1,130 @@
+"""Servers in child processes on the loopback interface, for the demo and the tests."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+HOST = "127.0.0.1"
+
+
+class ServerProcess:
+    """One server in a child process; a context manager that ends it.
+
+    `command` may hold ``{port}``, which is replaced by the port. The child gets a session
+    of its own, so that Ctrl-C in a terminal reaches only the parent, which then ends its
+    children in order. Its output goes to `log`, or nowhere.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        port: int | None = None,
+        env: Mapping[str, str] | None = None,
+        log: Path | None = None,
+    ) -> None:
+        self.port = port or free_port()
+        self.url = f"http://{HOST}:{self.port}"
+        self.command = [part.replace("{port}", str(self.port)) for part in command]
+        self._env = {**os.environ, **(env or {})}
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running child."""
+        if self._process is None:
+            raise RuntimeError("the server has not been started")
+        return self._process.pid
+
+    def start(self, timeout: float = 60.0) -> Self:
+        """Start the child and wait until it accepts connections.
+
+        Raises:
+            RuntimeError: it ended before, or did not listen within `timeout` seconds.
+        """
+        self.spawn()
+        self.wait_until_listening(timeout)
+        return self
+
+    def spawn(self) -> None:
+        """Start the child without waiting for it to listen."""
+        output = self._log.open("ab") if self._log else None
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  our own command
+                self.command,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=output or subprocess.DEVNULL,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        finally:
+            if output:
+                output.close()
+
+    def wait_until_listening(self, timeout: float = 60.0) -> None:
+        """Wait until the child accepts connections; raises like `start`."""
+        deadline = time.monotonic() + timeout
+        while not _listens(self.port):
+            if self._process is None or self._process.poll() is not None:
+                raise RuntimeError(f"{self.command[0]} ended before it listened{self._tail()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"{self.command[0]} did not listen in {timeout} s{self._tail()}")
+            time.sleep(0.02)
+
+    def stop(self, grace: float = 5.0) -> int | None:
+        """End the child politely, after `grace` seconds by force; its exit code."""
+        if self._process is None:
+            return None
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(grace)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return self._process.returncode
+
+    def kill(self) -> None:
+        """End the child and what it started at once (SIGKILL)."""
+        if self._process is not None and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _tail(self) -> str:
+        if self._log is None or not self._log.exists():
+            return ""
+        lines = self._log.read_text(errors="replace").splitlines()[-15:]
+        return ":\n" + "\n".join(lines)
+
+
+def free_port() -> int:
+    """A TCP port on the loopback interface that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((HOST, port)) == 0

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -211,10 +212,8 @@ def _salvage(value: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     if not isinstance(metadata, dict):
         return {}
     found: dict[str, JsonValue] = {}
-    try:
+    with suppress(ValidationError):
         found["id"] = Metadata.model_validate({"id": metadata.get("id"), "tasktype": "unknown"}).id
-    except ValidationError:
-        pass
     if "context" in metadata:
         found["context"] = metadata["context"]
     return found

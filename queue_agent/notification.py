@@ -75,13 +75,36 @@ class Notification(_Written):
     warnings: list[str] = Field(default_factory=list)
     error: ErrorReport | None = None
 
+    @classmethod
+    def read(cls, body: str) -> Self:
+        """Read a notification, also one of a newer version.
+
+        Raises:
+            ValidationError: it is none.
+        """
+        return cls.model_validate_json(body, extra="ignore")
+
     def to_json(self) -> str:
-        """The body to publish; fields that only some notifications have are left out if unset."""
-        absent = {
-            name for name, value in (("progress", self.progress), ("warnings", self.warnings))
-            if not value and value != 0.0
-        }  # fmt: skip
+        """The body to publish, in ASCII; `progress` and `warnings` are left out where unset."""
+        absent = set()
+        if self.progress is None:
+            absent.add("progress")
+        if not self.warnings:
+            absent.add("warnings")
         return self.model_dump_json(exclude=absent, ensure_ascii=True)
+
+    def fitted(self, limit: int) -> "Notification":
+        """This notification, made small enough for a body of `limit` bytes.
+
+        What the manifest holds too goes first: the images' details, then the context.
+        """
+        if len(self.to_json()) <= limit:
+            return self
+        note = "Too large to publish whole; the manifest has the rest."
+        smaller = self.model_copy(update={"images": [], "warnings": [*self.warnings, note]})
+        if len(smaller.to_json()) <= limit:
+            return smaller
+        return smaller.model_copy(update={"context": None})
 
     def attributes(self) -> dict[str, str]:
         """Message attributes that subscribers can filter by."""

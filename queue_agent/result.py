@@ -26,6 +26,10 @@ class Result(Notification):
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     response: dict[str, JsonValue] = Field(default_factory=dict)
 
+    def again(self, attempt: int) -> "Result":
+        """The same result, to be told to subscribers once more."""
+        return self.model_copy(update={"redelivered": True, "attempt": attempt})
+
     def notification(self) -> Notification:
         """What subscribers are told of this result."""
         shared = {name: getattr(self, name) for name in Notification.model_fields}
@@ -53,9 +57,13 @@ class ResultKeys:
     def manifest(self) -> str:
         return f"{self.folder}/{self.stem}.out"
 
-    def artifact(self, number: int, media_type: str) -> str:
-        """The key of the `number`-th artifact, counted from 1."""
-        return f"{self.folder}/{self.stem}-{number}.{extension(media_type)}"
+    def artifact(self, number: int, media_type: str, *, suffix: str = "") -> str:
+        """The key of the `number`-th artifact, counted from 1.
+
+        `suffix` tells it apart from that of another attempt at the same job.
+        """
+        name = f"{self.stem}-{number}" + (f"-{suffix}" if suffix else "")
+        return f"{self.folder}/{name}.{extension(media_type)}"
 
 
 def extension(media_type: str) -> str:

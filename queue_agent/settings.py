@@ -193,7 +193,7 @@ class Settings(BaseSettings):
         "CANCEL_POLL",
         default=2.0,
         ge=0,
-        description="Look for a job's cancel marker so often while it waits and runs; 0: only once.",
+        description="Look for cancel markers so often while jobs wait and run; 0: only once.",
     )
     shutdown_grace: float = _setting(
         "SHUTDOWN_GRACE",
@@ -225,8 +225,8 @@ class Settings(BaseSettings):
 
     health_host: str = _setting(
         "HEALTH_HOST",
-        default="0.0.0.0",
-        description="Address of the health endpoints.",  # noqa: S104  a pod's probes come from outside
+        default="0.0.0.0",  # noqa: S104  a pod's probes come from outside
+        description="Address of the health endpoints.",
     )
     health_port: int = _setting(
         "HEALTH_PORT",

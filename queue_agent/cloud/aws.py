@@ -1,0 +1,243 @@
+"""AWS: SQS, SNS and S3, or anything that speaks their protocols at ``AWS_ENDPOINT_URL``.
+
+Credentials come from the SDK's own chain (environment, web identity, pod identity, instance
+role, …) and are refreshed without blocking the event loop.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession, get_session
+
+from queue_agent.cloud import Bucket, Cloud, Message, Queue, QueuePolicy, Topic
+from queue_agent.cloud.aws_errors import translated
+from queue_agent.cloud.aws_subscription import subscription
+from queue_agent.errors import ObjectNotFound, Rejected
+
+_LONGEST_POLL: Final = 20.0
+
+
+class AwsCloud(Cloud):
+    """One client per service, made on first use and shared by all ports."""
+
+    def __init__(self, region: str) -> None:
+        self._region = region
+        self._session: AioSession = get_session()
+        self._stack = AsyncExitStack()
+        self._clients: dict[str, Any] = {}
+        self._creating = asyncio.Lock()
+
+    def queue(self, url: str) -> "SqsQueue":
+        return SqsQueue(self, url)
+
+    def topic(self, name: str) -> "SnsTopic":
+        return SnsTopic(self, name)
+
+    def bucket(self, name: str) -> "S3Bucket":
+        return S3Bucket(self, name)
+
+    async def aclose(self) -> None:
+        self._clients.clear()
+        await self._stack.aclose()
+
+    async def client(self, service: str) -> Any:
+        """The process's client for ``"sqs"``, ``"sns"`` or ``"s3"``."""
+        if service not in self._clients:
+            async with self._creating:
+                if service not in self._clients:
+                    self._clients[service] = await self._create(service)
+        return self._clients[service]
+
+    async def _create(self, service: str) -> Any:
+        client = await self._stack.enter_async_context(
+            self._session.create_client(
+                service, region_name=self._region, config=_config(service, {})
+            )
+        )
+        if service == "s3" and ".amazonaws." not in client.meta.endpoint_url:
+            # other servers rarely answer to BUCKET.HOST
+            client = await self._stack.enter_async_context(
+                self._session.create_client(
+                    service,
+                    region_name=self._region,
+                    config=_config(service, {"addressing_style": "path"}),
+                )
+            )
+        return client
+
+
+class SqsQueue(Queue):
+    """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/"""
+
+    def __init__(self, cloud: AwsCloud, url: str) -> None:
+        self._cloud = cloud
+        self._url = url
+
+    async def policy(self) -> QueuePolicy:
+        sqs = await self._cloud.client("sqs")
+        with translated("read the queue's attributes"):
+            answer = await sqs.get_queue_attributes(
+                QueueUrl=self._url, AttributeNames=["VisibilityTimeout", "RedrivePolicy"]
+            )
+        attributes = answer.get("Attributes", {})
+        return QueuePolicy(
+            visibility_timeout=float(attributes.get("VisibilityTimeout", 30)),
+            max_receives=_max_receives(attributes.get("RedrivePolicy")),
+        )
+
+    async def receive(
+        self, count: int, *, wait: float, visibility_timeout: float
+    ) -> Sequence[Message]:
+        sqs = await self._cloud.client("sqs")
+        with translated("receive messages"):
+            answer = await sqs.receive_message(
+                QueueUrl=self._url,
+                MaxNumberOfMessages=count,
+                WaitTimeSeconds=round(wait),
+                VisibilityTimeout=max(1, round(visibility_timeout)),
+                MessageSystemAttributeNames=[
+                    "ApproximateReceiveCount",
+                    "SentTimestamp",
+                    "AWSTraceHeader",
+                ],
+                MessageAttributeNames=["All"],
+            )
+        return [_message(raw) for raw in answer.get("Messages", ())]
+
+    async def extend(self, message: Message, seconds: float) -> None:
+        sqs = await self._cloud.client("sqs")
+        with translated("change a message's visibility", lease=True):
+            await sqs.change_message_visibility(
+                QueueUrl=self._url,
+                ReceiptHandle=message.receipt,
+                VisibilityTimeout=max(0, round(seconds)),
+            )
+
+    async def delete(self, message: Message) -> None:
+        sqs = await self._cloud.client("sqs")
+        with translated("delete a message", lease=True):
+            await sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message.receipt)
+
+
+class SnsTopic(Topic):
+    """https://docs.aws.amazon.com/sns/latest/api/"""
+
+    def __init__(self, cloud: AwsCloud, arn: str) -> None:
+        self._cloud = cloud
+        self._arn = arn
+
+    async def publish(self, body: str, attributes: Mapping[str, str]) -> None:
+        sns = await self._cloud.client("sns")
+        with translated("publish to the topic"):
+            await sns.publish(
+                TopicArn=self._arn,
+                Message=body,
+                MessageAttributes={
+                    name: {"DataType": "String", "StringValue": value}
+                    for name, value in attributes.items()
+                },
+            )
+
+    async def check(self) -> None:
+        sns = await self._cloud.client("sns")
+        with translated("read the topic's attributes"):
+            await sns.get_topic_attributes(TopicArn=self._arn)
+
+    def subscribe(self, filter_policy: Mapping[str, Sequence[str]] | None = None) -> Any:
+        return subscription(self._cloud, self._arn, filter_policy)
+
+
+class S3Bucket(Bucket):
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/
+
+    Payloads are left unsigned over TLS only, where a checksum guards them: the SDK's default.
+    """
+
+    def __init__(self, cloud: AwsCloud, name: str) -> None:
+        self._cloud = cloud
+        self.name = name
+
+    async def read(self, key: str, *, limit: int | None = None) -> bytes:
+        s3 = await self._cloud.client("s3")
+        with translated(f"read {self.url(key)}"):
+            answer = await s3.get_object(Bucket=self.name, Key=key)
+            async with answer["Body"] as body:
+                size = int(answer.get("ContentLength") or 0)
+                if limit is not None and size > limit:
+                    raise Rejected(
+                        f"{self.url(key)} has {size} bytes; the limit is {limit}.",
+                        type="reference_too_large",
+                    )
+                data: bytes = await body.read()
+                return data
+
+    async def write(
+        self, key: str, data: bytes, *, media_type: str, create_only: bool = False
+    ) -> None:
+        s3 = await self._cloud.client("s3")
+        condition = {"IfNoneMatch": "*"} if create_only else {}
+        with translated(f"write {self.url(key)}"):
+            await s3.put_object(
+                Bucket=self.name, Key=key, Body=data, ContentType=media_type, **condition
+            )
+
+    async def exists(self, key: str) -> bool:
+        s3 = await self._cloud.client("s3")
+        try:
+            with translated(f"look for {self.url(key)}"):
+                await s3.head_object(Bucket=self.name, Key=key)
+        except ObjectNotFound:
+            return False
+        return True
+
+    async def delete(self, key: str) -> None:
+        s3 = await self._cloud.client("s3")
+        with translated(f"delete {self.url(key)}"):
+            await s3.delete_object(Bucket=self.name, Key=key)
+
+    async def presign(self, key: str, *, seconds: float) -> str:
+        s3 = await self._cloud.client("s3")
+        with translated(f"presign {self.url(key)}"):
+            url: str = await s3.generate_presigned_url(
+                "get_object", Params={"Bucket": self.name, "Key": key}, ExpiresIn=round(seconds)
+            )
+        return url
+
+
+def _config(service: str, s3: Mapping[str, str]) -> AioConfig:
+    return AioConfig(
+        connect_timeout=5,
+        read_timeout=_LONGEST_POLL + 10 if service == "sqs" else 30,
+        max_pool_connections=50,
+        retries={"mode": "standard", "total_max_attempts": 3},
+        s3=dict(s3) or None,
+    )
+
+
+def _message(raw: Mapping[str, Any]) -> Message:
+    system = raw.get("Attributes", {})
+    attributes = {
+        name: str(attribute.get("StringValue", ""))
+        for name, attribute in raw.get("MessageAttributes", {}).items()
+    }
+    if "AWSTraceHeader" in system:
+        attributes["AWSTraceHeader"] = system["AWSTraceHeader"]
+    sent = system.get("SentTimestamp")
+    return Message(
+        id=raw["MessageId"],
+        body=raw.get("Body", ""),
+        receipt=raw["ReceiptHandle"],
+        receive_count=int(system.get("ApproximateReceiveCount", 1)),
+        sent_at=int(sent) / 1000 if sent else None,
+        attributes=attributes,
+    )
+
+
+def _max_receives(redrive_policy: str | None) -> int | None:
+    if not redrive_policy:
+        return None
+    return int(json.loads(redrive_policy)["maxReceiveCount"])

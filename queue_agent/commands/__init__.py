@@ -1,0 +1,1 @@
+"""The commands of `queue-agent`, one module each, imported when they are used."""

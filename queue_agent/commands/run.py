@@ -1,0 +1,127 @@
+"""`queue-agent run`: the agent, put together from its settings."""
+
+import asyncio
+import signal
+
+import structlog
+
+from queue_agent.agent import Agent
+from queue_agent.cloud import Cloud, Queue, QueuePolicy
+from queue_agent.cloud.aws import AwsCloud
+from queue_agent.errors import Unavailable
+from queue_agent.inbox import Inbox
+from queue_agent.journey import Journey, Rules
+from queue_agent.line import Line
+from queue_agent.logs import configure_logs
+from queue_agent.probes import probes
+from queue_agent.references import ReferenceFetcher
+from queue_agent.runtime import Runtime, load_runtime
+from queue_agent.settings import Settings
+from queue_agent.store import ResultStore
+from queue_agent.withdrawal import WithdrawalWatch
+
+log = structlog.get_logger()
+
+_SHORTEST_LEASE = 3.0
+_POLICY_PAUSE = 2.0
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; a second signal ends at once."""
+    configure_logs(settings.log_level, settings.log_format)
+    runtime = load_runtime(settings.runtime)(settings.runtime_options())
+    asyncio.run(_serve(settings, runtime))
+
+
+async def _serve(settings: Settings, runtime: Runtime) -> None:
+    stop = _stop_on_signals()
+    cloud = AwsCloud(settings.aws_region)
+    references = ReferenceFetcher(settings.reference_policy(), cloud.bucket)
+    try:
+        policy = await _policy(cloud.queue(settings.queue_url), settings, stop)
+        if policy is not None:
+            agent = _assemble(settings, policy, cloud, runtime, references)
+            async with probes(agent, host=settings.health_host, port=settings.health_port):
+                log.info("started", runtime=settings.name, adapter=settings.runtime)
+                await agent.run(stop)
+    finally:
+        await references.aclose()
+        await runtime.aclose()
+        await cloud.aclose()
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    main = asyncio.current_task()
+
+    def handle() -> None:
+        if stop.is_set() and main is not None:
+            main.cancel()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, handle)
+    return stop
+
+
+async def _policy(queue: Queue, settings: Settings, stop: asyncio.Event) -> QueuePolicy | None:
+    """What the queue prescribes; waits for the queue, None if told to stop before it answers."""
+    while not stop.is_set():
+        try:
+            return await queue.policy()
+        except Unavailable as error:
+            log.warning("cannot read the queue's attributes", reason=error.message)
+            if error.type == "cloud_unauthorized" and settings.visibility_timeout:
+                return QueuePolicy(settings.visibility_timeout)
+        try:
+            await asyncio.wait_for(stop.wait(), _POLICY_PAUSE)
+        except TimeoutError:
+            continue
+    return None
+
+
+def _assemble(
+    settings: Settings,
+    policy: QueuePolicy,
+    cloud: Cloud,
+    runtime: Runtime,
+    references: ReferenceFetcher,
+) -> Agent:
+    bucket = cloud.bucket(settings.bucket)
+    queue = cloud.queue(settings.queue_url)
+    rules = Rules(
+        runtime_name=settings.name,
+        lease=max(_SHORTEST_LEASE, settings.visibility_timeout or policy.visibility_timeout),
+        max_receives=policy.max_receives or settings.max_receives,
+        has_dead_letter_queue=policy.max_receives is not None,
+        run_timeout=settings.run_timeout,
+        store_patience=settings.store_patience,
+        retry_delay=settings.retry_delay,
+        progress_interval=settings.progress_interval if settings.notify_running else None,
+        presign=settings.presign,
+    )
+    journey = Journey(
+        rules=rules,
+        queue=queue,
+        topic=cloud.topic(settings.topic_arn),
+        inbox=Inbox(
+            cloud.bucket,
+            allowed_buckets=settings.buckets,
+            task_types=runtime.task_types,
+            runtime_name=settings.runtime_name,
+        ),
+        store=ResultStore(bucket, runtime_name=settings.name, patience=settings.store_patience),
+        runtime=runtime,
+        references=references,
+        withdrawals=WithdrawalWatch(bucket, poll=settings.cancel_poll),
+    )
+    return Agent(
+        queue=queue,
+        runtime=runtime,
+        journey=journey,
+        line=Line(concurrency=runtime.concurrency, prefetch=settings.prefetch),
+        receive_wait=settings.receive_wait,
+        lease=rules.lease,
+        grace=settings.shutdown_grace,
+    )

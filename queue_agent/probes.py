@@ -1,0 +1,37 @@
+"""Health endpoints for the pod's probes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from queue_agent.agent import Agent
+
+
+@asynccontextmanager
+async def probes(agent: Agent, *, host: str, port: int) -> AsyncIterator[None]:
+    """Serve ``/healthz`` and ``/readyz`` while the block runs; port 0 serves nothing.
+
+    ``/healthz`` answers 200 while the event loop turns. ``/readyz`` answers 200 when the
+    runtime is ready and the queue was reachable, else 503; its JSON says which is missing.
+    """
+    if not port:
+        yield
+        return
+
+    async def healthz(_request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(_request: web.Request) -> web.Response:
+        state = {"runtime": await agent.runtime.ready(), "queue": agent.queue_reachable}
+        return web.json_response(state, status=200 if all(state.values()) else 503)
+
+    application = web.Application()
+    application.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield
+    finally:
+        await runner.cleanup()

@@ -26,6 +26,7 @@ from queue_agent.errors import Rejected
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+_LONGEST: Final = 16_384
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
 _NETLOC: Final = re.compile(
@@ -106,10 +107,9 @@ class HttpLocation:
             Rejected: it leads to where no reference may point, or from https to http.
         """
         try:
-            url = urljoin(f"{self.scheme}://{self.authority}{self.path}", target)
-        except ValueError as error:
-            raise forbidden("redirects to what is no URL") from error
-        location = self.parse(url)
+            location = self.parse(urljoin(self.public, target))
+        except (Rejected, ValueError) as error:
+            raise forbidden("redirects to where no reference may point") from error
         if self.scheme == "https" and location.scheme == "http":
             raise forbidden("redirects from https to http")
         return location
@@ -124,8 +124,8 @@ class HttpLocation:
         scheme = scheme_of(url)
         if scheme not in _DEFAULT_PORTS:
             raise forbidden(f"has the scheme {scheme[:20]!r}; only https, http and s3 are fetched")
-        if not url.isprintable() or url != url.strip():
-            raise forbidden("holds control characters or outer blanks")
+        if not url.isprintable() or url != url.strip() or len(url) > _LONGEST:
+            raise forbidden("is too long, or holds control characters or outer blanks")
         try:
             parts = urlsplit(url)
         except ValueError as error:

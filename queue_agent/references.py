@@ -38,7 +38,10 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 _CONCURRENCY: Final = 8
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _TEMPORARY: Final = frozenset({408, 425, 429})
-_NO_SUCH_HOST: Final = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
+# Not every C library knows EAI_NODATA.
+_NO_SUCH_HOST: Final = frozenset(
+    {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+)
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
@@ -124,7 +127,8 @@ class ReferenceFetcher:
             known = failures.subgroup(QueueAgentError)
             if known is None:
                 raise
-            raise known.exceptions[0] from failures
+            first = known.exceptions[0]
+            raise first from first.__cause__
         return assets
 
     async def aclose(self) -> None:
@@ -181,7 +185,7 @@ class ReferenceFetcher:
         return data
 
     async def _download(self, place: HttpLocation) -> bytes:
-        import httpx  # noqa: PLC0415  a quarter of a second that the CLI need not pay
+        import httpx  # noqa: PLC0415  a tenth of a second that most commands need not pay
 
         try:
             for _ in range(self._policy.max_redirects + 1):
@@ -351,7 +355,7 @@ def _inspect(data: bytes, kind: MediaKind, max_pixels: int) -> str:
         width, height = _image_size(data, media_type)
         if width * height > max_pixels:
             raise Rejected(
-                f"has {width}×{height} pixels; the limit is {max_pixels}",
+                f"has {width} x {height} pixels; the limit is {max_pixels}",
                 type="reference_too_large",
             )
     return media_type

@@ -16,7 +16,7 @@ HOST = "127.0.0.1"
 class ServerProcess:
     """One server in a child process; a context manager that ends it.
 
-    `command` may hold ``{port}``, which is replaced by the port. The child gets a session
+    ``{port}`` in `command` and `env` is replaced by the port. The child gets a session
     of its own, so that Ctrl-C in a terminal reaches only the parent, which then ends its
     children in order. Its output goes to `log`, or nowhere.
     """
@@ -31,9 +31,9 @@ class ServerProcess:
     ) -> None:
         self.port = port or free_port()
         self.url = f"http://{HOST}:{self.port}"
-        self.command = [part.replace("{port}", str(self.port)) for part in command]
-        self._env = {**os.environ, **(env or {})}
-        self._log = log
+        self.log = log
+        self._command = [self._with_port(part) for part in command]
+        self._env = {name: self._with_port(value) for name, value in (env or {}).items()}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -55,11 +55,11 @@ class ServerProcess:
 
     def spawn(self) -> None:
         """Start the child without waiting for it to listen."""
-        output = self._log.open("ab") if self._log else None
+        output = self.log.open("ab") if self.log else None
         try:
             self._process = subprocess.Popen(  # noqa: S603  our own command
-                self.command,
-                env=self._env,
+                self._command,
+                env={**os.environ, **self._env},
                 stdin=subprocess.DEVNULL,
                 stdout=output or subprocess.DEVNULL,
                 stderr=subprocess.STDOUT,
@@ -74,10 +74,12 @@ class ServerProcess:
         deadline = time.monotonic() + timeout
         while not _listens(self.port):
             if self._process is None or self._process.poll() is not None:
-                raise RuntimeError(f"{self.command[0]} ended before it listened{self._tail()}")
+                raise RuntimeError(f"{self._command[0]} ended before it listened{self._tail()}")
             if time.monotonic() > deadline:
                 self.kill()
-                raise RuntimeError(f"{self.command[0]} did not listen in {timeout} s{self._tail()}")
+                raise RuntimeError(
+                    f"{self._command[0]} did not listen in {timeout} s{self._tail()}"
+                )
             time.sleep(0.02)
 
     def stop(self, grace: float = 5.0) -> int | None:
@@ -109,10 +111,13 @@ class ServerProcess:
     ) -> None:
         self.stop()
 
+    def _with_port(self, text: str) -> str:
+        return text.replace("{port}", str(self.port))
+
     def _tail(self) -> str:
-        if self._log is None or not self._log.exists():
+        if self.log is None or not self.log.exists():
             return ""
-        lines = self._log.read_text(errors="replace").splitlines()[-15:]
+        lines = self.log.read_text(errors="replace").splitlines()[-15:]
         return ":\n" + "\n".join(lines)
 
 

@@ -24,8 +24,9 @@ _LONGEST_POLL: Final = 20.0
 class AwsCloud(Cloud):
     """One client per service, made on first use and shared by all ports."""
 
-    def __init__(self, region: str) -> None:
-        self._region = region
+    def __init__(self, region: str, **options: str) -> None:
+        """`options` go to the SDK's clients; what is not given it finds in the environment."""
+        self._options = {"region_name": region, **options}
         self._session: AioSession = get_session()
         self._stack = AsyncExitStack()
         self._clients: dict[str, Any] = {}
@@ -54,17 +55,15 @@ class AwsCloud(Cloud):
 
     async def _create(self, service: str) -> Any:
         client = await self._stack.enter_async_context(
-            self._session.create_client(
-                service, region_name=self._region, config=_config(service, {})
-            )
+            self._session.create_client(service, config=_config(service, {}), **self._options)
         )
         if service == "s3" and ".amazonaws." not in client.meta.endpoint_url:
             # other servers rarely answer to BUCKET.HOST
             client = await self._stack.enter_async_context(
                 self._session.create_client(
                     service,
-                    region_name=self._region,
                     config=_config(service, {"addressing_style": "path"}),
+                    **self._options,
                 )
             )
         return client
@@ -210,6 +209,7 @@ class S3Bucket(Bucket):
 
 def _config(service: str, s3: Mapping[str, str]) -> AioConfig:
     return AioConfig(
+        signature_version="s3v4" if service == "s3" else None,  # also for presigned links
         connect_timeout=5,
         read_timeout=_LONGEST_POLL + 10 if service == "sqs" else 30,
         max_pool_connections=50,

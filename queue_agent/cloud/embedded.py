@@ -46,6 +46,15 @@ class EmbeddedCloud(ServerProcess):
         """What the AWS SDK must find in the environment to talk to this cloud."""
         return {"AWS_ENDPOINT_URL": self.url, "AWS_REGION": REGION, **_CREDENTIALS}
 
+    def connect(self) -> AwsCloud:
+        """A client of this cloud."""
+        return AwsCloud(
+            REGION,
+            endpoint_url=self.url,
+            aws_access_key_id="embedded",
+            aws_secret_access_key="embedded",  # noqa: S106  moto takes any
+        )
+
 
 async def deploy(
     cloud: AwsCloud,

@@ -14,7 +14,7 @@ from queue_agent.notification import Notification
 async def submit(client: Client, job: Job) -> None:
     """Publish the job and print its id."""
     await client.submit(job)
-    print(job.id)  # noqa: T201  the command's output
+    print(job.id)
 
 
 async def submit_and_wait(client: Client, job: Job, output: Path | None) -> bool:
@@ -47,10 +47,15 @@ async def follow(
 
 async def save_images(client: Client, notification: Notification, folder: Path) -> list[Path]:
     """Download the notification's images into the folder; where they are."""
+    images = {
+        image.url.rpartition("/")[2]: await client.download(image) for image in notification.images
+    }
+    return [save(folder, name, data) for name, data in images.items()]
+
+
+def save(folder: Path, name: str, data: bytes) -> Path:
+    """Write one file into the folder, which is made if needed; where it is."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for image in notification.images:
-        path = folder / image.url.rpartition("/")[2]
-        path.write_bytes(await client.download(image))
-        paths.append(path)
-    return paths
+    path = folder / name
+    path.write_bytes(data)
+    return path

@@ -12,6 +12,6 @@ async def watch(client: Client, *, job_id: str | None, count: int | None) -> Non
         console.print("listening; Ctrl-C ends", style="dim")
         left = count
         async for notification in notifications:
-            print(notification.to_json(), flush=True)  # noqa: T201  the command's output
+            print(notification.to_json(), flush=True)
             if left is not None and (left := left - 1) <= 0:
                 return

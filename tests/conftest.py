@@ -1,0 +1,14 @@
+"""What every kind of test may use: one emulated cloud for the whole run."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from queue_agent.cloud.embedded import EmbeddedCloud
+
+
+@pytest.fixture(scope="session")
+def embedded_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedCloud]:
+    """The emulator, a process of its own; tests keep apart by the names they deploy."""
+    with EmbeddedCloud(log=tmp_path_factory.mktemp("cloud") / "cloud.log") as cloud:
+        yield cloud

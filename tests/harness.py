@@ -1,0 +1,179 @@
+"""A stage for whole agents: real processes, an emulated cloud, everything observable."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from queue_agent.cloud.aws import AwsCloud
+from queue_agent.cloud.embedded import Deployment, EmbeddedCloud, deploy
+from queue_agent.server_process import ServerProcess
+from queue_agent.tasks import background
+
+T = TypeVar("T")
+JsonObject = dict[str, Any]
+
+PATIENCE = 30.0
+"""Seconds until something awaited counts as not happening."""
+
+
+@dataclass
+class Scene:
+    """One runtime's deployment in the emulated cloud, with agents and an audience."""
+
+    embedded: EmbeddedCloud
+    cloud: AwsCloud
+    deployment: Deployment
+    folder: Path
+    settings: dict[str, str]
+    notifications: list[JsonObject] = field(default_factory=list)
+    _heard: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _processes: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _agents: int = 0
+
+    def start_agent(self, **settings: str) -> ServerProcess:
+        """An agent with these settings beside the scene's; returns when its probes listen."""
+        self._agents += 1
+        agent = ServerProcess(
+            [sys.executable, "-m", "queue_agent", "run"],
+            env={
+                **self.embedded.environment(),
+                **self.deployment.environment(),
+                "QUEUE_AGENT_LOG_LEVEL": "DEBUG",
+                "QUEUE_AGENT_RETRY_DELAY": "0.5",
+                "QUEUE_AGENT_HEALTH_HOST": "127.0.0.1",
+                "QUEUE_AGENT_HEALTH_PORT": "{port}",
+                **self.settings,
+                **settings,
+            },
+            log=self.folder / f"agent-{self._agents}.log",
+        )
+        self._processes.callback(agent.stop)
+        return agent.start()
+
+    async def publish(self, job: JsonObject, **attributes: str) -> None:
+        """Publish a job to the job topic, as a publisher does."""
+        topic = self.cloud.topic(self.deployment.job_topic)
+        attributes = {"runtime": self.deployment.runtime_name, **attributes}
+        await topic.publish(json.dumps(job), attributes)
+
+    async def send(self, body: str) -> None:
+        """Put a body into the queue directly."""
+        sqs = await self.cloud.client("sqs")
+        await sqs.send_message(QueueUrl=self.deployment.queue_url, MessageBody=body)
+
+    def job(self, job_id: str, content: JsonObject | None = None, **metadata: Any) -> JsonObject:
+        """A small text-to-image job for this scene's runtime."""
+        return {
+            "metadata": {
+                "id": job_id,
+                "tasktype": "text-to-image",
+                "runtime": self.deployment.runtime_name,
+                **metadata,
+            },
+            "content": content
+            if content is not None
+            else {"prompt": f"picture {job_id}", "steps": 2, "width": 64, "height": 64, "seed": 1},
+        }
+
+    async def heard(
+        self, wanted: Callable[[list[JsonObject]], T], *, what: str, timeout: float = PATIENCE
+    ) -> T:
+        """Wait until `wanted` makes something true of the notifications so far."""
+        try:
+            async with asyncio.timeout(timeout), self._heard:
+                while not (found := wanted(self.notifications)):
+                    await self._heard.wait()
+                return found
+        except TimeoutError:
+            statuses = [(n["id"], n["status"]) for n in self.notifications]
+            raise AssertionError(f"not heard in {timeout} s: {what}; heard: {statuses}") from None
+
+    async def answer(self, job_id: str, *, nth: int = 1, timeout: float = PATIENCE) -> JsonObject:
+        """The `nth` final notification of a job."""
+        await self.heard(
+            lambda _: len(self.answers(job_id)) >= nth, what=f"answer {nth} to {job_id}",
+            timeout=timeout,
+        )  # fmt: skip
+        return self.answers(job_id)[nth - 1]
+
+    def answers(self, job_id: str) -> list[JsonObject]:
+        """The final notifications of a job so far."""
+        return [n for n in self.notifications if n["id"] == job_id and n["status"] != "running"]
+
+    async def bucket_keys(self) -> list[str]:
+        s3 = await self.cloud.client("s3")
+        listing = await s3.list_objects_v2(Bucket=self.deployment.bucket)
+        return [entry["Key"] for entry in listing.get("Contents", ())]
+
+    async def read(self, url: str) -> bytes:
+        bucket, _, key = url.removeprefix("s3://").partition("/")
+        return await self.cloud.bucket(bucket).read(key)
+
+    async def manifest(self, notification: JsonObject) -> JsonObject:
+        manifest: JsonObject = json.loads(await self.read(notification["output_url"]))
+        return manifest
+
+    async def depth(self, url: str | None = None) -> tuple[int, int]:
+        """Messages visible and in flight in the job queue (or another)."""
+        sqs = await self.cloud.client("sqs")
+        answer = await sqs.get_queue_attributes(
+            QueueUrl=url or self.deployment.queue_url,
+            AttributeNames=[
+                "ApproximateNumberOfMessages",
+                "ApproximateNumberOfMessagesNotVisible",
+                "ApproximateNumberOfMessagesDelayed",
+            ],
+        )
+        counts = answer["Attributes"]
+        visible = int(counts["ApproximateNumberOfMessages"])
+        return visible, int(counts["ApproximateNumberOfMessagesNotVisible"])
+
+    async def dead_letters(self) -> int:
+        assert self.deployment.dead_letter_queue_url
+        return sum(await self.depth(self.deployment.dead_letter_queue_url))
+
+    async def emptied(self) -> None:
+        """Wait until every message has been acknowledged (or has died)."""
+
+        async def empty() -> bool:
+            return await self.depth() == (0, 0)
+
+        await until(empty, what="an empty queue")
+
+    async def _listen(self, bodies: AsyncIterator[str]) -> None:
+        async for body in bodies:
+            async with self._heard:
+                self.notifications.append(json.loads(body))
+                self._heard.notify_all()
+
+
+@asynccontextmanager
+async def scene(
+    embedded: EmbeddedCloud, name: str, folder: Path, settings: dict[str, str], **options: Any
+) -> AsyncIterator[Scene]:
+    """A deployment with an audience; ends the agents started in it."""
+    cloud = embedded.connect()
+    try:
+        deployment = await deploy(cloud, name, **options)
+        stage = Scene(embedded, cloud, deployment, folder, settings)
+        topic = cloud.topic(deployment.notification_topic)
+        async with stage._processes, topic.subscribe() as bodies, background(stage._listen(bodies)):
+            yield stage
+    finally:
+        await cloud.aclose()
+
+
+async def until(look: Callable[[], Awaitable[T]], *, what: str, timeout: float = PATIENCE) -> T:
+    """Look again and again until something true is seen."""
+    deadline = time.monotonic() + timeout
+    while not (seen := await look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not seen in {timeout} s: {what}")
+        await asyncio.sleep(0.05)
+    return seen

@@ -37,12 +37,10 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 
 _CONCURRENCY: Final = 8
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_TEMPORARY: Final = frozenset({408, 425, 429})
 # Not every C library knows EAI_NODATA.
 _NO_SUCH_HOST: Final = frozenset(
     {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 )
-_GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 @dataclass(frozen=True)
@@ -74,12 +72,8 @@ class ReferencePolicy:
 
     def opens(self, place: ObjectLocation) -> bool:
         """Whether references may name this object."""
-        for entry in self.buckets:
-            bucket, _, prefix = entry.partition("/")
-            inside = not prefix or place.key.startswith(prefix.rstrip("/") + "/")
-            if bucket == place.bucket and inside:
-                return True
-        return False
+        wanted = f"{place.bucket}/{place.key}"
+        return any(wanted.startswith(entry.rstrip("/") + "/") for entry in self.buckets)
 
 
 class ReferenceFetcher:
@@ -147,7 +141,10 @@ class ReferenceFetcher:
         subject = f"{field}: {place.public[:300]}"
         try:
             async with asyncio.timeout(self._policy.timeout):
-                data = await self._read(place)
+                if isinstance(place, ObjectLocation):
+                    data = await self._read_object(place)
+                else:
+                    data = await self._download(place)
                 media_type = await asyncio.to_thread(
                     _inspect, data, reference.kind, self._policy.max_pixels
                 )
@@ -163,11 +160,6 @@ class ReferenceFetcher:
                 f"{subject} {error.message}.", type="reference_unavailable"
             ) from error
         return Asset(data, media_type)
-
-    async def _read(self, place: HttpLocation | ObjectLocation) -> bytes:
-        if isinstance(place, ObjectLocation):
-            return await self._read_object(place)
-        return await self._download(place)
 
     async def _read_object(self, place: ObjectLocation) -> bytes:
         if not self._policy.opens(place):
@@ -209,9 +201,8 @@ class ReferenceFetcher:
         import httpx  # noqa: PLC0415
 
         addresses = await self._checked_addresses(place)
-        timeouts = httpx.Timeout(
-            self._policy.timeout, connect=self._policy.timeout / len(addresses)
-        ).as_dict()
+        each = self._policy.timeout / len(addresses)
+        timeouts = httpx.Timeout(self._policy.timeout, connect=each).as_dict()
         extensions: dict[str, object] = {"timeout": timeouts}
         if place.address is None:
             # Names the certificate that the server must show, too.
@@ -222,7 +213,6 @@ class ReferenceFetcher:
                 place.at(address),
                 headers={
                     "Host": place.authority,
-                    "Accept": "*/*",
                     "Accept-Encoding": "identity",
                     "User-Agent": "queue-agent",
                 },
@@ -312,7 +302,7 @@ def _no_such_host(place: HttpLocation) -> Rejected:
 def _check_status(status: int) -> None:
     if status in {404, 410}:
         raise Rejected(f"does not exist (HTTP {status})", type="reference_not_found")
-    if status in _TEMPORARY or status >= 500:
+    if status in {408, 425, 429} or status >= 500:
         raise Unavailable(f"is not available now (HTTP {status})")
     if not 200 <= status < 300:
         raise Rejected(f"is refused by its server (HTTP {status})", type="reference_refused")
@@ -330,7 +320,7 @@ def _decoder(encoding: str) -> Callable[[bytes, int], bytes]:
             f"is sent with the encoding {encoding[:20]!r}, which was not asked for",
             type="reference_refused",
         )
-    stream = zlib.decompressobj(_GZIP)
+    stream = zlib.decompressobj(16 + zlib.MAX_WBITS)  # 16: a gzip header
 
     def unpack(chunk: bytes, most: int) -> bytes:
         try:

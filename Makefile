@@ -1,0 +1,60 @@
+# Everything runs in one virtual environment, .venv, which the first target that needs it makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format bench venv constraints
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+# `exec`, so that a signal to make reaches the demo, which ends its own children.
+demo: $(VENV)/.demo ## One job from topic to image on this machine (MODEL=, PROMPT=, STEPS=, ARGS=)
+	@exec $(BIN)/queue-agent demo $${MODEL:+"--model=$$MODEL"} $${PROMPT:+"--prompt=$$PROMPT"} $${STEPS:+"--steps=$$STEPS"} $(ARGS)
+
+test: lint ## Lint, then run the tests (ARGS= goes to pytest)
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.dev ## Check style, types, import rules and the Dockerfile
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+
+format: $(VENV)/.dev ## Mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/.dev ## Measure what docs/performance.md reports (ARGS= goes to the benchmarks)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+venv: $(VENV)/.dev ## Make .venv with everything for development (PYTHON=python3.12 to choose one)
+
+# torch keeps its pin, so that the result does not depend on the builds this machine finds.
+constraints: ## Write the newest versions that fit pyproject.toml into constraints.txt
+	tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
+	$(PYTHON) -m venv "$$tools" && \
+	grep '^torch==' constraints.txt > "$$tools/torch" && \
+	"$$tools/bin/python" -m pip install --constraint "$$tools/torch" --editable '.[dev]' && \
+	{ sed -n '/^#/p' constraints.txt; \
+	  "$$tools/bin/python" -m pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//'; } > "$$tools/constraints" && \
+	cp "$$tools/constraints" constraints.txt
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/.created
+	$(INSTALL) --editable '.[demo]'
+	@touch $@
+
+# The development extra holds the demo's.
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.created
+	$(INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/.demo

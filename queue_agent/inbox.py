@@ -17,13 +17,16 @@ class Inbox:
         self,
         bucket: Callable[[str], Bucket],
         *,
-        allowed_buckets: Collection[str],
+        may_read: Callable[[str, str], bool],
         task_types: Collection[str],
         runtime_name: str | None,
     ) -> None:
-        """`runtime_name`: jobs that name another runtime are refused; None takes them all."""
+        """`may_read` says by bucket and key where payloads may lie.
+
+        `runtime_name`: jobs that name another runtime are refused; None takes them all.
+        """
         self._bucket = bucket
-        self._allowed_buckets = allowed_buckets
+        self._may_read = may_read
         self._task_types = task_types
         self._runtime_name = runtime_name
 
@@ -55,9 +58,9 @@ class Inbox:
             )
 
     async def _fetch(self, pointer: PayloadPointer) -> str:
-        if pointer.bucket not in self._allowed_buckets:
+        if not self._may_read(pointer.bucket, pointer.key):
             raise Malformed(
-                f"Payloads may not be read from the bucket {pointer.bucket!r}.",
+                f"Payloads may not be read from s3://{pointer.bucket}/{pointer.key}.",
                 type="payload_forbidden",
             )
         try:

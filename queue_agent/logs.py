@@ -18,9 +18,9 @@ def configure_logs(level: str = "INFO", style: LogFormat = "auto") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if console
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [_tracebacks(), structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, *renderers],
@@ -37,3 +37,9 @@ def configure_logs(level: str = "INFO", style: LogFormat = "auto") -> None:
     )
     # below warnings, HTTP libraries log addresses, which may hold secrets
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+
+
+def _tracebacks() -> structlog.typing.Processor:
+    """Tracebacks without local variables, which may hold secrets."""
+    transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return structlog.processors.ExceptionRenderer(transformer)

@@ -39,7 +39,11 @@ async def _repeat(
         wait=wait_random_exponential(multiplier=0.2, max=longest_pause),
         reraise=True,
     )
-    return await retrying(action)
+
+    async def attempt() -> T:
+        return await action()
+
+    return await retrying(attempt)
 
 
 def _may_pass(error: BaseException) -> bool:

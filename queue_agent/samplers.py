@@ -45,8 +45,8 @@ class Sampler:
 
 
 SCHEDULES: Final = (
-    Schedule("Uniform", "normal", {"timestep_spacing": "linspace"}),
     Schedule("Normal", "normal", {"timestep_spacing": "linspace"}),
+    Schedule("Uniform", "normal", {"timestep_spacing": "linspace"}),
     Schedule("Karras", "karras", {"use_karras_sigmas": True}),
     Schedule("Exponential", "exponential", {"use_exponential_sigmas": True}),
     Schedule("Polyexponential", "exponential", {"use_exponential_sigmas": True}),

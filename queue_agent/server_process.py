@@ -94,6 +94,10 @@ class ServerProcess:
                 self.kill()
         return self._process.returncode
 
+    def send_signal(self, number: int) -> None:
+        """Send the child a signal and go on."""
+        os.kill(self.pid, number)
+
     def kill(self) -> None:
         """End the child and what it started at once (SIGKILL)."""
         if self._process is not None and self._process.poll() is None:

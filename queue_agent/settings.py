@@ -12,6 +12,7 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, Secre
 from pydantic import ValidationError as PydanticValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from queue_agent.addresses import Allowlist
 from queue_agent.errors import SettingsError
 from queue_agent.references import ReferencePolicy
 from queue_agent.runtime import RuntimeOptions
@@ -68,6 +69,11 @@ def _runtime_type(value: str) -> str:
 def _credentials(value: SecretStr) -> SecretStr:
     if ":" not in value.get_secret_value():
         raise ValueError("must be USER:PASSWORD")
+    return value
+
+
+def _allowlist(value: tuple[str, ...]) -> tuple[str, ...]:
+    Allowlist.parse(value)
     return value
 
 
@@ -202,7 +208,7 @@ class Settings(BaseSettings):
         description="After SIGTERM: so long to finish what runs.",
     )
 
-    reference_allow: Names = _setting(
+    reference_allow: Annotated[Names, AfterValidator(_allowlist)] = _setting(
         "REFERENCE_ALLOW",
         default=(),
         description="Private networks and hosts that references may name, by commas.",
@@ -210,8 +216,8 @@ class Settings(BaseSettings):
     reference_buckets: Names = _setting(
         "REFERENCE_BUCKETS",
         default=(),
-        description="Buckets beside the results bucket that references and offloaded payloads "
-        "may name, by commas.",
+        description="Buckets (or bucket/prefix/) that references and offloaded payloads may name "
+        "beside the results bucket, by commas; prefixes of the results bucket restrict it.",
     )
     reference_max_bytes: int = _setting(
         "REFERENCE_MAX_BYTES", default=64 * 2**20, gt=0, description="Largest input file."
@@ -268,9 +274,14 @@ class Settings(BaseSettings):
         return self.region or self.topic_arn.split(":")[3]
 
     @property
-    def buckets(self) -> frozenset[str]:
-        """Buckets that inputs and offloaded payloads may be read from."""
-        return frozenset({self.bucket, *self.reference_buckets})
+    def readable_buckets(self) -> frozenset[str]:
+        """Where inputs and offloaded payloads may lie: ``bucket`` or ``bucket/prefix/``.
+
+        The results bucket is open as a whole unless prefixes of it are named.
+        """
+        named = frozenset(self.reference_buckets)
+        restricted = any(entry.startswith(f"{self.bucket}/") for entry in named)
+        return named if restricted else named | {self.bucket}
 
     def runtime_options(self) -> RuntimeOptions:
         auth = self.runtime_auth.get_secret_value() if self.runtime_auth else None
@@ -287,7 +298,7 @@ class Settings(BaseSettings):
     def reference_policy(self) -> ReferencePolicy:
         return ReferencePolicy(
             allow=self.reference_allow,
-            buckets=self.buckets,
+            buckets=self.readable_buckets,
             max_bytes=self.reference_max_bytes,
             max_pixels=self.reference_max_pixels,
             timeout=self.reference_timeout,

@@ -46,6 +46,8 @@ class Scene:
                 **self.deployment.environment(),
                 "QUEUE_AGENT_LOG_LEVEL": "DEBUG",
                 "QUEUE_AGENT_RETRY_DELAY": "0.5",
+                # the emulator still serves an abandoned long poll to its end
+                "QUEUE_AGENT_RECEIVE_WAIT": "1",
                 "QUEUE_AGENT_HEALTH_HOST": "127.0.0.1",
                 "QUEUE_AGENT_HEALTH_PORT": "{port}",
                 **self.settings,
@@ -92,7 +94,9 @@ class Scene:
                 return found
         except TimeoutError:
             statuses = [(n["id"], n["status"]) for n in self.notifications]
-            raise AssertionError(f"not heard in {timeout} s: {what}; heard: {statuses}") from None
+            raise AssertionError(
+                f"not heard in {timeout} s: {what}; heard: {statuses}; agents: {self._logs()}"
+            ) from None
 
     async def answer(self, job_id: str, *, nth: int = 1, timeout: float = PATIENCE) -> JsonObject:
         """The `nth` final notification of a job."""
@@ -105,6 +109,10 @@ class Scene:
     def answers(self, job_id: str) -> list[JsonObject]:
         """The final notifications of a job so far."""
         return [n for n in self.notifications if n["id"] == job_id and n["status"] != "running"]
+
+    def _logs(self) -> str:
+        tails = [path.read_text()[-2000:] for path in sorted(self.folder.glob("agent-*.log"))]
+        return "\n\n".join(tails)
 
     async def bucket_keys(self) -> list[str]:
         s3 = await self.cloud.client("s3")
@@ -177,3 +185,14 @@ async def until(look: Callable[[], Awaitable[T]], *, what: str, timeout: float =
             raise AssertionError(f"not seen in {timeout} s: {what}")
         await asyncio.sleep(0.05)
     return seen
+
+
+def webui_process(*arguments: str, port: int | None = None) -> ServerProcess:
+    """The fake Web UI with these options; not started yet."""
+    module = "queue_agent.testing.fakes.webui"
+    command = [sys.executable, "-m", module, "--port", "{port}", *arguments]
+    return ServerProcess(command, port=port)
+
+
+def webui_settings(url: str) -> dict[str, str]:
+    return {"QUEUE_AGENT_RUNTIME": "webui", "QUEUE_AGENT_RUNTIME_URL": url}

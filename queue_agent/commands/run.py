@@ -5,6 +5,7 @@ import signal
 
 import structlog
 
+from queue_agent.addresses import ObjectLocation
 from queue_agent.agent import Agent
 from queue_agent.cloud import Cloud, Queue, QueuePolicy
 from queue_agent.cloud.aws import AwsCloud
@@ -88,6 +89,7 @@ def _assemble(
     runtime: Runtime,
     references: ReferenceFetcher,
 ) -> Agent:
+    reading = settings.reference_policy()
     bucket = cloud.bucket(settings.bucket)
     queue = cloud.queue(settings.queue_url)
     rules = Rules(
@@ -107,7 +109,7 @@ def _assemble(
         topic=cloud.topic(settings.topic_arn),
         inbox=Inbox(
             cloud.bucket,
-            allowed_buckets=settings.buckets,
+            may_read=lambda bucket, key: reading.opens(ObjectLocation(bucket, key)),
             task_types=runtime.task_types,
             runtime_name=settings.runtime_name,
         ),

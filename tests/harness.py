@@ -64,10 +64,11 @@ class Scene:
         attributes = {"runtime": self.deployment.runtime_name, **attributes}
         await topic.publish(json.dumps(job), attributes)
 
-    async def send(self, body: str) -> None:
-        """Put a body into the queue directly."""
+    async def send(self, body: str) -> str:
+        """Put a body into the queue directly; the message's id."""
         sqs = await self.cloud.client("sqs")
-        await sqs.send_message(QueueUrl=self.deployment.queue_url, MessageBody=body)
+        sent = await sqs.send_message(QueueUrl=self.deployment.queue_url, MessageBody=body)
+        return str(sent["MessageId"])
 
     def job(self, job_id: str, content: JsonObject | None = None, **metadata: Any) -> JsonObject:
         """A small text-to-image job for this scene's runtime."""

@@ -1,0 +1,1 @@
+"""Servers that behave and refuse like the real runtimes, without a GPU; run as processes."""

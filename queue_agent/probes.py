@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from queue_agent.agent import Agent
+from queue_agent.errors import SettingsError
 
 
 @asynccontextmanager
@@ -14,6 +15,9 @@ async def probes(agent: Agent, *, host: str, port: int) -> AsyncIterator[None]:
 
     ``/healthz`` answers 200 while the event loop turns. ``/readyz`` answers 200 when the
     runtime is ready and the queue was reachable, else 503; its JSON says which is missing.
+
+    Raises:
+        SettingsError: the port cannot be listened on.
     """
     if not port:
         yield
@@ -31,7 +35,12 @@ async def probes(agent: Agent, *, host: str, port: int) -> AsyncIterator[None]:
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            raise SettingsError(
+                f"QUEUE_AGENT_HEALTH_PORT: cannot listen on {host}:{port}: {error.strerror}"
+            ) from error
         yield
     finally:
         await runner.cleanup()

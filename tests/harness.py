@@ -58,6 +58,17 @@ class Scene:
         self._processes.callback(agent.stop)
         return agent.start()
 
+    def start_bare_agent(self, environment: dict[str, str]) -> ServerProcess:
+        """An agent with exactly this environment beside what the SDK needs; not awaited."""
+        agent = ServerProcess(
+            [sys.executable, "-m", "queue_agent", "run"],
+            env={**self.embedded.environment(), **environment},
+            log=self.folder / "agent-bare.log",
+        )
+        self._processes.callback(agent.stop)
+        agent.spawn()
+        return agent
+
     async def publish(self, job: JsonObject, **attributes: str) -> None:
         """Publish a job to the job topic, as a publisher does."""
         topic = self.cloud.topic(self.deployment.job_topic)

@@ -1,0 +1,136 @@
+"""What the server refuses or fails to do, drawn once, with its HTTP status.
+
+    ServerError
+    ├── InvalidRequest    a field is wrong; `param` names it
+    │   ├── TooLarge      … because it holds too much
+    │   └── UnknownModel  … because another model is served
+    ├── OutOfMemory       the images do not fit in the device's memory, even alone
+    ├── DuplicateJob      a job of that id is waiting or running
+    ├── JobNotFound       no job of that id is known
+    ├── JobCancelled      the job was stopped before its end
+    ├── NotReady          the model is still loading, or the server is closing
+    ├── QueueFull         too many jobs wait
+    └── GenerationFailed  the pipeline raised something else
+    ModelError            the model cannot be loaded
+    ├── ModelNotFound
+    ├── ModelUnreadable
+    └── DeviceUnavailable
+
+Error bodies have OpenAI's shape:
+https://platform.openai.com/docs/guides/error-codes/api-errors
+"""
+
+from typing import ClassVar
+
+
+class ServerError(Exception):
+    """An answer other than the images."""
+
+    status: ClassVar[int] = 500
+    kind: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+    headers: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.body: dict[str, dict[str, str | None]] = {
+            "error": {
+                "message": message,
+                "type": self.kind,
+                "code": code or self.code,
+                "param": param,
+            }
+        }
+
+
+class InvalidRequest(ServerError):
+    """The request can never succeed as it is."""
+
+    status = 400
+    kind = "invalid_request_error"
+    code = "invalid_value"
+
+
+class TooLarge(InvalidRequest):
+    """The body or an image exceeds a limit."""
+
+    status = 413
+    code = "too_large"
+
+
+class UnknownModel(InvalidRequest):
+    """The request names a model that is not the served one."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class OutOfMemory(ServerError):
+    """The device's memory does not hold the job, although nothing else ran beside it."""
+
+    status = 413
+    kind = "invalid_request_error"
+    code = "out_of_memory"
+
+
+class DuplicateJob(ServerError):
+    """The request's id belongs to a job that has not ended."""
+
+    status = 409
+    kind = "invalid_request_error"
+    code = "duplicate_request_id"
+
+
+class JobNotFound(ServerError):
+    """No job of that id is known, or it ended long ago."""
+
+    status = 404
+    kind = "invalid_request_error"
+    code = "job_not_found"
+
+
+class JobCancelled(ServerError):
+    """Somebody asked to stop the job, or its client went away."""
+
+    status = 409
+    kind = "cancelled"
+    code = "cancelled"
+
+
+class NotReady(ServerError):
+    """Nothing can be generated now."""
+
+    status = 503
+    code = "not_ready"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+class QueueFull(ServerError):
+    """As many jobs wait as may wait."""
+
+    status = 429
+    kind = "rate_limit_error"
+    code = "queue_full"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+class GenerationFailed(ServerError):
+    """The pipeline failed for a reason that the request does not explain."""
+
+    code = "generation_failed"
+
+
+class ModelError(Exception):
+    """The model cannot be served; the message says what to change."""
+
+
+class ModelNotFound(ModelError):
+    """There is no such file, folder or hub id."""
+
+
+class ModelUnreadable(ModelError):
+    """It is there, but it is no model that diffusers can load."""
+
+
+class DeviceUnavailable(ModelError):
+    """This machine lacks the device asked for."""

@@ -1,0 +1,141 @@
+"""Bringing a model from a folder, a file or the hub onto a device."""
+
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import diffusers
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+
+from runtimes.diffusers.errors import DeviceUnavailable, ModelNotFound, ModelUnreadable
+from runtimes.diffusers.pipelines import DiffusersModel, Pipeline
+from runtimes.diffusers.tiny import build_tiny_model
+
+library: Any = diffusers
+"""diffusers ships annotations for some of its names only."""
+
+DTYPES: Final = {
+    "float16": torch.float16,
+    "fp16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+    "float32": torch.float32,
+    "fp32": torch.float32,
+}
+TINY: Final = "tiny"
+_HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def load_model(
+    model: str, *, device: str | None = None, dtype: str | None = None
+) -> DiffusersModel:
+    """Load a model for serving.
+
+    `model` is a folder in the diffusers layout, one ``.safetensors`` checkpoint of Stable
+    Diffusion 1.x, 2.x or XL, an id of the Hugging Face hub, or ``tiny``: a model made on
+    the spot with random weights, to try things out with. Pickled weights are never loaded,
+    since they can run code. The device is cuda, mps or cpu, the first there is; the
+    dtype float16 on cuda, else float32.
+
+    Raises:
+        ModelNotFound, ModelUnreadable, DeviceUnavailable: with what to change.
+    """
+    target = _choose_device(device)
+    precision = _choose_dtype(dtype, target)
+    _silence()
+    pipeline = _read(model, precision)
+    pipeline.set_progress_bar_config(disable=True)
+    return DiffusersModel(pipeline.to(target))
+
+
+def _choose_device(asked: str | None) -> torch.device:
+    if asked is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise DeviceUnavailable(f"Device {asked!r} cannot be used here: {reason}") from error
+    return device
+
+
+def _choose_dtype(asked: str | None, device: torch.device) -> torch.dtype:
+    if asked is None:
+        return torch.float16 if device.type == "cuda" else torch.float32
+    try:
+        return DTYPES[asked]
+    except KeyError:
+        raise DeviceUnavailable(
+            f"Unknown dtype {asked!r}; known: {', '.join(sorted(DTYPES))}."
+        ) from None
+
+
+def _read(model: str, dtype: torch.dtype) -> Pipeline:
+    if model == TINY:
+        with TemporaryDirectory(prefix="tiny-model-") as folder:
+            build_tiny_model(Path(folder))
+            return _read_folder(Path(folder), dtype)
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return _read_folder(path, dtype)
+    if path.is_file():
+        return _read_file(path, dtype)
+    if not _HUB_ID.fullmatch(model):
+        raise ModelNotFound(f"There is no file or folder {model!r}, and it is no hub id.")
+    try:
+        pipeline: Pipeline = library.DiffusionPipeline.from_pretrained(
+            model, dtype=dtype, use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        raise ModelNotFound(
+            f"There is no file or folder {model!r}, and it cannot be had from the hub: {error}"
+        ) from error
+    return pipeline
+
+
+def _read_folder(path: Path, dtype: torch.dtype) -> Pipeline:
+    if not (path / "model_index.json").is_file():
+        raise ModelUnreadable(f"{path} is no diffusers model: it has no model_index.json.")
+    try:
+        pipeline: Pipeline = library.DiffusionPipeline.from_pretrained(
+            path, dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise ModelUnreadable(f"{path} cannot be loaded: {error}") from error
+    return pipeline
+
+
+def _read_file(path: Path, dtype: torch.dtype) -> Pipeline:
+    if path.suffix != ".safetensors":
+        raise ModelUnreadable(f"{path} is not a .safetensors file; pickled weights are refused.")
+    try:
+        kind = getattr(library, _pipeline_of(path))
+        pipeline: Pipeline = kind.from_single_file(path, dtype=dtype)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelUnreadable(f"{path} cannot be loaded: {error}") from error
+    return pipeline
+
+
+def _pipeline_of(path: Path) -> str:
+    """Name of the pipeline that a checkpoint in Stability AI's layout belongs to."""
+    with safe_open(path, framework="pt") as checkpoint:
+        names = list(checkpoint.keys())
+    if not any(name.startswith("model.diffusion_model.input_blocks.") for name in names):
+        raise ValueError("it is no Stable Diffusion checkpoint")
+    if any(name.startswith("conditioner.embedders.") for name in names):
+        return "StableDiffusionXLPipeline"
+    return "StableDiffusionPipeline"
+
+
+def _silence() -> None:
+    """Keep progress bars and advice on optional packages out of the log."""
+    library.utils.logging.disable_progress_bar()
+    from_transformers: Any = transformers.utils.logging
+    from_transformers.disable_progress_bar()
+    from_transformers.set_verbosity_error()

@@ -1,0 +1,198 @@
+"""The adapters: the dialect's HTTP calls, and what the bundled runtime has beyond them."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import ClassVar, Final
+
+import httpx
+from pydantic import JsonValue
+
+from queue_agent.errors import QueueAgentError
+from queue_agent.job import Job, canonical_json
+from queue_agent.runtime import (
+    Assets,
+    Output,
+    Prepared,
+    Progress,
+    ProgressCallback,
+    Reference,
+    Runtime,
+    RuntimeOptions,
+    is_url,
+)
+from runtimes import _http
+from runtimes.openai_images.answer import error_from, read_answer, read_output, read_progress
+from runtimes.openai_images.fields import BUNDLED, COMMON, IMAGE_TO_IMAGE, Dialect, translate
+from runtimes.openai_images.files import (
+    image_fields,
+    input_files,
+    multipart,
+    unmistakable_mask,
+)
+
+POLL_INTERVAL: Final = 0.25
+"""Seconds between two questions for progress."""
+STOP_TIMEOUT: Final = 5.0
+"""Seconds that the bundled runtime has to take note of a cancellation."""
+
+_SMALL: Final = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class PreparedImages(Prepared):
+    """A request with the files that go along with it."""
+
+    images: tuple[bytes, ...] = field(default=(), repr=False)
+    mask: bytes | None = field(default=None, repr=False)
+
+
+class OpenAIImagesRuntime(Runtime):
+    """Any server of the dialect; cancelling closes the connection, which such servers heed."""
+
+    name: ClassVar[str] = "openai"
+    task_types: ClassVar[frozenset[str]] = frozenset({"text-to-image", IMAGE_TO_IMAGE})
+    default_url: ClassVar[str] = "http://127.0.0.1:8000"
+    dialect: ClassVar[Dialect] = COMMON
+
+    def __init__(self, options: RuntimeOptions) -> None:
+        self._client = _http.new_client(options, self.default_url)
+        self._switch_models = options.switch_models
+
+    async def ready(self) -> bool:
+        """Whether ``/health`` says so or, where there is none, ``/v1/models`` answers."""
+        try:
+            answer = await self._ask("GET", "/health")
+            if answer.status == 404:
+                answer = await self._ask("GET", "/v1/models")
+        except QueueAgentError:
+            return False
+        return answer.ok
+
+    def references(self, job: Job) -> Iterable[Reference]:
+        """URLs in `init_images`, `image` and `mask` of an image-to-image job."""
+        if job.task_type != IMAGE_TO_IMAGE:
+            return
+        for path, value in image_fields(job.content):
+            if is_url(value):
+                yield Reference(str(value), path)
+
+    async def prepare(self, job: Job, assets: Assets) -> Prepared:
+        """Translate the fields and gather the files; sends nothing."""
+        request, warnings = translate(
+            job.content, job.task_type, self.dialect, switch_models=self._switch_models
+        )
+        if job.task_type != IMAGE_TO_IMAGE:
+            return PreparedImages(job, request, tuple(warnings))
+        images, mask = input_files(job.content, assets)
+        if not self.dialect.several_images and len(images) > 1:
+            warnings.append("init_images: only the first image is used.")
+            images = images[:1]
+        if mask is not None:
+            mask = await asyncio.to_thread(unmistakable_mask, mask)
+        return PreparedImages(job, request, tuple(warnings), tuple(images), mask)
+
+    async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
+        """Send the request and wait for the images."""
+        if not isinstance(prepared, PreparedImages):
+            raise TypeError("prepared by another adapter")
+        run_id = f"{prepared.job.id}.{secrets.token_hex(4)}"
+        async with self._following(run_id, progress):
+            answer = await self._generate(prepared, run_id)
+        output = await read_output(answer, prepared)
+        progress(Progress(1.0))
+        return output
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    @asynccontextmanager
+    async def _following(self, run_id: str, progress: ProgressCallback) -> AsyncIterator[None]:
+        """Around the wait for the answer; the dialect itself has no progress to relay."""
+        del run_id, progress
+        yield
+
+    async def _generate(self, prepared: PreparedImages, run_id: str) -> dict[str, JsonValue]:
+        headers = {"X-Request-Id": run_id}
+        if prepared.images:
+            request = self._client.build_request(
+                "POST",
+                "/v1/images/edits",
+                data={name: _form_text(value) for name, value in prepared.request.items()},
+                files=multipart(prepared.images, prepared.mask),
+                headers=headers,
+                timeout=_http.WORK,
+            )
+        else:
+            request = self._client.build_request(
+                "POST",
+                "/v1/images/generations",
+                json=prepared.request,
+                headers=headers,
+                timeout=_http.WORK,
+            )
+        answer = await self._send(request)
+        if not answer.ok:
+            raise error_from(answer)
+        return answer.json_object()
+
+    async def _send(self, request: httpx.Request) -> _http.Answer:
+        try:
+            response = await self._client.send(request, stream=True)
+            try:
+                return _http.Answer(response.status_code, await read_answer(response))
+            finally:
+                await response.aclose()
+        except httpx.HTTPError as error:
+            raise _http.unavailable_from(error) from error
+
+    async def _ask(self, method: str, path: str) -> _http.Answer:
+        return await _http.send(self._client, method, path, timeout=_http.READY, limit=_SMALL)
+
+
+class DiffusersRuntime(OpenAIImagesRuntime):
+    """The bundled runtime: the dialect with samplers, progress by step, and cancellation."""
+
+    name: ClassVar[str] = "diffusers"
+    dialect: ClassVar[Dialect] = BUNDLED
+
+    @asynccontextmanager
+    async def _following(self, run_id: str, progress: ProgressCallback) -> AsyncIterator[None]:
+        path = f"/v1/jobs/{run_id}"
+        relay = asyncio.create_task(self._relay(path, progress))
+        try:
+            yield
+        except asyncio.CancelledError:
+            await asyncio.shield(self._stop(path))
+            raise
+        finally:
+            relay.cancel()
+            await asyncio.gather(relay, return_exceptions=True)
+
+    async def _relay(self, path: str, progress: ProgressCallback) -> None:
+        """Report each new step until cancelled; a question without answer is no matter."""
+        reached = 0.0
+        while True:
+            await asyncio.sleep(POLL_INTERVAL)
+            try:
+                answer = await self._ask("GET", path)
+                report = read_progress(answer.json_object()) if answer.ok else None
+            except QueueAgentError:
+                continue
+            if report and report.fraction > reached:
+                reached = report.fraction
+                progress(report)
+
+    async def _stop(self, path: str) -> None:
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await self._ask("DELETE", path)
+        except (TimeoutError, QueueAgentError):
+            return  # closing the connection has told it as well
+
+
+def _form_text(value: JsonValue) -> str:
+    return value if isinstance(value, str) else canonical_json(value)

@@ -1,0 +1,80 @@
+"""The images that go along with a request: found, fetched or decoded, and sent as files."""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+
+from PIL import Image, ImageOps
+from pydantic import JsonValue
+
+from queue_agent.errors import Rejected
+from queue_agent.portable import image_bytes
+from queue_agent.runtime import Assets
+from runtimes import _http
+
+
+def image_fields(
+    content: Mapping[str, JsonValue],
+) -> Iterable[tuple[tuple[str | int, ...], JsonValue]]:
+    """Where images stand in an image-to-image job, and what stands there."""
+    for name in ("init_images", "image"):
+        value = content.get(name)
+        if isinstance(value, list):
+            yield from (((name, number), entry) for number, entry in enumerate(value))
+        elif value:
+            yield (name,), value
+    if content.get("mask"):
+        yield ("mask",), content["mask"]
+
+
+def input_files(
+    content: Mapping[str, JsonValue], assets: Assets
+) -> tuple[list[bytes], bytes | None]:
+    """The images, at least one, and the mask.
+
+    Raises:
+        Rejected: there is none, or one that is no text, reference or base64.
+    """
+    images, mask = [], None
+    for path, value in image_fields(content):
+        where = ".".join(map(str, path))
+        if not isinstance(value, str):
+            raise Rejected(f"{where}: must be a text.", type="invalid_content")
+        data = image_bytes(value, assets, field=where)
+        if path == ("mask",):
+            mask = data
+        else:
+            images.append(data)
+    if not images:
+        raise Rejected("init_images: an image is required.", type="invalid_content")
+    return images, mask
+
+
+def unmistakable_mask(data: bytes) -> bytes:
+    """The mask as a PNG that both conventions read alike.
+
+    What is painted anew is white in the portable form, and transparent in OpenAI's:
+    https://platform.openai.com/docs/api-reference/images/createEdit. So it is made both.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            grey = picture.convert("L")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise Rejected("mask: not an image that can be read.", type="invalid_content") from error
+    file = io.BytesIO()
+    Image.merge("LA", (grey, ImageOps.invert(grey))).convert("RGBA").save(file, "PNG")
+    return file.getvalue()
+
+
+def multipart(
+    images: Sequence[bytes], mask: bytes | None
+) -> list[tuple[str, tuple[str, bytes, str]]]:
+    """The files as httpx sends them."""
+    files = [("image", data) for data in images]
+    if mask is not None:
+        files.append(("mask", mask))
+    parts = []
+    for number, (name, data) in enumerate(files, 1):
+        media_type = _http.media_type_of(data)
+        extension = media_type.rpartition("/")[2]
+        parts.append((name, (f"{name}-{number}.{extension}", data, media_type)))
+    return parts

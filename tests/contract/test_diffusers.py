@@ -1,0 +1,84 @@
+"""The bundled runtime's adapter keeps the contract at the real server with the tiny model."""
+
+import asyncio
+import base64
+from collections.abc import Sequence
+
+from pydantic import JsonValue
+
+from diffusers_servers import busy, tiny_server
+from queue_agent.job import Job
+from queue_agent.runtime import Progress, Runtime
+from queue_agent.server_process import ServerProcess
+from queue_agent.testing import FaultProxy, RuntimeContract
+from queue_agent.testing.contract import eventually, sample_png
+from runtimes.openai_images import DiffusersRuntime
+
+PNG = base64.b64encode(sample_png()).decode()
+
+
+def job(task_type: str, **content: JsonValue) -> Job:
+    metadata = {"id": "job-1", "tasktype": task_type}
+    return Job.model_validate({"metadata": metadata, "content": {"prompt": "a cat", **content}})
+
+
+class TestDiffusers(RuntimeContract):
+    adapter = DiffusersRuntime
+
+    @classmethod
+    def new_server(cls) -> ServerProcess:
+        return tiny_server()
+
+    def jobs(self) -> Sequence[Job]:
+        return [
+            job("text-to-image", steps=4, width=64, height=64),
+            job("image-to-image", steps=4, width=64, height=64, init_images=[PNG]),
+        ]
+
+    def slow_job(self) -> Job:
+        return job("text-to-image", steps=500, n=2, seed=1, width=512, height=512)
+
+    def two_jobs(self) -> tuple[Job, Job]:
+        first, second = (
+            job("text-to-image", steps=60, seed=seed, width=64, height=64) for seed in (1, 2)
+        )
+        return first, second
+
+    def bad_job(self) -> tuple[Job, str]:
+        return job("text-to-image", n=17), "n: Input should be less than or equal to 16"
+
+    def job_with_references(self) -> tuple[Job, set[str]]:
+        image, mask = "https://example.com/photo.png", "s3://bucket/mask.png"
+        content: dict[str, JsonValue] = {
+            "prompt": "https://example.com/prompt.png",
+            "negative_prompt": "s3://bucket/negative.png",
+            "steps": 4,
+            "width": 64,
+            "height": 64,
+            "init_images": [image],
+            "mask": mask,
+        }
+        return job("image-to-image", **content), {image, mask}
+
+    async def busy(self, server: ServerProcess) -> bool:
+        return await asyncio.to_thread(busy, server)
+
+    async def test_progress_follows_the_steps(self, runtime: Runtime) -> None:
+        reports: list[Progress] = []
+        slow_enough = job("text-to-image", steps=20, seed=1, width=512, height=512)
+        await runtime.run(await runtime.prepare(slow_enough, {}), reports.append)
+        *between, last = reports
+        assert between
+        assert all(report.steps == 20 and report.step for report in between)
+        assert last.fraction == 1.0
+
+    async def test_cancelling_asks_the_server_to_stop_the_job(self, server: ServerProcess) -> None:
+        async with FaultProxy(server.url) as proxy, self.opened(proxy.url) as runtime:
+            run = asyncio.create_task(
+                runtime.run(await runtime.prepare(self.slow_job(), {}), lambda _: None)
+            )
+            await eventually(lambda: self.busy(server))
+            run.cancel()
+            await asyncio.wait({run})
+            assert proxy.count(lambda request: request.method == "DELETE") == 1
+        await eventually(lambda: self._idle(server))

@@ -1,0 +1,24 @@
+"""One real server with the tiny model for all tests here."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from diffusers_servers import tiny_server
+from queue_agent.server_process import ServerProcess
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ServerProcess]:
+    """The bundled runtime, its model loaded."""
+    with tiny_server() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def client(server: ServerProcess) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the server, patient with the small machines that tests run on."""
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+        yield client

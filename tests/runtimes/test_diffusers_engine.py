@@ -1,0 +1,164 @@
+"""The engine and its HTTP side around models that behave as a test wants them to."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from PIL import Image
+
+from diffusers_servers import busy, painting_server
+from queue_agent.testing.contract import eventually
+from runtimes.diffusers.engine import Engine, ImageRequest, Model, OnStep, Pictures
+from runtimes.diffusers.errors import OutOfMemory, QueueFull
+from runtimes.diffusers.server import create_app
+
+GENERATIONS = "/v1/images/generations"
+
+
+class ScriptedModel:
+    """Fails with an error, or makes a picture once the gate is open."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.gate = threading.Event()
+        self.worked_on: list[str] = []
+
+    def check(self, request: ImageRequest) -> None:
+        """Everything is fine."""
+
+    def generate(self, request: ImageRequest, on_step: OnStep) -> Pictures:
+        self.worked_on.append(request.prompt)
+        if self.error is not None:
+            raise self.error
+        while not self.gate.wait(0.01):
+            on_step(1, 2)
+        return Pictures([Image.new("RGB", (64, 64))])
+
+
+@contextmanager
+def running(model: Model, *, max_waiting: int = 64) -> Iterator[Engine]:
+    engine = Engine(lambda: model, max_waiting=max_waiting)
+    engine.start()
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def client_of(engine: Engine) -> httpx.AsyncClient:
+    app = create_app(engine, model="scripted")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+
+
+async def test_health_is_503_until_the_model_is_loaded() -> None:
+    loaded, model = threading.Event(), ScriptedModel()
+
+    def load() -> Model:
+        loaded.wait()
+        return model
+
+    engine = Engine(load)
+    engine.start()
+    async with client_of(engine) as client:
+        assert (await client.get("/health")).status_code == 503
+        answer = await client.post(GENERATIONS, json={"prompt": "x"})
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        assert (await client.post("/v1/images/edits")).status_code == 503
+        loaded.set()
+        await eventually(lambda: engine.ready)
+        assert (await client.get("/health")).status_code == 200
+        engine.close()
+        assert (await client.get("/health")).status_code == 503
+
+
+async def test_a_model_that_cannot_be_loaded_is_told_of() -> None:
+    told = threading.Event()
+
+    def load() -> Model:
+        raise OSError("no such disk")
+
+    engine = Engine(load)
+    engine.start(told.set)
+    assert await asyncio.to_thread(told.wait, 10)
+    assert not engine.ready
+    assert str(engine.failure) == "no such disk"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (OutOfMemory("2 images do not fit"), 413, "out_of_memory"),
+        (ValueError("odd"), 500, "generation_failed"),
+    ],
+)
+async def test_a_failure_of_the_model_is_answered_and_the_next_job_works(
+    error: Exception, status: int, code: str
+) -> None:
+    model = ScriptedModel(error)
+    model.gate.set()
+    with running(model) as engine:
+        await eventually(lambda: engine.ready)
+        async with client_of(engine) as client:
+            headers = {"X-Request-Id": "job"}
+            answer = await client.post(GENERATIONS, json={"prompt": "x"}, headers=headers)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+            assert str(error) in answer.json()["error"]["message"]
+            assert (await client.get("/v1/jobs/job")).json()["status"] == "failed"
+            model.error = None
+            assert (await client.post(GENERATIONS, json={"prompt": "x"})).status_code == 200
+
+
+async def test_closing_cancels_what_runs_and_what_waits() -> None:
+    model = ScriptedModel()
+    with running(model) as engine:
+        await eventually(lambda: engine.ready)
+        first = engine.submit("first", ImageRequest("one", seed=1))
+        second = engine.submit("second", ImageRequest("two", seed=1))
+        await eventually(lambda: first.state == "running")
+    assert (first.state, second.state) == ("cancelled", "cancelled")
+    assert model.worked_on == ["one"]
+
+
+async def test_jobs_are_worked_on_one_at_a_time_in_order_up_to_a_limit() -> None:
+    model = ScriptedModel()
+    with running(model, max_waiting=2) as engine:
+        await eventually(lambda: engine.ready)
+        jobs = [engine.submit("0", ImageRequest("0", seed=1))]
+        await eventually(lambda: jobs[0].state == "running")
+        jobs += [engine.submit(name, ImageRequest(name, seed=1)) for name in ("1", "2")]
+        with pytest.raises(QueueFull):
+            engine.submit("3", ImageRequest("3", seed=1))
+        assert model.worked_on == ["0"]
+        model.gate.set()
+        for job in jobs:
+            await asyncio.wrap_future(job.result)
+        assert model.worked_on == ["0", "1", "2"]
+
+
+async def test_old_jobs_are_forgotten_but_none_that_waits() -> None:
+    model = ScriptedModel()
+    with running(model, max_waiting=2000) as engine:
+        await eventually(lambda: engine.ready)
+        jobs = [engine.submit(str(number), ImageRequest("x", seed=1)) for number in range(1100)]
+        for job in jobs[1:1000]:
+            job.cancel()
+        engine.submit("last", ImageRequest("x", seed=1))
+        known = {job.id for job in engine.active_jobs()}
+        assert {"0", "1000", "1099", "last"} <= known
+        with pytest.raises(Exception, match="No job '1' is known"):
+            engine.find("1")
+        assert engine.find("999").state == "cancelled"
+
+
+async def test_a_server_told_to_end_finishes_what_it_has_begun() -> None:
+    server = painting_server()
+    await asyncio.to_thread(server.start)
+    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+        body = {"prompt": "x", "num_inference_steps": 50}
+        request = asyncio.create_task(client.post(GENERATIONS, json=body))
+        await eventually(lambda: asyncio.to_thread(busy, server))
+        await asyncio.to_thread(server.stop, 20)
+        assert (await request).status_code == 200

@@ -1,0 +1,111 @@
+"""Which models can be loaded, and how it is said that one cannot."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from diffusers_servers import tiny_model
+from queue_agent.server_process import free_port
+from runtimes.diffusers.engine import ImageRequest
+from runtimes.diffusers.errors import (
+    DeviceUnavailable,
+    InvalidRequest,
+    ModelError,
+    ModelNotFound,
+    ModelUnreadable,
+    OutOfMemory,
+)
+
+
+def ignore(_step: int, _steps: int) -> None:
+    """For tests that do not care about progress."""
+
+
+def test_importing_the_package_and_its_server_loads_no_torch() -> None:
+    code = "import sys, runtimes.diffusers.server; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_server_whose_model_cannot_be_loaded_ends_and_says_why(tmp_path: Path) -> None:
+    model = tmp_path / "nothing"
+    command = [sys.executable, "-m", "runtimes.diffusers", "--model", str(model)]
+    ended = subprocess.run(
+        [*command, "--port", str(free_port())], check=False, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert f"no file or folder '{model}'" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_models_that_cannot_be_loaded_are_refused_clearly(tmp_path: Path) -> None:
+    from runtimes.diffusers.loader import load_model  # noqa: PLC0415  loads torch
+
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged/model_index.json").write_text("{")
+    (tmp_path / "truncated.safetensors").write_bytes(b"\x40\0\0\0\0\0\0\0{")
+    (tmp_path / "pickled.ckpt").write_bytes(b"\x80\x02")
+    no_checkpoint = tiny_model() / "unet/diffusion_pytorch_model.safetensors"
+    cases: list[tuple[str, type[ModelError], str]] = [
+        (str(tmp_path / "absent"), ModelNotFound, "no file or folder"),
+        (str(tmp_path / "empty"), ModelUnreadable, "no model_index.json"),
+        (str(tmp_path / "damaged"), ModelUnreadable, "cannot be loaded"),
+        (str(tmp_path / "truncated.safetensors"), ModelUnreadable, "cannot be loaded"),
+        (str(tmp_path / "pickled.ckpt"), ModelUnreadable, "pickled weights are refused"),
+        (str(no_checkpoint), ModelUnreadable, "no Stable Diffusion checkpoint"),
+    ]
+    for model, kind, words in cases:
+        with pytest.raises(kind, match=words):
+            load_model(model, device="cpu")
+
+
+def test_an_unknown_device_or_dtype_is_refused() -> None:
+    from runtimes.diffusers.loader import load_model  # noqa: PLC0415  loads torch
+
+    for options in ({"device": "abacus"}, {"device": "cpu", "dtype": "int3"}):
+        with pytest.raises(DeviceUnavailable):
+            load_model(str(tiny_model()), **options)
+
+
+def test_the_same_seed_builds_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
+    from runtimes.diffusers.tiny import build_tiny_model  # noqa: PLC0415  loads torch
+
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    build_tiny_model(tmp_path / "again")
+    build_tiny_model(tmp_path / "other", seed=1)
+    first = (tiny_model() / weights).read_bytes()
+    assert (tmp_path / "again" / weights).read_bytes() == first
+    assert (tmp_path / "other" / weights).read_bytes() != first
+
+
+@pytest.mark.parametrize(
+    "words", ["CUDA out of memory.", "DefaultCPUAllocator: can't allocate memory"]
+)
+def test_running_out_of_memory_has_an_error_of_its_own(words: str) -> None:
+    from runtimes.diffusers.pipelines import DiffusersModel, library  # noqa: PLC0415  loads torch
+
+    pipeline = library.StableDiffusionPipeline.from_pretrained(tiny_model())
+
+    def run_out_of_memory(*_: object) -> None:
+        raise RuntimeError(words)
+
+    pipeline.unet.register_forward_pre_hook(run_out_of_memory)
+    with pytest.raises(OutOfMemory, match=r"2 image\(s\) of 64x64"):
+        DiffusersModel(pipeline).generate(
+            ImageRequest("x", seed=1, count=2, width=64, height=64), ignore
+        )
+
+
+def test_a_pipeline_that_cannot_edit_refuses_images() -> None:
+    from runtimes.diffusers.pipelines import DiffusersModel, library  # noqa: PLC0415  loads torch
+
+    unet = library.UNet2DModel(
+        block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",)
+    )
+    pipeline = library.DDPMPipeline(unet=unet, scheduler=library.DDPMScheduler())
+    image = Image.new("RGB", (64, 64))
+    with pytest.raises(InvalidRequest, match="cannot work with a given image"):
+        DiffusersModel(pipeline).check(ImageRequest("x", seed=1, image=image))

@@ -1,6 +1,7 @@
 """The agent: pulls messages while the runtime is ready, overlaps their journeys, drains."""
 
 import asyncio
+import random
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ log = structlog.get_logger()
 
 _READINESS_POLL = 1.0
 _LONGEST_PAUSE = 20.0
+_PROMPT = 1.0
+"""Seconds within which a received message was in the queue already when it was asked for."""
 _LAST_POLL = 0.3
 """Seconds that a long poll in flight gets at the end, for a message already on its way."""
 
@@ -52,14 +55,14 @@ class Agent:
     async def _pull(self, tasks: asyncio.TaskGroup) -> None:
         pause = _READINESS_POLL
         while True:
-            room = await self.line.has_room()
             await self._until_ready()
+            room = await self.line.room()
             try:
                 messages = await self._receive(room)
             except Unavailable as error:
                 self.queue_reachable = False
                 log.warning("receive failed", reason=error.message, pause=pause)
-                await asyncio.sleep(pause)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
             self.queue_reachable = True
@@ -82,13 +85,14 @@ class Agent:
         self._ready_at = time.monotonic()
 
     async def _receive(self, count: int) -> Sequence[Message]:
+        asked = time.monotonic()
         poll = asyncio.create_task(
             self.queue.receive(
                 min(count, 10), wait=self.receive_wait, visibility_timeout=self.lease
             )
         )
         try:
-            return await asyncio.shield(poll)
+            messages = await asyncio.shield(poll)
         except asyncio.CancelledError:
             await asyncio.wait({poll}, timeout=_LAST_POLL)
             poll.cancel()
@@ -96,6 +100,10 @@ class Agent:
             if not poll.cancelled() and poll.exception() is None:
                 await self._give_back(poll.result())
             raise
+        took = time.monotonic() - asked
+        if messages and took < _PROMPT:
+            self.line.forecast.receive.observe(took)
+        return messages
 
     async def _give_back(self, messages: Iterable[Message]) -> None:
         await together(

@@ -173,7 +173,7 @@ def watch(
 
 @app.command("serve-diffusers")
 def serve_diffusers(
-    model: Annotated[str, typer.Option(help="A diffusers folder, .safetensors file or hub id.")],
+    model: Annotated[str, typer.Option(help="A diffusers folder, .safetensors file, hub id, or: tiny.")],
     host: Annotated[str, typer.Option()] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535)] = 8000,
     device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; else the best.")] = None,

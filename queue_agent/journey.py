@@ -30,6 +30,7 @@ from queue_agent.errors import (
     Unavailable,
     Withdrawn,
 )
+from queue_agent.forecast import kind_of
 from queue_agent.inbox import Inbox
 from queue_agent.job import Job
 from queue_agent.lease import hold
@@ -64,6 +65,8 @@ class Rules:
     run_timeout: float
     store_patience: float
     retry_delay: float
+    hold_limit: float
+    """A message that the runtime has no place for is given back after so long."""
     progress_interval: float | None
     """None: no `running` notifications."""
     presign: float
@@ -119,6 +122,7 @@ class Journey:
             job = await self.inbox.open(message)
             attempt = Attempt(message, job, self._queued(message))
             bind_contextvars(job_id=job.id)
+            place.kind = kind_of(job)
             log.info("received", task_type=job.task_type)
             async with self._one_at_a_time(job):
                 return Answer(await self._result(attempt, place))
@@ -132,7 +136,7 @@ class Journey:
                 f"Unexpected {type(error).__name__} in the agent.", type="internal_error"
             )
             failure.__cause__ = error
-        if message.receive_count < self.rules.max_receives:
+        if not self._is_last(message):
             raise failure
         return await self._give_up(message, attempt, failure)
 
@@ -158,7 +162,8 @@ class Journey:
             with attempt.timed("prepare"):
                 prepared = await self._prepare(attempt.job)
             log.debug("prepared")
-            async with place.turn():
+            patience = None if self._is_last(attempt.message) else self.rules.hold_limit
+            async with place.turn(patience=patience):
                 output = await self._run(attempt, prepared, place)
         attempt.spent(wait=place.waited, run=place.ran)
         return output
@@ -171,7 +176,7 @@ class Journey:
         return await quickly(prepare, attempts=_IN_PLACE_ATTEMPTS)
 
     async def _run(self, attempt: Attempt, prepared: Prepared, place: Place) -> Output:
-        async with self._relayed(attempt) as report:
+        async with self._relayed(attempt, place) as report:
             return await quickly(
                 lambda: self._run_once(prepared, report, place), attempts=_IN_PLACE_ATTEMPTS
             )
@@ -195,10 +200,10 @@ class Journey:
             ) from None
 
     @asynccontextmanager
-    async def _relayed(self, attempt: Attempt) -> AsyncIterator[ProgressCallback]:
-        """Where the runtime reports its progress to: subscribers, if they want to know."""
+    async def _relayed(self, attempt: Attempt, place: Place) -> AsyncIterator[ProgressCallback]:
+        """Where the runtime reports its progress to: the line, and subscribers if they want."""
         if self.rules.progress_interval is None:
-            yield _ignore
+            yield lambda progress: place.report(progress.fraction)
             return
 
         async def publish(progress: Progress) -> None:
@@ -206,7 +211,12 @@ class Journey:
             await self.topic.publish(running.to_json(), running.attributes())
 
         relay = ProgressRelay(publish, interval=self.rules.progress_interval)
-        async with relay.relaying() as report:
+        async with relay.relaying() as tell:
+
+            def report(progress: Progress) -> None:
+                place.report(progress.fraction)
+                tell(progress)
+
             yield report
 
     async def _notify(self, notification: Notification) -> None:
@@ -273,6 +283,9 @@ class Journey:
         async with lock:
             yield
 
+    def _is_last(self, message: Message) -> bool:
+        return message.receive_count >= self.rules.max_receives
+
     def _queued(self, message: Message) -> float:
         return max(0.0, self.now() - message.sent_at) if message.sent_at else 0.0
 
@@ -286,7 +299,3 @@ def _status(error: Rejected | Withdrawn) -> Status:
     if isinstance(error, JobCancelled):
         return "cancelled"
     return "expired" if isinstance(error, JobExpired) else "failed"
-
-
-def _ignore(progress: Progress) -> None:
-    """Nobody listens."""

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from queue_agent.tasks import background
 from queue_agent.cloud import Message, Queue
 from queue_agent.errors import LeaseLost, QueueAgentError, Unavailable
 from queue_agent.patience import patiently
+from queue_agent.tasks import background
 
 log = structlog.get_logger()
 

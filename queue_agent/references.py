@@ -1,46 +1,29 @@
 """Inputs named by URL: fetched within limits, and only from where they may come.
 
-A host is resolved once, all its addresses are checked, and the connection goes to one of
-the checked addresses, so that a second answer of the name server cannot lead elsewhere.
-Every redirect is followed by hand and checked from scratch. See `queue_agent.addresses`
-for what is refused, and why.
+Every redirect is followed by hand and checked from scratch. See `queue_agent.addresses` for
+what is refused, and `queue_agent.guarded_http` for how the refusal is kept to.
 """
 
 import asyncio
 import io
-import socket
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from queue_agent.addresses import (
-    Address,
-    Allowlist,
-    HttpLocation,
-    ObjectLocation,
-    forbidden,
-    scheme_of,
-)
+from queue_agent.addresses import Allowlist, HttpLocation, ObjectLocation, forbidden, scheme_of
 from queue_agent.cloud import Bucket
-from queue_agent.errors import ObjectNotFound, QueueAgentError, Rejected, Unavailable
-from queue_agent.runtime import Asset, MediaKind, Reference
+from queue_agent.errors import ObjectNotFound, QueueAgentError, Rejected, TimedOut, Unavailable
+from queue_agent.guarded_http import GuardedHttp, Resolver, may_pass
+from queue_agent.media import inspect
+from queue_agent.runtime import Asset, Reference
 
 if TYPE_CHECKING:
     import httpx
-    from PIL.ImageFile import ImageFile
-
-Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-"""From a host name and a port to addresses; raises `socket.gaierror` as getaddrinfo does."""
 
 _CONCURRENCY: Final = 8
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-# Not every C library knows EAI_NODATA.
-_NO_SUCH_HOST: Final = frozenset(
-    {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
-)
 
 
 @dataclass(frozen=True)
@@ -88,9 +71,10 @@ class ReferenceFetcher:
     ) -> None:
         self._policy = policy
         self._bucket = bucket
-        self._resolve = resolve or _resolve
         self._slots = asyncio.Semaphore(_CONCURRENCY)
-        self._opened: httpx.AsyncHTTPTransport | None = None
+        self._http = GuardedHttp(
+            policy.allowlist, timeout=policy.timeout, connections=_CONCURRENCY, resolve=resolve
+        )
 
     async def fetch(self, references: Iterable[Reference]) -> dict[str, Asset]:
         """The assets by URL, fetched at the same time and each URL once.
@@ -99,7 +83,8 @@ class ReferenceFetcher:
             Rejected: of type ``reference_forbidden``, ``reference_not_found``,
                 ``reference_too_large``, ``reference_refused`` or
                 ``reference_not_image`` (``_video``, ``_audio``).
-            Unavailable: of type ``reference_unavailable``, where trying again may help.
+            Unavailable: of type ``reference_unavailable``, where trying again may help;
+                `TimedOut` where it would only take as long again.
         """
         assets: dict[str, Asset] = {}
 
@@ -127,9 +112,7 @@ class ReferenceFetcher:
 
     async def aclose(self) -> None:
         """Close what is open; a later `fetch` opens anew."""
-        if self._opened:
-            await self._opened.aclose()
-            self._opened = None
+        await self._http.aclose()
 
     async def _fetch_one(self, reference: Reference) -> Asset:
         field = _spelled(reference.path)
@@ -146,10 +129,10 @@ class ReferenceFetcher:
                 else:
                     data = await self._download(place)
                 media_type = await asyncio.to_thread(
-                    _inspect, data, reference.kind, self._policy.max_pixels
+                    inspect, data, reference.kind, self._policy.max_pixels
                 )
         except TimeoutError as error:
-            raise Unavailable(
+            raise TimedOut(
                 f"{subject} did not come within {self._policy.timeout:g} s.",
                 type="reference_unavailable",
             ) from error
@@ -171,81 +154,21 @@ class ReferenceFetcher:
         except Rejected as error:
             raise self._too_large() from error
         except Unavailable as error:
+            if error.type == "cloud_unauthorized":
+                raise Rejected("may not be read by the agent", type="reference_refused") from error
             raise Unavailable(f"cannot be read: {error.message.rstrip('.')}") from error
-        if len(data) > self._policy.max_bytes:
-            raise self._too_large()
         return data
 
     async def _download(self, place: HttpLocation) -> bytes:
-        import httpx  # noqa: PLC0415  a tenth of a second that most commands need not pay
-
-        try:
-            for _ in range(self._policy.max_redirects + 1):
-                response = await self._ask(place)
-                try:
-                    if response.status_code not in _REDIRECTS:
-                        _check_status(response.status_code)
-                        return await self._body(response)
-                    place = place.redirected(response.headers.get("Location", ""))
-                finally:
-                    await response.aclose()
-        except httpx.TransportError as error:
-            reason = str(error) or type(error).__name__
-            raise Unavailable(f"cannot be fetched: {reason}") from error
+        for _ in range(self._policy.max_redirects + 1):
+            async with self._http.exchange("GET", place) as response:
+                if response.status_code not in _REDIRECTS:
+                    _check_status(response.status_code)
+                    return await self._body(response)
+                place = place.redirected(response.headers.get("Location", ""))
         raise Rejected(
             f"is redirected more than {self._policy.max_redirects} times", type="reference_refused"
         )
-
-    async def _ask(self, place: HttpLocation) -> "httpx.Response":
-        """The response of the first address that can be connected to; its body is unread."""
-        import httpx  # noqa: PLC0415
-
-        addresses = await self._checked_addresses(place)
-        each = self._policy.timeout / len(addresses)
-        timeouts = httpx.Timeout(self._policy.timeout, connect=each).as_dict()
-        extensions: dict[str, object] = {"timeout": timeouts}
-        if place.address is None:
-            # Names the certificate that the server must show, too.
-            extensions["sni_hostname"] = place.host
-        for address in addresses:
-            request = httpx.Request(
-                "GET",
-                place.at(address),
-                headers={
-                    "Host": place.authority,
-                    "Accept-Encoding": "identity",
-                    "User-Agent": "queue-agent",
-                },
-                extensions=extensions,
-            )
-            try:
-                return await self._transport.handle_async_request(request)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                if address == addresses[-1]:
-                    raise
-        raise AssertionError("unreachable: there is at least one address")
-
-    async def _checked_addresses(self, place: HttpLocation) -> Sequence[Address]:
-        """All addresses of the host, if every one of them may be contacted.
-
-        One bad address condemns the name: no honest host is public and private at once,
-        and picking the good ones would leave the choice to whoever wrote the answer.
-        """
-        if place.address is not None:
-            addresses = [place.address]
-        else:
-            try:
-                found = await self._resolve(place.host, place.port)
-            except socket.gaierror as error:
-                if error.errno in _NO_SUCH_HOST:
-                    raise _no_such_host(place) from error
-                raise Unavailable(f"cannot be fetched: {place.host} is not resolved") from error
-            addresses = [ip_address(address) for address in found]
-            if not addresses:
-                raise _no_such_host(place)
-        if not all(self._policy.allowlist.permits(place.host, address) for address in addresses):
-            raise forbidden(f"leads to {place.host}, which is not on the public internet")
-        return addresses
 
     async def _body(self, response: "httpx.Response") -> bytes:
         limit = self._policy.max_bytes
@@ -268,41 +191,15 @@ class ReferenceFetcher:
             f"has more than {self._policy.max_bytes} bytes, the limit", type="reference_too_large"
         )
 
-    @property
-    def _transport(self) -> "httpx.AsyncHTTPTransport":
-        """Only httpx's transport: no proxies, cookies, redirects, or logged query strings.
-
-        Connections are not kept: they are pooled by address, and one that was made for
-        (and whose certificate names) one host must not serve another at the same address.
-        """
-        if self._opened is None:
-            import httpx  # noqa: PLC0415
-
-            self._opened = httpx.AsyncHTTPTransport(
-                verify=httpx.create_ssl_context(),
-                limits=httpx.Limits(max_connections=_CONCURRENCY, max_keepalive_connections=0),
-            )
-        return self._opened
-
-
-async def _resolve(host: str, port: int) -> Sequence[str]:
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(info[4][0]) for info in found))
-
 
 def _place(url: str) -> HttpLocation | ObjectLocation:
     return ObjectLocation.parse(url) if scheme_of(url) == "s3" else HttpLocation.parse(url)
 
 
-def _no_such_host(place: HttpLocation) -> Rejected:
-    return Rejected(f"leads to {place.host}, which does not exist", type="reference_not_found")
-
-
 def _check_status(status: int) -> None:
     if status in {404, 410}:
         raise Rejected(f"does not exist (HTTP {status})", type="reference_not_found")
-    if status in {408, 425, 429} or status >= 500:
+    if may_pass(status):
         raise Unavailable(f"is not available now (HTTP {status})")
     if not 200 <= status < 300:
         raise Rejected(f"is refused by its server (HTTP {status})", type="reference_refused")
@@ -329,69 +226,6 @@ def _decoder(encoding: str) -> Callable[[bytes, int], bytes]:
             raise Rejected("is broken gzip data", type="reference_refused") from error
 
     return unpack
-
-
-def _inspect(data: bytes, kind: MediaKind, max_pixels: int) -> str:
-    """The media type, after checking that the bytes are of that kind and not too large."""
-    import filetype  # noqa: PLC0415
-
-    found = filetype.guess(data)
-    media_type = str(found.mime) if found else "application/octet-stream"
-    if not media_type.startswith(f"{kind}/"):
-        raise Rejected(
-            f"is no {kind} (its bytes look like {media_type})", type=f"reference_not_{kind}"
-        )
-    if kind == "image":
-        width, height = _image_size(data, media_type)
-        if width * height > max_pixels:
-            raise Rejected(
-                f"has {width} x {height} pixels; the limit is {max_pixels}",
-                type="reference_too_large",
-            )
-    return media_type
-
-
-def _image_size(data: bytes, media_type: str) -> tuple[int, int]:
-    """Width and height from the header alone: no pixel is decoded, whatever it claims."""
-    reader = _image_readers().get(media_type)
-    if reader is None:
-        raise Rejected(
-            f"is an image of a format that is not read ({media_type})", type="reference_not_image"
-        )
-    try:
-        with reader(io.BytesIO(data)) as image:
-            return image.size
-    except (SyntaxError, OSError, ValueError, OverflowError) as error:
-        raise Rejected(f"is a broken image ({media_type})", type="reference_not_image") from error
-
-
-def _image_readers() -> "dict[str, Callable[[io.BytesIO], ImageFile]]":
-    """Pillow's readers, by media type, that read no more than the header when opened.
-
-    Named one by one, since `Image.open` also tries formats that decode at once (ICO).
-    """
-    from PIL import (  # noqa: PLC0415
-        AvifImagePlugin,
-        BmpImagePlugin,
-        GifImagePlugin,
-        Jpeg2KImagePlugin,
-        JpegImagePlugin,
-        PngImagePlugin,
-        TiffImagePlugin,
-        WebPImagePlugin,
-    )
-
-    return {
-        "image/apng": PngImagePlugin.PngImageFile,
-        "image/avif": AvifImagePlugin.AvifImageFile,
-        "image/bmp": BmpImagePlugin.BmpImageFile,
-        "image/gif": GifImagePlugin.GifImageFile,
-        "image/jpeg": JpegImagePlugin.JpegImageFile,
-        "image/jpx": Jpeg2KImagePlugin.Jpeg2KImageFile,
-        "image/png": PngImagePlugin.PngImageFile,
-        "image/tiff": TiffImagePlugin.TiffImageFile,
-        "image/webp": WebPImagePlugin.WebPImageFile,
-    }
 
 
 def _spelled(path: Sequence[str | int]) -> str:

@@ -119,6 +119,8 @@ class Runtime(ABC):
     """Where the runtime listens when nothing else is said."""
     concurrency: int = 1
     """How many jobs the runtime truly works on at the same time."""
+    backlog: int = 0
+    """How many more it keeps in a queue of its own, in order, without harm to the others."""
 
     @abstractmethod
     def __init__(self, options: RuntimeOptions) -> None:

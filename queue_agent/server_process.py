@@ -82,6 +82,12 @@ class ServerProcess:
                 )
             time.sleep(0.02)
 
+    def wait(self, timeout: float = 30.0) -> int:
+        """Wait until the child ends by itself; its exit code."""
+        if self._process is None:
+            raise RuntimeError("the server has not been started")
+        return self._process.wait(timeout)
+
     def stop(self, grace: float = 5.0) -> int | None:
         """End the child politely, after `grace` seconds by force; its exit code."""
         if self._process is None:

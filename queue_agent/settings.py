@@ -172,10 +172,17 @@ class Settings(BaseSettings):
     )
     prefetch: int = _setting(
         "PREFETCH",
-        default=1,
+        default=20,
         ge=0,
-        le=10,
-        description="Messages taken and prepared ahead while the runtime is busy.",
+        le=100,
+        description="At most so many messages are held ahead of the GPU; how many are needed "
+        "for it never to wait is forecast.",
+    )
+    hold_limit: float = _setting(
+        "HOLD_LIMIT",
+        default=60.0,
+        gt=0,
+        description="A message that the runtime has no place for is given back after so long.",
     )
     run_timeout: float = _setting(
         "RUN_TIMEOUT",

@@ -35,6 +35,31 @@ class QueuePolicy:
     """After so many deliveries it goes to the dead-letter queue; None where there is none."""
 
 
+@dataclass(frozen=True)
+class Backlog:
+    """How many messages a queue holds, about."""
+
+    waiting: int
+    in_flight: int
+    """Delivered and not yet acknowledged."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What goes to a topic at once."""
+
+    body: str = field(repr=False)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes that count towards the topic's limit: the body's and the attributes'."""
+        texts = [self.body]
+        for name, value in self.attributes.items():
+            texts += (name, "String", value)
+        return sum(len(text.encode()) for text in texts)
+
+
 class Queue(ABC):
     """The queue that jobs come from."""
 
@@ -65,12 +90,30 @@ class Queue(ABC):
         """
 
 
+    @abstractmethod
+    async def send(self, body: str, attributes: Mapping[str, str]) -> None:
+        """Put a message into the queue, past any topic."""
+
+    @abstractmethod
+    async def backlog(self) -> Backlog:
+        """How much work the queue holds."""
+
+
 class Topic(ABC):
     """The topic that notifications (or jobs) go to."""
 
     @abstractmethod
     async def publish(self, body: str, attributes: Mapping[str, str]) -> None:
         """Publish text with string attributes that subscribers can filter by."""
+
+    @property
+    @abstractmethod
+    def size_limit(self) -> int:
+        """The largest `Publication.size` that the topic takes, in bytes."""
+
+    @abstractmethod
+    async def publish_many(self, publications: Sequence[Publication]) -> Mapping[int, str]:
+        """Publish in batches; the reason by place of those that were not taken."""
 
     @abstractmethod
     async def check(self) -> None:
@@ -114,6 +157,10 @@ class Bucket(ABC):
     @abstractmethod
     async def delete(self, key: str) -> None:
         """Remove the object; one that is not there is no error."""
+
+    @abstractmethod
+    async def keys(self, prefix: str, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        """Up to `limit` (at most 1000) keys with the prefix, in order, those after `after`."""
 
     @abstractmethod
     async def presign(self, key: str, *, seconds: float) -> str:

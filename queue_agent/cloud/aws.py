@@ -6,19 +6,32 @@ role, …) and are refreshed without blocking the event loop.
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
-from queue_agent.cloud import Bucket, Cloud, Message, Queue, QueuePolicy, Topic
+from queue_agent.cloud import (
+    Backlog,
+    Bucket,
+    Cloud,
+    Message,
+    Publication,
+    Queue,
+    QueuePolicy,
+    Topic,
+)
 from queue_agent.cloud.aws_errors import translated
 from queue_agent.cloud.aws_subscription import subscription
 from queue_agent.errors import ObjectNotFound, Rejected
 
 _LONGEST_POLL: Final = 20.0
+_CHUNK: Final = 2**20
+_LARGEST_PUBLICATION: Final = 262_144
+_LARGEST_BATCH: Final = 10
+"""Both of SNS: https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html"""
 
 
 class AwsCloud(Cloud):
@@ -122,6 +135,30 @@ class SqsQueue(Queue):
             await sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message.receipt)
 
 
+    async def send(self, body: str, attributes: Mapping[str, str]) -> None:
+        sqs = await self._cloud.client("sqs")
+        with translated("send a message"):
+            await sqs.send_message(
+                QueueUrl=self._url, MessageBody=body, MessageAttributes=_attributes(attributes)
+            )
+
+    async def backlog(self) -> Backlog:
+        sqs = await self._cloud.client("sqs")
+        with translated("read the queue's attributes"):
+            answer = await sqs.get_queue_attributes(
+                QueueUrl=self._url,
+                AttributeNames=[
+                    "ApproximateNumberOfMessages",
+                    "ApproximateNumberOfMessagesNotVisible",
+                ],
+            )
+        attributes = answer.get("Attributes", {})
+        return Backlog(
+            waiting=int(attributes.get("ApproximateNumberOfMessages", 0)),
+            in_flight=int(attributes.get("ApproximateNumberOfMessagesNotVisible", 0)),
+        )
+
+
 class SnsTopic(Topic):
     """https://docs.aws.amazon.com/sns/latest/api/"""
 
@@ -135,11 +172,32 @@ class SnsTopic(Topic):
             await sns.publish(
                 TopicArn=self._arn,
                 Message=body,
-                MessageAttributes={
-                    name: {"DataType": "String", "StringValue": value}
-                    for name, value in attributes.items()
-                },
+                MessageAttributes=_attributes(attributes),
             )
+
+    @property
+    def size_limit(self) -> int:
+        return _LARGEST_PUBLICATION
+
+    async def publish_many(self, publications: Sequence[Publication]) -> Mapping[int, str]:
+        sns = await self._cloud.client("sns")
+        failed: dict[int, str] = {}
+        for batch in _batches(publications):
+            with translated("publish to the topic"):
+                answer = await sns.publish_batch(
+                    TopicArn=self._arn,
+                    PublishBatchRequestEntries=[
+                        {
+                            "Id": str(place),
+                            "Message": publications[place].body,
+                            "MessageAttributes": _attributes(publications[place].attributes),
+                        }
+                        for place in batch
+                    ],
+                )
+            for entry in answer.get("Failed", ()):
+                failed[int(entry["Id"])] = str(entry.get("Message") or entry.get("Code", ""))
+        return failed
 
     async def check(self) -> None:
         sns = await self._cloud.client("sns")
@@ -165,14 +223,16 @@ class S3Bucket(Bucket):
         with translated(f"read {self.url(key)}"):
             answer = await s3.get_object(Bucket=self.name, Key=key)
             async with answer["Body"] as body:
-                size = int(answer.get("ContentLength") or 0)
-                if limit is not None and size > limit:
-                    raise Rejected(
-                        f"{self.url(key)} has {size} bytes; the limit is {limit}.",
-                        type="reference_too_large",
-                    )
-                data: bytes = await body.read()
-                return data
+                announced = int(answer.get("ContentLength") or 0)
+                data = bytearray()
+                while limit is None or max(announced, len(data)) <= limit:
+                    most = _CHUNK if limit is None else min(_CHUNK, limit + 1 - len(data))
+                    if not (chunk := await body.read(most)):
+                        return bytes(data)
+                    data += chunk
+        raise Rejected(
+            f"{self.url(key)} has more than {limit} bytes.", type="reference_too_large"
+        )
 
     async def write(
         self, key: str, data: bytes, *, media_type: str, create_only: bool = False
@@ -198,6 +258,14 @@ class S3Bucket(Bucket):
         with translated(f"delete {self.url(key)}"):
             await s3.delete_object(Bucket=self.name, Key=key)
 
+    async def keys(self, prefix: str, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        s3 = await self._cloud.client("s3")
+        with translated(f"list {self.url(prefix)}"):
+            answer = await s3.list_objects_v2(
+                Bucket=self.name, Prefix=prefix, StartAfter=after, MaxKeys=limit
+            )
+        return [entry["Key"] for entry in answer.get("Contents", ())]
+
     async def presign(self, key: str, *, seconds: float) -> str:
         s3 = await self._cloud.client("s3")
         with translated(f"presign {self.url(key)}"):
@@ -216,6 +284,26 @@ def _config(service: str, s3: Mapping[str, str]) -> AioConfig:
         retries={"mode": "standard", "total_max_attempts": 3},
         s3=dict(s3) or None,
     )
+
+
+def _attributes(attributes: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    return {
+        name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
+    }
+
+
+def _batches(publications: Sequence[Publication]) -> Iterator[list[int]]:
+    """Places of what fits one request: few enough, and together within the size limit."""
+    batch: list[int] = []
+    size = 0
+    for place, publication in enumerate(publications):
+        if batch and (len(batch) == _LARGEST_BATCH or size + publication.size > _LARGEST_PUBLICATION):
+            yield batch
+            batch, size = [], 0
+        batch.append(place)
+        size += publication.size
+    if batch:
+        yield batch
 
 
 def _message(raw: Mapping[str, Any]) -> Message:

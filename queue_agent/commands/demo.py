@@ -90,6 +90,7 @@ class _Show:
                     await client.submit(job)
                     self.console.print(f"published [bold]{job.id}[/bold] to {deployment.job_topic}")
                     final = await self._follow(notifications)
+            self.console.print()
             self.console.print_json(final.to_json())
             paths = await save_images(client, final, output)
         finally:

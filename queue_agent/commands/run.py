@@ -31,7 +31,10 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; a second signal ends at once."""
     configure_logs(settings.log_level, settings.log_format)
     runtime = load_runtime(settings.runtime)(settings.runtime_options())
-    asyncio.run(_serve(settings, runtime))
+    try:
+        asyncio.run(_serve(settings, runtime))
+    except asyncio.CancelledError:
+        raise SystemExit(1) from None
 
 
 async def _serve(settings: Settings, runtime: Runtime) -> None:
@@ -100,6 +103,7 @@ def _assemble(
         run_timeout=settings.run_timeout,
         store_patience=settings.store_patience,
         retry_delay=settings.retry_delay,
+        hold_limit=settings.hold_limit,
         progress_interval=settings.progress_interval if settings.notify_running else None,
         presign=settings.presign,
     )
@@ -122,7 +126,9 @@ def _assemble(
         queue=queue,
         runtime=runtime,
         journey=journey,
-        line=Line(concurrency=runtime.concurrency, prefetch=settings.prefetch),
+        line=Line(
+            concurrency=runtime.concurrency, backlog=runtime.backlog, prefetch=settings.prefetch
+        ),
         receive_wait=settings.receive_wait,
         lease=rules.lease,
         grace=settings.shutdown_grace,

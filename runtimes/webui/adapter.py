@@ -62,6 +62,7 @@ class WebUIRuntime(Runtime):
     task_types: ClassVar[frozenset[str]] = frozenset(ROUTES)
     default_url: ClassVar[str] = "http://127.0.0.1:7860"
     concurrency: int = 1
+    backlog: int = 1
 
     def __init__(self, options: RuntimeOptions) -> None:
         self._switch_models = options.switch_models

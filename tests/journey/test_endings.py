@@ -175,7 +175,7 @@ async def test_a_signal_lets_what_fits_the_grace_finish_and_takes_nothing_new(
     agent.send_signal(signal.SIGTERM)
     await stage.publish(stage.job("after-1"))
     assert (await stage.answer("last-1"))["status"] == "completed"
-    assert agent.stop(grace=10) == 0
+    assert agent.wait() == 0
     assert await runs(webui, "after-1") == []
     assert await stage.depth() == (1, 0)
 

@@ -1,7 +1,11 @@
-"""The line to the GPU: order, how many at the runtime, how many more to ask for."""
+"""The line to the GPU: order, how many at the runtime, and when to ask for more."""
 
 import asyncio
 
+import pytest
+
+from queue_agent.errors import Unavailable
+from queue_agent.forecast import Forecast
 from queue_agent.line import Line, Place, Stage
 
 
@@ -13,6 +17,16 @@ async def stand(place: Place, done: asyncio.Event) -> None:
 async def settle() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+def knowing(*, run: float, lead: float) -> Forecast:
+    """A forecast that has seen runs and leads of so many seconds."""
+    forecast = Forecast()
+    for _ in range(20):
+        forecast.observe_run(None, run)
+        forecast.receive.observe(lead / 2)
+        forecast.prepare.observe(lead / 2)
+    return forecast
 
 
 async def test_jobs_run_in_the_order_in_which_they_are_ready() -> None:
@@ -51,20 +65,94 @@ async def test_the_runtime_is_handed_the_backlog_but_only_works_on_what_it_can()
 
 async def test_a_job_cancelled_while_it_waits_holds_nobody_up() -> None:
     line = Line(concurrency=1)
-    first, second, third = line.join(), line.join(), line.join()
+    places = [line.join() for _ in range(3)]
     ends = [asyncio.Event() for _ in range(3)]
     tasks = [
-        asyncio.create_task(stand(place, end))
-        for place, end in zip((first, second, third), ends, strict=True)
+        asyncio.create_task(stand(place, end)) for place, end in zip(places, ends, strict=True)
     ]
     await settle()
     tasks[1].cancel()
     ends[0].set()
     await settle()
-    assert third.stage is Stage.RUNNING
+    assert places[2].stage is Stage.RUNNING
     ends[2].set()
     await asyncio.wait(tasks)
 
 
-def test_an_idle_agent_asks_for_as_many_as_run_at_a_time() -> None:
-    assert Line(concurrency=4, prefetch=2).room == 4
+async def test_a_job_that_finds_no_place_for_long_is_given_up() -> None:
+    line = Line(concurrency=1)
+    first, second = line.join(), line.join()
+    end = asyncio.Event()
+    running = asyncio.create_task(stand(first, end))
+    await settle()
+    with pytest.raises(Unavailable, match="no place free"):
+        async with second.turn(patience=0.01):
+            raise AssertionError("there was no place")
+    end.set()
+    await running
+
+
+async def test_an_idle_agent_asks_for_as_many_as_run_at_a_time_and_one_more() -> None:
+    assert await Line(concurrency=4, prefetch=20).room() == 5
+    assert await Line(concurrency=1, prefetch=0).room() == 1
+
+
+async def test_long_jobs_are_asked_for_one_by_one() -> None:
+    line = Line(concurrency=1, prefetch=20, forecast=knowing(run=10.0, lead=0.2))
+    assert await line.room() == 1
+
+
+async def test_short_jobs_are_asked_for_as_many_as_fit_the_time_to_get_more() -> None:
+    line = Line(concurrency=1, prefetch=20, forecast=knowing(run=0.05, lead=0.3))
+    asked = await line.room()
+    # 0.3 s and a margin at 0.05 s a job, with what little deviation is left
+    assert 6 < asked < 11
+
+
+async def test_nothing_is_asked_for_while_a_long_run_has_just_begun() -> None:
+    line = Line(concurrency=1, prefetch=20, forecast=knowing(run=60.0, lead=0.2))
+    end = asyncio.Event()
+    running = asyncio.create_task(stand(line.join(), end))
+    await settle()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await line.room()
+    end.set()
+    await running
+    assert await line.room() == 1
+
+
+async def test_progress_corrects_the_forecast() -> None:
+    line = Line(concurrency=1, prefetch=20, forecast=knowing(run=60.0, lead=0.2))
+    place, end = line.join(), asyncio.Event()
+    running = asyncio.create_task(stand(place, end))
+    await settle()
+    room = asyncio.create_task(line.room())
+    await settle()
+    assert not room.done()
+    place.report(0.99)
+    assert await room == 1
+    assert place.remaining(60.0) < 1.0
+    end.set()
+    await running
+
+
+async def test_no_more_than_the_limit_is_ever_held() -> None:
+    line = Line(concurrency=1, prefetch=2, forecast=knowing(run=0.001, lead=1.0))
+    assert await line.room() == 3
+    places = [line.join() for _ in range(3)]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await line.room()
+    line.leave(places[0])
+    assert await line.room() == 1
+
+
+def test_a_kind_that_was_seen_is_forecast_by_its_own_runs() -> None:
+    forecast = Forecast()
+    for _ in range(10):
+        forecast.observe_run(("text-to-image", 20), 2.0)
+        forecast.observe_run(("text-to-image", 50), 5.0)
+    assert forecast.run(("text-to-image", 20)) == pytest.approx(2.0)
+    assert forecast.run(("text-to-image", 50)) == pytest.approx(5.0)
+    assert 2.0 < forecast.run(("image-to-image", 20)) < 5.0

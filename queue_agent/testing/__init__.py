@@ -3,12 +3,32 @@
 Subclass `RuntimeContract` to test an adapter against its server.
 """
 
-import pytest
+from typing import TYPE_CHECKING, Any
 
-pytest.register_assert_rewrite("queue_agent.testing.contract")
-
-from queue_agent.server_process import ServerProcess  # noqa: E402  after the rewrite hook
-from queue_agent.testing.contract import RuntimeContract  # noqa: E402  after the rewrite hook
-from queue_agent.testing.fault_proxy import FaultProxy  # noqa: E402  after the rewrite hook
+if TYPE_CHECKING:
+    from queue_agent.server_process import ServerProcess
+    from queue_agent.testing.contract import RuntimeContract
+    from queue_agent.testing.fault_proxy import FaultProxy
 
 __all__ = ["FaultProxy", "RuntimeContract", "ServerProcess"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on use: the fakes live in this package too and start faster without pytest."""
+    match name:
+        case "RuntimeContract":
+            import pytest  # noqa: PLC0415
+
+            pytest.register_assert_rewrite("queue_agent.testing.contract")
+            from queue_agent.testing.contract import RuntimeContract  # noqa: PLC0415
+
+            return RuntimeContract
+        case "FaultProxy":
+            from queue_agent.testing.fault_proxy import FaultProxy  # noqa: PLC0415
+
+            return FaultProxy
+        case "ServerProcess":
+            from queue_agent.server_process import ServerProcess  # noqa: PLC0415
+
+            return ServerProcess
+    raise AttributeError(name)

@@ -158,6 +158,7 @@ class DiffusersRuntime(OpenAIImagesRuntime):
 
     name: ClassVar[str] = "diffusers"
     dialect: ClassVar[Dialect] = BUNDLED
+    backlog: int = 1
 
     @asynccontextmanager
     async def _following(self, run_id: str, progress: ProgressCallback) -> AsyncIterator[None]:

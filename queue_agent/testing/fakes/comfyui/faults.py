@@ -1,0 +1,30 @@
+"""What a test can tell the fake to do wrong, by `POST /fake/faults`."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Faults(BaseModel):
+    """How the fake misbehaves; a fault not named in a request goes back to its default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    socket: Literal["normal", "silent", "flood", "refuse", "drop"] = "normal"
+    """`silent` sends nothing after the first status; `flood` sends thousands of frames that
+    concern nobody before each event; `drop` closes the connection at the first sampler step."""
+    previews: bool = False
+    """Send a binary preview at each sampler step."""
+    late_events: bool = False
+    """Repeat the closing events of the previous prompt when the next one starts."""
+    fail_next: Literal["oom", "exception"] | None = None
+    """Let the next prompt's sampler, or its last node, raise."""
+    fail_always: Literal["oom", "exception"] | None = None
+    view: Literal["normal", "html", "missing", "truncated", "oversized", "slow"] = "normal"
+    status: int | None = None
+    """Answer every request but those under /fake with this status."""
+    prompt_status: int | None = None
+    """Answer `POST /prompt` with this status and an HTML page."""
+    history: Literal["normal", "empty"] = "normal"
+    """`empty` forgets each finished prompt at once, as a full history does."""
+    object_info: Literal["normal", "missing"] = "normal"

@@ -1,0 +1,71 @@
+"""The fake's input, output and temp folders, kept in memory so that a restart empties them."""
+
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+FOLDERS = ("input", "output", "temp")
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file as uploads, history and `/view` name it."""
+
+    filename: str
+    subfolder: str
+    type: str
+
+    def as_json(self) -> dict[str, str]:
+        return {"filename": self.filename, "subfolder": self.subfolder, "type": self.type}
+
+
+@dataclass
+class Files:
+    _contents: dict[FileRecord, bytes] = field(default_factory=dict)
+
+    def read(self, record: FileRecord) -> bytes | None:
+        return self._contents.get(record)
+
+    def clear(self) -> None:
+        self._contents.clear()
+
+    def __iter__(self) -> Iterator[FileRecord]:
+        return iter(self._contents)
+
+    def upload(self, record: FileRecord, data: bytes, *, overwrite: bool) -> FileRecord:
+        """Store an upload; a taken name with other content gets a number, as in the real one."""
+        stem, extension = posixpath.splitext(record.filename)
+        number = 1
+        while not overwrite and self._contents.get(record, data) != data:
+            name = f"{stem} ({number}){extension}"
+            record = FileRecord(name, record.subfolder, record.type)
+            number += 1
+        self._contents[record] = data
+        return record
+
+    def save(self, prefix: str, folder: str, extension: str, data: bytes) -> FileRecord:
+        """Store an output under the next number of its prefix.
+
+        Raises:
+            ValueError: the prefix leads outside the folder.
+        """
+        if prefix.startswith("/") or posixpath.normpath(prefix).startswith(".."):
+            raise ValueError("Saving image outside the output folder is not allowed.")
+        subfolder, stem = posixpath.split(posixpath.normpath(prefix))
+        taken = sum(
+            1
+            for record in self._contents
+            if record.type == folder
+            and record.subfolder == subfolder
+            and record.filename.startswith(f"{stem}_")
+        )
+        record = FileRecord(f"{stem}_{taken + 1:05}_.{extension}", subfolder, folder)
+        self._contents[record] = data
+        return record
+
+
+def input_record(name: str) -> FileRecord:
+    """The uploaded file that a loading node's input names, with or without its folder."""
+    path, _, annotation = name.partition(" [")
+    subfolder, _, filename = path.rpartition("/")
+    return FileRecord(filename, subfolder, annotation.rstrip("]") or "input")

@@ -1,0 +1,122 @@
+"""The events of one prompt, from ComfyUI's WebSocket.
+
+The events: https://docs.comfy.org/development/comfyui-server/comms_messages. A connection
+that was away gets no replay, so events only tell when to look; history is the truth.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from pydantic import JsonValue
+from pydantic_core import from_json
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+_LARGEST_FRAME: Final = 64 * 1024 * 1024
+_OPEN_TIMEOUT: Final = 2.0
+_CLOSE_TIMEOUT: Final = 1.0
+_RECONNECT_PAUSE: Final = 1.0
+_TYPE_IS_WITHIN: Final = 80
+
+LOST: Final = "connection_lost"
+BACK: Final = "connection_back"
+_ENDS: Final = frozenset({"execution_success", "execution_error", "execution_interrupted"})
+
+
+@dataclass(frozen=True)
+class Event:
+    type: str
+    data: Mapping[str, JsonValue]
+
+    @property
+    def calls_for_a_look(self) -> bool:
+        """Whether history may tell more now: it is written, or we may have missed that."""
+        written = self.type == "executing" and self.data.get("node") is None
+        return written or self.type in {LOST, BACK}
+
+    @property
+    def announces_the_end(self) -> bool:
+        """Whether the prompt has ended; its history may still be on the way."""
+        return self.type in _ENDS
+
+
+class EventStream:
+    """An async context manager; connects at once, and again while the connection is lost."""
+
+    def __init__(self, url: str, headers: Mapping[str, str], prompt_id: str) -> None:
+        self.prompt_id = prompt_id
+        self._url = url
+        self._headers = headers
+        self._connection: ClientConnection | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._connect()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def next(self) -> Event:
+        """Wait for the next event of our prompt, or for the connection to go or come back.
+
+        Never raises because of the connection; safe to cancel.
+        """
+        while True:
+            if self._connection is None:
+                await asyncio.sleep(_RECONNECT_PAUSE)
+                await self._connect()
+                if self._connection is not None:
+                    return Event(BACK, {})
+                continue
+            try:
+                frame = await self._connection.recv()
+            except WebSocketException:
+                self._connection = None
+                return Event(LOST, {})
+            event = parse_event(frame, self.prompt_id)
+            if event is not None:
+                return event
+
+    async def _connect(self) -> None:
+        with suppress(WebSocketException, OSError, TimeoutError):
+            self._connection = await connect(
+                self._url,
+                additional_headers=self._headers,
+                compression=None,
+                max_size=_LARGEST_FRAME,
+                open_timeout=_OPEN_TIMEOUT,
+                close_timeout=_CLOSE_TIMEOUT,
+                proxy=None,
+            )
+
+
+def parse_event(frame: str | bytes, prompt_id: str) -> Event | None:
+    """The event in a frame, if it is one of this prompt.
+
+    Binary frames are previews. `progress_state` repeats, at length, what the other events
+    say, so it is not even parsed.
+    """
+    if isinstance(frame, bytes) or prompt_id not in frame:
+        return None
+    if '"progress_state"' in frame[:_TYPE_IS_WITHIN]:
+        return None
+    try:
+        value = from_json(frame)
+    except ValueError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    kind, data = value.get("type"), value.get("data")
+    if isinstance(kind, str) and isinstance(data, dict) and data.get("prompt_id") == prompt_id:
+        return Event(kind, data)
+    return None

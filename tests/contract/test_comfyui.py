@@ -1,0 +1,606 @@
+"""The adapter of ComfyUI, against the fake ComfyUI in a process of its own."""
+
+import asyncio
+import base64
+import io
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+from pydantic import JsonValue
+from structlog.testing import capture_logs
+
+from queue_agent.errors import Rejected, Unavailable
+from queue_agent.job import Job, parse_job
+from queue_agent.runtime import Asset, Output, Progress, Runtime, RuntimeOptions
+from queue_agent.testing import FaultProxy, RuntimeContract, ServerProcess
+from queue_agent.testing.contract import contents, eventually, ignore, sample_png
+from queue_agent.testing.fault_proxy import Reset
+from runtimes.comfyui import ComfyUIRuntime
+from runtimes.comfyui.adapter import prompt_id_of
+
+PNG = base64.b64encode(sample_png()).decode()
+URL = "https://images.example.com/cat.png"
+Json = dict[str, JsonValue]
+
+
+def comfyui_server(*flags: str) -> ServerProcess:
+    module = "queue_agent.testing.fakes.comfyui"
+    return ServerProcess([sys.executable, "-m", module, "--port", "{port}", *flags])
+
+
+def new_job(task_type: str, content: Json, job_id: str = "job-1", **metadata: JsonValue) -> Job:
+    return Job.model_validate(
+        {"metadata": {"id": job_id, "tasktype": task_type, **metadata}, "content": content}
+    )
+
+
+def node(class_type: str, **inputs: JsonValue) -> Json:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def generation(**sampling: JsonValue) -> Json:
+    """The classic workflow of seven nodes."""
+    settings: Json = {
+        "latent_image": ["4", 0],
+        "seed": 7,
+        "steps": 4,
+        "cfg": 7.0,
+        "sampler_name": "euler",
+        "scheduler": "normal",
+        "denoise": 1.0,
+        **sampling,
+    }
+    return {
+        "1": node("CheckpointLoaderSimple", ckpt_name="sd_xl_turbo_1.0.safetensors"),
+        "2": node("CLIPTextEncode", text="http://example.com/ is a prompt", clip=["1", 1]),
+        "3": node("CLIPTextEncode", text="https://example.com/no.png", clip=["1", 1]),
+        "4": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+        "5": node(
+            "KSampler",
+            model=["1", 0],
+            positive=["2", 0],
+            negative=["3", 0],
+            **settings,
+        ),
+        "6": node("VAEDecode", samples=["5", 0], vae=["1", 2]),
+        "7": node("SaveImage", images=["6", 0], filename_prefix="ComfyUI"),
+    }
+
+
+def pipeline(content: Json | None = None, job_id: str = "job-1", **metadata: JsonValue) -> Job:
+    return new_job("pipeline", generation() if content is None else content, job_id, **metadata)
+
+
+def empty_image(**extra: Json) -> Json:
+    """A workflow without sampling."""
+    return {
+        "1": node("EmptyImage", width=64, height=64, batch_size=1, color=255),
+        "2": node("SaveImage", images=["1", 0], filename_prefix="x"),
+        **extra,
+    }
+
+
+def text_to_image(**content: JsonValue) -> Job:
+    asked: Json = {"prompt": "a lighthouse", "steps": 4, "seed": 7, "width": 64, "height": 64}
+    return new_job("text-to-image", {**asked, **content})
+
+
+def image_to_image(**content: JsonValue) -> Job:
+    return new_job("image-to-image", {**text_to_image().content, "init_images": [PNG], **content})
+
+
+class TestComfyUIContract(RuntimeContract):
+    adapter = ComfyUIRuntime
+
+    @classmethod
+    def new_server(cls) -> ServerProcess:
+        return comfyui_server("--step-seconds", "0.02", "--cache-none", "--disable-metadata")
+
+    def jobs(self) -> list[Job]:
+        return [
+            pipeline(),
+            text_to_image(),
+            image_to_image(mask=PNG),
+            new_job("extra-single-image", {"image": PNG, "upscaler_1": "R-ESRGAN 4x+"}),
+        ]
+
+    def slow_job(self) -> Job:
+        return pipeline(generation(steps=2000))
+
+    def two_jobs(self) -> tuple[Job, Job]:
+        return pipeline(generation(steps=40)), text_to_image(steps=20, seed=8, n_iter=2)
+
+    def bad_job(self) -> tuple[Job, str]:
+        return pipeline(generation(steps=0)), "Value 0 smaller than min of 1"
+
+    def job_with_references(self) -> tuple[Job, set[str]]:
+        image, mask = URL, "s3://inputs/mask.png"
+        workflow = generation()
+        workflow["4"] = node("VAEEncode", pixels=["8", 0], vae=["1", 2])
+        workflow["8"] = node("LoadImage", image=image)
+        workflow["9"] = node("LoadImageMask", image=mask, channel="red")
+        workflow["10"] = node("SetLatentNoiseMask", samples=["4", 0], mask=["9", 0])
+        workflow["11"] = node("PreviewAny", source="https://example.com/text")
+        workflow["5"] = generation(latent_image=["10", 0])["5"]
+        return pipeline(workflow), {image, mask}
+
+    async def busy(self, server: ServerProcess) -> bool:
+        queue = await ask(server, "/queue")
+        return bool(queue["queue_running"] or queue["queue_pending"])
+
+
+async def ask(server: ServerProcess, path: str) -> Json:
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        answer: Json = (await client.get(path)).json()
+    return answer
+
+
+async def tell(server: ServerProcess, path: str, value: JsonValue) -> Json:
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        response = await client.post(path, json=value)
+        response.raise_for_status()
+        answer: Json = response.json() if response.content else {}
+    return answer
+
+
+async def runs(server: ServerProcess) -> list[Json]:
+    """What the server has executed since it started, oldest first."""
+    executed = (await ask(server, "/fake/state"))["runs"]
+    assert isinstance(executed, list)
+    return [run for run in executed if isinstance(run, dict)]
+
+
+async def files(server: ServerProcess) -> list[Json]:
+    """What lies in the server's folders, oldest first."""
+    stored = (await ask(server, "/fake/state"))["files"]
+    assert isinstance(stored, list)
+    return [record for record in stored if isinstance(record, dict)]
+
+
+async def run(runtime: Runtime, job: Job, progress: list[Progress] | None = None) -> Output:
+    assets = {found.url: Asset(sample_png(), "image/png") for found in runtime.references(job)}
+    prepared = await runtime.prepare(job, assets)
+    return await runtime.run(prepared, ignore if progress is None else progress.append)
+
+
+@asynccontextmanager
+async def opened(url: str, options: RuntimeOptions | None = None) -> AsyncIterator[Runtime]:
+    runtime = ComfyUIRuntime(replace(options or RuntimeOptions(), base_url=url))
+    try:
+        yield runtime
+    finally:
+        await runtime.aclose()
+
+
+@pytest.fixture(scope="module")
+def shared_server() -> Iterator[ServerProcess]:
+    with comfyui_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def server(shared_server: ServerProcess) -> AsyncIterator[ServerProcess]:
+    """The server of all tests below, without a past."""
+    yield shared_server
+    await tell(shared_server, "/fake/reset", {})
+
+
+@pytest.fixture
+async def runtime(server: ServerProcess) -> AsyncIterator[Runtime]:
+    async with opened(server.url) as runtime:
+        yield runtime
+
+
+async def test_the_same_workflow_of_two_jobs_yields_outputs_for_each(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    outputs = [await run(runtime, pipeline(job_id=name)) for name in ("first", "second")]
+    assert [len(output.artifacts) for output in outputs] == [1, 1]
+    first, second = await runs(server)
+    assert (first["steps"], second["steps"]) == (4, 0), "the second was served from the cache"
+    names = [str(output.response["outputs"]) for output in outputs]
+    assert "first-" in names[0]
+    assert "second-" in names[1]
+
+
+@pytest.mark.parametrize(
+    ("sample", "count"),
+    [("guidance-pipeline.json", 1), ("comfyui-no-model.json", 2), ("portable.json", 2)],
+)
+async def test_the_sample_messages_run(runtime: Runtime, sample: str, count: int) -> None:
+    path = Path(__file__).parents[1] / "messages" / sample
+    output = await run(runtime, parse_job(path.read_text()))
+    assert len(output.artifacts) == count
+    assert output.warnings == ()
+
+
+async def test_the_same_job_run_again_yields_its_outputs_again(runtime: Runtime) -> None:
+    for _ in range(2):
+        assert len((await run(runtime, pipeline())).artifacts) == 1
+
+
+async def test_file_names_are_unique_and_keep_the_folder_that_was_asked_for(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    workflow = empty_image(
+        **{"3": node("SaveImage", images=["1", 0], filename_prefix="sub/deep/x")}
+    )
+    await run(runtime, pipeline(workflow))
+    await run(runtime, pipeline(workflow))
+    records = await files(server)
+    assert [record["subfolder"] for record in records] == ["", "sub/deep", "", "sub/deep"]
+    assert all(str(record["filename"]).endswith("_00001_.png") for record in records)
+    assert len({(record["subfolder"], record["filename"]) for record in records}) == 4
+
+
+@pytest.mark.parametrize("socket", ["silent", "flood", "refuse", "drop"])
+async def test_a_job_is_finished_whatever_the_websocket_does(
+    runtime: Runtime, server: ServerProcess, socket: str
+) -> None:
+    await tell(server, "/fake/faults", {"socket": socket, "previews": True, "late_events": True})
+    reports: list[Progress] = []
+    output = await run(runtime, pipeline(), reports)
+    assert len(output.artifacts) == 1
+    assert reports[-1].fraction == 1.0
+    assert [executed["outcome"] for executed in await runs(server)] == ["success"]
+
+
+async def test_late_events_of_another_prompt_end_nothing(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    await tell(server, "/fake/faults", {"late_events": True})
+    for seed in (1, 2):
+        output = await run(runtime, pipeline(generation(seed=seed)))
+        assert len(output.artifacts) == 1
+
+
+async def test_progress_tells_the_node_and_the_step(runtime: Runtime) -> None:
+    reports: list[Progress] = []
+    await run(runtime, pipeline(), reports)
+    steps = [report for report in reports if report.steps == 4]
+    assert [report.step for report in steps] == [1, 2, 3, 4]
+    assert {report.node for report in steps} == {"5"}
+    assert steps[0].fraction < steps[-1].fraction < 1.0
+
+
+async def test_a_dropped_part_of_the_workflow_is_a_warning(runtime: Runtime) -> None:
+    output = await run(runtime, pipeline(empty_image(**{"3": node("SaveImage", images=["1", 0])})))
+    assert len(output.artifacts) == 1
+    (warning,) = output.warnings
+    assert "node 3 (SaveImage), input filename_prefix: Required input is missing" in warning
+
+
+async def test_a_dropped_part_of_the_workflow_is_rejected_where_the_job_is_strict(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    job = pipeline(empty_image(**{"3": node("SaveImage", images=["1", 0])}), strict=True)
+    with pytest.raises(Rejected, match="Required input is missing") as caught:
+        await run(runtime, job)
+    assert caught.value.type == "invalid_workflow"
+    await eventually(lambda: is_idle(server))
+
+
+async def is_idle(server: ServerProcess) -> bool:
+    queue = await ask(server, "/queue")
+    return not (queue["queue_running"] or queue["queue_pending"])
+
+
+@pytest.mark.parametrize(
+    ("workflow", "words"),
+    [
+        (empty_image(**{"2": node("Nonsense")}), "node Nonsense does not exist"),
+        ({"1": node("EmptyImage", width=1, height=1, batch_size=1, color=0)}, "no outputs"),
+        (
+            empty_image(**{"1": node("LoadImage", image="none.png")}),
+            "node 1 (LoadImage), input image: Custom validation failed for node (image - Inv",
+        ),
+        (
+            empty_image(**{"1": node("CheckpointLoaderSimple", ckpt_name="none")}),
+            "Return type mismatch",
+        ),
+    ],
+)
+async def test_a_refused_workflow_is_rejected_with_node_input_and_message(
+    runtime: Runtime, workflow: Json, words: str
+) -> None:
+    with pytest.raises(Rejected) as caught:
+        await run(runtime, pipeline(workflow))
+    assert words in caught.value.message
+    assert caught.value.type == "invalid_workflow"
+    assert caught.value.details["status"] == 400
+
+
+async def test_an_exception_in_a_node_rejects_the_job_with_its_words(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    await tell(server, "/fake/faults", {"fail_next": "exception"})
+    with pytest.raises(Rejected) as caught:
+        await run(runtime, pipeline())
+    assert caught.value.message == (
+        "Node 5 (KSampler) raised ValueError: the node does not like this"
+    )
+    assert caught.value.type == "execution_error"
+    assert caught.value.details["node_id"] == "5"
+    assert len((await run(runtime, pipeline())).artifacts) == 1, "a new attempt starts afresh"
+
+
+async def test_an_uploaded_file_that_is_no_image_is_rejected(runtime: Runtime) -> None:
+    job = pipeline(empty_image(**{"1": node("LoadImage", image=URL)}))
+    prepared = await runtime.prepare(job, {URL: Asset(b"no image", "image/png")})
+    with pytest.raises(Rejected, match=r"PIL\.UnidentifiedImageError"):
+        await runtime.run(prepared, ignore)
+
+
+async def test_when_memory_runs_out_it_is_freed_and_the_job_tried_once_more(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    await tell(server, "/fake/faults", {"fail_next": "oom"})
+    assert len((await run(runtime, pipeline())).artifacts) == 1
+    assert (await ask(server, "/fake/state"))["frees"] == 1
+    assert [executed["outcome"] for executed in await runs(server)] == ["error", "success"]
+
+
+async def test_a_job_that_never_fits_into_memory_is_given_up_after_two_tries(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    await tell(server, "/fake/faults", {"fail_always": "oom"})
+    with pytest.raises(Unavailable, match="out of memory") as caught:
+        await run(runtime, pipeline())
+    assert caught.value.type == "out_of_memory"
+    assert len(await runs(server)) == 2
+
+
+async def test_a_prompt_that_somebody_else_interrupts_may_be_tried_again(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    task = asyncio.create_task(run(runtime, pipeline(generation(steps=1000))))
+    await eventually(lambda: is_working(server))
+    await tell(server, "/interrupt", {})
+    with pytest.raises(Unavailable) as caught:
+        await task
+    assert caught.value.type == "interrupted"
+
+
+async def is_working(server: ServerProcess) -> bool:
+    return any(run["outcome"] == "running" for run in await runs(server))
+
+
+async def test_cancelling_leaves_the_prompts_of_others_alone(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    others: Json = {"prompt": generation(steps=120), "prompt_id": "of-somebody-else"}
+    await tell(server, "/prompt", others)
+    await eventually(lambda: is_working(server))
+    task = asyncio.create_task(run(runtime, pipeline()))
+    await eventually(lambda: is_waiting(server))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await eventually(lambda: is_idle(server))
+    (only,) = await runs(server)
+    assert (only["prompt_id"], only["outcome"]) == ("of-somebody-else", "success")
+
+
+async def is_waiting(server: ServerProcess) -> bool:
+    return bool((await ask(server, "/fake/state"))["pending"])
+
+
+async def test_a_prompt_that_left_no_history_is_lost_not_guessed(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    await tell(server, "/fake/faults", {"history": "empty"})
+    with pytest.raises(Unavailable) as caught:
+        await run(runtime, pipeline())
+    assert caught.value.type == "prompt_lost"
+
+
+@pytest.mark.parametrize(
+    ("view", "error_type"),
+    [("html", "invalid_answer"), ("missing", "output_missing"), ("oversized", "answer_too_large")],
+)
+async def test_an_output_that_cannot_be_fetched_is_no_output(
+    runtime: Runtime, server: ServerProcess, view: str, error_type: str
+) -> None:
+    await tell(server, "/fake/faults", {"view": view})
+    with pytest.raises(Unavailable) as caught:
+        await run(runtime, pipeline())
+    assert caught.value.type == error_type
+
+
+async def test_outputs_that_could_not_be_fetched_are_fetched_by_the_next_attempt(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    await tell(server, "/fake/faults", {"view": "truncated"})
+    with pytest.raises(Unavailable):
+        await run(runtime, pipeline())
+    await tell(server, "/fake/faults", {})
+    assert len((await run(runtime, pipeline())).artifacts) == 1
+    assert len(await runs(server)) == 1
+
+
+async def test_outputs_that_are_gone_are_made_again_by_the_next_attempt(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    await tell(server, "/fake/faults", {"view": "missing"})
+    with pytest.raises(Unavailable):
+        await run(runtime, pipeline())
+    await tell(server, "/fake/faults", {})
+    assert len((await run(runtime, pipeline())).artifacts) == 1
+    assert len(await runs(server)) == 2
+
+
+async def test_an_agent_that_restarts_joins_the_prompt_under_way(server: ServerProcess) -> None:
+    job = pipeline(generation(steps=100))
+    async with FaultProxy(server.url) as proxy, opened(proxy.url) as before:
+        task = asyncio.create_task(run(before, job))
+        await eventually(lambda: is_working(server))
+        with proxy.fault(Reset()):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert await is_working(server), "the agent vanished without stopping its prompt"
+    reports: list[Progress] = []
+    async with opened(server.url) as after:
+        output = await run(after, job, reports)
+    assert len(output.artifacts) == 1
+    assert any(report.step for report in reports)
+    assert [executed["prompt_id"] for executed in await runs(server)] == [prompt_id_of(job)]
+
+
+async def test_a_job_that_was_cancelled_can_be_run_again_at_once(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    job = pipeline(generation(steps=30))
+    task = asyncio.create_task(run(runtime, job))
+    await eventually(lambda: is_working(server))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert len((await run(runtime, job)).artifacts) == 1
+    assert [executed["outcome"] for executed in await runs(server)] == ["interrupted", "success"]
+
+
+async def test_the_servers_version_and_devices_are_logged_once(runtime: Runtime) -> None:
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert await runtime.ready() is True
+    assert [(entry["version"], entry["devices"]) for entry in logs] == [("0.8.0", ["cpu"])]
+
+
+async def test_a_workflow_of_5000_nodes_runs(runtime: Runtime, server: ServerProcess) -> None:
+    workflow = empty_image()
+    for number in range(3, 5001):
+        source = number - 1 if 4 <= number <= 103 else 1
+        workflow[str(number)] = node("ImageInvert", image=[str(source), 0])
+    workflow["2"] = node("SaveImage", images=["103", 0], filename_prefix="x")
+    output = await run(runtime, pipeline(workflow))
+    assert len(output.artifacts) == 1
+    (executed,) = await runs(server)
+    assert isinstance(executed["executed"], list)
+    assert len(executed["executed"]) == 103
+
+
+async def test_outputs_of_every_kind_become_artifacts(runtime: Runtime) -> None:
+    workflow = empty_image(
+        **{
+            "3": node("SaveAnimatedWEBP", images=["1", 0], filename_prefix="a"),
+            "4": node("VHS_VideoCombine", images=["1", 0], filename_prefix="b"),
+            "5": node("PreviewAny", source="a text"),
+            "6": node("PreviewImage", images=["1", 0]),
+        }
+    )
+    output = await run(runtime, pipeline(workflow))
+    kinds = [artifact.media_type for artifact in output.artifacts]
+    assert kinds == ["image/png", "image/webp", "image/gif", "text/plain"]
+    assert output.artifacts[-1].data == b"a text"
+    assert output.warnings == ()
+
+
+async def test_previews_are_handed_out_only_where_the_job_asks(runtime: Runtime) -> None:
+    workflow: Json = {**empty_image(), "2": node("PreviewImage", images=["1", 0])}
+    nothing = await run(runtime, pipeline(workflow))
+    assert nothing.artifacts == ()
+    assert "include_temp" in nothing.warnings[0]
+    asked = await run(runtime, pipeline(workflow, include_temp=True))
+    assert len(asked.artifacts) == 1
+
+
+async def test_references_of_two_jobs_are_not_mixed_up(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    workflow = empty_image(**{"1": node("LoadImage", image=URL)})
+    sizes = []
+    for job_id, side in (("first", 32), ("second", 48), ("first", 64)):
+        job = pipeline(workflow, job_id)
+        asset = Asset(sample_png(side, side), "image/png")
+        output = await runtime.run(await runtime.prepare(job, {URL: asset}), ignore)
+        sizes.append(image_of(output).width)
+    assert sizes == [32, 48, 64]
+    folders = {record["subfolder"] for record in await files(server) if record["type"] == "input"}
+    assert len(folders) == 2
+    assert all(str(folder).startswith("queue-agent/") for folder in folders)
+
+
+def image_of(output: Output) -> Image.Image:
+    return Image.open(io.BytesIO(output.artifacts[0].data))
+
+
+@pytest.mark.parametrize(
+    ("header", "options"),
+    [
+        ("Bearer secret", RuntimeOptions(api_key="secret")),
+        ("Basic bWU6c2VjcmV0", RuntimeOptions(username="me", password="secret")),
+    ],
+)
+async def test_a_server_that_wants_credentials_gets_them(
+    header: str, options: RuntimeOptions
+) -> None:
+    with comfyui_server("--authorization", header) as server:
+        async with opened(server.url) as stranger:
+            assert await stranger.ready() is False
+            with pytest.raises(Unavailable) as caught:
+                await run(stranger, pipeline())
+            assert caught.value.type == "runtime_unauthorized"
+        async with opened(server.url, options) as friend:
+            assert await friend.ready() is True
+            reports: list[Progress] = []
+            assert len((await run(friend, pipeline(), reports)).artifacts) == 1
+            assert any(report.step for report in reports), "the WebSocket is let in too"
+
+
+async def test_a_portable_job_gives_as_many_images_as_it_asks_for(runtime: Runtime) -> None:
+    output = await run(runtime, text_to_image(batch_size=2, n_iter=2, width=72, height=64))
+    assert [artifact.seed for artifact in output.artifacts] == [7, 7, 9, 9]
+    assert len(set(contents(output))) == 4
+    assert image_of(output).size == (72, 64)
+
+
+async def test_a_portable_job_without_a_seed_gives_another_image_each_time(
+    runtime: Runtime,
+) -> None:
+    first, second = [await run(runtime, text_to_image(seed=-1)) for _ in range(2)]
+    assert first.artifacts[0].seed != second.artifacts[0].seed
+    assert contents(first) != contents(second)
+
+
+async def test_models_are_found_by_the_names_of_other_worlds(runtime: Runtime) -> None:
+    job = text_to_image(
+        model="v1-5-pruned-emaonly [6ce0161689]", loras=[{"name": "ink", "weight": 0.5}]
+    )
+    prepared = await runtime.prepare(job, {})
+    graph = str(prepared.request["prompt"])
+    assert "'v1-5-pruned-emaonly.safetensors'" in graph
+    assert "'styles/ink.safetensors'" in graph
+    assert (await runtime.run(prepared, ignore)).artifacts
+
+
+async def test_a_model_that_the_server_does_not_have_is_rejected(runtime: Runtime) -> None:
+    with pytest.raises(Rejected, match="'nowhere' not in"):
+        await run(runtime, text_to_image(model="nowhere"))
+
+
+async def test_where_switching_models_is_off_the_warning_says_so(server: ServerProcess) -> None:
+    async with opened(server.url, RuntimeOptions(switch_models=False)) as runtime:
+        prepared = await runtime.prepare(text_to_image(model="v1-5-pruned-emaonly"), {})
+    assert "sd_xl_turbo_1.0.safetensors" in prepared.warnings[0]
+
+
+@pytest.mark.parametrize("upscaler", ["R-ESRGAN 4x+", "4x-UltraSharp", "Lanczos", "None"])
+async def test_upscaling_gives_the_size_that_was_asked_for(runtime: Runtime, upscaler: str) -> None:
+    content: Json = {"image": PNG, "upscaling_resize": 1.5, "upscaler_1": upscaler}
+    output = await run(runtime, new_job("extra-single-image", content))
+    assert image_of(output).size == (96, 96)
+
+
+async def test_fields_without_counterpart_are_warned_of(runtime: Runtime) -> None:
+    job = text_to_image(alwayson_scripts={}, tiling=True, sampler_name="Restart", mask=PNG)
+    output = await run(runtime, job)
+    assert [warning.partition(":")[0] for warning in output.warnings] == [
+        "sampler_name",
+        "tiling",
+        "mask",
+    ]

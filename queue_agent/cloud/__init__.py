@@ -89,7 +89,6 @@ class Queue(ABC):
             LeaseLost: the receipt is no longer valid.
         """
 
-
     @abstractmethod
     async def send(self, body: str, attributes: Mapping[str, str]) -> None:
         """Put a message into the queue, past any topic."""
@@ -175,13 +174,16 @@ class Cloud(ABC):
     """One provider's services; shares a client per service among all it hands out."""
 
     @abstractmethod
-    def queue(self, url: str) -> Queue: ...
+    def queue(self, url: str, *, linger: float = 0.0) -> Queue:
+        """A queue whose deletes and extensions may wait `linger` seconds for company."""
 
     @abstractmethod
-    def topic(self, name: str) -> Topic: ...
+    def topic(self, name: str, *, linger: float = 0.0) -> Topic:
+        """A topic whose publications may wait `linger` seconds for company."""
 
     @abstractmethod
-    def bucket(self, name: str) -> Bucket: ...
+    def bucket(self, name: str) -> Bucket:
+        """A bucket by its name."""
 
     @abstractmethod
     async def aclose(self) -> None:

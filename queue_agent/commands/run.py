@@ -19,12 +19,15 @@ from queue_agent.references import ReferenceFetcher
 from queue_agent.runtime import Runtime, load_runtime
 from queue_agent.settings import Settings
 from queue_agent.store import ResultStore
+from queue_agent.webhooks import Webhooks
 from queue_agent.withdrawal import WithdrawalWatch
 
 log = structlog.get_logger()
 
 _SHORTEST_LEASE = 3.0
 _POLICY_PAUSE = 2.0
+_LINGER = 0.01
+"""Seconds that calls of jobs that end together may wait for each other."""
 
 
 def run(settings: Settings) -> None:
@@ -41,15 +44,17 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
     stop = _stop_on_signals()
     cloud = AwsCloud(settings.aws_region)
     references = ReferenceFetcher(settings.reference_policy(), cloud.bucket)
+    webhooks = Webhooks(settings.webhook_policy())
     try:
         policy = await _policy(cloud.queue(settings.queue_url), settings, stop)
         if policy is not None:
-            agent = _assemble(settings, policy, cloud, runtime, references)
+            agent = _assemble(settings, policy, cloud, runtime, references, webhooks)
             async with probes(agent, host=settings.health_host, port=settings.health_port):
                 log.info("started", runtime=settings.name, adapter=settings.runtime)
                 await agent.run(stop)
     finally:
         await references.aclose()
+        await webhooks.aclose()
         await runtime.aclose()
         await cloud.aclose()
 
@@ -91,10 +96,12 @@ def _assemble(
     cloud: Cloud,
     runtime: Runtime,
     references: ReferenceFetcher,
+    webhooks: Webhooks,
 ) -> Agent:
     reading = settings.reference_policy()
     bucket = cloud.bucket(settings.bucket)
-    queue = cloud.queue(settings.queue_url)
+    linger = _LINGER if runtime.concurrency > 1 else 0.0
+    queue = cloud.queue(settings.queue_url, linger=linger)
     rules = Rules(
         runtime_name=settings.name,
         lease=max(_SHORTEST_LEASE, settings.visibility_timeout or policy.visibility_timeout),
@@ -110,7 +117,7 @@ def _assemble(
     journey = Journey(
         rules=rules,
         queue=queue,
-        topic=cloud.topic(settings.topic_arn),
+        topic=cloud.topic(settings.topic_arn, linger=linger),
         inbox=Inbox(
             cloud.bucket,
             may_read=lambda bucket, key: reading.opens(ObjectLocation(bucket, key)),
@@ -120,6 +127,7 @@ def _assemble(
         store=ResultStore(bucket, runtime_name=settings.name, patience=settings.store_patience),
         runtime=runtime,
         references=references,
+        webhooks=webhooks,
         withdrawals=WithdrawalWatch(bucket, poll=settings.cancel_poll),
     )
     return Agent(

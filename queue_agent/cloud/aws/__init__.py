@@ -1,0 +1,80 @@
+"""AWS: SQS, SNS and S3, or anything that speaks their protocols at ``AWS_ENDPOINT_URL``.
+
+Credentials come from the SDK's own chain (environment, web identity, pod identity, instance
+role, …) and are refreshed without blocking the event loop.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, Final
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession, get_session
+
+from queue_agent.cloud import Cloud
+from queue_agent.cloud.aws.s3 import S3Bucket
+from queue_agent.cloud.aws.sns import SnsTopic
+from queue_agent.cloud.aws.sqs import SqsQueue
+
+_LONGEST_POLL: Final = 20.0
+
+
+class AwsCloud(Cloud):
+    """One client per service, made on first use and shared by all ports."""
+
+    def __init__(self, region: str, **options: str) -> None:
+        """`options` go to the SDK's clients; what is not given it finds in the environment."""
+        self._options = {"region_name": region, **options}
+        self._session: AioSession = get_session()
+        self._stack = AsyncExitStack()
+        self._clients: dict[str, Any] = {}
+        self._creating = asyncio.Lock()
+
+    def queue(self, url: str, *, linger: float = 0.0) -> SqsQueue:
+        return SqsQueue(partial(self.client, "sqs"), url, linger=linger)
+
+    def topic(self, name: str, *, linger: float = 0.0) -> SnsTopic:
+        return SnsTopic(self.client, name, linger=linger)
+
+    def bucket(self, name: str) -> S3Bucket:
+        return S3Bucket(partial(self.client, "s3"), name)
+
+    async def aclose(self) -> None:
+        self._clients.clear()
+        await self._stack.aclose()
+
+    async def client(self, service: str) -> Any:
+        """The process's client for ``"sqs"``, ``"sns"`` or ``"s3"``."""
+        if service not in self._clients:
+            async with self._creating:
+                if service not in self._clients:
+                    self._clients[service] = await self._create(service)
+        return self._clients[service]
+
+    async def _create(self, service: str) -> Any:
+        client = await self._stack.enter_async_context(
+            self._session.create_client(service, config=_config(service, {}), **self._options)
+        )
+        if service == "s3" and ".amazonaws." not in client.meta.endpoint_url:
+            # other servers rarely answer to BUCKET.HOST
+            client = await self._stack.enter_async_context(
+                self._session.create_client(
+                    service,
+                    config=_config(service, {"addressing_style": "path"}),
+                    **self._options,
+                )
+            )
+        return client
+
+
+def _config(service: str, s3: Mapping[str, str]) -> AioConfig:
+    return AioConfig(
+        signature_version="s3v4" if service == "s3" else None,  # also for presigned links
+        connect_timeout=5,
+        read_timeout=_LONGEST_POLL + 10 if service == "sqs" else 30,
+        max_pool_connections=50,
+        retries={"mode": "standard", "total_max_attempts": 3},
+        s3=dict(s3) or None,
+    )

@@ -1,0 +1,75 @@
+"""The AWS SDK's exceptions in the words of `queue_agent.errors`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import aiohttp
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+from queue_agent.errors import (
+    LeaseLost,
+    ObjectExists,
+    ObjectNotFound,
+    QueueAgentError,
+    Unavailable,
+)
+
+Failures = Sequence[QueueAgentError | None]
+
+_LEASE_LOST: Final = frozenset(
+    {
+        "ReceiptHandleIsInvalid",
+        "MessageNotInflight",
+        "AWS.SimpleQueueService.MessageNotInflight",
+        # an expired receipt, or 12 hours in all:
+        # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
+        "InvalidParameterValue",
+    }
+)
+_NOT_FOUND: Final = frozenset({"NoSuchKey", "404", "NotFound"})
+_DENIED: Final = frozenset(
+    {"AccessDenied", "AccessDeniedException", "AuthorizationError", "403", "Forbidden"}
+)
+
+
+@contextmanager
+def translated(action: str, *, lease: bool = False) -> Iterator[None]:
+    """Translate what the SDK raises; `lease` where a bad receipt means a lost lease."""
+    try:
+        yield
+    except ClientError as error:
+        raise _from_error(error.response.get("Error", {}), action, lease=lease) from error
+    except NoCredentialsError as error:
+        raise Unavailable(
+            f"Could not {action}: no credentials were found.", type="cloud_unauthorized"
+        ) from error
+    except (BotoCoreError, aiohttp.ClientError, TimeoutError, OSError) as error:
+        reason = str(error) or type(error).__name__
+        raise Unavailable(f"Could not {action}: {reason}", type="cloud_unavailable") from error
+
+
+def failures(
+    answer: Mapping[str, Any], count: int, action: str, *, lease: bool = False
+) -> Failures:
+    """What became of each of the `count` entries of a batch, whose ids are their places."""
+    failed = {int(entry["Id"]): entry for entry in answer.get("Failed", ())}
+    return [
+        _from_error(failed[place], action, lease=lease) if place in failed else None
+        for place in range(count)
+    ]
+
+
+def _from_error(error: Mapping[str, Any], action: str, *, lease: bool) -> QueueAgentError:
+    code = str(error.get("Code", ""))
+    text = str(error.get("Message", "")) or code
+    message = f"Could not {action}: {text} ({code})"
+    if lease and code in _LEASE_LOST:
+        return LeaseLost(message)
+    if code in _NOT_FOUND:
+        return ObjectNotFound(message)
+    if code == "PreconditionFailed":
+        return ObjectExists(message)
+    if code in _DENIED:
+        return Unavailable(message, type="cloud_unauthorized")
+    return Unavailable(message, type="cloud_unavailable")

@@ -1,0 +1,75 @@
+"""A subscription to an SNS topic through a queue of its own, both removed afterwards."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from queue_agent.cloud.aws.errors import translated
+
+Clients = Callable[[str], Awaitable[Any]]
+
+
+@asynccontextmanager
+async def subscription(
+    client: Clients, topic_arn: str, filter_policy: Mapping[str, Sequence[str]] | None
+) -> AsyncIterator[AsyncIterator[str]]:
+    """The bodies published to the topic from now on, as an endless iterator."""
+    sqs, sns = await client("sqs"), await client("sns")
+    with translated("make a queue to listen with"):
+        made = await sqs.create_queue(
+            QueueName=f"queue-agent-watch-{uuid.uuid4().hex}",
+            Attributes={"MessageRetentionPeriod": "3600", "SqsManagedSseEnabled": "true"},
+        )
+    url = made["QueueUrl"]
+    try:
+        arn = await _allow(sqs, url, topic_arn)
+        attributes = {"RawMessageDelivery": "true"}
+        if filter_policy:
+            attributes["FilterPolicy"] = json.dumps(
+                {name: list(values) for name, values in filter_policy.items()}
+            )
+        with translated("subscribe to the topic"):
+            subscribed = await sns.subscribe(
+                TopicArn=topic_arn,
+                Protocol="sqs",
+                Endpoint=arn,
+                Attributes=attributes,
+                ReturnSubscriptionArn=True,
+            )
+        try:
+            yield _bodies(sqs, url)
+        finally:
+            await asyncio.shield(sns.unsubscribe(SubscriptionArn=subscribed["SubscriptionArn"]))
+    finally:
+        await asyncio.shield(sqs.delete_queue(QueueUrl=url))
+
+
+async def _allow(sqs: Any, url: str, topic_arn: str) -> str:
+    """Let the topic, and nobody else, send to the queue; the queue's ARN."""
+    answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    arn: str = answer["Attributes"]["QueueArn"]
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
+    }
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    await sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
+    return arn
+
+
+async def _bodies(sqs: Any, url: str) -> AsyncIterator[str]:
+    while True:
+        with translated("receive notifications"):
+            answer = await sqs.receive_message(
+                QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=20
+            )
+        for message in answer.get("Messages", ()):
+            with translated("delete a notification"):
+                await sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            yield message["Body"]

@@ -1,0 +1,72 @@
+"""Calls that come close together are sent as one, and each caller gets its own answer."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from queue_agent.cloud.batching import Batcher
+from queue_agent.errors import LeaseLost, QueueAgentError, Unavailable
+
+
+class Service:
+    """Takes batches of words; refuses "bad" ones, and every call that holds "down"."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+
+    async def send(self, words: Sequence[str]) -> Sequence[QueueAgentError | None]:
+        self.calls.append(list(words))
+        if "down" in words:
+            raise Unavailable("down")
+        return [LeaseLost(word) if word == "bad" else None for word in words]
+
+
+async def outcomes(batcher: Batcher[str], words: Sequence[str]) -> list[BaseException | None]:
+    return await asyncio.gather(*(batcher.add(word) for word in words), return_exceptions=True)
+
+
+async def test_entries_that_come_together_share_calls_of_at_most_ten() -> None:
+    service = Service()
+    assert await outcomes(Batcher(service.send, 0.001), [str(n) for n in range(23)]) == [None] * 23
+    assert [len(call) for call in service.calls] == [10, 10, 3]
+
+
+async def test_each_caller_gets_its_own_failure() -> None:
+    service = Service()
+    first, second, third = await outcomes(Batcher(service.send, 0.001), ["a", "bad", "c"])
+    assert (first, third) == (None, None)
+    assert isinstance(second, LeaseLost)
+    assert service.calls == [["a", "bad", "c"]]
+
+
+async def test_a_call_that_fails_fails_for_all_its_entries() -> None:
+    failures = await outcomes(Batcher(Service().send, 0.001), ["a", "down"])
+    assert all(isinstance(failure, Unavailable) for failure in failures)
+
+
+async def test_a_call_is_no_heavier_than_allowed() -> None:
+    service = Service()
+    batcher = Batcher(service.send, 0.001, weigh=len, capacity=5)
+    await outcomes(batcher, ["xxx", "xx", "x", "x" * 9, "x"])
+    assert service.calls == [["xxx", "xx"], ["x"], ["x" * 9], ["x"]]
+
+
+async def test_a_cancelled_caller_leaves_the_others_alone() -> None:
+    service = Service()
+    batcher = Batcher(service.send, 0.01)
+    first = asyncio.create_task(batcher.add("a"))
+    second = asyncio.create_task(batcher.add("b"))
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+    assert first.cancelled()
+
+
+async def test_without_a_linger_each_entry_is_sent_at_once() -> None:
+    service = Service()
+    batcher = Batcher(service.send, 0.0)
+    await batcher.add("a")
+    with pytest.raises(LeaseLost):
+        await batcher.add("bad")
+    assert service.calls == [["a"], ["bad"]]

@@ -208,3 +208,9 @@ def webui_process(*arguments: str, port: int | None = None) -> ServerProcess:
 
 def webui_settings(url: str) -> dict[str, str]:
     return {"QUEUE_AGENT_RUNTIME": "webui", "QUEUE_AGENT_RUNTIME_URL": url}
+
+
+def comfyui_process(*arguments: str) -> ServerProcess:
+    """The fake ComfyUI with these options; not started yet."""
+    module = "queue_agent.testing.fakes.comfyui"
+    return ServerProcess([sys.executable, "-m", module, "--port", "{port}", *arguments])

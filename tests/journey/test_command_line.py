@@ -1,0 +1,161 @@
+"""The command line as an operator uses it, in processes of its own."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from harness import Scene, until, webui_settings
+from queue_agent.server_process import ServerProcess, free_port
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `queue-agent` with only this environment beside the system's."""
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")}
+    return subprocess.run(
+        [sys.executable, "-m", "queue_agent", *arguments],
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def agent_environment(stage: Scene) -> dict[str, str]:
+    return {
+        **stage.embedded.environment(),
+        **stage.deployment.environment(),
+        **stage.settings,
+        "COLUMNS": "200",
+    }
+
+
+def test_missing_settings_end_the_agent_with_code_2_and_a_line_each() -> None:
+    ended = command("run")
+    assert ended.returncode == 2
+    lines = ended.stderr.strip().splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "QUEUE_AGENT_QUEUE_URL",
+        "QUEUE_AGENT_TOPIC_ARN",
+        "QUEUE_AGENT_BUCKET",
+        "QUEUE_AGENT_RUNTIME",
+    ]
+
+
+async def test_an_unknown_runtime_is_one_line_that_names_the_known_ones(stage: Scene) -> None:
+    environment = {**agent_environment(stage), "QUEUE_AGENT_RUNTIME": "webui2"}
+    ended = await asyncio.to_thread(command, "run", **environment)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.strip().splitlines()
+    assert "comfyui, diffusers, openai, webui" in line
+
+
+async def test_check_ticks_each_thing_that_works_and_masks_secrets(stage: Scene) -> None:
+    environment = {**agent_environment(stage), "QUEUE_AGENT_RUNTIME_AUTH": "me:planted-secret"}
+    ended = await asyncio.to_thread(command, "check", **environment)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    for line in (
+        "✓ queue: visibility timeout 30 s, to its dead-letter queue after 3 deliveries",
+        "✓ topic: arn:aws:sns:",
+        f"✓ bucket: {stage.deployment.bucket} is readable and writable",
+        "✓ runtime: webui is ready",
+    ):
+        assert line in ended.stdout
+    assert "planted-secret" not in ended.stdout
+    assert "********" in ended.stdout
+    assert await stage.bucket_keys() == []
+
+
+async def test_check_gives_the_reason_and_a_hint_for_each_thing_that_does_not(
+    stage: Scene,
+) -> None:
+    environment = {
+        **agent_environment(stage),
+        **webui_settings(f"http://127.0.0.1:{free_port()}"),
+        "QUEUE_AGENT_QUEUE_URL": stage.deployment.queue_url + "-none",
+        "QUEUE_AGENT_TOPIC_ARN": stage.deployment.notification_topic + "-none",
+        "QUEUE_AGENT_BUCKET": stage.deployment.bucket + "-none",
+    }
+    ended = await asyncio.to_thread(command, "check", **environment)
+    assert ended.returncode == 1
+    for name in ("queue", "topic", "bucket", "runtime"):
+        assert f"✗ {name}: " in ended.stdout
+    assert ended.stdout.count("→") == 4
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("wire_format", ["job", "notification", "result"])
+def test_schema_prints_json_schema(wire_format: str) -> None:
+    schema = json.loads(command("schema", wire_format).stdout)
+    assert schema["type"] == "object"
+    assert "properties" in schema
+
+
+def test_schema_of_something_else_ends_with_code_2() -> None:
+    assert command("schema", "nonsense").returncode == 2
+
+
+def test_runtimes_lists_the_adapters_and_their_task_types() -> None:
+    lines = command("runtimes").stdout.splitlines()
+    listed = {line.split()[0]: line for line in lines}
+    assert {"comfyui", "diffusers", "openai", "webui"} <= set(listed)
+    assert "pipeline" in listed["comfyui"]
+    assert "extra-batch-images" in listed["webui"]
+
+
+def test_the_demo_leaves_an_image_and_the_notification(tmp_path: Path) -> None:
+    shown = command("demo", "--output", str(tmp_path), STEPS="3", PROMPT="two boats")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    notification = json.loads((tmp_path / "notification.json").read_text())
+    assert notification["status"] == "completed"
+    (name,) = [Path(url).name for url in notification["image_url"]]
+    with Image.open(tmp_path / name) as image:
+        assert image.size == (256, 256)
+    assert str(tmp_path) in shown.stdout.replace("\n", "")
+
+
+async def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path) -> None:
+    demo = ServerProcess(
+        [sys.executable, "-m", "queue_agent", "demo", "--output", str(tmp_path)],
+        env={"STEPS": "400"},
+    )
+    demo.spawn()
+
+    async def has_children() -> list[int]:
+        children = _descendants(demo.pid)
+        return children if len(children) >= 3 else []
+
+    children = await until(has_children, what="cloud, runtime and agent")
+    demo.send_signal(signal.SIGINT)
+    await asyncio.to_thread(demo.wait)
+
+    async def all_ended() -> bool:
+        return not any(_lives(pid) for pid in children)
+
+    await until(all_ended, what="the end of the demo's children")
+
+
+def _descendants(parent: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == parent:
+            found.append(int(entry.parent.name))
+    return found
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

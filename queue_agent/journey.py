@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -43,6 +43,7 @@ from queue_agent.result import ResultKeys
 from queue_agent.runtime import Output, Prepared, Progress, ProgressCallback, Runtime
 from queue_agent.store import ResultStore
 from queue_agent.tasks import background
+from queue_agent.webhooks import Webhooks
 from queue_agent.withdrawal import WithdrawalWatch
 
 log = structlog.get_logger()
@@ -91,6 +92,7 @@ class Journey:
     store: ResultStore
     runtime: Runtime
     references: ReferenceFetcher
+    webhooks: Webhooks
     withdrawals: WithdrawalWatch
     now: Callable[[], float] = time.time
     _under_way: WeakValueDictionary[str, asyncio.Lock] = field(
@@ -166,7 +168,8 @@ class Journey:
             async with place.turn(patience=patience):
                 output = await self._run(attempt, prepared, place)
         attempt.spent(wait=place.waited, run=place.ran)
-        return output
+        warnings = dict.fromkeys((*prepared.warnings, *output.warnings))
+        return replace(output, warnings=tuple(warnings))
 
     async def _prepare(self, job: Job) -> Prepared:
         async def prepare() -> Prepared:
@@ -220,6 +223,7 @@ class Journey:
             yield report
 
     async def _notify(self, notification: Notification) -> None:
+        notification = self.webhooks.checked(notification)
         if self.rules.presign:
             notification = await self.store.with_links(notification, self.rules.presign)
         body = notification.fitted(_LARGEST_NOTIFICATION).to_json()
@@ -228,6 +232,7 @@ class Journey:
             seconds=self.rules.store_patience,
         )
         log.debug("notified", status=notification.status)
+        await self.webhooks.send(notification, body)
 
     async def _quarantine(self, message: Message, error: QueueAgentError) -> Notification:
         """Keep the body, and answer as well as the message lets us."""

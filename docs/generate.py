@@ -1,0 +1,204 @@
+"""Write the reference pages that follow from the code: ``python docs/generate.py``.
+
+A test compares the committed pages with `pages`, so run this after changing a setting or a
+wire format.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from pydantic import JsonValue
+
+from queue_agent.commands.schema import Format, schema
+from queue_agent.portable import PortableContent
+from queue_agent.settings import Settings, environment_names
+
+REFERENCE: Final = Path(__file__).parent / "reference"
+
+JsonObject = Mapping[str, JsonValue]
+
+_BOUNDS: Final = {
+    "minimum": "≥ {}",
+    "exclusiveMinimum": "> {}",
+    "maximum": "≤ {}",
+    "exclusiveMaximum": "< {}",
+    "multipleOf": "a multiple of {}",
+}
+_LIMITS: Final = {
+    **_BOUNDS,
+    "minLength": "{} or more characters",
+    "maxLength": "{} or fewer characters",
+    "maxItems": "{} or fewer entries",
+    "pattern": "matches `{}`",
+}
+_FIELD_COLUMNS: Final = ("Field", "Type", "Default", "Meaning")
+
+_SETTINGS_INTRODUCTION: Final = """\
+# Settings
+
+The agent reads its settings from the environment, once, when it starts. Durations are in seconds,
+sizes in bytes. Where a setting has several names, the first that is set and not empty wins. A
+setting that is missing or wrong ends the agent with exit code 2 and one line that says which;
+`queue-agent check` shows the effective ones and tries them.
+
+What the AWS SDK reads itself works as everywhere: credentials, `AWS_ENDPOINT_URL`, `AWS_PROFILE`, …
+"""
+
+_WIRE_FORMATS_INTRODUCTION: Final = """\
+# Wire formats
+
+What publishers send and subscribers receive, field by field. `queue-agent schema job`,
+`queue-agent schema notification` and `queue-agent schema result` print the same as JSON Schema.
+"""
+
+
+def pages() -> dict[Path, str]:
+    """The text of each generated page, by where it lies."""
+    return {
+        REFERENCE / "settings.md": settings_page(),
+        REFERENCE / "wire-formats.md": wire_formats_page(),
+    }
+
+
+def settings_page() -> str:
+    """Every setting with its environment names, default, limits and meaning."""
+    document = Settings.model_json_schema()
+    rows = []
+    for field in Settings.model_fields:
+        names = environment_names(field)
+        described = _object(_object(document["properties"])[names[0]])
+        rows.append(
+            (
+                "<br>".join(f"`{name}`" for name in names),
+                _default(described) if "default" in described else "required",
+                _sentences(described.get("description"), _limits(described, _BOUNDS)),
+            )
+        )
+    return f"{_SETTINGS_INTRODUCTION}\n{_table(('Environment', 'Default', 'Meaning'), rows)}"
+
+
+def wire_formats_page() -> str:
+    """The fields of jobs, notifications, results, and of the portable content."""
+    job, notification, result = (
+        _object(json.loads(schema(wire_format)))
+        for wire_format in (Format.JOB, Format.NOTIFICATION, Format.RESULT)
+    )
+    portable: JsonObject = PortableContent.model_json_schema()
+    added = set(_object(result["properties"])) - set(_object(notification["properties"]))
+    parts = [
+        _WIRE_FORMATS_INTRODUCTION,
+        *_sections("Job", job),
+        *_sections("Portable content", portable),
+        *_sections("Notification", notification),
+        _section("Result", result, only=added),
+    ]
+    return "\n".join(parts)
+
+
+def _sections(title: str, document: JsonObject) -> list[str]:
+    """A section for the object itself, and one under it for each object in it."""
+    inner = _object(document.get("$defs", {}))
+    named = ((name, _object(value)) for name, value in inner.items())
+    return [
+        _section(title, document),
+        *(_section(name, value, level=3) for name, value in named if "properties" in value),
+    ]
+
+
+def _section(
+    title: str, described: JsonObject, *, level: int = 2, only: Iterable[str] | None = None
+) -> str:
+    required = described.get("required")
+    fields = _object(described["properties"])
+    rows = [
+        _row(name, _object(field), required=isinstance(required, list) and name in required)
+        for name, field in fields.items()
+        if only is None or name in only
+    ]
+    text = str(described.get("description", "")).strip()
+    return f"{'#' * level} {title}\n\n{text}\n\n{_table(_FIELD_COLUMNS, rows)}"
+
+
+def _row(name: str, field: JsonObject, *, required: bool) -> tuple[str, ...]:
+    default = "required" if required else _default(field)
+    return (
+        f"`{name}`",
+        _type(field),
+        default,
+        _sentences(field.get("description"), _limits(field)),
+    )
+
+
+def _type(field: JsonObject) -> str:
+    """What a field may hold, in words."""
+    options = field.get("anyOf") or [{"const": value} for value in _list(field.get("enum", []))]
+    if options:
+        return " or ".join(_type(_object(option)) for option in _list(options))
+    if "const" in field:
+        return _code(field["const"])
+    if "$ref" in field:
+        return _named_type(str(field["$ref"]).rpartition("/")[2])
+    if field.get("type") == "array":
+        return f"list of {_type(_object(field.get('items', {})))}"
+    return "date and time" if field.get("format") == "date-time" else str(field["type"])
+
+
+def _named_type(name: str) -> str:
+    """Objects have a section of their own."""
+    return "any JSON" if name == "JsonValue" else f"[{name}](#{name.lower()})"
+
+
+def _limits(field: JsonObject, wanted: Mapping[str, str] = _LIMITS) -> str:
+    options = [_object(option) for option in _list(field.get("anyOf", []))]
+    return ", ".join(
+        words.format(option[key])
+        for option in (field, *options)
+        for key, words in wanted.items()
+        if key in option
+    )
+
+
+def _default(field: JsonObject) -> str:
+    if field.get("default") in (None, "", []):
+        return ""
+    return _code(field["default"])
+
+
+def _code(value: JsonValue) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"`{text}`"
+
+
+def _sentences(description: JsonValue, limits: str) -> str:
+    text = str(description or "").strip()
+    if text and not text.endswith((".", "?", "!")):
+        text += "."
+    return f"{text} {limits[:1].upper()}{limits[1:]}.".strip() if limits else text
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _object(value: JsonValue) -> JsonObject:
+    if not isinstance(value, dict):
+        raise TypeError(f"not an object of a JSON Schema: {value!r}")
+    return value
+
+
+def _list(value: JsonValue) -> list[JsonValue]:
+    if not isinstance(value, list):
+        raise TypeError(f"not a list of a JSON Schema: {value!r}")
+    return value
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text)

@@ -1,0 +1,168 @@
+"""What the documents tell a reader to type exists, and their links lead somewhere."""
+
+import importlib.util
+import itertools
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import pytest
+import typer
+
+from queue_agent.cli import app
+from queue_agent.settings import Settings, environment_names
+
+PROJECT: Final = Path(__file__).parents[2]
+DOCUMENTS: Final = sorted(
+    [
+        *(PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        *(PROJECT / "docs").rglob("*.md"),
+    ]
+)
+SHELL: Final = {"bash", "console", "sh", "shell"}
+FENCED: Final = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INDENTED: Final = re.compile(r"(?:\A|\n\n)((?: {4}.*\n)+)")
+INLINE: Final = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
+VARIABLE: Final = re.compile(r"QUEUE_AGENT_[A-Z]+(?:_[A-Z]+)*")
+TARGETS: Final = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+
+each_document = pytest.mark.parametrize(
+    "document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT))
+)
+
+
+@each_document
+def test_every_command_in_the_documents_exists(document: Path) -> None:
+    found = {shlex.join(words): fault(words) for words in commands(document.read_text())}
+    assert {command: wrong for command, wrong in found.items() if wrong} == {}
+
+
+@each_document
+def test_every_relative_link_leads_somewhere(document: Path) -> None:
+    prose = FENCED.sub("", document.read_text())
+    links = [link for link in LINK.findall(prose) if "://" not in link]
+    assert [link for link in links if not leads_somewhere(document, link)] == []
+
+
+@each_document
+def test_every_environment_name_in_the_documents_is_read(document: Path) -> None:
+    settings = {name for field in Settings.model_fields for name in environment_names(field)}
+    known = settings | variables_of_options()
+    assert set(VARIABLE.findall(document.read_text())) - known == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`queue-agent nonsense`",
+        "`queue-agent run --nonsense`",
+        "```console\n$ QUEUE_AGENT_RUNTIME=webui .venv/bin/queue-agent nonsense\n```\n",
+        "```sh\ncd here && queue-agent submit \\\n  --nonsense=1\n```\n",
+        "    make nonsense\n",
+        "`make demo nonsense STEPS=3`",
+        "`.venv/bin/python -m runtimes.nonsense`",
+        "`python docs/nonsense.py`",
+        "`.venv/bin/pytest tests/nonsense.py`",
+        "`kubectl exec pod -- queue-agent nonsense`",
+    ],
+)
+def test_a_command_that_does_not_exist_is_noticed(text: str) -> None:
+    assert list(filter(None, map(fault, commands(text))))
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The simple commands in blocks and code spans, as words without their assignments."""
+    blocks = [block for language, block in FENCED.findall(text) if language in SHELL]
+    prose = FENCED.sub("", text)
+    for block in [*blocks, *INDENTED.findall(prose), *INLINE.findall(prose)]:
+        for line in block.replace("\\\n", " ").splitlines():
+            yield from simple_commands(line.strip().removeprefix("$ "))
+
+
+def simple_commands(line: str) -> Iterator[list[str]]:
+    try:
+        words = shlex.split(line, comments=True)
+    except ValueError:  # prose with an apostrophe, not a command
+        return
+    between = {"&&", "||", "|", ";", "--"}
+    for split, group in itertools.groupby(words, between.__contains__):
+        command = list(itertools.dropwhile(re.compile(r"\w+=").match, group))
+        if not split and command:
+            yield command
+
+
+def fault(words: Sequence[str]) -> str | None:
+    """What is wrong with a command, if it is one that we know."""
+    program = words[0].removeprefix(".venv/bin/")
+    check = CHECKS.get(re.sub(r"[\d.]+$", "", program))
+    return check(words[1:]) if check else None
+
+
+def queue_agent_fault(arguments: Sequence[str]) -> str | None:
+    if not arguments:
+        return None
+    options = options_by_command()
+    if arguments[0] not in options:
+        return f"queue-agent has no command {arguments[0]!r}"
+    known = options[arguments[0]] | {"--help"}
+    asked = {word.partition("=")[0] for word in arguments if word.startswith("--")}
+    return f"no such options: {asked - known}" if asked - known else None
+
+
+def make_fault(arguments: Sequence[str]) -> str | None:
+    targets = {word for word in arguments if "=" not in word and not word.startswith("-")}
+    return f"no such targets: {targets - TARGETS}" if targets - TARGETS else None
+
+
+def python_fault(arguments: Sequence[str]) -> str | None:
+    if not arguments:
+        return None
+    if arguments[0] != "-m":
+        return paths_fault(arguments[:1])
+    try:
+        found = importlib.util.find_spec(arguments[1])
+    except ModuleNotFoundError:
+        found = None
+    return None if found else f"no module {arguments[1]!r}"
+
+
+def paths_fault(arguments: Sequence[str]) -> str | None:
+    paths = [word.partition("::")[0] for word in arguments if "/" in word]
+    missing = [path for path in paths if not (PROJECT / path).exists()]
+    return f"no such files: {missing}" if missing else None
+
+
+CHECKS: Final[dict[str, Callable[[Sequence[str]], str | None]]] = {
+    "queue-agent": queue_agent_fault,
+    "make": make_fault,
+    "python": python_fault,
+    "pytest": paths_fault,
+}
+
+
+def options_by_command() -> dict[str, set[str]]:
+    commands = typer.main.get_group(app).commands.values()
+    return {
+        str(command.name): {name for parameter in command.params for name in parameter.opts}
+        for command in commands
+    }
+
+
+def variables_of_options() -> set[str]:
+    commands = typer.main.get_group(app).commands.values()
+    named = [parameter.envvar or () for command in commands for parameter in command.params]
+    return {name for names in named for name in ([names] if isinstance(names, str) else names)}
+
+
+def leads_somewhere(document: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = document.parent / path if path else document
+    if not target.exists():
+        return False
+    if not anchor or target.suffix != ".md":
+        return True
+    headings = re.findall(r"^#+ (.*)$", FENCED.sub("", target.read_text()), re.MULTILINE)
+    return anchor in {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}

@@ -1,0 +1,122 @@
+{{- /* Environment of the agent; every required setting is here. */ -}}
+{{- define "agent.env" -}}
+{{- $preset := include "runtime.preset" . | fromYaml -}}
+{{- $agent := .Values.agent -}}
+- name: QUEUE_AGENT_QUEUE_URL
+  value: {{ required "cloud.queueUrl: where do jobs come from?" .Values.cloud.queueUrl | quote }}
+- name: QUEUE_AGENT_TOPIC_ARN
+  value: {{ required "cloud.topicArn: where do notifications go?" .Values.cloud.topicArn | quote }}
+- name: QUEUE_AGENT_BUCKET
+  value: {{ required "cloud.bucket: where do results go?" .Values.cloud.bucket | quote }}
+- name: AWS_REGION
+  value: {{ required "cloud.region: where are queue, topic and bucket?" .Values.cloud.region | quote }}
+- name: QUEUE_AGENT_RUNTIME
+  value: {{ $preset.adapter | quote }}
+{{- with .Values.runtime.name }}
+- name: QUEUE_AGENT_RUNTIME_NAME
+  value: {{ . | quote }}
+{{- end }}
+- name: QUEUE_AGENT_RUNTIME_URL
+  value: http://127.0.0.1:{{ $preset.port }}
+- name: QUEUE_AGENT_HEALTH_PORT
+  value: {{ $agent.healthPort | quote }}
+- name: QUEUE_AGENT_SHUTDOWN_GRACE
+  value: {{ $agent.shutdownGrace | quote }}
+{{- range $name, $value := $agent.settings }}
+- name: QUEUE_AGENT_{{ $name | snakecase | upper }}
+  value: {{ include "agent.settingText" $value | quote }}
+{{- end }}
+{{- with $agent.runtimeAuth.secretName }}
+- name: QUEUE_AGENT_RUNTIME_AUTH
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $agent.runtimeAuth.key }}}}
+{{- end }}
+{{- with $agent.runtimeApiKey.secretName }}
+- name: QUEUE_AGENT_RUNTIME_API_KEY
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $agent.runtimeApiKey.key }}}}
+{{- end }}
+{{- if eq .Values.scaling.mode "scaledjob" }}
+- name: QUEUE_AGENT_MAX_JOBS
+  value: "1"
+{{- end }}
+{{- if include "podDeletionCost.on" . }}
+- name: QUEUE_AGENT_POD_DELETION_COST
+  value: "true"
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: POD_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+{{- end }}
+{{- if ne .Values.telemetry.traces "none" }}
+- name: QUEUE_AGENT_TRACES
+  value: {{ .Values.telemetry.traces | quote }}
+{{- with default (.Values.telemetry.collector.enabled | ternary "http://127.0.0.1:4317" "") .Values.telemetry.endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- with $agent.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /* Whole numbers reach templates as floats, and large ones would be written as 6.4e+07. */ -}}
+{{- define "agent.settingText" -}}
+{{- if kindIs "slice" . -}}
+{{- join "," . -}}
+{{- else if and (kindIs "float64" .) (eq (floor .) .) -}}
+{{- int64 . -}}
+{{- else -}}
+{{- . -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The agent's container: (dict "root" $ "role" "main"|"sidecar"|"container") */ -}}
+{{- define "agent.container" -}}
+{{- $root := .root -}}
+{{- $agent := $root.Values.agent -}}
+name: agent
+image: {{ include "chart.agentImage" $root }}
+imagePullPolicy: {{ $agent.image.pullPolicy }}
+{{- if eq .role "sidecar" }}
+restartPolicy: Always
+{{- end }}
+args: [run]
+env:
+  {{- include "agent.env" $root | nindent 2 }}
+{{- with $agent.envFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+ports:
+  - name: health
+    containerPort: {{ $agent.healthPort }}
+    protocol: TCP
+startupProbe:
+  httpGet: {path: /healthz, port: health}
+  {{- toYaml $agent.startupProbe | nindent 2 }}
+readinessProbe:
+  httpGet: {path: /readyz, port: health}
+  {{- toYaml $agent.readinessProbe | nindent 2 }}
+livenessProbe:
+  httpGet: {path: /healthz, port: health}
+  {{- toYaml $agent.livenessProbe | nindent 2 }}
+{{- if eq .role "sidecar" }}
+lifecycle:
+  # Kubernetes stops native sidecars last; this one must stop taking jobs first.
+  preStop:
+    exec:
+      command: [/bin/sh, -c, kill -TERM 1]
+{{- end }}
+resources:
+  {{- toYaml $agent.resources | nindent 2 }}
+securityContext:
+  {{- toYaml $agent.securityContext | nindent 2 }}
+volumeMounts:
+  - name: agent-tmp
+    mountPath: /tmp
+  {{- if include "podDeletionCost.on" $root }}
+  - name: kubernetes-api
+    mountPath: /var/run/secrets/kubernetes.io/serviceaccount
+    readOnly: true
+  {{- end }}
+{{- end -}}

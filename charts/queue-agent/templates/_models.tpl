@@ -1,0 +1,52 @@
+{{- define "models.readOnly" -}}
+{{- $source := .Values.models.source -}}
+{{- if or (has $source (list "s3" "download")) (and (eq $source "claim") .Values.models.claim.readOnly) -}}true{{- end -}}
+{{- end -}}
+
+{{- define "models.volume" -}}
+{{- $models := .Values.models -}}
+{{- if eq $models.source "s3" }}
+- name: models
+  persistentVolumeClaim: {claimName: {{ include "chart.fullname" . }}-models, readOnly: true}
+{{- else if eq $models.source "claim" }}
+- name: models
+  persistentVolumeClaim:
+    claimName: {{ required "models.claim.name: which claim holds the models?" $models.claim.name }}
+    readOnly: {{ $models.claim.readOnly }}
+{{- else if ne $models.source "none" }}
+- name: models
+  emptyDir: {sizeLimit: {{ $models.size }}}
+{{- end }}
+{{- end -}}
+
+{{- /* A YAML list, empty unless models are downloaded. */ -}}
+{{- define "models.initContainers" -}}
+{{- if eq .Values.models.source "download" }}
+{{- $download := .Values.models.download }}
+{{- $preset := include "runtime.preset" . | fromYaml }}
+- name: models
+  image: {{ include "chart.image" (dict "root" . "image" $download.image "repository" "" "tag" "") }}
+  imagePullPolicy: {{ $download.image.pullPolicy }}
+  {{- if $download.command }}
+  command: {{ toJson $download.command }}
+  {{- else }}
+  command: [aws, s3, sync, --no-progress, {{ printf "s3://%s/%s" (required "models.bucket: which bucket holds the models?" .Values.models.bucket) .Values.models.prefix | quote }}, {{ $preset.modelMount | quote }}]
+  {{- end }}
+  env:
+    - {name: HOME, value: /tmp}
+    - {name: AWS_REGION, value: {{ .Values.cloud.region | quote }}}
+    {{- with $download.extraEnv }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  resources:
+    {{- toYaml $download.resources | nindent 4 }}
+  securityContext:
+    {{- toYaml .Values.agent.securityContext | nindent 4 }}
+  volumeMounts:
+    - name: models
+      mountPath: {{ $preset.modelMount }}
+    - name: scratch
+      mountPath: /tmp
+      subPath: models-tmp
+{{- end }}
+{{- end -}}

@@ -1,0 +1,73 @@
+{{- /* Names leave room for the longest suffix, "-admission", and for KEDA's "keda-hpa-". */ -}}
+{{- define "chart.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* For objects that live outside namespaces. */ -}}
+{{- define "chart.clusterName" -}}
+{{- $name := printf "%s-%s" (include "chart.fullname" .) .Release.Namespace | trimSuffix "-" -}}
+{{- if gt (len $name) 63 -}}
+{{- printf "%s-%s" ($name | trunc 54 | trimSuffix "-") (sha256sum $name | trunc 8) -}}
+{{- else -}}
+{{- $name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "chart.selectorLabels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "chart.runtimeSelector" -}}
+{{ include "chart.selectorLabels" . }}
+app.kubernetes.io/component: runtime
+{{- end -}}
+
+{{- define "chart.gatewaySelector" -}}
+{{ include "chart.selectorLabels" . }}
+app.kubernetes.io/component: gateway
+{{- end -}}
+
+{{- define "chart.labels" -}}
+{{ include "chart.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "chart.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "chart.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* (dict "root" $ "image" .Values.….image "repository" "default" "tag" "default") */ -}}
+{{- define "chart.image" -}}
+{{- $repository := default .repository .image.repository -}}
+{{- $registry := .root.Values.imageRegistry -}}
+{{- $first := first (splitList "/" $repository) -}}
+{{- if and $registry (not (and (contains "/" $repository) (or (contains "." $first) (contains ":" $first) (eq $first "localhost")))) -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" $registry) $repository -}}
+{{- end -}}
+{{- if .image.digest -}}
+{{- printf "%s@%s" $repository .image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $repository (default .tag .image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "chart.agentImage" -}}
+{{- include "chart.image" (dict "root" . "image" .Values.agent.image "repository" "sd-queue-agent" "tag" .Chart.AppVersion) -}}
+{{- end -}}

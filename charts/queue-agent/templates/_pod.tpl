@@ -1,0 +1,165 @@
+{{- define "podDeletionCost.on" -}}
+{{- if and .Values.podDeletionCost.enabled (ne .Values.scaling.mode "scaledjob") (eq .Values.mode "deployment") -}}true{{- end -}}
+{{- end -}}
+
+{{- define "pod.labels" -}}
+{{- merge (include "chart.runtimeSelector" . | fromYaml) .Values.pod.labels .Values.commonLabels | toYaml }}
+{{- end -}}
+
+{{- /* A change of configuration makes new pods; the runtime gets no cloud credentials. */ -}}
+{{- define "pod.annotations" -}}
+{{- $preset := include "runtime.preset" . | fromYaml -}}
+eks.amazonaws.com/skip-containers: runtime
+{{- with $preset.files }}
+checksum/runtime-files: {{ toJson . | sha256sum }}
+{{- end }}
+{{- if include "collector.on" . }}
+checksum/collector: {{ include "collector.config" . | sha256sum }}
+{{- end }}
+{{- with .Values.pod.annotations }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /*
+The grace period covers the agent's drain, which the runtime waits out, and the runtime's own end.
+*/ -}}
+{{- define "pod.grace" -}}
+{{- add .Values.agent.shutdownGrace .Values.pod.stopSeconds -}}
+{{- end -}}
+
+{{- define "pod.tolerations" -}}
+{{- $tolerations := .Values.pod.tolerations -}}
+{{- if .Values.karpenter.enabled -}}
+{{- range .Values.karpenter.taints -}}
+{{- $match := hasKey . "value" | ternary (dict "operator" "Equal" "value" (get . "value")) (dict "operator" "Exists") -}}
+{{- $tolerations = append $tolerations (merge (dict "key" .key "effect" .effect) $match) -}}
+{{- end -}}
+{{- end -}}
+{{- with uniq $tolerations }}
+{{- toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /* What all kinds of pods have in common. */ -}}
+{{- define "pod.placement" -}}
+{{- $selector := .Values.pod.nodeSelector -}}
+{{- if .Values.karpenter.enabled -}}
+{{- $selector = merge (dict "karpenter.sh/nodepool" (include "chart.clusterName" .)) $selector -}}
+{{- end -}}
+{{- with $selector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with include "pod.tolerations" . }}
+tolerations:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- with .Values.pod.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.pod.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{ merge (dict) . (dict "labelSelector" (dict "matchLabels" (include "chart.runtimeSelector" $ | fromYaml))) | toYaml | nindent 4 | trim }}
+  {{- end }}
+{{- end }}
+{{- with .Values.pod.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.pod.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+serviceAccountName: {{ include "chart.serviceAccountName" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  {{- toYaml .Values.pod.securityContext | nindent 2 }}
+{{- end -}}
+
+{{- define "pod.runtimeVolumes" -}}
+{{- $preset := include "runtime.preset" . | fromYaml -}}
+- name: scratch
+  emptyDir: {sizeLimit: {{ .Values.runtime.scratchSize }}}
+{{- with .Values.runtime.shmSize }}
+- name: shm
+  emptyDir: {medium: Memory, sizeLimit: {{ . }}}
+{{- end }}
+{{- if $preset.files }}
+- name: runtime-files
+  configMap: {name: {{ include "chart.fullname" . }}-files}
+{{- end }}
+{{- include "models.volume" . }}
+{{- with .Values.pod.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /*
+The pod of a Deployment: the runtime is the main container, the agent its sidecar. In a Job it is
+the other way round: the Job is done when the agent has done its one job.
+*/ -}}
+{{- define "pod.spec" -}}
+{{- $job := eq .Values.scaling.mode "scaledjob" -}}
+{{- $native := .Values.agent.nativeSidecar -}}
+{{- if and $job (not $native) -}}
+{{- fail "scaling.mode: scaledjob needs agent.nativeSidecar: a Job ends only when all its plain containers have ended" -}}
+{{- end -}}
+{{- include "pod.placement" . }}
+terminationGracePeriodSeconds: {{ include "pod.grace" . }}
+{{- if $job }}
+restartPolicy: Never
+{{- end }}
+{{- $init := concat (include "models.initContainers" . | fromYamlArray) .Values.pod.extraInitContainers -}}
+{{- if and $native (include "collector.on" .) }}
+{{- $init = append $init (include "collector.container" . | fromYaml) }}
+{{- end }}
+{{- if $job }}
+{{- $init = append $init (include "runtime.container" (dict "root" . "role" "sidecar") | fromYaml) }}
+{{- else if $native }}
+{{- $init = append $init (include "agent.container" (dict "root" . "role" "sidecar") | fromYaml) }}
+{{- end }}
+{{- with $init }}
+initContainers:
+  {{- range . }}
+  - {{ toYaml . | nindent 4 | trim }}
+  {{- end }}
+{{- end }}
+containers:
+  {{- if $job }}
+  - {{ include "agent.container" (dict "root" . "role" "main") | nindent 4 | trim }}
+  {{- else }}
+  - {{ include "runtime.container" (dict "root" . "role" "main") | nindent 4 | trim }}
+  {{- if not $native }}
+  - {{ include "agent.container" (dict "root" . "role" "container") | nindent 4 | trim }}
+  {{- if include "collector.on" . }}
+  - {{ omit (include "collector.container" . | fromYaml) "restartPolicy" | toYaml | nindent 4 | trim }}
+  {{- end }}
+  {{- end }}
+  {{- end }}
+  {{- with .Values.pod.extraContainers }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+volumes:
+  {{- include "pod.runtimeVolumes" . | nindent 2 }}
+  - name: agent-tmp
+    emptyDir: {sizeLimit: 1Gi}
+  {{- if include "collector.on" . }}
+  - name: collector
+    configMap: {name: {{ include "chart.fullname" . }}-collector}
+  {{- end }}
+  {{- if include "podDeletionCost.on" . }}
+  # The usual token, for the agent alone.
+  - name: kubernetes-api
+    projected:
+      sources:
+        - serviceAccountToken: {path: token, expirationSeconds: 3600}
+        - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+        - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+  {{- end }}
+{{- end -}}

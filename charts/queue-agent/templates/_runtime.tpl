@@ -1,0 +1,153 @@
+{{- /* The row of presets.yaml with what the values override: as YAML, for `fromYaml`. */ -}}
+{{- define "runtime.preset" -}}
+{{- $given := .Values.runtime -}}
+{{- $rows := .Files.Get "presets.yaml" -}}
+{{- $row := regexFind (printf "(?m)^%s:\n(?:  .*\n|\n)*" $given.preset) $rows -}}
+{{- $defaultPort := regexFind "(?m)^  port: [0-9]+" $row | trimPrefix "  port: " | int -}}
+{{- $port := default $defaultPort (int $given.port) -}}
+{{- $context := dict "port" $port "model" $given.model "Template" .Template -}}
+{{- if $given.args }}{{ $_ := set $context "model" (default "unused" $given.model) }}{{ end -}}
+{{- $preset := index (tpl $row $context | fromYaml) $given.preset -}}
+{{- $repository := default $preset.image.repository $given.image.repository -}}
+{{- if not $repository -}}
+{{- fail (printf "runtime.image.repository: the %s preset needs an image" $given.preset) -}}
+{{- end -}}
+{{- $tag := "" -}}
+{{- if and (not $given.image.repository) $preset.image.repository -}}
+{{- $tag = printf "%s%s" .Chart.AppVersion $preset.image.tagSuffix -}}
+{{- else if not (or $given.image.tag $given.image.digest) -}}
+{{- fail "runtime.image: an image of your own needs a tag or a digest" -}}
+{{- end -}}
+{{- $_ := set $preset "reference" (include "chart.image" (dict "root" . "image" $given.image "repository" $repository "tag" $tag)) -}}
+{{- $_ := set $preset "port" $port -}}
+{{- $_ := set $preset "adapter" (default $preset.adapter $given.adapter) -}}
+{{- $_ := set $preset "probePath" (default $preset.probePath $given.probePath) -}}
+{{- $_ := set $preset "command" (default $preset.command $given.command) -}}
+{{- $_ := set $preset "args" (concat (default $preset.args $given.args | default list) $given.extraArgs) -}}
+{{- $_ := set $preset "modelMount" (default $preset.modelMount .Values.models.mountPath) -}}
+{{- $_ := set $preset "writable" (concat $preset.writable $given.writablePaths | uniq) -}}
+{{- $_ := set $preset "files" (merge (deepCopy $given.configFiles) $preset.files) -}}
+{{- toYaml $preset -}}
+{{- end -}}
+
+{{- define "runtime.probe" -}}
+httpGet:
+  path: {{ .preset.probePath }}
+  port: runtime
+{{ toYaml .timing }}
+{{- end -}}
+
+{{- /*
+The runtime's own end waits for the agent's: the agent drains while its health port answers,
+and a job under way needs its runtime. Every runtime's image has Python.
+*/ -}}
+{{- define "runtime.waitForAgent" -}}
+import socket, time
+deadline = time.monotonic() + {{ .Values.agent.shutdownGrace }}
+while time.monotonic() < deadline:
+    try:
+        socket.create_connection(("127.0.0.1", {{ .Values.agent.healthPort }}), 1).close()
+    except OSError:
+        break
+    time.sleep(0.5)
+{{- end -}}
+
+{{- /* The runtime's container: (dict "root" $ "role" "main"|"sidecar"|"knative") */ -}}
+{{- define "runtime.container" -}}
+{{- $root := .root -}}
+{{- $values := $root.Values.runtime -}}
+{{- $preset := include "runtime.preset" $root | fromYaml -}}
+name: runtime
+image: {{ $preset.reference }}
+imagePullPolicy: {{ $values.image.pullPolicy }}
+{{- if eq .role "sidecar" }}
+restartPolicy: Always
+{{- end }}
+{{- with $preset.command }}
+command: {{ toJson . }}
+{{- end }}
+{{- with $preset.args }}
+args:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+env:
+  {{- range $name, $value := $preset.env }}
+  - name: {{ $name }}
+    value: {{ $value | quote }}
+  {{- end }}
+  {{- with $values.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with $values.envFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+ports:
+  - name: {{ eq .role "knative" | ternary "http1" "runtime" }}
+    containerPort: {{ $preset.port }}
+    protocol: TCP
+{{- if eq .role "knative" }}
+readinessProbe:
+  httpGet:
+    path: {{ $preset.probePath }}
+  {{- toYaml $values.readinessProbe | nindent 2 }}
+startupProbe:
+  httpGet:
+    path: {{ $preset.probePath }}
+  {{- toYaml $values.startupProbe | nindent 2 }}
+{{- else }}
+startupProbe:
+  {{- include "runtime.probe" (dict "preset" $preset "timing" $values.startupProbe) | nindent 2 }}
+readinessProbe:
+  {{- include "runtime.probe" (dict "preset" $preset "timing" $values.readinessProbe) | nindent 2 }}
+livenessProbe:
+  {{- include "runtime.probe" (dict "preset" $preset "timing" $values.livenessProbe) | nindent 2 }}
+{{- end }}
+{{- if and $values.lifecycle (ne .role "knative") }}
+lifecycle:
+  {{- toYaml $values.lifecycle | nindent 2 }}
+{{- else if eq .role "main" }}
+lifecycle:
+  preStop:
+    exec:
+      command:
+        - python3
+        - -c
+        - |
+          {{- include "runtime.waitForAgent" $root | nindent 10 }}
+{{- end }}
+resources:
+  {{- toYaml $values.resources | nindent 2 }}
+securityContext:
+  {{- toYaml $values.securityContext | nindent 2 }}
+volumeMounts:
+  {{- range $preset.writable }}
+  - name: scratch
+    mountPath: {{ . }}
+    subPath: {{ trimPrefix "/" . | replace "/" "-" }}
+  {{- end }}
+  {{- if $values.shmSize }}
+  - name: shm
+    mountPath: /dev/shm
+  {{- end }}
+  {{- if $preset.files }}
+  - name: runtime-files
+    mountPath: /etc/runtime
+    readOnly: true
+  {{- end }}
+  {{- if ne $root.Values.models.source "none" }}
+  - name: models
+    mountPath: {{ $preset.modelMount }}
+    {{- if include "models.readOnly" $root }}
+    readOnly: true
+    {{- end }}
+    {{- if eq $root.Values.models.source "claim" }}
+    {{- with $root.Values.models.claim.subPath }}
+    subPath: {{ . }}
+    {{- end }}
+    {{- end }}
+  {{- end }}
+  {{- with $values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}

@@ -1,0 +1,61 @@
+"""The figures and names in the documents about deploying."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from chart_rendering import CHART, HERE, kinds, render
+
+DOCS = HERE.parents[1] / "docs"
+DEPLOYING = (DOCS / "deploying.md").read_text()
+MIGRATING = (DOCS / "migrating-from-the-aws-guidance.md").read_text()
+
+
+def rows(text: str, columns: int) -> list[list[str]]:
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    return [row for row in cells if len(row) == columns]
+
+
+@pytest.mark.parametrize("text", [DEPLOYING, MIGRATING], ids=["deploying", "migrating"])
+def test_the_values_in_the_documents_render(text: str) -> None:
+    examples = [
+        yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    ]
+    assert examples
+    for values in examples:
+        assert {"Deployment", "ScaledObject"} <= kinds(render(values))
+
+
+def test_the_cost_table_is_computed_as_it_says() -> None:
+    table = [row for row in rows(DEPLOYING, 6) if re.match(r"[gp]\d", row[0])]
+    assert [row[0].split(".")[0] for row in table] == ["g5", "g6", "g6e", "p4d", "p5"]
+    for _instance, _gpu, gpus, hourly, per_gpu, per_thousand in table:
+        assert float(per_gpu) == pytest.approx(float(hourly) / int(gpus), abs=0.0006)
+        assert float(per_thousand) == pytest.approx(float(per_gpu) / 3.6, abs=0.0006)
+
+
+def test_the_cost_of_a_wake_up_is_computed_from_the_defaults() -> None:
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    idle = 180 + defaults["scaling"]["cooldownPeriod"] + 120
+    assert defaults["karpenter"]["consolidateAfter"] == "2m"
+    hourly = next(float(row[4]) for row in rows(DEPLOYING, 6) if row[0] == "g6.xlarge")
+    assert f"{hourly * idle / 3600:.3f} USD on g6.xlarge" in DEPLOYING
+
+
+def test_every_value_named_in_the_mapping_exists() -> None:
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    names = [row[1].strip("`") for row in rows(MIGRATING, 3) if row[0].startswith("`")]
+    assert len(names) > 50
+    for name in names:
+        place: Any = defaults
+        for key in name.split("."):
+            assert key in place, name
+            place = place[key]
+
+
+def test_links_between_the_documents_and_the_chart_lead_somewhere() -> None:
+    for document in (DOCS / "deploying.md", CHART / "README.md"):
+        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert Path(document.parent, link).exists(), f"{document.name}: {link}"

@@ -15,6 +15,7 @@ from queue_agent.lease import Lease
 from queue_agent.line import Line, Place, Stage
 from queue_agent.runtime import Runtime
 from queue_agent.tasks import together
+from queue_agent.telemetry import Telemetry
 
 log = structlog.get_logger()
 
@@ -37,6 +38,7 @@ class Agent:
     receive_wait: float
     lease: float
     grace: float
+    telemetry: Telemetry = field(default_factory=Telemetry)
     queue_reachable: bool = field(default=False, init=False)
     _journeys: dict[asyncio.Task[None], Place] = field(default_factory=dict, init=False)
     _ready_at: float = field(default=float("-inf"), init=False)
@@ -55,12 +57,14 @@ class Agent:
     async def _pull(self, tasks: asyncio.TaskGroup) -> None:
         pause = _READINESS_POLL
         while True:
-            await self._until_ready()
             room = await self.line.room()
+            await self._until_ready()
+            asked = time.monotonic()
             try:
                 messages = await self._receive(room)
             except Unavailable as error:
                 self.queue_reachable = False
+                self.telemetry.metrics.receive_failed()
                 log.warning("receive failed", reason=error.message, pause=pause)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -68,7 +72,7 @@ class Agent:
             self.queue_reachable = True
             pause = _READINESS_POLL
             for message in messages:
-                self._start(tasks, message)
+                self._start(tasks, message, asked)
 
     async def _until_ready(self) -> None:
         """Wait until the runtime answers; it is not asked again within a second."""
@@ -101,6 +105,7 @@ class Agent:
                 await self._give_back(poll.result())
             raise
         took = time.monotonic() - asked
+        self.telemetry.metrics.received(messages)
         if messages and took < _PROMPT:
             self.line.forecast.receive.observe(took)
         return messages
@@ -110,9 +115,9 @@ class Agent:
             Lease(self.queue, message, duration=self.lease).release() for message in messages
         )
 
-    def _start(self, tasks: asyncio.TaskGroup, message: Message) -> None:
+    def _start(self, tasks: asyncio.TaskGroup, message: Message, asked: float) -> None:
         place = self.line.join()
-        journey = tasks.create_task(self.journey.complete(message, place))
+        journey = tasks.create_task(self.journey.complete(message, place, asked=asked))
         self._journeys[journey] = place
         journey.add_done_callback(self._ended)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from queue_agent.cloud import Message
 from queue_agent.job import Job
 from queue_agent.notification import Timings
+from queue_agent.telemetry import current_trail, span
 
 
 @dataclass
@@ -29,7 +30,8 @@ class Attempt:
         """Count the block's duration to a step of `Timings`."""
         start = time.monotonic()
         try:
-            yield
+            with span(step):
+                yield
         finally:
             self.spent(**{step: time.monotonic() - start})
 
@@ -37,6 +39,7 @@ class Attempt:
         """Count seconds to steps of `Timings`."""
         for step, seconds in steps.items():
             self._spent[step] = self._spent.get(step, 0.0) + seconds
+            current_trail().spent(step, seconds)
 
     @property
     def timings(self) -> Timings:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from queue_agent.errors import QueueAgentError, SettingsError
+from queue_agent.errors import QueueAgentError, Rejected, SettingsError
 
 if TYPE_CHECKING:
     from queue_agent.client import Client
@@ -35,6 +35,10 @@ NotificationTopic = Annotated[
         envvar=["QUEUE_AGENT_TOPIC_ARN", "SNS_TOPIC_ARN"],
         help="ARN of the topic that notifications go to.",
     ),
+]
+BucketName = Annotated[
+    str | None,
+    typer.Option(envvar=["QUEUE_AGENT_BUCKET", "S3_BUCKET"], help="Name of the results bucket."),
 ]
 
 
@@ -105,8 +109,9 @@ def submit(
     height: Annotated[int | None, typer.Option(min=8)] = None,
     seed: Annotated[int | None, typer.Option()] = None,
     image: Annotated[
-        str | None, typer.Option(help="https:// or s3:// address of an image to start from.")
+        str | None, typer.Option(help="Image to start from: a file, or an https:// or s3:// URL.")
     ] = None,
+    bucket: BucketName = None,
     runtime: Annotated[str | None, typer.Option(help="Name of the runtime.")] = None,
     job_id: Annotated[str | None, typer.Option("--id", help="Id of the job; else made.")] = None,
     file: Annotated[
@@ -138,16 +143,16 @@ def submit(
             "init_images": [image] if image else None,
         }
         content = {name: value for name, value in given.items() if value is not None}
-        job = _new_job(content, runtime, job_id)
+        job = _new_job(content, runtime, job_id, bucket)
     else:
         job = _read_job(file, runtime, job_id)
     if not wait:
-        _with_client(lambda client: command.submit(client, job), topic, None)
+        _with_client(lambda client: command.submit(client, job), topic, None, bucket)
         return
     if notifications is None:
         _end("--wait needs --notifications (or QUEUE_AGENT_TOPIC_ARN).", 2)
     if not _with_client(
-        lambda client: command.submit_and_wait(client, job, output), topic, notifications
+        lambda client: command.submit_and_wait(client, job, output), topic, notifications, bucket
     ):
         raise typer.Exit(1)
 
@@ -171,9 +176,108 @@ def watch(
         raise typer.Exit(0) from None
 
 
+@app.command()
+def cancel(
+    job_id: Annotated[str, typer.Argument(help="Id of the job.")],
+    bucket: BucketName = None,
+) -> None:
+    """Ask for a job to be given up; an agent that works on it stops within seconds."""
+    from queue_agent.commands.cancel import cancel as cancel_job
+
+    _with_client(lambda client: cancel_job(client, job_id), None, None, bucket)
+
+
+@app.command()
+def status(
+    job_id: Annotated[str, typer.Argument(help="Id of the job.")],
+    bucket: BucketName = None,
+    prefix: Annotated[str, typer.Option(help="The prefix it was submitted with.")] = "",
+    output: Annotated[Path | None, typer.Option(help="Folder to download its images to.")] = None,
+) -> None:
+    """Print how a job ended; exit code 0: completed, 1: otherwise, 3: not ended yet."""
+    from queue_agent.commands.status import status as show_status
+
+    code = _with_client(
+        lambda client: show_status(client, job_id, prefix=prefix, output=output),
+        None,
+        None,
+        bucket,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def redrive(
+    queue: Annotated[
+        str,
+        typer.Option(
+            envvar=["QUEUE_AGENT_QUEUE_URL", "SQS_QUEUE_URL"], help="URL of the queue of jobs."
+        ),
+    ],
+    dead_letters: Annotated[
+        str,
+        typer.Option(
+            envvar="QUEUE_AGENT_DEAD_LETTER_QUEUE_URL", help="URL of its dead-letter queue."
+        ),
+    ],
+    job_id: Annotated[str | None, typer.Option("--id", help="Only jobs whose id matches.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="Only jobs for this runtime.")] = None,
+    task_type: Annotated[str | None, typer.Option(help="Only jobs of this type.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which.")] = False,
+) -> None:
+    """Send dead letters back to the queue, all or those chosen; print their ids.
+
+    --id takes a shell pattern, such as 'order-*'.
+    """
+    from queue_agent.commands.redrive import Choice
+    from queue_agent.commands.redrive import redrive as send_back
+
+    choice = Choice(job_id=job_id, runtime=runtime, task_type=task_type)
+    _with_client(
+        lambda client: send_back(
+            client, queue=queue, dead_letters=dead_letters, choice=choice, limit=limit, dry=dry_run
+        ),
+        None,
+        None,
+    )
+
+
+@app.command()
+def gateway(
+    host: Annotated[
+        str, typer.Option(envvar="QUEUE_AGENT_GATEWAY_HOST", help="Address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="QUEUE_AGENT_GATEWAY_PORT", min=1, max=65_535)] = 8000,
+) -> None:
+    """Serve jobs over HTTP, with a page (needs the extra `gateway`)."""
+    try:
+        from queue_agent.commands.gateway import serve
+    except ImportError as error:
+        _end(f"{error}; install with: pip install 'sd-queue-agent[gateway]'", 2)
+    serve(host=host, port=port)
+
+
+@app.command("gateway-key")
+def gateway_key(
+    name: Annotated[str, typer.Argument(help="Whose key it is; jobs belong to this name.")],
+) -> None:
+    """Make an API key: the key on stderr, its entry for the keys file on stdout."""
+    try:
+        from queue_agent.commands.gateway import make_key
+    except ImportError as error:
+        _end(f"{error}; install with: pip install 'sd-queue-agent[gateway]'", 2)
+    try:
+        make_key(name)
+    except ValueError:
+        _end(f"{name!r} is no name for a key: 1 to 64 of A-Z a-z 0-9 _ and - are.", 2)
+
+
 @app.command("serve-diffusers")
 def serve_diffusers(
-    model: Annotated[str, typer.Option(help="A diffusers folder, .safetensors file, hub id, or: tiny.")],
+    model: Annotated[
+        str, typer.Option(help="A diffusers folder, .safetensors file, hub id, or: tiny.")
+    ],
     host: Annotated[str, typer.Option()] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535)] = 8000,
     device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; else the best.")] = None,
@@ -209,17 +313,22 @@ def demo(
         raise typer.Exit(1)
 
 
-def _new_job(content: dict[str, Any], runtime: str | None, job_id: str | None) -> "Job":
-    from pydantic import ValidationError
-
+def _new_job(
+    content: dict[str, Any], runtime: str | None, job_id: str | None, bucket: str | None
+) -> "Job":
     from queue_agent.client import make_job
-    from queue_agent.job import describe_errors
 
-    task_type = "image-to-image" if "init_images" in content else "text-to-image"
     try:
-        return make_job(content, runtime=runtime, task_type=task_type, job_id=job_id)
-    except ValidationError as error:
-        _end(describe_errors(error), 2)
+        images = content.get("init_images", [])
+        if any("://" not in image for image in images):
+            files = [image if "://" in image else Path(image) for image in images]
+            uploaded = _with_client(lambda client: client.upload(files), None, None, bucket)
+            content = {**content, "init_images": uploaded}
+        return make_job(content, runtime=runtime, job_id=job_id)
+    except OSError as error:
+        _end(f"--image: {error}", 2)
+    except Rejected as error:
+        _end(error.message, 2)
 
 
 def _read_job(file: Path | None, runtime: str | None, job_id: str | None) -> "Job":
@@ -237,21 +346,27 @@ def _read_job(file: Path | None, runtime: str | None, job_id: str | None) -> "Jo
 
 
 def _with_client(
-    action: "Callable[[Client], Awaitable[T]]", job_topic: str | None, notifications: str | None
+    action: "Callable[[Client], Awaitable[T]]",
+    job_topic: str | None,
+    notifications: str | None,
+    bucket: str | None = None,
 ) -> T:
     from queue_agent.client import Client
-    from queue_agent.cloud.aws import AwsCloud
+    from queue_agent.client.settings import ClientSettings
+
+    given = {"job_topic": job_topic, "notification_topic": notifications, "bucket": bucket}
+    settings = ClientSettings.load().model_copy(
+        update={name: value for name, value in given.items() if value is not None}
+    )
 
     async def use() -> T:
-        cloud = AwsCloud(str(job_topic or notifications).split(":")[3])
-        try:
-            return await action(
-                Client(cloud, job_topic=job_topic, notification_topic=notifications)
-            )
-        finally:
-            await cloud.aclose()
+        async with Client.of(settings) as client:
+            return await action(client)
 
-    return asyncio.run(use())
+    try:
+        return asyncio.run(use())
+    except ValueError as error:
+        _end(str(error), 2)
 
 
 def _end(message: str, code: int) -> NoReturn:

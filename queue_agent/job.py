@@ -25,12 +25,10 @@ from pydantic_core import from_json
 
 from queue_agent.errors import Malformed
 
-_POINTER_CLASSES: Final = frozenset(
-    {
-        # Amazon SQS Extended Client Library for Java 2.x (and Python, SNS), and 1.x.
-        "software.amazon.payloadoffloading.PayloadS3Pointer",
-        "com.amazon.sqs.javamessaging.MessageS3Pointer",
-    }
+_POINTER_CLASSES: Final = (
+    # Amazon SQS Extended Client Library for Java 2.x (and Python, SNS), and 1.x.
+    "software.amazon.payloadoffloading.PayloadS3Pointer",
+    "com.amazon.sqs.javamessaging.MessageS3Pointer",
 )
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -78,6 +76,11 @@ class Metadata(BaseModel):
         default=None, description="After this moment (ISO 8601 with a zone) nobody wants it."
     )
     priority: str | None = Field(default=None, max_length=64)
+    callback_url: str | None = Field(
+        default=None,
+        max_length=2048,
+        description="Where notifications go as webhooks, too, if the operator allows its host.",
+    )
 
 
 class Job(BaseModel):

@@ -43,6 +43,7 @@ from queue_agent.result import ResultKeys
 from queue_agent.runtime import Output, Prepared, Progress, ProgressCallback, Runtime
 from queue_agent.store import ResultStore
 from queue_agent.tasks import background
+from queue_agent.telemetry import Telemetry, carrier, current_trail, noting, span, step
 from queue_agent.webhooks import Webhooks
 from queue_agent.withdrawal import WithdrawalWatch
 
@@ -94,34 +95,51 @@ class Journey:
     references: ReferenceFetcher
     webhooks: Webhooks
     withdrawals: WithdrawalWatch
+    telemetry: Telemetry = field(default_factory=Telemetry)
     now: Callable[[], float] = time.time
     _under_way: WeakValueDictionary[str, asyncio.Lock] = field(
         default_factory=WeakValueDictionary, init=False
     )
 
-    async def complete(self, message: Message, place: Place) -> None:
+    async def complete(self, message: Message, place: Place, *, asked: float) -> None:
         """See one message through, in a task of its own.
 
-        Only cancellation is raised, and it gives the message back at once.
+        `asked`: when the message was asked for, by the monotonic clock. Only cancellation is
+        raised, and it gives the message back at once.
         """
         bind_contextvars(message_id=message.id, attempt=message.receive_count)
-        async with hold(self.queue, message, duration=self.rules.lease) as lease:
+        async with (
+            self.telemetry.journey(message, asked=asked) as trail,
+            hold(
+                self.queue,
+                message,
+                duration=self.rules.lease,
+                metrics=self.telemetry.metrics,
+            ) as lease,
+        ):
             try:
                 answer = await self._answer(message, place)
-                await self._notify(answer.notification)
+                with step("notify"):
+                    await self._notify(answer.notification)
             except Unavailable as error:
+                trail.released(error)
                 log.warning("attempt failed", error=error.type, reason=error.message)
                 await lease.release(self._delay(message))
                 return
+            trail.answered(answer.notification)
             if answer.acknowledge:
-                await lease.acknowledge(patience=self.rules.store_patience)
+                with step("acknowledge"):
+                    await lease.acknowledge(patience=self.rules.store_patience)
             else:
+                self.telemetry.metrics.left_to_dead_letters()
                 await lease.release()  # the queue moves it to its dead-letter queue
 
     async def _answer(self, message: Message, place: Place) -> Answer:
         attempt: Attempt | None = None
         try:
-            job = await self.inbox.open(message)
+            with step("parse"):
+                job = await self.inbox.open(message)
+            current_trail().parsed(job)
             attempt = Attempt(message, job, self._queued(message))
             bind_contextvars(job_id=job.id)
             place.kind = kind_of(job)
@@ -143,7 +161,8 @@ class Journey:
         return await self._give_up(message, attempt, failure)
 
     async def _result(self, attempt: Attempt, place: Place) -> Notification:
-        done = await self.store.find(attempt.job)
+        with step("find"):
+            done = await self.store.find(attempt.job)
         if done is not None:
             log.info("done before", status=done.status)
             return done.again(attempt.number).notification()
@@ -166,7 +185,8 @@ class Journey:
             log.debug("prepared")
             patience = None if self._is_last(attempt.message) else self.rules.hold_limit
             async with place.turn(patience=patience):
-                output = await self._run(attempt, prepared, place)
+                with span("run"):
+                    output = await self._run(attempt, prepared, place)
         attempt.spent(wait=place.waited, run=place.ran)
         warnings = dict.fromkeys((*prepared.warnings, *output.warnings))
         return replace(output, warnings=tuple(warnings))
@@ -174,6 +194,7 @@ class Journey:
     async def _prepare(self, job: Job) -> Prepared:
         async def prepare() -> Prepared:
             assets = await self.references.fetch(self.runtime.references(job))
+            current_trail().fetched(assets)
             return await self.runtime.prepare(job, assets)
 
         return await quickly(prepare, attempts=_IN_PLACE_ATTEMPTS)
@@ -189,12 +210,13 @@ class Journey:
 
         async def limit_from_start_of_work() -> None:
             await place.running.wait()
+            current_trail().running(prepared.job)
             log.debug("running")
             limit.reschedule(asyncio.get_running_loop().time() + self.rules.run_timeout)
 
         try:
             async with limit, background(limit_from_start_of_work()):
-                return await self.runtime.run(prepared, report)
+                return await self.runtime.run(prepared, noting(report))
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -211,7 +233,7 @@ class Journey:
 
         async def publish(progress: Progress) -> None:
             running = self._notification(attempt, "running", progress=progress.fraction)
-            await self.topic.publish(running.to_json(), running.attributes())
+            await self.topic.publish(running.to_json(), {**running.attributes(), **carrier()})
 
         relay = ProgressRelay(publish, interval=self.rules.progress_interval)
         async with relay.relaying() as tell:
@@ -228,7 +250,7 @@ class Journey:
             notification = await self.store.with_links(notification, self.rules.presign)
         body = notification.fitted(_LARGEST_NOTIFICATION).to_json()
         await patiently(
-            lambda: self.topic.publish(body, notification.attributes()),
+            lambda: self.topic.publish(body, {**notification.attributes(), **carrier()}),
             seconds=self.rules.store_patience,
         )
         log.debug("notified", status=notification.status)
@@ -237,6 +259,7 @@ class Journey:
     async def _quarantine(self, message: Message, error: QueueAgentError) -> Notification:
         """Keep the body, and answer as well as the message lets us."""
         url = await self.store.quarantine(message, error)
+        self.telemetry.metrics.quarantined()
         log.warning("quarantined", error=error.type, reason=error.message, url=url)
         return Notification(
             runtime=self.rules.runtime_name,

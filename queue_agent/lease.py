@@ -10,6 +10,7 @@ from queue_agent.cloud import Message, Queue
 from queue_agent.errors import LeaseLost, QueueAgentError, Unavailable
 from queue_agent.patience import patiently
 from queue_agent.tasks import background
+from queue_agent.telemetry import Metrics
 
 log = structlog.get_logger()
 
@@ -23,10 +24,13 @@ class Lease:
     A lost lease ends no work: the conditional write of the result lets one attempt win.
     """
 
-    def __init__(self, queue: Queue, message: Message, *, duration: float) -> None:
+    def __init__(
+        self, queue: Queue, message: Message, *, duration: float, metrics: Metrics | None = None
+    ) -> None:
         self.message = message
         self._queue = queue
         self._duration = duration
+        self._metrics = metrics or Metrics()
         self._ended = False
 
     async def keep(self) -> None:
@@ -37,8 +41,10 @@ class Lease:
             await asyncio.sleep(pause)
             try:
                 await self._queue.extend(self.message, self._duration)
+                self._metrics.heartbeat()
                 pause = interval
             except LeaseLost as error:
+                self._metrics.lease_lost()
                 log.warning("lease lost", reason=error.message)
                 return
             except Unavailable as error:
@@ -66,6 +72,8 @@ class Lease:
         try:
             await patiently(lambda: self._queue.delete(self.message), seconds=patience)
         except QueueAgentError as error:
+            if isinstance(error, LeaseLost):
+                self._metrics.lease_lost()
             log.warning("acknowledge failed", reason=error.message)
         else:
             log.debug("acknowledged")
@@ -73,9 +81,11 @@ class Lease:
 
 
 @asynccontextmanager
-async def hold(queue: Queue, message: Message, *, duration: float) -> AsyncIterator[Lease]:
+async def hold(
+    queue: Queue, message: Message, *, duration: float, metrics: Metrics | None = None
+) -> AsyncIterator[Lease]:
     """A lease with its heartbeat; cancelled work gives the message back at once."""
-    lease = Lease(queue, message, duration=duration)
+    lease = Lease(queue, message, duration=duration, metrics=metrics)
     try:
         async with background(lease.keep()):
             yield lease

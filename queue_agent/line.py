@@ -14,13 +14,14 @@ when, by forecast, all that is held will be done about as soon as another could 
 import asyncio
 import heapq
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum, auto
 from typing import Final
 
 from queue_agent.errors import Unavailable
 from queue_agent.forecast import Forecast, Kind
+from queue_agent.telemetry import GpuClock, span
 
 _MARGIN: Final = 0.02
 """Seconds to be early, for the noise of timers and of the runtime."""
@@ -63,7 +64,8 @@ class Place:
         self._moved(self)
         try:
             try:
-                await asyncio.wait_for(self.submitted.wait(), patience)
+                with span("wait"):
+                    await asyncio.wait_for(self.submitted.wait(), patience)
             except TimeoutError:
                 raise Unavailable(
                     f"The runtime had no place free for {patience:g} s.", type="runtime_stalled"
@@ -130,6 +132,7 @@ class Line:
         forecast: Forecast | None = None,
     ) -> None:
         self.forecast = forecast or Forecast()
+        self.gpu = GpuClock()
         self._concurrency = concurrency
         self._backlog = backlog
         self._prefetch = prefetch
@@ -146,6 +149,10 @@ class Line:
         """Give up the place of a message that is done with."""
         self._places.remove(place)
         self._advance()
+
+    def census(self) -> Mapping[str, int]:
+        """How many jobs are at each stage."""
+        return {stage.name.lower(): len(self._at(stage)) for stage in Stage}
 
     async def room(self) -> int:
         """Wait until it is time to ask for messages; how many."""
@@ -217,4 +224,5 @@ class Line:
             if place.stage is Stage.SUBMITTED:
                 place.enter(Stage.RUNNING)
                 place.running.set()
+        self.gpu.note(busy=bool(at_runtime))
         self._changed.set()

@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from queue_agent.errors import QueueAgentError, Unavailable
 
+_LONGEST_MESSAGE = 2000
+
 Status = Literal["running", "completed", "failed", "cancelled", "expired"]
 
 
@@ -74,6 +76,8 @@ class Notification(_Written):
     timings: Timings = Field(default_factory=Timings)
     warnings: list[str] = Field(default_factory=list)
     error: ErrorReport | None = None
+    callback_url: str | None = Field(default=None, exclude=True, repr=False)
+    """Where it also goes as a webhook; not part of what is written."""
 
     @classmethod
     def read(cls, body: str) -> Self:
@@ -96,15 +100,26 @@ class Notification(_Written):
     def fitted(self, limit: int) -> "Notification":
         """This notification, made small enough for a body of `limit` bytes.
 
-        What the manifest holds too goes first: the images' details, then the context.
+        What the manifest holds too goes first: the images' details, then the context, then
+        what the error and the warnings quote at length.
         """
-        if len(self.to_json()) <= limit:
-            return self
         note = "Too large to publish whole; the manifest has the rest."
-        smaller = self.model_copy(update={"images": [], "warnings": [*self.warnings, note]})
-        if len(smaller.to_json()) <= limit:
-            return smaller
-        return smaller.model_copy(update={"context": None})
+        error = self.error
+        if error is not None:
+            error = error.model_copy(update={"message": error.message[:_LONGEST_MESSAGE]})
+        omissions: tuple[dict[str, object], ...] = (
+            {},
+            {"images": [], "warnings": [*self.warnings, note]},
+            {"context": None},
+            {"error": error, "warnings": [note]},
+            {"image_url": []},
+        )
+        smaller = self
+        for omission in omissions:
+            smaller = smaller.model_copy(update=omission)
+            if len(smaller.to_json()) <= limit:
+                break
+        return smaller
 
     def attributes(self) -> dict[str, str]:
         """Message attributes that subscribers can filter by."""

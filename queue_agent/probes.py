@@ -7,14 +7,18 @@ from aiohttp import web
 
 from queue_agent.agent import Agent
 from queue_agent.errors import SettingsError
+from queue_agent.telemetry.export import Exposition
 
 
 @asynccontextmanager
-async def probes(agent: Agent, *, host: str, port: int) -> AsyncIterator[None]:
+async def probes(
+    agent: Agent, *, host: str, port: int, exposition: Exposition | None = None
+) -> AsyncIterator[None]:
     """Serve ``/healthz`` and ``/readyz`` while the block runs; port 0 serves nothing.
 
     ``/healthz`` answers 200 while the event loop turns. ``/readyz`` answers 200 when the
     runtime is ready and the queue was reachable, else 503; its JSON says which is missing.
+    ``/metrics`` shows the `exposition`, where there is one.
 
     Raises:
         SettingsError: the port cannot be listened on.
@@ -30,8 +34,15 @@ async def probes(agent: Agent, *, host: str, port: int) -> AsyncIterator[None]:
         state = {"runtime": await agent.runtime.ready(), "queue": agent.queue_reachable}
         return web.json_response(state, status=200 if all(state.values()) else 503)
 
+    async def metrics(request: web.Request) -> web.Response:
+        assert exposition is not None  # noqa: S101  the route is only there with one
+        page, content_type = exposition(request.headers.get("Accept", ""))
+        return web.Response(body=page, headers={"Content-Type": content_type})
+
     application = web.Application()
     application.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    if exposition is not None:
+        application.add_routes([web.get("/metrics", metrics)])
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:

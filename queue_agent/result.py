@@ -33,6 +33,8 @@ class Result(Notification):
     def notification(self) -> Notification:
         """What subscribers are told of this result."""
         shared = {name: getattr(self, name) for name in Notification.model_fields}
+        callback = self.metadata.get("callback_url")
+        shared["callback_url"] = callback if isinstance(callback, str) else None
         return Notification.model_validate(shared)
 
     @property

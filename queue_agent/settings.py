@@ -8,7 +8,14 @@ AWS SDK reads itself (credentials, ``AWS_ENDPOINT_URL``, ``AWS_PROFILE``, …) i
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+)
 from pydantic import ValidationError as PydanticValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -16,6 +23,14 @@ from queue_agent.addresses import Allowlist
 from queue_agent.errors import SettingsError
 from queue_agent.references import ReferencePolicy
 from queue_agent.runtime import RuntimeOptions
+from queue_agent.signing import SigningSecret
+from queue_agent.telemetry.options import (
+    MetricExport,
+    OtlpProtocol,
+    TelemetryOptions,
+    TraceExport,
+)
+from queue_agent.webhooks import WebhookPolicy
 
 _RUNTIME_ALIASES = {"sdwebui": "webui"}
 
@@ -46,6 +61,8 @@ def _base_url(value: str) -> str:
     url = value if "://" in value else f"http://{value}"
     if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
         raise ValueError("is no http(s) address")
+    if "@" in url:
+        raise ValueError("holds credentials, which belong in QUEUE_AGENT_RUNTIME_AUTH")
     return re.sub(r"/sdapi/v1/?$", "", url).rstrip("/")
 
 
@@ -67,8 +84,25 @@ def _runtime_type(value: str) -> str:
 
 
 def _credentials(value: SecretStr) -> SecretStr:
-    if ":" not in value.get_secret_value():
+    text = value.get_secret_value().rstrip("\r\n")
+    if ":" not in text:
         raise ValueError("must be USER:PASSWORD")
+    return SecretStr(text)
+
+
+def _api_key(value: SecretStr) -> SecretStr:
+    """Secrets from files often end with a line's end, which no header may hold."""
+    text = value.get_secret_value().strip()
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError("must be printable ASCII without blanks")
+    return SecretStr(text)
+
+
+def _webhook_secret(value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    if value is not None:
+        SigningSecret.parse(value.get_secret_value())
+    elif info.data.get("webhook_hosts"):
+        raise ValueError("must be set where QUEUE_AGENT_WEBHOOK_HOSTS names hosts")
     return value
 
 
@@ -124,7 +158,7 @@ class Settings(BaseSettings):
         default=None,
         description="USER:PASSWORD of the runtime's API (the Web UI's --api-auth).",
     )
-    runtime_api_key: SecretStr | None = _setting(
+    runtime_api_key: Annotated[SecretStr, AfterValidator(_api_key)] | None = _setting(
         "RUNTIME_API_KEY", default=None, description="Bearer token of the runtime's API."
     )
     switch_models: bool = _setting(
@@ -236,6 +270,18 @@ class Settings(BaseSettings):
         "REFERENCE_TIMEOUT", default=30.0, gt=0, description="Time limit for fetching one input."
     )
 
+    webhook_hosts: Annotated[Names, AfterValidator(_allowlist)] = _setting(
+        "WEBHOOK_HOSTS",
+        default=(),
+        description="Hosts that `metadata.callback_url` may name, by commas; none: no webhooks.",
+    )
+    webhook_secret: Annotated[SecretStr | None, AfterValidator(_webhook_secret)] = _setting(
+        "WEBHOOK_SECRET",
+        default=None,
+        validate_default=True,
+        description="What webhooks are signed with: whsec_ and base64 of 24 to 64 random bytes.",
+    )
+
     health_host: str = _setting(
         "HEALTH_HOST",
         default="0.0.0.0",  # noqa: S104  a pod's probes come from outside
@@ -248,6 +294,34 @@ class Settings(BaseSettings):
         le=65_535,
         description="Port of /healthz and /readyz; 0: off.",
     )
+    traces: TraceExport | None = _setting(
+        "TRACES",
+        default=None,
+        description="off, otlp, xray (otlp with X-Ray's ids, for a collector that sends there) or "
+        "console; else otlp where OTEL_EXPORTER_OTLP_ENDPOINT is set.",
+    )
+    disable_xray: bool = _setting(
+        "DISABLE_XRAY", "DISABLE_XRAY", default=False, description="Turns `xray` off again."
+    )
+    metrics: MetricExport = _setting(
+        "METRICS",
+        default="prometheus",
+        description="off, prometheus (/metrics on the health port), otlp (pushed), or both.",
+    )
+    otlp_endpoint: str | None = _setting(
+        "OTLP_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        default=None,
+        pattern=r"^https?://\S+$",
+        description="Base address of the OpenTelemetry collector, such as http://127.0.0.1:4318.",
+    )
+    otlp_protocol: OtlpProtocol | None = _setting(
+        "OTLP_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        default=None,
+        description="grpc or http/protobuf; else http/protobuf on port 4318, and grpc elsewhere.",
+    )
+
     log_level: Annotated[str, AfterValidator(str.upper)] = _setting(
         "LOG_LEVEL",
         "LOGLEVEL",
@@ -309,6 +383,24 @@ class Settings(BaseSettings):
             max_bytes=self.reference_max_bytes,
             max_pixels=self.reference_max_pixels,
             timeout=self.reference_timeout,
+        )
+
+    def telemetry_options(self) -> TelemetryOptions:
+        traces = self.traces or ("otlp" if self.otlp_endpoint else "off")
+        if traces == "xray" and self.disable_xray:
+            traces = "off"
+        served = self.health_port != 0
+        metrics = self.metrics
+        if not served and metrics in {"prometheus", "both"}:
+            metrics = "otlp" if metrics == "both" else "off"
+        return TelemetryOptions(traces, metrics, self.otlp_endpoint, self.otlp_protocol)
+
+    def webhook_policy(self) -> WebhookPolicy:
+        secret = self.webhook_secret
+        return WebhookPolicy(
+            hosts=self.webhook_hosts,
+            secret=SigningSecret.parse(secret.get_secret_value()) if secret else None,
+            trusted=self.reference_allow,
         )
 
 

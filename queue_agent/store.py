@@ -49,7 +49,7 @@ class ResultStore:
         """
         key = ResultKeys.of(job).manifest
         try:
-            manifest = await self._bucket.read(key)
+            manifest = await self._read(key)
         except ObjectNotFound:
             return None
         try:
@@ -59,7 +59,7 @@ class ResultStore:
         else:
             if result.is_final:
                 return result
-        await self._bucket.delete(key)
+        await patiently(lambda: self._bucket.delete(key), seconds=self._patience)
         return None
 
     async def store(self, attempt: Attempt, output: Output) -> Result:
@@ -136,7 +136,7 @@ class ResultStore:
         try:
             await self._create(key, manifest, MANIFEST_MEDIA_TYPE)
         except ObjectExists:
-            winner = await patiently(lambda: self._bucket.read(key), seconds=self._patience)
+            winner = await self._read(key)
             if winner != manifest:
                 log.info("another attempt was first", key=key)
                 return Result.model_validate_json(winner).again(result.attempt)
@@ -158,6 +158,9 @@ class ResultStore:
             key = keys.artifact(number, artifact.media_type, suffix=secrets.token_hex(4))
             await self._create(key, artifact.data, artifact.media_type)
         return _describe(artifact, self._bucket.url(key))
+
+    async def _read(self, key: str) -> bytes:
+        return await patiently(lambda: self._bucket.read(key), seconds=self._patience)
 
     async def _create(self, key: str, data: bytes, media_type: str) -> None:
         await self._write(key, data, media_type, create_only=True)

@@ -17,6 +17,7 @@ from pydantic_core import from_json
 
 from queue_agent.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.runtime import RuntimeOptions
+from queue_agent.telemetry import carrier
 
 ASK: Final = httpx.Timeout(10.0, connect=5.0)
 """For questions that a server answers at once."""
@@ -64,7 +65,7 @@ def new_client(options: RuntimeOptions, default_url: str) -> httpx.AsyncClient:
     """A client for the runtime at `options.base_url`, with its credentials.
 
     The environment's proxies are for the world outside and are not used, and nothing is
-    compressed: the runtime is next door.
+    compressed: the runtime is next door. A trace that is under way goes on in it.
     """
     headers = {"accept-encoding": "identity"}
     if options.api_key:
@@ -78,7 +79,12 @@ def new_client(options: RuntimeOptions, default_url: str) -> httpx.AsyncClient:
         headers=headers,
         timeout=ASK,
         trust_env=False,
+        event_hooks={"request": [_continue_trace]},
     )
+
+
+async def _continue_trace(request: httpx.Request) -> None:
+    request.headers.update(carrier())
 
 
 async def send(  # noqa: PLR0913  the parts of a request

@@ -20,7 +20,6 @@ from rich.table import Table
 
 from queue_agent.client import Client, make_job
 from queue_agent.cloud.embedded import Deployment, EmbeddedCloud, deploy
-from queue_agent.commands.submit import save, save_images
 from queue_agent.job import Job
 from queue_agent.notification import Notification
 from queue_agent.server_process import ServerProcess
@@ -92,10 +91,11 @@ class _Show:
                     final = await self._follow(notifications)
             self.console.print()
             self.console.print_json(final.to_json())
-            paths = await save_images(client, final, output)
+            paths = await client.save(final, output)
         finally:
             await cloud.aclose()
-        paths.append(save(output, "notification.json", final.to_json().encode()))
+        paths.append(output / "notification.json")
+        paths[-1].write_text(final.to_json())
         for path in paths:
             self.console.print(f"saved [bold green]{path}[/bold green]", highlight=False)
         return final

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Callable
 
 import structlog
 
@@ -19,6 +20,9 @@ from queue_agent.references import ReferenceFetcher
 from queue_agent.runtime import Runtime, load_runtime
 from queue_agent.settings import Settings
 from queue_agent.store import ResultStore
+from queue_agent.tasks import background
+from queue_agent.telemetry import Sampler, Telemetry
+from queue_agent.telemetry.export import exporting
 from queue_agent.webhooks import Webhooks
 from queue_agent.withdrawal import WithdrawalWatch
 
@@ -35,7 +39,8 @@ def run(settings: Settings) -> None:
     configure_logs(settings.log_level, settings.log_format)
     runtime = load_runtime(settings.runtime)(settings.runtime_options())
     try:
-        asyncio.run(_serve(settings, runtime))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(settings, runtime))
     except asyncio.CancelledError:
         raise SystemExit(1) from None
 
@@ -48,15 +53,49 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
     try:
         policy = await _policy(cloud.queue(settings.queue_url), settings, stop)
         if policy is not None:
-            agent = _assemble(settings, policy, cloud, runtime, references, webhooks)
-            async with probes(agent, host=settings.health_host, port=settings.health_port):
-                log.info("started", runtime=settings.name, adapter=settings.runtime)
-                await agent.run(stop)
+            async with exporting(
+                settings.telemetry_options(),
+                runtime=settings.name,
+                task_types=runtime.task_types,
+                queue=settings.queue_url.rpartition("/")[2],
+            ) as exports:
+                agent = _assemble(
+                    settings, policy, cloud, runtime, references, webhooks, exports.telemetry
+                )
+                async with probes(
+                    agent,
+                    host=settings.health_host,
+                    port=settings.health_port,
+                    exposition=exports.exposition,
+                ):
+                    log.info("started", runtime=settings.name, adapter=settings.runtime)
+                    await _observed(agent, stop)
     finally:
         await references.aclose()
         await webhooks.aclose()
         await runtime.aclose()
         await cloud.aclose()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's event loop where there is one."""
+    try:
+        import uvloop  # noqa: PLC0415  not on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _observed(agent: Agent, stop: asyncio.Event) -> None:
+    """Run the agent, and watch what its metrics must ask for."""
+    metrics = agent.telemetry.metrics
+    if not metrics.exported:
+        await agent.run(stop)
+        return
+    metrics.observe_gpu(agent.line.gpu.seconds)
+    metrics.observe_in_flight(agent.line.census)
+    async with background(Sampler(agent.queue, agent.runtime, metrics).sample()):
+        await agent.run(stop)
 
 
 def _stop_on_signals() -> asyncio.Event:
@@ -97,6 +136,7 @@ def _assemble(
     runtime: Runtime,
     references: ReferenceFetcher,
     webhooks: Webhooks,
+    telemetry: Telemetry,
 ) -> Agent:
     reading = settings.reference_policy()
     bucket = cloud.bucket(settings.bucket)
@@ -129,6 +169,7 @@ def _assemble(
         references=references,
         webhooks=webhooks,
         withdrawals=WithdrawalWatch(bucket, poll=settings.cancel_poll),
+        telemetry=telemetry,
     )
     return Agent(
         queue=queue,
@@ -140,4 +181,5 @@ def _assemble(
         receive_wait=settings.receive_wait,
         lease=rules.lease,
         grace=settings.shutdown_grace,
+        telemetry=telemetry,
     )

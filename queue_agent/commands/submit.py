@@ -18,14 +18,14 @@ async def submit(client: Client, job: Job) -> None:
 
 
 async def submit_and_wait(client: Client, job: Job, output: Path | None) -> bool:
-    """Publish, show the progress, print the notification, save the images; whether it completed."""
+    """Publish and follow the job, print its notification, save the images; whether it completed."""
     console = Console(stderr=True)
     async with client.notifications(job_id=job.id) as notifications:
         await client.submit(job)
         final = await follow(notifications, console, job.id)
     Console().print_json(final.to_json())
     if output is not None:
-        for path in await save_images(client, final, output):
+        for path in await client.save(final, output):
             console.print(f"saved [bold]{path}[/bold]")
     return final.status == "completed"
 
@@ -43,19 +43,3 @@ async def follow(
                 return notification
             bar.update(task, completed=notification.progress or 0.0)
     raise RuntimeError("the notifications ended")
-
-
-async def save_images(client: Client, notification: Notification, folder: Path) -> list[Path]:
-    """Download the notification's images into the folder; where they are."""
-    images = {
-        image.url.rpartition("/")[2]: await client.download(image) for image in notification.images
-    }
-    return [save(folder, name, data) for name, data in images.items()]
-
-
-def save(folder: Path, name: str, data: bytes) -> Path:
-    """Write one file into the folder, which is made if needed; where it is."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
-    path.write_bytes(data)
-    return path

@@ -8,7 +8,9 @@
     ├── DuplicateJob      a job of that id is waiting or running
     ├── JobNotFound       no job of that id is known
     ├── JobCancelled      the job was stopped before its end
-    ├── NotReady          the model is still loading, or the server is closing
+    ├── ModelBusy         a model that works cannot be unloaded
+    ├── ModelUnavailable  a served model cannot be loaded now
+    ├── NotReady          the first model is still loading, or the server is closing
     ├── QueueFull         too many jobs wait
     └── GenerationFailed  the pipeline raised something else
     ModelError            the model cannot be loaded
@@ -29,10 +31,20 @@ class ServerError(Exception):
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
-    headers: ClassVar[dict[str, str]] = {}
+    headers: dict[str, str] = {}  # noqa: RUF012  never changed in place
 
-    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        """`retry_after` is in seconds."""
         super().__init__(message)
+        if retry_after is not None:
+            self.headers = {**self.headers, "Retry-After": str(retry_after)}
         self.body: dict[str, dict[str, str | None]] = {
             "error": {
                 "message": message,
@@ -97,12 +109,28 @@ class JobCancelled(ServerError):
     code = "cancelled"
 
 
+class ModelBusy(ServerError):
+    """The model has jobs that run or wait."""
+
+    status = 409
+    kind = "invalid_request_error"
+    code = "model_busy"
+
+
+class ModelUnavailable(ServerError):
+    """The model is served here, but it cannot be loaded at present."""
+
+    status = 503
+    code = "model_unavailable"
+    headers = {"Retry-After": "30"}  # noqa: RUF012  as above
+
+
 class NotReady(ServerError):
     """Nothing can be generated now."""
 
     status = 503
     code = "not_ready"
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+    headers = {"Retry-After": "1"}  # noqa: RUF012  as above
 
 
 class QueueFull(ServerError):
@@ -111,7 +139,7 @@ class QueueFull(ServerError):
     status = 429
     kind = "rate_limit_error"
     code = "queue_full"
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+    headers = {"Retry-After": "1"}  # noqa: RUF012  as above
 
 
 class GenerationFailed(ServerError):

@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 
 from queue_agent.cloud import Bucket
-from queue_agent.errors import ObjectNotFound, QueueAgentError, Rejected, Unavailable
-from queue_agent.references import ReferenceFetcher, ReferencePolicy, Resolver
+from queue_agent.errors import ObjectNotFound, QueueAgentError, Rejected, TimedOut, Unavailable
+from queue_agent.guarded_http import Resolver
+from queue_agent.references import ReferenceFetcher, ReferencePolicy
 from queue_agent.runtime import Asset, MediaKind, Reference
 
 LOOPBACK = ("127.0.0.1/32",)
@@ -124,6 +125,10 @@ class MemoryBucket(Bucket):
 
     async def delete(self, key: str) -> None:
         self.objects.pop(key, None)
+
+    async def keys(self, prefix: str, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        found = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
+        return found[:limit]
 
     async def presign(self, key: str, *, seconds: float) -> str:
         return f"https://example.com/{key}?for={seconds}"
@@ -346,7 +351,7 @@ async def test_a_body_that_trickles_is_given_up(web: Site) -> None:
     policy = ReferencePolicy(allow=LOOPBACK, timeout=0.3)
     error = await failure(web.url + "/slow", policy=policy)
     assert asked.is_set()
-    assert (type(error), error.type) == (Unavailable, "reference_unavailable")
+    assert (type(error), error.type) == (TimedOut, "reference_unavailable")
     assert "within 0.3 s" in error.message
 
 
@@ -503,6 +508,25 @@ async def test_an_object_that_is_missing_or_too_large_is_rejected() -> None:
     assert (type(missing), missing.type) == (Rejected, "reference_not_found")
     large = await failure("s3://inputs/big.png", policy=policy, buckets=buckets)
     assert (type(large), large.type) == (Rejected, "reference_too_large")
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind", "type_"),
+    [
+        ("cloud_unauthorized", Rejected, "reference_refused"),
+        ("cloud_unavailable", Unavailable, "reference_unavailable"),
+    ],
+)
+async def test_an_object_that_the_agent_may_not_read_is_rejected_at_once(
+    cause: str, kind: type[QueueAgentError], type_: str
+) -> None:
+    class Closed(MemoryBucket):
+        async def read(self, key: str, *, limit: int | None = None) -> bytes:
+            raise Unavailable(f"Could not read {key} ({limit}).", type=cause)
+
+    policy = ReferencePolicy(buckets=frozenset({"inputs"}))
+    error = await failure("s3://inputs/a.png", policy=policy, buckets={"inputs": Closed("inputs")})
+    assert (type(error), error.type) == (kind, type_)
 
 
 async def test_one_bad_reference_fails_the_job_and_stops_the_others(web: Site) -> None:

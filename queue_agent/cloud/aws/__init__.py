@@ -10,15 +10,19 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final
 
+import botocore
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
+from queue_agent import __version__
 from queue_agent.cloud import Cloud
 from queue_agent.cloud.aws.s3 import S3Bucket
 from queue_agent.cloud.aws.sns import SnsTopic
 from queue_agent.cloud.aws.sqs import SqsQueue
 
 _LONGEST_POLL: Final = 20.0
+_USER_AGENT: Final = f"sd-queue-agent/{__version__} Botocore/{botocore.__version__}"
+"""Given whole: the SDK would put its own together for every request."""
 
 
 class AwsCloud(Cloud):
@@ -71,6 +75,7 @@ class AwsCloud(Cloud):
 
 def _config(service: str, s3: Mapping[str, str]) -> AioConfig:
     return AioConfig(
+        user_agent=_USER_AGENT,
         signature_version="s3v4" if service == "s3" else None,  # also for presigned links
         connect_timeout=5,
         read_timeout=_LONGEST_POLL + 10 if service == "sqs" else 30,

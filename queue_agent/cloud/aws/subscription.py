@@ -42,14 +42,19 @@ async def subscription(
         try:
             yield _bodies(sqs, url)
         finally:
-            await asyncio.shield(sns.unsubscribe(SubscriptionArn=subscribed["SubscriptionArn"]))
+            with translated("remove the subscription"):
+                await asyncio.shield(
+                    sns.unsubscribe(SubscriptionArn=subscribed["SubscriptionArn"])
+                )
     finally:
-        await asyncio.shield(sqs.delete_queue(QueueUrl=url))
+        with translated("remove the queue listened with"):
+            await asyncio.shield(sqs.delete_queue(QueueUrl=url))
 
 
 async def _allow(sqs: Any, url: str, topic_arn: str) -> str:
     """Let the topic, and nobody else, send to the queue; the queue's ARN."""
-    answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    with translated("read the queue's attributes"):
+        answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     arn: str = answer["Attributes"]["QueueArn"]
     statement = {
         "Effect": "Allow",
@@ -59,7 +64,8 @@ async def _allow(sqs: Any, url: str, topic_arn: str) -> str:
         "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
     }
     policy = {"Version": "2012-10-17", "Statement": [statement]}
-    await sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
+    with translated("let the topic send to the queue"):
+        await sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
     return arn
 
 

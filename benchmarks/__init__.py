@@ -1,0 +1,1 @@
+"""How fast the agent is, measured against a fake GPU and a cheap emulated cloud."""

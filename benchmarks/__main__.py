@@ -1,0 +1,115 @@
+"""Measure the agent beside a plain sequential worker, on fake GPUs and an emulated cloud.
+
+    python -m benchmarks                                   everything (make bench)
+    python -m benchmarks --quick                           every scenario, fewer and shorter cells
+    python -m benchmarks --quick --only gap                one scenario; may be repeated
+    python -m benchmarks --only gap --gpu 0.2 --cloud "30 ms" --agent-only --repeat 3
+
+Scenarios: gap, images, arrivals, fleet, large-input, startup (and smoke: does it work?).
+`--gpu` and `--cloud` choose cells of `gap`. The agent reads QUEUE_AGENT_… of the environment
+beside what the benchmark sets, so that settings can be compared. The servers' and subjects'
+logs are kept with `--logs FOLDER`.
+
+Subjects take turns (agent, sequential, agent, …) and the median of the repeats is shown. A
+subject is a fresh process: it works off a warm-up, then the measured jobs. Tables are
+printed; `benchmarks/results/` gets the JSON and a chart (unless `--no-write`).
+"""
+
+import asyncio
+import itertools
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks.chart import draw
+from benchmarks.measurement import Measurement, median
+from benchmarks.report import Row, machine, startup_table, table, write_json
+from benchmarks.scenarios import BY_DEFAULT, SCENARIOS, Cell
+from benchmarks.stage import AGENT, Stage, stage
+from benchmarks.startup import Startup, measure_startup
+
+_RESULTS = Path(__file__).parent / "results"
+_STARTUP = "startup"
+_WIDTH = 150
+"""Columns of the tables where the output is no terminal."""
+
+
+def main(
+    quick: Annotated[bool, typer.Option(help="About a minute in all.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Scenario; may be repeated.")] = None,
+    gpu: Annotated[list[float] | None, typer.Option(help="Seconds a job, of gap.")] = None,
+    cloud: Annotated[list[str] | None, typer.Option(help="Latency profile, of gap.")] = None,
+    repeat: Annotated[int | None, typer.Option(min=1, help="Else 3, or 1 if quick.")] = None,
+    agent_only: Annotated[bool, typer.Option(help="Leave the baseline out.")] = False,
+    logs: Annotated[Path | None, typer.Option(help="Keep the logs there.")] = None,
+    write: Annotated[bool, typer.Option(help="Write JSON and chart.")] = True,
+) -> None:
+    """Measure the agent beside a plain sequential worker."""
+    chosen = only or [*BY_DEFAULT, _STARTUP]
+    unknown = set(chosen) - {*SCENARIOS, _STARTUP}
+    if unknown:
+        raise typer.BadParameter(f"no scenario {', '.join(sorted(unknown))}", param_hint="--only")
+    cells = [cell for name in chosen if name in SCENARIOS for cell in SCENARIOS[name](quick)]
+    cells = [cell for cell in cells if _wanted(cell, gpu, cloud)]
+    repeat = repeat or (1 if quick else 3)
+    about = machine()
+    with ExitStack() as stack:
+        folder = logs or Path(stack.enter_context(TemporaryDirectory(prefix="benchmark-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        rows, startup = asyncio.run(
+            _measure(cells, repeat, agent_only, folder, with_startup=_STARTUP in chosen)
+        )
+    if write:
+        name = "quick" if quick else "benchmark"
+        write_json(_RESULTS / f"{name}.json", rows, startup, {**about, "repeats": repeat})
+        if any(row.cell.scenario == "gap" for row in rows):
+            draw(rows, _RESULTS / name)
+
+
+def _wanted(cell: Cell, gpu: Sequence[float] | None, cloud: Sequence[str] | None) -> bool:
+    if cell.scenario != "gap":
+        return True
+    load = cell.load
+    return (not gpu or load.gpu_seconds in gpu) and (not cloud or load.latency in cloud)
+
+
+async def _measure(
+    cells: Iterable[Cell], repeat: int, agent_only: bool, folder: Path, *, with_startup: bool
+) -> tuple[list[Row], Startup | None]:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    rows: list[Row] = []
+    async with stage(folder) as servers:
+        for scenario, group in itertools.groupby(cells, key=lambda cell: cell.scenario):
+            found = []
+            for cell in group:
+                with console.status(f"{scenario}: {cell.label}"):
+                    found.append(await _measure_cell(servers, cell, repeat, agent_only))
+            console.print(table(scenario, found))
+            rows += found
+        startup = None
+        if with_startup:
+            with console.status(_STARTUP):
+                startup = await measure_startup(servers, repeat)
+            console.print(startup_table(startup))
+    return rows, startup
+
+
+async def _measure_cell(servers: Stage, cell: Cell, repeat: int, agent_only: bool) -> Row:
+    subjects = [AGENT] if agent_only else list(cell.subjects)
+    measured: dict[str, list[Measurement]] = {subject.name: [] for subject in subjects}
+    for _ in range(repeat):
+        for subject in subjects:
+            seen = await servers.observe(subject, cell.load_of(subject), warm_up=cell.warm_up)
+            measured[subject.name].append(Measurement.of(seen))
+    return Row(cell, {name: median(each) for name, each in measured.items()})
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,108 @@
+"""What is measured: the scenarios, each a list of cells, and how many jobs a cell takes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.latency import LATENCIES
+from benchmarks.stage import AGENT, SEQUENTIAL, Load, Subject
+
+_JOBS: Final = {0.0: 200, 0.05: 40, 0.2: 40, 1.0: 12}
+_QUICK_JOBS: Final = {0.0: 60, 0.05: 40, 0.2: 16, 1.0: 4}
+_BOTH: Final = (AGENT, SEQUENTIAL)
+_LARGE_INPUT: Final = 100_000_000
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One line of a scenario's table: the same load for each subject."""
+
+    scenario: str
+    label: str
+    load: Load
+    subjects: Sequence[Subject] = _BOTH
+    warm_up: int = 3
+
+    def load_of(self, subject: Subject) -> Load:
+        """The load; fewer jobs for the baseline, which takes them one by one."""
+        if subject is AGENT or self.load.utilisation is not None or self.load.workers > 1:
+            return self.load
+        return self.load.but(jobs=max(3, self.load.jobs // 4))
+
+
+def _gap(quick: bool) -> list[Cell]:
+    """Every GPU time by every latency."""
+    jobs = _QUICK_JOBS if quick else _JOBS
+    return [
+        Cell("gap", f"{seconds:g} s, {latency}", Load(latency, seconds, jobs[seconds]))
+        for seconds in jobs
+        for latency in LATENCIES
+        if not quick or (seconds, latency) not in _LEFT_OUT_WHEN_QUICK
+    ]
+
+
+_LEFT_OUT_WHEN_QUICK: Final = frozenset(
+    {(seconds, "0 ms") for seconds in _JOBS} | {(0.0, "realistic + input"), (1.0, "30 ms")}
+)
+
+
+def _images(quick: bool) -> list[Cell]:
+    """Four images a job."""
+    return [
+        Cell("images", f"4 images, {latency}", Load(latency, 0.2, 12 if quick else 40, images=4))
+        for latency in LATENCIES
+        if not quick or latency == "30 ms"
+    ]
+
+
+def _arrivals(quick: bool) -> list[Cell]:
+    """Jobs come at random, at 60 % of what the GPU can do."""
+    jobs = 12 if quick else 60
+    return [
+        Cell("arrivals", f"60 % load, {latency}", Load(latency, 0.2, jobs, utilisation=0.6))
+        for latency in LATENCIES
+        if not quick or latency == "realistic + input"
+    ]
+
+
+def _fleet(quick: bool) -> list[Cell]:
+    """Several agents on one queue, each with a GPU of its own."""
+    return [
+        Cell(
+            "fleet",
+            f"{workers} agents, 1 s, realistic + input",
+            Load("realistic + input", 1.0, workers * (3 if quick else 8), workers=workers),
+            (AGENT,),
+        )
+        for workers in ((2,) if quick else (2, 4, 8))
+    ]
+
+
+def _large_input(quick: bool) -> list[Cell]:
+    """Memory with an input of 100 MB, beside that without any."""
+    settings = {
+        "QUEUE_AGENT_REFERENCE_MAX_BYTES": str(2 * _LARGE_INPUT),
+        "QUEUE_AGENT_REFERENCE_MAX_PIXELS": str(_LARGE_INPUT),
+    }
+    jobs = 1 if quick else 3
+    loads = {
+        "no input": Load("0 ms", 0.2, 20),
+        "100 MB input": Load("0 ms", 0.2, jobs, input_bytes=_LARGE_INPUT, settings=settings),
+    }
+    return [Cell("large-input", label, load, (AGENT,), warm_up=0) for label, load in loads.items()]
+
+
+def _smoke(_quick: bool) -> list[Cell]:
+    """Seconds: whether the benchmark itself works."""
+    return [Cell("smoke", "0.05 s, 0 ms", Load("0 ms", 0.05, 5), warm_up=1)]
+
+
+SCENARIOS: Final[dict[str, Callable[[bool], list[Cell]]]] = {
+    "gap": _gap,
+    "images": _images,
+    "arrivals": _arrivals,
+    "fleet": _fleet,
+    "large-input": _large_input,
+    "smoke": _smoke,
+}
+BY_DEFAULT: Final = tuple(name for name in SCENARIOS if name != "smoke")

@@ -1,0 +1,283 @@
+"""The stage of a measurement: an emulated cloud, fake GPUs, and the process that is measured."""
+
+import asyncio
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+
+from benchmarks.latency import LATENCIES
+from queue_agent.server_process import HOST, ServerProcess, free_port
+
+_QUEUE = "jobs"
+_PATIENCE = 60.0
+_INPUT_BYTES = 500_000
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A program that works off the queue."""
+
+    name: str
+    module: tuple[str, ...]
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", *self.module]
+
+
+AGENT = Subject("agent", ("queue_agent", "run"))
+SEQUENTIAL = Subject("sequential", ("benchmarks.sequential",))
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a subject has to do. Durations are in seconds."""
+
+    latency: str
+    gpu_seconds: float
+    jobs: int
+    images: int = 1
+    input_bytes: int | None = None
+    """None: as the latency's profile says."""
+    workers: int = 1
+    """Processes on the same queue, each with a GPU of its own."""
+    utilisation: float | None = None
+    """Part of the GPU's capacity at which jobs arrive, at random; None: all at once."""
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def but(self, *, jobs: int) -> Self:
+        """The same load with another number of jobs."""
+        return replace(self, jobs=jobs)
+
+    @property
+    def input_size(self) -> int:
+        if self.input_bytes is not None:
+            return self.input_bytes
+        return _INPUT_BYTES if LATENCIES[self.latency].with_input else 0
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the measured processes took."""
+
+    cpu_seconds: float
+    peak_rss_mb: float
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Everything that was seen of one load, by the monotonic clock."""
+
+    load: Load
+    runs: list[list[dict[str, Any]]]
+    """Per GPU: who used it from when to when."""
+    cloud: dict[str, Any]
+    sent: dict[str, float]
+    usage: Usage
+    first_poll: float
+    """Seconds from the start of the process to its first request for messages."""
+
+
+@dataclass
+class Stage:
+    """The servers, which serve one measurement after the other."""
+
+    folder: Path
+    cloud: ServerProcess
+    gpus: list[ServerProcess]
+    http: aiohttp.ClientSession
+    _count: int = 0
+
+    async def observe(self, subject: Subject, load: Load, *, warm_up: int = 3) -> Observation:
+        """Start the subject, warm it up, put the load on it, end it."""
+        await self._reset(load)
+        started = time.monotonic()
+        with self._workers(subject, load) as workers:
+            await self._send(self._jobs(load, warm_up * load.workers, "warm-up"))
+            await self._emptied(workers)
+            await self._has_polled(workers, subject)
+            await self._forget(load)
+            before = _cpu_seconds(workers)
+            sent = await self._put_on(load)
+            await self._emptied(workers)
+            usage = Usage(_cpu_seconds(workers) - before, max(map(_peak_rss_mb, workers)))
+        record = await self._get(self.cloud, "record")
+        runs = [await self._get(gpu, "runs") for gpu in self.gpus[: load.workers]]
+        first_poll = min(record["first_receive"].values()) - started
+        return Observation(load, runs, record, sent, usage, first_poll)
+
+    async def _reset(self, load: Load) -> None:
+        await self._post(self.cloud, "reset", {"latency": load.latency})
+        for _ in range(load.workers - len(self.gpus)):
+            self.gpus.append(_gpu().start())
+        await self._forget(load)
+        if load.input_size:  # made on first use
+            await self._get_bytes(self._input_url(load))
+
+    async def _forget(self, load: Load) -> None:
+        await self._post(self.cloud, "mark", {})
+        for gpu in self.gpus[: load.workers]:
+            await self._post(gpu, "reset", {"gpu_seconds": load.gpu_seconds})
+
+    @contextmanager
+    def _workers(self, subject: Subject, load: Load) -> Iterator[list[ServerProcess]]:
+        self._count += 1
+        with ExitStack() as stack:
+            workers = []
+            for number, gpu in enumerate(self.gpus[: load.workers]):
+                worker = ServerProcess(
+                    subject.command,
+                    env={**self._environment(gpu, f"{subject.name}-{number}"), **load.settings},
+                    log=self.folder / f"{self._count}-{subject.name}-{number}.log",
+                )
+                worker.spawn()
+                stack.callback(worker.kill)  # nothing is left to drain
+                workers.append(worker)
+            yield workers
+
+    def _environment(self, gpu: ServerProcess, account: str) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL": self.cloud.url,
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": account,
+            "AWS_SECRET_ACCESS_KEY": "benchmark",
+            "QUEUE_AGENT_QUEUE_URL": f"{self.cloud.url}/000000000000/{_QUEUE}",
+            "QUEUE_AGENT_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:results",
+            "QUEUE_AGENT_BUCKET": "results",
+            "QUEUE_AGENT_RUNTIME": "webui",
+            "QUEUE_AGENT_RUNTIME_URL": gpu.url,
+            "QUEUE_AGENT_REFERENCE_ALLOW": "127.0.0.1/32",
+            "QUEUE_AGENT_HEALTH_HOST": HOST,
+            "QUEUE_AGENT_HEALTH_PORT": str(free_port()),
+            "QUEUE_AGENT_LOG_FORMAT": "json",
+        }
+
+    def _jobs(self, load: Load, count: int, kind: str) -> list[tuple[str, str]]:
+        """Ids and bodies."""
+        named = [f"{kind}-{number}" for number in range(count)]
+        return [(job_id, json.dumps(self._job(load, job_id))) for job_id in named]
+
+    def _job(self, load: Load, job_id: str) -> dict[str, Any]:
+        content: dict[str, Any] = {
+            "prompt": job_id,
+            "steps": 20,
+            "width": 512,
+            "height": 512,
+            "seed": 1,
+        }
+        if load.images > 1:
+            content["batch_size"] = load.images
+        if load.input_size:
+            content["init_images"] = [self._input_url(load)]
+        task_type = "image-to-image" if load.input_size else "text-to-image"
+        return {"metadata": {"id": job_id, "tasktype": task_type}, "content": content}
+
+    def _input_url(self, load: Load) -> str:
+        return f"{self.cloud.url}/input/{load.input_size}/source.png"
+
+    async def _put_on(self, load: Load) -> dict[str, float]:
+        jobs = self._jobs(load, load.jobs, "job")
+        if load.utilisation is None:
+            moment = await self._send(jobs)
+            return {job_id: moment for job_id, _ in jobs}
+        chance = random.Random(load.jobs)  # noqa: S311  the same arrivals for every subject
+        mean = load.gpu_seconds / load.utilisation / load.workers
+        sent = {}
+        due = time.monotonic()
+        for job_id, body in jobs:
+            sent[job_id] = await self._send([(job_id, body)])
+            due += chance.expovariate(1 / mean)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        return sent
+
+    async def _send(self, jobs: Sequence[tuple[str, str]]) -> float:
+        bodies = [body for _, body in jobs]
+        answer = await self._post(self.cloud, "send", {"queue": _QUEUE, "bodies": bodies})
+        return float(answer["at"])
+
+    async def _emptied(self, workers: Sequence[ServerProcess]) -> None:
+        """Wait until every message is deleted.
+
+        Raises:
+            RuntimeError: that takes longer than can be right.
+        """
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._get(self.cloud, f"emptied?{_QUEUE}")
+        except TimeoutError:
+            tails = [worker.log.read_text()[-2000:] for worker in workers if worker.log]
+            raise RuntimeError("the queue did not empty:\n" + "\n\n".join(tails)) from None
+
+    async def _has_polled(self, workers: Sequence[ServerProcess], subject: Subject) -> None:
+        """Wait until every worker has asked for messages: a slow starter is no slow worker."""
+        wanted = {f"{subject.name}-{number}" for number in range(len(workers))}
+        async with asyncio.timeout(_PATIENCE):
+            while True:
+                record = await self._get(self.cloud, "record")
+                if wanted <= record["first_receive"].keys():
+                    return
+                await asyncio.sleep(0.05)
+
+    async def _post(self, server: ServerProcess, what: str, value: Any) -> Any:
+        async with self.http.post(f"{server.url}/fake/{what}", json=value) as answer:
+            return await answer.json()
+
+    async def _get(self, server: ServerProcess, what: str) -> Any:
+        async with self.http.get(f"{server.url}/fake/{what}") as answer:
+            return await answer.json()
+
+    async def _get_bytes(self, url: str) -> bytes:
+        async with self.http.get(url) as answer:
+            return await answer.read()
+
+
+@asynccontextmanager
+async def stage(folder: Path) -> AsyncIterator[Stage]:
+    """A stage with one GPU; more are added when a load wants them."""
+    cloud = ServerProcess(
+        [sys.executable, "-m", "benchmarks.cloud", "--port", "{port}"], log=folder / "cloud.log"
+    )
+    gpus = [_gpu()]
+    try:
+        for server in (cloud, *gpus):
+            server.spawn()
+        for server in (cloud, *gpus):
+            server.wait_until_listening()
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with aiohttp.ClientSession(timeout=timeout) as http:
+            yield Stage(folder, cloud, gpus, http)
+    finally:
+        for server in (cloud, *gpus):
+            server.stop()
+
+
+def _gpu() -> ServerProcess:
+    return ServerProcess([sys.executable, "-m", "benchmarks.runtime", "--port", "{port}"])
+
+
+def _cpu_seconds(workers: Sequence[ServerProcess]) -> float:
+    """User and system time so far: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html"""
+    total = 0
+    for worker in workers:
+        fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / _TICKS
+
+
+def _peak_rss_mb(worker: ServerProcess) -> float:
+    """https://man7.org/linux/man-pages/man5/proc_pid_status.5.html"""
+    for line in Path(f"/proc/{worker.pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise RuntimeError("the kernel does not tell the peak of the memory")

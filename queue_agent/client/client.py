@@ -1,0 +1,338 @@
+"""The client: one deployment's topics and bucket, from outside."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from queue_agent.client.follow import follow
+from queue_agent.client.handle import SubmittedJob, save_images
+from queue_agent.client.inputs import Input, make_job, publication, upload_files
+from queue_agent.client.listener import Listener
+from queue_agent.client.results import Whereabouts, find_result
+from queue_agent.client.settings import ClientSettings
+from queue_agent.cloud import Bucket, Cloud, Topic
+from queue_agent.cloud.connect import connect
+from queue_agent.errors import Malformed, QueueAgentError, Unavailable
+from queue_agent.job import Job, JobId, Prefix, open_envelope
+from queue_agent.notification import Image, Notification
+from queue_agent.result import Result, cancel_marker
+from queue_agent.tasks import together
+
+_POLL: Final = 3.0
+_PATIENCE: Final = 10.0
+_LONGEST_POLL: Final = 20.0
+_ID: Final = TypeAdapter[str](JobId)
+_PREFIX: Final = TypeAdapter[str](Prefix)
+
+
+class Client:
+    """Publishes jobs, follows them, fetches their images.
+
+    Use it as an asynchronous context manager. What is not given is only missed by what needs
+    it: publishing needs the job topic, `notifications` the notification topic, files, results
+    and cancelling the bucket.
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        *,
+        job_topic: str | None = None,
+        notification_topic: str | None = None,
+        bucket: str | None = None,
+        runtime: str | None = None,
+        poll: float = _POLL,
+    ) -> None:
+        """`runtime` is what jobs are for that name none.
+
+        `poll`: seconds between two looks into the bucket for a result that was not announced.
+        """
+        self._cloud = cloud
+        self._job_topic = job_topic
+        self._notification_topic = notification_topic
+        self._bucket = bucket
+        self._runtime = runtime
+        self._poll = poll
+        self._stack = AsyncExitStack()
+        self._listener: Listener | None = None
+        self._opening = asyncio.Lock()
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """A client of the deployment that the environment names (docs/client.md).
+
+        Raises:
+            SettingsError: a setting is wrong.
+        """
+        return cls.of(ClientSettings.load())
+
+    @classmethod
+    def of(cls, settings: ClientSettings) -> Self:
+        """A client of the deployment that the settings name."""
+        cloud = connect(settings.aws_region)
+        client = cls(
+            cloud,
+            job_topic=settings.job_topic,
+            notification_topic=settings.notification_topic,
+            bucket=settings.bucket,
+            runtime=settings.runtime,
+        )
+        client._stack.push_async_callback(cloud.aclose)
+        return client
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def submit(
+        self,
+        request: Job | str | None = None,
+        *,
+        runtime: str | None = None,
+        task_type: str | None = None,
+        id: str | None = None,  # noqa: A002  the wire format's own word
+        prefix: str = "",
+        context: JsonValue = None,
+        expires_at: datetime | None = None,
+        priority: str | None = None,
+        traceparent: str | None = None,
+        **content: Input,
+    ) -> SubmittedJob:
+        """Publish a job and return a handle for it.
+
+        `request` is the prompt, or a whole `Job`, or left out where `content` says it all.
+        `content` are the portable fields (`steps=20, width=768, init_images=[Path("cat.png")]`)
+        or the runtime's own; files in it are uploaded. With an `id` of your own, submitting the
+        same again never generates twice. `context` comes back with every notification.
+
+        Raises:
+            ValueError: the client lacks the topic or the bucket this needs.
+            Rejected: no agent would understand the job.
+            Unavailable: the topic or the bucket does not answer.
+        """
+        if isinstance(request, Job):
+            job, known = request, True
+        else:
+            fields: dict[str, Input] = {} if request is None else {"prompt": request}
+            uploaded = await upload_files({**fields, **content}, self._maybe_bucket())
+            assert isinstance(uploaded, dict)  # noqa: S101  a mapping stays one
+            known = id is not None
+            job = make_job(
+                uploaded,
+                runtime=runtime or self._runtime,
+                task_type=task_type,
+                job_id=id,
+                prefix=prefix,
+                context=context,
+                expires_at=expires_at,
+                priority=priority,
+            )
+        topic, place = self._topic(), Whereabouts.of(job)
+        if known:
+            await self._forget_passing_failure(job.id, place)
+        message = await publication(
+            job, self._maybe_bucket(), limit=topic.size_limit, trace=traceparent
+        )
+        await topic.publish(message.body, message.attributes)
+        return SubmittedJob(self, job.id, place)
+
+    async def submit_many(self, jobs: Iterable[Job]) -> list[SubmittedJob]:
+        """Publish many jobs in few requests; their handles in order.
+
+        Raises:
+            Unavailable: some were not taken; `details["failed"]` has the reason by job id. The
+                others were, and submitting all of them again does no work twice.
+        """
+        topic, wanted = self._topic(), list(jobs)
+        messages = await together(
+            publication(job, self._maybe_bucket(), limit=topic.size_limit) for job in wanted
+        )
+        failed = dict(await topic.publish_many(messages))
+        if failed:
+            places = sorted(failed)
+            again = await topic.publish_many([messages[place] for place in places])
+            failed = {places[number]: reason for number, reason in again.items()}
+        if failed:
+            reasons: JsonValue = {wanted[place].id: why for place, why in failed.items()}
+            raise Unavailable(
+                f"{len(failed)} of {len(wanted)} jobs could not be published.",
+                type="cloud_unavailable",
+                details={"failed": reasons},
+            )
+        return [SubmittedJob(self, job.id, Whereabouts.of(job)) for job in wanted]
+
+    async def upload(self, value: Input) -> JsonValue:
+        """The value with every file in it uploaded and replaced by its address.
+
+        Raises:
+            ValueError: the client has no bucket.
+        """
+        return await upload_files(value, self._maybe_bucket())
+
+    def job(self, job_id: str, *, prefix: str = "") -> SubmittedJob:
+        """A handle for a job submitted at any time, by anyone, under this prefix.
+
+        Raises:
+            ValueError: it can be no job's id or prefix.
+        """
+        parts = (_PREFIX.validate_python(prefix), _ID.validate_python(job_id))
+        return SubmittedJob(self, job_id, Whereabouts("/".join(part for part in parts if part)))
+
+    async def cancel(self, job_id: str) -> None:
+        """Ask for a job to be given up, whoever submitted it.
+
+        Raises:
+            ValueError: it can be no job's id, or the client lacks the bucket.
+        """
+        marker = cancel_marker(_ID.validate_python(job_id))
+        await self._results().write(marker, b"", media_type="text/plain")
+
+    async def find(self, place: Whereabouts) -> Result | None:
+        """A finished job's result."""
+        return await find_result(self._results(), place)
+
+    async def follow(self, job_id: str, place: Whereabouts) -> AsyncGenerator[Notification]:
+        """A job's news until its end; see `SubmittedJob.events`."""
+        listener, results = await self._heard(), self._results()
+
+        async def look() -> Result | None:
+            return await find_result(results, place)
+
+        async with aclosing(follow(listener, job_id, look, poll=self._poll)) as news:
+            async for event in news:
+                yield event
+
+    @asynccontextmanager
+    async def notifications(
+        self, *, job_id: str | None = None, runtime: str | None = None, queue: str | None = None
+    ) -> AsyncIterator[AsyncIterator[Notification]]:
+        """Notifications published from now on; of one job or runtime, or of all.
+
+        They are listened for through a queue and a subscription made for it and removed at the
+        block's end; or, where `queue` names one, through that queue, which must be subscribed
+        already, and whose messages are then removed as they are read.
+
+        Raises:
+            ValueError: the client lacks the notification topic.
+        """
+        given = {"id": job_id, "runtime": runtime}
+        wanted = {name: [value] for name, value in given.items() if value is not None}
+        if queue is not None:
+            yield _matching(self._bodies(queue), given)
+            return
+        if self._notification_topic is None:
+            raise ValueError("the client has no notification topic")
+        topic = self._cloud.topic(self._notification_topic)
+        async with topic.subscribe(wanted or None) as bodies:
+            yield _matching(bodies, {})
+
+    async def download(self, image: Image) -> bytes:
+        """The bytes of a stored image."""
+        bucket, _, key = image.url.removeprefix("s3://").partition("/")
+        return await self._cloud.bucket(bucket).read(key)
+
+    async def save(self, ending: Notification, folder: Path) -> list[Path]:
+        """Download a finished job's files into the folder, which is made if needed."""
+        return await save_images(self, ending, folder)
+
+    async def redrive(
+        self,
+        *,
+        dead_letters: str,
+        queue: str,
+        wanted: Callable[[str], bool] = lambda _: True,
+        limit: int | None = None,
+    ) -> AsyncIterator[str]:
+        """Send dead letters back to their queue; yields each payload that went.
+
+        `wanted` chooses by payload; the others are left, and seen by nobody for a minute.
+        """
+        source, target = self._cloud.queue(dead_letters), self._cloud.queue(queue)
+        sent, kept = 0, []
+        try:
+            while limit is None or sent < limit:
+                messages = await source.receive(10, wait=1, visibility_timeout=60)
+                if not messages:
+                    return
+                for message in messages:
+                    envelope = open_envelope(message.body, message.attributes)
+                    if (limit is not None and sent >= limit) or not wanted(envelope.payload):
+                        kept.append(message)
+                        continue
+                    await target.send(message.body, message.attributes)
+                    await source.delete(message)
+                    sent += 1
+                    yield envelope.payload
+        finally:
+            for message in kept:
+                with suppress(QueueAgentError):  # it comes back by itself
+                    await source.extend(message, 0)
+
+    async def _heard(self) -> Listener:
+        async with self._opening:
+            if self._listener is None:
+                self._listener = Listener(self.notifications)
+                if self._notification_topic is not None:
+                    await self._stack.enter_async_context(self._listener.listening())
+                    await self._listener.ready(patience=_PATIENCE)
+        return self._listener
+
+    async def _bodies(self, url: str) -> AsyncIterator[str]:
+        queue = self._cloud.queue(url)
+        while True:
+            for message in await queue.receive(10, wait=_LONGEST_POLL, visibility_timeout=30):
+                await queue.delete(message)
+                with suppress(Malformed):
+                    yield open_envelope(message.body, message.attributes).payload
+
+    async def _forget_passing_failure(self, job_id: str, place: Whereabouts) -> None:
+        """Remove what another attempt would replace, so that it is not taken for its answer."""
+        if self._bucket is None or place.manifest is None:
+            return
+        with suppress(Unavailable):  # without the right to read results, publishing must go on
+            before = await find_result(self._results(), place)
+            if before is not None and not before.is_final:
+                await self._results().delete(place.manifest)
+        if self._listener is not None:
+            self._listener.forget(job_id)
+
+    def _topic(self) -> Topic:
+        if self._job_topic is None:
+            raise ValueError("the client has no job topic")
+        return self._cloud.topic(self._job_topic)
+
+    def _results(self) -> Bucket:
+        if self._bucket is None:
+            raise ValueError("the client has no bucket")
+        return self._cloud.bucket(self._bucket)
+
+    def _maybe_bucket(self) -> Bucket | None:
+        return None if self._bucket is None else self._results()
+
+
+async def _matching(
+    bodies: AsyncIterator[str], wanted: dict[str, str | None]
+) -> AsyncIterator[Notification]:
+    async for body in bodies:
+        try:
+            notification = Notification.read(body)
+        except ValidationError:
+            continue  # somebody else's message on the same topic
+        if wanted.get("id") in {None, notification.id} and wanted.get("runtime") in {
+            None,
+            notification.runtime,
+        }:
+            yield notification

@@ -1,0 +1,40 @@
+"""A job's way to its end, from what is heard and what the bucket holds."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from queue_agent.client.listener import Listener
+from queue_agent.notification import Notification
+from queue_agent.result import Result
+
+Look = Callable[[], Awaitable[Result | None]]
+"""Asks the bucket for the job's result."""
+
+
+async def follow(
+    listener: Listener, job_id: str, look: Look, *, poll: float
+) -> AsyncGenerator[Notification]:
+    """The job's news as they come, the last of them final.
+
+    Progress that came while the reader was busy is left out but for the latest. The bucket is
+    asked at the beginning, when the end is heard, and every `poll` seconds.
+    """
+    clock = asyncio.get_running_loop().time
+    shown: float | None = None
+    next_look = clock()
+    while True:
+        count, latest = listener.count(job_id), listener.latest(job_id)
+        ended = latest is not None and latest.status != "running"
+        if ended or clock() >= next_look:
+            result = await look()
+            if result is not None:
+                yield result.notification()
+                return
+            next_look = clock() + poll
+        if latest is not None and ended:
+            yield latest  # its manifest could not be written
+            return
+        if latest is not None and latest.progress != shown:
+            shown = latest.progress
+            yield latest
+        await listener.changed(job_id, count, patience=max(0.0, next_look - clock()))

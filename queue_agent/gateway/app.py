@@ -1,0 +1,139 @@
+"""The gateway put together: one application, its parts, and the server around it."""
+
+import ipaddress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvicorn
+from fastapi import FastAPI, Response
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+
+from queue_agent.client import Client
+from queue_agent.client.listener import Listener
+from queue_agent.cloud import Cloud
+from queue_agent.cloud.connect import connect
+from queue_agent.errors import SettingsError
+from queue_agent.gateway import doors, events, jobs
+from queue_agent.gateway.activity import Activity
+from queue_agent.gateway.desk import Desk
+from queue_agent.gateway.keys import KeyRing
+from queue_agent.gateway.limits import RateLimit
+from queue_agent.gateway.middleware import ID_HEADER, BodyLimit, EveryRequest
+from queue_agent.gateway.problems import add_handlers
+from queue_agent.gateway.requests import Gateway
+from queue_agent.gateway.settings import GatewaySettings
+from queue_agent.logs import configure_logs
+
+log = structlog.get_logger()
+
+_STATIC: Final = Path(__file__).with_name("static")
+_GRACE: Final = 10
+"""Seconds that requests under way have after SIGTERM; clients of event streams come again."""
+
+
+def serve(settings: GatewaySettings, *, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: others can reach the port, and no keys are asked for.
+    """
+    if settings.keys_file is None and not settings.open and not _is_loopback(host):
+        raise SettingsError(
+            f"Others can reach {host}: set QUEUE_AGENT_GATEWAY_KEYS_FILE (queue-agent gateway-key "
+            "makes keys), or QUEUE_AGENT_GATEWAY_OPEN=true if anyone may use the gateway."
+        )
+    configure_logs(settings.log_level, settings.log_format)
+    app = create_app(settings)
+    log.info("gateway starts", host=host, port=port, runtimes=list(settings.queues))
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=_GRACE,
+        server_header=False,
+    )
+
+
+def create_app(settings: GatewaySettings) -> FastAPI:
+    """The application; it connects to the cloud when it starts."""
+    keys = KeyRing(settings.keys_file, rate=settings.rate, jobs_in_flight=settings.jobs_in_flight)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        cloud = connect(settings.aws_region)
+        try:
+            async with _parts(cloud, settings, keys) as (gateway, listener):
+                app.state.gateway = gateway
+                app.state.listener = listener
+                yield
+        finally:
+            await cloud.aclose()
+
+    app = FastAPI(
+        title="Queue agent gateway",
+        description="Jobs in, live progress, images out.",
+        lifespan=lifespan,
+        docs_url=None,  # they load scripts from elsewhere
+        redoc_url=None,
+    )
+    add_handlers(app)
+    for part in (jobs, events, doors):
+        app.include_router(part.router)
+    _add_page(app)
+    _add_probes(app)
+    app.add_middleware(BodyLimit, limit=settings.body_limit)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["Location", "Retry-After", "X-Job-Id", ID_HEADER],
+        )
+    app.add_middleware(EveryRequest)
+    return app
+
+
+@asynccontextmanager
+async def _parts(
+    cloud: Cloud, settings: GatewaySettings, keys: KeyRing
+) -> AsyncIterator[tuple[Gateway, Listener]]:
+    activity = Activity(cloud, settings.queues)
+    client = Client(cloud, notification_topic=settings.notification_topic)
+    listener = Listener(client.notifications, hook=activity.note)
+    desk = Desk(cloud, settings, listener, activity)
+    async with listener.listening():
+        yield Gateway(settings, desk, activity, keys, RateLimit()), listener
+
+
+def _add_page(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(_STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+
+
+def _add_probes(app: FastAPI) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> Response:
+        hears = bool(app.state.listener.hears)
+        return JSONResponse({"notifications": hears}, status_code=200 if hears else 503)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,129 @@
+"""The routes for jobs: asked for and answered later."""
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Response
+
+from queue_agent.gateway.keys import Caller
+from queue_agent.gateway.problems import ProblemDetails
+from queue_agent.gateway.records import Record
+from queue_agent.gateway.requests import (
+    CallerPart,
+    CleanRoute,
+    GatewayPart,
+    OwnId,
+    Traceparent,
+)
+from queue_agent.gateway.views import (
+    JobPage,
+    JobRequest,
+    JobView,
+    RuntimeList,
+    TaskAnswer,
+    TaskRequest,
+)
+
+_PROBLEM: Final = {"model": ProblemDetails, "content": {"application/problem+json": {}}}
+PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    400: {**_PROBLEM, "description": "The body is not JSON."},
+    401: {**_PROBLEM, "description": "No valid API key."},
+    404: {**_PROBLEM, "description": "No such job."},
+    409: {**_PROBLEM, "description": "Another job has that id."},
+    413: {**_PROBLEM, "description": "The body is too large."},
+    422: {**_PROBLEM, "description": "The request cannot be understood."},
+    429: {**_PROBLEM, "description": "Too many requests, or too many unfinished jobs."},
+    503: {**_PROBLEM, "description": "The cloud does not answer."},
+}
+
+router = APIRouter(route_class=CleanRoute, responses=PROBLEMS, tags=["jobs"])
+
+
+@router.post("/v1/jobs", status_code=202)
+async def submit_job(
+    body: JobRequest,
+    response: Response,
+    gateway: GatewayPart,
+    caller: CallerPart,
+    own_id: OwnId,
+    traceparent: Traceparent = None,
+) -> JobView:
+    """Ask for images; the answer says where to look for them."""
+    if own_id is not None and body.metadata.id is None:
+        body.metadata.id = own_id
+    record = await gateway.desk.submit(caller, gateway.desk.job(body), traceparent=traceparent)
+    response.headers["Location"] = f"/v1/jobs/{record.id}"
+    return await gateway.desk.view(record)
+
+
+@router.post("/task", tags=["guidance"])
+async def submit_task(
+    body: TaskRequest,
+    gateway: GatewayPart,
+    caller: CallerPart,
+    traceparent: Traceparent = None,
+) -> TaskAnswer:
+    """Ask for images in the form of AWS's guidance, and be answered in it."""
+    asked = JobRequest.model_validate(body.task.model_dump(mode="json", exclude_none=True))
+    job = gateway.desk.job(asked)
+    record = await gateway.desk.submit(caller, job, traceparent=traceparent)
+    where = f"s3://{gateway.settings.bucket}/{record.folder}"
+    return TaskAnswer(id=record.id, runtime=record.runtime, output_location=where)
+
+
+@router.get("/v1/jobs")
+async def list_jobs(
+    gateway: GatewayPart,
+    caller: CallerPart,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: str | None = None,
+) -> JobPage:
+    """The caller's jobs, the newest first."""
+    return await gateway.desk.page(caller, cursor=cursor, limit=limit)
+
+
+@router.get("/v1/jobs/{job_id}")
+async def get_job(job_id: str, gateway: GatewayPart, caller: CallerPart) -> JobView:
+    """How a job stands."""
+    return await gateway.desk.view(await _find(gateway, caller, job_id))
+
+
+@router.delete("/v1/jobs/{job_id}", status_code=202)
+async def cancel_job(job_id: str, gateway: GatewayPart, caller: CallerPart) -> JobView:
+    """Ask for a job to be given up. One that is finished stays as it is."""
+    return await gateway.desk.cancel(await _find(gateway, caller, job_id))
+
+
+@router.post("/v1/jobs/{job_id}/wait")
+async def wait_for_job(
+    job_id: str,
+    gateway: GatewayPart,
+    caller: CallerPart,
+    patience: Annotated[float, Query(alias="timeout", ge=0, le=60, description="Seconds.")] = 30,
+) -> JobView:
+    """How a job stands at its end, or after `timeout` seconds."""
+    return await gateway.desk.wait(await _find(gateway, caller, job_id), seconds=patience)
+
+
+@router.get(
+    "/v1/jobs/{job_id}/images/{number}",
+    response_class=Response,
+    responses={200: {"content": {"image/*": {}}, "description": "The file."}},
+)
+async def get_image(job_id: str, number: int, gateway: GatewayPart, caller: CallerPart) -> Response:
+    """One of the files a job made, counted from 1."""
+    data, media_type = await gateway.desk.image(await _find(gateway, caller, job_id), number)
+    headers = {
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "Content-Disposition": "inline" if media_type.startswith("image/") else "attachment",
+    }
+    return Response(data, media_type=media_type, headers=headers)
+
+
+@router.get("/v1/runtimes", tags=["runtimes"])
+async def list_runtimes(gateway: GatewayPart, _caller: CallerPart) -> RuntimeList:
+    """The runtimes on offer, with their queues and their throughput of late."""
+    return RuntimeList(runtimes=await gateway.activity.states())
+
+
+async def _find(gateway: GatewayPart, caller: Caller, job_id: str) -> Record:
+    return await gateway.desk.find(caller, job_id)

@@ -1,0 +1,130 @@
+"""What goes wrong, told in the caller's own dialect.
+
+Everywhere it is problem details (https://www.rfc-editor.org/rfc/rfc9457), except on the routes
+that stand for another server, which answer errors as that server does.
+"""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, JsonValue
+from starlette.exceptions import HTTPException
+
+from queue_agent.errors import ObjectNotFound, QueueAgentError, Rejected
+
+log = structlog.get_logger()
+
+MEDIA_TYPE: Final = "application/problem+json"
+_TYPE: Final = "urn:queue-agent:problem:"
+
+
+class ProblemDetails(BaseModel):
+    """The body of an unsuccessful answer."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+
+
+class Problem(Exception):
+    """An unsuccessful answer; `code` is a stable snake_case word for programs."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None,
+        job_id: str | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.job_id = job_id
+
+
+def no_such_job() -> Problem:
+    """Also for jobs of other keys: whether they exist is nobody else's business."""
+    return Problem(404, "no_such_job", "There is no job of that id.")
+
+
+def from_error(error: QueueAgentError) -> Problem:
+    """What an error of the client or the cloud means for the caller."""
+    if isinstance(error, ObjectNotFound):
+        return Problem(404, error.type, error.message)
+    if isinstance(error, Rejected):
+        return Problem(422, error.type, error.message)
+    words = "The service is not available now."
+    return Problem(503, error.type, words, headers={"Retry-After": "5"})
+
+
+def render(problem: Problem, *, path: str, request_id: str) -> JSONResponse:
+    """The answer, in the dialect of the route."""
+    body: dict[str, JsonValue]
+    media_type = "application/json"
+    if path.startswith("/sdapi/"):
+        body = {"error": problem.code, "detail": problem.detail, "body": "", "errors": ""}
+    elif path == "/v1/images/generations":
+        kind = "invalid_request_error" if problem.status < 500 else "server_error"
+        fault: JsonValue = {
+            "message": problem.detail,
+            "type": kind,
+            "param": None,
+            "code": problem.code,
+        }
+        body = {"error": fault}
+    else:
+        media_type = MEDIA_TYPE
+        body = {
+            "type": _TYPE + problem.code.replace("_", "-"),
+            "title": HTTPStatus(problem.status).phrase,
+            "status": problem.status,
+            "detail": problem.detail,
+            "request_id": request_id,
+        }
+    if problem.job_id is not None:
+        body["job_id"] = problem.job_id
+    return JSONResponse(body, problem.status, headers=problem.headers, media_type=media_type)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Answer every error of a route."""
+
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        problem = _problem_of(error)
+        if problem.status >= 500:
+            log.warning("request failed", error=problem.code, reason=str(error))
+        return render(
+            problem, path=request.url.path, request_id=getattr(request.state, "request_id", "")
+        )
+
+    for kind in (Problem, QueueAgentError, RequestValidationError, HTTPException, RecursionError):
+        app.add_exception_handler(kind, answer)
+
+
+def _problem_of(error: Exception) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, QueueAgentError):
+        return from_error(error)
+    if isinstance(error, RequestValidationError):
+        return Problem(422, "invalid_request", _describe(error.errors()))
+    if isinstance(error, HTTPException):
+        code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+        return Problem(error.status_code, code, str(error.detail), headers=error.headers)
+    return Problem(400, "invalid_request", "The body is nested too deeply.")
+
+
+def _describe(faults: Sequence[Mapping[str, object]]) -> str:
+    words = []
+    for fault in faults[:10]:
+        place = fault.get("loc")
+        parts = place if isinstance(place, tuple) else ()
+        where = ".".join(str(part) for part in parts) or "body"
+        words.append(f"{where}: {fault.get('msg')}")
+    return "; ".join(words)

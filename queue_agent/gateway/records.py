@@ -1,0 +1,218 @@
+"""What gateways note in the bucket about the jobs they took.
+
+gateway/jobs/{id}.json                what was asked, by whom, and where the result will be
+gateway/recent/{owner}/{age}-{id}     for listing, the newest first: `age` counts down
+gateway/in-flight/{owner}/{id}        for quotas; removed when found to be over
+"""
+
+import asyncio
+import re
+from collections import OrderedDict
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, ValidationError
+
+from queue_agent.client.results import Whereabouts
+from queue_agent.cloud import Bucket
+from queue_agent.errors import ObjectExists, ObjectNotFound
+from queue_agent.gateway.problems import Problem, no_such_job
+from queue_agent.job import Job, canonical_json
+from queue_agent.result import ResultKeys
+from queue_agent.tasks import together
+
+_RECORDS_REMEMBERED: Final = 5_000
+_LARGEST_CONTENT: Final = 32_768
+_LONGEST_TEXT: Final = 4_096
+_END_OF_TIME: Final = 10**13
+_LONGEST_IN_FLIGHT: Final = timedelta(days=14)
+"""No queue keeps a message longer."""
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_CURSOR: Final = re.compile(r"\d{13}-[A-Za-z0-9._-]{1,128}")
+
+
+class Record(BaseModel):
+    """A job that a gateway took."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    owner: str
+    runtime: str
+    task_type: str
+    submitted_at: AwareDatetime
+    digest: str
+    manifest: str
+    folder: str
+    content: dict[str, JsonValue]
+    """As it was asked, but for what is too long to be shown."""
+    context: JsonValue = None
+    ahead: int | None = None
+    """How many jobs the queue held then."""
+
+    @classmethod
+    def of(cls, job: Job, owner: str, *, now: datetime, ahead: int | None) -> "Record":
+        keys = ResultKeys.of(job)
+        return cls(
+            id=job.id,
+            owner=owner,
+            runtime=job.metadata.runtime or "",
+            task_type=job.task_type,
+            submitted_at=now,
+            digest=job.digest,
+            manifest=keys.manifest,
+            folder=keys.folder,
+            content=_summary(job.content),
+            context=job.metadata.context,
+            ahead=ahead,
+        )
+
+    @property
+    def place(self) -> Whereabouts:
+        return Whereabouts(self.folder, self.manifest)
+
+    @property
+    def cursor(self) -> str:
+        """Where the record stands among its owner's, the newest first."""
+        age = _END_OF_TIME - round(self.submitted_at.timestamp() * 1000)
+        return f"{age:013d}-{self.id}"
+
+
+class Records:
+    """The records of one bucket."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._known: OrderedDict[str, Record] = OrderedDict()
+
+    async def add(self, record: Record, *, in_flight: bool) -> Record:
+        """Note a job; the earlier record where the same job was submitted before.
+
+        Raises:
+            Problem: 409, another job has that id.
+        """
+        data = record.model_dump_json().encode()
+        try:
+            await self._write(_job_key(record.id), data, create_only=True)
+        except ObjectExists:
+            earlier = await self.find(record.id)
+            if (earlier.owner, earlier.digest, earlier.manifest) != (
+                record.owner, record.digest, record.manifest,
+            ):  # fmt: skip
+                raise Problem(409, "id_taken", "Another job has that id.") from None
+            record = earlier
+        self._remember(record)
+        marks = [f"gateway/recent/{record.owner}/{record.cursor}"]
+        if in_flight:
+            marks.append(_in_flight_key(record.owner, record.id))
+        await together(self._write(mark, b"") for mark in marks)
+        return record
+
+    async def remove(self, record: Record) -> None:
+        """Forget a job that could not be published."""
+        self._known.pop(record.id, None)
+        marks = (f"gateway/recent/{record.owner}/{record.cursor}", _job_key(record.id))
+        for key in (_in_flight_key(record.owner, record.id), *marks):
+            await self._bucket.delete(key)
+
+    async def find(self, job_id: str, *, owner: str | None = None) -> Record:
+        """The record of a job, of this owner.
+
+        Raises:
+            Problem: 404, there is none.
+        """
+        if not _ID.fullmatch(job_id) or ".." in job_id:
+            raise no_such_job()
+        record = self._known.get(job_id) or await self._read(job_id)
+        if owner is not None and record.owner != owner:
+            raise no_such_job()
+        return record
+
+    async def recent(
+        self, owner: str, *, after: str | None, limit: int
+    ) -> tuple[list[Record], str | None]:
+        """Up to `limit` of an owner's jobs, the newest first, and where the next page begins.
+
+        Raises:
+            Problem: 422, `after` is no place to begin.
+        """
+        if after is not None and not _CURSOR.fullmatch(after):
+            raise Problem(422, "invalid_cursor", "The cursor is not one of an earlier answer.")
+        folder = f"gateway/recent/{owner}/"
+        keys = await self._bucket.keys(folder, after=folder + (after or ""), limit=limit + 1)
+        cursors = [key.removeprefix(folder) for key in keys]
+        found = await asyncio.gather(
+            *(self.find(cursor.partition("-")[2]) for cursor in cursors[:limit]),
+            return_exceptions=True,
+        )
+        records: list[Record] = []
+        for record in found:
+            if isinstance(record, Record):
+                records.append(record)
+            elif not isinstance(record, Problem):  # the mark of a job that was not published
+                raise record
+        return records, cursors[limit - 1] if len(cursors) > limit else None
+
+    async def in_flight(self, owner: str) -> list[str]:
+        """Ids of an owner's jobs that were not seen to be over."""
+        folder = f"gateway/in-flight/{owner}/"
+        return [key.removeprefix(folder) for key in await self._bucket.keys(folder)]
+
+    async def over(self, owner: str, job_id: str) -> None:
+        """The job no longer counts as in flight."""
+        await self._bucket.delete(_in_flight_key(owner, job_id))
+
+    def outlived(self, record: Record, now: datetime) -> bool:
+        """Whether no queue can hold the job any more."""
+        return now - record.submitted_at > _LONGEST_IN_FLIGHT
+
+    async def _read(self, job_id: str) -> Record:
+        try:
+            record = Record.model_validate_json(await self._bucket.read(_job_key(job_id)))
+        except (ObjectNotFound, ValidationError) as error:
+            raise no_such_job() from error
+        self._remember(record)
+        return record
+
+    async def _write(self, key: str, data: bytes, *, create_only: bool = False) -> None:
+        media_type = "application/json" if data else "text/plain"
+        await self._bucket.write(key, data, media_type=media_type, create_only=create_only)
+
+    def _remember(self, record: Record) -> None:
+        self._known[record.id] = record
+        while len(self._known) > _RECORDS_REMEMBERED:
+            self._known.popitem(last=False)
+
+
+def now() -> datetime:
+    """The moment, in UTC."""
+    return datetime.now(UTC)
+
+
+def _job_key(job_id: str) -> str:
+    return f"gateway/jobs/{job_id}.json"
+
+
+def _in_flight_key(owner: str, job_id: str) -> str:
+    return f"gateway/in-flight/{owner}/{job_id}"
+
+
+def _summary(content: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """The content without long texts (images, mostly), and only its plain fields if large."""
+    shown = {name: _shortened(value) for name, value in content.items()}
+    if len(canonical_json(shown)) <= _LARGEST_CONTENT:
+        return shown
+    plain: dict[str, JsonValue] = {
+        name: value for name, value in shown.items() if not isinstance(value, list | dict)
+    }
+    return plain if len(canonical_json(plain)) <= _LARGEST_CONTENT else {}
+
+
+def _shortened(value: JsonValue) -> JsonValue:
+    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+        return f"({len(value)} characters)"
+    if isinstance(value, list):
+        return [_shortened(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _shortened(part) for name, part in value.items()}
+    return value

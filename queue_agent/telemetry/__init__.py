@@ -1,0 +1,29 @@
+"""Traces and metrics: what the agent tells of itself (docs/observability.md).
+
+Only OpenTelemetry's API is imported here. Its SDK and exporters are in
+`queue_agent.telemetry.export`, which the process's edge imports where something is exported.
+"""
+
+from queue_agent.telemetry.gpu import GpuClock
+from queue_agent.telemetry.metrics import Metrics
+from queue_agent.telemetry.options import TelemetryOptions
+from queue_agent.telemetry.propagation import continued, publishing, traceparent
+from queue_agent.telemetry.sampling import Sampler
+from queue_agent.telemetry.trail import Telemetry, Trail, carrier, current_trail, noting, span, step
+
+__all__ = [
+    "GpuClock",
+    "Metrics",
+    "Sampler",
+    "Telemetry",
+    "TelemetryOptions",
+    "Trail",
+    "carrier",
+    "continued",
+    "current_trail",
+    "noting",
+    "publishing",
+    "span",
+    "step",
+    "traceparent",
+]

@@ -1,0 +1,224 @@
+"""What the agent counts and times; docs/reference/metrics.md lists it as Prometheus sees it.
+
+Labels hold only what the operator or this code decides: a job can add no value to them.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final
+
+from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeter, Observation
+
+from queue_agent.cloud import Backlog, Message
+
+_BOUNDARIES: Final = (
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0
+)  # fmt: skip
+"""Seconds, from a notification to the longest run."""
+_MOST_ERROR_TYPES: Final = 64
+_OTHER: Final = "other"
+
+Labels = Mapping[str, str]
+
+_LABELLED: Final = frozenset({"receives", "jobs", "job.errors", "failed.attempts"})
+
+_COUNTERS: Final[Mapping[str, tuple[str, str]]] = {
+    "jobs": ("", "Jobs whose end was told to subscribers."),
+    "job.errors": ("", "Jobs that ended without images, by the type of their error."),
+    "failed.attempts": ("", "Attempts that failed and whose messages were given back."),
+    "receives": ("", "Requests for messages, by what came of them."),
+    "messages": ("", "Messages received."),
+    "redeliveries": ("", "Messages received that had been delivered before."),
+    "heartbeats": ("", "Renewals of leases."),
+    "lease.losses": ("", "Leases that the queue had taken away."),
+    "quarantines": ("", "Messages put aside in the bucket, because nobody could work on them."),
+    "dead.letters": ("", "Messages left to the dead-letter queue after the last attempt."),
+    "model.switches": ("", "Jobs that named another model than the one before them."),
+    "input": ("By", "Inputs fetched."),
+    "output": ("By", "Artifacts stored."),
+}
+_DURATIONS: Final = {
+    "job.duration": "From publication until subscribers were told of the end.",
+    "step.duration": "Time that one step of a journey took.",
+    "queue.time": "From publication to receipt.",
+    "message.hold.time": "From receipt until the runtime worked on the job.",
+}
+_GAUGES: Final = {
+    "runtime.ready": ("", "1 while the runtime answers, else 0."),
+    "queue.messages": ("", "Messages in the queue, about."),
+    "queue.age": ("s", "Time in the queue of the last message received; 0 after an empty answer."),
+}
+_GPU: Final = {
+    "gpu.busy": "Time in which the runtime worked on a job.",
+    "gpu.idle": "Time in which the runtime had no job.",
+}
+
+
+class Metrics:
+    """The instruments of one agent. Without a meter, nothing is measured. Durations in seconds."""
+
+    def __init__(
+        self,
+        meter: Meter | None = None,
+        *,
+        runtime: str = "",
+        task_types: Collection[str] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`task_types` are those that get a label of their own."""
+        self.exported = meter is not None
+        self._meter = meter or NoOpMeter("queue_agent")
+        self._runtime = {"runtime": runtime}
+        self._task_types = frozenset(task_types)
+        self._clock = clock
+        self._error_types: set[str] = set()
+        self._last_model: str | None = None
+        self._counters = {
+            name: self._meter.create_counter(f"queue_agent.{name}", unit, description)
+            for name, (unit, description) in _COUNTERS.items()
+        }
+        self._durations = {
+            name: self._meter.create_histogram(
+                f"queue_agent.{name}",
+                "s",
+                description,
+                explicit_bucket_boundaries_advisory=_BOUNDARIES,
+            )
+            for name, description in _DURATIONS.items()
+        }
+        self._gauges = {
+            name: self._meter.create_gauge(f"queue_agent.{name}", unit, description)
+            for name, (unit, description) in _GAUGES.items()
+        }
+        self._begin_at_zero()
+
+    def received(self, messages: Sequence[Message]) -> None:
+        """A request for messages was answered."""
+        self._count("receives", {"result": "messages" if messages else "empty"})
+        if not messages:
+            self._gauges["queue.age"].set(0.0, self._runtime)
+        for message in messages:
+            self._count("messages")
+            if message.receive_count > 1:
+                self._count("redeliveries")
+            if message.sent_at is not None:
+                queued = max(0.0, self._clock() - message.sent_at)
+                self._durations["queue.time"].record(queued, self._runtime)
+                self._gauges["queue.age"].set(queued, self._runtime)
+
+    def receive_failed(self) -> None:
+        """A request for messages was not answered."""
+        self._count("receives", {"result": "failed"})
+
+    def heartbeat(self) -> None:
+        """A lease was renewed."""
+        self._count("heartbeats")
+
+    def lease_lost(self) -> None:
+        """The queue no longer accepts a receipt."""
+        self._count("lease.losses")
+
+    def quarantined(self) -> None:
+        """A message that cannot be worked on was put aside."""
+        self._count("quarantines")
+
+    def left_to_dead_letters(self) -> None:
+        """A message was answered for the last time, and left to the dead-letter queue."""
+        self._count("dead.letters")
+
+    def released(self, error_type: str) -> None:
+        """An attempt failed, and its message was given back."""
+        self._count("failed.attempts", {"error_type": self._error_type(error_type)})
+
+    def fetched(self, size: int) -> None:
+        """Inputs of so many bytes were fetched."""
+        self._count("input", amount=size)
+
+    def stored(self, size: int) -> None:
+        """Artifacts of so many bytes were stored."""
+        self._count("output", amount=size)
+
+    def began(self, model: str | None, held: float) -> None:
+        """The runtime began with a job whose message was held for so long."""
+        self._durations["message.hold.time"].record(held, self._runtime)
+        if model is None:
+            return
+        if self._last_model not in {None, model}:
+            self._count("model.switches")
+        self._last_model = model
+
+    def step(self, name: str, seconds: float, task_type: str | None) -> None:
+        """A step of a journey took so long."""
+        labels = {**self._runtime, "step": name, "task_type": self._task_type(task_type)}
+        self._durations["step.duration"].record(seconds, labels)
+
+    def answered(
+        self,
+        status: str,
+        task_type: str | None,
+        *,
+        error_type: str | None = None,
+        since_published: float | None = None,
+    ) -> None:
+        """A job's end was told to subscribers."""
+        labels = {"status": status, "task_type": self._task_type(task_type)}
+        self._count("jobs", labels)
+        if error_type is not None:
+            self._count("job.errors", {"error_type": self._error_type(error_type)})
+        if since_published is not None:
+            self._durations["job.duration"].record(since_published, {**self._runtime, **labels})
+
+    def runtime_ready(self, ready: bool) -> None:
+        """Whether the runtime answers."""
+        self._gauges["runtime.ready"].set(int(ready), self._runtime)
+
+    def backlog(self, backlog: Backlog) -> None:
+        """What the queue holds, about."""
+        for state, count in (("waiting", backlog.waiting), ("in_flight", backlog.in_flight)):
+            self._gauges["queue.messages"].set(count, {**self._runtime, "state": state})
+
+    def observe_gpu(self, seconds: Callable[[], tuple[float, float]]) -> None:
+        """Export what this returns: seconds in which the runtime had work, and had none."""
+        for place, (name, description) in enumerate(_GPU.items()):
+
+            def observe(_: CallbackOptions, place: int = place) -> Iterable[Observation]:
+                yield Observation(seconds()[place], self._runtime)
+
+            self._meter.create_observable_counter(
+                f"queue_agent.{name}", [observe], "s", description
+            )
+
+    def observe_in_flight(self, count: Callable[[], Mapping[str, int]]) -> None:
+        """Export what this returns: how many jobs are at each stage."""
+
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            for stage, jobs in count().items():
+                yield Observation(jobs, {**self._runtime, "stage": stage})
+
+        self._meter.create_observable_gauge(
+            "queue_agent.jobs.in_flight", [observe], "", "Jobs held by the agent, by stage."
+        )
+
+    def _begin_at_zero(self) -> None:
+        """So that the first event is an increase and not the birth of a series."""
+        for result in ("messages", "empty", "failed"):
+            self._counters["receives"].add(0, {**self._runtime, "result": result})
+        for task_type in self._task_types:
+            for status in ("completed", "failed", "cancelled", "expired"):
+                labels = {**self._runtime, "status": status, "task_type": task_type}
+                self._counters["jobs"].add(0, labels)
+        for name, counter in self._counters.items():
+            if name not in _LABELLED:
+                counter.add(0, self._runtime)
+
+    def _count(self, name: str, labels: Labels | None = None, *, amount: int = 1) -> None:
+        self._counters[name].add(amount, {**self._runtime, **(labels or {})})
+
+    def _task_type(self, task_type: str | None) -> str:
+        return task_type if task_type in self._task_types else _OTHER
+
+    def _error_type(self, error_type: str) -> str:
+        """The words that adapters use are few, but nobody promises it."""
+        if len(self._error_types) < _MOST_ERROR_TYPES:
+            self._error_types.add(error_type)
+        return error_type if error_type in self._error_types else _OTHER

@@ -1,0 +1,128 @@
+"""A job on its way through the engine."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Literal
+
+from PIL import Image
+
+from runtimes.diffusers.errors import JobCancelled, ServerError
+from runtimes.diffusers.requests import ImageRequest, Pictures
+
+JobState = Literal["queued", "running", "completed", "cancelled", "failed"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step is done."""
+
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """An image as it stands."""
+
+    image: int
+    """Which image of the job, from 0."""
+    number: int
+    """Which preview of that image, from 0."""
+    picture: Image.Image = field(repr=False)
+
+
+Listener = Callable[[Step | Preview], None]
+
+
+class Job:
+    """One request on its way through the engine; safe to read from any thread."""
+
+    def __init__(
+        self,
+        job_id: str,
+        request: ImageRequest,
+        *,
+        listener: Listener | None = None,
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.id = job_id
+        self.request = request
+        self.state: JobState = "queued"
+        self.step = 0
+        self.steps = request.steps
+        self.came = time.monotonic()
+        self.result: Future[Pictures] = Future()
+        self.result.set_running_or_notify_cancel()  # only `cancel` cancels
+        self._listener = listener
+        self._on_stop = on_stop
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+
+    @property
+    def ended(self) -> bool:
+        return self.state not in {"queued", "running"}
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether work on it is to stop."""
+        return self._stop.is_set() or self.ended
+
+    @property
+    def progress(self) -> float:
+        """Done part of the work, from 0 to 1; 1 only when completed."""
+        if self.state == "completed":
+            return 1.0
+        return min(self.step / self.steps, 0.99) if self.steps else 0.0
+
+    def cancel(self) -> None:
+        """End it at once while it waits, else at the next step; harmless after its end."""
+        with self._lock:
+            self._stop.set()
+            if self.state == "queued":
+                self._fail("cancelled", JobCancelled("The job was cancelled before it began."))
+        self._on_stop()
+
+    def begin(self) -> bool:
+        """Whether the work may start; False for a job cancelled while it waited."""
+        with self._lock:
+            if self.state == "queued":
+                self.state = "running"
+            return self.state == "running"
+
+    def advance(self, step: int, steps: int) -> None:
+        """Note a step; raises `JobCancelled` if the job shall stop."""
+        moved = step > self.step or self.steps != steps
+        self.step, self.steps = step, steps
+        if self._stop.is_set():
+            raise self.stopped()
+        if moved:
+            self.tell(Step(step, steps))
+
+    def stopped(self) -> JobCancelled:
+        """Why there are no images of a job that was cancelled while it ran."""
+        return JobCancelled(f"The job was cancelled after step {self.step} of {self.steps}.")
+
+    def tell(self, event: Step | Preview) -> None:
+        """Let who follows the job know."""
+        if self._listener is not None:
+            self._listener(event)
+
+    def finish(self, pictures: Pictures) -> None:
+        """Hand out the images."""
+        with self._lock:
+            if not self.ended:
+                self.state = "completed"
+                self.result.set_result(pictures)
+
+    def fail(self, error: ServerError) -> None:
+        """Hand out the reason why there are no images."""
+        with self._lock:
+            if not self.ended:
+                self._fail("cancelled" if isinstance(error, JobCancelled) else "failed", error)
+
+    def _fail(self, state: JobState, error: ServerError) -> None:
+        self.state = state
+        self.result.set_exception(error)

@@ -1,0 +1,36 @@
+"""A rig per test, and a fake Web UI for the whole run."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from faults.rig import BRIEF, Rig, rigged
+from harness import webui_process
+from queue_agent.cloud.embedded import EmbeddedCloud
+from queue_agent.server_process import ServerProcess
+
+
+@pytest.fixture(scope="session")
+def webui() -> Iterator[ServerProcess]:
+    """Quick generations; tests tell theirs apart by the prompts, which are the jobs' ids."""
+    with webui_process("--step-seconds", "0.02") as server:
+        yield server
+
+
+@pytest.fixture
+async def rig(
+    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
+) -> AsyncIterator[Rig]:
+    """Messages stay away long enough to show that somebody gave them back."""
+    async with rigged(embedded_cloud, webui, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def brief_rig(
+    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
+) -> AsyncIterator[Rig]:
+    """Messages come back soon when their agent is gone."""
+    async with rigged(embedded_cloud, webui, tmp_path, visibility_timeout=BRIEF) as opened:
+        yield opened

@@ -1,0 +1,140 @@
+"""A scene with a fault proxy on either side of its agents, a supervisor and a ledger."""
+
+import secrets
+from collections.abc import AsyncIterator, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from faults.ledger import COMPLETED, Balance, Ledger
+from faults.supervisor import Agent
+from harness import JsonObject, Scene, scene, until, webui_settings
+from queue_agent.cloud.embedded import EmbeddedCloud
+from queue_agent.server_process import ServerProcess
+from queue_agent.tasks import background
+from queue_agent.testing.fault_proxy import FaultProxy
+
+BRIEF = 3
+"""The shortest visibility timeout, in seconds: that long a killed agent's message is away."""
+
+
+@dataclass
+class Rig:
+    """Agents talk to `cloud` and `runtime`, which pass on to the emulator and the fake."""
+
+    scene: Scene
+    cloud: FaultProxy
+    runtime: FaultProxy
+    webui: ServerProcess
+    ledger: Ledger = field(default_factory=Ledger)
+    _agents: AsyncExitStack = field(default_factory=AsyncExitStack)
+    started: list[Agent] = field(default_factory=list)
+
+    async def agent(
+        self, *, replaced: bool = True, may_write_files: bool = True, **settings: str | None
+    ) -> Agent:
+        """Start an agent with these settings beside the rig's; None takes one away."""
+        agent = Agent(
+            {**self.environment(), **settings},
+            log=self.scene.folder / f"agent-{len(self.started)}.log",
+            replaced=replaced,
+            may_write_files=may_write_files,
+        )
+        self.started.append(agent)
+        await self._agents.enter_async_context(background(agent.keep()))
+        return agent
+
+    def environment(self) -> dict[str, str]:
+        deployment = self.scene.deployment
+        path = urlsplit(deployment.queue_url).path
+        return {
+            **self.scene.embedded.environment(),
+            **deployment.environment(),
+            "AWS_ENDPOINT_URL": self.cloud.url,
+            "QUEUE_AGENT_QUEUE_URL": f"{self.cloud.url}{path}",
+            "QUEUE_AGENT_LOG_LEVEL": "DEBUG",
+            "QUEUE_AGENT_LOG_FORMAT": "json",
+            "QUEUE_AGENT_RETRY_DELAY": "0.5",
+            # the emulator still serves an abandoned long poll to its end
+            "QUEUE_AGENT_RECEIVE_WAIT": "1",
+            "QUEUE_AGENT_CANCEL_POLL": "0.2",
+            "QUEUE_AGENT_HEALTH_PORT": "0",
+            **webui_settings(self.runtime.url),
+        }
+
+    async def publish(
+        self, *labels: str, steps: int = 2, ends: Collection[str] = COMPLETED, **metadata: Any
+    ) -> list[str]:
+        """Publish a job per label; their ids, which are also the prompts."""
+        ids = [f"{label}-{secrets.token_hex(3)}" for label in labels]
+        for job_id in ids:
+            await self.publish_as(job_id, steps=steps, ends=ends, **metadata)
+        return ids
+
+    async def publish_as(
+        self, job_id: str, *, steps: int = 2, ends: Collection[str] = COMPLETED, **metadata: Any
+    ) -> None:
+        """Publish a job under this id, perhaps once more."""
+        self.ledger.enter(job_id, ends)
+        content = {"prompt": job_id, "steps": steps, "width": 64, "height": 64, "seed": 1}
+        await self.scene.publish(self.scene.job(job_id, content, **metadata))
+
+    async def cancel(self, job_id: str) -> None:
+        bucket = self.scene.cloud.bucket(self.scene.deployment.bucket)
+        await bucket.write(f"cancelled/{job_id}", b"", media_type="text/plain")
+
+    async def runs(self, job_id: str | None = None) -> list[JsonObject]:
+        """What the GPU was asked for, of one job or in all."""
+        found = await runs_of(self.webui)
+        return [run for run in found if job_id in {None, run["prompt"]}]
+
+    async def running(self, job_id: str, *, times: int = 1) -> None:
+        """Wait until the GPU has begun with the job so many times."""
+
+        async def begun() -> bool:
+            return sum(run["start"] is not None for run in await self.runs(job_id)) >= times
+
+        await until(begun, what=f"generation {times} of {job_id}")
+
+    async def settled(self, timeout: float = 40.0) -> Balance:
+        """Wait until all is answered and acknowledged, then draw the balance."""
+
+        async def answered() -> bool:
+            return not self.ledger.unanswered(self.scene)
+
+        async def empty() -> bool:
+            return await self.scene.depth() == (0, 0)
+
+        await until(answered, what=f"an answer to all of {list(self.ledger.entries)}; "
+                    f"agents: {self.scene._logs()}", timeout=timeout)  # fmt: skip
+        await until(empty, what="an empty queue", timeout=timeout)
+        crashes = [code for agent in self.started for code in agent.crashes]
+        assert not crashes, f"agents ended by themselves: {self.scene._logs()}"
+        return await self.ledger.reconcile(self.scene, await self.runs())
+
+
+async def runs_of(webui: ServerProcess) -> list[JsonObject]:
+    """A fake Web UI's own report of its generations."""
+    async with httpx.AsyncClient() as client:
+        runs: list[JsonObject] = (await client.get(f"{webui.url}/fake/runs")).json()
+    return runs
+
+
+@asynccontextmanager
+async def rigged(
+    embedded: EmbeddedCloud, webui: ServerProcess, folder: Path, **options: Any
+) -> AsyncIterator[Rig]:
+    """A rig without agents yet; `options` go to `deploy`."""
+    name = f"rt-{secrets.token_hex(4)}"
+    async with (
+        scene(embedded, name, folder, {}, **options) as stage,
+        FaultProxy(embedded.url) as cloud,
+        FaultProxy(webui.url) as runtime,
+    ):
+        rig = Rig(stage, cloud, runtime, webui)
+        async with rig._agents:
+            yield rig

@@ -1,0 +1,92 @@
+"""Faults and matchers beside the proxy's own, for events instead of moments."""
+
+import asyncio
+import json
+
+from queue_agent.testing.fault_proxy import (
+    Exchange,
+    Fault,
+    Matcher,
+    Request,
+    aws_operation,
+    on_path,
+)
+
+
+class Hold(Fault):
+    """Keeps requests from the server until they are let go.
+
+    The server never sees those whose client leaves before.
+    """
+
+    def __init__(self) -> None:
+        self.arrived = asyncio.Event()
+        self._go = asyncio.Event()
+
+    def let_go(self) -> None:
+        self._go.set()
+
+    async def strike(self, exchange: Exchange) -> None:
+        self.arrived.set()
+        leaving = asyncio.create_task(exchange.until_the_client_leaves())
+        going = asyncio.create_task(self._go.wait())
+        try:
+            await asyncio.wait({leaving, going}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            left = leaving.done()
+            for task in (leaving, going):
+                task.cancel()
+            await asyncio.gather(leaving, going, return_exceptions=True)
+        if not left:
+            await exchange.relay()
+
+
+class DeliverTwice(Fault):
+    """Relays a `ReceiveMessage` and repeats each of its messages in the same answer."""
+
+    async def strike(self, exchange: Exchange) -> None:
+        body = (await exchange.answer()).partition(b"\r\n\r\n")[2]
+        answer = json.loads(body)
+        answer["Messages"] = answer.get("Messages", []) * 2
+        headers = {"content-type": "application/x-amz-json-1.0"}
+        await exchange.send_answer(200, json.dumps(answer).encode(), headers)
+
+
+def either(*matchers: Matcher) -> Matcher:
+    """Matches what any of these matches."""
+
+    def matches(request: Request) -> bool:
+        return any(matcher(request) for matcher in matchers)
+
+    return matches
+
+
+def both(*matchers: Matcher) -> Matcher:
+    """Matches what all of these match."""
+
+    def matches(request: Request) -> bool:
+        return all(matcher(request) for matcher in matchers)
+
+    return matches
+
+
+def naming(text: str) -> Matcher:
+    """Matches requests that hold this text in their body, e.g. the id of a job."""
+    wanted = text.encode()
+    return lambda request: wanted in request.body
+
+
+def _operation(name: str) -> Matcher:
+    """Matches an operation on one message or on several."""
+    return either(aws_operation(name), aws_operation(f"{name}Batch"))
+
+
+RECEIVE = aws_operation("ReceiveMessage")
+HEARTBEAT = _operation("ChangeMessageVisibility")
+DELETE = _operation("DeleteMessage")
+PUBLISH = _operation("Publish")
+ARTIFACTS = on_path("*.png", "PUT")
+MANIFESTS = on_path("*.out", "PUT")
+S3 = on_path("/*-results/*")
+GENERATIONS = on_path("/sdapi/v1/txt2img", "POST")
+READINESS = on_path("/sdapi/v1/progress", "GET")

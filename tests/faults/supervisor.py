@@ -1,0 +1,109 @@
+"""Agents as child processes of the test's event loop: signalled, killed, and replaced."""
+
+import asyncio
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+GRACE = 10.0
+"""Seconds that an agent gets at the end of a test before it is killed."""
+
+
+class Agent:
+    """One place for an agent, as in a Deployment: one that ends unasked is replaced at once."""
+
+    def __init__(
+        self,
+        environment: Mapping[str, str | None],
+        *,
+        log: Path,
+        replaced: bool = True,
+        may_write_files: bool = True,
+    ) -> None:
+        """A variable that is None in `environment` is removed from what the agent inherits.
+
+        Without `may_write_files` every write to a file fails, as on a full disk, and there is
+        no log.
+        """
+        inherited = {**os.environ, **environment}
+        self._environment = {name: value for name, value in inherited.items() if value is not None}
+        self._log = log
+        self._replaced = replaced
+        self._limits: Callable[[], None] | None = None if may_write_files else _forbid_writing
+        self._process: asyncio.subprocess.Process | None = None
+        self._changed = asyncio.Condition()
+        self.exits: list[int] = []
+        """Exit codes of the processes so far; that of a killed one is negative."""
+
+    @property
+    def crashes(self) -> list[int]:
+        """The exit codes that nobody asked for."""
+        return [code for code in self.exits if code not in {0, -signal.SIGKILL}]
+
+    async def keep(self) -> None:
+        """Run the agent until cancelled, then end it: politely, after `GRACE` by force."""
+        try:
+            while True:
+                await self._run_once()
+                if not self._replaced:
+                    return
+        finally:
+            await asyncio.shield(self._end())
+
+    def send(self, number: int) -> None:
+        """Send the running process a signal."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it in the middle of whatever it does; another takes its place."""
+        self.send(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """SIGTERM, as at the end of a pod: nothing takes its place."""
+        self._replaced = False
+        self.send(signal.SIGTERM)
+
+    async def ended(self, *, times: int = 1) -> int:
+        """Wait for the end of the `times`-th process; its exit code."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self.exits) >= times)
+        return self.exits[times - 1]
+
+    async def _run_once(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "queue_agent",
+                "run",
+                env=self._environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL if self._limits else log,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=self._limits,
+            )
+        code = await self._process.wait()
+        async with self._changed:
+            self.exits.append(code)
+            self._changed.notify_all()
+
+    async def _end(self) -> None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), GRACE)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+def _forbid_writing() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

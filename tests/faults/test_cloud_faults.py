@@ -1,0 +1,165 @@
+"""Queue, topic and bucket that fail for a while: finished work is kept, nothing is done twice."""
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from faults.ledger import Ledger
+from faults.rig import Rig, rigged
+from faults.striking import (
+    ARTIFACTS,
+    DELETE,
+    HEARTBEAT,
+    MANIFESTS,
+    PUBLISH,
+    RECEIVE,
+    S3,
+    DeliverTwice,
+    either,
+)
+from harness import until
+from queue_agent.cloud.embedded import EmbeddedCloud
+from queue_agent.server_process import ServerProcess
+from queue_agent.testing.fault_proxy import (
+    Delay,
+    Fault,
+    LoseAnswer,
+    Matcher,
+    Reset,
+    Status,
+    on_path,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SDK_ATTEMPTS = 3
+"""So often the SDK itself tries; one more shows what the agent does."""
+OPERATIONS = {
+    "look for a result": on_path("*.out", "GET"),
+    "look for a cancel marker": on_path("*/cancelled/*", "HEAD"),
+    "write an image": ARTIFACTS,
+    "write a manifest": MANIFESTS,
+    "publish": PUBLISH,
+    "delete": DELETE,
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(
+    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Rig]:
+    """One agent that goes through all of this module's faults."""
+    async with rigged(embedded_cloud, webui, Path(tmp_path_factory.mktemp("cloud"))) as opened:
+        await opened.agent()
+        yield opened
+
+
+@pytest.fixture
+def steady(shared: Rig) -> Rig:
+    shared.ledger = Ledger()
+    return shared
+
+
+def _error(code: str) -> bytes:
+    """In the words of S3 and SNS; SQS is understood by the status alone."""
+    error = f"<Error><Code>{code}</Code><Message>on purpose</Message></Error>"
+    return f"<ErrorResponse>{error}</ErrorResponse>".encode()
+
+
+FAULTS = {
+    "unavailable": Status(503),
+    "forbidden": Status(403, _error("AccessDenied"), {"content-type": "text/xml"}),
+    "throttled": Status(400, _error("Throttling"), {"content-type": "text/xml"}),
+    "reset": Reset(),
+    "slow": Delay(0.5),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+async def test_a_job_survives_every_operation_failing_longer_than_the_sdk_tries(
+    steady: Rig, fault: Fault
+) -> None:
+    with ExitStack() as faults:
+        for matches in OPERATIONS.values():
+            faults.enter_context(steady.cloud.fault(fault, matches, times=SDK_ATTEMPTS + 1))
+        await steady.publish("unlucky")
+        (await steady.settled()).check()
+
+
+@pytest.mark.xfail(
+    strict=True, reason="an answer that botocore cannot parse ends the agent (cloud/aws/errors.py)"
+)
+async def test_an_answer_that_is_not_of_the_cloud_is_a_fault_that_passes(
+    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
+) -> None:
+    async with rigged(embedded_cloud, webui, tmp_path) as rig:
+        agent = await rig.agent()
+        page = Status(403, b"", {"content-type": "text/html"})
+        with rig.cloud.fault(page, PUBLISH, times=1):
+            (job_id,) = await rig.publish("blocked")
+            await rig.scene.answer(job_id, timeout=10)
+        assert agent.exits == []
+
+
+async def test_a_write_that_arrived_but_was_not_answered_for_is_taken_for_our_own(
+    steady: Rig,
+) -> None:
+    with (
+        steady.cloud.fault(LoseAnswer(), ARTIFACTS, times=1),
+        steady.cloud.fault(LoseAnswer(), MANIFESTS, times=1),
+        steady.cloud.fault(LoseAnswer(), DELETE, times=1),
+    ):
+        (job_id,) = await steady.publish("unsure")
+        (await steady.settled()).check()
+    assert steady.scene.answers(job_id)[0]["redelivered"] is False
+
+
+OUTAGES: dict[str, Matcher] = {
+    "the bucket": S3,
+    "the topic": PUBLISH,
+    "the queue": either(RECEIVE, HEARTBEAT, DELETE),
+}
+
+
+@pytest.mark.parametrize("matches", OUTAGES.values(), ids=OUTAGES.keys())
+async def test_jobs_outlast_an_outage_of_a_whole_service(steady: Rig, matches: Matcher) -> None:
+    refused = steady.cloud.count(matches)
+
+    async def refused_often() -> bool:
+        return steady.cloud.count(matches) >= refused + 4 * SDK_ATTEMPTS
+
+    with steady.cloud.fault(Status(503), matches):
+        await steady.publish("first", "second", "third")
+        await until(refused_often, what="many refused requests")
+    (await steady.settled()).check()
+
+
+async def test_a_message_delivered_twice_at_once_is_generated_once(steady: Rig) -> None:
+    with steady.cloud.fault(DeliverTwice(), RECEIVE):
+        (job_id,) = await steady.publish("double")
+        second = await steady.scene.answer(job_id, nth=2)
+    assert second["redelivered"] is True
+    (await steady.settled()).check(renotified=1)
+
+
+async def test_a_job_published_twice_is_generated_once(steady: Rig) -> None:
+    (job_id,) = await steady.publish("again", steps=25)
+    await steady.publish_as(job_id, steps=25)
+    assert (await steady.scene.answer(job_id, nth=2))["redelivered"] is True
+    (await steady.settled()).check(renotified=1)
+
+
+async def test_a_message_that_cannot_be_deleted_is_only_notified_again(
+    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
+) -> None:
+    async with rigged(embedded_cloud, webui, tmp_path, visibility_timeout=3) as rig:
+        await rig.agent(QUEUE_AGENT_STORE_PATIENCE="0.5")
+        with rig.cloud.fault(Status(503), DELETE):
+            (job_id,) = await rig.publish("sticky")
+            assert (await rig.scene.answer(job_id, nth=2))["redelivered"] is True
+        balance = await rig.settled()
+        balance.check(renotified=2)
+        assert balance.generations[job_id] == 1

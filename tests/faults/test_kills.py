@@ -1,0 +1,60 @@
+"""kill -9 at exact points: the work done so far is used, and everybody gets an answer."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from faults.rig import Rig
+from faults.striking import ARTIFACTS, DELETE, GENERATIONS, MANIFESTS, PUBLISH, Hold
+from queue_agent.testing.fault_proxy import Matcher
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The agent is killed while it waits for the answer to this request."""
+
+    request: Matcher
+    beyond_need: int
+    renotified: int = 0
+
+
+BEFORE_THE_MANIFEST = {
+    "while an image is uploaded": Moment(ARTIFACTS, beyond_need=1),
+    "between upload and manifest": Moment(MANIFESTS, beyond_need=1),
+}
+AFTER_THE_MANIFEST = {
+    "between manifest and notification": Moment(PUBLISH, beyond_need=0),
+    "between notification and delete": Moment(DELETE, beyond_need=0, renotified=1),
+}
+MOMENTS = {**BEFORE_THE_MANIFEST, **AFTER_THE_MANIFEST}
+
+
+@pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS.keys())
+async def test_a_job_whose_agent_is_killed_is_finished_by_the_next(
+    brief_rig: Rig, moment: Moment
+) -> None:
+    agent = await brief_rig.agent()
+    hold = Hold()
+    with brief_rig.cloud.fault(hold, moment.request):
+        (job_id,) = await brief_rig.publish("killed")
+        await hold.arrived.wait()
+        agent.kill()
+        await agent.ended()
+    balance = await brief_rig.settled()
+    balance.check(beyond_need=moment.beyond_need, renotified=moment.renotified)
+    assert balance.generations[job_id] == 1 + moment.beyond_need
+    assert brief_rig.scene.answers(job_id)[-1]["redelivered"] is (moment.beyond_need == 0)
+
+
+async def test_an_agent_killed_before_the_runtime_was_asked_costs_no_generation(
+    brief_rig: Rig,
+) -> None:
+    agent = await brief_rig.agent()
+    hold = Hold()
+    with brief_rig.runtime.fault(hold, GENERATIONS):
+        await brief_rig.publish("early")
+        await hold.arrived.wait()
+        agent.kill()
+        await agent.ended()
+    (await brief_rig.settled()).check()
+    assert len(agent.exits) == 1

@@ -1,0 +1,93 @@
+"""Messages that can never succeed, among good ones; and those that were tried too often."""
+
+import secrets
+from pathlib import Path
+
+import pytest
+
+from faults.rig import BRIEF, Rig, rigged
+from faults.striking import GENERATIONS, Hold, both, naming
+from harness import until
+from queue_agent.cloud.embedded import EmbeddedCloud
+from queue_agent.server_process import ServerProcess
+from queue_agent.testing.fault_proxy import Status
+
+FAILED = {"failed"}
+ATTEMPTS = 2
+
+
+async def _kill_in_the_middle(rig: Rig, job_id: str, *, times: int) -> None:
+    """Publish a job and kill each agent that gets to run it, so often."""
+    agent = await rig.agent(QUEUE_AGENT_MAX_RECEIVES=str(ATTEMPTS))
+    for attempt in range(1, times + 1):
+        hold = Hold()
+        with rig.runtime.fault(hold, both(GENERATIONS, naming(job_id))):
+            if attempt == 1:
+                await rig.publish_as(job_id, ends={"completed", "failed"})
+            await hold.arrived.wait()
+            agent.kill()
+            await agent.ended(times=attempt)
+
+
+@pytest.mark.parametrize("dead_letters", [True, False], ids=["dead letters", "no dead letters"])
+async def test_poison_messages_are_answered_and_the_good_ones_do_not_suffer(
+    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path, dead_letters: bool
+) -> None:
+    options = {"max_receives": ATTEMPTS if dead_letters else None}
+    async with rigged(embedded_cloud, webui, tmp_path, **options) as rig:
+        poison = f"poison-{secrets.token_hex(3)}"
+        with rig.runtime.fault(Status(500), both(GENERATIONS, naming(poison))):
+            await rig.publish("good", "good")
+            for body in ("no JSON", '{"metadata": {}}', "[" * 10_000):
+                rig.ledger.enter(await rig.scene.send(body), FAILED)
+            await rig.publish_as(poison, ends=FAILED)
+            await rig.publish("misrouted", ends=FAILED, tasktype="no-such-task")
+            await rig.publish("good", "good")
+            await rig.agent(QUEUE_AGENT_MAX_RECEIVES=str(ATTEMPTS))
+            balance = await rig.settled()
+        balance.check(dead=1 if dead_letters else 0)
+        assert rig.scene.answers(poison)[0]["attempt"] == ATTEMPTS
+        quarantined = [k for k in await rig.scene.bucket_keys() if k.startswith("quarantine/")]
+        assert len(quarantined) == (3 if dead_letters else 4)
+
+
+async def test_a_message_at_its_last_allowed_receive_is_still_worked_on(
+    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
+) -> None:
+    options = {"visibility_timeout": BRIEF, "max_receives": ATTEMPTS}
+    async with rigged(embedded_cloud, webui, tmp_path, **options) as rig:
+        job_id = f"last-{secrets.token_hex(3)}"
+        await _kill_in_the_middle(rig, job_id, times=ATTEMPTS - 1)
+        (await rig.settled()).check()
+        answer = rig.scene.answers(job_id)[0]
+        assert (answer["status"], answer["attempt"]) == ("completed", ATTEMPTS)
+
+
+@pytest.mark.xfail(strict=True, reason="the journey tries again beyond the allowance")
+async def test_without_dead_letters_a_job_that_kills_its_agents_is_given_up(
+    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
+) -> None:
+    options = {"visibility_timeout": BRIEF, "max_receives": None}
+    async with rigged(embedded_cloud, webui, tmp_path, **options) as rig:
+        job_id = f"deadly-{secrets.token_hex(3)}"
+        await _kill_in_the_middle(rig, job_id, times=ATTEMPTS)
+        (await rig.settled()).check()
+        assert rig.scene.answers(job_id)[0]["status"] == "failed"
+        assert await rig.runs(job_id) == []
+
+
+async def test_a_job_that_kills_its_agents_ends_among_the_dead_letters(
+    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
+) -> None:
+    """The queue itself moves it, when no agent is left to say so."""
+    options = {"visibility_timeout": BRIEF, "max_receives": ATTEMPTS}
+    async with rigged(embedded_cloud, webui, tmp_path, **options) as rig:
+        job_id = f"deadly-{secrets.token_hex(3)}"
+        await _kill_in_the_middle(rig, job_id, times=ATTEMPTS)
+
+        async def is_dead() -> bool:
+            return await rig.scene.dead_letters() == 1
+
+        await until(is_dead, what="the message among the dead letters")
+        balance = await rig.ledger.reconcile(rig.scene, await rig.runs())
+        assert (balance.lost, balance.held) == ([], 0)

@@ -1,0 +1,82 @@
+"""SIGTERM: what runs is finished within the grace, everything else is given back at once."""
+
+from faults.rig import Rig
+from faults.striking import MANIFESTS, RECEIVE, Hold
+from harness import until
+
+
+async def test_a_signal_does_not_wait_for_the_end_of_a_long_poll(rig: Rig) -> None:
+    agent = await rig.agent(QUEUE_AGENT_RECEIVE_WAIT="20")
+    hold = Hold()
+    with rig.cloud.fault(hold, RECEIVE):
+        await hold.arrived.wait()
+        agent.terminate()
+        assert await agent.ended() == 0
+
+
+async def test_a_message_that_comes_with_the_signal_is_given_back_at_once(rig: Rig) -> None:
+    agent = await rig.agent()
+    hold = Hold()
+    with rig.cloud.fault(hold, RECEIVE):
+        await hold.arrived.wait()
+        (job_id,) = await rig.publish("late")
+        agent.terminate()
+        hold.let_go()
+        assert await agent.ended() == 0
+    assert await rig.scene.depth() == (1, 0)
+    assert await rig.runs(job_id) == []
+    await rig.agent()
+    (await rig.settled()).check()
+
+
+async def test_after_a_signal_prefetched_messages_are_released_while_the_running_job_is_finished(
+    rig: Rig,
+) -> None:
+    agent = await rig.agent()
+    (first,) = await rig.publish("first", steps=150)
+    others = await rig.publish("second", "third", "fourth")
+    await rig.running(first)
+
+    async def prefetched() -> bool:
+        return (await rig.scene.depth())[1] > 1
+
+    async def released() -> bool:
+        return await rig.scene.depth() == (3, 1)
+
+    await until(prefetched, what="a prefetched message")
+    agent.terminate()
+    await until(released, what="the release of what does not run")
+    assert rig.scene.answers(first) == []
+    assert await agent.ended() == 0
+    assert (await rig.scene.answer(first))["attempt"] == 1
+    assert await rig.scene.depth() == (3, 0)
+    balance = await rig.ledger.reconcile(rig.scene, await rig.runs())
+    assert balance.generations == {first: 1}
+    await rig.agent()
+    (await rig.settled()).check()
+    assert not any(rig.scene.answers(job_id)[0]["redelivered"] for job_id in others)
+
+
+async def test_a_job_longer_than_the_grace_is_taken_over_by_another_agent(rig: Rig) -> None:
+    agent = await rig.agent(QUEUE_AGENT_SHUTDOWN_GRACE="0.5")
+    (job_id,) = await rig.publish("long", steps=150)
+    await rig.running(job_id)
+    await rig.agent()
+    agent.terminate()
+    assert await agent.ended() == 0
+    (await rig.settled()).check()
+    assert rig.scene.answers(job_id)[0]["attempt"] == 2
+    first, second = await rig.runs(job_id)
+    assert (first["interrupted"], second["interrupted"]) == (True, False)
+
+
+async def test_a_signal_lets_a_result_on_its_way_to_the_bucket_arrive(rig: Rig) -> None:
+    agent = await rig.agent()
+    hold = Hold()
+    with rig.cloud.fault(hold, MANIFESTS):
+        await rig.publish("written")
+        await hold.arrived.wait()
+        agent.terminate()
+        hold.let_go()
+        assert await agent.ended() == 0
+    (await rig.settled()).check()

@@ -1,0 +1,55 @@
+"""Two agents and one message: the heartbeat keeps it, and where that fails one result wins."""
+
+import signal
+from pathlib import Path
+
+from faults.rig import Rig, rigged
+from faults.striking import HEARTBEAT
+from queue_agent.cloud.embedded import EmbeddedCloud
+from queue_agent.server_process import ServerProcess
+from queue_agent.testing.fault_proxy import Status
+
+
+async def test_a_job_of_twelve_seconds_with_a_lease_of_five_is_generated_once_by_two_agents(
+    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
+) -> None:
+    async with rigged(embedded_cloud, webui, tmp_path, visibility_timeout=5) as rig:
+        await rig.agent()
+        await rig.agent()
+        await rig.publish("twelve", steps=600)
+        (await rig.settled()).check()
+        assert rig.cloud.count(HEARTBEAT) > 3
+
+
+async def test_a_message_that_returns_to_its_own_agent_is_generated_once(brief_rig: Rig) -> None:
+    await brief_rig.agent()
+    with brief_rig.cloud.fault(Status(503), HEARTBEAT):
+        await brief_rig.publish("returning", steps=250)
+        (await brief_rig.settled()).check(renotified=1)
+
+
+async def test_of_two_agents_at_the_same_job_one_result_wins(brief_rig: Rig) -> None:
+    await brief_rig.agent()
+    with brief_rig.cloud.fault(Status(503), HEARTBEAT):
+        (job_id,) = await brief_rig.publish("contested", steps=250)
+        await brief_rig.running(job_id)
+        await brief_rig.agent()
+        balance = await brief_rig.settled()
+    balance.check(beyond_need=1, renotified=1)
+    manifests = {str(n["images"]) for n in brief_rig.scene.answers(job_id)}
+    assert len(manifests) == 1
+
+
+async def test_an_agent_that_stood_still_does_not_answer_a_second_time_as_if_first(
+    brief_rig: Rig,
+) -> None:
+    """SIGSTOP is what a blocked event loop, a throttled or a frozen container looks like."""
+    frozen = await brief_rig.agent()
+    (job_id,) = await brief_rig.publish("frozen", steps=100)
+    await brief_rig.running(job_id)
+    frozen.send(signal.SIGSTOP)
+    await brief_rig.agent()
+    await brief_rig.scene.answer(job_id)
+    frozen.send(signal.SIGCONT)
+    await brief_rig.scene.answer(job_id, nth=2)
+    (await brief_rig.settled()).check(beyond_need=1, renotified=1)

@@ -1,0 +1,96 @@
+"""Jobs that are withdrawn while they wait, and withdrawals that come too late."""
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from faults.ledger import is_whole
+from faults.rig import Rig
+from faults.striking import GENERATIONS, Hold, both, naming
+from harness import until
+from queue_agent.errors import JobExpired
+from queue_agent.job import Job, Metadata
+from queue_agent.testing.fault_proxy import Reset, on_path
+from queue_agent.withdrawal import WithdrawalWatch
+
+
+async def _cancel(rig: Rig, job_id: str) -> None:
+    await rig.cancel(job_id)
+
+
+async def _let_expire(rig: Rig, job_id: str) -> None:
+    """Nothing to do: time does it."""
+
+
+@pytest.mark.parametrize("withdraw", [_cancel, _let_expire], ids=["cancelled", "expired"])
+async def test_a_job_withdrawn_while_it_waits_is_answered_before_its_turn(
+    rig: Rig, withdraw: Callable[[Rig, str], Awaitable[None]]
+) -> None:
+    await rig.agent()
+    (first,) = await rig.publish("running", steps=200)
+    await rig.running(first)
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    metadata = {"expires_at": soon} if withdraw is _let_expire else {}
+    (second,) = await rig.publish("waiting", ends={"cancelled", "expired"}, **metadata)
+
+    async def held() -> bool:
+        return (await rig.scene.depth())[1] == 2
+
+    await until(held, what="the receipt of the second")
+    await withdraw(rig, second)
+    await rig.scene.answer(second)
+    assert rig.scene.answers(first) == []
+    (await rig.settled()).check()
+    assert not any(is_whole(run) for run in await rig.runs(second))
+
+
+async def test_a_cancel_marker_is_found_though_the_bucket_failed_at_first(rig: Rig) -> None:
+    await rig.agent()
+    looks = on_path("*/cancelled/*", "HEAD")
+    with rig.cloud.fault(Reset(), looks, times=6):
+        (job_id,) = await rig.publish("unwanted", steps=1000, ends={"cancelled"})
+        await rig.running(job_id)
+        await rig.cancel(job_id)
+        (await rig.settled()).check()
+    (run,) = await rig.runs(job_id)
+    assert run["interrupted"] is True
+
+
+async def test_a_marker_after_completion_changes_nothing(rig: Rig) -> None:
+    await rig.agent()
+    (job_id,) = await rig.publish("done")
+    await rig.scene.answer(job_id)
+    await rig.cancel(job_id)
+    await rig.publish_as(job_id)
+    assert (await rig.scene.answer(job_id, nth=2))["status"] == "completed"
+    (await rig.settled()).check(renotified=1)
+
+
+async def test_a_cancelled_job_whose_agent_was_killed_stays_cancelled(brief_rig: Rig) -> None:
+    agent = await brief_rig.agent()
+    hold = Hold()
+    (job_id,) = await brief_rig.publish("withdrawn", steps=1000, ends={"cancelled"})
+    answers = both(on_path("*.out", "PUT"), naming(job_id))
+    with brief_rig.cloud.fault(hold, answers):
+        await brief_rig.running(job_id)
+        await brief_rig.cancel(job_id)
+        await hold.arrived.wait()
+        agent.kill()
+        await agent.ended()
+    (await brief_rig.settled()).check()
+    assert not any(is_whole(run) for run in await brief_rig.runs(job_id))
+    assert brief_rig.runtime.count(both(GENERATIONS, naming(job_id))) <= 2
+
+
+async def test_a_jump_of_the_clock_past_the_expiry_is_noticed(rig: Rig) -> None:
+    now = time.time()
+    expires = datetime.fromtimestamp(now + 1800, UTC)
+    metadata = Metadata(id="jump", tasktype="text-to-image", expires_at=expires)
+    bucket = rig.scene.cloud.bucket(rig.scene.deployment.bucket)
+    watch = WithdrawalWatch(bucket, poll=0, now=lambda: now)
+    with pytest.raises(JobExpired):
+        async with watch.wanted(Job(metadata=metadata, content={})):
+            now += 3600
+            await Hold().arrived.wait()

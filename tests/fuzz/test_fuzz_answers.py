@@ -1,0 +1,277 @@
+"""Whatever a runtime answers, it is an output or an error of ours, and either can be stored."""
+
+import base64
+import io
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Final
+
+import httpx
+from fuzzing import Json, damaged, examples, json_values, mutated, settled, written
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+from PIL import Image
+from pydantic import JsonValue
+
+from queue_agent.errors import QueueAgentError
+from queue_agent.job import Job
+from queue_agent.notification import ErrorReport
+from queue_agent.result import Result
+from queue_agent.runtime import Output, Prepared, RuntimeOptions
+from runtimes._http import Answer
+from runtimes.comfyui.api import ComfyUIApi
+from runtimes.comfyui.events import parse_event
+from runtimes.comfyui.failures import failure_of, refused
+from runtimes.comfyui.outputs import fetch_artifact, find_outputs
+from runtimes.comfyui.progress import ProgressTracker
+from runtimes.openai_images.answer import error_from as openai_error
+from runtimes.openai_images.answer import read_output, read_progress
+from runtimes.webui.answer import error_of as webui_error
+from runtimes.webui.answer import output_of
+from runtimes.webui.server import Server
+
+
+def _picture() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), "teal").save(file, "PNG")
+    return file.getvalue()
+
+
+PNG: Final = _picture()
+ENCODED: Final = base64.b64encode(PNG).decode()
+ID: Final = "0a1b2c3d"
+JOB: Final = Job.model_validate(
+    {"metadata": {"id": "job", "tasktype": "text-to-image"}, "content": {"seed": 1}}
+)
+STATUSES: Final = (200, 201, 204, 302, 400, 401, 403, 404, 405, 409, 413, 422, 429, 500, 502, 503)
+
+GENERATED: Final[JsonValue] = {
+    "images": [ENCODED, f"data:image/png;base64,{ENCODED}", ENCODED],
+    "parameters": {"prompt": "a", "init_images": [ENCODED], "mask": ENCODED},
+    "info": written(
+        {"all_seeds": [1, 2], "infotexts": ["a", "b", "c"], "index_of_first_image": 1, "seed": 1}
+    ),
+}
+INFO: Final[JsonValue] = {"all_seeds": [1, 2], "infotexts": ["a"], "index_of_first_image": 1}
+OPENAI: Final[JsonValue] = {
+    "created": 1,
+    "data": [{"b64_json": ENCODED, "revised_prompt": None, "seed": 5}],
+    "warnings": ["a"],
+}
+STATUS: Final[JsonValue] = {"progress": 0.5, "step": 1, "steps": 2}
+ERRORS: Final[tuple[JsonValue, ...]] = (
+    {"error": "OutOfMemoryError", "detail": "", "body": "", "errors": "CUDA out of memory"},
+    {"detail": [{"loc": ["body", "steps"], "msg": "not an integer", "type": "int"}]},
+    {"error": {"message": "no", "type": "invalid", "code": 400}},
+    {
+        "error": {"type": "prompt_no_outputs", "message": "a", "details": "b", "extra_info": {}},
+        "node_errors": {
+            "5": {
+                "errors": [{"type": "a", "message": "b", "extra_info": {"input_name": "c"}}],
+                "dependent_outputs": ["9"],
+                "class_type": "KSampler",
+            }
+        },
+    },
+)
+HISTORY: Final[tuple[JsonValue, ...]] = (
+    {
+        "prompt": [1, ID, {}, {}, ["9"]],
+        "outputs": {
+            "9": {"images": [{"filename": "a.png", "subfolder": "b", "type": "output"}]},
+            "10": {"text": ["hello"], "gifs": [{"filename": "a.webm"}]},
+        },
+        "status": {"status_str": "success", "completed": True, "messages": []},
+    },
+    {
+        "outputs": {},
+        "status": {
+            "status_str": "error",
+            "messages": [
+                ["execution_start", {}],
+                [
+                    "execution_error",
+                    {
+                        "node_id": "5",
+                        "node_type": "KSampler",
+                        "exception_type": "torch.OutOfMemoryError",
+                        "exception_message": "out of memory",
+                        "traceback": ["a"],
+                    },
+                ],
+            ],
+        },
+    },
+    {"status": {"status_str": "error", "messages": [["execution_interrupted", {}]]}},
+)
+EVENTS: Final[tuple[JsonValue, ...]] = tuple(
+    {"type": kind, "data": {"prompt_id": ID, **data}}
+    for kind, data in (
+        ("execution_cached", {"nodes": ["1", "2"]}),
+        ("executing", {"node": "5"}),
+        ("progress", {"node": "5", "value": 3, "max": 20}),
+        ("executed", {"node": "9", "output": {}}),
+        ("execution_success", {}),
+    )
+)
+SMALL_ANSWERS: Final[tuple[JsonValue, ...]] = (
+    {"progress": 0.3, "state": {"job_count": 1, "interrupted": True}, "current_task": "task"},
+    {"active": True, "queued": False, "completed": False, "progress": 0.4},
+    [{"title": "a.safetensors [1]", "model_name": "a", "hash": "1", "sha256": "2"}],
+    {"queue_running": [[1, ID, {}, {}, []]], "queue_pending": []},
+    {ID: HISTORY[0]},
+    {"CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": [["a.safetensors"], {}]}}}},
+    {"C": {"input": {"required": {"ckpt_name": ["COMBO", {"options": ["a"]}]}}}},
+    {"name": "a.png", "subfolder": "b", "type": "input"},
+    {"prompt_id": ID, "number": 1, "node_errors": {}},
+    {"system": {"comfyui_version": "1"}, "devices": [{"name": "cpu"}]},
+)
+
+
+def bodies(*originals: JsonValue) -> SearchStrategy[bytes]:
+    """Answers that resemble these, and some that don't."""
+    return st.one_of(
+        mutated(originals).map(written).map(str.encode),
+        mutated(originals).map(written).map(str.encode),
+        damaged(st.sampled_from(originals).map(written)).map(_encoded),
+        json_values.map(written).map(str.encode),
+        st.binary(max_size=40),
+        st.sampled_from(
+            [b"", b"NaN", b'{"a": Infinity}', b"[" * 5_000, b"<html>", b"\xff\xfe", PNG]
+        ),
+    )
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="surrogatepass")
+
+
+def only_our_errors(work: Coroutine[Any, Any, Output]) -> None:
+    """An output that the manifest can hold, or an error of ours."""
+    try:
+        output = settled(work)
+    except QueueAgentError as error:
+        storable(error)
+    else:
+        manifest = Result(
+            runtime="r", id="i", status="completed", result=True, response=output.response
+        )
+        manifest = manifest.model_copy(update={"warnings": list(output.warnings)})
+        text = manifest.model_dump_json(ensure_ascii=True)
+        assert Result.model_validate_json(text).response == output.response
+
+
+def storable(error: QueueAgentError) -> None:
+    report = ErrorReport.of(error)
+    result = Result(
+        runtime="r", id="i", status="failed", result=False, error=report, response=error.details
+    )
+    assert Result.model_validate_json(result.model_dump_json(ensure_ascii=True)).error == report
+
+
+@examples(600)
+@given(st.one_of(bodies(GENERATED), mutated((INFO,)).map(lambda info: _generated(written(info)))))
+def test_the_web_uis_images(body: bytes) -> None:
+    async def read() -> Output:
+        return await output_of(Answer(200, body).json_object(), ())
+
+    only_our_errors(read())
+
+
+def _generated(info: str) -> bytes:
+    return written({"images": [ENCODED, ENCODED], "info": info}).encode()
+
+
+@examples(600)
+@given(bodies(OPENAI))
+def test_the_images_of_the_openai_dialect(body: bytes) -> None:
+    async def read() -> Output:
+        return await read_output(Answer(200, body).json_object(), Prepared(JOB, {"seed": 1}))
+
+    only_our_errors(read())
+
+
+@examples(600)
+@given(st.sampled_from(STATUSES[4:]), bodies(*ERRORS))
+def test_refusals_and_failures(status: int, body: bytes) -> None:
+    answer = Answer(status, body)
+    for translate in (webui_error, openai_error, refused):
+        try:
+            storable(translate(answer))
+        except QueueAgentError as error:
+            storable(error)
+
+
+@examples(600)
+@given(bodies(*HISTORY), bodies(OPENAI))
+def test_the_history_and_the_files_of_comfyui(body: bytes, file: bytes) -> None:
+    class Viewing(ComfyUIApi):
+        async def view(self, record: object) -> Answer:
+            return Answer(200, file)
+
+    api = Viewing(RuntimeOptions(), "http://127.0.0.1")
+    with suppress(QueueAgentError):
+        entry = Answer(200, body).json_object()
+        if (failure := failure_of(entry)) is not None:
+            storable(failure)
+        for found in find_outputs(entry):
+            with suppress(QueueAgentError):
+                settled(fetch_artifact(api, found, 1))
+
+
+@examples(600)
+@given(st.lists(bodies(*EVENTS), max_size=4))
+def test_the_events_of_comfyui(frames: list[bytes]) -> None:
+    graph: dict[str, Json] = {"5": {"class_type": "KSampler", "inputs": {"steps": 20}}, "9": {}}
+    tracker = ProgressTracker(graph)
+    reached = 0.0
+    for frame in frames:
+        event = parse_event(frame.decode(errors="replace"), ID)
+        progress = tracker.update(event) if event else None
+        if progress:
+            assert reached <= progress.fraction <= 1
+            reached = progress.fraction
+
+
+@examples(200)
+@given(bodies(STATUS))
+def test_the_progress_of_the_bundled_runtime(body: bytes) -> None:
+    with suppress(QueueAgentError):
+        progress = read_progress(Answer(200, body).json_object())
+        assert progress is None or 0 <= progress.fraction <= 1
+
+
+@examples(800)
+@given(st.sampled_from(STATUSES), bodies(*SMALL_ANSWERS))
+def test_answers_to_the_adapters_own_questions(status: int, body: bytes) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        del request
+        return httpx.Response(status, content=body)
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://127.0.0.1")
+    comfyui = ComfyUIApi(RuntimeOptions(), "http://127.0.0.1")
+    comfyui._client = client
+    webui = Server(client)
+    questions: tuple[Callable[[], Awaitable[object]], ...] = (
+        webui.answers,
+        lambda: webui.fraction("task", first=True),
+        lambda: webui.fraction(None, first=True),
+        lambda: webui.was_hit("task"),
+        webui.interrupt,
+        lambda: webui.find_checkpoint("a"),
+        comfyui.system_stats,
+        lambda: comfyui.submit(ID, {}),
+        lambda: comfyui.history(ID),
+        lambda: comfyui.whereabouts(ID),
+        lambda: comfyui.stop(ID),
+        lambda: comfyui.choices("CheckpointLoaderSimple", "ckpt_name"),
+        lambda: comfyui.upload(data=b"", filename="a", subfolder="b", folder="input"),
+    )
+    for question in questions:
+        with suppress(QueueAgentError):
+            settled(_asked(question))
+
+
+async def _asked(question: Callable[[], Awaitable[object]]) -> object:
+    return await question()

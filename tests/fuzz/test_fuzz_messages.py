@@ -1,0 +1,235 @@
+"""Whatever a message holds, it is a job or an error of ours, and either can be answered."""
+
+import base64
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+from pydantic import JsonValue
+
+from fuzz.fuzzing import Json, damaged, examples, json_values, mutated, settled, written
+from queue_agent.cloud import Bucket, Message
+from queue_agent.errors import Malformed, QueueAgentError, Rejected
+from queue_agent.inbox import Inbox
+from queue_agent.job import Job
+from queue_agent.notification import ErrorReport, Notification
+from queue_agent.result import Result, ResultKeys
+from queue_agent.runtime import Runtime, RuntimeOptions
+from queue_agent.webhooks import WebhookPolicy, Webhooks
+from runtimes.comfyui import ComfyUIRuntime
+from runtimes.comfyui.workflow import read_workflow
+from runtimes.openai_images import DiffusersRuntime
+from runtimes.openai_images.fields import BUNDLED
+from runtimes.openai_images.fields import translate as openai_request
+from runtimes.webui import WebUIRuntime
+from runtimes.webui.request import ROUTES
+from runtimes.webui.request import translate as webui_request
+
+LIMIT: Final = 250_000
+IMAGE: Final = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+SAMPLES: Final[tuple[JsonValue, ...]] = (
+    *(
+        json.loads(path.read_text())
+        for path in sorted((Path(__file__).parent.parent / "messages").glob("*.json"))
+    ),
+    {
+        "metadata": {
+            "id": "order-7f3a",
+            "runtime": "r",
+            "tasktype": "image-to-image",
+            "prefix": "output/a",
+            "context": {"customer": 42},
+            "expires_at": "2030-01-01T00:00:00Z",
+            "priority": "high",
+            "callback_url": "https://example.com/hook",
+        },
+        "content": {
+            "prompt": "a lighthouse <lora:sea:0.5>",
+            "negative_prompt": "fog",
+            "init_images": [IMAGE, "https://example.com/cat.png"],
+            "mask": "s3://bucket/mask.png",
+            "steps": 20,
+            "width": 512,
+            "height": 512,
+            "cfg_scale": 7.5,
+            "seed": 7,
+            "batch_size": 2,
+            "n_iter": 1,
+            "sampler_name": "DPM++ 2M",
+            "scheduler": "Karras",
+            "denoising_strength": 0.5,
+            "model": "sd15",
+            "loras": [{"name": "sea", "weight": 1}],
+            "override_settings": {"sd_model_checkpoint": "x", "sd_vae": "y"},
+            "alwayson_scripts": {
+                "controlnet": {"args": [{"image": {"image": IMAGE, "mask": IMAGE}}]},
+                "image_link": "https://example.com/cat.png",
+            },
+        },
+    },
+    {
+        "metadata": {"id": "batch", "tasktype": "extra-batch-images"},
+        "content": {"imageList": [{"data": IMAGE, "name": "a"}], "upscaling_resize": 2},
+    },
+    {
+        "metadata": {"id": "flow", "tasktype": "pipeline"},
+        "content": {
+            "workflow": {
+                "1": {"class_type": "LoadImage", "inputs": {"image": "https://example.com/a"}},
+                "2": {
+                    "class_type": "SaveImage",
+                    "inputs": {"images": ["1", 0], "filename_prefix": "a/b"},
+                },
+            },
+            "inputs": {"2.filename_prefix": "c"},
+            "extra_data": {},
+        },
+    },
+)
+POINTER: Final[JsonValue] = [
+    "software.amazon.payloadoffloading.PayloadS3Pointer",
+    {"s3BucketName": "foreign", "s3Key": "key"},
+]
+RUNTIMES: Final[tuple[Runtime, ...]] = tuple(
+    adapter(RuntimeOptions()) for adapter in (WebUIRuntime, ComfyUIRuntime, DiffusersRuntime)
+)
+
+
+def _no_bucket(name: str) -> Bucket:
+    raise AssertionError(f"{name} must not be read")
+
+
+INBOX: Final = Inbox(
+    _no_bucket,
+    may_read=lambda *_: False,
+    task_types=ROUTES,
+    runtime_name="r",
+)
+
+
+@st.composite
+def with_mutated_content(draw: st.DrawFn) -> str:
+    jobs = [sample for sample in SAMPLES if isinstance(sample, dict) and "content" in sample]
+    sample = draw(st.sampled_from(jobs))
+    return written({**sample, "content": draw(mutated((sample["content"],)))})
+
+
+def enveloped(payload: str) -> SearchStrategy[str]:
+    """The payload as it comes out of a queue behind a topic, more or less."""
+    envelope: Json = {
+        "Type": "Notification",
+        "MessageId": "1",
+        "Message": payload,
+        "MessageAttributes": {"runtime": {"Type": "String", "Value": "r"}},
+    }
+    return mutated((envelope,)).map(written)
+
+
+@examples(500)
+@given(st.one_of(st.text(), st.text(alphabet=st.characters()), damaged(st.just(written(POINTER)))))
+def test_any_text_is_answered(body: str) -> None:
+    judge(body)
+
+
+@examples(500)
+@given(json_values.map(written))
+def test_any_json_is_answered(body: str) -> None:
+    judge(body)
+
+
+@examples(1500)
+@given(mutated(SAMPLES).map(written))
+def test_a_job_gone_wrong_is_answered(body: str) -> None:
+    judge(body)
+
+
+@examples(2500)
+@given(with_mutated_content())
+def test_content_gone_wrong_is_answered(body: str) -> None:
+    judge(body)
+
+
+@examples(1000)
+@given(
+    st.one_of(
+        damaged(st.sampled_from(SAMPLES).map(written)),
+        mutated((POINTER,)).map(written),
+        mutated(SAMPLES).map(written).flatmap(enveloped),
+    )
+)
+def test_a_broken_wrapping_is_answered(body: str) -> None:
+    judge(body)
+
+
+def judge(body: str) -> None:
+    message = Message(id="message", body=body, receipt="receipt")
+    try:
+        job = settled(INBOX.open(message))
+    except Malformed as error:
+        judge_refusal(message, error)
+    else:
+        judge_job(job)
+
+
+def judge_refusal(message: Message, error: QueueAgentError) -> None:
+    """As the journey answers what it cannot understand."""
+    judge_notification(
+        Notification(
+            runtime="r",
+            id=str(error.details.get("id", message.id)),
+            status="failed",
+            result=False,
+            context=error.details.get("context"),
+            error=ErrorReport.of(error),
+        )
+    )
+
+
+def judge_job(job: Job) -> None:
+    keys = ResultKeys.of(job)
+    folder = f"{job.metadata.prefix}/{job.id}" if job.metadata.prefix else job.id
+    for key in (keys.manifest, keys.artifact(1, "image/png")):
+        assert key.startswith(f"{folder}/{job.id}-")
+        assert ".." not in key.split("/")
+    result = Result(
+        runtime="r",
+        id=job.id,
+        status="completed",
+        result=True,
+        context=job.metadata.context,
+        metadata=job.metadata.model_dump(mode="json", exclude_none=True),
+    )
+    again = Result.model_validate_json(result.model_dump_json(ensure_ascii=True).encode())
+    assert again.metadata == result.metadata
+    judge_notification(again.notification())
+    try_out(job)
+
+
+def judge_notification(notification: Notification) -> None:
+    checked = Webhooks(WebhookPolicy(hosts=("example.com",))).checked(notification)
+    body = checked.fitted(LIMIT).to_json()
+    assert body.isascii()
+    assert len(body) <= LIMIT
+    assert Notification.read(body).id == notification.id
+
+
+def try_out(job: Job) -> None:
+    """What the adapters make of it before they ask their runtimes."""
+    refuse_at_most(lambda: INBOX.check(job))
+    for runtime in RUNTIMES:
+        refuse_at_most(lambda runtime=runtime: list(runtime.references(job)))
+    if job.task_type in ROUTES:
+        refuse_at_most(lambda: webui_request(job, {}, switch_models=True))
+    refuse_at_most(lambda: openai_request(job.content, job.task_type, BUNDLED))
+    refuse_at_most(lambda: read_workflow(job.content))
+    refuse_at_most(lambda: settled(RUNTIMES[2].prepare(job, {})))
+
+
+def refuse_at_most(action: Callable[[], object]) -> None:
+    with suppress(Rejected):
+        action()

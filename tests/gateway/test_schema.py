@@ -1,0 +1,106 @@
+"""Thousands of requests made up from the gateway's own description of itself."""
+
+import asyncio
+import base64
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from gateway_site import Site
+from queue_agent.attempt import Attempt
+from queue_agent.cloud import Cloud
+from queue_agent.cloud.embedded import Deployment, deploy
+from queue_agent.job import open_envelope, parse_job
+from queue_agent.runtime import Artifact, Output
+from queue_agent.store import ResultStore
+
+CASES: Final = int(os.environ.get("SCHEMATHESIS_CASES", "300"))
+CHECKS: Final = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+PIXEL: Final = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+@pytest.fixture(scope="module")
+def instant(site: Site) -> Iterator[Deployment]:
+    """A deployment whose jobs are all completed at once, whatever they ask for."""
+    stop, ready = threading.Event(), threading.Event()
+    found: list[Deployment] = []
+
+    async def answer_all() -> None:
+        cloud = site.embedded.connect()
+        try:
+            found.append(await deploy(cloud, f"fuzz-{secrets.token_hex(4)}"))
+            ready.set()
+            while not stop.is_set():
+                await _answer_some(cloud, found[0])
+        finally:
+            await cloud.aclose()
+
+    thread = threading.Thread(target=lambda: asyncio.run(answer_all()))
+    thread.start()
+    ready.wait(30)
+    yield found[0]
+    stop.set()
+    thread.join()
+
+
+async def _answer_some(cloud: Cloud, deployment: Deployment) -> None:
+    queue, topic = cloud.queue(deployment.queue_url), cloud.topic(deployment.notification_topic)
+    store = ResultStore(cloud.bucket(deployment.bucket), runtime_name="fuzz", patience=5)
+    for message in await queue.receive(10, wait=1, visibility_timeout=30):
+        job = parse_job(open_envelope(message.body, message.attributes).payload)
+        result = await store.find(job)
+        if result is None:
+            output = Output((Artifact(PIXEL, "image/png", seed=1),))
+            result = await store.store(Attempt(message, job, 0.0), output)
+        notification = result.notification()
+        await topic.publish(notification.to_json(), notification.attributes())
+        await queue.delete(message)
+
+
+@pytest.fixture(scope="module")
+def described(site: Site, instant: Deployment) -> Any:
+    gateway = site.start_gateway(
+        **instant.environment(), QUEUE_AGENT_JOB_TOPIC_ARN=instant.job_topic
+    )
+    return schemathesis.openapi.from_url(f"{gateway.url}/openapi.json")
+
+
+def test_no_request_makes_the_gateway_fail(described: Any) -> None:
+    operations = [found.ok() for found in described.get_all_operations()]
+    assert len(operations) >= 10
+    for operation in operations:
+        _try(operation, cases=max(1, CASES // len(operations)))
+
+
+def _try(operation: Any, *, cases: int) -> None:
+    @given(case=operation.as_strategy())
+    @settings(
+        max_examples=cases,
+        deadline=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    def ask(case: Any) -> None:
+        case.call_and_validate(checks=CHECKS)
+
+    ask()

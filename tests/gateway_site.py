@@ -1,0 +1,82 @@
+"""A whole site for the gateway's tests: emulated cloud, fake Web UI, agents, gateways."""
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from harness import webui_settings
+from queue_agent.cloud.embedded import Deployment, EmbeddedCloud
+from queue_agent.server_process import ServerProcess
+
+JsonObject = dict[str, Any]
+Content = Callable[..., JsonObject]
+
+
+@dataclass
+class Site:
+    """What the gateways of the tests stand in front of."""
+
+    embedded: EmbeddedCloud
+    deployment: Deployment
+    webui: ServerProcess
+    folder: Path
+    processes: ExitStack = field(default_factory=ExitStack)
+    _started: int = 0
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client of the deployment needs."""
+        return {
+            **self.embedded.environment(),
+            **self.deployment.environment(),
+            "QUEUE_AGENT_JOB_TOPIC_ARN": self.deployment.job_topic,
+            "QUEUE_AGENT_DEAD_LETTER_QUEUE_URL": self.deployment.dead_letter_queue_url or "",
+        }
+
+    def start_agent(self, **settings: str) -> ServerProcess:
+        """An agent in front of the fake Web UI, telling its progress."""
+        return self._start(
+            "run",
+            {
+                **webui_settings(self.webui.url),
+                "QUEUE_AGENT_NOTIFY_RUNNING": "1",
+                "QUEUE_AGENT_PROGRESS_INTERVAL": "0.05",
+                "QUEUE_AGENT_CANCEL_POLL": "0.2",
+                "QUEUE_AGENT_RETRY_DELAY": "0.5",
+                "QUEUE_AGENT_RECEIVE_WAIT": "1",
+                "QUEUE_AGENT_HEALTH_HOST": "127.0.0.1",
+                "QUEUE_AGENT_HEALTH_PORT": "{port}",
+                **settings,
+            },
+        )
+
+    def start_gateway(self, **settings: str) -> ServerProcess:
+        """A gateway with these settings beside the usual ones; it hears notifications."""
+        port = {"QUEUE_AGENT_GATEWAY_PORT": "{port}"}
+        gateway = self._start("gateway", {**port, "QUEUE_AGENT_GATEWAY_POLL": "1", **settings})
+        with httpx.Client(transport=httpx.HTTPTransport(retries=3)) as client:
+            while client.get(f"{gateway.url}/readyz").status_code != 200:
+                pass  # the route answers when asked; starting takes a few of its answers
+        return gateway
+
+    def _start(self, command: str, settings: dict[str, str]) -> ServerProcess:
+        self._started += 1
+        process = ServerProcess(
+            [sys.executable, "-m", "queue_agent", command],
+            env={**self.environment, **settings},
+            log=self.folder / f"{command}-{self._started}.log",
+        )
+        self.processes.callback(process.stop)
+        return process.start()
+
+
+def client_of(gateway: ServerProcess, key: str | None = None) -> httpx.AsyncClient:
+    """A client of a gateway, with an API key or without."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    limits = httpx.Limits(max_connections=None)
+    return httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60, limits=limits)

@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench venv constraints
+.PHONY: help demo test lint format bench venv constraints fuzz audit
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,17 @@ lint: $(VENV)/.dev ## Check style, types, import rules and the Dockerfile
 format: $(VENV)/.dev ## Mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+fuzz: $(VENV)/.dev ## Try odd messages and answers for minutes (FACTOR= of what tests try, SEED= to repeat)
+	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "make fuzz SEED=$$seed FACTOR=$${FACTOR:-20}"; \
+	FUZZ_FACTOR=$${FACTOR:-20} $(BIN)/pytest tests/fuzz --timeout=0 --hypothesis-seed=$$seed -p no:randomly $(ARGS)
+
+# Apart from `lint`, which needs no network: the advisories come from pypi.org.
+audit: ## Look up known vulnerabilities of the dependencies in constraints.txt
+	tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
+	$(PYTHON) -m venv "$$tools" && \
+	"$$tools/bin/python" -m pip install --quiet pip-audit && \
+	"$$tools/bin/pip-audit" --strict --requirement constraints.txt --no-deps --disable-pip
 
 bench: $(VENV)/.dev ## Measure what docs/performance.md reports (ARGS= goes to the benchmarks)
 	$(BIN)/python -m benchmarks $(ARGS)

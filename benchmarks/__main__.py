@@ -5,7 +5,7 @@
     python -m benchmarks --quick --only gap                one scenario; may be repeated
     python -m benchmarks --only gap --gpu 0.2 --cloud "30 ms" --agent-only --repeat 3
 
-Scenarios: gap, images, arrivals, fleet, large-input, startup (and smoke: does it work?).
+Scenarios: gap, images, arrivals, batch, fleet, large-input, startup (and smoke: does it work?).
 `--gpu` and `--cloud` choose cells of `gap`. The agent reads QUEUE_AGENT_… of the environment
 beside what the benchmark sets, so that settings can be compared. The servers' and subjects'
 logs are kept with `--logs FOLDER`.
@@ -35,7 +35,7 @@ from benchmarks.startup import Startup, measure_startup
 
 _RESULTS = Path(__file__).parent / "results"
 _STARTUP = "startup"
-_WIDTH = 150
+_WIDTH = 170
 """Columns of the tables where the output is no terminal."""
 
 

@@ -1,5 +1,6 @@
 """What one observation of a subject comes to."""
 
+import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -40,6 +41,8 @@ class Measurement:
     most_jobs: float
     idle_while_waiting_percent: float
     """Of the GPUs' time: idle though messages were visible in the queue."""
+    machine_busy_percent: float
+    """Of all cores, by all programs; the figures are of little worth where it is near 100."""
 
     @classmethod
     def of(cls, seen: Observation) -> "Measurement":
@@ -56,27 +59,23 @@ class Measurement:
             raise RuntimeError(
                 f"{len(missing)} of {jobs} jobs were not notified: {sorted(missing)[:5]}"
             )
-        per_gpu: list[list[Span]] = [
-            [(run["start"], run["end"]) for run in runs] for runs in seen.runs
-        ]
+        lanes = _lanes(seen)
         starts = {run["job"]: run["start"] for runs in seen.runs for run in runs}
         calls: dict[str, int] = {}
         for counted in seen.cloud["calls"].values():
             for operation, count in counted.items():
                 calls[operation] = calls.get(operation, 0) + count
         puts = calls.pop("PutObject", 0)
-        all_gaps = [gap for spans in per_gpu for gap in gaps(spans)]
+        all_gaps = [gap for spans in lanes for gap in gaps(spans)]
         holds = hold_times([(job, at) for job, at in seen.cloud["received"]], starts)
         latencies = [ended[job] - moment for job, moment in seen.sent.items()]
         depths = [(at, depth) for at, depth in seen.cloud["depths"]["jobs"]]
-        whole = sum(
-            max(e for _, e in spans) - min(s for s, _ in spans) for spans in per_gpu if spans
-        )
-        idle = sum(idle_while_waiting(spans, depths) for spans in per_gpu)
+        whole = sum(max(e for _, e in spans) - min(s for s, _ in spans) for spans in lanes if spans)
+        idle = sum(idle_while_waiting(spans, depths) for spans in lanes)
         return cls(
             jobs_per_second=rate(list(ended.values())),
             gpu_busy_percent=100
-            * statistics.fmean(busy_fraction(spans) for spans in per_gpu if spans),
+            * statistics.fmean(busy_fraction(spans) for spans in lanes if spans),
             gap_p50_ms=1000 * quantile(all_gaps, 0.5),
             gap_p99_ms=1000 * quantile(all_gaps, 0.99),
             cpu_ms_per_job=1000 * seen.usage.cpu_seconds / jobs,
@@ -88,10 +87,22 @@ class Measurement:
             latency_p50_ms=1000 * quantile(latencies, 0.5),
             latency_p99_ms=1000 * quantile(latencies, 0.99),
             first_poll_ms=1000 * seen.first_poll,
-            fewest_jobs=min(map(len, per_gpu)),
-            most_jobs=max(map(len, per_gpu)),
+            fewest_jobs=min(map(len, seen.runs)),
+            most_jobs=max(map(len, seen.runs)),
             idle_while_waiting_percent=100 * idle / whole if whole else 0.0,
+            machine_busy_percent=100
+            * seen.usage.machine_cpu_seconds
+            / (seen.usage.elapsed_seconds * (os.cpu_count() or 1)),
         )
+
+
+def _lanes(seen: Observation) -> list[list[Span]]:
+    """When each lane of each GPU worked."""
+    found: dict[tuple[int, int], list[Span]] = {}
+    for gpu, runs in enumerate(seen.runs):
+        for run in runs:
+            found.setdefault((gpu, run["lane"]), []).append((run["start"], run["end"]))
+    return list(found.values())
 
 
 def median(measurements: Sequence[Measurement]) -> Measurement:

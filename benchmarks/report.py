@@ -26,6 +26,7 @@ _COLUMNS: Final = {
     "puts": ("puts_per_job", ".2f"),
     "hold p50": ("hold_p50_ms", ".0f"),
     "hold p95": ("hold_p95_ms", ".0f"),
+    "machine %": ("machine_busy_percent", ".0f"),
 }
 _EXTRA_COLUMNS: Final = {
     "arrivals": {

@@ -4,8 +4,8 @@
 
 What the adapter asks of the Web UI is answered as the real one does; the rest is left out.
 The prompt is taken for the job's id. Under ``/fake``: POST ``/fake/reset`` with
-``{"gpu_seconds": s}`` forgets the past, GET ``/fake/runs`` tells who used the GPU when, by
-this machine's monotonic clock.
+``{"gpu_seconds": s, "lanes": n}`` forgets the past, GET ``/fake/runs`` tells who used the GPU
+when, by this machine's monotonic clock.
 """
 
 import argparse
@@ -37,55 +37,65 @@ class Run:
 
     job: str
     arrived: float
+    lane: int = 0
     start: float = 0.0
     end: float = 0.0
 
 
 @dataclass
 class Gpu:
-    """Works on one request at a time, in the order in which they came."""
+    """Works on requests in the order in which they came, as many at a time as it has lanes."""
 
     seconds: float = 0.0
     runs: list[Run] = field(default_factory=list)
-    current: str | None = None
+    running: dict[str, Run] = field(default_factory=dict)
     waiting: list[str] = field(default_factory=list)
-    _started: float = 0.0
-    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _free: list[int] = field(default_factory=lambda: [0])
+    _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     _interrupted: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def work(self, job: str, task: str) -> None:
         run = Run(job, time.monotonic())
         self.waiting.append(task)
         try:
-            async with self._lock:
-                self.waiting.remove(task)
-                self.current = task
-                self._interrupted.clear()
-                run.start = self._started = time.monotonic()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._interrupted.wait(), self.seconds)
-                run.end = time.monotonic()
-                self.runs.append(run)
+            await self._places.acquire()
         finally:
-            if task in self.waiting:
-                self.waiting.remove(task)
-            elif self.current == task:
-                self.current = None
+            self.waiting.remove(task)
+        try:
+            await self._run(run, task)
+        finally:
+            self._places.release()
         await asyncio.sleep(0)  # the next one's GPU time begins before this one's answer is sent
+
+    async def _run(self, run: Run, task: str) -> None:
+        run.lane = self._free.pop()
+        self.running[task] = run
+        self._interrupted.clear()
+        run.start = time.monotonic()
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._interrupted.wait(), self.seconds)
+        finally:
+            run.end = time.monotonic()
+            del self.running[task]
+            self._free.append(run.lane)
+            self.runs.append(run)
 
     def interrupt(self) -> None:
         self._interrupted.set()
 
-    @property
-    def progress(self) -> float:
-        if self.current is None:
+    def progress_of(self, task: str | None) -> float:
+        run = self.running.get(task or "")
+        if run is None:
             return 0.0
-        spent = time.monotonic() - self._started
-        return min(1.0, spent / self.seconds) if self.seconds else 1.0
+        return min(1.0, (time.monotonic() - run.start) / self.seconds) if self.seconds else 1.0
 
-    def reset(self, seconds: float) -> None:
+    def reset(self, seconds: float, lanes: int) -> None:
+        """Begin anew; not while anything runs."""
         self.seconds = seconds
         self.runs.clear()
+        self._free = list(range(lanes))
+        self._places = asyncio.Semaphore(lanes)
 
 
 class WebUI:
@@ -109,7 +119,8 @@ class WebUI:
             case "/sdapi/v1/sd-models":
                 answer = [{"title": _NAME, "model_name": "noise", "hash": "0" * 10}]
             case "/fake/reset":
-                self._gpu.reset(float(json.loads(body)["gpu_seconds"]))
+                asked = json.loads(body)
+                self._gpu.reset(float(asked["gpu_seconds"]), int(asked["lanes"]))
             case "/fake/runs":
                 answer = [asdict(run) for run in self._gpu.runs]
             case _:
@@ -125,23 +136,23 @@ class WebUI:
         return web.Response(body=_answer(count), content_type="application/json")
 
     def _progress(self) -> JsonValue:
-        running = self._gpu.current is not None
+        current = next(iter(self._gpu.running), None)
         return {
-            "progress": self._gpu.progress,
+            "progress": self._gpu.progress_of(current),
             "eta_relative": 0.0,
-            "state": {"interrupted": False, "job_count": int(running), "job_no": 0},
+            "state": {"interrupted": False, "job_count": len(self._gpu.running), "job_no": 0},
             "current_image": None,
-            "current_task": self._gpu.current,
+            "current_task": current,
         }
 
     def _task_progress(self, body: bytes) -> JsonValue:
         task = _text(_TASK, body)
-        active, queued = task == self._gpu.current, task in self._gpu.waiting
+        active, queued = task in self._gpu.running, task in self._gpu.waiting
         return {
             "active": active,
             "queued": queued,
             "completed": not active and not queued,
-            "progress": self._gpu.progress if active else None,
+            "progress": self._gpu.progress_of(task) if active else None,
         }
 
 

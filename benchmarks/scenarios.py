@@ -6,6 +6,7 @@ from typing import Final
 
 from benchmarks.latency import LATENCIES
 from benchmarks.stage import AGENT, SEQUENTIAL, Load, Subject
+from benchmarks.wide import LANES
 
 _JOBS: Final = {0.0: 200, 0.05: 40, 0.2: 40, 1.0: 12}
 _QUICK_JOBS: Final = {0.0: 60, 0.05: 40, 0.2: 16, 1.0: 4}
@@ -49,7 +50,7 @@ _LEFT_OUT_WHEN_QUICK: Final = frozenset(
 def _images(quick: bool) -> list[Cell]:
     """Four images a job."""
     return [
-        Cell("images", f"4 images, {latency}", Load(latency, 0.2, 12 if quick else 40, images=4))
+        Cell("images", latency, Load(latency, 0.2, 12 if quick else 40, images=4))
         for latency in LATENCIES
         if not quick or latency == "30 ms"
     ]
@@ -59,10 +60,16 @@ def _arrivals(quick: bool) -> list[Cell]:
     """Jobs come at random, at 60 % of what the GPU can do."""
     jobs = 12 if quick else 60
     return [
-        Cell("arrivals", f"60 % load, {latency}", Load(latency, 0.2, jobs, utilisation=0.6))
+        Cell("arrivals", latency, Load(latency, 0.2, jobs, utilisation=0.6))
         for latency in LATENCIES
         if not quick or latency == "realistic + input"
     ]
+
+
+def _batch(quick: bool) -> list[Cell]:
+    """A runtime that works on several jobs at a time."""
+    load = Load("realistic + input", 1.0, LANES * (3 if quick else 8), lanes=LANES)
+    return [Cell("batch", f"{LANES} at a time, 1 s", load, (AGENT,), warm_up=LANES)]
 
 
 def _fleet(quick: bool) -> list[Cell]:
@@ -70,7 +77,7 @@ def _fleet(quick: bool) -> list[Cell]:
     return [
         Cell(
             "fleet",
-            f"{workers} agents, 1 s, realistic + input",
+            f"{workers} agents, 1 s, realistic",
             Load("realistic + input", 1.0, workers * (3 if quick else 8), workers=workers),
             (AGENT,),
         )
@@ -101,6 +108,7 @@ SCENARIOS: Final[dict[str, Callable[[bool], list[Cell]]]] = {
     "gap": _gap,
     "images": _images,
     "arrivals": _arrivals,
+    "batch": _batch,
     "fleet": _fleet,
     "large-input": _large_input,
     "smoke": _smoke,

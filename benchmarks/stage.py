@@ -15,6 +15,7 @@ from typing import Any, Self
 import aiohttp
 
 from benchmarks.latency import LATENCIES
+from benchmarks.wide import install
 from queue_agent.server_process import HOST, ServerProcess, free_port
 
 _QUEUE = "jobs"
@@ -49,6 +50,8 @@ class Load:
     images: int = 1
     input_bytes: int | None = None
     """None: as the latency's profile says."""
+    lanes: int = 1
+    """Jobs that a GPU works on at a time."""
     workers: int = 1
     """Processes on the same queue, each with a GPU of its own."""
     utilisation: float | None = None
@@ -72,6 +75,9 @@ class Usage:
 
     cpu_seconds: float
     peak_rss_mb: float
+    machine_cpu_seconds: float
+    """Of all programs of the machine, the benchmark's servers included."""
+    elapsed_seconds: float
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,33 @@ class Observation:
     usage: Usage
     first_poll: float
     """Seconds from the start of the process to its first request for messages."""
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    """What the kernel counts, at one moment."""
+
+    at: float
+    cpu: float
+    machine: float
+    peak_rss_mb: float
+
+    @classmethod
+    def of(cls, workers: Sequence[ServerProcess]) -> Self:
+        return cls(
+            at=time.monotonic(),
+            cpu=_cpu_seconds(workers),
+            machine=_machine_cpu_seconds(),
+            peak_rss_mb=max(map(_peak_rss_mb, workers)),
+        )
+
+    def usage_until(self, later: Self) -> Usage:
+        return Usage(
+            cpu_seconds=later.cpu - self.cpu,
+            peak_rss_mb=later.peak_rss_mb,
+            machine_cpu_seconds=later.machine - self.machine,
+            elapsed_seconds=later.at - self.at,
+        )
 
 
 @dataclass
@@ -107,10 +140,10 @@ class Stage:
             await self._emptied(workers)
             await self._has_polled(workers, subject)
             await self._forget(load)
-            before = _cpu_seconds(workers)
+            before = _Snapshot.of(workers)
             sent = await self._put_on(load)
             await self._emptied(workers)
-            usage = Usage(_cpu_seconds(workers) - before, max(map(_peak_rss_mb, workers)))
+            usage = before.usage_until(_Snapshot.of(workers))
         record = await self._get(self.cloud, "record")
         runs = [await self._get(gpu, "runs") for gpu in self.gpus[: load.workers]]
         first_poll = min(record["first_receive"].values()) - started
@@ -127,7 +160,7 @@ class Stage:
     async def _forget(self, load: Load) -> None:
         await self._post(self.cloud, "mark", {})
         for gpu in self.gpus[: load.workers]:
-            await self._post(gpu, "reset", {"gpu_seconds": load.gpu_seconds})
+            await self._post(gpu, "reset", {"gpu_seconds": load.gpu_seconds, "lanes": load.lanes})
 
     @contextmanager
     def _workers(self, subject: Subject, load: Load) -> Iterator[list[ServerProcess]]:
@@ -137,7 +170,7 @@ class Stage:
             for number, gpu in enumerate(self.gpus[: load.workers]):
                 worker = ServerProcess(
                     subject.command,
-                    env={**self._environment(gpu, f"{subject.name}-{number}"), **load.settings},
+                    env=self._environment(load, gpu, f"{subject.name}-{number}"),
                     log=self.folder / f"{self._count}-{subject.name}-{number}.log",
                 )
                 worker.spawn()
@@ -145,7 +178,10 @@ class Stage:
                 workers.append(worker)
             yield workers
 
-    def _environment(self, gpu: ServerProcess, account: str) -> dict[str, str]:
+    def _environment(self, load: Load, gpu: ServerProcess, account: str) -> dict[str, str]:
+        adapter = {"QUEUE_AGENT_RUNTIME": "webui"}
+        if load.lanes > 1:
+            adapter = install(self.folder / "adapter")
         return {
             "AWS_ENDPOINT_URL": self.cloud.url,
             "AWS_REGION": "us-east-1",
@@ -155,12 +191,13 @@ class Stage:
             "QUEUE_AGENT_QUEUE_URL": f"{self.cloud.url}/000000000000/{_QUEUE}",
             "QUEUE_AGENT_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:results",
             "QUEUE_AGENT_BUCKET": "results",
-            "QUEUE_AGENT_RUNTIME": "webui",
             "QUEUE_AGENT_RUNTIME_URL": gpu.url,
             "QUEUE_AGENT_REFERENCE_ALLOW": "127.0.0.1/32",
             "QUEUE_AGENT_HEALTH_HOST": HOST,
             "QUEUE_AGENT_HEALTH_PORT": str(free_port()),
             "QUEUE_AGENT_LOG_FORMAT": "json",
+            **adapter,
+            **load.settings,
         }
 
     def _jobs(self, load: Load, count: int, kind: str) -> list[tuple[str, str]]:
@@ -273,6 +310,14 @@ def _cpu_seconds(workers: Sequence[ServerProcess]) -> float:
         fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])
     return total / _TICKS
+
+
+def _machine_cpu_seconds() -> float:
+    """Of all processors, other tenants included: https://man7.org/linux/man-pages/man5/proc_stat.5.html"""
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (
+        int(field) for field in Path("/proc/stat").read_text().split()[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) / _TICKS
 
 
 def _peak_rss_mb(worker: ServerProcess) -> float:

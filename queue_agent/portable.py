@@ -6,7 +6,6 @@ A field that is `null` counts as absent.
 """
 
 import base64
-import binascii
 from collections.abc import Mapping
 from typing import Annotated, Final
 
@@ -155,7 +154,7 @@ def image_bytes(value: str, assets: Assets, *, field: str) -> bytes:
         encoded = value.partition(",")[2]
     try:
         return base64.b64decode("".join(encoded.split()), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # also of a text that is not ASCII
         raise Rejected(
             f"{field}: neither a URL, a data URL nor base64.", type="invalid_content"
         ) from error

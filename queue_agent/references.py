@@ -54,7 +54,9 @@ class ReferencePolicy:
         return Allowlist.parse(self.allow)
 
     def opens(self, place: ObjectLocation) -> bool:
-        """Whether references may name this object."""
+        """Whether references and offloaded payloads may name this object."""
+        if {".", ".."} & set(place.key.split("/")):  # some stores and proxies resolve them
+            return False
         wanted = f"{place.bucket}/{place.key}"
         return any(wanted.startswith(entry.rstrip("/") + "/") for entry in self.buckets)
 

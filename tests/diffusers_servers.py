@@ -18,8 +18,12 @@ import uvicorn
 from PIL import Image
 
 from queue_agent.server_process import HOST, ServerProcess
-from runtimes.diffusers.engine import Engine, ImageRequest, OnStep, Pictures
-from runtimes.diffusers.server import create_app
+from runtimes.diffusers.app import create_app
+from runtimes.diffusers.engine import Engine
+from runtimes.diffusers.model import Model, OnStep
+from runtimes.diffusers.pool import ModelPool, Served
+from runtimes.diffusers.requests import ImageRequest, Pictures
+from runtimes.diffusers.whole import WholeModel
 
 STEP_SECONDS = 0.01
 """For each image of the request."""
@@ -37,11 +41,8 @@ class LoadedServer(ServerProcess):
             time.sleep(0.02)
 
 
-class PaintingModel:
+class PaintingModel(WholeModel):
     """Paints one colour, derived from the request and the seed, and takes its time."""
-
-    def check(self, request: ImageRequest) -> None:
-        """Everything is fine."""
 
     def generate(self, request: ImageRequest, on_step: OnStep) -> Pictures:
         steps = request.steps or 4
@@ -52,9 +53,9 @@ class PaintingModel:
         return Pictures([Image.new("RGB", size, _colour(request, seed)) for seed in request.seeds])
 
 
-def tiny_server() -> ServerProcess:
+def tiny_server(*options: str) -> ServerProcess:
     """The bundled runtime with the tiny model, not started."""
-    command = [sys.executable, "-m", "runtimes.diffusers", "--model", str(tiny_model())]
+    command = [sys.executable, "-m", "runtimes.diffusers", "--model", str(tiny_model()), *options]
     # One thread: on tensors this small, more only wait for each other.
     return LoadedServer([*command, "--port", "{port}"], env={"OMP_NUM_THREADS": "1"})
 
@@ -64,13 +65,18 @@ def painting_server() -> ServerProcess:
     return LoadedServer([sys.executable, __file__, "{port}"])
 
 
+def engine_of(model: Model, *, max_waiting: int = 64) -> Engine:
+    """An engine that serves one model, not started."""
+    return Engine(ModelPool({"scripted": Served(lambda: model)}), max_waiting=max_waiting)
+
+
 @functools.cache
-def tiny_model() -> Path:
+def tiny_model(*, xl: bool = False) -> Path:
     """The tiny model's folder, built once for the whole run by a process of its own."""
     folder = Path(tempfile.mkdtemp(prefix="tiny-model-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     command = [sys.executable, "-m", "runtimes.diffusers.tiny", str(folder)]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run([*command, *(["--xl"] if xl else [])], check=True, capture_output=True)
     return folder
 
 
@@ -86,9 +92,9 @@ def _colour(request: ImageRequest, seed: int) -> tuple[int, int, int]:
 
 
 def main() -> None:
-    engine = Engine(PaintingModel)
+    engine = engine_of(PaintingModel())
     engine.start()
-    app = create_app(engine, model="painter")
+    app = create_app(engine)
     uvicorn.run(app, host=HOST, port=int(sys.argv[1]), log_level="warning")
 
 

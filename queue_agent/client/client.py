@@ -16,13 +16,14 @@ from queue_agent.client.inputs import Input, make_job, publication, upload_files
 from queue_agent.client.listener import Listener
 from queue_agent.client.results import Whereabouts, find_result
 from queue_agent.client.settings import ClientSettings
-from queue_agent.cloud import Bucket, Cloud, Topic
+from queue_agent.cloud import Bucket, Cloud, Message, Topic
 from queue_agent.cloud.connect import connect
 from queue_agent.errors import Malformed, QueueAgentError, Unavailable
 from queue_agent.job import Job, JobId, Prefix, open_envelope
 from queue_agent.notification import Image, Notification
 from queue_agent.result import Result, cancel_marker
 from queue_agent.tasks import together
+from queue_agent.telemetry import publishing
 
 _POLL: Final = 3.0
 _PATIENCE: Final = 10.0
@@ -143,10 +144,11 @@ class Client:
         topic, place = self._topic(), Whereabouts.of(job)
         if known:
             await self._forget_passing_failure(job.id, place)
-        message = await publication(
-            job, self._maybe_bucket(), limit=topic.size_limit, trace=traceparent
-        )
-        await topic.publish(message.body, message.attributes)
+        with publishing(str(self._job_topic).rpartition(":")[2], job.id) as current:
+            message = await publication(
+                job, self._maybe_bucket(), limit=topic.size_limit, trace=traceparent or current
+            )
+            await topic.publish(message.body, message.attributes)
         return SubmittedJob(self, job.id, place)
 
     async def submit_many(self, jobs: Iterable[Job]) -> list[SubmittedJob]:
@@ -268,14 +270,14 @@ class Client:
                 if not messages:
                     return
                 for message in messages:
-                    envelope = open_envelope(message.body, message.attributes)
-                    if (limit is not None and sent >= limit) or not wanted(envelope.payload):
+                    payload = _payload(message)
+                    if (limit is not None and sent >= limit) or not wanted(payload):
                         kept.append(message)
                         continue
                     await target.send(message.body, message.attributes)
                     await source.delete(message)
                     sent += 1
-                    yield envelope.payload
+                    yield payload
         finally:
             for message in kept:
                 with suppress(QueueAgentError):  # it comes back by itself
@@ -295,8 +297,7 @@ class Client:
         while True:
             for message in await queue.receive(10, wait=_LONGEST_POLL, visibility_timeout=30):
                 await queue.delete(message)
-                with suppress(Malformed):
-                    yield open_envelope(message.body, message.attributes).payload
+                yield _payload(message)
 
     async def _forget_passing_failure(self, job_id: str, place: Whereabouts) -> None:
         """Remove what another attempt would replace, so that it is not taken for its answer."""
@@ -321,6 +322,14 @@ class Client:
 
     def _maybe_bucket(self) -> Bucket | None:
         return None if self._bucket is None else self._results()
+
+
+def _payload(message: Message) -> str:
+    """What is in the message's envelope, or all of it where there is none."""
+    try:
+        return open_envelope(message.body, message.attributes).payload
+    except Malformed:
+        return message.body
 
 
 async def _matching(

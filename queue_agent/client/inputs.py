@@ -16,7 +16,8 @@ from queue_agent.errors import ObjectExists, Rejected
 from queue_agent.job import Job, Metadata, canonical_json, describe_errors
 from queue_agent.result import extension
 
-Input = JsonValue | Path | bytes | Sequence["Input"] | Mapping[str, "Input"]
+Scalar = str | int | float | bool | Path | bytes | None
+Input = Scalar | Sequence["Input"] | Mapping[str, "Input"]
 """A field of a job's content; a `Path` or `bytes` anywhere in it stands for an input file."""
 
 Content = Mapping[str, Input]

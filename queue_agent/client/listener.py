@@ -38,8 +38,14 @@ class Listener:
     time to time too, and a lost notification costs only time.
     """
 
-    def __init__(self, subscribe: Subscribe, *, hook: Hook | None = None) -> None:
-        """`hook` is called with each notification that is heard."""
+    def __init__(
+        self, subscribe: Subscribe, *, hook: Hook | None = None, pause: float = _PAUSE
+    ) -> None:
+        """`hook` is called with each notification that is heard.
+
+        `pause`: at least so many seconds between two attempts to subscribe.
+        """
+        self._pause = pause
         self._subscribe = subscribe
         self._hook = hook
         self._news: OrderedDict[str, _News] = OrderedDict()
@@ -126,7 +132,7 @@ class Listener:
                 log.warning("notifications are not heard", reason=error.message)
             finally:
                 self._listening.clear()
-            await asyncio.sleep(max(0.0, _PAUSE - (time.monotonic() - started)))
+            await asyncio.sleep(max(0.0, self._pause - (time.monotonic() - started)))
 
 
 def _ring(news: _News) -> None:

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import uvicorn
@@ -24,7 +24,7 @@ from queue_agent.gateway.desk import Desk
 from queue_agent.gateway.keys import KeyRing
 from queue_agent.gateway.limits import RateLimit
 from queue_agent.gateway.middleware import ID_HEADER, BodyLimit, EveryRequest
-from queue_agent.gateway.problems import add_handlers
+from queue_agent.gateway.problems import add_handlers, mend_media_type
 from queue_agent.gateway.requests import Gateway
 from queue_agent.gateway.settings import GatewaySettings
 from queue_agent.logs import configure_logs
@@ -76,7 +76,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         finally:
             await cloud.aclose()
 
-    app = FastAPI(
+    app = _DescribedApp(
         title="Queue agent gateway",
         description="Jobs in, live progress, images out.",
         lifespan=lifespan,
@@ -99,6 +99,17 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         )
     app.add_middleware(EveryRequest)
     return app
+
+
+class _DescribedApp(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The description, with the media type that problems really have."""
+        described = super().openapi()
+        for operations in described["paths"].values():
+            for operation in operations.values():
+                for answer in operation["responses"].values():
+                    mend_media_type(answer)
+        return described
 
 
 @asynccontextmanager

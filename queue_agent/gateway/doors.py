@@ -9,16 +9,15 @@ job's id, by which the result can be fetched later.
 import base64
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Header
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from queue_agent.client.inputs import task_type_of
-from queue_agent.gateway.jobs import PROBLEMS
 from queue_agent.gateway.keys import Caller
-from queue_agent.gateway.problems import Problem
+from queue_agent.gateway.problems import OpenAIError, Problem, WebUIError, documented
 from queue_agent.gateway.records import Record
 from queue_agent.gateway.requests import (
     CallerPart,
@@ -42,11 +41,7 @@ _RENAMED: Final = {
 }
 _NOT_FOR_THE_RUNTIME: Final = frozenset({"size", "model", "response_format", "user", "stream"})
 
-_TIMED_OUT: Final[dict[int | str, dict[str, Any]]] = {
-    504: {"description": "Not ready in time; `job_id` says what to ask for later."}
-}
-
-router = APIRouter(route_class=CleanRoute, responses={**PROBLEMS, **_TIMED_OUT})
+router = APIRouter(route_class=CleanRoute)
 RuntimeHeader = Annotated[str | None, Header(alias="X-Runtime", description="Else the default.")]
 
 
@@ -62,14 +57,14 @@ class ImagesRequest(BaseModel):
     response_format: Literal["b64_json", "url"] = "b64_json"
 
 
-@router.post("/sdapi/v1/txt2img", tags=["Web UI"])
+@router.post("/sdapi/v1/txt2img", tags=["Web UI"], responses=documented(WebUIError))
 async def txt2img(
     body: Content,
     gateway: GatewayPart,
     caller: CallerPart,
     own_id: OwnId,
+    traceparent: Traceparent,
     runtime: RuntimeHeader = None,
-    traceparent: Traceparent = None,
 ) -> JSONResponse:
     """Images from a text, answered as the Web UI does."""
     return await _webui(
@@ -77,14 +72,14 @@ async def txt2img(
     )
 
 
-@router.post("/sdapi/v1/img2img", tags=["Web UI"])
+@router.post("/sdapi/v1/img2img", tags=["Web UI"], responses=documented(WebUIError))
 async def img2img(
     body: Content,
     gateway: GatewayPart,
     caller: CallerPart,
     own_id: OwnId,
+    traceparent: Traceparent,
     runtime: RuntimeHeader = None,
-    traceparent: Traceparent = None,
 ) -> JSONResponse:
     """Images from images, answered as the Web UI does."""
     return await _webui(
@@ -92,14 +87,14 @@ async def img2img(
     )
 
 
-@router.post("/v1/images/generations", tags=["OpenAI"])
+@router.post("/v1/images/generations", tags=["OpenAI"], responses=documented(OpenAIError))
 async def generate_images(
     body: ImagesRequest,
     gateway: GatewayPart,
     caller: CallerPart,
     own_id: OwnId,
+    traceparent: Traceparent,
     runtime: RuntimeHeader = None,
-    traceparent: Traceparent = None,
 ) -> JSONResponse:
     """Images from a text, answered as the Images API does."""
     content, named = _portable(body, gateway)

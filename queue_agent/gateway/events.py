@@ -17,9 +17,14 @@ from starlette.websockets import WebSocketDisconnect
 
 from queue_agent.errors import QueueAgentError
 from queue_agent.gateway.desk import Desk
-from queue_agent.gateway.jobs import PROBLEMS
 from queue_agent.gateway.keys import SUBPROTOCOL
-from queue_agent.gateway.problems import Problem, from_error, render
+from queue_agent.gateway.problems import (
+    Problem,
+    ProblemDetails,
+    documented,
+    from_error,
+    render,
+)
 from queue_agent.gateway.records import Record
 from queue_agent.gateway.requests import CallerPart, GatewayPart, gateway_of
 
@@ -33,7 +38,7 @@ router = APIRouter(tags=["events"])
     "/v1/jobs/{job_id}/events",
     response_class=StreamingResponse,
     responses={
-        **PROBLEMS,
+        **documented(ProblemDetails),
         200: {"content": {"text/event-stream": {}}, "description": "Events named by the status."},
     },
 )

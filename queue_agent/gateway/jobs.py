@@ -1,11 +1,11 @@
 """The routes for jobs: asked for and answered later."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
 from queue_agent.gateway.keys import Caller
-from queue_agent.gateway.problems import ProblemDetails
+from queue_agent.gateway.problems import ProblemDetails, documented
 from queue_agent.gateway.records import Record
 from queue_agent.gateway.requests import (
     CallerPart,
@@ -23,19 +23,7 @@ from queue_agent.gateway.views import (
     TaskRequest,
 )
 
-_PROBLEM: Final = {"model": ProblemDetails, "content": {"application/problem+json": {}}}
-PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
-    400: {**_PROBLEM, "description": "The body is not JSON."},
-    401: {**_PROBLEM, "description": "No valid API key."},
-    404: {**_PROBLEM, "description": "No such job."},
-    409: {**_PROBLEM, "description": "Another job has that id."},
-    413: {**_PROBLEM, "description": "The body is too large."},
-    422: {**_PROBLEM, "description": "The request cannot be understood."},
-    429: {**_PROBLEM, "description": "Too many requests, or too many unfinished jobs."},
-    503: {**_PROBLEM, "description": "The cloud does not answer."},
-}
-
-router = APIRouter(route_class=CleanRoute, responses=PROBLEMS, tags=["jobs"])
+router = APIRouter(route_class=CleanRoute, responses=documented(ProblemDetails), tags=["jobs"])
 
 
 @router.post("/v1/jobs", status_code=202)
@@ -45,7 +33,7 @@ async def submit_job(
     gateway: GatewayPart,
     caller: CallerPart,
     own_id: OwnId,
-    traceparent: Traceparent = None,
+    traceparent: Traceparent,
 ) -> JobView:
     """Ask for images; the answer says where to look for them."""
     if own_id is not None and body.metadata.id is None:
@@ -60,7 +48,7 @@ async def submit_task(
     body: TaskRequest,
     gateway: GatewayPart,
     caller: CallerPart,
-    traceparent: Traceparent = None,
+    traceparent: Traceparent,
 ) -> TaskAnswer:
     """Ask for images in the form of AWS's guidance, and be answered in it."""
     asked = JobRequest.model_validate(body.task.model_dump(mode="json", exclude_none=True))

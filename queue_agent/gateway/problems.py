@@ -6,7 +6,7 @@ that stand for another server, which answer errors as that server does.
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request
@@ -33,6 +33,48 @@ class ProblemDetails(BaseModel):
     request_id: str
 
 
+class WebUIError(BaseModel):
+    """The same in the Web UI's shape."""
+
+    error: str
+    detail: str
+    body: str
+    errors: str
+    job_id: str | None = None
+
+
+class OpenAIFault(BaseModel):
+    """What is wrong, in the OpenAI API's shape."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class OpenAIError(BaseModel):
+    """An unsuccessful answer in the OpenAI API's shape."""
+
+    error: OpenAIFault
+    job_id: str | None = None
+
+
+_CASES: Final[Mapping[int, str]] = {
+    400: "The body is not JSON.",
+    401: "No valid API key.",
+    404: "No such job.",
+    409: "Another job has that id.",
+    413: "The body is too large.",
+    422: "The request cannot be understood.",
+    429: "Too many requests, or too many unfinished jobs.",
+    503: "The cloud does not answer.",
+}
+_AT_DOORS: Final[Mapping[int, str]] = {
+    410: "The job was cancelled or has expired.",
+    504: "Not finished in time; `job_id` says what to ask for later.",
+}
+
+
 class Problem(Exception):
     """An unsuccessful answer; `code` is a stable snake_case word for programs."""
 
@@ -46,6 +88,21 @@ class Problem(Exception):
         self.detail = detail
         self.headers = dict(headers or {})
         self.job_id = job_id
+
+
+def documented(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """The unsuccessful answers of routes that tell them in this form, for their description."""
+    door = model is not ProblemDetails
+    cases = {**_CASES, **_AT_DOORS} if door else _CASES
+    return {status: {"model": model, "description": words} for status, words in cases.items()}
+
+
+def mend_media_type(answer: dict[str, Any]) -> None:
+    """Say in an answer's description that problem details are not plain JSON."""
+    content = answer.get("content", {})
+    plain = content.get("application/json", {})
+    if str(plain.get("schema", {}).get("$ref", "")).endswith(f"/{ProblemDetails.__name__}"):
+        content[MEDIA_TYPE] = content.pop("application/json")
 
 
 def no_such_job() -> Problem:

@@ -1,9 +1,10 @@
 """What routes need of a request: who asks, a body that is clean JSON, the parts of the gateway."""
 
 import hashlib
+import re
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Request, Response, Security
 from fastapi.routing import APIRoute
@@ -18,6 +19,8 @@ from queue_agent.gateway.keys import Caller, KeyRing, credential
 from queue_agent.gateway.limits import RateLimit
 from queue_agent.gateway.problems import Problem
 from queue_agent.gateway.settings import GatewaySettings
+
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,17 @@ async def _own_id(
     return hashlib.sha256(f"{who.name}\n{idempotency_key}".encode()).hexdigest()[:32]
 
 
+async def _trace(traceparent: Annotated[str | None, Header()] = None) -> str | None:
+    return traceparent if _TRACEPARENT.fullmatch(traceparent or "") else None
+
+
 GatewayPart = Annotated[Gateway, Depends(gateway_of)]
 CallerPart = Annotated[Caller, Depends(_caller)]
 OwnId = Annotated[str | None, Depends(_own_id)]
 """The id of a job that is asked for with an `Idempotency-Key`: the same key, the same id."""
-Traceparent = Annotated[
-    str | None, Header(pattern=r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
-]
+Traceparent = Annotated[str | None, Depends(_trace)]
+"""The trace that the job continues; one that is malformed is ignored, as the standard says:
+https://www.w3.org/TR/trace-context/"""
 
 
 class _CleanRequest(Request):

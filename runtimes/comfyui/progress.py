@@ -1,12 +1,13 @@
 """How far a prompt has come, from the events of the WebSocket. Pure."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeGuard
 
 from queue_agent.runtime import Progress
 from runtimes.comfyui.events import Event
 from runtimes.comfyui.workflow import Graph, inputs_of
 
+_LARGEST_COUNT: Final = 2**53
 _BEFORE_THE_END: Final = 0.99
 """What remains for fetching the outputs; the adapter itself reports the end."""
 
@@ -45,7 +46,7 @@ class ProgressTracker:
     def _step(self, event: Event) -> Progress | None:
         value, steps = event.data.get("value"), event.data.get("max")
         node = event.data.get("node")
-        if not isinstance(value, int | float) or not isinstance(steps, int | float) or steps <= 0:
+        if not (_is_count(value) and _is_count(steps) and steps >= 1):
             return None
         if isinstance(node, str):
             self._current = node
@@ -64,6 +65,11 @@ class ProgressTracker:
         fraction = min(_BEFORE_THE_END, done / self._total)
         self._fraction = max(self._fraction, fraction)
         return Progress(self._fraction, step=step, steps=steps, node=self._current)
+
+
+def _is_count(value: object) -> TypeGuard[float]:
+    """Whether it can be reckoned with: custom nodes report what they like."""
+    return isinstance(value, int | float) and 0 <= value <= _LARGEST_COUNT
 
 
 def _weight(inputs: Mapping[str, object]) -> int:

@@ -2,9 +2,11 @@
 
 https://docs.vllm.ai/projects/vllm-omni/en/stable/serving/image_generation_api/ and
 https://docs.vllm.ai/projects/vllm-omni/en/latest/serving/image_edit_api/ describe the
-dialect; `scheduler` is an extension of this server.
+dialect; `scheduler` and `loras` are extensions of this server. Streaming follows
+https://platform.openai.com/docs/api-reference/images-streaming.
 """
 
+import json
 import re
 from typing import Annotated, Final, Literal
 
@@ -15,8 +17,9 @@ from runtimes.diffusers.images import MAX_SIDE, MIN_SIDE, SIDE_STEP, OutputForma
 MAX_PROMPT: Final = 10_000
 """Characters; text encoders read the first few hundred at most."""
 
+MAX_LORAS: Final = 8
 _ASKS_FOR_NOTHING: Final = (None, "", "auto", "standard", "false", False)
-"""Values at which OpenAI's other fields (`quality`, `stream`, …) may be passed over."""
+"""Values at which OpenAI's other fields (`quality`, `style`, …) may be passed over."""
 
 
 def _blank_is_none(value: object) -> object:
@@ -28,7 +31,26 @@ def _lower(value: object) -> object:
     return {"jpg": "jpeg"}.get(value.lower(), value.lower()) if isinstance(value, str) else value
 
 
+def _parse_if_text(value: object) -> object:
+    """A form has no lists: they come as JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value) if value else []
+    except ValueError:
+        raise ValueError("must be a list in JSON") from None
+
+
 Prompt = Annotated[str, Field(max_length=MAX_PROMPT)]
+
+
+class LoraField(BaseModel):
+    """A LoRA of the server's folder, for this request alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str = Field(min_length=1, max_length=200)
+    scale: float = Field(default=1.0, ge=-10, le=10)
 
 
 class GenerationRequest(BaseModel):
@@ -56,6 +78,13 @@ class GenerationRequest(BaseModel):
     scheduler: Annotated[
         Annotated[str, Field(max_length=100)] | None, BeforeValidator(_blank_is_none)
     ] = None
+    loras: Annotated[
+        tuple[LoraField, ...], Field(max_length=MAX_LORAS), BeforeValidator(_parse_if_text)
+    ] = ()
+    stream: bool = Field(default=False, description="Answer with server-sent events.")
+    partial_images: int = Field(
+        default=0, ge=0, le=3, description="Previews of each image in a stream, small and rough."
+    )
     response_format: Literal["b64_json"] = "b64_json"
     output_format: Annotated[OutputFormat, BeforeValidator(_lower)] = "png"
     user: str | None = None
@@ -109,3 +138,40 @@ class JobStatus(BaseModel):
     step: int
     steps: int | None = Field(description="None until it is known.")
     progress: float
+
+
+class ModelName(BaseModel):
+    """The body of ``POST /v1/models/load`` and ``/v1/models/unload``."""
+
+    model: str
+
+
+class ServedModel(BaseModel):
+    """An entry of ``GET /v1/models``."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "local"
+    state: Literal["unloaded", "loading", "loaded", "failed"]
+    max_batch: int | None = Field(description="Images that share a step; None while not loaded.")
+
+
+class ServedModels(BaseModel):
+    """The answer of ``GET /v1/models``."""
+
+    object: Literal["list"] = "list"
+    data: list[ServedModel]
+
+
+class ActiveJobs(BaseModel):
+    """The answer of ``GET /v1/jobs``."""
+
+    data: list[JobStatus]
+
+
+class Health(BaseModel):
+    """The answer of ``GET /health``."""
+
+    status: Literal["ok"] = "ok"
+    max_batch: int = Field(description="How many usual jobs are worked on at the same time.")

@@ -5,6 +5,7 @@ to image and inpainting: each image is a suspended call of its pipeline (`suspen
 step answers all of them with one pass of the UNet (`forward`).
 """
 
+import dataclasses
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -30,7 +31,7 @@ from runtimes.diffusers.memory import memory_watched, release_memory, weight_byt
 from runtimes.diffusers.model import OnStep
 from runtimes.diffusers.requests import ImageRequest, Pictures
 from runtimes.diffusers.schedulers import keep_timesteps_on_host
-from runtimes.diffusers.suspended import SuspendedCall
+from runtimes.diffusers.suspended import NetworkCall, SuspendedCall
 
 REMEMBERED_PROMPTS: Final = 256
 _FAMILY: Final = (
@@ -183,6 +184,18 @@ class BatchedModel:
 
         return make
 
+    def warm_up(self) -> None:
+        """Take a step of each bucket's size, so that nothing is compiled while jobs wait."""
+        request = ImageRequest("", seed=0, steps=1, guidance_scale=1.0)
+        most = self.max_rows(request)
+        for size in [bucket for bucket in self._buckets if bucket <= most]:
+            samples = self.begin(dataclasses.replace(request, count=size), lambda _, __: None)
+            for sample in samples:
+                sample.start()
+            for move in self.predict(samples):
+                move()
+        self._prompts.clear()
+
     def close(self) -> None:
         """Free the weights' memory."""
         self._prompts.clear()
@@ -221,7 +234,7 @@ class BatchedModel:
         call.pipeline.__dict__["scheduler"] = scheduler
         return call
 
-    def _predict(self, calls: Sequence[forward.NetworkCall]) -> list[torch.Tensor]:
+    def _predict(self, calls: Sequence[NetworkCall]) -> list[torch.Tensor]:
         kinds = [forward.kind(call) for call in calls]
         found: dict[int, torch.Tensor] = {}
         for kind in dict.fromkeys(kinds):

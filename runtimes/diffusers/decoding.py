@@ -3,6 +3,7 @@
 import copy
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 import torch
@@ -10,6 +11,8 @@ from PIL import Image
 
 from runtimes.diffusers.memory import is_out_of_memory, release_memory
 
+cuda: Any = torch.cuda
+"""Not all of it is annotated."""
 _FIT_SIDE: Final = 16
 """Side of the latents that the linear map is fitted on."""
 _FIT_SAMPLES: Final = 4
@@ -27,15 +30,13 @@ class Decoder:
         # which would take it out of the hands of the engine's thread.
         upcast = self._shared.dtype == torch.float16 and self._shared.config.force_upcast
         self._vae: Any = copy.deepcopy(self._shared).float() if upcast else self._shared
-        self._stream = (
-            torch.cuda.Stream(self._shared.device) if self._shared.device.type == "cuda" else None
-        )
+        self._stream: Any = _new_stream(self._shared.device)
 
     def hand_over(self, latents: torch.Tensor) -> Callable[[], torch.Tensor]:
         """Latents for another thread: what gives them there once the device has made them."""
         if self._stream is None:
             return lambda: latents
-        made = torch.cuda.Event()
+        made: Any = cuda.Event()
         made.record()
         stream = self._stream
 
@@ -52,9 +53,9 @@ class Decoder:
         Raises:
             OutOfMemory … as torch raises it: not even one tile fits.
         """
-        with self._lock, torch.no_grad(), torch.cuda.stream(self._stream):
+        with self._lock, torch.no_grad(), _on(self._stream):
             images, withheld = [], []
-            for latent in receive().split(1):
+            for latent in _singly(receive()):
                 decoded, flagged = self._checked(self._decoded(latent))
                 images += self._pipeline.image_processor.postprocess(
                     decoded, output_type="pil", do_denormalize=[not flagged]
@@ -65,11 +66,11 @@ class Decoder:
     def tensors(self, latents: torch.Tensor) -> torch.Tensor:
         """The decoded pictures before they are quantised, from -1 to 1."""
         with self._lock, torch.no_grad():
-            return torch.cat([self._decode(latent) for latent in latents.split(1)])
+            return torch.cat([self._decode(latent) for latent in _singly(latents)])
 
     def preview(self, receive: Callable[[], torch.Tensor]) -> Image.Image:
         """One latent as a picture of one pixel per cell, in about the right colours."""
-        with self._lock, torch.no_grad(), torch.cuda.stream(self._stream):
+        with self._lock, torch.no_grad(), _on(self._stream):
             latent = receive()[0].float()
             if self._map is None:
                 self._map = self._fit_map()
@@ -123,7 +124,7 @@ class Decoder:
         size = (_FIT_SIDE, _FIT_SIDE)
         latents = torch.nn.functional.interpolate(coarse, size=size, mode="bicubic")
         latents = latents.to(self._vae.device)
-        decoded = torch.cat([self._decode(latent) for latent in latents.split(1)]).float()
+        decoded = torch.cat([self._decode(latent) for latent in _singly(latents)]).float()
         seen = torch.nn.functional.adaptive_avg_pool2d(decoded, size)
         ones = torch.ones_like(latents[:, :1])
         known = torch.cat([latents, ones], 1).movedim(1, -1).reshape(-1, channels + 1)
@@ -131,3 +132,16 @@ class Decoder:
         # Solved on the host: so small a system is not worth a kernel of its own.
         solution: torch.Tensor = torch.linalg.lstsq(known.cpu(), wanted.cpu()).solution
         return solution.to(self._vae.device)
+
+
+def _new_stream(device: torch.device) -> object:
+    """A stream beside the engine's, so that decoding and stepping overlap; None on the CPU."""
+    return cuda.Stream(device) if device.type == "cuda" else None
+
+
+def _on(stream: object) -> AbstractContextManager[object]:
+    return nullcontext() if stream is None else cuda.stream(stream)
+
+
+def _singly(latents: torch.Tensor) -> list[torch.Tensor]:
+    return [latents[place : place + 1] for place in range(len(latents))]

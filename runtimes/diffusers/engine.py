@@ -1,199 +1,121 @@
-"""The engine: one thread that owns the device and works on one job at a time.
+"""The engine: one thread that owns the device and runs the step loop.
 
-It knows neither HTTP nor diffusers: it takes jobs, reports how far they are, stops them
-between two steps and hands out pictures. `submit`, `find`, `cancel` and the job's `result`
-are all that the server uses.
+Between any two steps jobs come in, join the samples that run already, leave when they are done
+or no longer wanted. It knows neither HTTP nor torch. `submit`, `find`, `cancel` and the job's
+`result` are all that the server uses.
 """
 
-import gc
+import functools
 import logging
+import math
 import threading
-from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from queue import SimpleQueue
-from typing import Final, Literal, Protocol
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import Final
 
 from PIL import Image
 
 from runtimes.diffusers.errors import (
     DuplicateJob,
     GenerationFailed,
-    JobCancelled,
     JobNotFound,
+    ModelBusy,
+    ModelUnavailable,
     NotReady,
     OutOfMemory,
     QueueFull,
     ServerError,
 )
+from runtimes.diffusers.groups import Group, Groups, Member
+from runtimes.diffusers.jobs import Job, Listener, Preview
+from runtimes.diffusers.model import Model, Observer
+from runtimes.diffusers.pool import ModelPool
+from runtimes.diffusers.requests import ImageRequest, Pictures
 
 MAX_WAITING: Final = 64
 REMEMBERED_JOBS: Final = 1000
 """How many jobs that have ended can still be asked about."""
-
-JobState = Literal["queued", "running", "completed", "cancelled", "failed"]
-OnStep = Callable[[int, int], None]
-"""Told after each step how many are done, of how many; may raise to stop the work."""
+SWITCH_AFTER: Final = 5.0
+"""Seconds that jobs wait for a model for which there is no room, before others make it."""
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ImageRequest:
-    """What to generate; None leaves the choice to the model."""
-
-    prompt: str
-    seed: int
-    """Of the first image; image i has seed + i."""
-    negative_prompt: str | None = None
-    count: int = 1
-    width: int | None = None
-    height: int | None = None
-    steps: int | None = None
-    guidance_scale: float | None = None
-    true_cfg_scale: float | None = None
-    scheduler: str | None = None
-    """Name of a sampler, with or without a noise schedule; see `queue_agent.samplers`."""
-    image: Image.Image | None = field(default=None, repr=False)
-    """What to start from, of the size asked for."""
-    mask: Image.Image | None = field(default=None, repr=False)
-    """White (of mode L) is painted anew."""
-    strength: float | None = None
-
-    @property
-    def seeds(self) -> list[int]:
-        return [(self.seed + number) % 2**64 for number in range(self.count)]
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What came out of a job, in the order of its seeds."""
-
-    images: list[Image.Image] = field(repr=False)
-    warnings: tuple[str, ...] = ()
-
-
-class Model(Protocol):
-    """A loaded model, as the engine needs it."""
-
-    def check(self, request: ImageRequest) -> None:
-        """Raise `InvalidRequest` for what this model can never do; does no work."""
-
-    def generate(self, request: ImageRequest, on_step: OnStep) -> Pictures:
-        """Make the images; called in the engine's thread only.
-
-        Raises:
-            OutOfMemory: they do not fit in the device's memory.
-        """
-
-
-class Job:
-    """One request on its way through the engine; safe to read from any thread."""
-
-    def __init__(self, job_id: str, request: ImageRequest) -> None:
-        self.id = job_id
-        self.request = request
-        self.state: JobState = "queued"
-        self.step = 0
-        self.steps = request.steps
-        self.result: Future[Pictures] = Future()
-        self.result.set_running_or_notify_cancel()  # only `cancel` cancels
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-
-    @property
-    def ended(self) -> bool:
-        return self.state not in {"queued", "running"}
-
-    @property
-    def progress(self) -> float:
-        """Done part of the work, from 0 to 1; 1 only when completed."""
-        if self.state == "completed":
-            return 1.0
-        return min(self.step / self.steps, 0.99) if self.steps else 0.0
-
-    def cancel(self) -> None:
-        """End it at once while it waits, else at the next step; harmless after its end."""
-        with self._lock:
-            self._stop.set()
-            if self.state == "queued":
-                self._fail("cancelled", JobCancelled("The job was cancelled before it began."))
-
-    def begin(self) -> bool:
-        """Whether the work may start; False for a job cancelled while it waited."""
-        with self._lock:
-            if self.state != "queued":
-                return False
-            self.state = "running"
-            return True
-
-    def advance(self, step: int, steps: int) -> None:
-        """Note a step; raises `JobCancelled` if the job shall stop."""
-        self.step, self.steps = step, steps
-        if self._stop.is_set():
-            raise JobCancelled(f"The job was cancelled after step {step} of {steps}.")
-
-    def finish(self, pictures: Pictures) -> None:
-        """Hand out the images."""
-        with self._lock:
-            self.state = "completed"
-            self.result.set_result(pictures)
-
-    def fail(self, error: ServerError) -> None:
-        """Hand out the reason why there are no images."""
-        with self._lock:
-            self._fail("cancelled" if isinstance(error, JobCancelled) else "failed", error)
-
-    def _fail(self, state: JobState, error: ServerError) -> None:
-        self.state = state
-        self.result.set_exception(error)
-
-
 class Engine:
-    """Loads the model in its own thread, then works off the queue until it is closed."""
+    """Loads the first model, then works until it is closed."""
 
-    def __init__(self, load: Callable[[], Model], *, max_waiting: int = MAX_WAITING) -> None:
-        self._load = load
-        self._max_waiting = max_waiting
-        self._model: Model | None = None
-        self._on_failure: Callable[[], None] = lambda: None
-        self._waiting: SimpleQueue[Job | None] = SimpleQueue()
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._closing = threading.Event()
-        # A daemon, since a model that is being loaded cannot be interrupted.
-        self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
+    def __init__(
+        self,
+        pool: ModelPool,
+        *,
+        max_waiting: int = MAX_WAITING,
+        switch_after: float = SWITCH_AFTER,
+        observer: Observer | None = None,
+    ) -> None:
+        self.pool = pool
         self.failure: Exception | None = None
-        """Why the model could not be loaded."""
+        """Why the first model could not be loaded."""
+        self._max_waiting = max_waiting
+        self._switch_after = switch_after
+        self._observer = observer or Observer()
+        self._on_failure: Callable[[], None] = lambda: None
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._groups = Groups()
+        self._unplaced: OrderedDict[str, deque[Job]] = OrderedDict()
+        """Jobs by the model that they wait for."""
+        self._unplaced_since: dict[str, float] = {}
+        self._delivering: Counter[Model] = Counter()
+        self._begun = False
+        self._closing = threading.Event()
+        self._job_seconds = 1.0
+        # A daemon, since a device that hangs cannot be interrupted.
+        self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
+        self._finisher = ThreadPoolExecutor(1, "finisher")
 
     def start(self, on_failure: Callable[[], None] = lambda: None) -> None:
         """Begin to load; `on_failure` is called in the engine's thread if that fails."""
         self._on_failure = on_failure
+        self.pool.on_change = self._wake
         self._thread.start()
 
     @property
     def ready(self) -> bool:
-        return self._model is not None and not self._closing.is_set() and self._thread.is_alive()
+        return self._begun and not self._closing.is_set() and self._thread.is_alive()
 
-    def submit(self, job_id: str, request: ImageRequest) -> Job:
+    @property
+    def max_batch(self) -> int:
+        """How many usual jobs share a step; 1 while no model is loaded."""
+        loaded = [self.pool.find(name) for name in self.pool.names]
+        return max((model.max_batch for model in loaded if model), default=1)
+
+    def submit(self, job_id: str, request: ImageRequest, listener: Listener | None = None) -> Job:
         """Queue a job. To be called from one thread only, the event loop's.
 
         Raises:
             NotReady, InvalidRequest, DuplicateJob, QueueFull: the job was not taken.
         """
-        if self._model is None or not self.ready:
+        if not self.ready:
             raise NotReady("The model is still loading." if not self.failure else "No model.")
         known = self._jobs.get(job_id)
         if known and not known.ended:
             raise DuplicateJob(f"A job {job_id!r} is {known.state}.")
-        self._model.check(request)
-        if sum(job.state == "queued" for job in self.active_jobs()) >= self._max_waiting:
-            raise QueueFull(f"{self._max_waiting} jobs wait already.")
-        job = Job(job_id, request)
+        model = self.pool.find(self._model_name(request))
+        if model is not None:
+            model.check(request)
+        waiting = sum(job.state == "queued" for job in self.active_jobs())
+        if waiting >= self._max_waiting:
+            raise QueueFull(f"{waiting} jobs wait already.", retry_after=self._time_for(waiting))
+        job = Job(job_id, request, listener=listener, on_stop=self._wake)
+        job.result.add_done_callback(lambda _: self._note_end(job))
         self._jobs[job_id] = job
         self._jobs.move_to_end(job_id)
         self._forget_old_jobs()
-        self._waiting.put(job)
+        self._inbox.put(functools.partial(self._take, job))
         return job
 
     def find(self, job_id: str) -> Job:
@@ -217,39 +139,289 @@ class Engine:
         job.cancel()
         return job
 
+    def load(self, name: str) -> None:
+        """Have a model loaded as soon as there is room; jobs that work go on."""
+        self._inbox.put(functools.partial(self._want, name))
+
+    def unload(self, name: str) -> "Future[None]":
+        """Have a model's memory freed; the future holds `ModelBusy` if it is in use."""
+        done: Future[None] = Future()
+        self._inbox.put(functools.partial(self._unload, name, done))
+        return done
+
     def close(self, timeout: float = 10.0) -> None:
-        """Cancel all jobs and end the thread, waiting at most `timeout` seconds for it."""
+        """Cancel all jobs and end the threads, waiting at most `timeout` seconds for them."""
         self._closing.set()
-        for job in self._jobs.values():
+        for job in self.active_jobs():
             job.cancel()
-        self._waiting.put(None)
+        self._wake()
         if self._thread.is_alive():
             self._thread.join(timeout)
+        self._finisher.shutdown(wait=not self._thread.is_alive())
+
+    def _main(self) -> None:
+        try:
+            self._load_first()
+            while not self._closing.is_set():
+                self._note_changes()
+                group = self._groups.next()
+                if group is None:
+                    self._take_in(wait=True)
+                else:
+                    self._turn(group)
+        finally:
+            self._abandon()
+
+    def _load_first(self) -> None:
+        name = self.pool.names[0]
+        self.pool.load(name)
+        while self.pool.state(name) == "loading" and not self._closing.is_set():
+            self._take_in(wait=True)
+            self.pool.settle()
+        self.failure = self.pool.failure(name)
+        if self.failure is not None:
+            self._closing.set()
+            self._on_failure()
+        self._begun = self.failure is None
+
+    def _turn(self, group: Group) -> None:
+        """Let a group step until it is done or, where others wait, its turn is over."""
+        steps = 0
+        while not group.empty and not self._closing.is_set():
+            self._admit(group)
+            if group.running:
+                self._step(group)
+            self._note_changes()
+            steps += 1
+            if steps >= group.model.turn and len(self._groups) > 1:
+                return
+
+    def _note_changes(self) -> None:
+        """What may change between two steps: who is there, who is wanted, what is loaded."""
+        self._take_in()
+        self.pool.settle()
+        self._place_jobs()
+        self._drop_unwanted()
+
+    def _admit(self, group: Group) -> None:
+        for member in group.admit():
+            if member.started:
+                continue
+            if not member.job.begin():
+                self._drop(group, member.job)
+                continue
+            try:
+                with self._answering(member.job, pass_on=OutOfMemory):
+                    member.sample.start()
+                    member.started = True
+            except OutOfMemory as error:
+                member.sample.stop()
+                if len(group.running) == 1:
+                    member.job.fail(error)
+                else:
+                    self._observer.halved()
+                    group.set_aside([member])
+            if member.job.ended:
+                self._drop(group, member.job)
+
+    def _step(self, group: Group) -> None:
+        began = time.monotonic()
+        members = list(group.running)
+        rows = group.rows
+        try:
+            with self._answering(members[0].job, pass_on=Exception if len(members) > 1 else None):
+                moves = group.model.predict([member.sample for member in members])
+        except Exception as error:  # whose fault it is shows when there are fewer
+            _log.warning("a step of %d images failed: %s", len(members), error)
+            self._observer.halved()
+            group.halve()
+            return
+        if members[0].job.ended:
+            self._drop(group, members[0].job)
+            return
+        for member, move in zip(members, moves, strict=True):
+            self._move(group, member, move)
+        group.stepped()
+        self._observer.stepped(len(members), rows, time.monotonic() - began)
+
+    def _move(self, group: Group, member: Member, move: Callable[[], None]) -> None:
+        job, siblings = member.job, member.siblings
+        if job.ended:
+            return  # a sibling has failed in this very step
+        with self._answering(job):
+            move()
+            steps = member.sample.steps or 1
+            job.advance(sum(sample.step for sample in siblings) // len(siblings), steps)
+            self._show(member)
+            if member.sample.done:
+                group.running.remove(member)
+            if all(sample.done for sample in siblings):
+                make = group.model.finish(job.request, siblings)
+                self._delivering[group.model] += 1
+                self._finisher.submit(self._deliver, job, group.model, make)
+        if job.ended:
+            self._drop(group, job)
+
+    def _show(self, member: Member) -> None:
+        """Draw a preview where one is due, beside the step loop."""
+        wanted, sample = member.job.request.previews, member.sample
+        if not wanted or not sample.steps or sample.done:
+            return
+        due = [sample.steps * (number + 1) // (wanted + 1) for number in range(wanted)]
+        draw = sample.preview() if sample.step in due else None
+        if draw is not None:
+            number = due.index(sample.step)
+            self._finisher.submit(self._deliver_preview, member, number, draw)
+
+    def _deliver(self, job: Job, model: Model, make: Callable[[], Pictures]) -> None:
+        with self._answering(job):
+            job.finish(make())
+        self._inbox.put(functools.partial(self._note_delivery, model))
+
+    def _note_delivery(self, model: Model) -> None:
+        self._delivering[model] -= 1
+
+    def _in_use(self, model: Model) -> bool:
+        return self._groups.uses(model) or self._delivering[model] > 0
+
+    def _deliver_preview(
+        self, member: Member, number: int, draw: Callable[[], Image.Image]
+    ) -> None:
+        with self._answering(member.job):
+            member.job.tell(Preview(member.number, number, draw()))
+
+    @contextmanager
+    def _answering(self, job: Job, *, pass_on: type[Exception] | None = None) -> Iterator[None]:
+        """Whatever goes wrong in the block is the job's answer: the edge that keeps us alive."""
+        try:
+            yield
+        except Exception as error:
+            if pass_on is not None and isinstance(error, pass_on):
+                raise
+            if not isinstance(error, ServerError):
+                _log.exception("job %s failed", job.id)
+                error = GenerationFailed(f"{type(error).__name__}: {error}")
+            job.fail(error)
+
+    def _drop(self, group: Group, job: Job) -> None:
+        for member in group.remove(job):
+            member.sample.stop()
+
+    def _drop_unwanted(self) -> None:
+        for group in self._groups:
+            for job in {member.job for member in group.members if member.job.unwanted}:
+                job.fail(job.stopped())
+                self._drop(group, job)
+
+    def _take(self, job: Job) -> None:
+        self._unplaced_of(self._model_name(job.request)).append(job)
+
+    def _want(self, name: str) -> None:
+        self._unplaced_of(name)
+
+    def _unplaced_of(self, name: str) -> deque[Job]:
+        if name not in self._unplaced:
+            self._unplaced[name] = deque()
+            self._unplaced_since[name] = time.monotonic()
+        return self._unplaced[name]
+
+    def _place_jobs(self) -> None:
+        """Hand jobs to their models; have those models loaded that are not."""
+        overdue = self._overdue()
+        for name, jobs in list(self._unplaced.items()):
+            model = self.pool.use(name)
+            failure = self.pool.failure(name)
+            if model is not None and overdue not in {None, name}:
+                continue
+            if model is not None:
+                self._place(name, model, jobs)
+            elif failure is not None:
+                for job in jobs:
+                    job.fail(ModelUnavailable(f"The model {name!r} cannot be loaded: {failure}"))
+            else:
+                self.pool.load(name, self._in_use)
+                continue
+            del self._unplaced[name], self._unplaced_since[name]
+            self.pool.trim(self._in_use)
+        if overdue is not None:
+            self._make_way_for(overdue)
+
+    def _overdue(self) -> str | None:
+        """The model for which jobs have waited long enough, though there is no room for it."""
+        late = time.monotonic() - self._switch_after
+        for name, since in self._unplaced_since.items():
+            if since < late and self.pool.state(name) == "unloaded" and not self.pool.loading:
+                return name
+        return None
+
+    def _place(self, name: str, model: Model, jobs: deque[Job]) -> None:
+        for job in jobs:
+            with self._answering(job):
+                model.check(job.request)
+                samples = model.begin(job.request, job.advance)
+                members = [
+                    Member(job, sample, number, samples) for number, sample in enumerate(samples)
+                ]
+                self._groups.join((name, model.group(job.request)), model, members)
+
+    def _make_way_for(self, name: str) -> None:
+        """Take what has not begun from the other models; what has begun is finished."""
+        for other in self.pool.names:
+            model = self.pool.find(other)
+            for group in self._groups:
+                if group.model is not model or other == name:
+                    continue
+                members = [member for member in group.waiting if member.job.state == "queued"]
+                for job in dict.fromkeys(member.job for member in members):
+                    self._drop(group, job)
+                    self._unplaced_of(other).append(job)
+
+    def _unload(self, name: str, done: "Future[None]") -> None:
+        model = self.pool.find(name)
+        if model is not None and self._in_use(model):
+            done.set_exception(ModelBusy(f"The model {name!r} is in use."))
+            return
+        self.pool.unload(name)
+        done.set_result(None)
+
+    def _model_name(self, request: ImageRequest) -> str:
+        return request.model or self.pool.names[0]
+
+    def _take_in(self, *, wait: bool = False) -> None:
+        try:
+            if wait:
+                patience = self._switch_after if self._unplaced else None
+                self._inbox.get(timeout=patience)()
+            while True:
+                self._inbox.get_nowait()()
+        except Empty:
+            return
+
+    def _wake(self) -> None:
+        self._inbox.put(lambda: None)
+
+    def _abandon(self) -> None:
+        self._closing.set()
+        for group in self._groups:
+            for member in group.members:
+                member.sample.stop()
+        for job in self.active_jobs():
+            job.cancel()
+            job.fail(job.stopped())
+
+    def _note_end(self, job: Job) -> None:
+        seconds = time.monotonic() - job.came
+        if job.state == "completed":
+            self._job_seconds += 0.2 * (seconds - self._job_seconds)
+        self._observer.finished(job.state, job.request.count, seconds)
+
+    def _time_for(self, waiting: int) -> int:
+        """Seconds after which some of so many jobs have probably begun."""
+        share = self._job_seconds / max(1, len(self.active_jobs()) - waiting)
+        return max(1, min(60, math.ceil(share)))
 
     def _forget_old_jobs(self) -> None:
         surplus = len(self._jobs) - REMEMBERED_JOBS
         old = [job.id for job in self._jobs.values() if job.ended][: max(surplus, 0)]
         for job_id in old:
             del self._jobs[job_id]
-
-    def _main(self) -> None:
-        try:
-            self._model = self._load()
-        except Exception as error:
-            self.failure = error
-            self._on_failure()
-            return
-        while (job := self._waiting.get()) is not None:
-            if job.begin():
-                self._work(self._model, job)
-
-    def _work(self, model: Model, job: Job) -> None:
-        try:
-            job.finish(model.generate(job.request, job.advance))
-        except ServerError as error:
-            job.fail(error)
-            if isinstance(error, OutOfMemory):
-                gc.collect()
-        except Exception as error:
-            _log.exception("job %s failed", job.id)
-            job.fail(GenerationFailed(f"{type(error).__name__}: {error}"))

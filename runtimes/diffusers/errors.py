@@ -58,7 +58,7 @@ class ServerError(Exception):
 class InvalidRequest(ServerError):
     """The request can never succeed as it is."""
 
-    status = 400
+    status = 422
     kind = "invalid_request_error"
     code = "invalid_value"
 

@@ -36,7 +36,7 @@ def predict(
     timestep = _padded(steps, missing).to(sample.device, non_blocking=True)
     options = _together([call.options for call in calls], missing)
     prediction = network(sample, timestep, **options)[0]
-    return list(prediction[: sum(counts)].split(counts))
+    return list(torch.split(prediction[: sum(counts)], counts))
 
 
 def _row_steps(call: NetworkCall) -> torch.Tensor:

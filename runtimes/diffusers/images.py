@@ -85,7 +85,7 @@ def encode_answer(
 ) -> bytes:
     """The JSON text of a finished request, with each image in base64."""
     data = [
-        {"b64_json": _encode(image, output_format), "revised_prompt": None, "seed": seed}
+        {"b64_json": encode_image(image, output_format), "revised_prompt": None, "seed": seed}
         for image, seed in zip(images, seeds, strict=True)
     ]
     answer = {
@@ -98,7 +98,8 @@ def encode_answer(
     return json.dumps(answer).encode()
 
 
-def _encode(image: Image.Image, output_format: OutputFormat) -> str:
+def encode_image(image: Image.Image, output_format: OutputFormat) -> str:
+    """The picture as a file's bytes in base64."""
     file = io.BytesIO()
     image.save(file, output_format, quality=95)
     return base64.b64encode(file.getbuffer()).decode("ascii")

@@ -1,7 +1,9 @@
 """Bringing a model from a folder, a file or the hub onto a device."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
@@ -10,8 +12,16 @@ import torch
 import transformers
 from safetensors import SafetensorError, safe_open
 
+from runtimes.diffusers.batched import BatchedModel, can_batch
+from runtimes.diffusers.calls import Pipeline
 from runtimes.diffusers.errors import DeviceUnavailable, ModelNotFound, ModelUnreadable
-from runtimes.diffusers.pipelines import DiffusersModel, Pipeline
+from runtimes.diffusers.loras import LoraShelf
+from runtimes.diffusers.memory import default_budget
+from runtimes.diffusers.model import Model
+from runtimes.diffusers.object_storage import SCHEME, fetch_model
+from runtimes.diffusers.options import GIB, Options
+from runtimes.diffusers.pipeline_model import PipelineModel
+from runtimes.diffusers.speed import network_for, tune
 from runtimes.diffusers.tiny import build_tiny_model
 
 library: Any = diffusers
@@ -26,29 +36,58 @@ DTYPES: Final = {
     "fp32": torch.float32,
 }
 TINY: Final = "tiny"
+PICKLES: Final = frozenset({".ckpt", ".pt", ".pth", ".bin"})
+LARGE_LATENT: Final = 96
+"""Side of a latent above which a model counts as one for large images."""
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def load_model(
-    model: str, *, device: str | None = None, dtype: str | None = None
-) -> DiffusersModel:
+def load_model(model: str, options: Options | None = None) -> Model:
     """Load a model for serving.
 
     `model` is a folder in the diffusers layout, one ``.safetensors`` checkpoint of Stable
-    Diffusion 1.x, 2.x or XL, an id of the Hugging Face hub, or ``tiny``: a model made on
-    the spot with random weights, to try things out with. Pickled weights are never loaded,
-    since they can run code. The device is cuda, mps or cpu, the first there is; the
-    dtype float16 on cuda, else float32.
+    Diffusion 1.x, 2.x or XL, an ``s3://`` prefix with either, an id of the Hugging Face hub, or
+    ``tiny``: a model made on the spot with random weights, to try things out with. Pickled
+    weights are refused unless the operator allows them. The device is cuda, mps or cpu, the
+    first there is; the dtype float16 on cuda, else float32.
 
     Raises:
         ModelNotFound, ModelUnreadable, DeviceUnavailable: with what to change.
     """
-    target = _choose_device(device)
-    precision = _choose_dtype(dtype, target)
+    options = options or Options()
+    target = _choose_device(options.device)
+    precision = _choose_dtype(options.dtype, target)
     _silence()
-    pipeline = _read(model, precision)
+    pipeline = _read(model, precision, options)
     pipeline.set_progress_bar_config(disable=True)
-    return DiffusersModel(pipeline.to(target))
+    pipeline = pipeline.to(target)
+    if not can_batch(pipeline):
+        return PipelineModel(pipeline)
+    tune(pipeline, fuse=options.lora_dir is None)
+    network, buckets = network_for(pipeline, options.speed)
+    batched = BatchedModel(
+        pipeline,
+        max_batch=options.max_batch or _default_batch(pipeline, target),
+        loras=LoraShelf(options.lora_dir),
+        network=network,
+        buckets=buckets,
+    )
+    if buckets:
+        batched.warm_up()
+    return batched
+
+
+def memory_budget(options: Options) -> int:
+    """Bytes that the weights of loaded models may take together."""
+    if options.memory_limit is not None:
+        return int(options.memory_limit * GIB)
+    return default_budget(_choose_device(options.device))
+
+
+def _default_batch(pipeline: Any, device: torch.device) -> int:
+    if device.type != "cuda":
+        return 4
+    return 8 if pipeline.unet.config.sample_size > LARGE_LATENT else 16
 
 
 def _choose_device(asked: str | None) -> torch.device:
@@ -76,16 +115,18 @@ def _choose_dtype(asked: str | None, device: torch.device) -> torch.dtype:
         ) from None
 
 
-def _read(model: str, dtype: torch.dtype) -> Pipeline:
+def _read(model: str, dtype: torch.dtype, options: Options) -> Pipeline:
     if model == TINY:
         with TemporaryDirectory(prefix="tiny-model-") as folder:
             build_tiny_model(Path(folder))
             return _read_folder(Path(folder), dtype)
     path = Path(model).expanduser()
+    if model.startswith(SCHEME):
+        path = fetch_model(model, options.cache_dir, region=options.region)
     if path.is_dir():
         return _read_folder(path, dtype)
     if path.is_file():
-        return _read_file(path, dtype)
+        return _read_file(path, dtype, allow_pickles=options.allow_pickles)
     if not _HUB_ID.fullmatch(model):
         raise ModelNotFound(f"There is no file or folder {model!r}, and it is no hub id.")
     try:
@@ -111,21 +152,33 @@ def _read_folder(path: Path, dtype: torch.dtype) -> Pipeline:
     return pipeline
 
 
-def _read_file(path: Path, dtype: torch.dtype) -> Pipeline:
-    if path.suffix != ".safetensors":
-        raise ModelUnreadable(f"{path} is not a .safetensors file; pickled weights are refused.")
+def _read_file(path: Path, dtype: torch.dtype, *, allow_pickles: bool) -> Pipeline:
+    pickled = path.suffix in PICKLES
+    if pickled and not allow_pickles:
+        raise ModelUnreadable(
+            f"{path} holds pickled weights, which are refused: convert it to .safetensors, or "
+            "start the server with --allow-pickles."
+        )
+    if not pickled and path.suffix != ".safetensors":
+        raise ModelUnreadable(f"{path} is not a .safetensors file.")
     try:
-        kind = getattr(library, _pipeline_of(path))
+        kind = getattr(library, _pipeline_of(_tensor_names(path, pickled=pickled)))
         pipeline: Pipeline = kind.from_single_file(path, dtype=dtype)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UnpicklingError) as error:
         raise ModelUnreadable(f"{path} cannot be loaded: {error}") from error
     return pipeline
 
 
-def _pipeline_of(path: Path) -> str:
-    """Name of the pipeline that a checkpoint in Stability AI's layout belongs to."""
+def _tensor_names(path: Path, *, pickled: bool) -> list[str]:
+    if pickled:
+        content = torch.load(path, map_location="meta", weights_only=True)
+        return list(content.get("state_dict", content))
     with safe_open(path, framework="pt") as checkpoint:
-        names = list(checkpoint.keys())
+        return list(checkpoint.keys())
+
+
+def _pipeline_of(names: Sequence[str]) -> str:
+    """Name of the pipeline that a checkpoint in Stability AI's layout belongs to."""
     if not any(name.startswith("model.diffusion_model.input_blocks.") for name in names):
         raise ValueError("it is no Stable Diffusion checkpoint")
     if any(name.startswith("conditioner.embedders.") for name in names):
@@ -136,6 +189,7 @@ def _pipeline_of(path: Path) -> str:
 def _silence() -> None:
     """Keep progress bars and advice on optional packages out of the log."""
     library.utils.logging.disable_progress_bar()
+    library.utils.logging.set_verbosity_error()
     from_transformers: Any = transformers.utils.logging
     from_transformers.disable_progress_bar()
     from_transformers.set_verbosity_error()

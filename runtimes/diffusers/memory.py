@@ -52,6 +52,11 @@ def weight_bytes(pipeline: object) -> int:
     return sum(tensors.values())
 
 
+def device_memory() -> float:
+    """Bytes that torch has taken of the CUDA device's memory; 0 on other devices."""
+    return float(torch.cuda.memory_reserved()) if torch.cuda.is_available() else 0.0
+
+
 def default_budget(device: torch.device) -> int:
     """Bytes that weights may take together: what leaves room to work with them."""
     if device.type == "cuda":

@@ -5,7 +5,7 @@ together by `Model.predict`, and hands the finished ones of a job to `Model.fini
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from PIL import Image
 
@@ -35,8 +35,11 @@ class Sample(Protocol):
         """What draws the image as it stands, small, in any thread; None where nothing can."""
 
 
-class Model(Protocol):
-    """A loaded model."""
+S = TypeVar("S", bound=Sample)
+
+
+class ModelOf(Protocol[S]):
+    """A loaded model, with samples of its own kind."""
 
     max_batch: int
     """How many guided images of the natural size share a step."""
@@ -54,20 +57,24 @@ class Model(Protocol):
     def max_rows(self, request: ImageRequest) -> int:
         """How many rows of such requests may share a step."""
 
-    def begin(self, request: ImageRequest, on_step: OnStep) -> Sequence[Sample]:
+    def begin(self, request: ImageRequest, on_step: OnStep) -> Sequence[S]:
         """The request's samples, not started; `on_step` is for those that step by themselves."""
 
-    def predict(self, samples: Sequence[Sample]) -> Sequence[Callable[[], None]]:
+    def predict(self, samples: Sequence[S]) -> Sequence[Callable[[], None]]:
         """Do the common part of a step; what then moves each sample on by one.
 
         Whatever it raises, `OutOfMemory` above all, no sample was changed.
         """
 
-    def finish(self, request: ImageRequest, samples: Sequence[Sample]) -> Callable[[], Pictures]:
+    def finish(self, request: ImageRequest, samples: Sequence[S]) -> Callable[[], Pictures]:
         """What makes the pictures of a job's finished samples, in any one other thread."""
 
     def close(self) -> None:
         """Free its memory; it is not used afterwards."""
+
+
+Model = ModelOf[Any]
+"""Any model; who is handed samples hands back those of the same model."""
 
 
 class Observer:

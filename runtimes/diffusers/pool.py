@@ -28,7 +28,7 @@ class Served:
 
     load: Callable[[], Model]
     """Called in the loader's thread; raises `ModelError`."""
-    size: int = 0
+    size: Callable[[], int] = lambda: 0
     """About how many bytes its weights take; 0 where nobody knows before they are loaded."""
 
 
@@ -107,7 +107,7 @@ class ModelPool:
         """
         if self.state(name) in {"loaded", "loading"}:
             return True
-        if self._loading is not None or not self._make_room(self._size(name), in_use):
+        if self._loading is not None or not self._make_room(name, in_use):
             return False
         self._failures.pop(name, None)
         result: Future[Model] = Future()
@@ -129,25 +129,23 @@ class ModelPool:
     def trim(self, in_use: Callable[[Model], bool]) -> None:
         """Let idle models go, as far as those loaded turned out to exceed the budget."""
         if len(self._loaded) > 1:
-            self._make_room(0, in_use)
+            self._make_room(None, in_use)
 
-    def _make_room(self, size: int, in_use: Callable[[Model], bool]) -> bool:
+    def _make_room(self, name: str | None, in_use: Callable[[Model], bool]) -> bool:
         budget = self._budget() if self._loaded else None
         if budget is None:
             return True
-        for name, model in list(self._loaded.items()):
+        size = self._served[name].size() if name else 0
+        for other, model in list(self._loaded.items()):
             if self._used + size <= budget:
                 return True
             if not in_use(model):
-                self.unload(name)
+                self.unload(other)
         return self._used + size <= budget or not self._loaded
 
     @property
     def _used(self) -> int:
         return sum(model.memory for model in self._loaded.values())
-
-    def _size(self, name: str) -> int:
-        return self._served[name].size
 
 
 def _call(load: Callable[[], Model], result: "Future[Model]") -> None:

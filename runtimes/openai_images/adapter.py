@@ -69,6 +69,8 @@ class OpenAIImagesRuntime(Runtime):
                 answer = await self._ask("GET", "/v1/models")
         except QueueAgentError:
             return False
+        if answer.ok:
+            self._note_health(answer)
         return answer.ok
 
     def references(self, job: Job) -> Iterable[Reference]:
@@ -115,6 +117,9 @@ class OpenAIImagesRuntime(Runtime):
         del run_id, progress
         yield
 
+    def _note_health(self, answer: _http.Answer) -> None:
+        """Take from the answer what concerns us; the dialect itself says nothing in it."""
+
     async def _generate(self, prepared: PreparedImages, run_id: str) -> dict[str, JsonValue]:
         headers = {"X-Request-Id": run_id}
         if prepared.images:
@@ -154,11 +159,22 @@ class OpenAIImagesRuntime(Runtime):
 
 
 class DiffusersRuntime(OpenAIImagesRuntime):
-    """The bundled runtime: the dialect with samplers, progress by step, and cancellation."""
+    """The bundled runtime: the dialect with samplers, LoRAs, progress by step, cancellation.
+
+    Its `concurrency` follows what the server says in ``/health``: how many jobs share a step.
+    """
 
     name: ClassVar[str] = "diffusers"
     dialect: ClassVar[Dialect] = BUNDLED
     backlog: int = 1
+
+    def _note_health(self, answer: _http.Answer) -> None:
+        try:
+            places = answer.json_object().get("max_batch")
+        except QueueAgentError:
+            return  # a server older than this field, or none of ours
+        if isinstance(places, int) and places > 0:
+            self.concurrency = places
 
     @asynccontextmanager
     async def _following(self, run_id: str, progress: ProgressCallback) -> AsyncIterator[None]:

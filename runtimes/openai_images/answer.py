@@ -64,7 +64,7 @@ def read_progress(status: Mapping[str, JsonValue]) -> Progress | None:
     if not isinstance(fraction, int | float):
         return None
     return Progress(
-        min(float(fraction), 0.99),
+        float(min(max(fraction, 0.0), 0.99)),
         step=step if isinstance(step, int) else None,
         steps=steps if isinstance(steps, int) else None,
     )

@@ -47,10 +47,12 @@ class Dialect:
     edits_for_sure: bool
     """Whether `strength` and `mask` are known to be honoured."""
     several_images: bool
+    loras: bool
+    """Whether `loras` takes names and scales for one request."""
 
 
-COMMON: Final = Dialect(schedulers=False, edits_for_sure=False, several_images=True)
-BUNDLED: Final = Dialect(schedulers=True, edits_for_sure=True, several_images=False)
+COMMON: Final = Dialect(schedulers=False, edits_for_sure=False, several_images=True, loras=False)
+BUNDLED: Final = Dialect(schedulers=True, edits_for_sure=True, several_images=False, loras=True)
 
 
 def translate(
@@ -74,6 +76,10 @@ def translate(
         **_portable_fields(portable),
     }
     warnings = _common_warnings(portable)
+    if portable.loras and dialect.loras:
+        request["loras"] = [{"name": lora.name, "scale": lora.weight} for lora in portable.loras]
+    elif portable.loras:
+        warnings.append("loras: the runtime loads none for a job; ignored.")
     if portable.checkpoint and switch_models:
         request["model"] = portable.checkpoint
     elif portable.checkpoint:
@@ -115,9 +121,6 @@ def _portable_fields(portable: PortableContent) -> dict[str, JsonValue]:
 
 
 def _common_warnings(portable: PortableContent) -> list[str]:
-    warnings = []
-    if portable.loras:
-        warnings.append("loras: the runtime loads none for a job; ignored.")
     upscaling = {"upscaling_resize", "upscaler_1"} & portable.model_fields_set
     extras = portable.model_extra or {}
     unknown = [
@@ -126,7 +129,7 @@ def _common_warnings(portable: PortableContent) -> list[str]:
         if name not in _FIXED or extras[name] != _FIXED[name]
     ]
     names = sorted({*upscaling, *unknown})
-    return [*warnings, *(f"{name}: the runtime has no such field; ignored." for name in names)]
+    return [f"{name}: the runtime has no such field; ignored." for name in names]
 
 
 def _edit_fields(

@@ -142,4 +142,4 @@ def _flag(report: JsonObject, name: str) -> bool:
 
 
 def _number(value: JsonValue) -> float:
-    return min(max(float(value), 0.0), 1.0) if isinstance(value, int | float) else 0.0
+    return float(min(max(value, 0), 1)) if isinstance(value, int | float) else 0.0

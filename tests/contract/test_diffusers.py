@@ -2,13 +2,15 @@
 
 import asyncio
 import base64
+import io
 from collections.abc import Sequence
 
+from PIL import Image, ImageChops
 from pydantic import JsonValue
 
 from diffusers_servers import busy, tiny_server
 from queue_agent.job import Job
-from queue_agent.runtime import Progress, Runtime
+from queue_agent.runtime import Output, Progress, Runtime
 from queue_agent.server_process import ServerProcess
 from queue_agent.testing import FaultProxy, RuntimeContract
 from queue_agent.testing.contract import eventually, sample_png
@@ -20,6 +22,12 @@ PNG = base64.b64encode(sample_png()).decode()
 def job(task_type: str, **content: JsonValue) -> Job:
     metadata = {"id": "job-1", "tasktype": task_type}
     return Job.model_validate({"metadata": metadata, "content": {"prompt": "a cat", **content}})
+
+
+def difference(one: Output, other: Output) -> int:
+    """The largest one between two outputs' first pictures, of 255."""
+    pictures = [Image.open(io.BytesIO(output.artifacts[0].data)) for output in (one, other)]
+    return max(ImageChops.difference(*pictures).tobytes())
 
 
 class TestDiffusers(RuntimeContract):
@@ -39,8 +47,9 @@ class TestDiffusers(RuntimeContract):
         return job("text-to-image", steps=500, n=2, seed=1, width=512, height=512)
 
     def two_jobs(self) -> tuple[Job, Job]:
+        """Of two sizes: jobs of one size share passes, where rounding may differ in a bit."""
         first, second = (
-            job("text-to-image", steps=60, seed=seed, width=64, height=64) for seed in (1, 2)
+            job("text-to-image", steps=60, seed=1, width=width, height=64) for width in (64, 72)
         )
         return first, second
 
@@ -71,6 +80,21 @@ class TestDiffusers(RuntimeContract):
         assert between
         assert all(report.steps == 20 and report.step for report in between)
         assert last.fraction == 1.0
+
+    async def test_two_jobs_that_share_steps_give_each_its_own_outputs(
+        self, runtime: Runtime
+    ) -> None:
+        jobs = [job("text-to-image", steps=20, seed=seed, width=64, height=64) for seed in (1, 2)]
+        alone = [await self.prepare_and_run(runtime, one) for one in jobs]
+        together = await asyncio.gather(*(self.prepare_and_run(runtime, one) for one in jobs))
+        for one, other in zip(alone, together, strict=True):
+            assert difference(one, other) <= 1
+        assert difference(*together) > 20
+
+    async def test_its_concurrency_is_what_the_server_batches(self, runtime: Runtime) -> None:
+        assert runtime.concurrency == 1
+        assert await runtime.ready()
+        assert runtime.concurrency == 4
 
     async def test_cancelling_asks_the_server_to_stop_the_job(self, server: ServerProcess) -> None:
         async with FaultProxy(server.url) as proxy, self.opened(proxy.url) as runtime:

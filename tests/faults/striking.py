@@ -42,12 +42,17 @@ class Hold(Fault):
 
 
 class DeliverTwice(Fault):
-    """Relays a `ReceiveMessage` and repeats each of its messages in the same answer."""
+    """Relays `ReceiveMessage`; the first message that comes is in its answer twice."""
+
+    def __init__(self) -> None:
+        self._done = False
 
     async def strike(self, exchange: Exchange) -> None:
         body = (await exchange.answer()).partition(b"\r\n\r\n")[2]
         answer = json.loads(body)
-        answer["Messages"] = answer.get("Messages", []) * 2
+        if messages := answer.get("Messages"):
+            answer["Messages"] = messages if self._done else [messages[0], *messages]
+            self._done = True
         headers = {"content-type": "application/x-amz-json-1.0"}
         await exchange.send_answer(200, json.dumps(answer).encode(), headers)
 

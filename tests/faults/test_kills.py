@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from faults.rig import Rig
-from faults.striking import ARTIFACTS, DELETE, GENERATIONS, MANIFESTS, PUBLISH, Hold
+from faults.striking import ARTIFACTS, DELETE, MANIFESTS, PUBLISH, Hold
 from queue_agent.testing.fault_proxy import Matcher
 
 
@@ -44,17 +44,3 @@ async def test_a_job_whose_agent_is_killed_is_finished_by_the_next(
     balance.check(beyond_need=moment.beyond_need, renotified=moment.renotified)
     assert balance.generations[job_id] == 1 + moment.beyond_need
     assert brief_rig.scene.answers(job_id)[-1]["redelivered"] is (moment.beyond_need == 0)
-
-
-async def test_an_agent_killed_before_the_runtime_was_asked_costs_no_generation(
-    brief_rig: Rig,
-) -> None:
-    agent = await brief_rig.agent()
-    hold = Hold()
-    with brief_rig.runtime.fault(hold, GENERATIONS):
-        await brief_rig.publish("early")
-        await hold.arrived.wait()
-        agent.kill()
-        await agent.ended()
-    (await brief_rig.settled()).check()
-    assert len(agent.exits) == 1

@@ -16,17 +16,16 @@ FAILED = {"failed"}
 ATTEMPTS = 2
 
 
-async def _kill_in_the_middle(rig: Rig, job_id: str, *, times: int) -> None:
-    """Publish a job and kill each agent that gets to run it, so often."""
-    agent = await rig.agent(QUEUE_AGENT_MAX_RECEIVES=str(ATTEMPTS))
-    for attempt in range(1, times + 1):
-        hold = Hold()
-        with rig.runtime.fault(hold, both(GENERATIONS, naming(job_id))):
-            if attempt == 1:
-                await rig.publish_as(job_id, ends={"completed", "failed"})
-            await hold.arrived.wait()
-            agent.kill()
-            await agent.ended(times=attempt)
+async def _kill_in_the_middle(rig: Rig, *, max_receives: int) -> str:
+    """Publish a job and kill the agent that gets to run it; the job's id."""
+    agent = await rig.agent(QUEUE_AGENT_MAX_RECEIVES=str(max_receives))
+    hold = Hold()
+    with rig.runtime.fault(hold, GENERATIONS):
+        (job_id,) = await rig.publish("deadly", ends={"completed", "failed"})
+        await hold.arrived.wait()
+        agent.kill()
+        await agent.ended()
+    return job_id
 
 
 @pytest.mark.parametrize("dead_letters", [True, False], ids=["dead letters", "no dead letters"])
@@ -56,8 +55,7 @@ async def test_a_message_at_its_last_allowed_receive_is_still_worked_on(
 ) -> None:
     options = {"visibility_timeout": BRIEF, "max_receives": ATTEMPTS}
     async with rigged(embedded_cloud, webui, tmp_path, **options) as rig:
-        job_id = f"last-{secrets.token_hex(3)}"
-        await _kill_in_the_middle(rig, job_id, times=ATTEMPTS - 1)
+        job_id = await _kill_in_the_middle(rig, max_receives=ATTEMPTS)
         (await rig.settled()).check()
         answer = rig.scene.answers(job_id)[0]
         assert (answer["status"], answer["attempt"]) == ("completed", ATTEMPTS)
@@ -69,8 +67,7 @@ async def test_without_dead_letters_a_job_that_kills_its_agents_is_given_up(
 ) -> None:
     options = {"visibility_timeout": BRIEF, "max_receives": None}
     async with rigged(embedded_cloud, webui, tmp_path, **options) as rig:
-        job_id = f"deadly-{secrets.token_hex(3)}"
-        await _kill_in_the_middle(rig, job_id, times=ATTEMPTS)
+        job_id = await _kill_in_the_middle(rig, max_receives=1)
         (await rig.settled()).check()
         assert rig.scene.answers(job_id)[0]["status"] == "failed"
         assert await rig.runs(job_id) == []
@@ -80,10 +77,9 @@ async def test_a_job_that_kills_its_agents_ends_among_the_dead_letters(
     embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
 ) -> None:
     """The queue itself moves it, when no agent is left to say so."""
-    options = {"visibility_timeout": BRIEF, "max_receives": ATTEMPTS}
+    options = {"visibility_timeout": BRIEF, "max_receives": 1}
     async with rigged(embedded_cloud, webui, tmp_path, **options) as rig:
-        job_id = f"deadly-{secrets.token_hex(3)}"
-        await _kill_in_the_middle(rig, job_id, times=ATTEMPTS)
+        await _kill_in_the_middle(rig, max_receives=1)
 
         async def is_dead() -> bool:
             return await rig.scene.dead_letters() == 1

@@ -95,7 +95,7 @@ async def test_a_runtime_that_restarts_in_the_middle_of_a_job_does_it_again(
     try:
         async with rigged(embedded_cloud, own, tmp_path) as rig:
             await rig.agent()
-            (job_id, *_) = await rig.publish("restarted", "waiting", steps=100)
+            (job_id,) = await rig.publish("restarted", steps=50)
             await rig.running(job_id)
             own.kill()
             await asyncio.to_thread(own.start)

@@ -34,8 +34,8 @@ async def test_after_a_signal_prefetched_messages_are_released_while_the_running
 ) -> None:
     agent = await rig.agent()
     (first,) = await rig.publish("first", steps=150)
-    others = await rig.publish("second", "third", "fourth")
     await rig.running(first)
+    others = await rig.publish("second", "third", "fourth", steps=25)
 
     async def prefetched() -> bool:
         return (await rig.scene.depth())[1] > 1

@@ -1,8 +1,10 @@
 """Jobs that are withdrawn while they wait, and withdrawals that come too late."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -29,20 +31,24 @@ async def test_a_job_withdrawn_while_it_waits_is_answered_before_its_turn(
     rig: Rig, withdraw: Callable[[Rig, str], Awaitable[None]]
 ) -> None:
     await rig.agent()
-    (first,) = await rig.publish("running", steps=200)
-    await rig.running(first)
-    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
-    metadata = {"expires_at": soon} if withdraw is _let_expire else {}
-    (second,) = await rig.publish("waiting", ends={"cancelled", "expired"}, **metadata)
+    hold = Hold()
+    with rig.runtime.fault(hold, GENERATIONS):
+        (first,) = await rig.publish("running")
+        await hold.arrived.wait()
+        soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+        metadata: dict[str, Any] = {"expires_at": soon} if withdraw is _let_expire else {}
+        ends = {"cancelled", "expired"}
+        (second,) = await rig.publish("waiting", steps=50, ends=ends, **metadata)
 
-    async def held() -> bool:
-        return (await rig.scene.depth())[1] == 2
+        async def held() -> bool:
+            return (await rig.scene.depth())[1] == 2
 
-    await until(held, what="the receipt of the second")
-    await withdraw(rig, second)
-    await rig.scene.answer(second)
-    assert rig.scene.answers(first) == []
-    (await rig.settled()).check()
+        await until(held, what="the receipt of the second")
+        await withdraw(rig, second)
+        await rig.scene.answer(second)
+        assert rig.scene.answers(first) == []
+        hold.let_go()
+        (await rig.settled()).check()
     assert not any(is_whole(run) for run in await rig.runs(second))
 
 
@@ -90,7 +96,12 @@ async def test_a_jump_of_the_clock_past_the_expiry_is_noticed(rig: Rig) -> None:
     metadata = Metadata(id="jump", tasktype="text-to-image", expires_at=expires)
     bucket = rig.scene.cloud.bucket(rig.scene.deployment.bucket)
     watch = WithdrawalWatch(bucket, poll=0, now=lambda: now)
-    with pytest.raises(JobExpired):
+
+    async def work() -> None:
+        nonlocal now
         async with watch.wanted(Job(metadata=metadata, content={})):
             now += 3600
-            await Hold().arrived.wait()
+            await asyncio.Event().wait()
+
+    with pytest.raises(JobExpired):
+        await work()

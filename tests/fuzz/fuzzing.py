@@ -7,7 +7,7 @@ same ones, so that no change is blamed for what it did not do.
 import json
 import math
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final, TypeVar
 
 from hypothesis import HealthCheck, settings
@@ -96,36 +96,73 @@ def written(value: JsonValue) -> str:
     return json.dumps(value)
 
 
+Path = tuple[str | int, ...]
+
+
 @st.composite
 def mutated(draw: st.DrawFn, originals: tuple[JsonValue, ...]) -> JsonValue:
-    """One of the originals after a few changes somewhere inside: a value replaced, left out,
-    put in a list, or repeated under another name.
+    """One of the originals after a few changes: something in it is left out, wrapped, or
+    exchanged with something odd of its own or of any other kind.
+
+    Where and how is left to chance itself: hypothesis prefers what comes first.
     """
-    value = draw(st.sampled_from(originals))
-    for _ in range(draw(st.integers(1, 3))):
-        value = _change(draw, value)
+    chance = draw(st.randoms(use_true_random=True))
+    value = chance.choice(originals)
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        paths = list(_paths(value))
+        path = chance.choice(paths[1:] or paths)
+        there = _at(value, path)
+        match chance.choice(("odd", "odd", "any", "wrapped", "absent")):
+            case "odd":
+                odd = ODD_NUMBERS if isinstance(there, int | float) else ODD_TEXTS
+                value = _put(value, path, chance.choice(odd))
+            case "any":
+                value = _put(value, path, draw(json_values))
+            case "wrapped":
+                value = _put(value, path, [there])
+            case "absent" if path:
+                value = _put(value, path[:-1], _without(_at(value, path[:-1]), path[-1]))
     return value
 
 
-_MOSTLY: Final = st.integers(0, 11).map(bool)
+def _without(value: JsonValue, step: str | int) -> JsonValue:
+    if isinstance(value, dict):
+        return {key: item for key, item in value.items() if key != step}
+    if isinstance(value, list):
+        return [item for place, item in enumerate(value) if place != step]
+    return value
 
 
-def _change(draw: st.DrawFn, value: JsonValue) -> JsonValue:
-    """Walk down a random path and change what is there."""
-    if isinstance(value, dict) and value and draw(_MOSTLY):
-        key = draw(st.sampled_from(sorted(value)))
-        if not draw(_MOSTLY):
-            return {name: item for name, item in value.items() if name != key}
-        if not draw(_MOSTLY):
-            return {**value, draw(st.text(max_size=8)): value[key]}
-        return {**value, key: _change(draw, value[key])}
-    if isinstance(value, list) and value and draw(_MOSTLY):
-        place = draw(st.integers(0, len(value) - 1))
-        return [*value[:place], _change(draw, value[place]), *value[place + 1 :]]
-    if draw(st.booleans()):
-        odd = ODD_NUMBERS if isinstance(value, int | float) else ODD_TEXTS
-        return draw(st.sampled_from(odd))
-    return draw(json_values) if draw(_MOSTLY) else [value]
+def _paths(value: JsonValue, above: Path = ()) -> Iterator[Path]:
+    yield above
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _paths(item, (*above, key))
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from _paths(item, (*above, place))
+
+
+def _at(value: JsonValue, path: Path) -> JsonValue:
+    for step in path:
+        if isinstance(value, dict):
+            value = value[str(step)]
+        elif isinstance(value, list):
+            value = value[int(step)]
+    return value
+
+
+def _put(value: JsonValue, path: Path, new: JsonValue) -> JsonValue:
+    """A copy with something else in that place."""
+    if not path:
+        return new
+    if isinstance(value, dict):
+        return {**value, str(path[0]): _put(value[str(path[0])], path[1:], new)}
+    if isinstance(value, list):
+        items = list(value)
+        items[int(path[0])] = _put(items[int(path[0])], path[1:], new)
+        return items
+    return value
 
 
 @st.composite

@@ -4,6 +4,7 @@ import base64
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ from queue_agent.inbox import Inbox
 from queue_agent.job import Job
 from queue_agent.notification import ErrorReport, Notification
 from queue_agent.result import Result, ResultKeys
-from queue_agent.runtime import Runtime, RuntimeOptions
+from queue_agent.runtime import Reference, Runtime, RuntimeOptions
 from queue_agent.webhooks import WebhookPolicy, Webhooks
 from runtimes.comfyui import ComfyUIRuntime
 from runtimes.comfyui.workflow import read_workflow
@@ -222,12 +223,16 @@ def try_out(job: Job) -> None:
     """What the adapters make of it before they ask their runtimes."""
     refuse_at_most(lambda: INBOX.check(job))
     for runtime in RUNTIMES:
-        refuse_at_most(lambda runtime=runtime: list(runtime.references(job)))
+        refuse_at_most(partial(_references, runtime, job))
     if job.task_type in ROUTES:
         refuse_at_most(lambda: webui_request(job, {}, switch_models=True))
     refuse_at_most(lambda: openai_request(job.content, job.task_type, BUNDLED))
     refuse_at_most(lambda: read_workflow(job.content))
     refuse_at_most(lambda: settled(RUNTIMES[2].prepare(job, {})))
+
+
+def _references(runtime: Runtime, job: Job) -> list[Reference]:
+    return list(runtime.references(job))
 
 
 def refuse_at_most(action: Callable[[], object]) -> None:

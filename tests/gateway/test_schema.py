@@ -84,6 +84,7 @@ def described(site: Site, instant: Deployment) -> Any:
     return schemathesis.openapi.from_url(f"{gateway.url}/openapi.json")
 
 
+@pytest.mark.timeout(900)
 def test_no_request_makes_the_gateway_fail(described: Any) -> None:
     operations = [found.ok() for found in described.get_all_operations()]
     assert len(operations) >= 10

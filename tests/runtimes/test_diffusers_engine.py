@@ -9,25 +9,26 @@ import httpx
 import pytest
 from PIL import Image
 
-from diffusers_servers import busy, painting_server
+from diffusers_servers import busy, engine_of, painting_server
 from queue_agent.testing.contract import eventually
-from runtimes.diffusers.engine import Engine, ImageRequest, Model, OnStep, Pictures
+from runtimes.diffusers.app import create_app
+from runtimes.diffusers.engine import Engine
 from runtimes.diffusers.errors import OutOfMemory, QueueFull
-from runtimes.diffusers.server import create_app
+from runtimes.diffusers.model import Model, OnStep
+from runtimes.diffusers.pool import ModelPool, Served
+from runtimes.diffusers.requests import ImageRequest, Pictures
+from runtimes.diffusers.whole import WholeModel
 
 GENERATIONS = "/v1/images/generations"
 
 
-class ScriptedModel:
+class ScriptedModel(WholeModel):
     """Fails with an error, or makes a picture once the gate is open."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.gate = threading.Event()
         self.worked_on: list[str] = []
-
-    def check(self, request: ImageRequest) -> None:
-        """Everything is fine."""
 
     def generate(self, request: ImageRequest, on_step: OnStep) -> Pictures:
         self.worked_on.append(request.prompt)
@@ -40,7 +41,7 @@ class ScriptedModel:
 
 @contextmanager
 def running(model: Model, *, max_waiting: int = 64) -> Iterator[Engine]:
-    engine = Engine(lambda: model, max_waiting=max_waiting)
+    engine = engine_of(model, max_waiting=max_waiting)
     engine.start()
     try:
         yield engine
@@ -49,7 +50,7 @@ def running(model: Model, *, max_waiting: int = 64) -> Iterator[Engine]:
 
 
 def client_of(engine: Engine) -> httpx.AsyncClient:
-    app = create_app(engine, model="scripted")
+    app = create_app(engine)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 
@@ -60,7 +61,7 @@ async def test_health_is_503_until_the_model_is_loaded() -> None:
         loaded.wait()
         return model
 
-    engine = Engine(load)
+    engine = Engine(ModelPool({"scripted": Served(load)}))
     engine.start()
     async with client_of(engine) as client:
         assert (await client.get("/health")).status_code == 503
@@ -80,7 +81,7 @@ async def test_a_model_that_cannot_be_loaded_is_told_of() -> None:
     def load() -> Model:
         raise OSError("no such disk")
 
-    engine = Engine(load)
+    engine = Engine(ModelPool({"scripted": Served(load)}))
     engine.start(told.set)
     assert await asyncio.to_thread(told.wait, 10)
     assert not engine.ready

@@ -9,7 +9,6 @@ from PIL import Image
 
 from diffusers_servers import tiny_model
 from queue_agent.server_process import free_port
-from runtimes.diffusers.engine import ImageRequest
 from runtimes.diffusers.errors import (
     DeviceUnavailable,
     InvalidRequest,
@@ -18,6 +17,8 @@ from runtimes.diffusers.errors import (
     ModelUnreadable,
     OutOfMemory,
 )
+from runtimes.diffusers.options import Options
+from runtimes.diffusers.requests import ImageRequest
 
 
 def ignore(_step: int, _steps: int) -> None:
@@ -54,20 +55,20 @@ def test_models_that_cannot_be_loaded_are_refused_clearly(tmp_path: Path) -> Non
         (str(tmp_path / "empty"), ModelUnreadable, "no model_index.json"),
         (str(tmp_path / "damaged"), ModelUnreadable, "cannot be loaded"),
         (str(tmp_path / "truncated.safetensors"), ModelUnreadable, "cannot be loaded"),
-        (str(tmp_path / "pickled.ckpt"), ModelUnreadable, "pickled weights are refused"),
+        (str(tmp_path / "pickled.ckpt"), ModelUnreadable, "pickled weights, which are refused"),
         (str(no_checkpoint), ModelUnreadable, "no Stable Diffusion checkpoint"),
     ]
     for model, kind, words in cases:
         with pytest.raises(kind, match=words):
-            load_model(model, device="cpu")
+            load_model(model, Options(device="cpu"))
 
 
 def test_an_unknown_device_or_dtype_is_refused() -> None:
     from runtimes.diffusers.loader import load_model  # noqa: PLC0415  loads torch
 
-    for options in ({"device": "abacus"}, {"device": "cpu", "dtype": "int3"}):
+    for options in (Options(device="abacus"), Options(device="cpu", dtype="int3")):
         with pytest.raises(DeviceUnavailable):
-            load_model(str(tiny_model()), **options)
+            load_model(str(tiny_model()), options)
 
 
 def test_the_same_seed_builds_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
@@ -85,7 +86,8 @@ def test_the_same_seed_builds_the_same_weights_and_another_seed_others(tmp_path:
     "words", ["CUDA out of memory.", "DefaultCPUAllocator: can't allocate memory"]
 )
 def test_running_out_of_memory_has_an_error_of_its_own(words: str) -> None:
-    from runtimes.diffusers.pipelines import DiffusersModel, library  # noqa: PLC0415  loads torch
+    from runtimes.diffusers.calls import library  # noqa: PLC0415  loads torch
+    from runtimes.diffusers.pipeline_model import PipelineModel  # noqa: PLC0415  loads torch
 
     pipeline = library.StableDiffusionPipeline.from_pretrained(tiny_model())
 
@@ -94,13 +96,14 @@ def test_running_out_of_memory_has_an_error_of_its_own(words: str) -> None:
 
     pipeline.unet.register_forward_pre_hook(run_out_of_memory)
     with pytest.raises(OutOfMemory, match=r"2 image\(s\) of 64x64"):
-        DiffusersModel(pipeline).generate(
+        PipelineModel(pipeline).generate(
             ImageRequest("x", seed=1, count=2, width=64, height=64), ignore
         )
 
 
 def test_a_pipeline_that_cannot_edit_refuses_images() -> None:
-    from runtimes.diffusers.pipelines import DiffusersModel, library  # noqa: PLC0415  loads torch
+    from runtimes.diffusers.calls import library  # noqa: PLC0415  loads torch
+    from runtimes.diffusers.pipeline_model import PipelineModel  # noqa: PLC0415  loads torch
 
     unet = library.UNet2DModel(
         block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",)
@@ -108,4 +111,4 @@ def test_a_pipeline_that_cannot_edit_refuses_images() -> None:
     pipeline = library.DDPMPipeline(unet=unet, scheduler=library.DDPMScheduler())
     image = Image.new("RGB", (64, 64))
     with pytest.raises(InvalidRequest, match="cannot work with a given image"):
-        DiffusersModel(pipeline).check(ImageRequest("x", seed=1, image=image))
+        PipelineModel(pipeline).check(ImageRequest("x", seed=1, image=image))

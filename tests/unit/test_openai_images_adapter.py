@@ -99,7 +99,6 @@ def test_samplers_are_for_the_bundled_runtime_only(
 @pytest.mark.parametrize(
     ("content", "warned_of"),
     [
-        ({"loras": [{"name": "ink"}]}, ["loras"]),
         ({"enable_hr": True, "styles": ["noir"]}, ["enable_hr", "styles"]),
         (
             {"override_settings": {"CLIP_stop_at_last_layers": 2}},
@@ -119,6 +118,16 @@ def test_a_field_without_effect_is_named_in_a_warning(
     request, warnings = translate({"prompt": "a cat", **content}, "text-to-image", BUNDLED)
     assert request == ALWAYS
     assert [warning.partition(":")[0] for warning in warnings] == warned_of
+
+
+def test_loras_are_for_the_bundled_runtime_only() -> None:
+    content: JsonObject = {"prompt": "a cat", "loras": [{"name": "ink", "weight": 0.5}]}
+    request, warnings = translate(content, "text-to-image", BUNDLED)
+    assert request == {**ALWAYS, "loras": [{"name": "ink", "scale": 0.5}]}
+    assert warnings == []
+    request, [warning] = translate(content, "text-to-image", COMMON)
+    assert request == ALWAYS
+    assert warning.startswith("loras: ")
 
 
 def test_an_operator_may_forbid_the_choice_of_a_model() -> None:

@@ -1,0 +1,118 @@
+"""What a chaos run does and when, from nothing but its seed."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+
+class Kind(Enum):
+    """What is published."""
+
+    GOOD = "good"
+    TWICE = "published twice"
+    CANCELLED = "cancelled soon after"
+    EXPIRED = "expired before it came"
+    POISON = "always breaks the runtime"
+    MISROUTED = "of an unknown task type"
+    MALFORMED = "no JSON"
+
+
+class Fault(Enum):
+    """What goes wrong."""
+
+    KILL = "agent: kill -9"
+    TERM = "agent: SIGTERM, restart"
+    FREEZE = "agent: SIGSTOP, longer than the lease"
+    RUNTIME_500 = "runtime: 500"
+    RUNTIME_RESTART = "runtime: kill -9, restart"
+    RUNTIME_HANG = "runtime: no answer"
+    CLOUD_503 = "cloud: 503"
+    CLOUD_RESET = "cloud: reset"
+    CLOUD_SLOW = "cloud: 1 s slower"
+    CLOUD_LOST = "cloud: answer lost"
+
+
+OPERATIONS: Final = ("receive", "heartbeat", "delete", "publish", "image", "manifest", "S3")
+"""What a fault of the cloud concerns, one of them at a time."""
+
+_SHARES: Final[Mapping[Kind, int]] = {
+    Kind.GOOD: 84,
+    Kind.TWICE: 5,
+    Kind.CANCELLED: 4,
+    Kind.EXPIRED: 2,
+    Kind.POISON: 1,
+    Kind.MISROUTED: 2,
+    Kind.MALFORMED: 2,
+}
+_GAP: Final = 3.0
+_STEPS: Final = (5, 60)
+_LENGTH: Final = (1.0, 8.0)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One message to publish; times are in seconds from the start."""
+
+    at: float
+    name: str
+    kind: Kind
+    steps: int
+    patience: float
+    """Seconds until a job that is cancelled is cancelled."""
+
+
+@dataclass(frozen=True)
+class Strike:
+    """One fault, for so many seconds; of a moment's duration where it is a signal."""
+
+    at: float
+    fault: Fault
+    length: float
+    pod: int
+    operation: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of a run: the same for the same arguments."""
+
+    publications: tuple[Publication, ...]
+    strikes: tuple[Strike, ...]
+
+    @classmethod
+    def of(cls, seed: int, *, jobs: int, seconds: float, pods: int) -> "Plan":
+        chance = random.Random(seed)  # noqa: S311  no secret
+        moments = sorted(chance.uniform(0, seconds) for _ in range(jobs))
+        kinds = chance.choices(list(_SHARES), list(_SHARES.values()), k=jobs)
+        publications = tuple(
+            Publication(
+                at,
+                f"chaos-{number:04d}",
+                kind,
+                chance.randint(*_STEPS),
+                chance.uniform(0, 2),
+            )
+            for number, (at, kind) in enumerate(zip(moments, kinds, strict=True))
+        )
+        return cls(publications, tuple(_strikes(chance, seconds, pods)))
+
+
+def _strikes(chance: random.Random, seconds: float, pods: int) -> list[Strike]:
+    strikes: list[Strike] = []
+    moment = chance.expovariate(1 / _GAP)
+    while moment < seconds:
+        if len(strikes) % len(Fault) == 0:  # each once, then each once more in another order
+            order = chance.sample(list(Fault), len(Fault))
+        strikes.append(
+            Strike(
+                moment,
+                order[len(strikes) % len(Fault)],
+                chance.uniform(*_LENGTH),
+                chance.randrange(pods),
+                chance.choice(OPERATIONS),
+            )
+        )
+        moment += chance.expovariate(1 / _GAP)
+    return strikes

@@ -1,0 +1,1 @@
+"""The cloud side of the image service, as AWS CDK stacks."""

@@ -1,0 +1,91 @@
+"""EKS add-ons: network, DNS, credentials, models from S3, metrics and logs."""
+
+import json
+
+from aws_cdk import Aws
+from aws_cdk import aws_eks_v2 as eks
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+from constructs import Construct, IDependable
+from pydantic import JsonValue
+
+from image_service import versions
+from image_service.acknowledgements import acknowledge
+from image_service.pod_identity import PodRole
+
+
+class Addons(Construct):
+    """The add-ons at their pinned versions, each with no more rights than it needs."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, cluster: eks.ICluster, models: s3.IBucket,
+        container_insights: bool,
+    ) -> None:  # fmt: skip
+        super().__init__(scope, construct_id)
+        self._cluster = cluster
+        # Policies of pods (NetworkPolicy) are enforced only where the plugin is told to.
+        self._add("vpc-cni", configuration={"enableNetworkPolicy": "true"})
+        self._add("kube-proxy")
+        self._add("coredns")
+        agent = self._add("eks-pod-identity-agent")
+        self._add("metrics-server")
+        self._add("aws-mountpoint-s3-csi-driver", agent, self._reading(models))
+        if container_insights:
+            self._add("amazon-cloudwatch-observability", agent, self._reporting())
+
+    def _add(
+        self, name: str, *after: IDependable, configuration: JsonValue = None
+    ) -> eks.CfnAddon:
+        addon = eks.CfnAddon(
+            self,
+            name,
+            addon_name=name,
+            addon_version=versions.ADDONS[name],
+            cluster_name=self._cluster.cluster_name,
+            configuration_values=json.dumps(configuration) if configuration else None,
+            resolve_conflicts="OVERWRITE",
+        )
+        addon.node.add_dependency(*after)
+        return addon
+
+    def _reading(self, models: s3.IBucket) -> PodRole:
+        """The CSI driver's role."""
+        identity = PodRole(
+            self,
+            "S3Driver",
+            cluster=self._cluster,
+            namespace="kube-system",
+            service_account="s3-csi-driver-sa",
+        )
+        for statement in reading_models(models):
+            identity.role.add_to_policy(statement)
+        acknowledge(
+            identity.role, {"AwsSolutions-IAM5": "Whatever the models' bucket holds is a model."}
+        )
+        return identity
+
+    def _reporting(self) -> PodRole:
+        """The CloudWatch agent's role: metrics, logs, and traces that reach it by OTLP."""
+        identity = PodRole(
+            self,
+            "CloudWatchAgent",
+            cluster=self._cluster,
+            namespace="amazon-cloudwatch",
+            service_account="cloudwatch-agent",
+        )
+        for policy in ("CloudWatchAgentServerPolicy", "AWSXrayWriteOnlyAccess"):
+            identity.role.add_managed_policy(iam.ManagedPolicy.from_aws_managed_policy_name(policy))
+        acknowledge(
+            identity.role,
+            {"AwsSolutions-IAM4": "The add-on's documentation asks for AWS's own two policies."},
+        )
+        return identity
+
+
+def reading_models(models: s3.IBucket) -> list[iam.PolicyStatement]:
+    """What mounting a bucket read-only takes."""
+    arn = f"arn:{Aws.PARTITION}:s3:::{models.bucket_name}"
+    return [
+        iam.PolicyStatement(actions=["s3:ListBucket"], resources=[arn]),
+        iam.PolicyStatement(actions=["s3:GetObject"], resources=[f"{arn}/*"]),
+    ]

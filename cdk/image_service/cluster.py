@@ -1,0 +1,188 @@
+"""The EKS cluster: a new one with all that the chart needs, or one that is there already."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_eks_v2 as eks
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sqs as sqs
+from aws_cdk.lambda_layer_kubectl_v34 import KubectlV34Layer
+from constructs import Construct
+
+from image_service import versions
+from image_service.acknowledgements import acknowledge
+from image_service.addons import Addons, reading_models
+from image_service.config import ClusterConfig, ExistingCluster
+from image_service.karpenter import Karpenter
+from image_service.keda import Keda, reading_queues
+from image_service.network import Network
+
+SERVICE_CIDR: Final = "172.20.0.0/16"
+
+_NODE_POLICIES: Final = (
+    "AmazonEKSWorkerNodePolicy",
+    "AmazonEKS_CNI_Policy",
+    "AmazonEC2ContainerRegistryReadOnly",
+    "AmazonSSMManagedInstanceCore",
+)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What the runtimes' releases need to know of the cluster."""
+
+    cluster: eks.ICluster
+    node_role_name: str
+    security_group_id: str
+    pod_subnet_ids: Sequence[str]
+    private_cidrs: Sequence[str]
+    """Networks of the VPC's endpoints and of the Kubernetes API; none: the chart's guess."""
+
+
+class NewCluster(Construct):
+    """Managed nodes for the system, and on them Karpenter, KEDA and the add-ons."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, name: str, config: ClusterConfig,
+        network: Network, queues: Sequence[sqs.IQueue], models: s3.IBucket,
+    ) -> None:  # fmt: skip
+        super().__init__(scope, construct_id)
+        node_role = self._node_role()
+        cluster = self._cluster(name, config, network)
+        nodes = cluster.add_nodegroup_capacity(
+            "System",
+            ami_type=eks.NodegroupAmiType.BOTTLEROCKET_ARM_64,
+            instance_types=[ec2.InstanceType(config.system_instance)],
+            min_size=2,
+            max_size=4,
+            desired_size=2,
+            node_role=node_role,
+            subnets=ec2.SubnetSelection(subnets=network.vpc.private_subnets),
+        )
+        addons = Addons(
+            self,
+            "Addons",
+            cluster=cluster,
+            models=models,
+            container_insights=config.container_insights,
+        )
+        karpenter = Karpenter(
+            self,
+            "Nodes",
+            cluster=cluster,
+            cluster_name=name,
+            node_role=node_role,
+            source=config.karpenter,
+        )
+        keda = Keda(self, "Scaling", cluster=cluster, queues=queues, source=config.keda)
+        for chart in (karpenter.chart, keda.chart):
+            chart.node.add_dependency(nodes, addons)
+        self.platform = Platform(
+            cluster=cluster,
+            node_role_name=node_role.role_name,
+            security_group_id=cluster.cluster_security_group_id,
+            pod_subnet_ids=network.pod_subnet_ids,
+            private_cidrs=[network.cidr, SERVICE_CIDR],
+        )
+
+    def _cluster(self, name: str, config: ClusterConfig, network: Network) -> eks.Cluster:
+        reachable = config.public_access
+        cluster = eks.Cluster(
+            self,
+            "Cluster",
+            cluster_name=name,
+            version=versions.KUBERNETES,
+            vpc=network.vpc,
+            vpc_subnets=[ec2.SubnetSelection(subnets=network.vpc.private_subnets)],
+            service_ipv4_cidr=SERVICE_CIDR,
+            endpoint_access=eks.EndpointAccess.PUBLIC_AND_PRIVATE.only_from(*reachable)
+            if reachable
+            else eks.EndpointAccess.PRIVATE,
+            cluster_logging=list(eks.ClusterLoggingTypes),
+            default_capacity_type=eks.DefaultCapacityType.NODEGROUP,
+            default_capacity=0,
+            bootstrap_self_managed_addons=False,
+            bootstrap_cluster_creator_admin_permissions=False,
+            kubectl_provider_options=_kubectl(self, network.vpc),
+        )
+        scope = eks.AccessPolicy.from_access_policy_name(
+            "AmazonEKSClusterAdminPolicy", access_scope_type=eks.AccessScopeType.CLUSTER
+        )
+        for number, arn in enumerate(config.admins):
+            cluster.grant_access(f"Admin{number}", arn, [scope])
+        acknowledge(
+            cluster,
+            {
+                "AwsSolutions-IAM4": "EKS asks for AWS's own policies: the control plane's, and "
+                "those of the function that runs kubectl and Helm while stacks are deployed.",
+                "AwsSolutions-IAM5": "CDK's provider lets the framework call every version of the "
+                "function that runs kubectl and Helm.",
+                "AwsSolutions-L1": "CDK chooses the Python of its function for kubectl and Helm.",
+                "AwsSolutions-EKS1": "Only the networks that the configuration lists get in.",
+            },
+        )
+        return cluster
+
+    def _node_role(self) -> iam.Role:
+        """One role for all nodes; pods have their own and do not reach it."""
+        policies = [iam.ManagedPolicy.from_aws_managed_policy_name(it) for it in _NODE_POLICIES]
+        role = iam.Role(
+            self,
+            "NodeRole",
+            assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
+            managed_policies=policies,
+        )
+        acknowledge(
+            role, {"AwsSolutions-IAM4": "EKS documents AWS's own policies for nodes."}
+        )
+        return role
+
+
+class BorrowedCluster(Construct):
+    """An existing cluster: only rights for what runs there already."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, config: ExistingCluster,
+        network: Network, queues: Sequence[sqs.IQueue], models: s3.IBucket,
+    ) -> None:  # fmt: skip
+        super().__init__(scope, construct_id)
+        keda = iam.Role.from_role_arn(self, "Keda", config.keda_role)
+        keda.add_to_principal_policy(reading_queues(queues))
+        if config.s3_csi_role:
+            driver = iam.Role.from_role_arn(self, "S3Driver", config.s3_csi_role)
+            for statement in reading_models(models):
+                driver.add_to_principal_policy(statement)
+            acknowledge(
+                driver, {"AwsSolutions-IAM5": "Whatever the models' bucket holds is a model."}
+            )
+        cluster = eks.Cluster.from_cluster_attributes(
+            self,
+            "Cluster",
+            cluster_name=config.name,
+            vpc=network.vpc,
+            cluster_security_group_id=config.security_group,
+            security_group_ids=[config.security_group],
+            kubectl_provider_options=_kubectl(
+                self, network.vpc, iam.Role.from_role_arn(self, "Kubectl", config.kubectl_role)
+            ),
+        )
+        self.platform = Platform(
+            cluster=cluster,
+            node_role_name=config.node_role,
+            security_group_id=config.security_group,
+            pod_subnet_ids=network.pod_subnet_ids,
+            private_cidrs=[],
+        )
+
+
+def _kubectl(
+    scope: Construct, vpc: ec2.IVpc, role: iam.IRole | None = None
+) -> eks.KubectlProviderOptions:
+    return eks.KubectlProviderOptions(
+        kubectl_layer=KubectlV34Layer(scope, "KubectlLayer"),
+        private_subnets=vpc.private_subnets,
+        role=role,
+    )

@@ -1,0 +1,311 @@
+"""What an operator decides, read from one YAML file and checked before anything is built."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Annotated, Final, Literal, Self
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
+
+from queue_agent.job import Prefix
+
+LONGEST_LEASE: Final = 43_200
+"""Seconds: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html"""
+
+OWN_FOLDERS: Final = ("cancelled", "inputs", "payloads", "quarantine")
+"""Folders of the results bucket with a meaning of their own."""
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message has one line per mistake."""
+
+
+def _network(value: str) -> str:
+    IPv4Network(value)
+    return value
+
+
+def _folder(value: str) -> str:
+    if not value:
+        raise ValueError("must name a folder")
+    if value.split("/")[0] in OWN_FOLDERS:
+        raise ValueError(f"must not lie under {', '.join(OWN_FOLDERS)}")
+    return value
+
+
+def _without_trailing_slash(value: str) -> str:
+    return value.rstrip("/")
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")]
+Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")]
+Bucket = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+BucketOrPrefix = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^*?]*)?$"),
+    AfterValidator(_without_trailing_slash),
+]
+RoleArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$")]
+Cidr = Annotated[str, AfterValidator(_network)]
+Folder = Annotated[Prefix, AfterValidator(_folder)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImageConfig(_Section):
+    """A container image."""
+
+    repository: str = ""
+    tag: str = ""
+
+
+class RuntimeConfig(_Section):
+    """One runtime with queue, pods and rights of its own."""
+
+    name: Name = Field(description="The `runtime` that jobs name.")
+    preset: Literal["webui", "comfyui", "diffusers", "custom"]
+    model: str = ""
+    image: ImageConfig = ImageConfig()
+    job_seconds: int = Field(default=30, ge=1, le=21_600, description="Expected length of a job.")
+    max_receives: int = Field(default=3, ge=1, le=1000, description="Then: dead-letter queue.")
+    priorities: tuple[Name, ...] = Field(
+        default=(), description="Each has a queue and pods of its own, beside the usual ones."
+    )
+    prefixes: tuple[Folder, ...] = Field(
+        default=(), description="Folders that jobs may name as `prefix`; none: the runtime's name."
+    )
+    inputs: tuple[BucketOrPrefix, ...] = Field(
+        default=(), description="Other buckets (or bucket/prefix) that jobs' inputs may lie in."
+    )
+    min_pods: int = Field(default=0, ge=0)
+    max_pods: int = Field(default=10, ge=1)
+    models: Literal["s3", "download", "scratch", "none"] = "scratch"
+    models_prefix: str = Field(default="", pattern=r"^([^/].*/)?$")
+    image_snapshot: str = Field(default="", pattern=r"^(snap-[0-9a-f]+)?$")
+    values: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Values of the chart, laid over what is derived here."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.preset != "diffusers" and not self.image.repository:
+            raise ValueError(f"image.repository: the preset {self.preset} has no image of its own")
+        if self.preset == "diffusers" and not self.model:
+            raise ValueError("model: the preset diffusers needs one")
+        if self.min_pods > self.max_pods:
+            raise ValueError("min_pods is more than max_pods")
+        return self
+
+    @property
+    def lease_seconds(self) -> int:
+        """How long a lost pod keeps its job from others.
+
+        Agents renew their lease while they work, so it need not outlast the longest job.
+        """
+        return min(LONGEST_LEASE, max(60, 2 * self.job_seconds))
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Where its results may lie; the first is for jobs that name no prefix."""
+        return self.prefixes or (self.name,)
+
+    @property
+    def lanes(self) -> "tuple[Lane, ...]":
+        """Its queues: the usual one, then one per priority."""
+        return tuple(Lane(self, priority) for priority in (None, *self.priorities))
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One queue of a runtime and the pods that serve it."""
+
+    runtime: RuntimeConfig
+    priority: str | None
+
+    @property
+    def name(self) -> str:
+        parts = (self.runtime.name, self.priority)
+        return "-".join(part for part in parts if part is not None)
+
+    @property
+    def filter_policy(self) -> dict[str, list[JsonValue]]:
+        """Message attributes of the jobs that belong here, as SNS filters by them."""
+        policy: dict[str, list[JsonValue]] = {"runtime": [self.runtime.name]}
+        if self.priority is not None:
+            policy["priority"] = [self.priority]
+        elif self.runtime.priorities:
+            others: list[JsonValue] = list(self.runtime.priorities)
+            policy["priority"] = [{"exists": False}, {"anything-but": others}]
+        return policy
+
+
+class StorageConfig(_Section):
+    """The buckets."""
+
+    keep_days: int = Field(default=0, ge=0, description="Results are deleted then; 0: never.")
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="Web pages that may read results by presigned links."
+    )
+    models_bucket: Bucket | None = Field(default=None, description="An existing one.")
+
+
+class ApiConfig(_Section):
+    """The HTTP front."""
+
+    enabled: bool = True
+    rate: int = Field(default=50, ge=1, description="Requests per second.")
+    burst: int = Field(default=100, ge=1)
+    monthly_quota: int = Field(default=0, ge=0, description="Requests per key; 0: no limit.")
+    waf: bool = False
+
+
+class ExistingVpc(_Section):
+    """A VPC that is there already."""
+
+    vpc_id: str = Field(pattern=r"^vpc-[0-9a-f]+$")
+    cidr: Cidr
+    availability_zones: tuple[str, ...] = Field(min_length=2)
+    private_subnets: tuple[Annotated[str, Field(pattern=r"^subnet-[0-9a-f]+$")], ...] = Field(
+        min_length=2
+    )
+    private_route_tables: tuple[Annotated[str, Field(pattern=r"^rtb-[0-9a-f]+$")], ...] = Field(
+        default=(), description="Those that shall have an endpoint for S3; none: it exists."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        count = len(self.private_subnets)
+        if count % len(self.availability_zones):
+            raise ValueError("private_subnets: name as many as zones, or a multiple")
+        if self.private_route_tables and len(self.private_route_tables) != count:
+            raise ValueError("private_route_tables: name one per private subnet, or none")
+        return self
+
+
+class NetworkConfig(_Section):
+    """The network that pods run in."""
+
+    cidr: Cidr = "10.0.0.0/16"
+    zones: int = Field(default=2, ge=2, le=3)
+    nat_gateways: int = Field(default=1, ge=1, le=3)
+    existing: ExistingVpc | None = None
+
+
+class ExistingCluster(_Section):
+    """An EKS cluster with KEDA, Karpenter and the Pod Identity agent."""
+
+    name: str
+    kubectl_role: RoleArn = Field(description="Trusts Lambda; an admin of the cluster, to install charts.")
+    security_group: str = Field(pattern=r"^sg-[0-9a-f]+$")
+    node_role: str = Field(description="Name of the role that Karpenter's nodes have.")
+    keda_role: RoleArn = Field(description="The KEDA operator's; gets the right to read queues.")
+    s3_csi_role: RoleArn | None = Field(
+        default=None, description="The S3 CSI driver's; gets the right to read the models."
+    )
+
+
+class ChartSource(_Section):
+    """Where a cluster component's chart comes from, if not from its project."""
+
+    repository: str = ""
+    values: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class ClusterConfig(_Section):
+    """The EKS cluster."""
+
+    existing: ExistingCluster | None = None
+    namespace: Name = "images"
+    public_access: tuple[Cidr, ...] = Field(
+        default=(), description="Networks that reach the Kubernetes API; none: only the VPC."
+    )
+    admins: tuple[RoleArn, ...] = Field(default=(), description="Roles that may use kubectl.")
+    system_instance: str = "m7g.large"
+    container_insights: bool = True
+    karpenter: ChartSource = ChartSource()
+    keda: ChartSource = ChartSource()
+
+
+class ObservabilityConfig(_Section):
+    """When someone is told."""
+
+    alarm_email: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
+    oldest_message_seconds: int = Field(default=900, ge=60)
+    failed_percent: int = Field(default=5, ge=1, le=100)
+
+
+class Config(_Section):
+    """A whole deployment."""
+
+    name: Name = "images"
+    region: Region
+    image_registry: str = ""
+    runtimes: tuple[RuntimeConfig, ...] = Field(min_length=1)
+    storage: StorageConfig = StorageConfig()
+    api: ApiConfig = ApiConfig()
+    network: NetworkConfig = NetworkConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    observability: ObservabilityConfig = ObservabilityConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [lane.name for lane in self.lanes]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"runtimes: more than one queue is called {', '.join(doubled)}")
+        for one, folder, other, other_folder in _folder_pairs(self.runtimes):
+            if f"{other_folder}/".startswith(f"{folder}/"):
+                raise ValueError(
+                    f"runtimes: {one.name} could write to the folder {other_folder} of {other.name}"
+                )
+        if self.cluster.existing and not self.network.existing:
+            raise ValueError("network.existing: an existing cluster has an existing VPC")
+        return self
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        return tuple(lane for runtime in self.runtimes for lane in runtime.lanes)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a configuration.
+
+        Raises:
+            ConfigError: the file is missing, is no YAML, or says something wrong.
+        """
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text()))
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path}: {error}") from error
+        except ValidationError as error:
+            raise ConfigError("\n".join(_explain(path, error))) from error
+
+
+def _folder_pairs(
+    runtimes: Sequence[RuntimeConfig],
+) -> Iterator[tuple[RuntimeConfig, str, RuntimeConfig, str]]:
+    for one in runtimes:
+        for other in runtimes:
+            if one is not other:
+                for folder in one.folders:
+                    for other_folder in other.folders:
+                        yield one, folder, other, other_folder
+
+
+def _explain(path: Path, error: ValidationError) -> Iterator[str]:
+    for fault in error.errors(include_url=False):
+        where = ".".join(str(part) for part in fault["loc"])
+        problem = re.sub(r"^(Value|Assertion) error, ", "", fault["msg"])
+        yield f"{path}: {where}: {problem}" if where else f"{path}: {problem}"

@@ -1,0 +1,85 @@
+"""What the function behind the HTTP front is made of, put together when the app is synthesised.
+
+Its own modules, the agent's modules that it shares (so that both read jobs by the same models),
+and pydantic. botocore is Lambda's own.
+"""
+
+import compileall
+import shutil
+import subprocess
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+from py_compile import PycInvalidationMode
+from typing import Final, Literal
+
+from image_service.versions import LAMBDA_PYTHON, LAMBDA_WHEELS
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+SHARED_MODULES: Final = (
+    "queue_agent/__init__.py",
+    "queue_agent/cloud/__init__.py",
+    "queue_agent/errors.py",
+    "queue_agent/job.py",
+    "queue_agent/notification.py",
+    "queue_agent/result.py",
+)
+
+LIBRARIES: Final = (
+    "annotated-types",
+    "pydantic",
+    "pydantic-core",
+    "typing-extensions",
+    "typing-inspection",
+)
+
+Libraries = Literal["lambda", "installed"]
+"""Wheels downloaded for Lambda's platform, or copied from this environment (no network)."""
+
+
+def build(folder: Path, libraries: Libraries) -> None:
+    """Fill the folder with the function's package."""
+    for module in SHARED_MODULES:
+        _copy(ROOT / module, folder / module)
+    for module in (ROOT / "cdk" / "intake").glob("*.py"):
+        _copy(module, folder / "intake" / module.name)
+    if libraries == "lambda":
+        _download(folder)
+    else:
+        _copy_installed(folder)
+    # The function's disk is read-only: without bytecode, each cold start would compile it all.
+    compileall.compile_dir(
+        folder,
+        quiet=1,
+        stripdir=str(folder),
+        prependdir="/var/task",
+        invalidation_mode=PycInvalidationMode.UNCHECKED_HASH,
+    )
+
+
+def _download(folder: Path) -> None:
+    subprocess.run(  # noqa: S603  our own arguments
+        [
+            sys.executable, "-m", "pip", "install", "--quiet", "--no-compile",
+            "--target", str(folder), "--no-deps", "--only-binary", ":all:",
+            "--implementation", "cp", "--python-version", "{}.{}".format(*LAMBDA_PYTHON),
+            "--platform", LAMBDA_WHEELS,
+            "--constraint", str(ROOT / "constraints.txt"), *LIBRARIES,
+        ],
+        check=True,
+    )  # fmt: skip
+    for metadata in folder.glob("*.dist-info"):
+        shutil.rmtree(metadata)
+
+
+def _copy_installed(folder: Path) -> None:
+    for library in LIBRARIES:
+        for file in distribution(library).files or ():
+            if ".dist-info" not in file.parts[0] and file.suffix != ".pyc":
+                _copy(Path(str(file.locate())), folder / file)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)

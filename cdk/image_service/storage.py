@@ -1,0 +1,77 @@
+"""Buckets: results, and models where there is no bucket for them yet."""
+
+from collections.abc import Sequence
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from image_service.acknowledgements import acknowledge
+from image_service.config import StorageConfig
+
+
+class Storage(Construct):
+    """Private buckets that outlive the stack."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, config: StorageConfig) -> None:
+        super().__init__(scope, construct_id)
+        self.results = self._bucket(
+            "Results",
+            cors=_reading_by_link(config.cors_origins),
+            lifecycle_rules=_lifecycle(config.keep_days),
+        )
+        self.models: s3.IBucket = (
+            s3.Bucket.from_bucket_name(self, "Models", config.models_bucket)
+            if config.models_bucket
+            else self._bucket("Models", lifecycle_rules=_lifecycle(0))
+        )
+
+    def _bucket(
+        self,
+        construct_id: str,
+        *,
+        lifecycle_rules: Sequence[s3.LifecycleRule],
+        cors: Sequence[s3.CorsRule] = (),
+    ) -> s3.Bucket:
+        bucket = s3.Bucket(
+            self,
+            construct_id,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
+            enforce_ssl=True,
+            removal_policy=RemovalPolicy.RETAIN,
+            lifecycle_rules=lifecycle_rules,
+            cors=cors or None,
+        )
+        acknowledge(
+            bucket,
+            {
+                "AwsSolutions-S1": "Access logs would need a bucket of their own; where they are "
+                "wanted, CloudTrail's data events have the same and the caller's identity."
+            },
+        )
+        return bucket
+
+
+def _lifecycle(keep_days: int) -> list[s3.LifecycleRule]:
+    rules = [s3.LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(7))]
+    for folder in ("cancelled/", "payloads/"):
+        rules.append(s3.LifecycleRule(prefix=folder, expiration=Duration.days(14)))
+    if keep_days:
+        rules.append(s3.LifecycleRule(expiration=Duration.days(keep_days)))
+    return rules
+
+
+def _reading_by_link(origins: Sequence[str]) -> list[s3.CorsRule]:
+    if not origins:
+        return []
+    return [
+        s3.CorsRule(
+            allowed_methods=[s3.HttpMethods.GET, s3.HttpMethods.HEAD],
+            allowed_origins=list(origins),
+            allowed_headers=["*"],
+            exposed_headers=["ETag"],
+            max_age=3000,
+        )
+    ]

@@ -1,0 +1,1 @@
+"""The function behind the HTTP front: checks a job as the agent will, and publishes it."""

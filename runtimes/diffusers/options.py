@@ -1,0 +1,32 @@
+"""What the operator says of the server, read once at its edge."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+Speed = Literal["eager", "compile", "graphs"]
+"""How the UNet is run: as it is, its repeated blocks compiled, or as captured CUDA graphs."""
+
+GIB: Final = 1024**3
+
+
+@dataclass(frozen=True)
+class Options:
+    """How models are loaded and run; None leaves the choice to the device."""
+
+    device: str | None = None
+    dtype: str | None = None
+    more_models: tuple[str, ...] = ()
+    """Served beside the first, loaded when they are asked for."""
+    max_batch: int | None = None
+    """Guided images of the model's natural size that share a step."""
+    memory_limit: float | None = None
+    """GiB that the weights of loaded models may take together."""
+    lora_dir: Path | None = None
+    allow_pickles: bool = False
+    """Whether `.ckpt` files may be read; torch then reads nothing of them but tensors."""
+    cache_dir: Path = Path("~/.cache/sd-queue-agent/models")
+    """Where models of object storage are kept."""
+    region: str = "us-east-1"
+    """Of the object storage."""
+    speed: Speed = "eager"

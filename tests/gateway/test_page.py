@@ -1,0 +1,101 @@
+"""The page, in a real browser: playwright-core from npm and a Chromium of the system."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from gateway_site import Site
+from queue_agent.server_process import ServerProcess
+
+HERE: Final = Path(__file__).parent
+ROOT: Final = HERE.parent.parent
+PLAYWRIGHT: Final = Path(os.environ.get("PLAYWRIGHT", ROOT / ".venv" / "page"))
+CHROMIUM: Final = os.environ.get("CHROMIUM") or shutil.which("chromium")
+
+
+def missing() -> str | None:
+    """What the browser's tests lack on this machine."""
+    if shutil.which("node") is None:
+        return "node is not installed"
+    if CHROMIUM is None:
+        return "chromium is not installed (on Debian: apt-get install chromium)"
+    if not (PLAYWRIGHT / "node_modules" / "playwright-core").is_dir():
+        return f"playwright-core is not in {PLAYWRIGHT} (make test installs it where npm is)"
+    return None
+
+
+@pytest.fixture(scope="module")
+def visit(site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a browser saw that used the page; its screenshots go to SCREENSHOTS if that is set."""
+    if (reason := missing()) is not None:
+        pytest.skip(reason)
+    gateway = site.start_gateway()
+    folder = os.environ.get("SCREENSHOTS") or tmp_path_factory.mktemp("screenshots")
+    done = subprocess.run(
+        ["node", str(HERE / "page.mjs"), gateway.url, str(folder)],
+        env={**os.environ, "PLAYWRIGHT": str(PLAYWRIGHT), "CHROMIUM": str(CHROMIUM)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr
+    seen: dict[str, Any] = json.loads(done.stdout)
+    return seen
+
+
+def test_progress_and_the_image_are_seen_and_found_again_after_a_reload(
+    visit: dict[str, Any],
+) -> None:
+    assert 0 < visit["progress"] < 1
+    assert visit["width"] == visit["again"] == 256
+
+
+def test_a_job_is_asked_for_and_its_image_enlarged_by_keyboard(visit: dict[str, Any]) -> None:
+    assert visit["enlarged"] is True
+
+
+def test_a_variation_is_a_job_of_its_own(visit: dict[str, Any]) -> None:
+    assert visit["otters"] == 2
+
+
+def test_a_cancelled_job_stays_cancelled(visit: dict[str, Any]) -> None:
+    assert visit["cancelled"] == 1
+
+
+def test_nothing_is_asked_of_other_hosts_and_nothing_breaks(visit: dict[str, Any]) -> None:
+    assert visit["outside"] == []
+    assert visit["complaints"] == []
+
+
+def test_all_text_has_enough_contrast_in_both_schemes(visit: dict[str, Any]) -> None:
+    assert visit["contrast"] == []
+    assert visit["contrastDark"] == []
+
+
+def test_a_phone_shows_the_page_without_scrolling_sideways(visit: dict[str, Any]) -> None:
+    assert visit["overflow"] <= 0
+
+
+async def test_the_page_allows_itself_nothing_from_elsewhere(gateway: ServerProcess) -> None:
+    async with httpx.AsyncClient(base_url=gateway.url) as client:
+        page = await client.get("/")
+        parts = re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)
+        assert len(parts) >= 3
+        for part in parts:
+            answer = await client.get(part)
+            assert answer.status_code == 200
+            assert answer.headers["x-content-type-options"] == "nosniff"
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "<style" not in page.text
+    assert not re.search(r"<script(?![^>]*src=)", page.text)
+    assert not re.search(r'\s(on\w+|style)="', page.text)

@@ -1,0 +1,38 @@
+"""Deployments whose programs send their spans to a collector."""
+
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from harness import Scene, scene
+from queue_agent.cloud.embedded import EmbeddedCloud
+from queue_agent.server_process import ServerProcess
+from telemetry.collector import Collector
+
+
+def new_name() -> str:
+    """A runtime's name that no other test uses."""
+    return f"rt-{secrets.token_hex(4)}"
+
+
+def traced_runtime(kind: str, collector: Collector) -> ServerProcess:
+    """A fake that makes spans; not started yet."""
+    script = str(Path(__file__).with_name("traced_fake.py"))
+    return ServerProcess([sys.executable, script, kind, "{port}"], env=collector.environment())
+
+
+@asynccontextmanager
+async def traced_stage(
+    cloud: EmbeddedCloud, folder: Path, collector: Collector, kind: str, *, raw: bool
+) -> AsyncIterator[Scene]:
+    """A deployment whose runtime and agents all send their spans to the collector."""
+    with traced_runtime(kind, collector) as runtime:
+        settings = {
+            "QUEUE_AGENT_RUNTIME": kind,
+            "QUEUE_AGENT_RUNTIME_URL": runtime.url,
+            **collector.environment(),
+        }
+        async with scene(cloud, new_name(), folder, settings, raw_delivery=raw) as opened:
+            yield opened

@@ -1,0 +1,167 @@
+"""What /metrics shows: as documented, counted right, and bounded whatever jobs say."""
+
+import re
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from harness import Scene, until
+from queue_agent.cloud import Backlog, Message
+from queue_agent.server_process import ServerProcess
+from queue_agent.telemetry import GpuClock, TelemetryOptions
+from queue_agent.telemetry.export import exporting
+from telemetry.collector import Collector
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
+ROW = re.compile(r"\| `(queue_agent_\w+)` \| (\w+) \| (.*?) \| (.*?) \|")
+
+Described = dict[str, tuple[str, frozenset[str], str]]
+
+
+def documented() -> Described:
+    """Type, labels and meaning of each metric of the reference page."""
+    rows = ROW.findall(REFERENCE.read_text())
+    return {
+        name: (kind, frozenset(re.findall(r"`(\w+)`", labels)), meaning)
+        for name, kind, labels, meaning in rows
+    }
+
+
+def described(page: str) -> Described:
+    """The same of a page of metrics."""
+    found = {}
+    for family in text_string_to_metric_families(page):
+        if not family.name.startswith("queue_agent_"):
+            continue
+        name = family.name + ("_total" if family.type == "counter" else "")
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        found[name] = (family.type, frozenset(labels), family.documentation)
+    return found
+
+
+async def everything(page_of: TelemetryOptions) -> str:
+    """A page after each instrument was used once."""
+    async with exporting(page_of, runtime="sd", task_types={"text-to-image"}) as exports:
+        metrics = exports.telemetry.metrics
+        metrics.observe_gpu(GpuClock().seconds)
+        metrics.observe_in_flight(lambda: {"running": 1})
+        metrics.received([Message("m", "{}", "r", 2, sent_at=time.time())])
+        metrics.runtime_ready(True)
+        metrics.backlog(Backlog(waiting=1, in_flight=2))
+        metrics.step("run", 1.0, "text-to-image")
+        metrics.released("timeout")
+        metrics.answered("failed", "text-to-image", error_type="timeout", since_published=1.0)
+        metrics.began("a", 1.0)
+        assert exports.exposition is not None
+        return exports.exposition("")[0].decode()
+
+
+async def test_the_reference_lists_what_is_exported() -> None:
+    assert described(await everything(TelemetryOptions(metrics="prometheus"))) == documented()
+
+
+async def test_error_types_beyond_the_first_few_count_as_other() -> None:
+    options = TelemetryOptions(metrics="prometheus")
+    async with exporting(options, runtime="sd", task_types={"text-to-image"}) as exports:
+        for number in range(200):
+            exports.telemetry.metrics.released(f"type_{number}")
+        assert exports.exposition is not None
+        page = exports.exposition("")[0].decode()
+    rows = [line for line in page.splitlines() if line.startswith("queue_agent_failed_attempts")]
+    assert len(rows) == 65
+    assert 'error_type="other",runtime="sd"} 136.0' in "\n".join(rows)
+
+
+async def metrics_of(agent: ServerProcess) -> dict[str, Metric]:
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"{agent.url}/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain")
+    return {family.name: family for family in text_string_to_metric_families(answer.text)}
+
+
+def value(families: dict[str, Metric], sample: str, **labels: str) -> float:
+    """The sum of a sample over all series with these labels."""
+    return sum(
+        found.value
+        for family in families.values()
+        for found in family.samples
+        if found.name == sample and labels.items() <= found.labels.items()
+    )
+
+
+async def test_an_agent_counts_what_it_does(stage: Scene) -> None:
+    agent = stage.start_agent()
+    await stage.publish(stage.job("good"))
+    refused = {"prompt": "x", "steps": 2, "sampler_name": "No such sampler"}
+    await stage.publish(stage.job("bad", refused))
+    await stage.publish(stage.job("strange", tasktype="no-such-type"))
+    await stage.send("not a job at all")
+    good = await stage.answer("good")
+    await stage.answer("bad")
+    await stage.answer("strange")
+    await stage.emptied()
+
+    async def all_counted() -> dict[str, Metric] | None:
+        seen = await metrics_of(agent)
+        return seen if value(seen, "queue_agent_jobs_total") == 4 else None
+
+    seen = await until(all_counted, what="four jobs counted")
+    assert seen is not None
+    jobs = "queue_agent_jobs_total"
+    runtime = stage.deployment.runtime_name
+    assert value(seen, jobs, runtime=runtime) == 4
+    assert value(seen, jobs, status="completed", task_type="text-to-image") == 1
+    assert value(seen, jobs, status="failed", task_type="text-to-image") == 1
+    assert value(seen, jobs, status="failed", task_type="other") == 2
+    errors = "queue_agent_job_errors_total"
+    for error_type in ("runtime_rejected", "unknown_task_type", "invalid_message"):
+        assert value(seen, errors, error_type=error_type) == 1, error_type
+    assert value(seen, "queue_agent_messages_total") == 4
+    assert value(seen, "queue_agent_quarantines_total") == 1
+    assert value(seen, "queue_agent_output_bytes_total") == good["images"][0]["bytes"]
+    assert value(seen, "queue_agent_job_duration_seconds_count", status="completed") == 1
+    for step in ("parse", "find", "prepare", "wait", "run", "store", "notify", "acknowledge"):
+        count = value(seen, "queue_agent_step_duration_seconds_count", step=step)
+        assert count >= 1, step
+    assert value(seen, "queue_agent_runtime_ready") == 1
+    assert value(seen, "queue_agent_gpu_busy_seconds_total") > 0
+    assert value(seen, "queue_agent_jobs_in_flight") == 0
+    assert value(seen, "queue_agent_message_hold_time_seconds_count") >= 1
+
+
+async def test_jobs_cannot_make_up_labels(stage: Scene) -> None:
+    agent = stage.start_agent()
+    for number in range(3):
+        await stage.publish(stage.job(f"job-{number}", tasktype=f"made-up-{number}"))
+    for number in range(3):
+        await stage.answer(f"job-{number}")
+    await stage.emptied()
+    page = "\n".join(
+        str(sample.labels)
+        for family in (await metrics_of(agent)).values()
+        for sample in family.samples
+    )
+    assert "made-up" not in page
+
+
+@pytest.mark.parametrize(
+    ("settings", "status"),
+    [({"QUEUE_AGENT_METRICS": "off"}, 404), ({"QUEUE_AGENT_METRICS": "both"}, 200)],
+)
+async def test_metrics_are_served_where_the_operator_wants_them(
+    stage: Scene, collector: Collector, settings: dict[str, str], status: int
+) -> None:
+    agent = stage.start_agent(**collector.environment(traces="off"), **settings)
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"{agent.url}/metrics")).status_code == status
+
+
+async def test_metrics_are_pushed_by_otlp_too(stage: Scene, collector: Collector) -> None:
+    stage.start_agent(**collector.environment(traces="off"), QUEUE_AGENT_METRICS="otlp")
+    wanted = {"queue_agent.jobs", "queue_agent.gpu.idle", "queue_agent.runtime.ready"}
+    await collector.until(lambda: wanted <= collector.metrics or None, what="pushed metrics")

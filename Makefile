@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench venv constraints fuzz audit
+.PHONY: help demo test lint format bench venv constraints fuzz audit chaos
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -17,7 +17,7 @@ demo: $(VENV)/.demo ## One job from topic to image on this machine (MODEL=, PROM
 	@exec $(BIN)/queue-agent demo $${MODEL:+"--model=$$MODEL"} $${PROMPT:+"--prompt=$$PROMPT"} $${STEPS:+"--steps=$$STEPS"} $(ARGS)
 
 test: lint ## Lint, then run the tests (ARGS= goes to pytest)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types, import rules and the Dockerfile
 	$(BIN)/ruff check
@@ -31,10 +31,10 @@ format: $(VENV)/.dev ## Mend what ruff can mend
 	$(BIN)/ruff format
 
 fuzz: $(VENV)/.dev ## Try odd messages and answers for minutes (FACTOR= of what tests try, SEED= to repeat)
-	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "make fuzz SEED=$$seed FACTOR=$${FACTOR:-20}"; \
-	FUZZ_FACTOR=$${FACTOR:-20} $(BIN)/pytest tests/fuzz --timeout=0 --hypothesis-seed=$$seed -p no:randomly $(ARGS)
+	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "make fuzz SEED=$$seed FACTOR=$${FACTOR:-10}"; \
+	FUZZ_FACTOR=$${FACTOR:-10} $(BIN)/pytest tests/fuzz --timeout=0 --hypothesis-seed=$$seed -p no:randomly $(ARGS)
 
-# Apart from `lint`, which needs no network: the advisories come from pypi.org.
+# Apart from `lint`, which needs no network: the advisories come from there.
 audit: ## Look up known vulnerabilities of the dependencies in constraints.txt
 	tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
 	$(PYTHON) -m venv "$$tools" && \
@@ -43,6 +43,9 @@ audit: ## Look up known vulnerabilities of the dependencies in constraints.txt
 
 bench: $(VENV)/.dev ## Measure what docs/performance.md reports (ARGS= goes to the benchmarks)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: $(VENV)/.dev ## 500 jobs under random faults for five minutes (ARGS="--seed 7" to replay)
+	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 venv: $(VENV)/.dev ## Make .venv with everything for development (PYTHON=python3.12 to choose one)
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from aws_cdk import App
-
 from image_service.config import Config, ConfigError
 from image_service.stacks import ImageService
 

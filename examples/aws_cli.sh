@@ -11,6 +11,9 @@ id=cli-$(date +%s)-$RANDOM
 export AWS_PAGER=
 export AWS_DEFAULT_REGION=${AWS_DEFAULT_REGION:-$(cut -d: -f4 <<<"$QUEUE_AGENT_TOPIC_ARN")}
 
+# Version 1 of the CLI does not read AWS_ENDPOINT_URL.
+aws() { command aws ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} "$@"; }
+
 queue=$(aws sqs create-queue --queue-name "listen-$id" --query QueueUrl --output text)
 subscription=
 cleanup() {

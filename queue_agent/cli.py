@@ -303,13 +303,16 @@ def demo(
     output: Annotated[Path, typer.Option(help="Where image and notification go.")] = Path(
         "demo-output"
     ),
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the job, without the page.")
+    ] = False,
 ) -> None:
-    """Run one job end to end on this machine: embedded cloud, diffusers runtime, agent."""
+    """Run one job end to end on this machine, then serve the page until Ctrl-C."""
     try:
         from queue_agent.commands.demo import demo as run_demo
     except ImportError as error:
         _end(f"{error}; install with: pip install 'sd-queue-agent[demo]'", 2)
-    if not run_demo(prompt=prompt, model=model, steps=steps, output=output):
+    if not run_demo(prompt=prompt, model=model, steps=steps, output=output, once=once):
         raise typer.Exit(1)
 
 

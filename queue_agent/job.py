@@ -104,7 +104,7 @@ class Job(BaseModel):
     @property
     def digest(self) -> str:
         """Hexadecimal SHA-256 of what is asked: the content and the task type."""
-        asked = {"content": self.content, "tasktype": self.task_type}
+        asked: JsonValue = {"content": self.content, "tasktype": self.task_type}
         return hashlib.sha256(canonical_json(asked).encode()).hexdigest()
 
 

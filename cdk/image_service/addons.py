@@ -5,20 +5,20 @@ import json
 from aws_cdk import Aws
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_s3 as s3
 from constructs import Construct, IDependable
 from pydantic import JsonValue
 
 from image_service import versions
-from image_service.acknowledgements import acknowledge
+from image_service.acknowledgements import acknowledge_managed_policies
 from image_service.pod_identity import PodRole
+from image_service.rights import Right, give
 
 
 class Addons(Construct):
     """The add-ons at their pinned versions, each with no more rights than it needs."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, cluster: eks.ICluster, models: s3.IBucket,
+        self, scope: Construct, construct_id: str, *, cluster: eks.ICluster, models_bucket: str,
         container_insights: bool,
     ) -> None:  # fmt: skip
         super().__init__(scope, construct_id)
@@ -29,13 +29,11 @@ class Addons(Construct):
         self._add("coredns")
         agent = self._add("eks-pod-identity-agent")
         self._add("metrics-server")
-        self._add("aws-mountpoint-s3-csi-driver", agent, self._reading(models))
+        self._add("aws-mountpoint-s3-csi-driver", agent, self._reading(models_bucket))
         if container_insights:
             self._add("amazon-cloudwatch-observability", agent, self._reporting())
 
-    def _add(
-        self, name: str, *after: IDependable, configuration: JsonValue = None
-    ) -> eks.CfnAddon:
+    def _add(self, name: str, *after: IDependable, configuration: JsonValue = None) -> eks.CfnAddon:
         addon = eks.CfnAddon(
             self,
             name,
@@ -48,7 +46,7 @@ class Addons(Construct):
         addon.node.add_dependency(*after)
         return addon
 
-    def _reading(self, models: s3.IBucket) -> PodRole:
+    def _reading(self, models_bucket: str) -> PodRole:
         """The CSI driver's role."""
         identity = PodRole(
             self,
@@ -57,11 +55,7 @@ class Addons(Construct):
             namespace="kube-system",
             service_account="s3-csi-driver-sa",
         )
-        for statement in reading_models(models):
-            identity.role.add_to_policy(statement)
-        acknowledge(
-            identity.role, {"AwsSolutions-IAM5": "Whatever the models' bucket holds is a model."}
-        )
+        give(identity, identity.role, reading_models(models_bucket))
         return identity
 
     def _reporting(self) -> PodRole:
@@ -73,19 +67,20 @@ class Addons(Construct):
             namespace="amazon-cloudwatch",
             service_account="cloudwatch-agent",
         )
-        for policy in ("CloudWatchAgentServerPolicy", "AWSXrayWriteOnlyAccess"):
+        policies = ("CloudWatchAgentServerPolicy", "AWSXrayWriteOnlyAccess")
+        for policy in policies:
             identity.role.add_managed_policy(iam.ManagedPolicy.from_aws_managed_policy_name(policy))
-        acknowledge(
-            identity.role,
-            {"AwsSolutions-IAM4": "The add-on's documentation asks for AWS's own two policies."},
+        acknowledge_managed_policies(
+            identity.role, policies, "The add-on's documentation asks for AWS's own two policies."
         )
         return identity
 
 
-def reading_models(models: s3.IBucket) -> list[iam.PolicyStatement]:
+def reading_models(bucket: str) -> list[Right]:
     """What mounting a bucket read-only takes."""
-    arn = f"arn:{Aws.PARTITION}:s3:::{models.bucket_name}"
+    arn = f"arn:{Aws.PARTITION}:s3:::{bucket}"
+    why = "Whatever the models' bucket holds is a model."
     return [
-        iam.PolicyStatement(actions=["s3:ListBucket"], resources=[arn]),
-        iam.PolicyStatement(actions=["s3:GetObject"], resources=[f"{arn}/*"]),
+        Right("ListModels", ["s3:ListBucket"], [arn]),
+        Right("ReadModels", ["s3:GetObject"], [f"{arn}/*"], why),
     ]

@@ -11,14 +11,18 @@ from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_wafv2 as waf
 from constructs import Construct
 
 from image_service import intake_package, versions
-from image_service.acknowledgements import acknowledge
+from image_service.acknowledgements import (
+    acknowledge,
+    acknowledge_managed_policies,
+    acknowledge_wildcards,
+)
 from image_service.config import ApiConfig, Config
+from image_service.rights import Right, give
 
 _PROBLEMS: Final = {
     "Throttled": (apigateway.ResponseType.THROTTLED, 429, "too-many-requests"),
@@ -41,7 +45,7 @@ class Api(Construct):
         *,
         config: Config,
         job_topic: sns.ITopic,
-        results: s3.IBucket,
+        results: str,
         libraries: intake_package.Libraries,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -53,14 +57,14 @@ class Api(Construct):
         else:
             acknowledge(
                 self.rest_api,
-                {"AwsSolutions-APIG3": "The configuration leaves the web firewall out."},
+                {"APIG3": "The configuration leaves the web firewall out."},
             )
 
     def _function(
         self,
         config: Config,
         job_topic: sns.ITopic,
-        results: s3.IBucket,
+        results: str,
         libraries: intake_package.Libraries,
     ) -> lambda_.Function:
         folders = {runtime.name: list(runtime.folders) for runtime in config.runtimes}
@@ -81,7 +85,7 @@ class Api(Construct):
                 log_group=self._log_group("IntakeLogs"),
                 environment={
                     "JOB_TOPIC_ARN": job_topic.topic_arn,
-                    "RESULTS_BUCKET": results.bucket_name,
+                    "RESULTS_BUCKET": results,
                     "RUNTIMES": json.dumps(folders),
                     # Looking for plugins of pydantic costs time at each cold start.
                     "PYDANTIC_DISABLE_PLUGINS": "__all__",
@@ -89,24 +93,14 @@ class Api(Construct):
             )
         acknowledge(
             function,
-            {"AwsSolutions-L1": "The Python that synthesises, so that bytecode can be packaged."},
+            {"L1": "The Python that synthesises, so that bytecode can be packaged."},
         )
         return function
 
     def _role(self, job_topic: sns.ITopic) -> iam.Role:
-        role = iam.Role(
-            self, "IntakeRole", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com")
-        )
-        role.add_to_policy(
-            iam.PolicyStatement(actions=["sns:Publish"], resources=[job_topic.topic_arn])
-        )
-        acknowledge(
-            role,
-            {
-                "AwsSolutions-IAM5": "X-Ray's calls have no resources to name; log streams of the "
-                "function's own group get theirs when they are made."
-            },
-        )
+        role = iam.Role(self, "IntakeRole", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        give(role, role, [Right("Publish", ["sns:Publish"], [job_topic.topic_arn])])
+        acknowledge_wildcards(role, ["Resource::*"], "X-Ray's calls have no resources to name.")
         return role
 
     def _rest_api(self, config: Config) -> apigateway.RestApi:
@@ -151,12 +145,16 @@ class Api(Construct):
         acknowledge(
             api,
             {
-                "AwsSolutions-APIG2": "The function validates with the agent's own models, and "
+                "APIG2": "The function validates with the agent's own models, and "
                 "names the field that is wrong.",
-                "AwsSolutions-APIG4": "Callers are programs with API keys, bound to a usage plan.",
-                "AwsSolutions-COG4": "Callers are programs with API keys; there are no users.",
-                "AwsSolutions-IAM4": "API Gateway documents AWS's own policy for writing logs.",
+                "APIG4": "Callers are programs with API keys, bound to a usage plan.",
+                "COG4": "Callers are programs with API keys; there are no users.",
             },
+        )
+        acknowledge_managed_policies(
+            api,
+            ["service-role/AmazonAPIGatewayPushToCloudWatchLogs"],
+            "API Gateway documents AWS's own policy for writing logs.",
         )
         return api
 
@@ -164,9 +162,7 @@ class Api(Construct):
         quota = apigateway.QuotaSettings(limit=config.monthly_quota, period=apigateway.Period.MONTH)
         plan = self.rest_api.add_usage_plan(
             "Usage",
-            throttle=apigateway.ThrottleSettings(
-                rate_limit=config.rate, burst_limit=config.burst
-            ),
+            throttle=apigateway.ThrottleSettings(rate_limit=config.rate, burst_limit=config.burst),
             quota=quota if config.monthly_quota else None,
         )
         plan.add_api_stage(stage=self.rest_api.deployment_stage)

@@ -7,18 +7,21 @@ from typing import Final
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
-from aws_cdk.lambda_layer_kubectl_v34 import KubectlV34Layer
 from constructs import Construct
 
 from image_service import versions
-from image_service.acknowledgements import acknowledge
+from image_service.acknowledgements import (
+    acknowledge,
+    acknowledge_managed_policies,
+)
 from image_service.addons import Addons, reading_models
 from image_service.config import ClusterConfig, ExistingCluster
 from image_service.karpenter import Karpenter
 from image_service.keda import Keda, reading_queues
+from image_service.kubectl import acknowledge_kubectl, kubectl
 from image_service.network import Network
+from image_service.rights import give
 
 SERVICE_CIDR: Final = "172.20.0.0/16"
 
@@ -47,7 +50,7 @@ class NewCluster(Construct):
 
     def __init__(
         self, scope: Construct, construct_id: str, *, name: str, config: ClusterConfig,
-        network: Network, queues: Sequence[sqs.IQueue], models: s3.IBucket,
+        network: Network, queues: Sequence[sqs.IQueue], models_bucket: str,
     ) -> None:  # fmt: skip
         super().__init__(scope, construct_id)
         node_role = self._node_role()
@@ -66,7 +69,7 @@ class NewCluster(Construct):
             self,
             "Addons",
             cluster=cluster,
-            models=models,
+            models_bucket=models_bucket,
             container_insights=config.container_insights,
         )
         karpenter = Karpenter(
@@ -106,7 +109,7 @@ class NewCluster(Construct):
             default_capacity=0,
             bootstrap_self_managed_addons=False,
             bootstrap_cluster_creator_admin_permissions=False,
-            kubectl_provider_options=_kubectl(self, network.vpc),
+            kubectl_provider_options=kubectl(self, network.vpc),
         )
         scope = eks.AccessPolicy.from_access_policy_name(
             "AmazonEKSClusterAdminPolicy", access_scope_type=eks.AccessScopeType.CLUSTER
@@ -116,14 +119,15 @@ class NewCluster(Construct):
         acknowledge(
             cluster,
             {
-                "AwsSolutions-IAM4": "EKS asks for AWS's own policies: the control plane's, and "
-                "those of the function that runs kubectl and Helm while stacks are deployed.",
-                "AwsSolutions-IAM5": "CDK's provider lets the framework call every version of the "
-                "function that runs kubectl and Helm.",
-                "AwsSolutions-L1": "CDK chooses the Python of its function for kubectl and Helm.",
-                "AwsSolutions-EKS1": "Only the networks that the configuration lists get in.",
+                "EKS1": "Only the networks that the configuration lists get in.",
             },
         )
+        acknowledge_managed_policies(
+            cluster,
+            ["AmazonEKSClusterPolicy"],
+            "The control plane's role has the policy that EKS documents for it.",
+        )
+        acknowledge_kubectl(cluster.node.find_child("KubectlProvider"))
         return cluster
 
     def _node_role(self) -> iam.Role:
@@ -135,8 +139,8 @@ class NewCluster(Construct):
             assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"),
             managed_policies=policies,
         )
-        acknowledge(
-            role, {"AwsSolutions-IAM4": "EKS documents AWS's own policies for nodes."}
+        acknowledge_managed_policies(
+            role, _NODE_POLICIES, "EKS documents AWS's own policies for nodes."
         )
         return role
 
@@ -146,43 +150,48 @@ class BorrowedCluster(Construct):
 
     def __init__(
         self, scope: Construct, construct_id: str, *, config: ExistingCluster,
-        network: Network, queues: Sequence[sqs.IQueue], models: s3.IBucket,
+        network: Network, queues: Sequence[sqs.IQueue], models_bucket: str,
     ) -> None:  # fmt: skip
         super().__init__(scope, construct_id)
         keda = iam.Role.from_role_arn(self, "Keda", config.keda_role)
-        keda.add_to_principal_policy(reading_queues(queues))
+        give(Construct(self, "KedaRights"), keda, [reading_queues(queues)])
         if config.s3_csi_role:
             driver = iam.Role.from_role_arn(self, "S3Driver", config.s3_csi_role)
-            for statement in reading_models(models):
-                driver.add_to_principal_policy(statement)
-            acknowledge(
-                driver, {"AwsSolutions-IAM5": "Whatever the models' bucket holds is a model."}
-            )
-        cluster = eks.Cluster.from_cluster_attributes(
-            self,
-            "Cluster",
-            cluster_name=config.name,
-            vpc=network.vpc,
-            cluster_security_group_id=config.security_group,
-            security_group_ids=[config.security_group],
-            kubectl_provider_options=_kubectl(
-                self, network.vpc, iam.Role.from_role_arn(self, "Kubectl", config.kubectl_role)
-            ),
+            give(Construct(self, "S3DriverRights"), driver, reading_models(models_bucket))
+        cluster = self._cluster("Bare", config, network)
+        options = kubectl(
+            self, network.vpc, iam.Role.from_role_arn(self, "Kubectl", config.kubectl_role)
         )
-        self.platform = Platform(
+        provider = eks.KubectlProvider(
+            self,
+            "KubectlProvider",
             cluster=cluster,
+            kubectl_layer=options.kubectl_layer,
+            private_subnets=options.private_subnets,
+            role=options.role,
+        )
+        acknowledge_kubectl(provider)
+        self.platform = Platform(
+            cluster=self._cluster("Cluster", config, network, provider),
             node_role_name=config.node_role,
             security_group_id=config.security_group,
             pod_subnet_ids=network.pod_subnet_ids,
             private_cidrs=[],
         )
 
-
-def _kubectl(
-    scope: Construct, vpc: ec2.IVpc, role: iam.IRole | None = None
-) -> eks.KubectlProviderOptions:
-    return eks.KubectlProviderOptions(
-        kubectl_layer=KubectlV34Layer(scope, "KubectlLayer"),
-        private_subnets=vpc.private_subnets,
-        role=role,
-    )
+    def _cluster(
+        self,
+        construct_id: str,
+        config: ExistingCluster,
+        network: Network,
+        provider: eks.IKubectlProvider | None = None,
+    ) -> eks.ICluster:
+        return eks.Cluster.from_cluster_attributes(
+            self,
+            construct_id,
+            cluster_name=config.name,
+            vpc=network.vpc,
+            cluster_security_group_id=config.security_group,
+            security_group_ids=[config.security_group],
+            kubectl_provider=provider,
+        )

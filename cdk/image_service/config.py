@@ -39,7 +39,7 @@ def _network(value: str) -> str:
 def _folder(value: str) -> str:
     if not value:
         raise ValueError("must name a folder")
-    if value.split("/")[0] in OWN_FOLDERS:
+    if value.split("/", maxsplit=1)[0] in OWN_FOLDERS:
         raise ValueError(f"must not lie under {', '.join(OWN_FOLDERS)}")
     return value
 
@@ -208,7 +208,9 @@ class ExistingCluster(_Section):
     """An EKS cluster with KEDA, Karpenter and the Pod Identity agent."""
 
     name: str
-    kubectl_role: RoleArn = Field(description="Trusts Lambda; an admin of the cluster, to install charts.")
+    kubectl_role: RoleArn = Field(
+        description="Trusts Lambda; an admin of the cluster, to install charts."
+    )
     security_group: str = Field(pattern=r"^sg-[0-9a-f]+$")
     node_role: str = Field(description="Name of the role that Karpenter's nodes have.")
     keda_role: RoleArn = Field(description="The KEDA operator's; gets the right to read queues.")
@@ -250,7 +252,7 @@ class ObservabilityConfig(_Section):
 class Config(_Section):
     """A whole deployment."""
 
-    name: Name = "images"
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,22}[a-z0-9]$")] = "images"
     region: Region
     image_registry: str = ""
     runtimes: tuple[RuntimeConfig, ...] = Field(min_length=1)

@@ -14,8 +14,9 @@ from image_service import versions
 from image_service.acknowledgements import acknowledge
 from image_service.charts import public_chart
 from image_service.config import ChartSource
-from image_service.karpenter_policy import SCOPED_BY_TAG, UNSCOPED, controller_statements
+from image_service.karpenter_policy import controller_rights
 from image_service.pod_identity import PodRole
+from image_service.rights import give
 
 _NAMESPACE: Final = "kube-system"
 _SERVICE_ACCOUNT: Final = "karpenter"
@@ -52,14 +53,9 @@ class Karpenter(Construct):
             namespace=_NAMESPACE,
             service_account=_SERVICE_ACCOUNT,
         )
-        # A managed policy holds 6,144 characters, an inline one of a role 10,240.
-        policy = iam.Policy(
-            self,
-            "Policy",
-            roles=[identity.role],
-            statements=controller_statements(cluster_name, node_role.role_arn, queue.queue_arn),
-        )
-        acknowledge(policy, {"AwsSolutions-IAM5": f"{SCOPED_BY_TAG} {UNSCOPED}"})
+        # Inline, because the policies that AWS calls managed hold only 6,144 characters.
+        rights = controller_rights(cluster_name, node_role.role_arn, queue.queue_arn)
+        policy = give(identity, identity.role, rights)
         self.chart = public_chart(
             self,
             "Karpenter",
@@ -93,7 +89,5 @@ class Karpenter(Construct):
                 event_pattern=events.EventPattern(source=[source], detail_type=[detail_type]),
                 targets=[targets.SqsQueue(queue)],
             )
-        acknowledge(
-            queue, {"AwsSolutions-SQS3": "Notices of two minutes ago are of no use to anybody."}
-        )
+        acknowledge(queue, {"SQS3": "Notices of two minutes ago are of no use to anybody."})
         return queue

@@ -4,19 +4,17 @@ After https://karpenter.sh/v1.14/reference/cloudformation/: everything that writ
 the tags by which Karpenter marks what is the cluster's.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aws_cdk import Aws
-from aws_cdk import aws_iam as iam
 
-Conditions = Mapping[str, Mapping[str, str | list[str]]]
+from image_service.rights import Conditions, Right
 
-UNSCOPED: Final = (
+_UNSCOPED: Final = (
     "Descriptions, prices and lists have no resources to name; the regional ones are bound to "
     "this region."
 )
-SCOPED_BY_TAG: Final = (
+_SCOPED_BY_TAG: Final = (
     "Karpenter makes instances, launch templates, volumes and instance profiles under names of "
     "its own; each statement is bound to the tags that mark this cluster's."
 )
@@ -27,27 +25,31 @@ _LAUNCHED: Final = (
 )  # fmt: skip
 
 
-def controller_statements(
+def controller_rights(
     cluster_name: str, node_role_arn: str, interruption_queue_arn: str
-) -> list[iam.PolicyStatement]:
-    """The statements of the controller's role."""
+) -> list[Right]:
+    """The rights of the controller's role."""
     return [
         *_launching(cluster_name),
         *_ending(cluster_name),
         *_instance_profiles(cluster_name),
         *_reading(),
-        _allow(
+        _right(
             "PassNodeRole",
             ["iam:PassRole"],
             [node_role_arn],
-            {"StringEquals": {"iam:PassedToService": ["ec2.amazonaws.com", "ec2.amazonaws.com.cn"]}},
+            {
+                "StringEquals": {
+                    "iam:PassedToService": ["ec2.amazonaws.com", "ec2.amazonaws.com.cn"]
+                }
+            },
         ),
-        _allow(
+        _right(
             "FindCluster",
             ["eks:DescribeCluster"],
             [f"arn:{Aws.PARTITION}:eks:{Aws.REGION}:{Aws.ACCOUNT_ID}:cluster/{cluster_name}"],
         ),
-        _allow(
+        _right(
             "HearOfInterruptions",
             ["sqs:DeleteMessage", "sqs:GetQueueUrl", "sqs:ReceiveMessage"],
             [interruption_queue_arn],
@@ -55,7 +57,7 @@ def controller_statements(
     ]
 
 
-def _launching(cluster: str) -> list[iam.PolicyStatement]:
+def _launching(cluster: str) -> list[Right]:
     marked: Conditions = {
         "StringEquals": {
             f"aws:RequestTag/kubernetes.io/cluster/{cluster}": "owned",
@@ -63,31 +65,32 @@ def _launching(cluster: str) -> list[iam.PolicyStatement]:
         },
         "StringLike": {"aws:RequestTag/karpenter.sh/nodepool": "*"},
     }
-    from_calls = {
-        "ec2:CreateAction": ["RunInstances", "CreateFleet", "CreateLaunchTemplate"]
-    }
+    from_calls = {"ec2:CreateAction": ["RunInstances", "CreateFleet", "CreateLaunchTemplate"]}
     return [
-        _allow(
+        _right(
             "LaunchFrom",
             ["ec2:RunInstances", "ec2:CreateFleet"],
             [
-                *(f"arn:{Aws.PARTITION}:ec2:{Aws.REGION}::{kind}/*" for kind in ("image", "snapshot")),
+                *(
+                    f"arn:{Aws.PARTITION}:ec2:{Aws.REGION}::{kind}/*"
+                    for kind in ("image", "snapshot")
+                ),
                 *_ec2("security-group", "subnet", "capacity-reservation"),
             ],
         ),
-        _allow(
+        _right(
             "LaunchFromTemplates",
             ["ec2:RunInstances", "ec2:CreateFleet"],
             _ec2("launch-template"),
             _owned(cluster),
         ),
-        _allow(
+        _right(
             "Launch",
             ["ec2:RunInstances", "ec2:CreateFleet", "ec2:CreateLaunchTemplate"],
             _ec2(*_LAUNCHED, "capacity-reservation"),
             marked,
         ),
-        _allow(
+        _right(
             "TagWhatIsLaunched",
             ["ec2:CreateTags"],
             _ec2(*_LAUNCHED),
@@ -96,10 +99,10 @@ def _launching(cluster: str) -> list[iam.PolicyStatement]:
     ]
 
 
-def _ending(cluster: str) -> list[iam.PolicyStatement]:
+def _ending(cluster: str) -> list[Right]:
     tags = ["eks:eks-cluster-name", "karpenter.sh/nodeclaim", "Name"]
     return [
-        _allow(
+        _right(
             "TagNodes",
             ["ec2:CreateTags"],
             _ec2("instance"),
@@ -109,7 +112,7 @@ def _ending(cluster: str) -> list[iam.PolicyStatement]:
                 "ForAllValues:StringEquals": {"aws:TagKeys": tags},
             },
         ),
-        _allow(
+        _right(
             "End",
             ["ec2:TerminateInstances", "ec2:DeleteLaunchTemplate"],
             _ec2("instance", "launch-template"),
@@ -118,7 +121,7 @@ def _ending(cluster: str) -> list[iam.PolicyStatement]:
     ]
 
 
-def _instance_profiles(cluster: str) -> list[iam.PolicyStatement]:
+def _instance_profiles(cluster: str) -> list[Right]:
     profiles = [f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:instance-profile/*"]
     marked, owned = (
         {
@@ -131,19 +134,19 @@ def _instance_profiles(cluster: str) -> list[iam.PolicyStatement]:
     for_marked = {"aws:RequestTag/karpenter.k8s.aws/ec2nodeclass": "*"}
     for_owned = {"aws:ResourceTag/karpenter.k8s.aws/ec2nodeclass": "*"}
     return [
-        _allow(
+        _right(
             "MakeInstanceProfiles",
             ["iam:CreateInstanceProfile"],
             profiles,
             {"StringEquals": marked, "StringLike": for_marked},
         ),
-        _allow(
+        _right(
             "TagInstanceProfiles",
             ["iam:TagInstanceProfile"],
             profiles,
             {"StringEquals": {**owned, **marked}, "StringLike": {**for_owned, **for_marked}},
         ),
-        _allow(
+        _right(
             "UseInstanceProfiles",
             [
                 "iam:AddRoleToInstanceProfile",
@@ -153,25 +156,25 @@ def _instance_profiles(cluster: str) -> list[iam.PolicyStatement]:
             profiles,
             {"StringEquals": owned, "StringLike": for_owned},
         ),
-        _allow("ReadInstanceProfiles", ["iam:GetInstanceProfile"], profiles),
-        _allow("ListInstanceProfiles", ["iam:ListInstanceProfiles"], ["*"]),
+        _right("ReadInstanceProfiles", ["iam:GetInstanceProfile"], profiles),
+        _right("ListInstanceProfiles", ["iam:ListInstanceProfiles"], ["*"]),
     ]
 
 
-def _reading() -> list[iam.PolicyStatement]:
+def _reading() -> list[Right]:
     kinds = (
         "CapacityReservations", "Images", "Instances", "InstanceTypeOfferings", "InstanceTypes",
         "LaunchTemplates", "SecurityGroups", "SpotPriceHistory", "Subnets",
     )  # fmt: skip
     return [
-        _allow(
+        _right(
             "DescribeInRegion",
             [f"ec2:Describe{kind}" for kind in kinds],
             ["*"],
             {"StringEquals": {"aws:RequestedRegion": Aws.REGION}},
         ),
-        _allow("ReadPrices", ["pricing:GetProducts"], ["*"]),
-        _allow(
+        _right("ReadPrices", ["pricing:GetProducts"], ["*"]),
+        _right(
             "FindImages",
             ["ssm:GetParameter"],
             [f"arn:{Aws.PARTITION}:ssm:{Aws.REGION}::parameter/aws/service/*"],
@@ -190,9 +193,8 @@ def _ec2(*kinds: str) -> list[str]:
     return [f"arn:{Aws.PARTITION}:ec2:{Aws.REGION}:*:{kind}/*" for kind in kinds]
 
 
-def _allow(
-    sid: str, actions: Sequence[str], resources: Sequence[str], conditions: Conditions | None = None
-) -> iam.PolicyStatement:
-    return iam.PolicyStatement(
-        sid=sid, actions=list(actions), resources=list(resources), conditions=conditions
-    )
+def _right(
+    name: str, actions: list[str], resources: list[str], conditions: Conditions | None = None
+) -> Right:
+    why = _UNSCOPED if "*" in resources else _SCOPED_BY_TAG
+    return Right(name, actions, resources, why, conditions or {})

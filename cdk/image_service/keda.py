@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from aws_cdk import aws_eks_v2 as eks
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
@@ -12,6 +11,7 @@ from image_service import versions
 from image_service.charts import public_chart
 from image_service.config import ChartSource
 from image_service.pod_identity import PodRole
+from image_service.rights import Right, give
 
 _NAMESPACE: Final = "keda"
 _SERVICE_ACCOUNT: Final = "keda-operator"
@@ -32,7 +32,7 @@ class Keda(Construct):
             namespace=_NAMESPACE,
             service_account=_SERVICE_ACCOUNT,
         )
-        identity.role.add_to_policy(reading_queues(queues))
+        policy = give(identity, identity.role, [reading_queues(queues)])
         self.chart = public_chart(
             self,
             "Keda",
@@ -44,11 +44,11 @@ class Keda(Construct):
             namespace=_NAMESPACE,
             values={"serviceAccount": {"operator": {"name": _SERVICE_ACCOUNT}}},
         )
-        self.chart.node.add_dependency(identity)
+        self.chart.node.add_dependency(identity, policy)
 
 
-def reading_queues(queues: Sequence[sqs.IQueue]) -> iam.PolicyStatement:
+def reading_queues(queues: Sequence[sqs.IQueue]) -> Right:
     """What KEDA's scaler asks: https://keda.sh/docs/2.19/scalers/aws-sqs/"""
-    return iam.PolicyStatement(
-        actions=["sqs:GetQueueAttributes"], resources=[queue.queue_arn for queue in queues]
+    return Right(
+        "ReadQueueLengths", ["sqs:GetQueueAttributes"], [queue.queue_arn for queue in queues]
     )

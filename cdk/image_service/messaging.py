@@ -68,9 +68,7 @@ class Messaging(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, config: Config) -> None:
         super().__init__(scope, construct_id)
-        self.job_topic = sns.Topic(
-            self, "Jobs", topic_name=f"{config.name}-jobs", enforce_ssl=True
-        )
+        self.job_topic = sns.Topic(self, "Jobs", topic_name=f"{config.name}-jobs", enforce_ssl=True)
         self.notification_topic = sns.Topic(
             self, "Notifications", topic_name=f"{config.name}-notifications", enforce_ssl=True
         )
@@ -100,6 +98,6 @@ class Messaging(Construct):
         )
         acknowledge(
             queue,
-            {"AwsSolutions-SQS3": "Copies of notifications that nobody consumes: they expire."},
+            {"SQS3": "Copies of notifications that nobody consumes: they expire."},
         )
         return queue

@@ -35,9 +35,7 @@ class Observability(Construct):
             self, "Alarms", topic_name=f"{config.name}-alarms", enforce_ssl=True
         )
         if self._config.alarm_email:
-            self._topic.add_subscription(
-                subscriptions.EmailSubscription(self._config.alarm_email)
-            )
+            self._topic.add_subscription(subscriptions.EmailSubscription(self._config.alarm_email))
         rows = [self._queues(list(messaging.lanes.values())), self._answers(messaging)]
         if rest_api is not None:
             rows.append(self._http(rest_api))

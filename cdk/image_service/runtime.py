@@ -5,18 +5,17 @@ from typing import Final
 
 from aws_cdk import Aws, Duration
 from aws_cdk import aws_eks_v2 as eks
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3_assets as assets
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from image_service.acknowledgements import acknowledge
 from image_service.charts import Values, merged
 from image_service.cluster import Platform
 from image_service.config import Config, Lane
 from image_service.messaging import LaneQueue
 from image_service.pod_identity import PodRole
-from image_service.runtime_policy import REASONS, model_statements, readable_places, statements
+from image_service.rights import give
+from image_service.runtime_policy import model_rights, readable_places, runtime_rights
 from image_service.storage import Storage
 
 CHART: Final = Path(__file__).resolve().parents[2] / "charts" / "queue-agent"
@@ -46,16 +45,15 @@ class RuntimeRelease(Construct):
             namespace=config.cluster.namespace,
             service_account=lane.name,
         )
-        rights = statements(
+        rights = runtime_rights(
             lane.runtime,
             queue=lane_queue.queue,
             topic=notifications,
-            results=storage.results,
+            results=storage.results_name,
         )
         if lane.runtime.models == "download":
-            rights += model_statements(storage.models, lane.runtime.models_prefix)
-        policy = iam.Policy(self, "Policy", roles=[identity.role], statements=rights)
-        acknowledge(policy, {"AwsSolutions-IAM5": REASONS})
+            rights += model_rights(storage.models_name, lane.runtime.models_prefix)
+        policy = give(identity, identity.role, rights)
         values = _values(config, platform, lane_queue, notifications, storage)
         release = eks.HelmChart(
             self,
@@ -88,7 +86,7 @@ def _values(
             "region": Aws.REGION,
             "queueUrl": lane_queue.queue.queue_url,
             "topicArn": notifications.topic_arn,
-            "bucket": storage.results.bucket_name,
+            "bucket": storage.results_name,
         },
         "runtime": {
             "preset": runtime.preset,
@@ -96,16 +94,14 @@ def _values(
             "model": runtime.model,
             "image": runtime.image.model_dump(),
         },
-        "agent": {
-            "settings": {"referenceBuckets": readable_places(runtime, storage.results)}
-        },
+        "agent": {"settings": {"referenceBuckets": readable_places(runtime, storage.results_name)}},
         "scaling": {"minReplicas": runtime.min_pods, "maxReplicas": runtime.max_pods},
         "karpenter": {"enabled": True, "nodeClass": _node_class(platform, lane)},
         "models": {"source": runtime.models, "prefix": runtime.models_prefix},
         "telemetry": {"traces": "xray", "collector": {"enabled": True}},
     }
     if runtime.models in {"s3", "download"}:
-        values["models"]["bucket"] = storage.models.bucket_name
+        values["models"]["bucket"] = storage.models_name
     if platform.private_cidrs:
         values["networkPolicy"] = {"privateCidrs": list(platform.private_cidrs)}
     return values

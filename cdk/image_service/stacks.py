@@ -30,12 +30,12 @@ class ImageService:
         Validations.of(self.app).add_plugins(checks)
         data = self._stack("data", "Topics, queues and buckets.")
         messaging = Messaging(data, "Messaging", config=self.config)
-        storage = Storage(data, "Storage", config=self.config.storage)
+        storage = Storage(data, "Storage", name=self.config.name, config=self.config.storage)
         for name, value in (
             ("JobTopic", messaging.job_topic.topic_arn),
             ("NotificationTopic", messaging.notification_topic.topic_arn),
-            ("ResultsBucket", storage.results.bucket_name),
-            ("ModelsBucket", storage.models.bucket_name),
+            ("ResultsBucket", storage.results_name),
+            ("ModelsBucket", storage.models_name),
         ):
             CfnOutput(data, name, value=value)
         api = self._api(messaging, storage, libraries)
@@ -66,7 +66,7 @@ class ImageService:
             "Api",
             config=self.config,
             job_topic=messaging.job_topic,
-            results=storage.results,
+            results=storage.results_name,
             libraries=libraries,
         )
 
@@ -78,11 +78,11 @@ class ImageService:
         if existing is not None:
             return BorrowedCluster(
                 stack, "Eks", config=existing, network=network, queues=queues,
-                models=storage.models,
+                models_bucket=storage.models_name,
             ).platform  # fmt: skip
         return NewCluster(
             stack, "Eks", name=self.config.name, config=self.config.cluster, network=network,
-            queues=queues, models=storage.models,
+            queues=queues, models_bucket=storage.models_name,
         ).platform  # fmt: skip
 
     def _runtime(

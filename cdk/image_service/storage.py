@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Aws, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
@@ -13,22 +13,27 @@ from image_service.config import StorageConfig
 class Storage(Construct):
     """Private buckets that outlive the stack."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, config: StorageConfig) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, name: str, config: StorageConfig
+    ) -> None:
         super().__init__(scope, construct_id)
+        place = f"{Aws.ACCOUNT_ID}-{Stack.of(self).region}"
+        # By names of their own, which policies in other stacks can spell out.
+        self.results_name = f"{name}-results-{place}"
+        self.models_name = config.models_bucket or f"{name}-models-{place}"
         self.results = self._bucket(
             "Results",
+            self.results_name,
             cors=_reading_by_link(config.cors_origins),
             lifecycle_rules=_lifecycle(config.keep_days),
         )
-        self.models: s3.IBucket = (
-            s3.Bucket.from_bucket_name(self, "Models", config.models_bucket)
-            if config.models_bucket
-            else self._bucket("Models", lifecycle_rules=_lifecycle(0))
-        )
+        if not config.models_bucket:
+            self._bucket("Models", self.models_name, lifecycle_rules=[])
 
     def _bucket(
         self,
         construct_id: str,
+        name: str,
         *,
         lifecycle_rules: Sequence[s3.LifecycleRule],
         cors: Sequence[s3.CorsRule] = (),
@@ -36,18 +41,22 @@ class Storage(Construct):
         bucket = s3.Bucket(
             self,
             construct_id,
+            bucket_name=name,
             encryption=s3.BucketEncryption.S3_MANAGED,
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
             object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
             enforce_ssl=True,
             removal_policy=RemovalPolicy.RETAIN,
-            lifecycle_rules=lifecycle_rules,
+            lifecycle_rules=[
+                s3.LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(7)),
+                *lifecycle_rules,
+            ],
             cors=cors or None,
         )
         acknowledge(
             bucket,
             {
-                "AwsSolutions-S1": "Access logs would need a bucket of their own; where they are "
+                "S1": "Access logs would need a bucket of their own; where they are "
                 "wanted, CloudTrail's data events have the same and the caller's identity."
             },
         )
@@ -55,9 +64,10 @@ class Storage(Construct):
 
 
 def _lifecycle(keep_days: int) -> list[s3.LifecycleRule]:
-    rules = [s3.LifecycleRule(abort_incomplete_multipart_upload_after=Duration.days(7))]
-    for folder in ("cancelled/", "payloads/"):
-        rules.append(s3.LifecycleRule(prefix=folder, expiration=Duration.days(14)))
+    rules = [
+        s3.LifecycleRule(prefix=folder, expiration=Duration.days(14))
+        for folder in ("cancelled/", "payloads/")
+    ]
     if keep_days:
         rules.append(s3.LifecycleRule(expiration=Duration.days(keep_days)))
     return rules

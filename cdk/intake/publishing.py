@@ -65,7 +65,9 @@ class JobTopic:
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") in _THROTTLED:
                 raise Throttled("The job topic is throttled.") from error
-            raise Unavailable(f"The job topic refused: {error}", type="cloud_unavailable") from error
+            raise Unavailable(
+                f"The job topic refused: {error}", type="cloud_unavailable"
+            ) from error
         except BotoCoreError as error:
             raise Unavailable(f"The job topic: {error}", type="cloud_unavailable") from error
 

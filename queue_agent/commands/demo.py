@@ -1,14 +1,16 @@
 """`queue-agent demo`: the main job end to end on this machine, with nothing but this package.
 
-Three child processes on the loopback interface: an embedded cloud (topic → filtered queue with
-dead letters, notification topic, bucket), the bundled diffusers runtime, and the agent.
+Child processes on the loopback interface: an embedded cloud (topic → filtered queue with dead
+letters, notification topic, bucket), the bundled diffusers runtime, the agent and, once the job
+has been shown, the gateway with its page.
 """
 
 import asyncio
 import json
+import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,11 +24,12 @@ from queue_agent.client import Client, make_job
 from queue_agent.cloud.embedded import Deployment, EmbeddedCloud, deploy
 from queue_agent.job import Job
 from queue_agent.notification import Notification
-from queue_agent.server_process import ServerProcess
+from queue_agent.server_process import HOST, ServerProcess, free_port
 from queue_agent.tasks import background
 
 _RUNTIME_NAME = "demo"
 _TINY_SIZE = 256
+_PAGE_PORT = 8000
 _LAST_LOOK = 0.3
 """Seconds for the view to show the last steps."""
 _STEPS = {
@@ -39,8 +42,8 @@ _STEPS = {
 }
 
 
-def demo(*, prompt: str, model: str | None, steps: int, output: Path) -> bool:
-    """Show one job's way; whether it was completed."""
+def demo(*, prompt: str, model: str | None, steps: int, output: Path, once: bool) -> bool:
+    """Show one job's way, then, unless `once`, the page until Ctrl-C; whether it was completed."""
     console = Console()
     with ExitStack() as children, TemporaryDirectory(prefix="queue-agent-") as work:
         folder = Path(work)
@@ -60,8 +63,7 @@ def demo(*, prompt: str, model: str | None, steps: int, output: Path) -> bool:
             task_type="text-to-image",
         )
         show = _Show(console, cloud, runtime, log=folder / "agent.log")
-        notification = asyncio.run(show.run(job, output))
-    return notification.status == "completed"
+        return asyncio.run(show.run(job, output, once=once))
 
 
 @dataclass
@@ -74,8 +76,8 @@ class _Show:
     log: Path
     """Where the agent logs to; its steps are read from there."""
 
-    async def run(self, job: Job, output: Path) -> Notification:
-        """Publish the job, show its way, leave what came of it in the folder."""
+    async def run(self, job: Job, output: Path, *, once: bool) -> bool:
+        """Publish the job, show its way, leave what came of it in the folder, open the page."""
         cloud = self.embedded.connect()
         try:
             deployment = await deploy(cloud, _RUNTIME_NAME)
@@ -89,16 +91,38 @@ class _Show:
                     await client.submit(job)
                     self.console.print(f"published [bold]{job.id}[/bold] to {deployment.job_topic}")
                     final = await self._follow(notifications)
-            self.console.print()
-            self.console.print_json(final.to_json())
-            paths = await client.save(final, output)
+                self.console.print()
+                self.console.print_json(final.to_json())
+                paths = await client.save(final, output)
+                paths.append(output / "notification.json")
+                paths[-1].write_text(final.to_json())
+                for path in paths:
+                    self.console.print(f"saved [bold green]{path}[/bold green]", highlight=False)
+                if not once:
+                    await self._open_page(deployment)
         finally:
             await cloud.aclose()
-        paths.append(output / "notification.json")
-        paths[-1].write_text(final.to_json())
-        for path in paths:
-            self.console.print(f"saved [bold green]{path}[/bold green]", highlight=False)
-        return final
+        return final.status == "completed"
+
+    async def _open_page(self, deployment: Deployment) -> None:
+        """Serve the gateway until Ctrl-C."""
+        settings = {
+            **self.embedded.environment(),
+            **deployment.environment(),
+            "QUEUE_AGENT_JOB_TOPIC_ARN": deployment.job_topic,
+            "QUEUE_AGENT_GATEWAY_PORT": "{port}",
+        }
+        command = [sys.executable, "-m", "queue_agent", "gateway"]
+        log = self.log.with_name("gateway.log")
+        gateway = ServerProcess(command, port=_page_port(), env=settings, log=log)
+        gateway.spawn()
+        try:
+            await asyncio.to_thread(gateway.wait_until_listening)
+            self.console.print(f"\nthe page: [bold]{gateway.url}[/bold]  (Ctrl-C ends the demo)")
+            with suppress(asyncio.CancelledError):  # how Ctrl-C arrives
+                await asyncio.Event().wait()
+        finally:
+            gateway.stop()
 
     @contextmanager
     def _agent(self, deployment: Deployment) -> Iterator[None]:
@@ -152,6 +176,12 @@ class _Show:
                     steps.add_row("[green]✓[/green]", _STEPS[entry["event"]], f"[dim]{moment}")
             shown = len(entries)
             await asyncio.sleep(0.05)
+
+
+def _page_port() -> int:
+    """The gateway's usual port, or another where somebody listens on that already."""
+    with socket.socket() as probe:
+        return free_port() if probe.connect_ex((HOST, _PAGE_PORT)) == 0 else _PAGE_PORT
 
 
 def _log_entries(log: Path) -> list[dict[str, str]]:

@@ -55,19 +55,14 @@ def load_model(model: str, options: Options | None = None) -> Model:
         ModelNotFound, ModelUnreadable, DeviceUnavailable: with what to change.
     """
     options = options or Options()
-    target = _choose_device(options.device)
-    precision = _choose_dtype(options.dtype, target)
-    _silence()
-    pipeline = _read(model, precision, options)
-    pipeline.set_progress_bar_config(disable=True)
-    pipeline = pipeline.to(target)
+    pipeline = load_pipeline(model, options)
     if not can_batch(pipeline):
         return PipelineModel(pipeline)
     tune(pipeline, fuse=options.lora_dir is None)
     network, buckets = network_for(pipeline, options.speed)
     batched = BatchedModel(
         pipeline,
-        max_batch=options.max_batch or _default_batch(pipeline, target),
+        max_batch=options.max_batch or _default_batch(pipeline),
         loras=LoraShelf(options.lora_dir),
         network=network,
         buckets=buckets,
@@ -77,6 +72,17 @@ def load_model(model: str, options: Options | None = None) -> Model:
     return batched
 
 
+def load_pipeline(model: str, options: Options | None = None) -> Pipeline:
+    """The pipeline itself, on its device; see `load_model`."""
+    options = options or Options()
+    target = _choose_device(options.device)
+    precision = _choose_dtype(options.dtype, target)
+    _silence()
+    pipeline = _read(model, precision, options)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(target)
+
+
 def memory_budget(options: Options) -> int:
     """Bytes that the weights of loaded models may take together."""
     if options.memory_limit is not None:
@@ -84,8 +90,8 @@ def memory_budget(options: Options) -> int:
     return default_budget(_choose_device(options.device))
 
 
-def _default_batch(pipeline: Any, device: torch.device) -> int:
-    if device.type != "cuda":
+def _default_batch(pipeline: Any) -> int:
+    if pipeline.device.type != "cuda":
         return 4
     return 8 if pipeline.unet.config.sample_size > LARGE_LATENT else 16
 

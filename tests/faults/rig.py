@@ -104,6 +104,7 @@ class Rig:
         """Wait until all is answered and acknowledged, then draw the balance."""
 
         async def answered() -> bool:
+            self._check_agents()
             return not self.ledger.unanswered(self.scene)
 
         async def empty() -> bool:
@@ -112,9 +113,12 @@ class Rig:
         await until(answered, what=f"an answer to all of {list(self.ledger.entries)}; "
                     f"agents: {self.scene._logs()}", timeout=timeout)  # fmt: skip
         await until(empty, what="an empty queue", timeout=timeout)
+        self._check_agents()
+        return await self.ledger.reconcile(self.scene, await self.runs())
+
+    def _check_agents(self) -> None:
         crashes = [code for agent in self.started for code in agent.crashes]
         assert not crashes, f"agents ended by themselves: {self.scene._logs()}"
-        return await self.ledger.reconcile(self.scene, await self.runs())
 
 
 async def runs_of(webui: ServerProcess) -> list[JsonObject]:

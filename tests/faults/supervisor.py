@@ -8,9 +8,6 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-GRACE = 10.0
-"""Seconds that an agent gets at the end of a test before it is killed."""
-
 
 class Agent:
     """One place for an agent, as in a Deployment: one that ends unasked is replaced at once."""
@@ -44,7 +41,7 @@ class Agent:
         return [code for code in self.exits if code not in {0, -signal.SIGKILL}]
 
     async def keep(self) -> None:
-        """Run the agent until cancelled, then end it: politely, after `GRACE` by force."""
+        """Run the agent until cancelled, then kill it: who wants a polite end waits for it."""
         try:
             while True:
                 await self._run_once()
@@ -93,16 +90,9 @@ class Agent:
             self._changed.notify_all()
 
     async def _end(self) -> None:
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        process.send_signal(signal.SIGCONT)
-        process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), GRACE)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
 
 
 def _forbid_writing() -> None:

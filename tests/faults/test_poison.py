@@ -28,6 +28,9 @@ async def _kill_in_the_middle(rig: Rig, *, max_receives: int) -> str:
     return job_id
 
 
+@pytest.mark.xfail(
+    strict=True, reason="a run that ends while its place counts as submitted (line.py: waited)"
+)
 @pytest.mark.parametrize("dead_letters", [True, False], ids=["dead letters", "no dead letters"])
 async def test_poison_messages_are_answered_and_the_good_ones_do_not_suffer(
     embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path, dead_letters: bool

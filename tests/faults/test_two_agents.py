@@ -24,14 +24,14 @@ async def test_a_job_of_twelve_seconds_with_a_lease_of_five_is_generated_once_by
 async def test_a_message_that_returns_to_its_own_agent_is_generated_once(brief_rig: Rig) -> None:
     await brief_rig.agent()
     with brief_rig.cloud.fault(Status(503), HEARTBEAT):
-        await brief_rig.publish("returning", steps=250)
+        await brief_rig.publish("returning", steps=200)
         (await brief_rig.settled()).check(renotified=1)
 
 
 async def test_of_two_agents_at_the_same_job_one_result_wins(brief_rig: Rig) -> None:
     await brief_rig.agent()
     with brief_rig.cloud.fault(Status(503), HEARTBEAT):
-        (job_id,) = await brief_rig.publish("contested", steps=250)
+        (job_id,) = await brief_rig.publish("contested", steps=200)
         await brief_rig.running(job_id)
         await brief_rig.agent()
         balance = await brief_rig.settled()

@@ -167,6 +167,11 @@ def test_a_broken_wrapping_is_answered(body: str) -> None:
     judge(body)
 
 
+def test_an_answer_fits_the_topic_whatever_it_quotes() -> None:
+    place: Json = {"s3BucketName": "foreign", "s3Key": "key" * 300_000}
+    judge(written(["software.amazon.payloadoffloading.PayloadS3Pointer", place]))
+
+
 def judge(body: str) -> None:
     message = Message(id="message", body=body, receipt="receipt")
     try:

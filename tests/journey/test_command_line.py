@@ -111,7 +111,7 @@ def test_runtimes_lists_the_adapters_and_their_task_types() -> None:
 
 
 def test_the_demo_leaves_an_image_and_the_notification(tmp_path: Path) -> None:
-    shown = command("demo", "--output", str(tmp_path), STEPS="3", PROMPT="two boats")
+    shown = command("demo", "--once", "--output", str(tmp_path), STEPS="3", PROMPT="two boats")
     assert shown.returncode == 0, shown.stdout + shown.stderr
     notification = json.loads((tmp_path / "notification.json").read_text())
     assert notification["status"] == "completed"
@@ -140,6 +140,36 @@ async def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path) -> N
         return not any(_lives(pid) for pid in children)
 
     await until(all_ended, what="the end of the demo's children")
+
+
+async def test_after_its_job_the_demo_serves_the_page_until_it_is_interrupted(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "demo.log"
+    demo = ServerProcess(
+        [sys.executable, "-m", "queue_agent", "demo", "--output", str(tmp_path / "out")],
+        env={"STEPS": "2", "COLUMNS": "200"},
+        log=log,
+    )
+    demo.spawn()
+
+    async def address() -> str | None:
+        found = re.search(r"the page: (http://\S+)", log.read_text())
+        return found[1] if found else None
+
+    url = await until(address, what="the page's address")
+    async with httpx.AsyncClient(base_url=url) as client:
+        assert "Queue agent" in (await client.get("/")).text
+        (job,) = [
+            (await client.post("/v1/jobs", json={"content": {"prompt": "x", "steps": 1}})).json()
+        ]
+        view = (await client.post(f"/v1/jobs/{job['id']}/wait", params={"timeout": 30})).json()
+        assert view["status"] == "completed", view
+    children = _descendants(demo.pid)
+    demo.send_signal(signal.SIGINT)
+    assert await asyncio.to_thread(demo.wait) == 0
+    assert len(children) >= 4
+    assert not any(_lives(pid) for pid in children)
 
 
 def _descendants(parent: int) -> list[int]:

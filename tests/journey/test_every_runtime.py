@@ -85,30 +85,6 @@ async def test_one_portable_job_gives_the_same_notification_on(
     assert all(isinstance(warning, str) for warning in warnings)
 
 
-@pytest.mark.parametrize("raw", [True, False], ids=["raw", "in an SNS envelope"])
-async def test_the_guidances_pipeline_sample_runs_with_only_its_environment_names(
-    embedded_cloud: EmbeddedCloud, tmp_path: Path, raw: bool
-) -> None:
-    name = f"comfyruntime-{secrets.token_hex(4)}"
-    with comfyui_process() as server:
-        async with scene(embedded_cloud, name, tmp_path, {}, raw_delivery=raw) as stage:
-            stage.start_bare_agent(
-                {
-                    "SQS_QUEUE_URL": stage.deployment.queue_url,
-                    "SNS_TOPIC_ARN": stage.deployment.notification_topic,
-                    "S3_BUCKET": stage.deployment.bucket,
-                    "RUNTIME_NAME": name,
-                    "RUNTIME_TYPE": "comfyui",
-                    "API_BASE_URL": server.url,
-                }
-            )
-            await stage.publish(message("guidance-pipeline", name))
-            answer = await stage.answer("pipeline-1")
-            assert answer["status"] == "completed", answer
-            assert await picture(stage, answer["image_url"][0]) == (512, 512)
-            await stage.emptied()
-
-
 async def test_a_workflow_without_a_model_yields_every_saved_image(
     embedded_cloud: EmbeddedCloud, tmp_path: Path
 ) -> None:

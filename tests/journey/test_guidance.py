@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from harness import JsonObject, Scene, scene, webui_process
+from harness import JsonObject, Scene, comfyui_process, scene, webui_process
 from queue_agent.cloud.embedded import EmbeddedCloud
 
 MESSAGES = Path(__file__).parent.parent / "messages"
@@ -67,6 +67,24 @@ async def test_the_guidances_samples_are_served_with_only_its_environment_names(
             assert stage.answers("i2i-1")[0]["context"] == ""
             (upscaled,) = stage.answers("extra-1")[0]["images"]
             assert (upscaled["width"], upscaled["height"]) == (256, 256)
+            await stage.emptied()
+
+
+@pytest.mark.parametrize("raw", [True, False], ids=["raw", "in an SNS envelope"])
+async def test_the_guidances_pipeline_sample_runs_with_only_its_environment_names(
+    embedded_cloud: EmbeddedCloud, tmp_path: Path, raw: bool
+) -> None:
+    name = f"comfyruntime-{secrets.token_hex(4)}"
+    with comfyui_process() as server:
+        async with scene(embedded_cloud, name, tmp_path, {}, raw_delivery=raw) as stage:
+            stage.start_bare_agent(guidance_settings(stage, "comfyui", server.url))
+            job = sample("pipeline")["task"]
+            job["metadata"]["runtime"] = name
+            await stage.publish(job)
+            answer = await stage.answer("pipeline-1")
+            assert answer["status"] == "completed", answer
+            (image,) = answer["images"]
+            assert (image["width"], image["height"]) == (512, 512)
             await stage.emptied()
 
 

@@ -43,7 +43,7 @@ async def test_jobs_are_done_and_the_agent_ends_without_a_collector(
 
 async def test_more_spans_than_fit_are_dropped_and_jobs_are_done(stage: Scene) -> None:
     with listener_that_never_answers() as silent:
-        stage.start_agent(
+        agent = stage.start_agent(
             OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{HOST}:{silent}",
             OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
             OTEL_BSP_MAX_QUEUE_SIZE="4",
@@ -53,3 +53,5 @@ async def test_more_spans_than_fit_are_dropped_and_jobs_are_done(stage: Scene) -
             await stage.publish(stage.job(f"many-{number}"))
         for number in range(3):
             assert (await stage.answer(f"many-{number}"))["status"] == "completed"
+        assert agent.log is not None
+        assert "Queue full, dropping Span" in agent.log.read_text()

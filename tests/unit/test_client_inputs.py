@@ -7,7 +7,7 @@ import pytest
 from pydantic import JsonValue
 
 from client_stubs import Shelf
-from queue_agent.client.inputs import POINTER_CLASS, make_job, publication, upload_files
+from queue_agent.client.inputs import POINTER_CLASS, Input, make_job, publication, upload_files
 from queue_agent.errors import Rejected
 from queue_agent.job import find_pointer, parse_job
 
@@ -54,11 +54,8 @@ def test_numbers_that_are_no_json_are_refused() -> None:
 async def test_files_anywhere_in_the_content_become_references(tmp_path: Path) -> None:
     shelf, file = Shelf(), tmp_path / "cat.png"
     file.write_bytes(PNG)
-    content = {
-        "prompt": "x",
-        "init_images": [file, "https://example.com/a.png"],
-        "deep": {"a": PNG},
-    }
+    images: list[Input] = [file, "https://example.com/a.png"]
+    content: dict[str, Input] = {"prompt": "x", "init_images": images, "deep": {"a": PNG}}
     uploaded = await upload_files(content, shelf)
     (key,) = shelf.objects
     assert key.startswith("inputs/")

@@ -123,7 +123,8 @@ def test_a_field_without_effect_is_named_in_a_warning(
 def test_loras_are_for_the_bundled_runtime_only() -> None:
     content: JsonObject = {"prompt": "a cat", "loras": [{"name": "ink", "weight": 0.5}]}
     request, warnings = translate(content, "text-to-image", BUNDLED)
-    assert request == {**ALWAYS, "loras": [{"name": "ink", "scale": 0.5}]}
+    loras: JsonValue = [{"name": "ink", "scale": 0.5}]
+    assert request == {**ALWAYS, "loras": loras}
     assert warnings == []
     request, [warning] = translate(content, "text-to-image", COMMON)
     assert request == ALWAYS

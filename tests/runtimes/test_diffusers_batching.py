@@ -1,0 +1,276 @@
+"""An image made in a mixed batch is the one that the plain pipeline makes alone."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from diffusers_servers import tiny_model
+from queue_agent.testing.contract import sample_png
+from runtimes.diffusers.errors import InvalidRequest
+from runtimes.diffusers.images import decode_image
+from runtimes.diffusers.requests import ImageRequest, Lora
+
+TOLERANCE = 1e-4
+"""Of values from 0 to 1, before they are quantised."""
+SCHEDULERS = ("Euler", "Euler a", "DDIM", "DPM++ 2M", "UniPC", "LCM", "Heun", None)
+PHOTO = decode_image(sample_png(), field="image")
+MASK = Image.new("L", (64, 64))
+MASK.paste(255, (0, 0, 32, 64))
+SIMPLE = ImageRequest("a lighthouse", seed=7, width=64, height=64, steps=4)
+
+
+@cache
+def tiny_pipeline(*, xl: bool = False) -> Any:
+    from runtimes.diffusers.loader import load_pipeline  # noqa: PLC0415  loads torch
+
+    return load_pipeline(str(tiny_model(xl=xl)))
+
+
+def batched(pipeline: Any, **options: Any) -> Any:
+    from runtimes.diffusers.batched import BatchedModel  # noqa: PLC0415  loads torch
+
+    return BatchedModel(pipeline, max_batch=8, **options)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    import torch  # noqa: PLC0415  slow to load
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def alone(pipeline: Any, request: ImageRequest) -> list[Any]:
+    """What the plain pipeline makes of the request, one seed at a time, from 0 to 1."""
+    from runtimes.diffusers.calls import Family, call_arguments  # noqa: PLC0415  loads torch
+
+    family = Family(pipeline)
+    images = []
+    for seed in request.seeds:
+        chosen: Any = copy(family.choose(request))  # the next call finds the model's scheduler
+        chosen.scheduler, _ = family.scheduler(request)
+        arguments, _ = call_arguments(chosen, request, [seed])
+        images.append(chosen(**arguments, output_type="pt").images[0])
+    return images
+
+
+def together(
+    model: Any, requests: Sequence[ImageRequest], joining: Sequence[int] = ()
+) -> list[list[Any]]:
+    """What the model makes of all; request i joins before step `joining[i]`, or at once."""
+    samples = [list(model.begin(request, lambda _, __: None)) for request in requests]
+    when = [*joining, *([0] * (len(requests) - len(joining)))]
+    running: list[Any] = []
+    step = 0
+    while running or any(moment >= step for moment in when):
+        for moment, ones in zip(when, samples, strict=True):
+            if moment == step:
+                for sample in ones:
+                    sample.start()
+                running += ones
+        if running:
+            for move in model.predict(running):
+                move()
+            running = [sample for sample in running if not sample.done]
+        step += 1
+    return [
+        [(model.decoder.tensors(sample.latents)[0] / 2 + 0.5).clamp(0, 1) for sample in ones]
+        for ones in samples
+    ]
+
+
+def assert_equal(pipeline: Any, requests: Sequence[ImageRequest], joining: Sequence[int]) -> None:
+    with one_thread():
+        mixed = together(batched(pipeline), requests, joining)
+        for request, images in zip(requests, mixed, strict=True):
+            for image, plain in zip(images, alone(pipeline, request), strict=True):
+                assert (image - plain).abs().max() <= TOLERANCE, request
+
+
+def requests(largest_count: int = 2) -> st.SearchStrategy[ImageRequest]:
+    """Requests that may share a batch: one size, everything else at random."""
+    given_images = st.sampled_from([(None, None), (PHOTO, None), (PHOTO, MASK)])
+    made = st.builds(
+        ImageRequest,
+        prompt=st.sampled_from(["", "a lighthouse", "light on a river " * 30]),
+        negative_prompt=st.sampled_from([None, "forest"]),
+        seed=st.integers(0, 2**64 - 1),
+        count=st.integers(1, largest_count),
+        steps=st.integers(2, 9),
+        guidance_scale=st.sampled_from([None, 0.0, 1.0, 3.5]),
+        scheduler=st.sampled_from(SCHEDULERS),
+        strength=st.sampled_from([0.6, 1.0]),
+    )
+    sized = made.map(lambda request: replace(request, width=64, height=64))
+    return st.tuples(sized, given_images).map(
+        lambda pair: replace(pair[0], image=pair[1][0], mask=pair[1][1])
+    )
+
+
+MIXES = st.lists(st.tuples(requests(), st.integers(0, 5)), min_size=2, max_size=4)
+FEW = settings(
+    max_examples=12, deadline=None, suppress_health_check=tuple(HealthCheck), derandomize=True
+)
+
+
+@FEW
+@given(MIXES)
+def test_any_mix_equals_the_plain_pipeline(mix: list[tuple[ImageRequest, int]]) -> None:
+    assert_equal(tiny_pipeline(), [request for request, _ in mix], [when for _, when in mix])
+
+
+@settings(FEW, max_examples=5)
+@given(MIXES)
+def test_any_mix_equals_the_plain_xl_pipeline(mix: list[tuple[ImageRequest, int]]) -> None:
+    assert_equal(tiny_pipeline(xl=True), [request for request, _ in mix], [when for _, when in mix])
+
+
+@pytest.mark.parametrize("xl", [False, True], ids=["sd", "xl"])
+def test_every_scheduler_shares_one_batch(xl: bool) -> None:
+    names = [*SCHEDULERS, "DPM++ 2M SDE Karras", "PLMS", "Euler Karras"]
+    mixed = [
+        replace(SIMPLE, scheduler=name, seed=number, steps=4 + number % 3)
+        for number, name in enumerate(names)
+    ]
+    assert_equal(tiny_pipeline(xl=xl), mixed, [number % 4 for number in range(len(mixed))])
+
+
+def test_a_request_without_guidance_costs_one_row() -> None:
+    model = batched(tiny_pipeline())
+    rows: list[int] = []
+    hook = tiny_pipeline().unet.register_forward_pre_hook(
+        lambda _, inputs: rows.append(len(inputs[0]))
+    )
+    try:
+        together(model, [replace(SIMPLE, guidance_scale=1.0), SIMPLE])
+    finally:
+        hook.remove()
+    assert rows == [3, 3, 3, 3]
+
+
+def test_a_batch_may_be_padded_to_a_bucket() -> None:
+    sizes: list[int] = []
+    unet = tiny_pipeline().unet
+
+    def network(*arguments: Any, **options: Any) -> Any:
+        sizes.append(len(arguments[0]))
+        return unet(*arguments, **options)
+
+    with one_thread():
+        model = batched(tiny_pipeline(), network=network, buckets=(4, 16))
+        [[image], [_]] = together(model, [SIMPLE, replace(SIMPLE, guidance_scale=1.0)])
+        [plain] = alone(tiny_pipeline(), SIMPLE)
+    assert set(sizes) == {4}
+    assert (image - plain).abs().max() <= TOLERANCE
+
+
+def test_a_prompt_seen_before_is_not_encoded_again() -> None:
+    model = batched(tiny_pipeline())
+    encoded: list[object] = []
+    hook = tiny_pipeline().text_encoder.register_forward_pre_hook(lambda *_: encoded.append(1))
+    try:
+        together(model, [SIMPLE, replace(SIMPLE, seed=8, steps=2)])
+        once = len(encoded)
+        together(model, [replace(SIMPLE, prompt="another")])
+    finally:
+        hook.remove()
+    assert once == 2, "the prompt and the empty negative one"
+    assert len(encoded) == 4
+
+
+def test_a_stopped_sample_leaves_the_others_as_they_are() -> None:
+    with one_thread():
+        model = batched(tiny_pipeline())
+        kept, stopped = (model.begin(SIMPLE, lambda _, __: None)[0] for _ in range(2))
+        for sample in (kept, stopped):
+            sample.start()
+        for move in model.predict([kept, stopped]):
+            move()
+        stopped.stop()
+        while not kept.done:
+            for move in model.predict([kept]):
+                move()
+        image = (model.decoder.tensors(kept.latents)[0] / 2 + 0.5).clamp(0, 1)
+        [plain] = alone(tiny_pipeline(), SIMPLE)
+    assert (image - plain).abs().max() <= TOLERANCE
+
+
+def test_larger_images_share_a_step_with_fewer() -> None:
+    model = batched(tiny_pipeline())
+    rows = [model.max_rows(replace(SIMPLE, width=side, height=side)) for side in (64, 256, 512)]
+    assert rows == [16, 16, 4]
+
+
+@pytest.fixture
+def lora_dir(tmp_path: Path) -> Path:
+    """Two LoRAs for the tiny model, and a damaged one."""
+    import torch  # noqa: PLC0415  slow to load
+    from peft import LoraConfig  # noqa: PLC0415  slow to load
+    from peft.utils import get_peft_model_state_dict  # noqa: PLC0415  slow to load
+
+    from runtimes.diffusers.loader import load_pipeline  # noqa: PLC0415  loads torch
+
+    pipeline: Any = load_pipeline(str(tiny_model()))
+    config = LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    for number, name in enumerate(("ink", "chalk")):
+        torch.manual_seed(number)
+        pipeline.unet.add_adapter(config, adapter_name=name)
+        layers = get_peft_model_state_dict(pipeline.unet, adapter_name=name)
+        pipeline.save_lora_weights(
+            tmp_path, unet_lora_layers=layers, weight_name=f"{name}.safetensors"
+        )
+    (tmp_path / "damaged.safetensors").write_bytes((tmp_path / "ink.safetensors").read_bytes()[:99])
+    return tmp_path
+
+
+def test_loras_act_on_their_own_requests_only(lora_dir: Path) -> None:
+    from runtimes.diffusers.loader import load_pipeline  # noqa: PLC0415  loads torch
+    from runtimes.diffusers.loras import LoraShelf  # noqa: PLC0415  loads torch
+
+    pipeline: Any = load_pipeline(str(tiny_model()))
+    model = batched(pipeline, loras=LoraShelf(lora_dir))
+    styles = [(), (Lora("ink"),), (Lora("ink", 0.5), Lora("chalk")), ()]
+    requests = [replace(SIMPLE, loras=loras) for loras in styles]
+    assert len({model.group(request) for request in requests}) == 3
+    with one_thread():
+        before, ink, both, after = (together(model, [request])[0][0] for request in requests)
+        [plain] = alone(tiny_pipeline(), SIMPLE)
+        pipeline.load_lora_weights(lora_dir, weight_name="ink.safetensors", adapter_name="again")
+        pipeline.enable_lora()
+        pipeline.set_adapters(["again"], [1.0])
+        [plain_ink] = alone(pipeline, SIMPLE)
+    assert (before - plain).abs().max() <= TOLERANCE
+    assert (after - plain).abs().max() <= TOLERANCE
+    assert (ink - plain_ink).abs().max() <= TOLERANCE
+    assert (ink - plain).abs().max() > 0.01
+    assert (both - ink).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", ["absent", "../ink", "damaged"])
+def test_a_lora_that_cannot_be_used_is_refused_by_name(lora_dir: Path, name: str) -> None:
+    from runtimes.diffusers.loader import load_pipeline  # noqa: PLC0415  loads torch
+    from runtimes.diffusers.loras import LoraShelf  # noqa: PLC0415  loads torch
+
+    model = batched(load_pipeline(str(tiny_model())), loras=LoraShelf(lora_dir))
+    request = replace(SIMPLE, loras=(Lora(name),))
+
+    def use() -> None:
+        model.check(request)
+        together(model, [request])
+
+    with pytest.raises(InvalidRequest, match=name):
+        use()
+    assert together(model, [SIMPLE]), "the model works on"

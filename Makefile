@@ -7,14 +7,18 @@ INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench venv constraints fuzz audit chaos
+.PHONY: help demo test lint format bench venv constraints fuzz audit chaos demo-metrics
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 # `exec`, so that a signal to make reaches the demo, which ends its own children.
 demo: $(VENV)/.demo ## One job from topic to image on this machine (MODEL=, PROMPT=, STEPS=, ARGS=)
 	@exec $(BIN)/queue-agent demo $${MODEL:+"--model=$$MODEL"} $${PROMPT:+"--prompt=$$PROMPT"} $${STEPS:+"--steps=$$STEPS"} $(ARGS)
+
+demo-metrics: $(VENV)/.dev ## A real Prometheus scrapes an agent at work and answers the dashboard's queries
+	@command -v prometheus >/dev/null || { echo "Prometheus is needed; on Debian: apt-get install prometheus" >&2; exit 1; }
+	$(BIN)/pytest tests/telemetry/test_prometheus.py -v $(ARGS)
 
 test: lint ## Lint, then run the tests (ARGS= goes to pytest)
 	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)

@@ -32,7 +32,7 @@ from queue_agent.testing.fault_proxy import Fault as ProxyFault
 
 LEASE: Final = 5
 MAX_RECEIVES: Final = 10
-PATIENCE: Final = 240.0
+PATIENCE: Final = 400.0
 """Seconds that may pass after the last fault until everything is answered."""
 _LOOK: Final = 0.05
 _STEP_SECONDS: Final = "0.02"

@@ -1,4 +1,4 @@
-"""The bundled runtime as a process, with the tiny model or with one that needs no torch.
+"""The bundled runtime with the tiny model, or with models that need no torch.
 
 `python tests/diffusers_servers.py PORT` serves the latter.
 """
@@ -10,7 +10,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
 import httpx
@@ -20,6 +22,7 @@ from PIL import Image
 from queue_agent.server_process import HOST, ServerProcess
 from runtimes.diffusers.app import create_app
 from runtimes.diffusers.engine import Engine
+from runtimes.diffusers.errors import OutOfMemory
 from runtimes.diffusers.model import Model, OnStep
 from runtimes.diffusers.pool import ModelPool, Served
 from runtimes.diffusers.requests import ImageRequest, Pictures
@@ -51,6 +54,93 @@ class PaintingModel(WholeModel):
             on_step(step, steps)
         size = (request.width or 64, request.height or 64)
         return Pictures([Image.new("RGB", size, _colour(request, seed)) for seed in request.seeds])
+
+
+class SteppingSample:
+    """Counts its steps."""
+
+    rows = 1
+
+    def __init__(self, request: ImageRequest, seed: int) -> None:
+        self.request = request
+        self.seed = seed
+        self.step = 0
+        self.steps: int | None = None
+        self.stopped = False
+
+    @property
+    def done(self) -> bool:
+        return self.step == self.steps
+
+    def start(self) -> None:
+        self.steps = self.request.steps or 4
+
+    def advance(self) -> None:
+        if self.request.prompt == "breaks at its second step" and self.step == 1:
+            raise ValueError("broken")
+        self.step += 1
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def preview(self) -> Callable[[], Image.Image] | None:
+        return lambda: Image.new("RGB", (8, 8))
+
+
+class SteppingModel:
+    """Shares steps between samples of one width, and notes which.
+
+    Pictures have one pixel, in the colour of their seed.
+    """
+
+    memory = 100
+    turn = 4
+
+    def __init__(self, *, max_batch: int = 4, fits: int = 1000) -> None:
+        self.max_batch = max_batch
+        self.fits = fits
+        """How many samples of a step the memory holds."""
+        self.batches: list[list[str]] = []
+        """The prompts of each step that was taken."""
+        self.attempts = 0
+        """Steps that were taken or failed."""
+        self.gate = threading.Semaphore(0)
+        self.open = True
+        """Whether steps are taken at once, instead of one for each release of the gate."""
+        self.closed = False
+
+    def check(self, request: ImageRequest) -> None:
+        """Everything is fine."""
+
+    def group(self, request: ImageRequest) -> Hashable:
+        return request.width
+
+    def max_rows(self, request: ImageRequest) -> int:
+        del request
+        return self.max_batch
+
+    def begin(self, request: ImageRequest, on_step: OnStep) -> Sequence[SteppingSample]:
+        del on_step
+        return [SteppingSample(request, seed) for seed in request.seeds]
+
+    def predict(self, samples: Sequence[SteppingSample]) -> Sequence[Callable[[], None]]:
+        if not self.open:
+            self.gate.acquire()
+        self.attempts += 1
+        if len(samples) > self.fits or any(one.request.prompt == "huge" for one in samples):
+            raise OutOfMemory(f"{len(samples)} image(s) do not fit")
+        self.batches.append([sample.request.prompt for sample in samples])
+        return [sample.advance for sample in samples]
+
+    def finish(
+        self, request: ImageRequest, samples: Sequence[SteppingSample]
+    ) -> Callable[[], Pictures]:
+        del request
+        colours = [(sample.seed % 256, 0, 0) for sample in samples]
+        return lambda: Pictures([Image.new("RGB", (1, 1), colour) for colour in colours])
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def tiny_server(*options: str) -> ServerProcess:

@@ -17,8 +17,8 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Values:
     result = dict(below)
     for key, value in above.items():
         old = result.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        result[key] = merged(old, value) if both else value
+        nested = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(result[key], value) if nested else value
     return result
 
 

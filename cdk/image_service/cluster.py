@@ -19,7 +19,7 @@ from image_service.addons import Addons, reading_models
 from image_service.config import ClusterConfig, ExistingCluster
 from image_service.karpenter import Karpenter
 from image_service.keda import Keda, reading_queues
-from image_service.kubectl import acknowledge_kubectl, kubectl
+from image_service.kubectl import acknowledge_kubectl, acknowledge_reading_charts, kubectl
 from image_service.network import Network
 from image_service.rights import give
 
@@ -159,9 +159,8 @@ class BorrowedCluster(Construct):
             driver = iam.Role.from_role_arn(self, "S3Driver", config.s3_csi_role)
             give(Construct(self, "S3DriverRights"), driver, reading_models(models_bucket))
         cluster = self._cluster("Bare", config, network)
-        options = kubectl(
-            self, network.vpc, iam.Role.from_role_arn(self, "Kubectl", config.kubectl_role)
-        )
+        role = iam.Role.from_role_arn(self, "Kubectl", config.kubectl_role)
+        options = kubectl(self, network.vpc, role)
         provider = eks.KubectlProvider(
             self,
             "KubectlProvider",
@@ -171,6 +170,7 @@ class BorrowedCluster(Construct):
             role=options.role,
         )
         acknowledge_kubectl(provider)
+        acknowledge_reading_charts(role)
         self.platform = Platform(
             cluster=self._cluster("Cluster", config, network, provider),
             node_role_name=config.node_role,

@@ -199,8 +199,7 @@ class NetworkConfig(_Section):
     """The network that pods run in."""
 
     cidr: Cidr = "10.0.0.0/16"
-    zones: int = Field(default=2, ge=2, le=3)
-    nat_gateways: int = Field(default=1, ge=1, le=3)
+    nat_gateways: int = Field(default=1, ge=1, le=2, description="One, or one per zone.")
     existing: ExistingVpc | None = None
 
 

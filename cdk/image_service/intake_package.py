@@ -42,8 +42,8 @@ def build(folder: Path, libraries: Libraries) -> None:
     """Fill the folder with the function's package."""
     for module in SHARED_MODULES:
         _copy(ROOT / module, folder / module)
-    for module in (ROOT / "cdk" / "intake").glob("*.py"):
-        _copy(module, folder / "intake" / module.name)
+    for file in (ROOT / "cdk" / "intake").glob("*.py"):
+        _copy(file, folder / "intake" / file.name)
     if libraries == "lambda":
         _download(folder)
     else:

@@ -16,7 +16,6 @@ from image_service.acknowledgements import (
     acknowledge_wildcards,
 )
 
-_READING: Final = ("GetObject", "GetBucket", "List")
 _REASON: Final = "CDK writes the roles of its function for kubectl and Helm."
 
 
@@ -34,7 +33,6 @@ def kubectl(
 def acknowledge_kubectl(provider: IConstruct) -> None:
     """Accept what the function is given, which is not ours to narrow."""
     stack = Stack.of(provider)
-    staged = f"arn:{Aws.PARTITION}:s3:::cdk-hnb659fds-assets-{Aws.ACCOUNT_ID}-{stack.region}/*"
     acknowledge(provider, {"L1": "CDK chooses the Python and the Node.js of its functions."})
     acknowledge_managed_policies(
         provider,
@@ -45,16 +43,7 @@ def acknowledge_kubectl(provider: IConstruct) -> None:
         ],
         _REASON,
     )
-    acknowledge_wildcards(
-        provider,
-        [
-            "Action::s3:GetObject*",
-            "Action::s3:GetBucket*",
-            "Action::s3:List*",
-            f"Resource::{staged}",
-        ],
-        "CDK lets its function read charts from the bucket that it stages assets in.",
-    )
+    acknowledge_reading_charts(provider)
     handler = provider.node.find_child("Handler")
     function = handler.node.default_child
     if isinstance(function, CfnElement):
@@ -65,6 +54,14 @@ def acknowledge_kubectl(provider: IConstruct) -> None:
     if isinstance(registry, CfnElement):
         name = stack.get_logical_id(registry)
         acknowledge(provider, {f"IAM4[Policy::{_public_registry(name)}]": _REASON})
+
+
+def acknowledge_reading_charts(construct: IConstruct) -> None:
+    """Accept how CDK lets its function read charts from the bucket that it stages assets in."""
+    region = Stack.of(construct).region
+    staged = f"arn:{Aws.PARTITION}:s3:::cdk-hnb659fds-assets-{Aws.ACCOUNT_ID}-{region}/*"
+    actions = [f"Action::s3:{action}*" for action in ("GetObject", "GetBucket", "List")]
+    acknowledge_wildcards(construct, [*actions, f"Resource::{staged}"], _REASON)
 
 
 def _public_registry(condition: str) -> str:

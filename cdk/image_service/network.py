@@ -39,8 +39,8 @@ class Network(Construct):
             self,
             "Vpc",
             ip_addresses=ec2.IpAddresses.cidr(config.cidr),
-            max_azs=config.zones,
-            nat_gateways=min(config.nat_gateways, config.zones),
+            max_azs=2,
+            nat_gateways=config.nat_gateways,
             subnet_configuration=[
                 ec2.SubnetConfiguration(
                     name="Public",

@@ -12,7 +12,7 @@ from queue_agent.client import Client
 from queue_agent.client.inputs import task_type_of
 from queue_agent.client.listener import Listener
 from queue_agent.cloud import Cloud
-from queue_agent.errors import QueueAgentError
+from queue_agent.errors import ObjectNotFound, QueueAgentError
 from queue_agent.gateway.activity import Activity
 from queue_agent.gateway.facts import Fact, Facts
 from queue_agent.gateway.keys import Caller
@@ -71,19 +71,19 @@ class Desk:
             raise Problem(422, "unknown_runtime", f"No runtime is called {runtime!r}: {known}.")
         await self._check_quota(caller, job.id)
         ahead = await self._activity.ahead(runtime)
-        record = await self._records.add(
+        record, is_new = await self._records.add(
             Record.of(job, caller.name, now=now(), ahead=ahead),
             in_flight=caller.jobs_in_flight > 0,
         )
-        fact = await self._facts.of(record)
-        if fact.result is not None and fact.result.is_final:
+        if not is_new and await self._is_done(record):
             return record
         self._listener.forget(job.id)
         self._facts.forget(job.id)
         try:
             await self._client.submit(job, traceparent=traceparent)
         except QueueAgentError:
-            await self._records.remove(record)
+            if is_new:
+                await self._records.remove(record)
             raise
         return record
 
@@ -171,7 +171,10 @@ class Desk:
         if not 1 <= number <= len(images):
             raise no_such_job()
         image = images[number - 1]
-        return await self.download(image), image.media_type
+        try:
+            return await self.download(image), image.media_type
+        except ObjectNotFound as error:  # a lifecycle rule took it
+            raise Problem(410, "image_gone", "The image is no longer kept.") from error
 
     async def download(self, image: Image) -> bytes:
         """The bytes of an image."""
@@ -212,6 +215,11 @@ class Desk:
             timings=ending.timings,
             output_url=ending.output_url,
         )
+
+    async def _is_done(self, record: Record) -> bool:
+        """Whether there is a result that another attempt would not replace."""
+        result = (await self._facts.of(record)).result
+        return result is not None and result.is_final
 
     async def _check_quota(self, caller: Caller, job_id: str) -> None:
         limit = caller.jobs_in_flight

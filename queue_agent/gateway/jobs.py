@@ -95,7 +95,10 @@ async def wait_for_job(
 @router.get(
     "/v1/jobs/{job_id}/images/{number}",
     response_class=Response,
-    responses={200: {"content": {"image/*": {}}, "description": "The file."}},
+    responses={
+        200: {"content": {"image/*": {}}, "description": "The file."},
+        410: {"model": ProblemDetails, "description": "It is no longer kept."},
+    },
 )
 async def get_image(job_id: str, number: int, gateway: GatewayPart, caller: CallerPart) -> Response:
     """One of the files a job made, counted from 1."""

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, JsonValue
 from starlette.exceptions import HTTPException
 
-from queue_agent.errors import ObjectNotFound, QueueAgentError, Rejected
+from queue_agent.errors import QueueAgentError, Rejected
 
 log = structlog.get_logger()
 
@@ -112,8 +112,6 @@ def no_such_job() -> Problem:
 
 def from_error(error: QueueAgentError) -> Problem:
     """What an error of the client or the cloud means for the caller."""
-    if isinstance(error, ObjectNotFound):
-        return Problem(404, error.type, error.message)
     if isinstance(error, Rejected):
         return Problem(422, error.type, error.message)
     words = "The service is not available now."

@@ -85,13 +85,13 @@ class Records:
         self._bucket = bucket
         self._known: OrderedDict[str, Record] = OrderedDict()
 
-    async def add(self, record: Record, *, in_flight: bool) -> Record:
-        """Note a job; the earlier record where the same job was submitted before.
+    async def add(self, record: Record, *, in_flight: bool) -> tuple[Record, bool]:
+        """Note a job; the record and whether it is new, not that of the same job before.
 
         Raises:
             Problem: 409, another job has that id.
         """
-        data = record.model_dump_json().encode()
+        data, is_new = record.model_dump_json().encode(), True
         try:
             await self._write(_job_key(record.id), data, create_only=True)
         except ObjectExists:
@@ -100,13 +100,13 @@ class Records:
                 record.owner, record.digest, record.manifest,
             ):  # fmt: skip
                 raise Problem(409, "id_taken", "Another job has that id.") from None
-            record = earlier
+            record, is_new = earlier, False
         self._remember(record)
         marks = [f"gateway/recent/{record.owner}/{record.cursor}"]
         if in_flight:
             marks.append(_in_flight_key(record.owner, record.id))
         await together(self._write(mark, b"") for mark in marks)
-        return record
+        return record, is_new
 
     async def remove(self, record: Record) -> None:
         """Forget a job that could not be published."""

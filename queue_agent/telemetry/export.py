@@ -99,7 +99,7 @@ def _metrics(
 ) -> tuple[Metrics, Exposition | None]:
     if options.metrics == "off":
         return Metrics(), None
-    from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
+    from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider  # noqa: PLC0415
 
     readers: list[MetricReader] = []
     exposition = None
@@ -108,7 +108,12 @@ def _metrics(
         readers.append(reader)
     if options.metrics in {"otlp", "both"}:
         readers.append(_otlp_metrics(options))
-    provider = MeterProvider(readers, resource=_resource(options), shutdown_on_exit=False)
+    provider = MeterProvider(
+        readers,
+        resource=_resource(options),
+        exemplar_filter=AlwaysOffExemplarFilter(),
+        shutdown_on_exit=False,
+    )
     endings.append(provider.shutdown)
     meter = provider.get_meter(_NAME, version(_DISTRIBUTION))
     return Metrics(meter, runtime=runtime, task_types=task_types), exposition

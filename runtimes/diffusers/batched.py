@@ -31,6 +31,7 @@ from runtimes.diffusers.memory import memory_watched, release_memory, weight_byt
 from runtimes.diffusers.model import OnStep
 from runtimes.diffusers.requests import ImageRequest, Pictures
 from runtimes.diffusers.schedulers import keep_timesteps_on_host
+from runtimes.diffusers.speed import Pace
 from runtimes.diffusers.suspended import NetworkCall, SuspendedCall
 
 REMEMBERED_PROMPTS: Final = 256
@@ -131,6 +132,7 @@ class BatchedModel:
         self._network = network or pipeline.unet
         self._buckets = sorted(buckets)
         self._loras = loras or LoraShelf(None)
+        self._pace = Pace(pipeline.device)
         self._prompts: OrderedDict[Hashable, Mapping[str, torch.Tensor | None]] = OrderedDict()
         self._natural_side: int = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
 
@@ -163,7 +165,9 @@ class BatchedModel:
         if len(asked) != len(samples):
             raise RuntimeError("a sample is to step that is not at a step")
         with memory_watched(len(samples), samples[0].request), torch.no_grad():
+            self._pace.wait()
             predictions = self._predict(asked)
+            self._pace.mark()
         return [
             functools.partial(sample.resume, prediction)
             for sample, prediction in zip(samples, predictions, strict=True)

@@ -5,6 +5,7 @@ channels-last convolutions, one projection for query, key and value; attention i
 `scaled_dot_product_attention` by default. On the CPU a pipeline stays as it is.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -40,6 +41,30 @@ def network_for(pipeline: Any, speed: Speed) -> tuple[Callable[..., Any], Sequen
     if speed == "graphs" and unet.device.type == "cuda":
         return GraphedNetwork(unet), BUCKETS
     return unet, ()
+
+
+class Pace:
+    """Lets the host be at most one step ahead of the device.
+
+    Far enough that the device never waits, and near enough that a job that comes or goes does so
+    at the next step but one. Does nothing on the CPU.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._marks: deque[Any] = deque()
+
+    def wait(self) -> None:
+        """Wait until the device has begun the newest step that was marked."""
+        while len(self._marks) > 1:
+            self._marks.popleft().synchronize()
+
+    def mark(self) -> None:
+        """Note that a step has been handed to the device."""
+        if self._cuda:
+            event = cuda.Event()
+            event.record()
+            self._marks.append(event)
 
 
 class GraphedNetwork:

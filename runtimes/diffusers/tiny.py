@@ -42,7 +42,7 @@ def build_tiny_model(out_dir: Path, *, seed: int = 0, xl: bool = False) -> None:
 
     The same seed gives the same weights. With `xl` it has the parts of Stable Diffusion XL.
     """
-    tokenizer = _new_tokenizer()
+    tokenizer = new_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         pipeline = (_new_xl_pipeline if xl else _new_pipeline)(tokenizer)
@@ -81,7 +81,8 @@ def _new_xl_pipeline(tokenizer: CLIPTokenizer) -> Any:
     )
 
 
-def _new_tokenizer() -> CLIPTokenizer:
+def new_tokenizer() -> CLIPTokenizer:
+    """A tokenizer of single bytes and a few whole words."""
     vocabulary, merges = _byte_pairs(_WORDS)
     pairs: Any = merges  # annotated as text, although only pairs are taken
     return CLIPTokenizer(vocab=vocabulary, merges=pairs, model_max_length=MAX_TOKENS)

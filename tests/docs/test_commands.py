@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from queue_agent.cli import app
+from queue_agent.gateway.settings import GatewaySettings
 from queue_agent.settings import Settings, environment_names
 
 PROJECT: Final = Path(__file__).parents[2]
@@ -50,7 +51,12 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
 @each_document
 def test_every_environment_name_in_the_documents_is_read(document: Path) -> None:
     settings = {name for field in Settings.model_fields for name in environment_names(field)}
-    known = settings | variables_of_options()
+    gateway = {
+        str(name)
+        for field in GatewaySettings.model_fields.values()
+        for name in getattr(field.validation_alias, "choices", ())
+    }
+    known = settings | gateway | variables_of_options()
     assert set(VARIABLE.findall(document.read_text())) - known == set()
 
 

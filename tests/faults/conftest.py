@@ -22,8 +22,8 @@ def webui() -> Iterator[ServerProcess]:
 async def rig(
     embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
 ) -> AsyncIterator[Rig]:
-    """Messages stay away long enough to show that somebody gave them back."""
-    async with rigged(embedded_cloud, webui, tmp_path) as opened:
+    """Messages stay away longer than a test waits, unless somebody gives them back."""
+    async with rigged(embedded_cloud, webui, tmp_path, visibility_timeout=120) as opened:
         yield opened
 
 

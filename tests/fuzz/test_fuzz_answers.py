@@ -223,7 +223,7 @@ def test_the_history_and_the_files_of_comfyui(body: bytes, file: bytes) -> None:
                 settled(fetch_artifact(api, found, 1))
 
 
-@examples(1000)
+@examples(600)
 @given(st.lists(bodies(*EVENTS, *EVENTS[1:3]), min_size=1, max_size=4))
 def test_the_events_of_comfyui(frames: list[bytes]) -> None:
     graph: dict[str, Json] = {"5": {"class_type": "KSampler", "inputs": {"steps": 20}}, "9": {}}

@@ -99,6 +99,7 @@ POINTER: Final[JsonValue] = [
 RUNTIMES: Final[tuple[Runtime, ...]] = tuple(
     adapter(RuntimeOptions()) for adapter in (WebUIRuntime, ComfyUIRuntime, DiffusersRuntime)
 )
+WEBHOOKS: Final = Webhooks(WebhookPolicy(hosts=("example.com",)))
 
 
 def _no_bucket(name: str) -> Bucket:
@@ -149,7 +150,7 @@ def test_a_job_gone_wrong_is_answered(body: str) -> None:
     judge(body)
 
 
-@examples(2500)
+@examples(2000)
 @given(with_mutated_content())
 def test_content_gone_wrong_is_answered(body: str) -> None:
     judge(body)
@@ -217,7 +218,7 @@ def judge_job(job: Job) -> None:
 
 
 def judge_notification(notification: Notification) -> None:
-    checked = Webhooks(WebhookPolicy(hosts=("example.com",))).checked(notification)
+    checked = WEBHOOKS.checked(notification)
     body = checked.fitted(LIMIT).to_json()
     assert body.isascii()
     assert len(body) <= LIMIT

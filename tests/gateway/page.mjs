@@ -1,6 +1,7 @@
 // Uses the gateway's page as people do, and prints what it saw as JSON.
 // Arguments: the page's address, a folder for screenshots.
-// PLAYWRIGHT: folder whose node_modules hold playwright-core. CHROMIUM: the browser.
+// PLAYWRIGHT: folder whose node_modules hold playwright-core. CHROMIUM: the browser. KEY: an API
+// key with no jobs yet.
 
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -23,17 +24,23 @@ async function open(options) {
     if (protocol !== "blob:" && origin !== address) seen.outside.push(request.url());
   });
   page.on("console", (message) => {
-    if (message.type() === "error") seen.complaints.push(message.text());
+    // the browser itself reports the 401 by which the page learns that a key is needed
+    if (message.type() === "error" && !/status of 401/.test(message.text())) {
+      seen.complaints.push(message.text());
+    }
   });
   page.on("pageerror", (error) => seen.complaints.push(String(error)));
   await page.goto(address);
+  await page.getByLabel("API key").fill(process.env.KEY);
+  await page.getByLabel("API key").press("Enter");
+  await page.locator("#key-field").waitFor({ state: "hidden" });
   return page;
 }
 
 const card = (page, prompt) => page.locator(".job", { hasText: prompt });
 const ended = (page, prompt, status) => card(page, prompt).and(page.locator(`[data-status="${status}"]`)).first();
 const pictured = (page, prompt) =>
-  card(page, prompt).locator("img").first().evaluate((image) => image.decode().then(() => image.naturalWidth));
+  card(page, prompt).locator("img[src]").first().evaluate((image) => image.decode().then(() => image.naturalWidth));
 
 async function ask(page, prompt, steps, { size = "256x256" } = {}) {
   if (!(await page.locator("details[open]").count())) await page.locator("summary").click();
@@ -44,7 +51,7 @@ async function ask(page, prompt, steps, { size = "256x256" } = {}) {
 }
 
 async function shoot(name, page) {
-  await page.evaluate(() => Promise.all([...document.images].map((image) => image.decode().catch(() => {}))));
+  await page.waitForFunction(() => [...document.images].every((image) => !image.alt || image.complete && image.naturalWidth));
   await page.screenshot({ path: join(folder, `${name}.png`) });
 }
 

@@ -44,12 +44,13 @@ def client_for(site: Site, cloud: AwsCloud) -> Client:
 async def test_a_job_is_submitted_followed_and_its_images_saved(
     client: Client, tmp_path: Path
 ) -> None:
-    job = await client.submit("a lighthouse", steps=60, width=64, height=64, context={"mine": 1})
+    job = await client.submit("a lighthouse", steps=300, width=64, height=64, context={"mine": 1})
     events = [event async for event in job.events()]
     assert events[-1].status == "completed"
     assert events[-1].context == {"mine": 1}
     progress = [event.progress for event in events[:-1]]
-    assert len(progress) > 1
+    assert progress
+    assert progress == sorted(progress, key=lambda share: share or 0.0)
     (data,) = await job.images()
     with Image.open(io.BytesIO(data)) as image:
         assert image.size == (64, 64)

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from gateway_site import Content, Site
+from gateway_site import Content, Site, client_of
 
 
 async def finished(api: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
@@ -134,6 +134,40 @@ async def test_runtimes_tell_depth_and_throughput(
     assert set(runtime["queue"]) == {"waiting", "in_flight"}
     assert sum(runtime["throughput"]) >= 1
     assert runtime["seconds_per_job"] > 0
+
+
+async def test_what_cannot_be_published_leaves_no_trace_and_takes_none_away(
+    site: Site, api: httpx.AsyncClient, content: Content
+) -> None:
+    nowhere = site.start_gateway(
+        QUEUE_AGENT_JOB_TOPIC_ARN=f"arn:aws:sns:us-east-1:123456789012:{secrets.token_hex(4)}"
+    )
+    body = {"metadata": {"id": f"new-{secrets.token_hex(4)}"}, "content": content("x")}
+    taken = {"content": content("taken before", steps=1000)}
+    before = (await api.post("/v1/jobs", json=taken)).json()["id"]
+    async with client_of(nowhere) as broken:
+        failed = await broken.post("/v1/jobs", json=body)
+        again = await broken.post("/v1/jobs", json={**taken, "metadata": {"id": before}})
+    assert (failed.status_code, again.status_code) == (503, 503)
+    assert int(failed.headers["retry-after"]) > 0
+    assert (await api.get(f"/v1/jobs/{body['metadata']['id']}")).status_code == 404
+    assert (await api.delete(f"/v1/jobs/{before}")).status_code == 202
+    assert (await finished(api, before))["status"] == "cancelled"
+    nowhere.stop()
+
+
+async def test_an_image_that_is_no_longer_kept_is_gone(
+    site: Site, api: httpx.AsyncClient, content: Content
+) -> None:
+    job = (await api.post("/v1/jobs", json={"content": content("short-lived")})).json()
+    (image,) = (await finished(api, job["id"]))["images"]
+    cloud = site.embedded.connect()
+    try:
+        bucket = cloud.bucket(site.deployment.bucket)
+        await bucket.delete(image["url"].removeprefix(bucket.url("")))
+    finally:
+        await cloud.aclose()
+    assert (await api.get(image["href"])).status_code == 410
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from gateway_site import Site
+from queue_agent.gateway.keys import KeyFile, new_key
 from queue_agent.server_process import ServerProcess
 
 HERE: Final = Path(__file__).parent
@@ -36,11 +37,14 @@ def visit(site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     """What a browser saw that used the page; its screenshots go to SCREENSHOTS if that is set."""
     if (reason := missing()) is not None:
         pytest.skip(reason)
-    gateway = site.start_gateway()
+    key, entry = new_key("page")
+    keys = tmp_path_factory.mktemp("keys") / "keys.json"
+    keys.write_text(KeyFile(keys=(entry,)).model_dump_json())
+    gateway = site.start_gateway(QUEUE_AGENT_GATEWAY_KEYS_FILE=str(keys))
     folder = os.environ.get("SCREENSHOTS") or tmp_path_factory.mktemp("screenshots")
     done = subprocess.run(
         ["node", str(HERE / "page.mjs"), gateway.url, str(folder)],
-        env={**os.environ, "PLAYWRIGHT": str(PLAYWRIGHT), "CHROMIUM": str(CHROMIUM)},
+        env={**os.environ, "PLAYWRIGHT": str(PLAYWRIGHT), "CHROMIUM": str(CHROMIUM), "KEY": key},
         capture_output=True,
         text=True,
         check=False,

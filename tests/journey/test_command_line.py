@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from PIL import Image
 
@@ -153,22 +155,24 @@ async def test_after_its_job_the_demo_serves_the_page_until_it_is_interrupted(
     )
     demo.spawn()
 
-    async def address() -> str | None:
+    async def address() -> str:
         found = re.search(r"the page: (http://\S+)", log.read_text())
-        return found[1] if found else None
+        return found[1] if found else ""
 
-    url = await until(address, what="the page's address")
-    async with httpx.AsyncClient(base_url=url) as client:
-        assert "Queue agent" in (await client.get("/")).text
-        (job,) = [
-            (await client.post("/v1/jobs", json={"content": {"prompt": "x", "steps": 1}})).json()
-        ]
-        view = (await client.post(f"/v1/jobs/{job['id']}/wait", params={"timeout": 30})).json()
-        assert view["status"] == "completed", view
-    children = _descendants(demo.pid)
-    demo.send_signal(signal.SIGINT)
-    assert await asyncio.to_thread(demo.wait) == 0
-    assert len(children) >= 4
+    try:
+        url = await until(address, what="the page's address", timeout=90)
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+            assert "Queue agent" in (await client.get("/")).text
+            body = {"content": {"prompt": "x", "steps": 1, "width": 64, "height": 64}}
+            job = (await client.post("/v1/jobs", json=body)).json()
+            view = (await client.post(f"/v1/jobs/{job['id']}/wait", params={"timeout": 60})).json()
+            assert view["status"] == "completed", view
+        children = _descendants(demo.pid)
+        assert len(children) >= 4
+    finally:
+        demo.send_signal(signal.SIGINT)
+        ended = await asyncio.to_thread(demo.wait)
+    assert ended == 0
     assert not any(_lives(pid) for pid in children)
 
 

@@ -120,9 +120,9 @@ def requests(largest_count: int = 2) -> st.SearchStrategy[ImageRequest]:
     )
 
 
-MIXES = st.lists(st.tuples(requests(), st.integers(0, 5)), min_size=2, max_size=4)
+MIXES = st.lists(st.tuples(requests(), st.integers(0, 5)), min_size=2, max_size=3)
 FEW = settings(
-    max_examples=12, deadline=None, suppress_health_check=tuple(HealthCheck), derandomize=True
+    max_examples=8, deadline=None, suppress_health_check=tuple(HealthCheck), derandomize=True
 )
 
 
@@ -132,7 +132,7 @@ def test_any_mix_equals_the_plain_pipeline(mix: list[tuple[ImageRequest, int]]) 
     assert_equal(tiny_pipeline(), [request for request, _ in mix], [when for _, when in mix])
 
 
-@settings(FEW, max_examples=5)
+@settings(FEW, max_examples=3)
 @given(MIXES)
 def test_any_mix_equals_the_plain_xl_pipeline(mix: list[tuple[ImageRequest, int]]) -> None:
     assert_equal(tiny_pipeline(xl=True), [request for request, _ in mix], [when for _, when in mix])

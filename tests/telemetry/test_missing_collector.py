@@ -28,6 +28,7 @@ async def test_jobs_are_done_and_the_agent_ends_without_a_collector(
         agent = stage.start_agent(
             OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{HOST}:{port}",
             OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+            OTEL_EXPORTER_OTLP_TIMEOUT="600",
             OTEL_BSP_SCHEDULE_DELAY="20",
             QUEUE_AGENT_METRICS="both",
             OTEL_METRIC_EXPORT_INTERVAL="100",

@@ -71,6 +71,7 @@ function say(words) {
 
 function wantKey() {
   at("key-field").hidden = false;
+  at("key").focus();
 }
 
 function show(view, { first = false } = {}) {
@@ -249,8 +250,15 @@ at("prompt").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("ask").requestSubmit();
 });
 
+at("key").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter") return;
+  event.preventDefault(); // it would send the form
+  at("key").blur();
+});
+
 at("key").addEventListener("change", (event) => {
   sessionStorage.setItem("key", event.target.value.trim());
+  at("key-field").hidden = true;
   start();
 });
 
@@ -258,8 +266,8 @@ at("more").addEventListener("click", () => attempt(() => load(next)));
 
 async function start() {
   await attempt(() => load(null));
-  await look();
+  if (at("key-field").hidden) await look();
 }
 
 await start();
-setInterval(() => document.hidden || look(), ACTIVITY);
+setInterval(() => document.hidden || !at("key-field").hidden || look(), ACTIVITY);

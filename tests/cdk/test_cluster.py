@@ -1,0 +1,137 @@
+"""The cluster, and the releases of the chart in it."""
+
+import json
+from functools import cache
+from typing import Any
+
+import helm_python
+import pytest
+from assembly import EXAMPLES, Assembly, Found, synthesised
+from image_service import versions
+from image_service.runtime import CHART
+from intrinsics import Resolver
+
+
+class Invented(Resolver):
+    """Gives names to what only a deployment knows, in the form that the chart asks for."""
+
+    def resolve(self, value: Any) -> Any:
+        match value:
+            case {"Fn::ImportValue": str(name)} if "Queue" in name:
+                return "https://sqs.us-east-1.amazonaws.com/111122223333/jobs"
+            case {"Fn::ImportValue": str(name)} if "Notifications" in name:
+                return "arn:aws:sns:us-east-1:111122223333:notifications"
+        return super().resolve(value)
+
+
+@cache
+def _chart() -> helm_python.Chart:
+    return helm_python.Chart.load(CHART)
+
+
+def values_of(assembly: Assembly, release: Found) -> dict[str, Any]:
+    resolver = Invented(region=assembly.config.region)
+    values: dict[str, Any] = json.loads(resolver.resolve(release.properties["Values"]))
+    return values
+
+
+def rendered(assembly: Assembly, release: Found) -> str:
+    values = values_of(assembly, release)
+    chart = _chart()
+    chart.validate_schema(values)
+    namespace = release.properties["Namespace"]
+    files = chart.render(values, name=release.properties["Release"], namespace=namespace)
+    return "\n---\n".join(text for path, text in files.items() if not path.endswith("NOTES.txt"))
+
+
+def own_releases(assembly: Assembly) -> list[Found]:
+    return [
+        found
+        for found in assembly.resources("Custom::AWSCDK-EKS-HelmChart")
+        if found.stack.startswith("runtime-")
+    ]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_queue_has_a_release_whose_values_the_chart_accepts(name: str) -> None:
+    assembly = synthesised(name)
+    releases = own_releases(assembly)
+    assert {found.properties["Release"] for found in releases} == {
+        lane.name for lane in assembly.config.lanes
+    }
+    for release in releases:
+        text = rendered(assembly, release)
+        assert "kind: Deployment" in text
+        assert "kind: ScaledObject" in text
+        assert "kind: NodePool" in text
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_pods_service_account_is_the_one_that_the_role_is_bound_to(name: str) -> None:
+    assembly = synthesised(name)
+    for release in own_releases(assembly):
+        account = release.properties["Release"]
+        association = assembly.named("AWS::EKS::PodIdentityAssociation", ServiceAccount=account)
+        assert association.properties["Namespace"] == release.properties["Namespace"]
+        assert f"serviceAccountName: {account}\n" in rendered(assembly, release)
+
+
+def test_values_of_the_configuration_are_laid_over_what_is_derived() -> None:
+    assembly = synthesised("two-runtimes")
+    release = assembly.named("Custom::AWSCDK-EKS-HelmChart", Release="webui")
+    values = values_of(assembly, release)
+    assert values["scaling"] == {
+        "minReplicas": 0, "maxReplicas": 6, "queue": {"queueLength": 10}
+    }  # fmt: skip
+    assert values["karpenter"]["nodeClass"]["dataVolume"] == {
+        "snapshotID": "snap-0123456789abcdef0"
+    }
+
+
+def test_versions_are_those_of_the_one_file() -> None:
+    assembly = synthesised("minimal")
+    (cluster,) = assembly.resources("AWS::EKS::Cluster")
+    assert cluster.properties["Version"] == versions.KUBERNETES.version
+    addons = {
+        addon.properties["AddonName"]: addon.properties["AddonVersion"]
+        for addon in assembly.resources("AWS::EKS::Addon")
+    }
+    assert addons == versions.ADDONS
+    charts = {
+        found.properties["Release"]: found.properties["Version"]
+        for found in assembly.resources("Custom::AWSCDK-EKS-HelmChart")
+        if "Version" in found.properties
+    }
+    assert charts == {"karpenter": versions.KARPENTER, "keda": versions.KEDA}
+
+
+def test_karpenter_hears_of_everything_that_takes_nodes_away() -> None:
+    assembly = synthesised("minimal")
+    queue = assembly.named("AWS::SQS::Queue", QueueName="images-interruptions")
+    heard = {
+        (
+            *rule.properties["EventPattern"]["source"],
+            *rule.properties["EventPattern"]["detail-type"],
+        )
+        for rule in assembly.resources("AWS::Events::Rule")
+        for pattern in [rule.properties["EventPattern"]]
+        if rule.properties["Targets"][0]["Arn"] == {"Fn::GetAtt": [queue.logical_id, "Arn"]}
+    }
+    assert heard == {
+        ("aws.ec2", "EC2 Spot Instance Interruption Warning"),
+        ("aws.ec2", "EC2 Instance Rebalance Recommendation"),
+        ("aws.ec2", "EC2 Instance State-change Notification"),
+        ("aws.health", "AWS Health Event"),
+    }
+
+
+def test_an_existing_cluster_is_left_as_it_is() -> None:
+    assembly = synthesised("existing-cluster")
+    for kind in ("AWS::EC2::VPC", "AWS::EKS::Cluster", "AWS::EKS::Addon", "AWS::EKS::Nodegroup"):
+        assert not list(assembly.resources(kind))
+
+
+def test_pods_reach_the_bucket_without_a_nat_gateway() -> None:
+    (endpoint,) = synthesised("minimal").resources("AWS::EC2::VPCEndpoint")
+    assert endpoint.properties["VpcEndpointType"] == "Gateway"
+    assert len(endpoint.properties["RouteTableIds"]) == 4

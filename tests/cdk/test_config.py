@@ -1,0 +1,99 @@
+"""A configuration is understood, or every mistake in it is told at once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from assembly import CDK, EXAMPLES
+from image_service.config import Config, ConfigError
+
+MINIMAL: dict[str, Any] = yaml.safe_load(EXAMPLES["minimal"].read_text())
+RUNTIME: dict[str, Any] = MINIMAL["runtimes"][0]
+VPC = {
+    "vpc_id": "vpc-0123456789abcdef0",
+    "cidr": "10.0.0.0/16",
+    "availability_zones": ["us-west-2a", "us-west-2b"],
+    "private_subnets": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
+}
+CLUSTER = {
+    "name": "example",
+    "kubectl_role": "arn:aws:iam::111122223333:role/kubectl",
+    "security_group": "sg-0123456789abcdef0",
+    "node_role": "nodes",
+    "keda_role": "arn:aws:iam::111122223333:role/keda",
+}
+
+
+def load(tmp_path: Path, content: object) -> Config:
+    path = tmp_path / "config.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return Config.load(path)
+
+
+def test_the_configuration_in_the_repository_can_be_used() -> None:
+    assert Config.load(CDK / "config.yaml").runtimes
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"region": "Frankfurt"}, "region: String should match"),
+        ({"runtimes": []}, "runtimes: Tuple should have at least 1 item"),
+        ({"colour": "red"}, "colour: Extra inputs are not permitted"),
+        ({"runtimes": [{**RUNTIME, "name": "No Name"}]}, "runtimes.0.name: "),
+        ({"runtimes": [{**RUNTIME, "preset": "webui"}]}, "runtimes.0: image.repository: "),
+        ({"runtimes": [{**RUNTIME, "model": ""}]}, "runtimes.0: model: "),
+        ({"runtimes": [{**RUNTIME, "min_pods": 11}]}, "runtimes.0: min_pods is more than"),
+        (
+            {"runtimes": [{**RUNTIME, "prefixes": ["inputs"]}]},
+            "prefixes.0: must not lie",
+        ),
+        ({"runtimes": [{**RUNTIME, "prefixes": ["a/../b"]}]}, "runtimes.0.prefixes.0: must not"),
+        ({"runtimes": [{**RUNTIME, "inputs": ["bucket/*"]}]}, "runtimes.0.inputs.0: "),
+        ({"runtimes": [RUNTIME, RUNTIME]}, "more than one queue is called sdruntime"),
+        (
+            {"runtimes": [{**RUNTIME, "priorities": ["x"]}, {**RUNTIME, "name": "sdruntime-x"}]},
+            "more than one queue is called sdruntime-x",
+        ),
+        (
+            {"runtimes": [RUNTIME, {**RUNTIME, "name": "b", "prefixes": ["output/b"]}]},
+            "sdruntime could write to the folder output/b of b",
+        ),
+        ({"network": {"cidr": "10.0.0.0/99"}}, "network.cidr: "),
+        ({"cluster": {"existing": CLUSTER}}, "network.existing: an existing cluster"),
+        (
+            {"network": {"existing": {**VPC, "private_subnets": ["x", "y"]}}},
+            "network.existing.private_subnets.0: ",
+        ),
+        (
+            {"network": {"existing": {**VPC, "private_route_tables": ["rtb-0"]}}},
+            "network.existing: private_route_tables: ",
+        ),
+    ],
+)
+def test_a_mistake_is_a_line_with_the_place_and_the_reason(
+    tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, {**MINIMAL, **change})
+    line = str(error.value).splitlines()[0]
+    assert line.startswith(f"{tmp_path}/config.yaml: ")
+    assert told in line
+
+
+def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, {"name": "Images", "region": "x", "runtimes": [{"name": "a"}]})
+    assert len(str(error.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize("content", ["", "a: [", "- 1"])
+def test_what_is_no_mapping_is_refused_in_words(tmp_path: Path, content: str) -> None:
+    with pytest.raises(ConfigError, match=r"config\.yaml: "):
+        load(tmp_path, content)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="absent"):
+        Config.load(tmp_path / "absent.yaml")

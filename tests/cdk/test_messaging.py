@@ -1,0 +1,56 @@
+"""Topics and queues."""
+
+import pytest
+from assembly import EXAMPLES, Assembly, Found, synthesised
+
+
+def queue(assembly: Assembly, name: str) -> Found:
+    return assembly.named("AWS::SQS::Queue", QueueName=f"{assembly.config.name}-{name}")
+
+
+def filter_policy(assembly: Assembly, name: str) -> object:
+    endpoint = {"Fn::GetAtt": [queue(assembly, name).logical_id, "Arn"]}
+    (found,) = [
+        subscription.properties["FilterPolicy"]
+        for subscription in assembly.resources("AWS::SNS::Subscription")
+        if subscription.properties["Endpoint"] == endpoint
+    ]
+    return found
+
+
+def test_a_queue_gets_the_jobs_of_its_runtime_and_priority() -> None:
+    assembly = synthesised("two-runtimes")
+    assert filter_policy(assembly, "comfyui") == {"runtime": ["comfyui"]}
+    assert filter_policy(assembly, "webui-high") == {"runtime": ["webui"], "priority": ["high"]}
+    assert filter_policy(assembly, "webui") == {
+        "runtime": ["webui"],
+        "priority": [{"exists": False}, {"anything-but": ["high"]}],
+    }
+    assert filter_policy(assembly, "failures") == {"status": ["failed"]}
+
+
+def test_a_lost_pods_job_is_free_after_about_the_length_of_a_job() -> None:
+    assembly = synthesised("two-runtimes")
+    assert queue(assembly, "webui").properties["VisibilityTimeout"] == 60
+    assert queue(assembly, "comfyui").properties["VisibilityTimeout"] == 600
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_job_queue_has_dead_letters_of_its_own(name: str) -> None:
+    assembly = synthesised(name)
+    for lane in assembly.config.lanes:
+        dead = queue(assembly, f"{lane.name}-dead")
+        assert queue(assembly, lane.name).properties["RedrivePolicy"] == {
+            "deadLetterTargetArn": {"Fn::GetAtt": [dead.logical_id, "Arn"]},
+            "maxReceiveCount": lane.runtime.max_receives,
+        }
+        allowed = dead.properties["RedriveAllowPolicy"]
+        assert allowed["redrivePermission"] == "byQueue"
+        assert str(allowed["sourceQueueArns"]).count(f":{assembly.config.name}-{lane.name}'") == 1
+        assert dead.properties["MessageRetentionPeriod"] == 14 * 24 * 3600
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_queue_is_encrypted(name: str) -> None:
+    for found in synthesised(name).resources("AWS::SQS::Queue"):
+        assert found.properties["SqsManagedSseEnabled"] is True, found.place

@@ -1,0 +1,52 @@
+"""Every example becomes templates that CloudFormation and the rules of cdk-nag accept."""
+
+import pytest
+from assembly import EXAMPLES, synthesised
+from cfnlint.api import lint
+from cfnlint.config import ManualArgs
+
+PARTS = {"data", "cluster", "observability"}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_becomes_a_stack_per_part_and_runtime(name: str) -> None:
+    assembly = synthesised(name)
+    parts = PARTS | {f"runtime-{runtime.name}" for runtime in assembly.config.runtimes}
+    if assembly.config.api.enabled:
+        parts.add("api")
+    assert set(assembly.templates) == parts
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_rule_holds_or_is_acknowledged(name: str) -> None:
+    assert synthesised(name).violations() == []
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_acknowledgement_gives_a_reason(name: str) -> None:
+    for resource in synthesised(name).resources():
+        nag = resource.body.get("Metadata", {}).get("cdk_nag", {})
+        for rule in nag.get("rules_to_suppress", ()):
+            assert len(rule["reason"].split()) >= 6, (resource.place, rule)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_cfn_lint_finds_no_error(name: str) -> None:
+    assembly = synthesised(name)
+    for part in assembly.templates:
+        text = (assembly.folder / f"{assembly.config.name}-{part}.template.json").read_text()
+        found = lint(text, config=ManualArgs(regions=[assembly.config.region]))
+        errors = [str(match) for match in found if match.rule.id.startswith("E")]
+        assert errors == [], part
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_no_other_partition_is_named(name: str) -> None:
+    """ARNs are of the partition that is deployed to, except those the configuration gives."""
+    config = synthesised(name).config
+    given = config.model_dump_json()
+    for part in synthesised(name).templates:
+        text = (synthesised(name).folder / f"{config.name}-{part}.template.json").read_text()
+        for word in text.split('"'):
+            if word.startswith("arn:aws"):
+                assert word in given, (part, word)

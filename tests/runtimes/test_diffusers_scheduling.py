@@ -1,0 +1,263 @@
+"""Who shares steps with whom: the engine around models whose steps a test lets through."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from concurrent import futures
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from diffusers_servers import SteppingModel
+from queue_agent.testing.contract import eventually
+from runtimes.diffusers.engine import Engine
+from runtimes.diffusers.errors import (
+    GenerationFailed,
+    JobCancelled,
+    ModelBusy,
+    ModelNotFound,
+    ModelUnavailable,
+    OutOfMemory,
+)
+from runtimes.diffusers.jobs import Job, Preview, Step
+from runtimes.diffusers.model import Model
+from runtimes.diffusers.pool import ModelPool, Served
+from runtimes.diffusers.requests import ImageRequest, Pictures
+
+
+@asynccontextmanager
+async def working(*models: SteppingModel, budget: int | None = None) -> AsyncIterator[Engine]:
+    """An engine that serves these models under the names ``model-0``, ``model-1`` …"""
+    served = {
+        f"model-{number}": Served(lambda model=model: model, lambda: 100)  # type: ignore[misc]
+        for number, model in enumerate(models)
+    }
+    engine = Engine(ModelPool(served, budget=lambda: budget), max_waiting=1000, switch_after=0.05)
+    engine.start()
+    try:
+        await eventually(lambda: engine.ready)
+        yield engine
+    finally:
+        for model in models:
+            model.open = True
+            model.gate.release(1000)
+        await asyncio.to_thread(engine.close)
+
+
+def wanted(prompt: str, *, steps: int = 4, width: int = 64, count: int = 1) -> ImageRequest:
+    return ImageRequest(prompt, seed=1, steps=steps, width=width, height=64, count=count)
+
+
+async def pictures_of(job: Job) -> Pictures:
+    return await asyncio.wait_for(asyncio.wrap_future(job.result), 20)
+
+
+async def steps_taken(model: SteppingModel, count: int) -> None:
+    """Let so many more steps be tried and wait until they are."""
+    goal = model.attempts + count
+    model.gate.release(count)
+    await eventually(lambda: model.attempts >= goal)
+
+
+async def test_jobs_of_different_lengths_join_and_leave_between_steps() -> None:
+    model = SteppingModel()
+    model.open = False
+    async with working(model) as engine:
+        long = engine.submit("long", wanted("long", steps=6))
+        await steps_taken(model, 2)
+        short = engine.submit("short", wanted("short", steps=2))
+        model.gate.release(4)
+        await pictures_of(long)
+        await pictures_of(short)
+    assert [batch.count("long") for batch in model.batches] == [1] * 6
+    assert sum("short" in batch for batch in model.batches) == 2
+    assert ["long", "short"] in model.batches
+
+
+async def test_a_cancelled_job_leaves_at_the_next_step() -> None:
+    model = SteppingModel()
+    model.open = False
+    async with working(model) as engine:
+        kept = engine.submit("kept", wanted("kept", steps=8))
+        gone = engine.submit("gone", wanted("gone", steps=8))
+        await steps_taken(model, 3)
+        gone.cancel()
+        model.gate.release(8)
+        await pictures_of(kept)
+        with pytest.raises(JobCancelled):
+            await pictures_of(gone)
+    assert gone.state == "cancelled"
+    with_gone = [number for number, batch in enumerate(model.batches) if "gone" in batch]
+    assert max(with_gone) <= 3, "at most the step that was under way"
+
+
+async def test_no_size_starves_while_another_is_always_wanted() -> None:
+    model = SteppingModel()
+    model.open = False
+    async with working(model) as engine:
+        busy = [engine.submit(f"{n}", wanted("busy", steps=500)) for n in range(40)]
+        rare = engine.submit("rare", wanted("rare", steps=4, width=128))
+        model.open = True
+        model.gate.release(1)
+        await pictures_of(rare)
+        assert not all(job.ended for job in busy)
+    before = next(n for n, batch in enumerate(model.batches) if "rare" in batch)
+    assert before <= 2 * model.turn, "one turn of the other size, and what was under way"
+
+
+async def test_of_200_random_jobs_none_is_lost() -> None:
+    chance = random.Random(7)  # noqa: S311  no secret
+    model, other = SteppingModel(max_batch=5, fits=3), SteppingModel()
+    async with working(model, other) as engine:
+        jobs = []
+        for number in range(200):
+            request = ImageRequest(
+                chance.choice(["a", "b", "breaks at its second step"]),
+                seed=number,
+                model=chance.choice([None, "model-1"]),
+                steps=chance.randint(1, 9),
+                width=chance.choice([64, 128, 256]),
+                count=chance.randint(1, 3),
+            )
+            jobs.append(engine.submit(str(number), request))
+            if chance.random() < 0.2:
+                chance.choice(jobs).cancel()
+            await asyncio.sleep(0)
+        await asyncio.to_thread(futures.wait, [job.result for job in jobs], 60)
+        assert {job.state for job in jobs} == {"completed", "cancelled", "failed"}
+        for job in jobs:
+            if job.state == "completed":
+                colours = [image.getpixel((0, 0)) for image in (await pictures_of(job)).images]
+                assert colours == [(seed % 256, 0, 0) for seed in job.request.seeds]
+            elif job.state == "failed":
+                assert job.request.prompt == "breaks at its second step"
+                assert isinstance(job.result.exception(), GenerationFailed)
+        assert engine.active_jobs() == []
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 6), st.lists(st.integers(1, 4), min_size=1, max_size=8))
+def test_memory_that_is_short_halves_the_batch_and_loses_nobody(
+    fits: int, counts: list[int]
+) -> None:
+    async def run() -> None:
+        model = SteppingModel(max_batch=8, fits=fits)
+        async with working(model) as engine:
+            jobs = [
+                engine.submit(str(number), wanted("x", count=count))
+                for number, count in enumerate(counts)
+            ]
+            for job, count in zip(jobs, counts, strict=True):
+                assert len((await pictures_of(job)).images) == count
+        assert max(map(len, model.batches)) <= fits
+
+    asyncio.run(run())
+
+
+async def test_a_job_that_does_not_even_fit_alone_is_refused_and_the_others_go_on() -> None:
+    model = SteppingModel()
+    model.open = False
+    async with working(model) as engine:
+        jobs = [engine.submit(name, wanted(name)) for name in ("one", "huge", "two")]
+        model.open = True
+        model.gate.release(1)
+        await pictures_of(jobs[0])
+        await pictures_of(jobs[2])
+        with pytest.raises(OutOfMemory):
+            await pictures_of(jobs[1])
+
+
+async def test_a_batch_grows_again_after_it_was_halved() -> None:
+    model = SteppingModel(max_batch=4, fits=2)
+    model.open = False
+    async with working(model) as engine:
+        jobs = [engine.submit(str(n), wanted("x", steps=120)) for n in range(4)]
+        await steps_taken(model, 3)
+        assert max(map(len, model.batches)) <= 2
+        model.fits, model.open = 4, True
+        model.gate.release(1)
+        for job in jobs:
+            await pictures_of(job)
+    assert max(map(len, model.batches)) == 4
+
+
+async def test_who_follows_a_job_sees_steps_and_previews() -> None:
+    seen: list[Step | Preview] = []
+    async with working(SteppingModel()) as engine:
+        request = ImageRequest("x", seed=1, steps=9, previews=2)
+        await pictures_of(engine.submit("followed", request, seen.append))
+    assert [news.step for news in seen if isinstance(news, Step)] == list(range(1, 10))
+    assert [news.number for news in seen if isinstance(news, Preview)] == [0, 1]
+
+
+async def test_a_model_is_loaded_when_it_is_asked_for_while_another_works() -> None:
+    first, second = SteppingModel(), SteppingModel()
+    first.open = False
+    async with working(first, second) as engine:
+        job = engine.submit("first", wanted("x", steps=2))
+        other = engine.submit("other", ImageRequest("y", seed=1, steps=2, model="model-1"))
+        await steps_taken(first, 1)
+        await eventually(lambda: engine.pool.state("model-1") == "loaded")
+        first.open = True
+        first.gate.release(1)
+        await pictures_of(other)
+        await pictures_of(job)
+        assert second.batches == [["y"], ["y"]]
+
+
+async def test_models_that_do_not_fit_together_take_turns() -> None:
+    models = [SteppingModel(), SteppingModel()]
+    async with working(*models, budget=150) as engine:
+        jobs = [
+            engine.submit(
+                str(n), ImageRequest("x", seed=1, steps=300, model=f"model-{n % 2}", width=64)
+            )
+            for n in range(12)
+        ]
+        for job in jobs:
+            await pictures_of(job)
+        states = [engine.pool.state(name) for name in engine.pool.names]
+        assert sorted(states) == ["loaded", "unloaded"]
+    assert any(model.closed for model in models)
+
+
+async def test_a_model_can_be_unloaded_unless_it_works() -> None:
+    model = SteppingModel()
+    model.open = False
+    async with working(model) as engine:
+        job = engine.submit("job", wanted("x"))
+        await eventually(lambda: job.state == "running")
+        busy = engine.unload("model-0")
+        model.open = True
+        model.gate.release(1)
+        with pytest.raises(ModelBusy):
+            await asyncio.wrap_future(busy)
+        await pictures_of(job)
+        await eventually(lambda: unloaded(engine))
+        assert model.closed
+
+
+async def unloaded(engine: Engine) -> bool:
+    try:
+        await asyncio.wrap_future(engine.unload("model-0"))
+    except ModelBusy:
+        return False
+    return engine.pool.state("model-0") == "unloaded"
+
+
+async def test_jobs_of_a_model_that_cannot_be_loaded_are_told_so() -> None:
+    def fail() -> Model:
+        raise ModelNotFound("no such file")
+
+    engine = Engine(ModelPool({"good": Served(SteppingModel), "bad": Served(fail)}))
+    engine.start()
+    try:
+        await eventually(lambda: engine.ready)
+        job = engine.submit("job", ImageRequest("x", seed=1, model="bad"))
+        with pytest.raises(ModelUnavailable, match="no such file"):
+            await pictures_of(job)
+        await pictures_of(engine.submit("next", ImageRequest("x", seed=1)))
+    finally:
+        await asyncio.to_thread(engine.close)

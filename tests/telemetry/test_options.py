@@ -1,0 +1,101 @@
+"""Which settings turn what on, and what off costs."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from queue_agent.errors import SettingsError
+from queue_agent.settings import Settings
+from queue_agent.telemetry import TelemetryOptions
+
+NEEDED = {
+    "QUEUE_AGENT_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/jobs",
+    "QUEUE_AGENT_TOPIC_ARN": "arn:aws:sns:us-east-1:1:results",
+    "QUEUE_AGENT_BUCKET": "results",
+    "QUEUE_AGENT_RUNTIME": "webui",
+}
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+
+
+def options(monkeypatch: pytest.MonkeyPatch, **environment: str) -> TelemetryOptions:
+    for name, value in {**NEEDED, **environment}.items():
+        monkeypatch.setenv(name, value)
+    return Settings.load().telemetry_options()
+
+
+@pytest.mark.parametrize(
+    ("environment", "traces"),
+    [
+        ({}, "off"),
+        (ENDPOINT, "otlp"),
+        ({**ENDPOINT, "QUEUE_AGENT_TRACES": "off"}, "off"),
+        ({"QUEUE_AGENT_TRACES": "console"}, "console"),
+        ({"QUEUE_AGENT_TRACES": "xray"}, "xray"),
+        ({"QUEUE_AGENT_TRACES": "xray", "DISABLE_XRAY": "false"}, "xray"),
+        ({"QUEUE_AGENT_TRACES": "xray", "DISABLE_XRAY": "true"}, "off"),
+        ({"QUEUE_AGENT_TRACES": "otlp", "DISABLE_XRAY": "true"}, "otlp"),
+        ({"DISABLE_XRAY": "false"}, "off"),
+    ],
+)
+def test_traces_go_where_the_settings_say(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], traces: str
+) -> None:
+    assert options(monkeypatch, **environment).traces == traces
+
+
+@pytest.mark.parametrize(
+    ("environment", "metrics"),
+    [
+        ({}, "prometheus"),
+        ({"QUEUE_AGENT_HEALTH_PORT": "0"}, "off"),
+        ({"QUEUE_AGENT_METRICS": "both"}, "both"),
+        ({"QUEUE_AGENT_METRICS": "both", "QUEUE_AGENT_HEALTH_PORT": "0"}, "otlp"),
+        ({"QUEUE_AGENT_METRICS": "otlp", "QUEUE_AGENT_HEALTH_PORT": "0"}, "otlp"),
+    ],
+)
+def test_metrics_are_not_kept_for_a_page_that_nobody_can_ask_for(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], metrics: str
+) -> None:
+    assert options(monkeypatch, **environment).metrics == metrics
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "protocol", "by_http"),
+    [
+        ("http://127.0.0.1:4318", None, True),
+        ("http://127.0.0.1:4318/", None, True),
+        ("http://127.0.0.1:4317", None, False),
+        (None, None, False),
+        ("http://127.0.0.1:4318", "grpc", False),
+        ("https://otlp.example.com", "http/protobuf", True),
+    ],
+)
+def test_the_protocol_is_told_by_the_setting_else_by_the_port(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str | None, protocol: str | None, by_http: bool
+) -> None:
+    given = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+    environment = {name: value for name, value in given.items() if value is not None}
+    assert options(monkeypatch, **environment).by_http is by_http
+
+
+def test_a_program_that_only_traces_reads_the_same_names() -> None:
+    read = TelemetryOptions.of_traces(ENDPOINT, service="runtime")
+    assert (read.traces, read.metrics, read.by_http) == ("otlp", "off", True)
+    assert TelemetryOptions.of_traces({}, service="runtime").traces == "off"
+    with pytest.raises(SettingsError, match="'zipkin'"):
+        TelemetryOptions.of_traces({"QUEUE_AGENT_TRACES": "zipkin"}, service="runtime")
+
+
+def test_the_command_line_starts_without_opentelemetry_and_the_agent_without_its_sdk() -> None:
+    script = """
+import json, sys
+import queue_agent.cli
+before = [name for name in sys.modules if name.startswith("opentelemetry")]
+import queue_agent.commands.run
+heavy = ("opentelemetry.sdk", "opentelemetry.exporter", "prometheus_client", "grpc")
+print(json.dumps([before, [name for name in sys.modules if name.startswith(heavy)]]))
+"""
+    ran = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert json.loads(ran.stdout) == [[], []]

@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench venv constraints fuzz audit chaos demo-metrics
+.PHONY: help demo test lint format bench bench-diffusers venv constraints fuzz audit chaos demo-metrics
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ audit: ## Look up known vulnerabilities of the dependencies in constraints.txt
 
 bench: $(VENV)/.dev ## Measure what docs/performance.md reports (ARGS= goes to the benchmarks)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-diffusers: $(VENV)/.dev ## Measure the bundled runtime beside a plain and a static one (ARGS=--gpu-size=sd15 on a GPU)
+	$(BIN)/python -m benchmarks.diffusers_serving $(ARGS)
 
 chaos: $(VENV)/.dev ## 500 jobs under random faults for five minutes (ARGS="--seed 7" to replay)
 	$(BIN)/python -m benchmarks.chaos $(ARGS)

@@ -18,10 +18,11 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from statistics import median
@@ -51,14 +52,16 @@ TFLOP_AT_20_STEPS: Final = {"sd15": 34.7, "sdxl": 281.0}
 """Of one guided image of the natural size."""
 
 Submit = Callable[[ImageRequest], "Future[Any]"]
+Latencies = list[tuple[int, float]]
+"""Steps of each job, and the seconds from its submission to its picture."""
+Load = Callable[[Submit], Coroutine[None, None, Latencies]]
 
 
 @dataclass
 class Outcome:
     """What a subject did under a load."""
 
-    latencies: list[tuple[int, float]] = field(default_factory=list)
-    """Steps of each job, and the seconds from its submission to its picture."""
+    latencies: Latencies = field(default_factory=list)
     seconds: float = 0.0
     busy: float = 0.0
     """Seconds in which the subject worked."""
@@ -156,18 +159,18 @@ class Bench:
         if buckets:
             self._model.warm_up()
 
-    def measure(self, subject: str, load: Callable[[Submit], Any]) -> Outcome:
-        """Put one subject under a load; `load` is a coroutine function."""
+    def measure(self, subject: str, load: Load) -> Outcome:
+        """Put one subject under a load."""
         with self._running(subject) as (submit, busy):
             before, began = busy(), time.monotonic()
             latencies = asyncio.run(load(submit))
             return Outcome(latencies, time.monotonic() - began, busy() - before)
 
-    async def closed(self, submit: Submit, clients: int) -> list[tuple[int, float]]:
+    async def closed(self, submit: Submit, clients: int, seconds: float | None = None) -> Latencies:
         """So many clients, each with one job at a time, until the time is over."""
-        end = time.monotonic() + self._arguments.seconds
+        end = time.monotonic() + (seconds or self._arguments.seconds)
         requests = self._requests(seed=clients)
-        done: list[tuple[int, float]] = []
+        done: Latencies = []
 
         async def client() -> None:
             while time.monotonic() < end:
@@ -176,7 +179,7 @@ class Bench:
         await asyncio.gather(*(client() for _ in range(clients)))
         return done
 
-    async def open(self, submit: Submit, rate: float) -> list[tuple[int, float]]:
+    async def open(self, submit: Submit, rate: float) -> Latencies:
         """Jobs that come at random moments, so many per second, whoever waits."""
         chance = random.Random(1)  # noqa: S311  no secret
         requests = self._requests(seed=0)
@@ -341,16 +344,16 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     _warm_up(bench, subjects)
     outcomes: dict[tuple[str, str], list[Outcome]] = {}
 
-    def measure(load: str, work: Callable[[Submit], Any]) -> None:
+    def measure(load: str, work: Load) -> None:
         for _ in range(arguments.rounds):
             for subject in subjects:
                 outcomes.setdefault((load, subject), []).append(bench.measure(subject, work))
 
     for clients in arguments.clients:
-        measure(f"closed, {clients}", lambda submit, n=clients: bench.closed(submit, n))
+        measure(f"closed, {clients}", partial(bench.closed, clients=clients))
     full = outcomes[f"closed, {max(arguments.clients)}", "static"]
     rate = OPEN_LOAD * median(len(one.latencies) / one.seconds for one in full)
-    measure(f"open, {rate:.2f}/s", lambda submit: bench.open(submit, rate))
+    measure(f"open, {rate:.2f}/s", partial(bench.open, rate=rate))
     rows = [_row(subject, load, seen, limit) for (load, subject), seen in outcomes.items()]
     return {
         "machine": _machine(pipeline),
@@ -360,10 +363,8 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def _warm_up(bench: Bench, subjects: Sequence[str]) -> None:
-    seconds, bench._arguments.seconds = bench._arguments.seconds, 0.5  # noqa: SLF001
     for subject in subjects:
-        bench.measure(subject, lambda submit: bench.closed(submit, 4))
-    bench._arguments.seconds = seconds  # noqa: SLF001
+        bench.measure(subject, partial(bench.closed, clients=4, seconds=0.5))
 
 
 def _limit(pipeline: Any, arguments: argparse.Namespace) -> float | None:

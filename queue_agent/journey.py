@@ -9,8 +9,8 @@ Errors are decided here, by class: what is `Rejected` or `Withdrawn` is answered
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakValueDictionary
@@ -118,9 +118,10 @@ class Journey:
             ) as lease,
         ):
             try:
-                answer = await self._answer(message, place)
-                with step("notify"):
-                    await self._notify(answer.notification)
+                with _no_surprises():
+                    answer = await self._answer(message, place)
+                    with step("notify"):
+                        await self._notify(answer.notification)
             except Unavailable as error:
                 trail.released(error)
                 log.warning("attempt failed", error=error.type, reason=error.message)
@@ -144,21 +145,15 @@ class Journey:
             bind_contextvars(job_id=job.id)
             place.kind = kind_of(job)
             log.info("received", task_type=job.task_type)
-            async with self._one_at_a_time(job):
-                return Answer(await self._result(attempt, place))
+            with _no_surprises():
+                async with self._one_at_a_time(job):
+                    return Answer(await self._result(attempt, place))
         except Malformed as error:
             return Answer(await self._quarantine(message, error))
         except Unavailable as error:
-            failure = error
-        except Exception as error:  # the one edge: no fault of ours may end the agent
-            log.exception("unexpected error")
-            failure = Unavailable(
-                f"Unexpected {type(error).__name__} in the agent.", type="internal_error"
-            )
-            failure.__cause__ = error
-        if not self._is_last(message):
-            raise failure
-        return await self._give_up(message, attempt, failure)
+            if not self._is_last(message):
+                raise
+            return await self._give_up(message, attempt, error)
 
     async def _result(self, attempt: Attempt, place: Place) -> Notification:
         with step("find"):
@@ -166,6 +161,11 @@ class Journey:
         if done is not None:
             log.info("done before", status=done.status)
             return done.again(attempt.number).notification()
+        if attempt.number > self.rules.max_receives:
+            raise Unavailable(
+                "No attempt came to an end: the agent was ended in each.",
+                type="attempts_exhausted",
+            )
         try:
             output = await self._generate(attempt, place)
         except (Rejected, Withdrawn) as error:
@@ -321,6 +321,20 @@ class Journey:
         """Seconds until the next attempt: doubled with each, spread so that none come together."""
         doubled: float = self.rules.retry_delay * 2 ** min(message.receive_count - 1, 20)
         return min(doubled, _LONGEST_DELAY) * random.uniform(0.5, 1.0)  # noqa: S311  no secret
+
+
+@contextmanager
+def _no_surprises() -> Iterator[None]:
+    """The one edge: no fault of ours may end the agent or leave a job unanswered."""
+    try:
+        yield
+    except QueueAgentError:
+        raise
+    except Exception as error:
+        log.exception("unexpected error")
+        raise Unavailable(
+            f"Unexpected {type(error).__name__} in the agent.", type="internal_error"
+        ) from error
 
 
 def _status(error: Rejected | Withdrawn) -> Status:

@@ -105,8 +105,9 @@ class Place:
 
     @property
     def waited(self) -> float:
-        """Seconds from being ready until the runtime was free."""
-        return self.entered(Stage.RUNNING) - self.entered(Stage.WAITING)
+        """Seconds from being ready until the runtime was free, or had answered before that."""
+        began = self._entered.get(Stage.RUNNING, self.entered(Stage.FINISHING))
+        return began - self.entered(Stage.WAITING)
 
     @property
     def ran(self) -> float:

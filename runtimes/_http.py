@@ -87,7 +87,7 @@ async def _continue_trace(request: httpx.Request) -> None:
     request.headers.update(carrier())
 
 
-async def send(  # noqa: PLR0913  the parts of a request
+async def send(
     client: httpx.AsyncClient,
     method: str,
     path: str,
@@ -113,7 +113,7 @@ async def send(  # noqa: PLR0913  the parts of a request
         raise unavailable_from(error) from error
 
 
-async def request_json(  # noqa: PLR0913  the parts of a request
+async def request_json(
     client: httpx.AsyncClient,
     method: str,
     path: str,

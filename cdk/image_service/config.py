@@ -48,7 +48,7 @@ def _without_trailing_slash(value: str) -> str:
     return value.rstrip("/")
 
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$")]
+Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
 Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")]
 Bucket = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 BucketOrPrefix = Annotated[
@@ -251,10 +251,10 @@ class ObservabilityConfig(_Section):
 class Config(_Section):
     """A whole deployment."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,22}[a-z0-9]$")] = "images"
+    name: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,22}[a-z0-9])?$")] = "images"
     region: Region
     image_registry: str = ""
-    runtimes: tuple[RuntimeConfig, ...] = Field(min_length=1)
+    runtimes: tuple[RuntimeConfig, ...]
     storage: StorageConfig = StorageConfig()
     api: ApiConfig = ApiConfig()
     network: NetworkConfig = NetworkConfig()
@@ -263,6 +263,8 @@ class Config(_Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if not self.runtimes:
+            raise ValueError("runtimes: there must be at least one")
         names = [lane.name for lane in self.lanes]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"runtimes: more than one queue is called {', '.join(doubled)}")

@@ -1,16 +1,26 @@
 """Calls that come close together, sent as one."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from queue_agent.errors import QueueAgentError
 
 T = TypeVar("T")
+Outcomes = Sequence[QueueAgentError | None]
 
 _MOST: Final = 10
 """Entries that SQS and SNS take in one call."""
+
+
+class _Batch(Generic[T]):
+    """The entries of one call to come, and its outcome."""
+
+    def __init__(self, send: Callable[["_Batch[T]"], Coroutine[Any, Any, Outcomes]]) -> None:
+        self.entries: list[T] = []
+        self.weight = 0
+        self.sent = asyncio.create_task(send(self))
 
 
 @dataclass
@@ -21,13 +31,12 @@ class Batcher(Generic[T]):
     whole that raises has failed for all of them.
     """
 
-    send: Callable[[Sequence[T]], Awaitable[Sequence[QueueAgentError | None]]]
+    send: Callable[[Sequence[T]], Awaitable[Outcomes]]
     linger: float
     weigh: Callable[[T], int] = lambda _: 0
     capacity: int = 1
     """What the entries of one call may weigh together."""
-    _waiting: list[tuple[T, asyncio.Future[None]]] = field(default_factory=list, init=False)
-    _senders: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _open: _Batch[T] | None = field(default=None, init=False)
 
     async def add(self, entry: T) -> None:
         """Send one entry; returns when its call has succeeded.
@@ -37,43 +46,27 @@ class Batcher(Generic[T]):
         """
         if not self.linger:
             (error,) = await self.send([entry])
-            if error is not None:
-                raise error
-            return
-        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((entry, sent))
-        if len(self._waiting) == 1:
-            sender = asyncio.create_task(self._send_soon())
-            self._senders.add(sender)
-            sender.add_done_callback(self._senders.discard)
-        await sent
+        else:
+            batch = self._batch_for(self.weigh(entry))
+            place = len(batch.entries)
+            batch.entries.append(entry)
+            error = (await asyncio.shield(batch.sent))[place]
+        if error is not None:
+            raise error
 
-    async def _send_soon(self) -> None:
+    def _batch_for(self, weight: int) -> _Batch[T]:
+        batch = self._open
+        if (
+            batch is None
+            or len(batch.entries) == _MOST
+            or (batch.entries and batch.weight + weight > self.capacity)
+        ):
+            batch = self._open = _Batch(self._send_soon)
+        batch.weight += weight
+        return batch
+
+    async def _send_soon(self, batch: _Batch[T]) -> Outcomes:
         await asyncio.sleep(self.linger)
-        waiting, self._waiting = self._waiting, []
-        while waiting:
-            count = self._fitting([entry for entry, _ in waiting])
-            await self._send_now(waiting[:count])
-            waiting = waiting[count:]
-
-    def _fitting(self, entries: Sequence[T]) -> int:
-        weight = count = 0
-        for entry in entries[:_MOST]:
-            weight += self.weigh(entry)
-            if count and weight > self.capacity:
-                break
-            count += 1
-        return count
-
-    async def _send_now(self, batch: Sequence[tuple[T, asyncio.Future[None]]]) -> None:
-        try:
-            errors = await self.send([entry for entry, _ in batch])
-        except QueueAgentError as error:
-            errors = [error] * len(batch)
-        for (_, sent), failure in zip(batch, errors, strict=True):
-            if sent.done():  # its caller was cancelled
-                continue
-            if failure is None:
-                sent.set_result(None)
-            else:
-                sent.set_exception(failure)
+        if self._open is batch:
+            self._open = None
+        return await self.send(batch.entries)

@@ -9,12 +9,14 @@ from queue_agent.telemetry.metrics import Metrics
 from queue_agent.telemetry.options import TelemetryOptions
 from queue_agent.telemetry.propagation import continued, publishing, traceparent
 from queue_agent.telemetry.sampling import Sampler
+from queue_agent.telemetry.stages import StageSpans
 from queue_agent.telemetry.trail import Telemetry, Trail, carrier, current_trail, noting, span, step
 
 __all__ = [
     "GpuClock",
     "Metrics",
     "Sampler",
+    "StageSpans",
     "Telemetry",
     "TelemetryOptions",
     "Trail",

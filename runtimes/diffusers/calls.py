@@ -1,5 +1,6 @@
 """From a request to the arguments of a pipeline's call; what each pipeline can do."""
 
+import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol, Self
@@ -117,7 +118,12 @@ def call_arguments(
 
 def parameters(pipeline: Pipeline) -> Mapping[str, inspect.Parameter]:
     """What the pipeline's call takes."""
-    return inspect.signature(pipeline.__call__).parameters
+    return _parameters(type(pipeline))
+
+
+@functools.cache
+def _parameters(kind: type[Pipeline]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(kind.__call__).parameters
 
 
 def default(pipeline: Pipeline, name: str) -> object:

@@ -127,9 +127,11 @@ class WebUIRuntime(Runtime):
     async def aclose(self) -> None:
         """End what is under way and close the connections.
 
-        A cancelled run that still waits for its turn is then watched no longer: the Web UI
-        will work on it.
+        A cancelled run that still waits for its turn is watched for a few seconds more; after
+        that the Web UI will work on it.
         """
+        if self._watchers:
+            await asyncio.wait(set(self._watchers), timeout=STOP_SECONDS)
         tasks = [*self._watchers, *(call.answer for call in self._calls)]
         for task in tasks:
             task.cancel()

@@ -20,14 +20,13 @@ class Emulated:
     outputs: dict[str, str]
     resolver: Resolver
 
-    def queue_url(self, name: str) -> str:
-        prefix = f"{self.assembly.config.name}-"
-        (url,) = (
-            value
-            for key, value in self.outputs.items()
-            if value.startswith("http") and value.endswith(f"/{prefix}{name}")
-        )
-        return url
+    async def depth(self, lane: str) -> int:
+        """Messages in a queue, in work or not."""
+        sqs = await self.cloud.client("sqs")
+        name = f"{self.assembly.config.name}-{lane}"
+        url = (await sqs.get_queue_url(QueueName=name))["QueueUrl"]
+        backlog = await self.cloud.queue(url).backlog()
+        return backlog.waiting + backlog.in_flight
 
     def function_environment(self) -> dict[str, str]:
         """The environment that the template gives the function."""

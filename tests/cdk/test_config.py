@@ -39,7 +39,7 @@ def test_the_configuration_in_the_repository_can_be_used() -> None:
     ("change", "told"),
     [
         ({"region": "Frankfurt"}, "region: String should match"),
-        ({"runtimes": []}, "runtimes: Tuple should have at least 1 item"),
+        ({"runtimes": []}, "runtimes: there must be at least one"),
         ({"colour": "red"}, "colour: Extra inputs are not permitted"),
         ({"runtimes": [{**RUNTIME, "name": "No Name"}]}, "runtimes.0.name: "),
         ({"runtimes": [{**RUNTIME, "preset": "webui"}]}, "runtimes.0: image.repository: "),
@@ -84,7 +84,7 @@ def test_a_mistake_is_a_line_with_the_place_and_the_reason(
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
-        load(tmp_path, {"name": "Images", "region": "x", "runtimes": [{"name": "a"}]})
+        load(tmp_path, {"name": "Images", "region": "x", "runtimes": [{"name": "a b"}]})
     assert len(str(error.value).splitlines()) == 4
 
 

@@ -59,11 +59,6 @@ class Stage:
         assert answer is not None
         return answer
 
-    async def depth(self, name: str) -> int:
-        """Messages in a queue, in work or not."""
-        backlog = await self.cloud.queue(self.emulated.queue_url(name)).backlog()
-        return backlog.waiting + backlog.in_flight
-
     def calls(self) -> set[Call]:
         """What the agent has asked of the cloud so far."""
         return {call_of(it, region=REGION, account=ACCOUNT) for it in self.recorder.requests}
@@ -80,7 +75,8 @@ def agent_environment(emulated: Emulated, release: str) -> dict[str, str]:
     )
     (pod,) = [
         document["spec"]["template"]["spec"]
-        for text in files.values()
+        for path, text in files.items()
+        if not path.endswith("NOTES.txt")
         for document in yaml.safe_load_all(text)
         if isinstance(document, dict) and document.get("kind") == "Deployment"
     ]
@@ -104,7 +100,7 @@ def start_agent(given: dict[str, str], runtime: str, cloud: str, log: Path) -> S
         "QUEUE_AGENT_HEALTH_PORT": "{port}",
         "QUEUE_AGENT_RECEIVE_WAIT": "1",
         "QUEUE_AGENT_POD_DELETION_COST": "false",
-        "QUEUE_AGENT_TRACES": "none",
+        "QUEUE_AGENT_TRACES": "off",
     }
     command = [sys.executable, "-m", "queue_agent", "run"]
     return ServerProcess(command, env={**given, **here}, log=log)
@@ -199,7 +195,7 @@ async def what_nobody_understands_is_quarantined(stage: Stage) -> None:
     await topic.publish('{"metadata": {"id": "broken"}}', {"runtime": "webui"})
     assert (await stage.answer("broken"))["status"] == "failed"
     assert await stage.cloud.bucket(stage.bucket).keys("quarantine/")
-    assert await stage.depth("failures") == 1
+    assert await stage.emulated.depth("failures") == 1
 
 
 async def other_queues_get_what_is_theirs(stage: Stage) -> None:
@@ -211,8 +207,8 @@ async def other_queues_get_what_is_theirs(stage: Stage) -> None:
         answer = await stage.function.post(json.dumps(asked))
         assert answer["statusCode"] == 200, answer
     assert (await stage.answer("whenever"))["status"] == "completed"
-    assert await stage.depth("webui-high") == 1
-    assert await stage.depth("comfyui") == 1
+    assert await stage.emulated.depth("webui-high") == 1
+    assert await stage.emulated.depth("comfyui") == 1
 
 
 def calls_are_allowed(stage: Stage) -> None:

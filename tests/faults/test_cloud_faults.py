@@ -87,9 +87,6 @@ async def test_a_job_survives_every_operation_failing_once(steady: Rig, fault: F
         (await steady.settled()).check()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an answer that botocore cannot parse ends the agent (cloud/aws/errors.py)"
-)
 async def test_an_answer_that_is_not_of_the_cloud_is_a_fault_that_passes(
     embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
 ) -> None:

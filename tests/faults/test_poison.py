@@ -28,9 +28,6 @@ async def _kill_in_the_middle(rig: Rig, *, max_receives: int) -> str:
     return job_id
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a run that ends while its place counts as submitted (line.py: waited)"
-)
 @pytest.mark.parametrize("dead_letters", [True, False], ids=["dead letters", "no dead letters"])
 async def test_poison_messages_are_answered_and_the_good_ones_do_not_suffer(
     embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path, dead_letters: bool
@@ -64,7 +61,6 @@ async def test_a_message_at_its_last_allowed_receive_is_still_worked_on(
         assert (answer["status"], answer["attempt"]) == ("completed", ATTEMPTS)
 
 
-@pytest.mark.xfail(strict=True, reason="the journey tries again beyond the allowance")
 async def test_without_dead_letters_a_job_that_kills_its_agents_is_given_up(
     embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
 ) -> None:

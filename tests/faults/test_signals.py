@@ -1,7 +1,5 @@
 """SIGTERM: what runs is finished within the grace, everything else is given back at once."""
 
-import pytest
-
 from faults.rig import Rig
 from faults.striking import MANIFESTS, RECEIVE, Hold
 from harness import until
@@ -31,9 +29,6 @@ async def test_a_message_that_comes_with_the_signal_is_given_back_at_once(rig: R
     (await rig.settled()).check()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="aclose leaves a submitted request to the Web UI (runtimes/webui)"
-)
 async def test_after_a_signal_prefetched_messages_are_released_while_the_running_job_is_finished(
     rig: Rig,
 ) -> None:

@@ -148,6 +148,48 @@ def test_every_scheduler_shares_one_batch(xl: bool) -> None:
     assert_equal(tiny_pipeline(xl=xl), mixed, [number % 4 for number in range(len(mixed))])
 
 
+def variant(kind: str) -> Any:
+    """The tiny pipeline as one of the other pipelines that share steps."""
+    from runtimes.diffusers.calls import library  # noqa: PLC0415  loads torch
+
+    parts = dict(tiny_pipeline().components)
+    options = {"in_channels": 9} if "Inpaint" in kind else {"time_cond_proj_dim": 32}
+    parts["unet"] = library.UNet2DConditionModel.from_config(parts["unet"].config, **options)
+    parts["scheduler"] = library.LCMScheduler.from_config(parts["scheduler"].config)
+    pipeline = getattr(library, kind)(**parts, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.mark.parametrize(
+    ("kind", "extra"),
+    [
+        ("StableDiffusionInpaintPipeline", {"image": PHOTO, "mask": MASK}),
+        ("StableDiffusionPipeline", {}),
+        ("StableDiffusionPipeline", {"image": PHOTO, "strength": 0.5}),
+        ("LatentConsistencyModelPipeline", {}),
+    ],
+    ids=["inpainting model", "distilled", "distilled from an image", "consistency model"],
+)
+def test_models_with_more_inputs_equal_their_plain_pipeline(
+    kind: str, extra: dict[str, Any]
+) -> None:
+    from runtimes.diffusers.batched import can_batch  # noqa: PLC0415  loads torch
+
+    pipeline = variant(kind)
+    assert can_batch(pipeline)
+    mixed = [
+        replace(SIMPLE, seed=number, guidance_scale=1.5 * number, steps=4 + number, **extra)
+        for number in range(1, 4)
+    ]
+    assert_equal(pipeline, mixed, [0, 2, 1])
+
+
+def test_an_inpainting_model_refuses_to_paint_without_a_mask() -> None:
+    with pytest.raises(InvalidRequest, match="masks"):
+        batched(variant("StableDiffusionInpaintPipeline")).check(SIMPLE)
+
+
 def test_a_request_without_guidance_costs_one_row() -> None:
     model = batched(tiny_pipeline())
     rows: list[int] = []

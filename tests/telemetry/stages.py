@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from harness import Scene, scene
+from queue_agent.cloud import Message
 from queue_agent.cloud.embedded import EmbeddedCloud
 from queue_agent.server_process import ServerProcess
 from telemetry.collector import Collector
@@ -36,3 +37,27 @@ async def traced_stage(
         }
         async with scene(cloud, new_name(), folder, settings, raw_delivery=raw) as opened:
             yield opened
+
+
+@asynccontextmanager
+async def subscribed(stage: Scene) -> AsyncIterator[str]:
+    """A subscriber's own queue, which gets whole messages; its URL."""
+    sqs = await stage.cloud.client("sqs")
+    sns = await stage.cloud.client("sns")
+    url = (await sqs.create_queue(QueueName=f"{stage.deployment.runtime_name}-heard"))["QueueUrl"]
+    answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    await sns.subscribe(
+        TopicArn=stage.deployment.notification_topic,
+        Protocol="sqs",
+        Endpoint=answer["Attributes"]["QueueArn"],
+    )
+    yield url
+
+
+async def notified(stage: Scene, url: str) -> Message:
+    """The first notification, as the subscriber's queue delivers it."""
+    queue = stage.cloud.queue(url)
+    for _ in range(20):
+        for message in await queue.receive(1, wait=2, visibility_timeout=30):
+            return message
+    raise AssertionError("no notification came")

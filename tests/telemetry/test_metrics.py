@@ -1,8 +1,6 @@
 """What /metrics shows: as documented, counted right, and bounded whatever jobs say."""
 
-import re
 import time
-from pathlib import Path
 
 import httpx
 import pytest
@@ -15,20 +13,7 @@ from queue_agent.server_process import ServerProcess
 from queue_agent.telemetry import GpuClock, TelemetryOptions
 from queue_agent.telemetry.export import exporting
 from telemetry.collector import Collector
-
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
-ROW = re.compile(r"\| `(queue_agent_\w+)` \| (\w+) \| (.*?) \| (.*?) \|")
-
-Described = dict[str, tuple[str, frozenset[str], str]]
-
-
-def documented() -> Described:
-    """Type, labels and meaning of each metric of the reference page."""
-    rows = ROW.findall(REFERENCE.read_text())
-    return {
-        name: (kind, frozenset(re.findall(r"`(\w+)`", labels)), meaning)
-        for name, kind, labels, meaning in rows
-    }
+from telemetry.reference import Described, documented
 
 
 def described(page: str) -> Described:

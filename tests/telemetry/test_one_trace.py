@@ -2,8 +2,6 @@
 
 import json
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -16,34 +14,10 @@ from queue_agent.server_process import ServerProcess
 from queue_agent.telemetry import TelemetryOptions, continued
 from queue_agent.telemetry.export import exporting
 from telemetry.collector import Collector, Seen
-from telemetry.stages import traced_stage
+from telemetry.stages import notified, subscribed, traced_stage
 
 STEPS = ("receive", "parse", "find", "prepare", "wait", "run", "store", "notify", "acknowledge")
 XRAY_ROOT = "5f84c7a9e0d1f2a3b4c5d6e7"
-
-
-@asynccontextmanager
-async def subscribed(stage: Scene) -> AsyncIterator[str]:
-    """A subscriber's own queue, which gets whole messages; its URL."""
-    sqs = await stage.cloud.client("sqs")
-    sns = await stage.cloud.client("sns")
-    url = (await sqs.create_queue(QueueName=f"{stage.deployment.runtime_name}-heard"))["QueueUrl"]
-    answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-    await sns.subscribe(
-        TopicArn=stage.deployment.notification_topic,
-        Protocol="sqs",
-        Endpoint=answer["Attributes"]["QueueArn"],
-    )
-    yield url
-
-
-async def notified(stage: Scene, url: str) -> Message:
-    """The first notification, as the subscriber's queue delivers it."""
-    queue = stage.cloud.queue(url)
-    for _ in range(20):
-        for message in await queue.receive(1, wait=2, visibility_timeout=30):
-            return message
-    raise AssertionError("no notification came")
 
 
 async def handled(message: Message, collector: Collector) -> None:

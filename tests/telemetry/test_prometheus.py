@@ -13,7 +13,7 @@ import yaml
 
 from harness import Scene, until
 from queue_agent.server_process import HOST, ServerProcess
-from telemetry.test_alerts_and_dashboard import QUERIES, RULES
+from telemetry.chart_files import QUERIES, RULES, asked
 
 PATIENCE = 90.0
 
@@ -51,9 +51,8 @@ def prometheus(folder: Path, agent: ServerProcess) -> Iterator[ServerProcess]:
 
 async def answered(server: ServerProcess, query: str) -> bool:
     """Whether there is a number among the query's results."""
-    filled = query.replace("$__rate_interval", "20s").replace("$runtime", ".*")
     async with httpx.AsyncClient() as client:
-        answer = await client.get(f"{server.url}/api/v1/query", params={"query": filled})
+        answer = await client.get(f"{server.url}/api/v1/query", params={"query": asked(query)})
     results = answer.raise_for_status().json()["data"]["result"]
     return any(not math.isnan(float(result["value"][1])) for result in results)
 

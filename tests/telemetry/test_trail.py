@@ -25,7 +25,7 @@ from queue_agent.telemetry import (
 )
 from queue_agent.telemetry.export import exporting
 from queue_agent.telemetry.propagation import continued_by
-from telemetry.test_one_trace import notified, subscribed
+from telemetry.stages import notified, subscribed
 
 TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 XRAY = "Root=1-aaaaaaaa-aaaaaaaaaaaaaaaaaaaaaaaa;Parent=bbbbbbbbbbbbbbbb;Sampled=1"

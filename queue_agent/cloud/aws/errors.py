@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.parsers import ResponseParserError
 
 from queue_agent.errors import (
     LeaseLost,
@@ -44,7 +45,13 @@ def translated(action: str, *, lease: bool = False) -> Iterator[None]:
         raise Unavailable(
             f"Could not {action}: no credentials were found.", type="cloud_unauthorized"
         ) from error
-    except (BotoCoreError, aiohttp.ClientError, TimeoutError, OSError) as error:
+    except (
+        BotoCoreError,
+        ResponseParserError,
+        aiohttp.ClientError,
+        TimeoutError,
+        OSError,
+    ) as error:
         reason = str(error) or type(error).__name__
         raise Unavailable(f"Could not {action}: {reason}", type="cloud_unavailable") from error
 

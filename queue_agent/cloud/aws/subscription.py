@@ -43,9 +43,7 @@ async def subscription(
             yield _bodies(sqs, url)
         finally:
             with translated("remove the subscription"):
-                await asyncio.shield(
-                    sns.unsubscribe(SubscriptionArn=subscribed["SubscriptionArn"])
-                )
+                await asyncio.shield(sns.unsubscribe(SubscriptionArn=subscribed["SubscriptionArn"]))
     finally:
         with translated("remove the queue listened with"):
             await asyncio.shield(sqs.delete_queue(QueueUrl=url))

@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench bench-diffusers venv constraints fuzz audit chaos demo-metrics
+.PHONY: help demo test lint format bench bench-diffusers synth venv constraints fuzz audit chaos demo-metrics
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -20,7 +20,7 @@ demo-metrics: $(VENV)/.dev ## A real Prometheus scrapes an agent at work and ans
 	@command -v prometheus >/dev/null || { echo "Prometheus is needed; on Debian: apt-get install prometheus" >&2; exit 1; }
 	$(BIN)/pytest tests/telemetry/test_prometheus.py -v $(ARGS)
 
-test: lint ## Lint, then run the tests (ARGS= goes to pytest)
+test: lint $(VENV)/page/.installed ## Lint, then run the tests (ARGS= goes to pytest)
 	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types, import rules and the Dockerfile
@@ -54,6 +54,13 @@ bench-diffusers: $(VENV)/.dev ## Measure the bundled runtime beside a plain and 
 chaos: $(VENV)/.dev ## 500 jobs under random faults for five minutes (ARGS="--seed 7" to replay)
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
+synth: $(VENV)/.cdk ## Write the CloudFormation templates of every example under cdk/ to cdk/cdk.out
+	@for config in cdk/examples/*.yaml; do \
+	  out=cdk/cdk.out/$$(basename "$$config" .yaml) && \
+	  CDK_OUTDIR="$$out" CDK_CONTEXT_JSON="{\"config\": \"$$config\"}" $(BIN)/python cdk/app.py && \
+	  echo "$$config: $$out" || exit; \
+	done
+
 venv: $(VENV)/.dev ## Make .venv with everything for development (PYTHON=python3.12 to choose one)
 
 # torch keeps its pin, so that the result does not depend on the builds this machine finds.
@@ -79,3 +86,18 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/.created
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.created
 	$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+# Synthesis runs on Node.js; without it nothing of the rest is missing.
+$(VENV)/.cdk: pyproject.toml constraints.txt | $(VENV)/.created
+	@command -v node >/dev/null || { echo "Node.js 20 or newer is needed to synthesise: https://nodejs.org" >&2; exit 1; }
+	$(INSTALL) --editable '.[cdk]'
+	@touch $@
+
+# A browser for the page's tests: they skip, and say so, where it cannot be had.
+$(VENV)/page/.installed: | $(VENV)/.created
+	@mkdir -p $(@D)
+	@if command -v npm > /dev/null; then \
+	  npm install --silent --no-save --prefix $(@D) playwright-core@1.65.1; fi
+	@if ! command -v chromium > /dev/null && command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium > /dev/null; fi || true
+	@touch $@

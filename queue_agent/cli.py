@@ -304,14 +304,21 @@ def demo(
         "demo-output"
     ),
     once: Annotated[
-        bool, typer.Option("--once", help="End after the job, without the page.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--once/--page",
+            help="End after the job, or serve the page until Ctrl-C as in a terminal.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run one job end to end on this machine, then serve the page until Ctrl-C."""
     try:
         from queue_agent.commands.demo import demo as run_demo
     except ImportError as error:
         _end(f"{error}; install with: pip install 'sd-queue-agent[demo]'", 2)
+    if once is None:
+        once = not sys.stdout.isatty()
     if not run_demo(prompt=prompt, model=model, steps=steps, output=output, once=once):
         raise typer.Exit(1)
 

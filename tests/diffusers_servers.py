@@ -107,6 +107,9 @@ class SteppingModel:
         self.gate = threading.Semaphore(0)
         self.open = True
         """Whether steps are taken at once, instead of one for each release of the gate."""
+        self.may_finish = threading.Event()
+        """Whether pictures are made of finished samples."""
+        self.may_finish.set()
         self.closed = False
 
     def check(self, request: ImageRequest) -> None:
@@ -137,7 +140,12 @@ class SteppingModel:
     ) -> Callable[[], Pictures]:
         del request
         colours = [(sample.seed % 256, 0, 0) for sample in samples]
-        return lambda: Pictures([Image.new("RGB", (1, 1), colour) for colour in colours])
+
+        def make() -> Pictures:
+            self.may_finish.wait()
+            return Pictures([Image.new("RGB", (1, 1), colour) for colour in colours])
+
+        return make
 
     def close(self) -> None:
         self.closed = True

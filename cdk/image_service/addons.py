@@ -14,8 +14,18 @@ from image_service.pod_identity import PodRole
 from image_service.rights import Right, give
 
 
+class NodeAddons(Construct):
+    """What nodes need before they are ready."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, cluster: eks.ICluster) -> None:
+        super().__init__(scope, construct_id)
+        # Policies of pods (NetworkPolicy) are enforced only where the plugin is told to.
+        _addon(self, cluster, "vpc-cni", {"enableNetworkPolicy": "true"})
+        _addon(self, cluster, "kube-proxy")
+
+
 class Addons(Construct):
-    """The add-ons at their pinned versions, each with no more rights than it needs."""
+    """What needs nodes, each with no more rights than it needs."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, cluster: eks.ICluster, models_bucket: str,
@@ -23,9 +33,6 @@ class Addons(Construct):
     ) -> None:  # fmt: skip
         super().__init__(scope, construct_id)
         self._cluster = cluster
-        # Policies of pods (NetworkPolicy) are enforced only where the plugin is told to.
-        self._add("vpc-cni", configuration={"enableNetworkPolicy": "true"})
-        self._add("kube-proxy")
         self._add("coredns")
         agent = self._add("eks-pod-identity-agent")
         self._add("metrics-server")
@@ -33,16 +40,8 @@ class Addons(Construct):
         if container_insights:
             self._add("amazon-cloudwatch-observability", agent, self._reporting())
 
-    def _add(self, name: str, *after: IDependable, configuration: JsonValue = None) -> eks.CfnAddon:
-        addon = eks.CfnAddon(
-            self,
-            name,
-            addon_name=name,
-            addon_version=versions.ADDONS[name],
-            cluster_name=self._cluster.cluster_name,
-            configuration_values=json.dumps(configuration) if configuration else None,
-            resolve_conflicts="OVERWRITE",
-        )
+    def _add(self, name: str, *after: IDependable) -> eks.CfnAddon:
+        addon = _addon(self, self._cluster, name)
         addon.node.add_dependency(*after)
         return addon
 
@@ -74,6 +73,20 @@ class Addons(Construct):
             identity.role, policies, "The add-on's documentation asks for AWS's own two policies."
         )
         return identity
+
+
+def _addon(
+    scope: Construct, cluster: eks.ICluster, name: str, configuration: JsonValue = None
+) -> eks.CfnAddon:
+    return eks.CfnAddon(
+        scope,
+        name,
+        addon_name=name,
+        addon_version=versions.ADDONS[name],
+        cluster_name=cluster.cluster_name,
+        configuration_values=json.dumps(configuration) if configuration else None,
+        resolve_conflicts="OVERWRITE",
+    )
 
 
 def reading_models(bucket: str) -> list[Right]:

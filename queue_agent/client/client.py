@@ -144,9 +144,10 @@ class Client:
         topic, place = self._topic(), Whereabouts.of(job)
         if known:
             await self._forget_passing_failure(job.id, place)
-        with publishing(str(self._job_topic).rpartition(":")[2], job.id) as current:
+        name = str(self._job_topic).rpartition(":")[2]
+        with publishing(name, job.id, traceparent) as current:
             message = await publication(
-                job, self._maybe_bucket(), limit=topic.size_limit, trace=traceparent or current
+                job, self._maybe_bucket(), limit=topic.size_limit, trace=current
             )
             await topic.publish(message.body, message.attributes)
         return SubmittedJob(self, job.id, place)

@@ -57,15 +57,16 @@ def traceparent() -> str | None:
 
 
 @contextmanager
-def publishing(destination: str, job_id: str) -> Iterator[str | None]:
+def publishing(destination: str, job_id: str, parent: str | None = None) -> Iterator[str | None]:
     """A span for publishing a job; its ``traceparent``, which goes with the message.
 
     The span belongs to the program's own tracer provider, if it has set one up
-    (`opentelemetry.trace.set_tracer_provider`). Without one there is no span, and a trace that
-    is under way is passed on as it is.
+    (`opentelemetry.trace.set_tracer_provider`). Without one there is no span, and the `parent`,
+    else the trace under way, is passed on as it is.
     """
     with trace.get_tracer("queue_agent.client").start_as_current_span(
         f"publish {destination}",
+        continued({"traceparent": parent}) if parent else None,
         kind=trace.SpanKind.PRODUCER,
         attributes={
             "messaging.system": "aws.sns",
@@ -74,5 +75,6 @@ def publishing(destination: str, job_id: str) -> Iterator[str | None]:
             "messaging.destination.name": destination,
             "queue_agent.job.id": job_id,
         },
-    ):
-        yield traceparent()
+    ) as span:
+        recorded = span.get_span_context().is_valid
+        yield traceparent() if recorded else parent or traceparent()

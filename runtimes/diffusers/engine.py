@@ -20,9 +20,7 @@ from typing import Final
 from PIL import Image
 
 from runtimes.diffusers.errors import (
-    DuplicateJob,
     GenerationFailed,
-    JobNotFound,
     ModelBusy,
     ModelUnavailable,
     NotReady,
@@ -31,14 +29,12 @@ from runtimes.diffusers.errors import (
     ServerError,
 )
 from runtimes.diffusers.groups import Group, Groups, Member
-from runtimes.diffusers.jobs import Job, Listener, Preview
+from runtimes.diffusers.jobs import Job, JobRegister, Listener, Preview
 from runtimes.diffusers.model import Model, Observer
 from runtimes.diffusers.pool import ModelPool
 from runtimes.diffusers.requests import ImageRequest, Pictures
 
 MAX_WAITING: Final = 64
-REMEMBERED_JOBS: Final = 1000
-"""How many jobs that have ended can still be asked about."""
 SWITCH_AFTER: Final = 5.0
 """Seconds that jobs wait for a model for which there is no room, before others make it."""
 
@@ -64,7 +60,7 @@ class Engine:
         self._observer = observer or Observer()
         self._on_failure: Callable[[], None] = lambda: None
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._jobs = JobRegister()
         self._groups = Groups()
         self._unplaced: OrderedDict[str, deque[Job]] = OrderedDict()
         """Jobs by the model that they wait for."""
@@ -101,20 +97,16 @@ class Engine:
         """
         if not self.ready:
             raise NotReady("The model is still loading." if not self.failure else "No model.")
-        known = self._jobs.get(job_id)
-        if known and not known.ended:
-            raise DuplicateJob(f"A job {job_id!r} is {known.state}.")
+        self._jobs.refuse_duplicate(job_id)
         model = self.pool.find(self._model_name(request))
         if model is not None:
             model.check(request)
-        waiting = sum(job.state == "queued" for job in self.active_jobs())
+        waiting = self._jobs.waiting
         if waiting >= self._max_waiting:
             raise QueueFull(f"{waiting} jobs wait already.", retry_after=self._time_for(waiting))
         job = Job(job_id, request, listener=listener, on_stop=self._wake)
         job.result.add_done_callback(lambda _: self._note_end(job))
-        self._jobs[job_id] = job
-        self._jobs.move_to_end(job_id)
-        self._forget_old_jobs()
+        self._jobs.add(job)
         self._inbox.put(functools.partial(self._take, job))
         return job
 
@@ -124,14 +116,11 @@ class Engine:
         Raises:
             JobNotFound: it is not known (any more).
         """
-        try:
-            return self._jobs[job_id]
-        except KeyError:
-            raise JobNotFound(f"No job {job_id!r} is known.") from None
+        return self._jobs.find(job_id)
 
     def active_jobs(self) -> list[Job]:
         """The jobs that run or wait, oldest first."""
-        return [job for job in self._jobs.values() if not job.ended]
+        return self._jobs.active()
 
     def cancel(self, job_id: str) -> Job:
         """Stop the job of that id; raises like `find`."""
@@ -419,9 +408,3 @@ class Engine:
         """Seconds after which some of so many jobs have probably begun."""
         share = self._job_seconds / max(1, len(self.active_jobs()) - waiting)
         return max(1, min(60, math.ceil(share)))
-
-    def _forget_old_jobs(self) -> None:
-        surplus = len(self._jobs) - REMEMBERED_JOBS
-        old = [job.id for job in self._jobs.values() if job.ended][: max(surplus, 0)]
-        for job_id in old:
-            del self._jobs[job_id]

@@ -1,16 +1,20 @@
-"""A job on its way through the engine."""
+"""Jobs on their way through the engine, and the register of them."""
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from PIL import Image
 
-from runtimes.diffusers.errors import JobCancelled, ServerError
+from runtimes.diffusers.errors import DuplicateJob, JobCancelled, JobNotFound, ServerError
 from runtimes.diffusers.requests import ImageRequest, Pictures
+
+REMEMBERED_JOBS: Final = 1000
+"""How many jobs that have ended can still be asked about."""
 
 JobState = Literal["queued", "running", "completed", "cancelled", "failed"]
 
@@ -126,3 +130,45 @@ class Job:
     def _fail(self, state: JobState, error: ServerError) -> None:
         self.state = state
         self.result.set_exception(error)
+
+
+class JobRegister:
+    """The jobs by their ids; to be used from one thread."""
+
+    def __init__(self) -> None:
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+
+    def refuse_duplicate(self, job_id: str) -> None:
+        """Raise `DuplicateJob` if a job of that id has not ended."""
+        known = self._jobs.get(job_id)
+        if known and not known.ended:
+            raise DuplicateJob(f"A job {job_id!r} is {known.state}.")
+
+    def add(self, job: Job) -> None:
+        """Remember a job, and forget the oldest that have ended."""
+        self._jobs[job.id] = job
+        self._jobs.move_to_end(job.id)
+        surplus = len(self._jobs) - REMEMBERED_JOBS
+        if surplus > 0:
+            for old in [job.id for job in self._jobs.values() if job.ended][:surplus]:
+                del self._jobs[old]
+
+    def find(self, job_id: str) -> Job:
+        """The job of that id.
+
+        Raises:
+            JobNotFound: it is not known (any more).
+        """
+        try:
+            return self._jobs[job_id]
+        except KeyError:
+            raise JobNotFound(f"No job {job_id!r} is known.") from None
+
+    def active(self) -> list[Job]:
+        """The jobs that run or wait, oldest first."""
+        return [job for job in list(self._jobs.values()) if not job.ended]
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(job.state == "queued" for job in self.active())

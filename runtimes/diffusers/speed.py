@@ -5,7 +5,7 @@ channels-last convolutions, one projection for query, key and value; attention i
 `scaled_dot_product_attention` by default. On the CPU a pipeline stays as it is.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -15,6 +15,9 @@ from runtimes.diffusers.options import Speed
 
 BUCKETS: Final = (1, 2, 4, 6, 8, 12, 16, 20, 24, 28, 32)
 """Numbers of rows that compiled and captured networks are run with."""
+
+CAPTURES: Final = 2 * len(BUCKETS)
+"""How many shapes stay captured; each holds memory of its own."""
 
 cuda: Any = torch.cuda
 """Not all of it is annotated."""
@@ -76,7 +79,7 @@ class GraphedNetwork:
 
     def __init__(self, network: Callable[..., Any]) -> None:
         self._network = network
-        self._captured: dict[object, _Capture] = {}
+        self._captured: OrderedDict[object, _Capture] = OrderedDict()
 
     def __call__(self, *arguments: torch.Tensor, **options: Any) -> tuple[torch.Tensor]:
         leaves = [*arguments, *_leaves(options)]
@@ -84,6 +87,9 @@ class GraphedNetwork:
         capture = self._captured.get(key)
         if capture is None:
             capture = self._captured[key] = _Capture(self._network, arguments, options)
+            if len(self._captured) > CAPTURES:
+                self._captured.popitem(last=False)
+        self._captured.move_to_end(key)
         return (capture.replay(leaves),)
 
 

@@ -135,3 +135,17 @@ def test_pods_reach_the_bucket_without_a_nat_gateway() -> None:
     (endpoint,) = synthesised("minimal").resources("AWS::EC2::VPCEndpoint")
     assert endpoint.properties["VpcEndpointType"] == "Gateway"
     assert len(endpoint.properties["RouteTableIds"]) == 4
+
+
+def test_nodes_come_after_their_network_and_everything_else_after_them() -> None:
+    assembly = synthesised("minimal")
+    (nodes,) = assembly.resources("AWS::EKS::Nodegroup")
+    first = {
+        addon.logical_id: addon.properties["AddonName"]
+        for addon in assembly.resources("AWS::EKS::Addon")
+        if addon.logical_id in nodes.body["DependsOn"]
+    }
+    assert set(first.values()) == {"vpc-cni", "kube-proxy"}
+    for addon in assembly.resources("AWS::EKS::Addon"):
+        if addon.logical_id not in first:
+            assert nodes.logical_id in addon.body["DependsOn"], addon.place

@@ -148,6 +148,7 @@ async def test_what_cannot_be_published_leaves_no_trace_and_takes_none_away(
     async with client_of(nowhere) as broken:
         failed = await broken.post("/v1/jobs", json=body)
         again = await broken.post("/v1/jobs", json={**taken, "metadata": {"id": before}})
+        assert (await broken.get(f"/v1/jobs/{before}")).status_code == 200
     assert (failed.status_code, again.status_code) == (503, 503)
     assert int(failed.headers["retry-after"]) > 0
     assert (await api.get(f"/v1/jobs/{body['metadata']['id']}")).status_code == 404

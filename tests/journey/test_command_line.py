@@ -113,7 +113,7 @@ def test_runtimes_lists_the_adapters_and_their_task_types() -> None:
 
 
 def test_the_demo_leaves_an_image_and_the_notification(tmp_path: Path) -> None:
-    shown = command("demo", "--once", "--output", str(tmp_path), STEPS="3", PROMPT="two boats")
+    shown = command("demo", "--output", str(tmp_path), STEPS="3", PROMPT="two boats")
     assert shown.returncode == 0, shown.stdout + shown.stderr
     notification = json.loads((tmp_path / "notification.json").read_text())
     assert notification["status"] == "completed"
@@ -149,7 +149,7 @@ async def test_after_its_job_the_demo_serves_the_page_until_it_is_interrupted(
 ) -> None:
     log = tmp_path / "demo.log"
     demo = ServerProcess(
-        [sys.executable, "-m", "queue_agent", "demo", "--output", str(tmp_path / "out")],
+        [sys.executable, "-m", "queue_agent", "demo", "--page", "--output", str(tmp_path / "out")],
         env={"STEPS": "2", "COLUMNS": "200"},
         log=log,
     )

@@ -63,6 +63,22 @@ def test_models_that_cannot_be_loaded_are_refused_clearly(tmp_path: Path) -> Non
             load_model(model, Options(device="cpu"))
 
 
+def test_pickled_weights_are_read_only_where_the_operator_allows_them(tmp_path: Path) -> None:
+    import torch  # noqa: PLC0415  slow to load
+
+    from runtimes.diffusers.loader import load_model  # noqa: PLC0415  loads torch
+
+    allowing = Options(device="cpu", allow_pickles=True)
+    torch.save({"state_dict": {"x": torch.zeros(1)}}, tmp_path / "tensors.ckpt")
+    torch.save({"state_dict": Path()}, tmp_path / "objects.ckpt")
+    with pytest.raises(ModelUnreadable, match="no Stable Diffusion checkpoint"):
+        load_model(str(tmp_path / "tensors.ckpt"), allowing)
+    with pytest.raises(ModelUnreadable, match="cannot be loaded"):
+        load_model(str(tmp_path / "objects.ckpt"), allowing)
+    with pytest.raises(ModelUnreadable, match="refused"):
+        load_model(str(tmp_path / "tensors.ckpt"), Options(device="cpu"))
+
+
 def test_an_unknown_device_or_dtype_is_refused() -> None:
     from runtimes.diffusers.loader import load_model  # noqa: PLC0415  loads torch
 

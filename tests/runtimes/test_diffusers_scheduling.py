@@ -239,6 +239,18 @@ async def test_a_model_can_be_unloaded_unless_it_works() -> None:
         assert model.closed
 
 
+async def test_a_model_whose_pictures_are_being_made_is_not_unloaded() -> None:
+    model = SteppingModel()
+    model.may_finish.clear()
+    async with working(model) as engine:
+        job = engine.submit("job", wanted("x", steps=2))
+        await eventually(lambda: len(model.batches) == 2)
+        with pytest.raises(ModelBusy):
+            await asyncio.wrap_future(engine.unload("model-0"))
+        model.may_finish.set()
+        await pictures_of(job)
+
+
 async def unloaded(engine: Engine) -> bool:
     try:
         await asyncio.wrap_future(engine.unload("model-0"))

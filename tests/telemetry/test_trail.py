@@ -87,6 +87,9 @@ async def test_a_publisher_without_an_sdk_passes_on_the_trace_it_is_in() -> None
     async with Telemetry().journey(message, asked=0.0):
         with publishing("jobs", "job-1") as traceparent:
             assert traceparent == TRACEPARENT
+        other = TRACEPARENT.replace("a", "c")
+        with publishing("jobs", "job-1", other) as traceparent:
+            assert traceparent == other
 
 
 async def test_progress_is_not_noted_where_nothing_is_recorded() -> None:

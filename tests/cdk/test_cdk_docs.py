@@ -1,0 +1,21 @@
+"""What the README says of configuration and cost is so."""
+
+import re
+
+import cost
+from assembly import CDK, EXAMPLES
+
+README = (CDK / "README.md").read_text()
+
+
+def test_the_bill_is_the_computed_one() -> None:
+    assert cost.table(cost.Load()) in README
+
+
+def test_every_example_is_shown() -> None:
+    assert set(re.findall(r"\(examples/([\w-]+)\.yaml\)", README)) == set(EXAMPLES)
+
+
+def test_every_linked_file_exists() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", README):
+        assert (CDK / target).exists(), target

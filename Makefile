@@ -20,7 +20,7 @@ demo-metrics: $(VENV)/.dev ## A real Prometheus scrapes an agent at work and ans
 	@command -v prometheus >/dev/null || { echo "Prometheus is needed; on Debian: apt-get install prometheus" >&2; exit 1; }
 	$(BIN)/pytest tests/telemetry/test_prometheus.py -v $(ARGS)
 
-test: lint $(VENV)/page/.installed ## Lint, then run the tests (ARGS= goes to pytest)
+test: lint $(VENV)/.tools ## Lint, then run the tests (ARGS= goes to pytest)
 	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types, import rules and the Dockerfile
@@ -93,11 +93,13 @@ $(VENV)/.cdk: pyproject.toml constraints.txt | $(VENV)/.created
 	$(INSTALL) --editable '.[cdk]'
 	@touch $@
 
-# A browser for the page's tests: they skip, and say so, where it cannot be had.
-$(VENV)/page/.installed: | $(VENV)/.created
-	@mkdir -p $(@D)
+# What some tests use beside Python; they skip, and say so, where it cannot be had.
+$(VENV)/.tools: | $(VENV)/.created
+	@missing=; for package in chromium libfaketime nodejs prometheus; do \
+	  dpkg -s $$package > /dev/null 2>&1 || missing="$$missing $$package"; done; \
+	if [ -n "$$missing" ] && command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends $$missing > /dev/null; fi || true
 	@if command -v npm > /dev/null; then \
-	  npm install --silent --no-save --prefix $(@D) playwright-core@1.65.1; fi
-	@if ! command -v chromium > /dev/null && command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
-	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium > /dev/null; fi || true
+	  npm install --silent --no-save --prefix $(VENV)/page playwright-core@1.65.1; fi || true
 	@touch $@

@@ -143,7 +143,7 @@ class Lane:
     @property
     def filter_policy(self) -> dict[str, list[JsonValue]]:
         """Message attributes of the jobs that belong here, as SNS filters by them."""
-        policy: dict[str, list[JsonValue]] = {"runtime": ["any"]}
+        policy: dict[str, list[JsonValue]] = {"runtime": [self.runtime.name]}
         if self.priority is not None:
             policy["priority"] = [self.priority]
         elif self.runtime.priorities:

@@ -43,6 +43,7 @@ async def working(*models: SteppingModel, budget: int | None = None) -> AsyncIte
         for model in models:
             model.open = True
             model.gate.release(1000)
+            model.may_finish.set()
         await asyncio.to_thread(engine.close)
 
 

@@ -89,7 +89,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.created
 
 # Synthesis runs on Node.js; without it nothing of the rest is missing.
 $(VENV)/.cdk: pyproject.toml constraints.txt | $(VENV)/.created
-	@command -v node >/dev/null || { echo "Node.js 20 or newer is needed to synthesise: https://nodejs.org" >&2; exit 1; }
+	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed to synthesise: https://nodejs.org" >&2; exit 1; }
 	$(INSTALL) --editable '.[cdk]'
 	@touch $@
 

@@ -12,7 +12,8 @@ logs are kept with `--logs FOLDER`.
 
 Subjects take turns (agent, sequential, agent, …) and the median of the repeats is shown. A
 subject is a fresh process: it works off a warm-up, then the measured jobs. Tables are
-printed; `benchmarks/results/` gets the JSON and a chart (unless `--no-write`).
+printed; a run that leaves nothing out (or has `--write`) puts the JSON and a chart into
+`benchmarks/results/`.
 """
 
 import asyncio
@@ -47,7 +48,9 @@ def main(
     repeat: Annotated[int | None, typer.Option(min=1, help="Else 3, or 1 if quick.")] = None,
     agent_only: Annotated[bool, typer.Option(help="Leave the baseline out.")] = False,
     logs: Annotated[Path | None, typer.Option(help="Keep the logs there.")] = None,
-    write: Annotated[bool, typer.Option(help="Write JSON and chart.")] = True,
+    write: Annotated[
+        bool | None, typer.Option(help="Write JSON and chart; else only if nothing is left out.")
+    ] = None,
 ) -> None:
     """Measure the agent beside a plain sequential worker."""
     chosen = only or [*BY_DEFAULT, _STARTUP]
@@ -64,7 +67,7 @@ def main(
         rows, startup = asyncio.run(
             _measure(cells, repeat, agent_only, folder, with_startup=_STARTUP in chosen)
         )
-    if write:
+    if write if write is not None else not (only or gpu or cloud or agent_only):
         name = "quick" if quick else "benchmark"
         write_json(_RESULTS / f"{name}.json", rows, startup, {**about, "repeats": repeat})
         if any(row.cell.scenario == "gap" for row in rows):

@@ -27,14 +27,16 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     if not times:
         return
     figure, panels = pyplot.subplots(
-        1, len(times), figsize=(3.6 * len(times), 3.4), sharey=True, squeeze=False
+        1, len(times), figsize=(3.6 * len(times), 3.6), sharey=True, squeeze=False
     )
     for panel, seconds in zip(panels[0], times, strict=True):
         _draw_panel(panel, [row for row in rows if row.cell.load.gpu_seconds == seconds])
         panel.set_title(f"{seconds:g} s of GPU a job")
     panels[0][0].set_ylabel("GPU busy, %")
-    panels[0][0].legend(loc="lower left", frameon=False)
-    figure.tight_layout()
+    figure.legend(
+        *panels[0][0].get_legend_handles_labels(), loc="upper left", ncols=2, frameon=False
+    )
+    figure.tight_layout(rect=(0, 0, 1, 0.92))
     path.parent.mkdir(parents=True, exist_ok=True)
     for ending in ("svg", "png"):
         figure.savefig(path.with_suffix(f".{ending}"), dpi=144, metadata=_metadata(ending))

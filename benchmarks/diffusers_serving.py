@@ -51,10 +51,22 @@ MIXES: Final[Mapping[str, tuple[int, ...]]] = {"mixed": (4, 20, 30, 50), "lcm": 
 TFLOP_AT_20_STEPS: Final = {"sd15": 34.7, "sdxl": 281.0}
 """Of one guided image of the natural size."""
 
+_COLUMNS: Final = {
+    "images_per_second": 2,
+    "image_steps_per_second": 0,
+    "p50": 2,
+    "p95": 2,
+    "short_p95": 2,
+    "busy_percent": 0,
+    "share_of_limit_percent": 0,
+}
+"""Of the table, with their digits after the point."""
+
 Submit = Callable[[ImageRequest], "Future[Any]"]
 Latencies = list[tuple[int, float]]
 """Steps of each job, and the seconds from its submission to its picture."""
-Load = Callable[[Submit], Coroutine[None, None, Latencies]]
+Load = Callable[[Submit, int], Coroutine[None, None, Latencies]]
+"""Puts a subject under load; the number chooses the jobs."""
 
 
 @dataclass
@@ -75,9 +87,11 @@ class Row:
     load: str
     jobs: int
     images_per_second: float
+    image_steps_per_second: float
+    """Comparable even where chance gave the subjects jobs of different lengths."""
     p50: float
     p95: float
-    short_p95: float
+    short_p95: float | None
     busy_percent: float
     share_of_limit_percent: float | None = None
 
@@ -159,17 +173,19 @@ class Bench:
         if buckets:
             self._model.warm_up()
 
-    def measure(self, subject: str, load: Load) -> Outcome:
+    def measure(self, subject: str, load: Load, number: int) -> Outcome:
         """Put one subject under a load."""
         with self._running(subject) as (submit, busy):
             before, began = busy(), time.monotonic()
-            latencies = asyncio.run(load(submit))
+            latencies = asyncio.run(load(submit, number))
             return Outcome(latencies, time.monotonic() - began, busy() - before)
 
-    async def closed(self, submit: Submit, clients: int, seconds: float | None = None) -> Latencies:
+    async def closed(
+        self, submit: Submit, number: int, *, clients: int, seconds: float | None = None
+    ) -> Latencies:
         """So many clients, each with one job at a time, until the time is over."""
         end = time.monotonic() + (seconds or self._arguments.seconds)
-        requests = self._requests(seed=clients)
+        requests = self._requests(seed=number)
         done: Latencies = []
 
         async def client() -> None:
@@ -179,10 +195,10 @@ class Bench:
         await asyncio.gather(*(client() for _ in range(clients)))
         return done
 
-    async def open(self, submit: Submit, rate: float) -> Latencies:
+    async def open(self, submit: Submit, number: int, *, rate: float) -> Latencies:
         """Jobs that come at random moments, so many per second, whoever waits."""
-        chance = random.Random(1)  # noqa: S311  no secret
-        requests = self._requests(seed=0)
+        chance = random.Random(number)  # noqa: S311  no secret
+        requests = self._requests(seed=number)
         end = time.monotonic() + self._arguments.seconds
         tasks: list[asyncio.Task[tuple[int, float]]] = []
         async with asyncio.TaskGroup() as group:
@@ -345,9 +361,10 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     outcomes: dict[tuple[str, str], list[Outcome]] = {}
 
     def measure(load: str, work: Load) -> None:
-        for _ in range(arguments.rounds):
+        for number in range(arguments.rounds):
             for subject in subjects:
-                outcomes.setdefault((load, subject), []).append(bench.measure(subject, work))
+                seen = bench.measure(subject, work, number)
+                outcomes.setdefault((load, subject), []).append(seen)
 
     for clients in arguments.clients:
         measure(f"closed, {clients}", partial(bench.closed, clients=clients))
@@ -364,7 +381,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
 
 def _warm_up(bench: Bench, subjects: Sequence[str]) -> None:
     for subject in subjects:
-        bench.measure(subject, partial(bench.closed, clients=4, seconds=0.5))
+        bench.measure(subject, partial(bench.closed, clients=4, seconds=0.5), 0)
 
 
 def _limit(pipeline: Any, arguments: argparse.Namespace) -> float | None:
@@ -378,16 +395,19 @@ def _row(subject: str, load: str, seen: Sequence[Outcome], limit: float | None) 
     latencies = [latency for outcome in seen for _, latency in outcome.latencies]
     short = [latency for outcome in seen for steps, latency in outcome.latencies if steps == 4]
     done = median(len(outcome.latencies) / outcome.seconds for outcome in seen)
-    steps = [steps for outcome in seen for steps, _ in outcome.latencies]
-    share = None if limit is None else 100 * done * sum(steps) / len(steps) / limit
+    worked = median(
+        sum(steps for steps, _ in outcome.latencies) / outcome.seconds for outcome in seen
+    )
+    share = None if limit is None else 100 * worked / limit
     return Row(
         subject=subject,
         load=load,
         jobs=len(latencies),
         images_per_second=done,
+        image_steps_per_second=worked,
         p50=quantile(latencies, 0.5),
         p95=quantile(latencies, 0.95),
-        short_p95=quantile(short, 0.95),
+        short_p95=quantile(short, 0.95) if short else None,
         busy_percent=100 * median(outcome.busy / outcome.seconds for outcome in seen),
         share_of_limit_percent=share,
     )
@@ -401,15 +421,18 @@ def _machine(pipeline: Any) -> str:
 
 def table(report: Mapping[str, Any]) -> str:
     """The rows as Markdown."""
-    lines = [
-        "| load | subject | jobs | images/s | p50 s | p95 s | p95 s of 4 steps | busy % |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    titles = ["load", "subject", "jobs", "images/s", "image steps/s", "p50 s", "p95 s"]
+    titles += ["p95 s of 4 steps", "busy %", "% of limit"]
+    lines = [f"| {' | '.join(titles)} |", "|---|---|" + "---:|" * (len(titles) - 2)]
     for row in report["rows"]:
-        figures = [f"{row[name]:.2f}" for name in ("images_per_second", "p50", "p95", "short_p95")]
-        cells = [row["load"], row["subject"], str(row["jobs"]), *figures]
-        lines.append(f"| {' | '.join([*cells, format(row['busy_percent'], '.0f')])} |")
+        cells = [row["load"], row["subject"], str(row["jobs"])]
+        cells += [_cell(row[name], digits) for name, digits in _COLUMNS.items()]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([report["machine"], "", *lines])
+
+
+def _cell(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def _parser() -> argparse.ArgumentParser:

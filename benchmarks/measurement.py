@@ -1,5 +1,6 @@
 """What one observation of a subject comes to."""
 
+import math
 import os
 import statistics
 from collections.abc import Sequence
@@ -115,5 +116,9 @@ def median(measurements: Sequence[Measurement]) -> Measurement:
     )
 
 
-def as_dict(measurement: Measurement) -> dict[str, float]:
-    return {name: round(value, 3) for name, value in asdict(measurement).items()}
+def as_dict(measurement: Measurement) -> dict[str, float | None]:
+    """The figures for JSON; null where there is none."""
+    return {
+        name: None if math.isnan(value) else round(value, 3)
+        for name, value in asdict(measurement).items()
+    }

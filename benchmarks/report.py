@@ -1,6 +1,7 @@
 """What people read: a table, JSON, and a chart."""
 
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -59,7 +60,7 @@ def table(scenario: str, rows: Sequence[Row]) -> Table:
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         for number, (subject, measurement) in enumerate(row.measured.items()):
-            figures = [format(getattr(measurement, name), form) for name, form in columns.values()]
+            figures = [_shown(getattr(measurement, name), form) for name, form in columns.values()]
             shown.add_row(
                 "" if number else row.cell.label,
                 subject,
@@ -108,6 +109,10 @@ def write_json(
     report = {**about, "startup": asdict(startup) if startup else None, "cells": cells}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def _shown(figure: float, form: str) -> str:
+    return "-" if math.isnan(figure) else format(figure, form)
 
 
 def _processor() -> str:

@@ -68,6 +68,7 @@ class Api(Construct):
         libraries: intake_package.Libraries,
     ) -> lambda_.Function:
         folders = {runtime.name: list(runtime.folders) for runtime in config.runtimes}
+        log_group = self._log_group("IntakeLogs")
         with TemporaryDirectory() as folder:
             intake_package.build(Path(folder), libraries)
             function = lambda_.Function(
@@ -79,10 +80,10 @@ class Api(Construct):
                 architecture=versions.LAMBDA_ARCHITECTURE,
                 memory_size=512,
                 timeout=Duration.seconds(15),
-                role=self._role(job_topic),
+                role=self._role(job_topic, log_group),
                 tracing=lambda_.Tracing.ACTIVE,
                 logging_format=lambda_.LoggingFormat.JSON,
-                log_group=self._log_group("IntakeLogs"),
+                log_group=log_group,
                 environment={
                     "JOB_TOPIC_ARN": job_topic.topic_arn,
                     "RESULTS_BUCKET": results,
@@ -97,9 +98,14 @@ class Api(Construct):
         )
         return function
 
-    def _role(self, job_topic: sns.ITopic) -> iam.Role:
+    def _role(self, job_topic: sns.ITopic, log_group: logs.ILogGroup) -> iam.Role:
         role = iam.Role(self, "IntakeRole", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        give(role, role, [Right("Publish", ["sns:Publish"], [job_topic.topic_arn])])
+        writing = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        rights = [
+            Right("Publish", ["sns:Publish"], [job_topic.topic_arn]),
+            Right("Log", writing, [log_group.log_group_arn]),
+        ]
+        give(role, role, rights)
         acknowledge_wildcards(role, ["Resource::*"], "X-Ray's calls have no resources to name.")
         return role
 

@@ -53,7 +53,6 @@ class Karpenter(Construct):
             namespace=_NAMESPACE,
             service_account=_SERVICE_ACCOUNT,
         )
-        # Inline, because the policies that AWS calls managed hold only 6,144 characters.
         rights = controller_rights(cluster_name, node_role.role_arn, queue.queue_arn)
         policy = give(identity, identity.role, rights)
         self.chart = public_chart(

@@ -34,7 +34,7 @@ def read_job(
         known = ", ".join(settings.folders)
         raise Rejected(f"metadata.runtime: {runtime!r} is none of: {known}", type="unknown_runtime")
     prefix = job.metadata.prefix or settings.folders[runtime][0]
-    if _lies_in(prefix, settings.folders[runtime]):
+    if not _lies_in(prefix, settings.folders[runtime]):
         allowed = ", ".join(settings.folders[runtime])
         raise Rejected(
             f"metadata.prefix: {prefix!r} lies in none of: {allowed}", type="forbidden_prefix"

@@ -7,7 +7,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from queue_agent.cloud import Publication
-from queue_agent.errors import QueueAgentError, Unavailable
+from queue_agent.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.job import Job
 
 LARGEST_PUBLICATION: Final = 262_144
@@ -43,6 +43,7 @@ class JobTopic:
         """Publish the job with what queues filter by.
 
         Raises:
+            Rejected: its priority is nothing that can be filtered by.
             TooLarge: it must be offloaded to a bucket or made smaller.
             Throttled: trying again in a while helps.
             Unavailable: the topic does not answer.
@@ -63,8 +64,11 @@ class JobTopic:
                 },
             )
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in _THROTTLED:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code in _THROTTLED:
                 raise Throttled("The job topic is throttled.") from error
+            if code.startswith("InvalidParameter"):
+                raise Rejected(f"The job topic refuses it: {error}", type="invalid_job") from error
             raise Unavailable(
                 f"The job topic refused: {error}", type="cloud_unavailable"
             ) from error

@@ -26,9 +26,10 @@ class Decoder:
         self._shared: Any = pipeline.vae
         self._map: torch.Tensor | None = None
         self._lock = threading.Lock()
-        # SDXL's decoder overflows in float16. The pipelines turn it to float32 for each call,
-        # which would take it out of the hands of the engine's thread.
-        upcast = self._shared.dtype == torch.float16 and self._shared.config.force_upcast
+        # XL's decoder overflows in float16. Its pipelines turn it to float32 for each call, which
+        # would take it out of the hands of the engine's thread.
+        overflows = self._shared.dtype == torch.float16 and self._shared.config.force_upcast
+        upcast = overflows and getattr(pipeline, "text_encoder_2", None) is not None
         self._vae: Any = copy.deepcopy(self._shared).float() if upcast else self._shared
         self._stream: Any = _new_stream(self._shared.device)
 

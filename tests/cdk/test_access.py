@@ -116,6 +116,28 @@ def test_every_request_needs_a_key_and_is_logged_traced_and_limited(name: str) -
     assert plan.properties["Throttle"]["RateLimit"] == assembly.config.api.rate
 
 
+def test_the_function_may_publish_log_and_trace_and_nothing_else() -> None:
+    assembly = synthesised("minimal")
+    function = assembly.named("AWS::Lambda::Function", Handler="intake.handler.handle")
+    role = {"Ref": function.properties["Role"]["Fn::GetAtt"][0]}
+    resolver = Resolver(region="us-east-1")
+    granted = {
+        action: resolver.resolve(statement["Resource"])
+        for policy, statement in identity_statements(assembly)
+        if role in policy.properties.get("Roles", ())
+        for action in listed(statement["Action"])
+    }
+    topic = function.properties["Environment"]["Variables"]["JOB_TOPIC_ARN"]
+    group = function.properties["LoggingConfig"]["LogGroup"]["Ref"]
+    assert granted == {
+        "sns:Publish": resolver.resolve(topic),
+        "logs:CreateLogStream": f"arn:aws:unknown:::{group}",
+        "logs:PutLogEvents": f"arn:aws:unknown:::{group}",
+        "xray:PutTelemetryRecords": "*",
+        "xray:PutTraceSegments": "*",
+    }
+
+
 def _statements(policy: Found) -> list[JsonObject]:
     found: list[JsonObject] = policy.properties["PolicyDocument"]["Statement"]
     return found

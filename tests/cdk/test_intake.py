@@ -187,6 +187,18 @@ async def test_a_job_larger_than_the_topic_takes_is_answered_413(
     assert "262144" in answer["body"]["detail"]
 
 
+async def test_what_the_topic_refuses_is_answered_400(
+    package: Path, sdk: Path, environment: dict[str, str], embedded_cloud: EmbeddedCloud
+) -> None:
+    refusal = THROTTLED.replace(b"Throttled", b"InvalidParameterValue")
+    async with FaultProxy(embedded_cloud.url) as proxy:
+        with proxy.fault(Status(400, refusal, {"content-type": "text/xml"})):
+            refused = {**environment, "AWS_ENDPOINT_URL": proxy.url}
+            async with started(package, sdk, refused) as running:
+                answer = await running.post(job(priority="\x01"))
+    assert answer["statusCode"] == 400, answer
+
+
 async def test_a_throttled_topic_is_answered_429(
     package: Path, sdk: Path, environment: dict[str, str], embedded_cloud: EmbeddedCloud
 ) -> None:

@@ -1,7 +1,12 @@
 """Every example becomes templates that CloudFormation and the rules of cdk-nag accept."""
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
-from assembly import EXAMPLES, synthesised
+from assembly import CDK, EXAMPLES, synthesised
 from cfnlint.api import lint
 from cfnlint.config import ManualArgs
 
@@ -50,3 +55,17 @@ def test_no_other_partition_is_named(name: str) -> None:
         for word in text.split('"'):
             if word.startswith("arn:aws"):
                 assert word in given, (part, word)
+
+
+def test_the_app_ends_with_the_mistakes_of_the_configuration() -> None:
+    context = json.dumps({"config": "absent.yaml"})
+    app = subprocess.run(
+        [sys.executable, CDK / "app.py"],
+        env={**os.environ, "CDK_CONTEXT_JSON": context},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert app.returncode == 1
+    assert "absent.yaml: " in app.stderr
+    assert "Traceback" not in app.stderr

@@ -147,6 +147,7 @@ async def test_a_request_becomes_an_image_and_a_notification_within_the_rights_o
     embedded_cloud: EmbeddedCloud, tmp_path: Path
 ) -> None:
     async with staged(embedded_cloud, tmp_path) as stage:
+        await the_queue_is_what_the_template_says(stage)
         await an_image_is_made_and_told_of(stage)
         await inputs_are_read(stage)
         await a_cancelled_job_is_answered(stage)
@@ -154,6 +155,13 @@ async def test_a_request_becomes_an_image_and_a_notification_within_the_rights_o
         await other_queues_get_what_is_theirs(stage)
         calls_are_allowed(stage)
         others_are_out_of_reach(stage)
+
+
+async def the_queue_is_what_the_template_says(stage: Stage) -> None:
+    url = stage.emulated.chart_values("webui")["cloud"]["queueUrl"]
+    policy = await stage.cloud.queue(url).policy()
+    assert policy.visibility_timeout == 60
+    assert policy.max_receives == 3
 
 
 async def an_image_is_made_and_told_of(stage: Stage) -> None:

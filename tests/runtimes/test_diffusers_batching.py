@@ -148,6 +148,11 @@ def test_every_scheduler_shares_one_batch(xl: bool) -> None:
     assert_equal(tiny_pipeline(xl=xl), mixed, [number % 4 for number in range(len(mixed))])
 
 
+def test_samples_of_two_sizes_do_not_get_into_one_pass() -> None:
+    larger = replace(SIMPLE, width=96, height=80, seed=9)
+    assert_equal(tiny_pipeline(), [SIMPLE, larger, replace(SIMPLE, seed=8)], [])
+
+
 def variant(kind: str) -> Any:
     """The tiny pipeline as one of the other pipelines that share steps."""
     from runtimes.diffusers.calls import library  # noqa: PLC0415  loads torch
@@ -267,12 +272,18 @@ def lora_dir(tmp_path: Path) -> Path:
 
     pipeline: Any = load_pipeline(str(tiny_model()))
     config = LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
+    text_config = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
     for number, name in enumerate(("ink", "chalk")):
         torch.manual_seed(number)
         pipeline.unet.add_adapter(config, adapter_name=name)
         layers = get_peft_model_state_dict(pipeline.unet, adapter_name=name)
+        pipeline.text_encoder.add_adapter(text_config, adapter_name=name)
+        text_layers = get_peft_model_state_dict(pipeline.text_encoder, adapter_name=name)
         pipeline.save_lora_weights(
-            tmp_path, unet_lora_layers=layers, weight_name=f"{name}.safetensors"
+            tmp_path,
+            unet_lora_layers=layers,
+            text_encoder_lora_layers=text_layers,
+            weight_name=f"{name}.safetensors",
         )
     (tmp_path / "damaged.safetensors").write_bytes((tmp_path / "ink.safetensors").read_bytes()[:99])
     return tmp_path

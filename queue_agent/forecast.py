@@ -8,6 +8,7 @@ from queue_agent.job import Job
 
 _KINDS: Final = 256
 _WEIGHT: Final = 0.25
+_COLD: Final = 1
 _SIZES: Final = ("steps", "width", "height", "batch_size", "n_iter", "hr_scale")
 
 Kind = tuple[object, ...]
@@ -22,15 +23,19 @@ def kind_of(job: Job) -> Kind:
 
 @dataclass
 class Estimate:
-    """An exponentially weighted mean and deviation, in seconds (as in RFC 6298)."""
+    """An exponentially weighted mean and deviation, in seconds (as in RFC 6298).
+
+    The first observation is of cold connections and caches: the second replaces it.
+    """
 
     mean: float
     deviation: float = 0.0
-    _fresh: bool = True
+    _observed: int = 0
 
     def observe(self, seconds: float) -> None:
-        if self._fresh:
-            self.mean, self.deviation, self._fresh = seconds, seconds / 2, False
+        self._observed += 1
+        if self._observed <= _COLD + 1:
+            self.mean, self.deviation = seconds, seconds / 2
             return
         self.deviation += _WEIGHT * (abs(seconds - self.mean) - self.deviation)
         self.mean += _WEIGHT * (seconds - self.mean)

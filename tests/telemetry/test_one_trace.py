@@ -141,9 +141,10 @@ async def test_a_failed_job_marks_its_journey_and_the_step_that_failed(
         content = {"prompt": "refused", "steps": 2, "sampler_name": "No such sampler"}
         await stage.publish(stage.job("refused", content))
         await stage.answer("refused")
-        trace = await collector.trace_with("run", "acknowledge")
+        whole = f"process {stage.deployment.runtime_name}"
+        trace = await collector.trace_with("run", "acknowledge", whole)
     failed = {seen.name: seen for seen in trace if seen.failed}
-    assert set(failed) == {"run", f"process {stage.deployment.runtime_name}"}
+    assert set(failed) == {"run", whole}
     assert failed["run"].attributes["error.type"] == "runtime_rejected"
     assert "exception" in failed["run"].events
     assert "Sampler not found" in failed["run"].span.status.message

@@ -21,8 +21,6 @@ log = structlog.get_logger()
 
 _READINESS_POLL = 1.0
 _LONGEST_PAUSE = 20.0
-_PROMPT = 1.0
-"""Seconds within which a received message was in the queue already when it was asked for."""
 _LAST_POLL = 0.3
 """Seconds that a long poll in flight gets at the end, for a message already on its way."""
 
@@ -86,6 +84,7 @@ class Agent:
             await asyncio.sleep(_READINESS_POLL)
         if waiting or self._ready_at < 0:
             log.info("runtime ready")
+        self.line.resize(concurrency=self.runtime.concurrency, backlog=self.runtime.backlog)
         self._ready_at = time.monotonic()
 
     async def _receive(self, count: int) -> Sequence[Message]:
@@ -106,8 +105,8 @@ class Agent:
             raise
         took = time.monotonic() - asked
         self.telemetry.metrics.received(messages)
-        if messages and took < _PROMPT:
-            self.line.forecast.receive.observe(took)
+        if messages:
+            self.line.forecast.observe_receive(took)
         return messages
 
     async def _give_back(self, messages: Iterable[Message]) -> None:

@@ -9,6 +9,8 @@ from queue_agent.job import Job
 _KINDS: Final = 256
 _WEIGHT: Final = 0.25
 _COLD: Final = 1
+_WAITED: Final = 3.0
+"""A receive that took so many times the quickest waited for its message."""
 _SIZES: Final = ("steps", "width", "height", "batch_size", "n_iter", "hr_scale")
 
 Kind = tuple[object, ...]
@@ -35,7 +37,7 @@ class Estimate:
     def observe(self, seconds: float) -> None:
         self._observed += 1
         if self._observed <= _COLD + 1:
-            self.mean, self.deviation = seconds, seconds / 2
+            self.mean, self.deviation = seconds, seconds / 4
             return
         self.deviation += _WEIGHT * (abs(seconds - self.mean) - self.deviation)
         self.mean += _WEIGHT * (seconds - self.mean)
@@ -54,6 +56,7 @@ class Forecast:
         """From asking for a message that is there to having it."""
         self.prepare = Estimate(lead / 2)
         """From having it to its being ready for the runtime."""
+        self._quickest_receive = float("inf")
         self._runs: OrderedDict[Kind, Estimate] = OrderedDict()
         self._any: Estimate | None = None
 
@@ -71,6 +74,12 @@ class Forecast:
         known = self._runs.get(kind) if kind is not None else None
         estimate = known or self._any
         return estimate.mean if estimate else 0.0
+
+    def observe_receive(self, seconds: float) -> None:
+        """Learn from a receive that brought messages, unless it seems to have waited for them."""
+        self._quickest_receive = min(self._quickest_receive, seconds)
+        if seconds <= _WAITED * self._quickest_receive:
+            self.receive.observe(seconds)
 
     def observe_run(self, kind: Kind | None, seconds: float) -> None:
         """Learn from a finished run."""

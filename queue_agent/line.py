@@ -140,6 +140,12 @@ class Line:
         self._places: list[Place] = []
         self._changed = asyncio.Event()
 
+    def resize(self, *, concurrency: int, backlog: int) -> None:
+        """Follow what the runtime says of itself once it is up."""
+        if (concurrency, backlog) != (self._concurrency, self._backlog):
+            self._concurrency, self._backlog = concurrency, backlog
+            self._advance()
+
     def join(self) -> Place:
         """A place for a message just received."""
         place = Place(self._moved, self._changed.set)

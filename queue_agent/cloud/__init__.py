@@ -6,9 +6,12 @@ foreign exception into `queue_agent.errors`: `Unavailable` where trying again ma
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+
+Linger = float | Callable[[], float]
+"""Seconds that a call may wait for others to share a request with; asked anew each time."""
 
 
 @dataclass(frozen=True)
@@ -174,11 +177,11 @@ class Cloud(ABC):
     """One provider's services; shares a client per service among all it hands out."""
 
     @abstractmethod
-    def queue(self, url: str, *, linger: float = 0.0) -> Queue:
+    def queue(self, url: str, *, linger: Linger = 0.0) -> Queue:
         """A queue whose deletes and extensions may wait `linger` seconds for company."""
 
     @abstractmethod
-    def topic(self, name: str, *, linger: float = 0.0) -> Topic:
+    def topic(self, name: str, *, linger: Linger = 0.0) -> Topic:
         """A topic whose publications may wait `linger` seconds for company."""
 
     @abstractmethod

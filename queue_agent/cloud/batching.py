@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
+from queue_agent.cloud import Linger
 from queue_agent.errors import QueueAgentError
 
 T = TypeVar("T")
@@ -32,7 +33,7 @@ class Batcher(Generic[T]):
     """
 
     send: Callable[[Sequence[T]], Awaitable[Outcomes]]
-    linger: float
+    linger: Linger
     weigh: Callable[[T], int] = lambda _: 0
     capacity: int = 1
     """What the entries of one call may weigh together."""
@@ -44,29 +45,30 @@ class Batcher(Generic[T]):
         Raises:
             QueueAgentError: the entry, or the call it was part of, failed.
         """
-        if not self.linger:
+        linger = self.linger() if callable(self.linger) else self.linger
+        if not linger:
             (error,) = await self.send([entry])
         else:
-            batch = self._batch_for(self.weigh(entry))
+            batch = self._batch_for(self.weigh(entry), linger)
             place = len(batch.entries)
             batch.entries.append(entry)
             error = (await asyncio.shield(batch.sent))[place]
         if error is not None:
             raise error
 
-    def _batch_for(self, weight: int) -> _Batch[T]:
+    def _batch_for(self, weight: int, linger: float) -> _Batch[T]:
         batch = self._open
         if (
             batch is None
             or len(batch.entries) == _MOST
             or (batch.entries and batch.weight + weight > self.capacity)
         ):
-            batch = self._open = _Batch(self._send_soon)
+            batch = self._open = _Batch(lambda batch: self._send_soon(batch, linger))
         batch.weight += weight
         return batch
 
-    async def _send_soon(self, batch: _Batch[T]) -> Outcomes:
-        await asyncio.sleep(self.linger)
+    async def _send_soon(self, batch: _Batch[T], linger: float) -> Outcomes:
+        await asyncio.sleep(linger)
         if self._open is batch:
             self._open = None
         return await self.send(batch.entries)

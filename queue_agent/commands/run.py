@@ -140,7 +140,10 @@ def _assemble(
 ) -> Agent:
     reading = settings.reference_policy()
     bucket = cloud.bucket(settings.bucket)
-    linger = _LINGER if runtime.concurrency > 1 else 0.0
+
+    def linger() -> float:
+        return _LINGER if runtime.concurrency > 1 else 0.0
+
     queue = cloud.queue(settings.queue_url, linger=linger)
     rules = Rules(
         runtime_name=settings.name,

@@ -28,7 +28,7 @@ INDENTED: Final = re.compile(r"(?:\A|\n\n)((?: {4}.*\n)+)")
 INLINE: Final = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
 VARIABLE: Final = re.compile(r"QUEUE_AGENT_[A-Z]+(?:_[A-Z]+)*")
-TARGETS: Final = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+TARGETS: Final = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
 
 each_document = pytest.mark.parametrize(
     "document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT))

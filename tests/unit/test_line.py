@@ -156,3 +156,10 @@ def test_a_kind_that_was_seen_is_forecast_by_its_own_runs() -> None:
     assert forecast.run(("text-to-image", 20)) == pytest.approx(2.0)
     assert forecast.run(("text-to-image", 50)) == pytest.approx(5.0)
     assert 2.0 < forecast.run(("image-to-image", 20)) < 5.0
+
+
+def test_a_receive_that_waited_for_its_message_teaches_nothing_about_the_queue() -> None:
+    forecast = Forecast()
+    for seconds in (0.7, 0.01, 0.8, 0.012, 5.0, 0.011):
+        forecast.observe_receive(seconds)
+    assert forecast.receive.mean == pytest.approx(0.011, abs=0.002)

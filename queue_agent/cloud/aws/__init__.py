@@ -15,7 +15,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
 from queue_agent import __version__
-from queue_agent.cloud import Cloud
+from queue_agent.cloud import Cloud, Linger
 from queue_agent.cloud.aws.s3 import S3Bucket
 from queue_agent.cloud.aws.sns import SnsTopic
 from queue_agent.cloud.aws.sqs import SqsQueue
@@ -36,10 +36,10 @@ class AwsCloud(Cloud):
         self._clients: dict[str, Any] = {}
         self._creating = asyncio.Lock()
 
-    def queue(self, url: str, *, linger: float = 0.0) -> SqsQueue:
+    def queue(self, url: str, *, linger: Linger = 0.0) -> SqsQueue:
         return SqsQueue(partial(self.client, "sqs"), url, linger=linger)
 
-    def topic(self, name: str, *, linger: float = 0.0) -> SnsTopic:
+    def topic(self, name: str, *, linger: Linger = 0.0) -> SnsTopic:
         return SnsTopic(self.client, name, linger=linger)
 
     def bucket(self, name: str) -> S3Bucket:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from queue_agent.cloud import Publication, Topic
+from queue_agent.cloud import Linger, Publication, Topic
 from queue_agent.cloud.aws.attributes import message_attributes
 from queue_agent.cloud.aws.errors import Failures, translated
 from queue_agent.cloud.aws.subscription import subscription
@@ -20,7 +20,7 @@ _LARGEST_BATCH: Final = 10
 class SnsTopic(Topic):
     """https://docs.aws.amazon.com/sns/latest/api/"""
 
-    def __init__(self, client: Clients, arn: str, *, linger: float = 0.0) -> None:
+    def __init__(self, client: Clients, arn: str, *, linger: Linger = 0.0) -> None:
         """Publications may wait `linger` seconds to share a call with others."""
         self._client = client
         self._arn = arn

@@ -4,7 +4,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from queue_agent.cloud import Backlog, Message, Queue, QueuePolicy
+from queue_agent.cloud import Backlog, Linger, Message, Queue, QueuePolicy
 from queue_agent.cloud.aws.attributes import message_attributes
 from queue_agent.cloud.aws.errors import Failures, failures, translated
 from queue_agent.cloud.batching import Batcher
@@ -16,7 +16,7 @@ Entry = dict[str, str | int]
 class SqsQueue(Queue):
     """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/"""
 
-    def __init__(self, client: Client, url: str, *, linger: float = 0.0) -> None:
+    def __init__(self, client: Client, url: str, *, linger: Linger = 0.0) -> None:
         """Deletes and extensions may wait `linger` seconds to share a call with others."""
         self._client = client
         self._url = url

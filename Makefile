@@ -68,7 +68,7 @@ constraints: ## Write the newest versions that fit pyproject.toml into constrain
 	tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
 	$(PYTHON) -m venv "$$tools" && \
 	grep '^torch==' constraints.txt > "$$tools/torch" && \
-	"$$tools/bin/python" -m pip install --constraint "$$tools/torch" --editable '.[dev]' && \
+	"$$tools/bin/python" -m pip install --constraint "$$tools/torch" --editable '.[cdk,dev]' && \
 	{ sed -n '/^#/p' constraints.txt; \
 	  "$$tools/bin/python" -m pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//'; } > "$$tools/constraints" && \
 	cp "$$tools/constraints" constraints.txt

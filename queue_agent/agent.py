@@ -36,7 +36,11 @@ class Agent:
     receive_wait: float
     lease: float
     grace: float
+    max_jobs: int | None = None
+    """End by itself after so many messages; None: never."""
     telemetry: Telemetry = field(default_factory=Telemetry)
+    busy: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    idle: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     queue_reachable: bool = field(default=False, init=False)
     _journeys: dict[asyncio.Task[None], Place] = field(default_factory=dict, init=False)
     _ready_at: float = field(default=float("-inf"), init=False)
@@ -44,7 +48,7 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; return when every message is acknowledged or given back."""
         async with asyncio.TaskGroup() as tasks:
-            pulling = tasks.create_task(self._pull(tasks))
+            pulling = tasks.create_task(self._pull(tasks, stop))
             await stop.wait()
             log.info("draining", journeys=len(self._journeys))
             pulling.cancel()
@@ -52,10 +56,11 @@ class Agent:
             await self._drain()
         log.info("stopped")
 
-    async def _pull(self, tasks: asyncio.TaskGroup) -> None:
+    async def _pull(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         pause = _READINESS_POLL
-        while True:
-            room = await self.line.room()
+        left = float("inf") if self.max_jobs is None else self.max_jobs
+        while left > 0:
+            room = int(min(await self.line.room(), left))
             await self._until_ready()
             asked = time.monotonic()
             try:
@@ -71,6 +76,9 @@ class Agent:
             pause = _READINESS_POLL
             for message in messages:
                 self._start(tasks, message, asked)
+            left -= len(messages)
+        await self.idle.wait()
+        stop.set()
 
     async def _until_ready(self) -> None:
         """Wait until the runtime answers; it is not asked again within a second."""
@@ -118,10 +126,15 @@ class Agent:
         place = self.line.join()
         journey = tasks.create_task(self.journey.complete(message, place, asked=asked))
         self._journeys[journey] = place
+        self.idle.clear()
+        self.busy.set()
         journey.add_done_callback(self._ended)
 
     def _ended(self, journey: asyncio.Task[None]) -> None:
         self.line.leave(self._journeys.pop(journey))
+        if not self._journeys:
+            self.busy.clear()
+            self.idle.set()
 
     async def _drain(self) -> None:
         """Give back what does not run yet, and what runs longer than the grace."""

@@ -8,6 +8,7 @@ https://kubernetes.io/docs/reference/labels-annotations-taints/#pod-deletion-cos
 https://karpenter.sh/docs/concepts/disruption/#pod-level-controls
 """
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,6 +77,14 @@ class PodDeletionCost:
     async def idle(self) -> None:
         """No job runs: this pod may go."""
         await self._mark(busy=False)
+
+    async def follow(self, *, busy: asyncio.Event, idle: asyncio.Event) -> None:
+        """Mark the pod as the events say, until cancelled."""
+        while True:
+            await busy.wait()
+            await self.busy()
+            await idle.wait()
+            await self.idle()
 
     async def aclose(self) -> None:
         """Close the connection."""

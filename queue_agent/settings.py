@@ -212,6 +212,17 @@ class Settings(BaseSettings):
         description="At most so many messages are held ahead of the GPU; how many are needed "
         "for it never to wait is forecast.",
     )
+    max_jobs: int | None = _setting(
+        "MAX_JOBS",
+        default=None,
+        ge=1,
+        description="End after so many messages, as a Kubernetes Job does; else never.",
+    )
+    pod_deletion_cost: bool = _setting(
+        "POD_DELETION_COST",
+        default=False,
+        description="Mark the agent's own pod while it is busy, so that a scale-in takes others.",
+    )
     hold_limit: float = _setting(
         "HOLD_LIMIT",
         default=60.0,

@@ -1,8 +1,10 @@
 """`queue-agent run`: the agent, put together from its settings."""
 
 import asyncio
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import structlog
 
@@ -15,6 +17,7 @@ from queue_agent.inbox import Inbox
 from queue_agent.journey import Journey, Rules
 from queue_agent.line import Line
 from queue_agent.logs import configure_logs
+from queue_agent.pod_deletion_cost import PodDeletionCost
 from queue_agent.probes import probes
 from queue_agent.references import ReferenceFetcher
 from queue_agent.runtime import Runtime, load_runtime
@@ -47,6 +50,7 @@ def run(settings: Settings) -> None:
 
 async def _serve(settings: Settings, runtime: Runtime) -> None:
     stop = _stop_on_signals()
+    pod = PodDeletionCost.in_cluster(os.environ) if settings.pod_deletion_cost else None
     cloud = AwsCloud(settings.aws_region)
     references = ReferenceFetcher(settings.reference_policy(), cloud.bucket)
     webhooks = Webhooks(settings.webhook_policy())
@@ -69,8 +73,11 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
                     exposition=exports.exposition,
                 ):
                     log.info("started", runtime=settings.name, adapter=settings.runtime)
-                    await _observed(agent, stop)
+                    async with _marking_pod(agent, pod):
+                        await _observed(agent, stop)
     finally:
+        if pod is not None:
+            await pod.aclose()
         await references.aclose()
         await webhooks.aclose()
         await runtime.aclose()
@@ -84,6 +91,17 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
+
+
+@asynccontextmanager
+async def _marking_pod(agent: Agent, pod: PodDeletionCost | None) -> AsyncIterator[None]:
+    """Mark the pod while the agent is busy, if that is wanted."""
+    if pod is None:
+        yield
+        return
+
+    async with background(pod.follow(busy=agent.busy, idle=agent.idle)):
+        yield
 
 
 async def _observed(agent: Agent, stop: asyncio.Event) -> None:
@@ -184,5 +202,6 @@ def _assemble(
         receive_wait=settings.receive_wait,
         lease=rules.lease,
         grace=settings.shutdown_grace,
+        max_jobs=settings.max_jobs,
         telemetry=telemetry,
     )

@@ -26,9 +26,6 @@ import chart_docs
 
 AWAITED = {
     "QUEUE_AGENT_JOB_TOPIC_ARN",
-    "QUEUE_AGENT_MAX_JOBS",
-    "QUEUE_AGENT_POD_DELETION_COST",
-    "QUEUE_AGENT_TRACES",
 }
 """Variables the chart sets that are no field of `Settings`: other commands or parts read them."""
 

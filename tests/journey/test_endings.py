@@ -1,5 +1,6 @@
 """Every row of the table of endings, with whole agents as processes."""
 
+import asyncio
 import io
 import json
 import secrets
@@ -356,3 +357,12 @@ async def test_a_payload_offloaded_to_the_bucket_is_fetched(stage: Scene) -> Non
     pointer = {"s3BucketName": stage.deployment.bucket, "s3Key": "payloads/1"}
     await stage.send(json.dumps(["software.amazon.payloadoffloading.PayloadS3Pointer", pointer]))
     assert (await stage.answer("offloaded-1"))["status"] == "completed"
+
+
+async def test_an_agent_for_one_job_ends_by_itself_after_it(stage: Scene) -> None:
+    await stage.publish(stage.job("only-1"))
+    await stage.publish(stage.job("only-2"))
+    agent = stage.start_agent(QUEUE_AGENT_MAX_JOBS="1")
+    assert await asyncio.to_thread(agent.wait) == 0
+    await stage.heard(lambda heard: len(heard) == 1, what="one answer")
+    assert sum(await stage.depth()) == 1

@@ -1,5 +1,6 @@
 """The agent's mark on its own pod, against a small fake of the Kubernetes API."""
 
+import asyncio
 import datetime
 import ipaddress
 import ssl
@@ -16,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from harness import until
 from queue_agent.errors import SettingsError
 from queue_agent.pod_deletion_cost import PodDeletionCost
 
@@ -218,3 +220,25 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
         )
     )
     return paths
+
+
+async def test_it_follows_the_agent_from_busy_to_idle(
+    mark: PodDeletionCost, kubernetes: FakeKubernetes
+) -> None:
+    busy, idle = asyncio.Event(), asyncio.Event()
+    following = asyncio.create_task(mark.follow(busy=busy, idle=idle))
+
+    async def is_marked() -> bool:
+        return BUSY.items() <= kubernetes.annotations.items()
+
+    async def is_unmarked() -> bool:
+        return not BUSY.keys() & kubernetes.annotations.keys()
+
+    busy.set()
+    await until(is_marked, what="the mark")
+    busy.clear()
+    idle.set()
+    await until(is_unmarked, what="the end of the mark")
+    following.cancel()
+    await asyncio.wait({following})
+    assert kubernetes.annotations == {"team": "images"}

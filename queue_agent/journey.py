@@ -138,14 +138,14 @@ class Journey:
     async def _answer(self, message: Message, place: Place) -> Answer:
         attempt: Attempt | None = None
         try:
-            with step("parse"):
-                job = await self.inbox.open(message)
-            current_trail().parsed(job)
-            attempt = Attempt(message, job, self._queued(message))
-            bind_contextvars(job_id=job.id)
-            place.kind = kind_of(job)
-            log.info("received", task_type=job.task_type)
             with _no_surprises():
+                with step("parse"):
+                    job = await self.inbox.open(message)
+                current_trail().parsed(job)
+                attempt = Attempt(message, job, self._queued(message))
+                bind_contextvars(job_id=job.id)
+                place.kind = kind_of(job)
+                log.info("received", task_type=job.task_type)
                 async with self._one_at_a_time(job):
                     return Answer(await self._result(attempt, place))
         except Malformed as error:

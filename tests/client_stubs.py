@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from queue_agent.cloud import Bucket, Cloud, Publication, Queue, Topic
+from queue_agent.cloud import Bucket, Cloud, Linger, Publication, Queue, Topic
 from queue_agent.errors import ObjectExists, ObjectNotFound
 
 
@@ -81,10 +81,10 @@ class StubCloud(Cloud):
         self._topic = topic
         self._bucket = bucket
 
-    def queue(self, url: str, *, linger: float = 0.0) -> Queue:
+    def queue(self, url: str, *, linger: Linger = 0.0) -> Queue:
         raise NotImplementedError
 
-    def topic(self, name: str, *, linger: float = 0.0) -> Topic:
+    def topic(self, name: str, *, linger: Linger = 0.0) -> Topic:
         del name, linger
         return self._topic
 

@@ -219,13 +219,15 @@ class BlackHole(Fault):
         await exchange.until_the_client_leaves()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Oversized(Fault):
     """Announces an absurd number of bytes, sends as many as nobody should read, then stalls."""
 
     announced: int = 1 << 40
     sent: int = 1 << 30
     media_type: str = "application/json"
+    swallowed: bool = field(default=False, init=False)
+    """Whether a client took all that was sent."""
 
     async def strike(self, exchange: Exchange) -> None:
         headers = {"content-length": str(self.announced), "content-type": self.media_type}
@@ -233,6 +235,7 @@ class Oversized(Fault):
         chunk = b" " * _CHUNK
         for _ in range(self.sent // _CHUNK):
             await exchange.send(chunk)
+        self.swallowed = True
         await exchange.until_the_client_leaves()
 
 

@@ -104,11 +104,22 @@ async def send(
     Raises:
         Unavailable: no connection, no answer in time, an answer cut short or over `limit` bytes.
     """
+    request = client.build_request(
+        method, path, json=json, params=params, data=data, files=files, timeout=timeout
+    )
+    return await exchange(client, request, limit=limit)
+
+
+async def exchange(
+    client: httpx.AsyncClient, request: httpx.Request, *, limit: int = ANSWER_LIMIT
+) -> Answer:
+    """Send a request that was built before; otherwise as `send`."""
     try:
-        async with client.stream(
-            method, path, json=json, params=params, data=data, files=files, timeout=timeout
-        ) as response:
+        response = await client.send(request, stream=True)
+        try:
             return Answer(response.status_code, await _read(response, limit))
+        finally:
+            await response.aclose()
     except httpx.HTTPError as error:
         raise unavailable_from(error) from error
 

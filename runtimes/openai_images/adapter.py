@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
-import httpx
 from pydantic import JsonValue
 
 from queue_agent.errors import QueueAgentError
@@ -24,7 +23,7 @@ from queue_agent.runtime import (
     is_url,
 )
 from runtimes import _http
-from runtimes.openai_images.answer import error_from, read_answer, read_output, read_progress
+from runtimes.openai_images.answer import error_from, read_output, read_progress
 from runtimes.openai_images.fields import BUNDLED, COMMON, IMAGE_TO_IMAGE, Dialect, translate
 from runtimes.openai_images.files import (
     image_fields,
@@ -139,20 +138,10 @@ class OpenAIImagesRuntime(Runtime):
                 headers=headers,
                 timeout=_http.WORK,
             )
-        answer = await self._send(request)
+        answer = await _http.exchange(self._client, request)
         if not answer.ok:
             raise error_from(answer)
         return answer.json_object()
-
-    async def _send(self, request: httpx.Request) -> _http.Answer:
-        try:
-            response = await self._client.send(request, stream=True)
-            try:
-                return _http.Answer(response.status_code, await read_answer(response))
-            finally:
-                await response.aclose()
-        except httpx.HTTPError as error:
-            raise _http.unavailable_from(error) from error
 
     async def _ask(self, method: str, path: str) -> _http.Answer:
         return await _http.send(self._client, method, path, timeout=_http.READY, limit=_SMALL)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import httpx
 from pydantic import JsonValue
 
 from queue_agent.errors import QueueAgentError, Unavailable
@@ -16,21 +15,6 @@ def error_from(answer: _http.Answer) -> QueueAgentError:
     if answer.status == 409:  # it was stopped, and not by us
         return Unavailable(error.message, type="runtime_interrupted", details=error.details)
     return error
-
-
-async def read_answer(response: httpx.Response) -> bytes:
-    """The whole body; `Unavailable` (``answer_too_large``) when it is over the limit."""
-    limit = _http.ANSWER_LIMIT
-    announced = response.headers.get("content-length", "")
-    body = bytearray()
-    if not (announced.isdigit() and int(announced) > limit):
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > limit:
-                break
-        else:
-            return bytes(body)
-    raise Unavailable(f"The runtime's answer is over {limit} bytes.", type="answer_too_large")
 
 
 async def read_output(answer: dict[str, JsonValue], prepared: Prepared) -> Output:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -151,11 +151,13 @@ class SteppingModel:
         self.closed = True
 
 
-def tiny_server(*options: str) -> ServerProcess:
+def tiny_server(*options: str, environment: Mapping[str, str] | None = None) -> ServerProcess:
     """The bundled runtime with the tiny model, not started."""
     command = [sys.executable, "-m", "runtimes.diffusers", "--model", str(tiny_model()), *options]
     # One thread: on tensors this small, more only wait for each other.
-    return LoadedServer([*command, "--port", "{port}"], env={"OMP_NUM_THREADS": "1"})
+    return LoadedServer(
+        [*command, "--port", "{port}"], env={"OMP_NUM_THREADS": "1", **(environment or {})}
+    )
 
 
 def painting_server() -> ServerProcess:

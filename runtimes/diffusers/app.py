@@ -25,6 +25,8 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
+from queue_agent.telemetry.export import exporting
+from queue_agent.telemetry.options import TelemetryOptions
 from runtimes.diffusers.api import (
     ActiveJobs,
     Health,
@@ -45,13 +47,17 @@ MAX_BODY: Final = 64 * 1024 * 1024
 """Bytes of a request."""
 
 
-def create_app(engine: Engine, metrics: Metrics | None = None) -> FastAPI:
+def create_app(
+    engine: Engine, metrics: Metrics | None = None, traces: TelemetryOptions | None = None
+) -> FastAPI:
     """The application around an engine that the caller has started; closes it at its end."""
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await asyncio.to_thread(engine.close)
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with exporting(traces or TelemetryOptions()) as exports:
+            app.state.tracer = exports.telemetry.tracer
+            yield
+            await asyncio.to_thread(engine.close)
 
     app = FastAPI(title="Bundled diffusers runtime", description=__doc__, lifespan=lifespan)
     app.add_middleware(BodyLimit, limit=MAX_BODY)

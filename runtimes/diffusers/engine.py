@@ -29,7 +29,7 @@ from runtimes.diffusers.errors import (
     ServerError,
 )
 from runtimes.diffusers.groups import Group, Groups, Member
-from runtimes.diffusers.jobs import Job, JobRegister, Listener, Preview
+from runtimes.diffusers.jobs import Job, JobRegister, Listener, Preview, Stages
 from runtimes.diffusers.model import Model, Observer
 from runtimes.diffusers.pool import ModelPool
 from runtimes.diffusers.requests import ImageRequest, Pictures
@@ -89,7 +89,13 @@ class Engine:
         loaded = [self.pool.find(name) for name in self.pool.names]
         return max((model.max_batch for model in loaded if model), default=1)
 
-    def submit(self, job_id: str, request: ImageRequest, listener: Listener | None = None) -> Job:
+    def submit(
+        self,
+        job_id: str,
+        request: ImageRequest,
+        listener: Listener | None = None,
+        stages: Stages | None = None,
+    ) -> Job:
         """Queue a job. To be called from one thread only, the event loop's.
 
         Raises:
@@ -104,7 +110,7 @@ class Engine:
         waiting = self._jobs.waiting
         if waiting >= self._max_waiting:
             raise QueueFull(f"{waiting} jobs wait already.", retry_after=self._time_for(waiting))
-        job = Job(job_id, request, listener=listener, on_stop=self._wake)
+        job = Job(job_id, request, listener=listener, stages=stages, on_stop=self._wake)
         job.result.add_done_callback(lambda _: self._note_end(job))
         self._jobs.add(job)
         self._inbox.put(functools.partial(self._take, job))
@@ -201,6 +207,7 @@ class Engine:
                 continue
             try:
                 with self._answering(member.job, pass_on=OutOfMemory):
+                    member.job.enter("encode")
                     member.sample.start()
                     member.started = True
             except OutOfMemory as error:
@@ -217,6 +224,8 @@ class Engine:
         began = time.monotonic()
         members = list(group.running)
         rows = group.rows
+        for member in members:
+            member.job.enter("steps")
         try:
             with self._answering(members[0].job, pass_on=Exception if len(members) > 1 else None):
                 moves = group.model.predict([member.sample for member in members])
@@ -245,6 +254,7 @@ class Engine:
             if member.sample.done:
                 group.running.remove(member)
             if all(sample.done for sample in siblings):
+                job.enter("decode")
                 make = group.model.finish(job.request, siblings)
                 self._delivering[group.model] += 1
                 self._finisher.submit(self._deliver, job, group.model, make)

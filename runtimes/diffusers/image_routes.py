@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from starlette.datastructures import FormData, UploadFile
 
+from queue_agent.telemetry.stages import StageSpans
 from runtimes.diffusers import streaming
 from runtimes.diffusers.api import EditRequest, GenerationRequest
 from runtimes.diffusers.engine import Engine
@@ -68,7 +69,7 @@ async def _answer(
 ) -> Response:
     if body.stream:
         return _stream(engine, request, body, wanted)
-    job = engine.submit(request_id(request), wanted)
+    job = engine.submit(request_id(request), wanted, stages=_spans(request))
     watcher = asyncio.create_task(_cancel_when_gone(request, job))
     try:
         pictures = await asyncio.wrap_future(job.result)
@@ -85,6 +86,11 @@ async def _answer(
     return Response(answer, media_type="application/json")
 
 
+def _spans(request: Request) -> StageSpans:
+    """The job's spans, in the trace that the request's headers continue."""
+    return StageSpans.of_request(request.app.state.tracer, request.headers, "generate")
+
+
 def _stream(
     engine: Engine, request: Request, body: GenerationRequest, wanted: ImageRequest
 ) -> Response:
@@ -93,7 +99,7 @@ def _stream(
     )
     stream = streaming.Stream(operation, body.output_format, body.warnings)
     wanted = dataclasses.replace(wanted, previews=body.partial_images)
-    job = engine.submit(request_id(request), wanted, stream.listen)
+    job = engine.submit(request_id(request), wanted, stream.listen, _spans(request))
     return StreamingResponse(
         stream.events(job),
         media_type=streaming.MEDIA_TYPE,

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from PIL import Image
 
@@ -17,6 +17,20 @@ REMEMBERED_JOBS: Final = 1000
 """How many jobs that have ended can still be asked about."""
 
 JobState = Literal["queued", "running", "completed", "cancelled", "failed"]
+
+
+STAGES: Final = ("queue", "encode", "steps", "decode")
+"""What a job goes through, in this order."""
+
+
+class Stages(Protocol):
+    """Told of the stages of one job, from any thread; `queue_agent.telemetry` makes them spans."""
+
+    def enter(self, stage: str) -> None:
+        """One of `STAGES` begins."""
+
+    def end(self, *, error_type: str | None = None, message: str = "") -> None:
+        """The job has ended."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,7 @@ class Job:
         request: ImageRequest,
         *,
         listener: Listener | None = None,
+        stages: Stages | None = None,
         on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self.id = job_id
@@ -61,9 +76,27 @@ class Job:
         self.result: Future[Pictures] = Future()
         self.result.set_running_or_notify_cancel()  # only `cancel` cancels
         self._listener = listener
+        self._stages = stages
+        self._stage = -1
         self._on_stop = on_stop
         self._stop = threading.Event()
         self._lock = threading.Lock()
+        if stages is not None:
+            self.enter("queue")
+            self.result.add_done_callback(lambda _: self._end_stages(stages))
+
+    def enter(self, stage: str) -> None:
+        """Note that one of `STAGES` begins; its images may all say so, and none goes back."""
+        if self._stages is not None and STAGES.index(stage) > self._stage:
+            self._stage = STAGES.index(stage)
+            self._stages.enter(stage)
+
+    def _end_stages(self, stages: Stages) -> None:
+        error = self.result.exception()
+        if error is None:
+            stages.end()
+        else:
+            stages.end(error_type=type(error).__name__, message=str(error))
 
     @property
     def ended(self) -> bool:

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import uvicorn
 
+from queue_agent.telemetry.options import TelemetryOptions
 from runtimes.diffusers.app import create_app
 from runtimes.diffusers.engine import Engine
 from runtimes.diffusers.errors import ModelError
@@ -41,6 +42,7 @@ def serve(
     options = dataclasses.replace(
         options, device=device or options.device, dtype=dtype or options.dtype
     )
+    traces = TelemetryOptions.of_traces(os.environ, service="diffusers")
     metrics = Metrics()
     pool = ModelPool(
         {source: _served(source, options) for source in (model, *options.more_models)},
@@ -53,7 +55,7 @@ def serve(
         "Bytes of the device's memory that the server has taken.",
         functools.partial(_device_memory, engine),
     )
-    app = create_app(engine, metrics)
+    app = create_app(engine, metrics, traces)
     server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, access_log=False))
 
     def stop() -> None:

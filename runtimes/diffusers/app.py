@@ -22,6 +22,7 @@ from typing import Final
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from opentelemetry.trace import NoOpTracer
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
@@ -60,6 +61,7 @@ def create_app(
             await asyncio.to_thread(engine.close)
 
     app = FastAPI(title="Bundled diffusers runtime", description=__doc__, lifespan=lifespan)
+    app.state.tracer = NoOpTracer()
     app.add_middleware(BodyLimit, limit=MAX_BODY)
     app.add_middleware(RequestIds)
     app.add_exception_handler(ServerError, _answer_error)

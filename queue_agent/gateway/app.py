@@ -34,6 +34,9 @@ log = structlog.get_logger()
 _STATIC: Final = Path(__file__).with_name("static")
 _GRACE: Final = 10
 """Seconds that requests under way have after SIGTERM; clients of event streams come again."""
+_KEEP_ALIVE: Final = 75
+"""Seconds that an idle connection stays open: longer than load balancers (60) and clients keep
+theirs, since one that is closed here first may be closed just as the next request is sent."""
 
 
 def serve(settings: GatewaySettings, *, host: str, port: int) -> None:
@@ -57,6 +60,7 @@ def serve(settings: GatewaySettings, *, host: str, port: int) -> None:
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=_GRACE,
+        timeout_keep_alive=_KEEP_ALIVE,
         server_header=False,
     )
 

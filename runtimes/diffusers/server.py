@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import uvicorn
 
@@ -20,6 +20,9 @@ from runtimes.diffusers.metrics import Metrics
 from runtimes.diffusers.model import Model
 from runtimes.diffusers.options import Options
 from runtimes.diffusers.pool import ModelPool, Served
+
+_KEEP_ALIVE: Final = 75
+"""Seconds that an idle connection stays open: longer than proxies and clients keep theirs."""
 
 
 def serve(
@@ -56,7 +59,9 @@ def serve(
         functools.partial(_device_memory, engine),
     )
     app = create_app(engine, metrics, traces)
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, access_log=False))
+    server = uvicorn.Server(
+        uvicorn.Config(app, host=host, port=port, access_log=False, timeout_keep_alive=_KEEP_ALIVE)
+    )
 
     def stop() -> None:
         server.should_exit = True

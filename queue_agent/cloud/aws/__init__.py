@@ -16,10 +16,12 @@ from aiobotocore.session import AioSession, get_session
 
 from queue_agent import __version__
 from queue_agent.cloud import Cloud, Linger
+from queue_agent.cloud.aws.descriptions import BriefFileLoader
 from queue_agent.cloud.aws.s3 import S3Bucket
 from queue_agent.cloud.aws.sns import SnsTopic
 from queue_agent.cloud.aws.sqs import SqsQueue
 
+_SERVICES: Final = ("sqs", "sns", "s3", "sts")  # STS: credentials by web identity
 _LONGEST_POLL: Final = 20.0
 _USER_AGENT: Final = f"sd-queue-agent/{__version__} Botocore/{botocore.__version__}"
 """Given whole: the SDK would put its own together for every request."""
@@ -32,6 +34,7 @@ class AwsCloud(Cloud):
         """`options` go to the SDK's clients; what is not given it finds in the environment."""
         self._options = {"region_name": region, **options}
         self._session: AioSession = get_session()
+        self._session.get_component("data_loader").file_loader = BriefFileLoader(_SERVICES)
         self._stack = AsyncExitStack()
         self._clients: dict[str, Any] = {}
         self._creating = asyncio.Lock()
@@ -58,19 +61,19 @@ class AwsCloud(Cloud):
         return self._clients[service]
 
     async def _create(self, service: str) -> Any:
-        client = await self._stack.enter_async_context(
-            self._session.create_client(service, config=_config(service, {}), **self._options)
+        # other servers rarely answer to BUCKET.HOST
+        by_path = service == "s3" and ".amazonaws." not in await self._endpoint(service)
+        return await self._stack.enter_async_context(
+            self._context(service, {"addressing_style": "path"} if by_path else {})
         )
-        if service == "s3" and ".amazonaws." not in client.meta.endpoint_url:
-            # other servers rarely answer to BUCKET.HOST
-            client = await self._stack.enter_async_context(
-                self._session.create_client(
-                    service,
-                    config=_config(service, {"addressing_style": "path"}),
-                    **self._options,
-                )
-            )
-        return client
+
+    async def _endpoint(self, service: str) -> str:
+        """Where the SDK finds the service, by environment, configuration files or its rules."""
+        async with self._context(service, {}) as client:
+            return str(client.meta.endpoint_url)
+
+    def _context(self, service: str, s3: Mapping[str, str]) -> Any:
+        return self._session.create_client(service, config=_config(service, s3), **self._options)
 
 
 def _config(service: str, s3: Mapping[str, str]) -> AioConfig:

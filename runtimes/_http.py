@@ -1,33 +1,41 @@
 """What adapters of HTTP servers share: bounded answers, foreign errors translated, images.
 
-Every `httpx` exception ends here: callers see `queue_agent.errors` only.
+Every `aiohttp` exception ends here: callers see `queue_agent.errors` only.
 """
 
 import asyncio
 import base64
 import binascii
+import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import aiohttp
 import filetype
-import httpx
 from pydantic import JsonValue
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
+from yarl import URL
 
 from queue_agent.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.runtime import RuntimeOptions
 from queue_agent.telemetry import carrier
+from runtimes._bodies import Body
 
-ASK: Final = httpx.Timeout(10.0, connect=5.0)
+ASK: Final = aiohttp.ClientTimeout(connect=5.0, sock_read=10.0)
 """For questions that a server answers at once."""
-READY: Final = httpx.Timeout(2.0)
+READY: Final = aiohttp.ClientTimeout(connect=2.0, sock_read=2.0)
 """For asking whether a server is there at all."""
-WORK: Final = httpx.Timeout(None, connect=5.0)
+WORK: Final = aiohttp.ClientTimeout(connect=5.0)
 """For calls that last as long as the GPU works: the caller's deadline ends them."""
+UPLOAD: Final = aiohttp.ClientTimeout(total=300.0, connect=5.0, sock_read=60.0)
+"""For what is large, or makes the server think; `sock_read` does not count while sending."""
 ANSWER_LIMIT: Final = 512 * 1024 * 1024
 """Bytes of an answer; more is taken for a fault of the runtime."""
 
+_KEEP_ALIVE: Final = 3.0
+"""Seconds an idle connection is kept: less than by servers (uvicorn: 5), since a POST that crosses
+the server's farewell is lost. One that the server closed before is not used."""
 _FAULTS_OF_THE_JOB: Final = frozenset({400, 404, 405, 409, 413, 415, 422})
 _WORDS_LIMIT: Final = 2000
 
@@ -61,91 +69,83 @@ class Answer:
         return value
 
 
-def new_client(options: RuntimeOptions, default_url: str) -> httpx.AsyncClient:
-    """A client for the runtime at `options.base_url`, with its credentials.
+class Client:
+    """Speaks to the runtime at `options.base_url`, with its credentials.
 
-    The environment's proxies are for the world outside and are not used, and nothing is
-    compressed: the runtime is next door. A trace that is under way goes on in it.
+    The environment's proxies are for the world outside and are not used, nothing is
+    compressed, and no redirect is followed: the runtime is next door. A trace that is under way
+    goes on in it.
     """
-    headers = {"accept-encoding": "identity"}
-    if options.api_key:
-        headers["authorization"] = f"Bearer {options.api_key}"
-    auth = None
-    if options.username is not None:
-        auth = httpx.BasicAuth(options.username, options.password or "")
-    return httpx.AsyncClient(
-        base_url=options.base_url or default_url,
-        auth=auth,
-        headers=headers,
-        timeout=ASK,
-        trust_env=False,
-        event_hooks={"request": [_continue_trace]},
-    )
 
+    def __init__(self, options: RuntimeOptions, default_url: str) -> None:
+        self._base = (options.base_url or default_url).rstrip("/")
+        self.credentials = _credentials(options)
+        """Headers that name us to the server; none where it asks for none."""
+        self._session: aiohttp.ClientSession | None = None
 
-async def _continue_trace(request: httpx.Request) -> None:
-    request.headers.update(carrier())
+    def url(self, path: str) -> URL:
+        """The address of a path of the server's API."""
+        return URL(self._base + path)
 
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: JsonValue = None,
+        data: aiohttp.FormData | Body | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: aiohttp.ClientTimeout = ASK,  # noqa: ASYNC109  aiohttp's own, per phase
+        limit: int = ANSWER_LIMIT,
+    ) -> Answer:
+        """Send a request and read the whole answer, of any status.
 
-async def send(
-    client: httpx.AsyncClient,
-    method: str,
-    path: str,
-    *,
-    json: JsonValue = None,
-    params: Mapping[str, str] | None = None,
-    data: Mapping[str, str | list[str]] | None = None,
-    files: Mapping[str, tuple[str, bytes, str]] | None = None,
-    timeout: httpx.Timeout = ASK,  # noqa: ASYNC109  httpx's own, per phase
-    limit: int = ANSWER_LIMIT,
-) -> Answer:
-    """Send a request and read the whole answer, of any status.
-
-    Raises:
-        Unavailable: no connection, no answer in time, an answer cut short or over `limit` bytes.
-    """
-    request = client.build_request(
-        method, path, json=json, params=params, data=data, files=files, timeout=timeout
-    )
-    return await exchange(client, request, limit=limit)
-
-
-async def exchange(
-    client: httpx.AsyncClient, request: httpx.Request, *, limit: int = ANSWER_LIMIT
-) -> Answer:
-    """Send a request that was built before; otherwise as `send`."""
-    try:
-        response = await client.send(request, stream=True)
+        Raises:
+            Unavailable: no connection, no answer in time, an answer cut short or over `limit`
+                bytes.
+        """
+        if json is not None:
+            data = Body([to_json(json)], "application/json")
         try:
-            return Answer(response.status_code, await _read(response, limit))
-        finally:
-            await response.aclose()
-    except httpx.HTTPError as error:
-        raise unavailable_from(error) from error
+            async with self._opened().request(
+                method,
+                self.url(path),
+                params=params,
+                data=data,
+                headers={**carrier(), **(headers or {})},
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                return Answer(response.status, await _read(response, limit))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _unavailable_from(error) from error
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        """Made at the first request, since it belongs to the running loop."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={
+                    "accept-encoding": "identity",
+                    "user-agent": "queue-agent",
+                    **self.credentials,
+                },
+            )
+        return self._session
 
 
-async def request_json(
-    client: httpx.AsyncClient,
-    method: str,
-    path: str,
-    *,
-    json: JsonValue = None,
-    params: Mapping[str, str] | None = None,
-    timeout: httpx.Timeout = ASK,  # noqa: ASYNC109  httpx's own, per phase
-    limit: int = ANSWER_LIMIT,
-) -> JsonValue:
-    """The JSON of a successful answer.
-
-    Raises:
-        Rejected: the status says that the request is at fault.
-        Unavailable: any other failure.
-    """
-    answer = await send(
-        client, method, path, json=json, params=params, timeout=timeout, limit=limit
-    )
-    if not answer.ok:
-        raise error_from(answer)
-    return answer.json()
+def _credentials(options: RuntimeOptions) -> dict[str, str]:
+    if options.username is not None:
+        pair = f"{options.username}:{options.password or ''}".encode()
+        return {"authorization": f"Basic {base64.b64encode(pair).decode()}"}
+    return {"authorization": f"Bearer {options.api_key}"} if options.api_key else {}
 
 
 def error_from(answer: Answer) -> QueueAgentError:
@@ -163,11 +163,13 @@ def error_from(answer: Answer) -> QueueAgentError:
     return Unavailable(f"The runtime answered {answer.status}: {words}", details=details)
 
 
-def unavailable_from(error: httpx.HTTPError) -> Unavailable:
+def _unavailable_from(error: aiohttp.ClientError | TimeoutError) -> Unavailable:
     """A failure of the connection in words."""
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return Unavailable(f"The runtime cannot be reached: {str(error) or 'no answer'}")
-    if isinstance(error, httpx.TimeoutException):
+    if isinstance(error, aiohttp.ClientSSLError | aiohttp.ConnectionTimeoutError):
+        return Unavailable(f"The runtime cannot be reached: {error}")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Unavailable(f"The runtime cannot be reached: {error.os_error}")
+    if isinstance(error, TimeoutError):
         return Unavailable("The runtime does not answer.")
     return Unavailable(f"The connection to the runtime broke: {str(error) or type(error).__name__}")
 
@@ -196,16 +198,16 @@ def _words(value: JsonValue) -> str:
     return ""
 
 
-async def _read(response: httpx.Response, limit: int) -> bytes:
-    announced = response.headers.get("content-length", "")
-    body = bytearray()
-    if not (announced.isdigit() and int(announced) > limit):
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > limit:
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    if (response.content_length or 0) <= limit:
+        # Unlike a bytearray, it gives its content away as bytes without copying it.
+        body = io.BytesIO()
+        async for chunk in response.content.iter_any():
+            body.write(chunk)
+            if body.tell() > limit:
                 break
         else:
-            return bytes(body)
+            return body.getvalue()
     raise Unavailable(f"The runtime's answer is over {limit} bytes.", type="answer_too_large")
 
 

@@ -5,23 +5,20 @@ The routes: https://docs.comfy.org/development/comfyui-server/comms_routes
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
-import httpx
+from aiohttp import ClientTimeout, FormData
 from pydantic import JsonValue
 
 from queue_agent.errors import Unavailable
 from queue_agent.runtime import RuntimeOptions
-from runtimes._http import ASK, READY, Answer, error_from, new_client, send
+from runtimes._bodies import Body
+from runtimes._http import ASK, READY, UPLOAD, Answer, Client, error_from
 from runtimes.comfyui.events import EventStream
 from runtimes.comfyui.failures import refused
 
 Json = dict[str, JsonValue]
 WhereAbouts = Literal["running", "pending", "unknown"]
-
-_UPLOAD: Final = httpx.Timeout(60.0, connect=5.0)
-_PROMPT: Final = httpx.Timeout(60.0, connect=5.0)
-"""Checking a large workflow takes the server a while."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class ComfyUIApi:
     """The server, spoken to in values; errors are those of `queue_agent.errors`."""
 
     def __init__(self, options: RuntimeOptions, default_url: str) -> None:
-        self._client = new_client(options, default_url)
+        self._client = Client(options, default_url)
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -48,12 +45,9 @@ class ComfyUIApi:
         The client id follows from the prompt id, so that an agent that restarted hears of
         the prompt again.
         """
-        url = httpx.URL(f"{str(self._client.base_url).rstrip('/')}/ws")
-        url = url.copy_with(
-            scheme="wss" if url.scheme == "https" else "ws",
-            params={"clientId": client_id_of(prompt_id)},
-        )
-        return EventStream(str(url), self._credentials(), prompt_id)
+        url = self._client.url("/ws").with_query(clientId=client_id_of(prompt_id))
+        url = url.with_scheme("wss" if url.scheme == "https" else "ws")
+        return EventStream(str(url), self._client.credentials, prompt_id)
 
     async def system_stats(self) -> Json:
         return await self._ask("GET", "/system_stats", timeout=READY)
@@ -69,7 +63,7 @@ class ComfyUIApi:
             "prompt_id": prompt_id,
             "client_id": client_id_of(prompt_id),
         }
-        answer = await send(self._client, "POST", "/prompt", json=body, timeout=_PROMPT)
+        answer = await self._client.send("POST", "/prompt", json=body, timeout=UPLOAD)
         if not answer.ok:
             raise refused(answer)
         accepted = answer.json_object()
@@ -117,14 +111,9 @@ class ComfyUIApi:
         Raises:
             Rejected: the server does not take the file.
         """
-        answer = await send(
-            self._client,
-            "POST",
-            "/upload/image",
-            data={"type": folder, "subfolder": subfolder},
-            files={"image": (filename, data, "application/octet-stream")},
-            timeout=_UPLOAD,
-        )
+        form = FormData({"type": folder, "subfolder": subfolder})
+        form.add_field("image", Body([data], "application/octet-stream"), filename=filename)
+        answer = await self._client.send("POST", "/upload/image", data=form, timeout=UPLOAD)
         if not answer.ok:
             raise error_from(answer)
         stored = answer.json_object()
@@ -133,23 +122,15 @@ class ComfyUIApi:
 
     async def view(self, record: Mapping[str, str]) -> Answer:
         """A file that a node produced, whatever the server answers."""
-        return await send(self._client, "GET", "/view", params=record, timeout=_UPLOAD)
+        return await self._client.send("GET", "/view", params=record, timeout=UPLOAD)
 
-    async def _ask(self, method: str, path: str, *, timeout: httpx.Timeout = ASK) -> Json:  # noqa: ASYNC109  httpx's own
-        answer = await send(self._client, method, path, timeout=timeout)
+    async def _ask(self, method: str, path: str, *, timeout: ClientTimeout = ASK) -> Json:  # noqa: ASYNC109  aiohttp's
+        answer = await self._client.send(method, path, timeout=timeout)
         _raise_unless_ok(answer)
         return answer.json_object()
 
     async def _tell(self, path: str, body: Json) -> None:
-        _raise_unless_ok(await send(self._client, "POST", path, json=body))
-
-    def _credentials(self) -> dict[str, str]:
-        request = self._client.build_request("GET", "/ws")
-        auth = self._client.auth
-        if auth is not None:
-            request = next(auth.sync_auth_flow(request))
-        authorization = request.headers.get("authorization")
-        return {"authorization": authorization} if authorization else {}
+        _raise_unless_ok(await self._client.send("POST", path, json=body))
 
 
 def client_id_of(prompt_id: str) -> str:

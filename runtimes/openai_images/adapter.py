@@ -10,7 +10,7 @@ from typing import ClassVar, Final
 from pydantic import JsonValue
 
 from queue_agent.errors import QueueAgentError
-from queue_agent.job import Job, canonical_json
+from queue_agent.job import Job
 from queue_agent.runtime import (
     Assets,
     Output,
@@ -57,7 +57,7 @@ class OpenAIImagesRuntime(Runtime):
     dialect: ClassVar[Dialect] = COMMON
 
     def __init__(self, options: RuntimeOptions) -> None:
-        self._client = _http.new_client(options, self.default_url)
+        self._client = _http.Client(options, self.default_url)
         self._switch_models = options.switch_models
 
     async def ready(self) -> bool:
@@ -122,29 +122,27 @@ class OpenAIImagesRuntime(Runtime):
     async def _generate(self, prepared: PreparedImages, run_id: str) -> dict[str, JsonValue]:
         headers = {"X-Request-Id": run_id}
         if prepared.images:
-            request = self._client.build_request(
+            answer = await self._client.send(
                 "POST",
                 "/v1/images/edits",
-                data={name: _form_text(value) for name, value in prepared.request.items()},
-                files=multipart(prepared.images, prepared.mask),
+                data=multipart(prepared.request, prepared.images, prepared.mask),
                 headers=headers,
                 timeout=_http.WORK,
             )
         else:
-            request = self._client.build_request(
+            answer = await self._client.send(
                 "POST",
                 "/v1/images/generations",
                 json=prepared.request,
                 headers=headers,
                 timeout=_http.WORK,
             )
-        answer = await _http.exchange(self._client, request)
         if not answer.ok:
             raise error_from(answer)
         return answer.json_object()
 
     async def _ask(self, method: str, path: str) -> _http.Answer:
-        return await _http.send(self._client, method, path, timeout=_http.READY, limit=_SMALL)
+        return await self._client.send(method, path, timeout=_http.READY, limit=_SMALL)
 
 
 class DiffusersRuntime(OpenAIImagesRuntime):
@@ -198,7 +196,3 @@ class DiffusersRuntime(OpenAIImagesRuntime):
                 await self._ask("DELETE", path)
         except (TimeoutError, QueueAgentError):
             return  # closing the connection has told it as well
-
-
-def _form_text(value: JsonValue) -> str:
-    return value if isinstance(value, str) else canonical_json(value)

@@ -3,13 +3,16 @@
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
+from aiohttp import FormData
 from PIL import Image, ImageOps
 from pydantic import JsonValue
 
 from queue_agent.errors import Rejected
+from queue_agent.job import canonical_json
 from queue_agent.portable import image_bytes
 from queue_agent.runtime import Assets
 from runtimes import _http
+from runtimes._bodies import Body
 
 
 def image_fields(
@@ -66,15 +69,19 @@ def unmistakable_mask(data: bytes) -> bytes:
 
 
 def multipart(
-    images: Sequence[bytes], mask: bytes | None
-) -> list[tuple[str, tuple[str, bytes, str]]]:
-    """The files as httpx sends them."""
+    fields: Mapping[str, JsonValue], images: Sequence[bytes], mask: bytes | None
+) -> FormData:
+    """The fields of the request, and the files that go along with it."""
+    form = FormData({name: _form_text(value) for name, value in fields.items()})
     files = [("image", data) for data in images]
     if mask is not None:
         files.append(("mask", mask))
-    parts = []
     for number, (name, data) in enumerate(files, 1):
         media_type = _http.media_type_of(data)
         extension = media_type.rpartition("/")[2]
-        parts.append((name, (f"{name}-{number}.{extension}", data, media_type)))
-    return parts
+        form.add_field(name, Body([data], media_type), filename=f"{name}-{number}.{extension}")
+    return form
+
+
+def _form_text(value: JsonValue) -> str:
+    return value if isinstance(value, str) else canonical_json(value)

@@ -24,7 +24,7 @@ from queue_agent.runtime import (
     Runtime,
     RuntimeOptions,
 )
-from runtimes._http import WORK, Answer, new_client, send
+from runtimes._http import WORK, Answer, Client
 from runtimes.webui.answer import error_of, output_of
 from runtimes.webui.request import GENERATIONS, ROUTES, references, translate, with_checkpoint
 from runtimes.webui.server import Server
@@ -66,7 +66,7 @@ class WebUIRuntime(Runtime):
 
     def __init__(self, options: RuntimeOptions) -> None:
         self._switch_models = options.switch_models
-        self._client = new_client(options, self.default_url)
+        self._client = Client(options, self.default_url)
         self._server = Server(self._client)
         self._calls: list[_Call] = []
         """In the order they were sent."""
@@ -144,7 +144,7 @@ class WebUIRuntime(Runtime):
             task = f"task({uuid.uuid4().hex})"
             request = {**request, "force_task_id": task}
         answer = asyncio.create_task(
-            send(self._client, "POST", prepared.route, json=request, timeout=WORK)
+            self._client.send("POST", prepared.route, json=request, timeout=WORK)
         )
         call = _Call(answer, task)
         self._calls.append(call)

@@ -3,11 +3,10 @@
 import re
 from typing import Final
 
-import httpx
 from pydantic import JsonValue
 
 from queue_agent.errors import Rejected, Unavailable
-from runtimes._http import ASK, READY, Answer, send
+from runtimes._http import READY, Client
 from runtimes.webui.answer import error_of
 from runtimes.webui.request import JsonObject
 
@@ -19,16 +18,14 @@ _CHECKSUM: Final = re.compile(r"\s*\[[^]]+]\s*$")
 class Server:
     """Asks and orders; errors are `Rejected` or `Unavailable`."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
         self._knows_tasks = True
 
     async def answers(self) -> bool:
         """Whether the API is there and accepts our credentials."""
         try:
-            answer = await send(
-                self._client, "GET", _PROGRESS, params=_WITHOUT_IMAGE, timeout=READY
-            )
+            answer = await self._client.send("GET", _PROGRESS, params=_WITHOUT_IMAGE, timeout=READY)
             answer.json_object()
         except Unavailable:
             return False
@@ -59,7 +56,7 @@ class Server:
 
     async def interrupt(self) -> None:
         """Stop whatever runs now at its next step."""
-        answer = await self._send("POST", "/sdapi/v1/interrupt")
+        answer = await self._client.send("POST", "/sdapi/v1/interrupt")
         if not answer.ok:
             raise error_of(answer)
 
@@ -71,7 +68,7 @@ class Server:
         """
         found = _match(name, await self._checkpoints())
         if found is None:
-            answer = await self._send("POST", "/sdapi/v1/refresh-checkpoints")
+            answer = await self._client.send("POST", "/sdapi/v1/refresh-checkpoints")
             if not answer.ok:
                 raise error_of(answer)
             found = _match(name, await self._checkpoints())
@@ -80,7 +77,7 @@ class Server:
         return found
 
     async def _checkpoints(self) -> list[JsonObject]:
-        answer = await self._send("GET", "/sdapi/v1/sd-models")
+        answer = await self._client.send("GET", "/sdapi/v1/sd-models")
         if not answer.ok:
             raise error_of(answer)
         listed = answer.json()
@@ -92,7 +89,7 @@ class Server:
         """What the server says of one task; None where it cannot tell tasks apart."""
         if not self._knows_tasks:
             return None
-        answer = await self._send(
+        answer = await self._client.send(
             "POST", "/internal/progress", json={"id_task": task, "live_preview": False}
         )
         if answer.ok:
@@ -103,20 +100,10 @@ class Server:
         return None
 
     async def _report(self) -> JsonObject:
-        answer = await self._send("GET", _PROGRESS, params=_WITHOUT_IMAGE)
+        answer = await self._client.send("GET", _PROGRESS, params=_WITHOUT_IMAGE)
         if not answer.ok:
             raise error_of(answer)
         return answer.json_object()
-
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: JsonValue = None,
-        params: dict[str, str] | None = None,
-    ) -> Answer:
-        return await send(self._client, method, path, json=json, params=params, timeout=ASK)
 
 
 def _match(name: str, listed: list[JsonObject]) -> str | None:

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
-import httpx
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -19,7 +18,7 @@ from queue_agent.job import Job
 from queue_agent.notification import ErrorReport
 from queue_agent.result import Result
 from queue_agent.runtime import Output, Prepared, RuntimeOptions
-from runtimes._http import Answer
+from runtimes._http import Answer, Client
 from runtimes.comfyui.api import ComfyUIApi
 from runtimes.comfyui.events import parse_event
 from runtimes.comfyui.failures import failure_of, refused
@@ -143,15 +142,21 @@ def _encoded(text: str) -> bytes:
     return text.encode(errors="surrogatepass")
 
 
-COMFYUI: Final = ComfyUIApi(RuntimeOptions(), "http://127.0.0.1")
+class Answering(Client):
+    """A client that is always given the same answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(RuntimeOptions(), "http://127.0.0.1")
+        self._answer = answer
+
+    async def send(self, *_: Any, **__: Any) -> Answer:
+        return self._answer
 
 
-def talking_to(server: Callable[[httpx.Request], httpx.Response]) -> ComfyUIApi:
-    """The one client that there is, since making one takes its time."""
-    COMFYUI._client = httpx.AsyncClient(
-        transport=httpx.MockTransport(server), base_url="http://127.0.0.1", trust_env=False
-    )
-    return COMFYUI
+def comfyui_answering(answer: Answer) -> ComfyUIApi:
+    api = ComfyUIApi(RuntimeOptions(), "http://127.0.0.1")
+    api._client = Answering(answer)
+    return api
 
 
 def only_our_errors(work: Coroutine[Any, Any, Output]) -> None:
@@ -213,7 +218,7 @@ def test_refusals_and_failures(status: int, body: bytes) -> None:
 @examples(600)
 @given(bodies(*HISTORY), bodies(OPENAI))
 def test_the_history_and_the_files_of_comfyui(body: bytes, file: bytes) -> None:
-    api = talking_to(lambda _: httpx.Response(200, content=file))
+    api = comfyui_answering(Answer(200, file))
     with suppress(QueueAgentError):
         entry = Answer(200, body).json_object()
         if (failure := failure_of(entry)) is not None:
@@ -248,8 +253,8 @@ def test_the_progress_of_the_bundled_runtime(body: bytes) -> None:
 @examples(1500)
 @given(st.sampled_from(STATUSES), bodies(*SMALL_ANSWERS))
 def test_answers_to_the_adapters_own_questions(status: int, body: bytes) -> None:
-    comfyui = talking_to(lambda _: httpx.Response(status, content=body))
-    webui = Server(comfyui._client)
+    comfyui = comfyui_answering(Answer(status, body))
+    webui = Server(Answering(Answer(status, body)))
     questions: tuple[Callable[[], Awaitable[object]], ...] = (
         webui.answers,
         lambda: webui.fraction("task", first=True),

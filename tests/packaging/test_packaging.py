@@ -77,19 +77,26 @@ def test_every_version_in_constraints_is_exact() -> None:
     assert [pin for pin in pins if pin.count("==") != 1 or "+" in pin or "*" in pin] == []
 
 
-def heavy_modules_after(statement: str) -> set[str]:
+def modules_after(statement: str) -> set[str]:
     code = f"import json, sys; {statement}; print(json.dumps(sorted(sys.modules)))"
     answer = subprocess.run(
         [sys.executable, "-c", code], cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True
     )
-    return HEAVY & set(json.loads(answer.stdout))
+    return set(json.loads(answer.stdout))
 
 
 def test_importing_the_command_line_loads_nothing_heavy() -> None:
-    assert heavy_modules_after("import queue_agent.cli") == set()
+    assert modules_after("import queue_agent.cli") & HEAVY == set()
 
 
 @pytest.mark.parametrize("name", WITHOUT_TORCH)
 def test_a_bundled_adapter_loads_nothing_heavy(name: str) -> None:
     (adapter,) = entry_points(group="queue_agent.runtimes", name=name)
-    assert heavy_modules_after(f"import {adapter.module}") == set()
+    assert modules_after(f"import {adapter.module}") & HEAVY == set()
+
+
+def test_the_agent_and_its_adapters_have_one_http_client_in_memory() -> None:
+    adapters = {point.module for point in entry_points(group="queue_agent.runtimes")}
+    loaded = modules_after(f"import queue_agent.commands.run, {', '.join(sorted(adapters))}")
+    assert "aiohttp" in loaded
+    assert loaded & {"httpx", "httpcore"} == set()

@@ -18,6 +18,7 @@ import json
 import re
 import time
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -232,6 +233,8 @@ class EmulatedCloud:
     async def _s3(self, request: web.BaseRequest) -> web.Response:
         body = await body_of(request)
         operation = _S3_OPERATIONS.get(request.method, request.method)
+        if "list-type" in request.query:
+            operation = "ListObjectsV2"
         self._count(request, operation)
         half = self._latency.of("s3", operation) / 2
         await asyncio.sleep(half)
@@ -255,11 +258,22 @@ class EmulatedCloud:
         if operation == "DeleteObject":
             self._objects.pop(path, None)
             return web.Response(status=204)
+        if operation == "ListObjectsV2":
+            return self._list(path.strip("/"), request.query)
         kept = self._objects.get(path)
         if kept is None:
             raise ServiceError(404, "NoSuchKey")
         content = kept if isinstance(kept, bytes) else bytes(kept)
         return web.Response(body=content, headers={"ETag": '"0"'})
+
+    def _list(self, bucket: str, asked: Mapping[str, str]) -> web.Response:
+        root = f"/{bucket}/"
+        names = sorted(path.removeprefix(root) for path in self._objects if path.startswith(root))
+        prefix, most = asked.get("prefix", ""), int(asked.get("max-keys", 1000))
+        found = [name for name in names if name.startswith(prefix)][:most]
+        entries = "".join(f"<Contents><Key>{escape(name)}</Key></Contents>" for name in found)
+        text = f"<ListBucketResult><KeyCount>{len(found)}</KeyCount>{entries}</ListBucketResult>"
+        return web.Response(text=text, content_type="application/xml")
 
 
 def _change_batch(queue: MemoryQueue, entries: list[JsonObject]) -> JsonObject:

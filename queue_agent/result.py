@@ -10,6 +10,8 @@ from queue_agent.job import Job, JobId
 from queue_agent.notification import Notification
 
 MANIFEST_MEDIA_TYPE: Final = "application/json"
+CANCEL_MARKERS: Final = "cancelled/"
+"""The folder of all cancel markers."""
 
 _EXTENSIONS: Final = {"image/jpeg": "jpg", "audio/mpeg": "mp3", "text/plain": "txt"}
 
@@ -76,7 +78,7 @@ def extension(media_type: str) -> str:
 
 def cancel_marker(job_id: JobId) -> str:
     """An object under this key, whatever it holds, cancels the job."""
-    return f"cancelled/{job_id}"
+    return f"{CANCEL_MARKERS}{job_id}"
 
 
 def quarantine_key(date: str, message_id: str) -> str:

@@ -251,7 +251,8 @@ class Settings(BaseSettings):
         "CANCEL_POLL",
         default=2.0,
         ge=0,
-        description="Look for cancel markers so often while jobs wait and run; 0: only once.",
+        description="Cancel markers are noticed within so long while jobs wait and run; "
+        "0: each job looks only once, by a request of its own.",
     )
     shutdown_grace: float = _setting(
         "SHUTDOWN_GRACE",

@@ -8,24 +8,32 @@ from datetime import datetime
 
 import structlog
 
+from queue_agent.cancel_markers import CancelMarkers, Look
 from queue_agent.cloud import Bucket
 from queue_agent.errors import JobCancelled, JobExpired, Unavailable, Withdrawn
 from queue_agent.job import Job
-from queue_agent.result import cancel_marker
 from queue_agent.tasks import background
 
 log = structlog.get_logger()
 
 _EXPIRY_POLL = 1.0
+_LONGEST_PAUSE = 3600.0
+_MARKERS_FRESHNESS = 1.0
+"""Seconds; a marker that a job is older than is found by its first look."""
 
 
 class WithdrawalWatch:
-    """Looks whether jobs are still wanted, at once and then every `poll` seconds."""
+    """Looks whether jobs are still wanted, at once and then every `poll` seconds.
+
+    A job's first look is shared with others, and up to a second old, unless `poll` is shorter.
+    A marker written later is noticed within `poll` seconds, by looks shared likewise. With a
+    `poll` of 0 each job looks once, for itself.
+    """
 
     def __init__(
         self, bucket: Bucket, *, poll: float, now: Callable[[], float] = time.time
     ) -> None:
-        self._bucket = bucket
+        self._markers = CancelMarkers(bucket, freshness=min(_MARKERS_FRESHNESS, poll))
         self._poll = poll
         self._now = now
 
@@ -52,42 +60,34 @@ class WithdrawalWatch:
 
     async def _withdrawn(self, job: Job) -> Withdrawn:
         """Wait until the job is withdrawn; the reason."""
-        if not self._poll and job.metadata.expires_at is None:
-            if await self._cancelled(job):
-                return _cancelled()
-            await asyncio.Event().wait()
-        next_look = 0.0
+        next_look = float("-inf")
         while True:
-            moment = time.monotonic()
-            if moment >= next_look:
-                if await self._cancelled(job):
-                    return _cancelled()
-                next_look = moment + self._poll if self._poll else float("inf")
+            if time.monotonic() >= next_look:
+                look = await self._look(job)
+                if look.cancelled:
+                    return JobCancelled("The job was cancelled.")
+                next_look = look.began + self._poll if self._poll else float("inf")
             if (expired := self._expired(job)) is not None:
                 return expired
-            await asyncio.sleep(self._pause(job))
+            await asyncio.sleep(self._pause(job, next_look))
 
-    def _pause(self, job: Job) -> float:
-        pause = self._poll or _EXPIRY_POLL
-        expires = job.metadata.expires_at
-        if expires is None:
-            return pause
-        # a jump of the wall clock is noticed within the pause
-        return min(pause, _EXPIRY_POLL, max(0.0, expires.timestamp() - self._now()))
-
-    async def _cancelled(self, job: Job) -> bool:
+    async def _look(self, job: Job) -> Look:
         try:
-            return await self._bucket.exists(cancel_marker(job.id))
+            return await self._markers.look(job.id)
         except Unavailable as error:
             log.warning("cannot look for a cancel marker", reason=error.message)
-            return False
+            return Look(cancelled=False, began=time.monotonic())
+
+    def _pause(self, job: Job, next_look: float) -> float:
+        """Seconds until there is something to see."""
+        pause = min(_LONGEST_PAUSE, next_look - time.monotonic())
+        if (expires := job.metadata.expires_at) is not None:
+            # a jump of the wall clock is noticed within the pause
+            pause = min(pause, _EXPIRY_POLL, expires.timestamp() - self._now())
+        return max(0.0, pause)
 
     def _expired(self, job: Job) -> JobExpired | None:
         expires: datetime | None = job.metadata.expires_at
         if expires is None or expires.timestamp() > self._now():
             return None
         return JobExpired(f"The job expired at {expires.isoformat()}.")
-
-
-def _cancelled() -> JobCancelled:
-    return JobCancelled("The job was cancelled.")

@@ -49,7 +49,8 @@ def runtime_rights(
             ],
             "Publishers name what they put there: inputs, large jobs, cancel markers.",
         ),
-        # Without it, S3 answers 403 instead of 404 for objects that are not there yet.
+        # Without it, S3 answers 403 instead of 404 for objects that are not there yet; a condition
+        # on the prefix, which would do for listing cancel markers, does not match such questions.
         Right("NoticeAbsence", ["s3:ListBucket"], [bucket]),
         Right(
             "Trace",

@@ -50,6 +50,21 @@ def test_every_job_queue_has_dead_letters_of_its_own(name: str) -> None:
         assert dead.properties["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
+@pytest.mark.parametrize("folder", ["cancelled/", "payloads/"])
+def test_what_belongs_to_a_message_goes_when_no_queue_keeps_the_message_any_longer(
+    folder: str,
+) -> None:
+    assembly = synthesised("two-runtimes")
+    kept = queue(assembly, "webui").properties["MessageRetentionPeriod"]
+    rules = [
+        rule
+        for bucket in assembly.resources("AWS::S3::Bucket")
+        for rule in bucket.properties["LifecycleConfiguration"]["Rules"]
+    ]
+    (days,) = [rule["ExpirationInDays"] for rule in rules if rule.get("Prefix") == folder]
+    assert days * 24 * 3600 == kept
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_queue_is_encrypted(name: str) -> None:
     for found in synthesised(name).resources("AWS::SQS::Queue"):

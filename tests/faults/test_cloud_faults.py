@@ -14,6 +14,7 @@ from faults.striking import (
     DELETE,
     HEARTBEAT,
     MANIFESTS,
+    MARKERS,
     PUBLISH,
     RECEIVE,
     S3,
@@ -39,7 +40,7 @@ SDK_ATTEMPTS = 3
 """So often the SDK itself tries."""
 OPERATIONS = (
     on_path("*.out", "GET"),  # was it done before?
-    on_path("*/cancelled/*", "HEAD"),
+    MARKERS,
     ARTIFACTS,
     MANIFESTS,
     PUBLISH,

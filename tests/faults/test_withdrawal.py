@@ -10,11 +10,11 @@ import pytest
 
 from faults.ledger import is_whole
 from faults.rig import Rig
-from faults.striking import GENERATIONS, Hold, both, naming
+from faults.striking import GENERATIONS, MARKERS, Hold, both, naming
 from harness import until
 from queue_agent.errors import JobExpired
 from queue_agent.job import Job, Metadata
-from queue_agent.testing.fault_proxy import Reset, on_path
+from queue_agent.testing.fault_proxy import Reset, Status, on_path
 from queue_agent.withdrawal import WithdrawalWatch
 
 
@@ -54,12 +54,24 @@ async def test_a_job_withdrawn_while_it_waits_is_answered_before_its_turn(
 
 async def test_a_cancel_marker_is_found_though_the_bucket_failed_at_first(rig: Rig) -> None:
     await rig.agent()
-    looks = on_path("*/cancelled/*", "HEAD")
-    with rig.cloud.fault(Reset(), looks, times=6):
+    with rig.cloud.fault(Reset(), MARKERS, times=6):
         (job_id,) = await rig.publish("unwanted", steps=1000, ends={"cancelled"})
         await rig.running(job_id)
         await rig.cancel(job_id)
         (await rig.settled()).check()
+    (run,) = await rig.runs(job_id)
+    assert run["interrupted"] is True
+
+
+async def test_a_job_is_cancelled_though_the_bucket_may_not_be_listed(rig: Rig) -> None:
+    await rig.agent()
+    listings = on_path("/*-results", "GET")
+    with rig.cloud.fault(Status(403), listings):
+        (job_id,) = await rig.publish("unlisted", steps=1000, ends={"cancelled"})
+        await rig.running(job_id)
+        await rig.cancel(job_id)
+        (await rig.settled()).check()
+    assert rig.cloud.count(listings) == 1
     (run,) = await rig.runs(job_id)
     assert run["interrupted"] is True
 

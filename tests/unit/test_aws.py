@@ -102,6 +102,17 @@ async def test_an_object_that_is_not_there_is_told_from_one_that_is(
     assert not await bucket.exists("a")
 
 
+async def test_objects_are_listed_by_the_names_they_were_given(
+    cloud: AwsCloud, deployment: Deployment
+) -> None:
+    bucket = cloud.bucket(deployment.bucket)
+    names = ["listed/%41", "listed/-._", "listed/a b+c", "listed/ünï/c"]
+    for name in (*names, "list", "others/a"):
+        await bucket.write(name, b"", media_type="text/plain")
+    assert sorted(await bucket.keys("listed/")) == sorted(names)
+    assert len(await bucket.keys("listed/", limit=2)) == 2
+
+
 async def test_an_object_larger_than_the_limit_is_refused(
     cloud: AwsCloud, deployment: Deployment
 ) -> None:

@@ -1,0 +1,173 @@
+"""Cancel markers are looked for together, and each by itself where that cannot tell."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from client_stubs import Shelf
+from queue_agent.cancel_markers import CancelMarkers
+from queue_agent.errors import JobCancelled, Unavailable
+from queue_agent.job import Job, Metadata
+from queue_agent.result import CANCEL_MARKERS, cancel_marker
+from queue_agent.withdrawal import WithdrawalWatch
+
+
+class CountingShelf(Shelf):
+    """Counts what it is asked; lists only when it is let, and only where that is allowed."""
+
+    def __init__(self, *, listable: bool = True) -> None:
+        super().__init__()
+        self.listings = 0
+        self.questions: list[str] = []
+        self.asked = asyncio.Event()
+        self.open = asyncio.Event()
+        self.open.set()
+        self._listable = listable
+
+    async def keys(self, prefix: str, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        self.listings += 1
+        self.asked.set()
+        found = await super().keys(prefix, after=after, limit=limit)
+        await self.open.wait()
+        if not self._listable:
+            raise Unavailable("forbidden", type="cloud_unauthorized")
+        return found
+
+    async def exists(self, key: str) -> bool:
+        self.questions.append(key)
+        return await super().exists(key)
+
+    def cancel(self, *ids: str) -> None:
+        self.objects |= {cancel_marker(job_id): b"" for job_id in ids}
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def seen(markers: CancelMarkers, *ids: str) -> list[str]:
+    looks = await asyncio.gather(*(markers.look(job_id) for job_id in ids))
+    return [job_id for job_id, look in zip(ids, looks, strict=True) if look.cancelled]
+
+
+async def test_jobs_that_ask_together_share_one_listing() -> None:
+    shelf = CountingShelf()
+    shelf.cancel("b", "_x.y-z", "other")
+    markers = CancelMarkers(shelf, freshness=1.0)
+    assert await seen(markers, "a", "b", "c", "_x.y-z") == ["b", "_x.y-z"]
+    assert (shelf.listings, shelf.questions) == (1, [])
+
+
+async def test_what_was_seen_is_told_again_until_it_is_no_longer_fresh() -> None:
+    shelf, clock = CountingShelf(), Clock()
+    markers = CancelMarkers(shelf, freshness=1.0, now=clock)
+    assert await seen(markers, "a") == []
+    shelf.cancel("a")
+    clock.now = 0.9
+    assert await seen(markers, "a") == []
+    clock.now = 1.0
+    assert await seen(markers, "a") == ["a"]
+    assert shelf.listings == 2
+
+
+async def test_a_listing_under_way_outlives_the_job_that_asked_for_it() -> None:
+    shelf = CountingShelf()
+    shelf.cancel("b")
+    shelf.open.clear()
+    markers = CancelMarkers(shelf, freshness=1.0)
+    first = asyncio.create_task(markers.look("a"))
+    await shelf.asked.wait()
+    second = asyncio.create_task(markers.look("b"))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait({first})
+    shelf.open.set()
+    assert (await second).cancelled
+    assert shelf.listings == 1
+
+
+@pytest.mark.parametrize("wanted", ["0001", "0999", "1000"])
+async def test_among_more_markers_than_are_listed_each_job_asks_for_its_own(wanted: str) -> None:
+    shelf = CountingShelf()
+    shelf.cancel(*(f"{number:04}" for number in range(1001)))
+    markers = CancelMarkers(shelf, freshness=1.0)
+    assert await seen(markers, wanted, "2000") == [wanted]
+    assert shelf.questions == [cancel_marker(wanted), cancel_marker("2000")]
+
+
+@pytest.mark.parametrize("obstacle", ["forbidden", "too many"])
+async def test_a_listing_that_cannot_tell_is_tried_again_a_minute_later(obstacle: str) -> None:
+    shelf, clock = CountingShelf(listable=obstacle != "forbidden"), Clock()
+    if obstacle == "too many":
+        shelf.cancel(*(f"old-{number}" for number in range(1001)))
+    shelf.cancel("a")
+    markers = CancelMarkers(shelf, freshness=1.0, now=clock)
+    for clock.now in (0.0, 2.0, 59.0):
+        assert await seen(markers, "a", "b") == ["a"]
+    assert shelf.listings == 1
+    clock.now = 60.0
+    assert await seen(markers, "a", "b") == ["a"]
+    assert shelf.listings == 2
+
+
+async def test_without_freshness_each_job_asks_for_itself() -> None:
+    shelf = CountingShelf()
+    shelf.cancel("a")
+    assert await seen(CancelMarkers(shelf, freshness=0), "a", "b") == ["a"]
+    assert (shelf.listings, len(shelf.questions)) == (0, 2)
+
+
+@pytest.mark.parametrize("poll", [0.01, 0])
+@pytest.mark.parametrize("listable", [True, False], ids=["listed", "asked for"])
+async def test_a_job_cancelled_before_it_was_received_is_not_worked_on(
+    listable: bool, poll: float
+) -> None:
+    shelf = CountingShelf(listable=listable)
+    shelf.cancel("unwanted")
+    watch = WithdrawalWatch(shelf, poll=poll)
+    with pytest.raises(JobCancelled):
+        async with watch.wanted(job("unwanted")):
+            await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("listable", [True, False], ids=["listed", "asked for"])
+async def test_jobs_cancelled_while_they_are_worked_on_are_stopped(listable: bool) -> None:
+    shelf = CountingShelf(listable=listable)
+    watch = WithdrawalWatch(shelf, poll=0.01)
+    begun = [asyncio.Event() for _ in range(3)]
+
+    async def work(number: int) -> None:
+        async with watch.wanted(job(f"job-{number}")):
+            begun[number].set()
+            await asyncio.Event().wait()
+
+    works = [asyncio.create_task(work(number)) for number in range(3)]
+    for event in begun:
+        await event.wait()
+    shelf.cancel("job-0", "job-2")
+    for number in (0, 2):
+        with pytest.raises(JobCancelled):
+            await works[number]
+    assert not works[1].done()
+    works[1].cancel()
+    await asyncio.wait(works)
+
+
+async def test_with_no_poll_a_job_that_is_worked_on_looks_only_once() -> None:
+    shelf = CountingShelf()
+    watch = WithdrawalWatch(shelf, poll=0)
+    async with watch.wanted(job("a")):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        shelf.cancel("a")
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert shelf.questions == [f"{CANCEL_MARKERS}a"]
+
+
+def job(job_id: str) -> Job:
+    return Job(metadata=Metadata(id=job_id, tasktype="text-to-image"), content={})

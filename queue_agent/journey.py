@@ -128,6 +128,7 @@ class Journey:
                 await lease.release(self._delay(message))
                 return
             trail.answered(answer.notification)
+            place.answered()
             if answer.acknowledge:
                 with step("acknowledge"):
                     await lease.acknowledge(patience=self.rules.store_patience)

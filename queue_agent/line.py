@@ -2,7 +2,7 @@
 
 Jobs reach the GPU in the order in which they are ready. A place goes through
 
-    preparing → waiting → submitted → running → finishing
+    preparing → waiting → submitted → running → finishing → acknowledging
 
 `submitted` is already with the runtime, in its own queue; `running` is worked on. The
 runtime takes its requests in order, so the earliest submitted ones are the running ones.
@@ -29,6 +29,8 @@ _USABLE_PROGRESS: Final = 0.1
 """Below this share of a run its progress predicts too badly."""
 _FINISHING_LIMIT: Final = 16
 """Places that may be storing and notifying; more, and the cloud is the bottleneck."""
+_ACKNOWLEDGING_LIMIT: Final = 64
+"""Places whose messages may wait to be deleted, which takes little; more, and the queue is."""
 
 
 class Stage(Enum):
@@ -37,19 +39,20 @@ class Stage(Enum):
     SUBMITTED = auto()
     RUNNING = auto()
     FINISHING = auto()
+    ACKNOWLEDGING = auto()
 
 
 class Place:
     """One job's place in the line."""
 
-    def __init__(self, moved: Callable[["Place"], None], progressed: Callable[[], None]) -> None:
+    def __init__(self, moved: Callable[["Place"], None], changed: Callable[[], None]) -> None:
         self.stage = Stage.PREPARING
         self.kind: Kind | None = None
         self.submitted = asyncio.Event()
         self.running = asyncio.Event()
         """Set when the runtime has nothing left to do before this job."""
         self._moved = moved
-        self._progressed = progressed
+        self._changed = changed
         self._entered = {Stage.PREPARING: time.monotonic()}
         self._end: float | None = None
 
@@ -83,13 +86,18 @@ class Place:
         """When the stage was entered, by the monotonic clock; 0 if it never was."""
         return self._entered.get(stage, 0.0)
 
+    def answered(self) -> None:
+        """Note that all that is left is to acknowledge the message."""
+        self.enter(Stage.ACKNOWLEDGING)
+        self._changed()
+
     def report(self, fraction: float) -> None:
         """Note how much of the run is done, from 0 to 1."""
         if self.stage is Stage.RUNNING and fraction >= _USABLE_PROGRESS:
             now = time.monotonic()
             started = self.entered(Stage.RUNNING)
             self._end = started + (now - started) / fraction
-            self._progressed()
+            self._changed()
 
     def remaining(self, expected: float) -> float:
         """Seconds of GPU work left, where a whole run is expected to take so long."""
@@ -182,9 +190,11 @@ class Line:
     @property
     def _may_take(self) -> int:
         """How many more messages may be held at all."""
-        if len(self._at(Stage.FINISHING)) >= _FINISHING_LIMIT:
+        finishing = len(self._at(Stage.FINISHING))
+        acknowledging = len(self._at(Stage.ACKNOWLEDGING))
+        if finishing >= _FINISHING_LIMIT or acknowledging >= _ACKNOWLEDGING_LIMIT:
             return 0
-        unfinished = len(self._places) - len(self._at(Stage.FINISHING))
+        unfinished = len(self._places) - finishing - acknowledging
         ahead = self._prefetch if self.forecast.knows_runs else min(1, self._prefetch)
         return max(0, self._concurrency + ahead - unfinished)
 

@@ -137,6 +137,28 @@ async def test_progress_corrects_the_forecast() -> None:
     await running
 
 
+async def test_messages_that_only_wait_to_be_deleted_hold_nobody_up() -> None:
+    line = Line(concurrency=1, prefetch=0, forecast=knowing(run=60.0, lead=0.2))
+    first = line.join()
+    room = asyncio.create_task(line.room())
+    await settle()
+    assert not room.done()
+    first.answered()
+    assert await room == 1
+
+
+async def test_a_queue_that_deletes_nothing_is_asked_for_no_more() -> None:
+    line = Line(concurrency=1, prefetch=0)
+    places = [line.join() for _ in range(64)]
+    for place in places:
+        place.answered()
+    room = asyncio.create_task(line.room())
+    await settle()
+    assert not room.done()
+    line.leave(places[0])
+    assert await room == 1
+
+
 async def test_no_more_than_the_limit_is_ever_held() -> None:
     line = Line(concurrency=1, prefetch=2, forecast=knowing(run=0.001, lead=1.0))
     assert await line.room() == 3

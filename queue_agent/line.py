@@ -27,6 +27,8 @@ _MARGIN: Final = 0.02
 """Seconds to be early, for the noise of timers and of the runtime."""
 _USABLE_PROGRESS: Final = 0.1
 """Below this share of a run its progress predicts too badly."""
+_COMPANY: Final = 0.05
+"""Seconds to be earlier still, to ask for several messages at once."""
 _FINISHING_LIMIT: Final = 16
 """Places that may be storing and notifying; more, and the cloud is the bottleneck."""
 _ACKNOWLEDGING_LIMIT: Final = 64
@@ -200,8 +202,11 @@ class Line:
 
     def _wanted(self) -> int:
         limit = self._may_take
-        wanted = 0
-        while wanted < limit and self._starving_in(wanted) <= self._ahead:
+        if not limit or self._starving_in(0) > self._ahead:
+            return 0
+        soon = self._ahead + (_COMPANY if self._concurrency > 1 else 0.0)
+        wanted = 1
+        while wanted < limit and self._starving_in(wanted) <= soon:
             wanted += 1
         return wanted
 

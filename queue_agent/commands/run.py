@@ -34,7 +34,9 @@ log = structlog.get_logger()
 _SHORTEST_LEASE = 3.0
 _POLICY_PAUSE = 2.0
 _LINGER = 0.01
-"""Seconds that calls of jobs that end together may wait for each other."""
+"""Seconds that notifications of jobs that end together may wait for each other."""
+_QUEUE_LINGER = 0.1
+"""The same for deletes and lease renewals, which nobody waits for."""
 
 
 def run(settings: Settings) -> None:
@@ -64,7 +66,7 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
                 queue=settings.queue_url.rpartition("/")[2],
             ) as exports:
                 agent = _assemble(
-                    settings, policy, cloud, runtime, references, webhooks, exports.telemetry
+                    settings, policy, cloud, runtime, references, webhooks, exports.telemetry, stop
                 )
                 async with probes(
                     agent,
@@ -155,14 +157,16 @@ def _assemble(
     references: ReferenceFetcher,
     webhooks: Webhooks,
     telemetry: Telemetry,
+    stop: asyncio.Event,
 ) -> Agent:
     reading = settings.reference_policy()
     bucket = cloud.bucket(settings.bucket)
 
-    def linger() -> float:
-        return _LINGER if runtime.concurrency > 1 else 0.0
+    def lingering(seconds: float) -> Callable[[], float]:
+        """So long where several jobs may end together, but not once told to stop."""
+        return lambda: seconds if runtime.concurrency > 1 and not stop.is_set() else 0.0
 
-    queue = cloud.queue(settings.queue_url, linger=linger)
+    queue = cloud.queue(settings.queue_url, linger=lingering(_QUEUE_LINGER))
     rules = Rules(
         runtime_name=settings.name,
         lease=max(_SHORTEST_LEASE, settings.visibility_timeout or policy.visibility_timeout),
@@ -178,7 +182,7 @@ def _assemble(
     journey = Journey(
         rules=rules,
         queue=queue,
-        topic=cloud.topic(settings.topic_arn, linger=linger),
+        topic=cloud.topic(settings.topic_arn, linger=lingering(_LINGER)),
         inbox=Inbox(
             cloud.bucket,
             may_read=lambda bucket, key: reading.opens(ObjectLocation(bucket, key)),

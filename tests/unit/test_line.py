@@ -122,6 +122,23 @@ async def test_nothing_is_asked_for_while_a_long_run_has_just_begun() -> None:
     assert await line.room() == 1
 
 
+async def test_where_several_run_at_a_time_those_needed_soon_are_asked_for_together() -> None:
+    forecast = knowing(run=10.0, lead=0.2)
+    remaining = {("now",): 0.2, ("soon",): 0.26, ("later",): 5.0}
+    for kind, seconds in remaining.items():
+        forecast.observe_run(kind, seconds)
+    line = Line(concurrency=3, prefetch=20, forecast=forecast)
+    end = asyncio.Event()
+    async with asyncio.TaskGroup() as running:
+        for kind in remaining:
+            place = line.join()
+            place.kind = kind
+            running.create_task(stand(place, end))
+        await settle()
+        assert await line.room() == 2
+        end.set()
+
+
 async def test_progress_corrects_the_forecast() -> None:
     line = Line(concurrency=1, prefetch=20, forecast=knowing(run=60.0, lead=0.2))
     place, end = line.join(), asyncio.Event()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 from queue_agent.errors import QueueAgentError, Rejected, SettingsError
+from runtimes.diffusers.command import serve_diffusers
 
 if TYPE_CHECKING:
     from queue_agent.client import Client
@@ -273,24 +274,7 @@ def gateway_key(
         _end(f"{name!r} is no name for a key: 1 to 64 of A-Z a-z 0-9 _ and - are.", 2)
 
 
-@app.command("serve-diffusers")
-def serve_diffusers(
-    model: Annotated[
-        str, typer.Option(help="A diffusers folder, .safetensors file, hub id, or: tiny.")
-    ],
-    host: Annotated[str, typer.Option()] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535)] = 8000,
-    device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; else the best.")] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float16, bfloat16 or float32; else by device.")
-    ] = None,
-) -> None:
-    """Serve the bundled diffusers runtime (needs the extra `diffusers`)."""
-    try:
-        from runtimes.diffusers.server import serve
-    except ImportError as error:
-        _end(f"{error}; install with: pip install 'sd-queue-agent[diffusers]'", 2)
-    serve(model, host=host, port=port, device=device, dtype=dtype)
+app.command("serve-diffusers")(serve_diffusers)
 
 
 @app.command()

@@ -3,7 +3,6 @@
 The port listens while the first model loads. torch is loaded in the loader's thread.
 """
 
-import dataclasses
 import functools
 import os
 import sys
@@ -25,26 +24,12 @@ _KEEP_ALIVE: Final = 75
 """Seconds that an idle connection stays open: longer than proxies and clients keep theirs."""
 
 
-def serve(
-    model: str,
-    *,
-    host: str,
-    port: int,
-    device: str | None = None,
-    dtype: str | None = None,
-    options: Options | None = None,
-) -> None:
+def serve(model: str, *, host: str, port: int, options: Options) -> None:
     """Serve a model until SIGTERM or SIGINT, which let running requests finish.
-
-    `device` and `dtype` stand before those of the options.
 
     Raises:
         SystemExit: with code 1, after one line on stderr, when the model cannot be loaded.
     """
-    options = options or Options(region=default_region())
-    options = dataclasses.replace(
-        options, device=device or options.device, dtype=dtype or options.dtype
-    )
     traces = TelemetryOptions.of_traces(os.environ, service="diffusers")
     metrics = Metrics()
     pool = ModelPool(

@@ -16,7 +16,7 @@ help: ## List the targets
 demo: $(VENV)/.demo ## One job from topic to image on this machine (MODEL=, PROMPT=, STEPS=, ARGS=)
 	@exec $(BIN)/queue-agent demo $${MODEL:+"--model=$$MODEL"} $${PROMPT:+"--prompt=$$PROMPT"} $${STEPS:+"--steps=$$STEPS"} $(ARGS)
 
-demo-metrics: $(VENV)/.dev ## A real Prometheus scrapes an agent at work and answers the dashboard's queries
+demo-metrics: $(VENV)/.dev ## A real Prometheus scrapes the running demo and answers the dashboard's queries
 	@command -v prometheus >/dev/null || { echo "Prometheus is needed; on Debian: apt-get install prometheus" >&2; exit 1; }
 	$(BIN)/pytest tests/telemetry/test_prometheus.py -v $(ARGS)
 

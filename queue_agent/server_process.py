@@ -43,6 +43,11 @@ class ServerProcess:
             raise RuntimeError("the server has not been started")
         return self._process.pid
 
+    @property
+    def lives(self) -> bool:
+        """Whether the child has been started and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self, timeout: float = 60.0) -> Self:
         """Start the child and wait until it accepts connections.
 
@@ -73,7 +78,7 @@ class ServerProcess:
         """Wait until the child accepts connections; raises like `start`."""
         deadline = time.monotonic() + timeout
         while not _listens(self.port):
-            if self._process is None or self._process.poll() is not None:
+            if not self.lives:
                 raise RuntimeError(f"{self._command[0]} ended before it listened{self._tail()}")
             if time.monotonic() > deadline:
                 self.kill()

@@ -7,6 +7,7 @@ has been shown, the gateway with its page.
 
 import asyncio
 import json
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -44,6 +45,7 @@ _STEPS = {
 
 def demo(*, prompt: str, model: str | None, steps: int, output: Path, once: bool) -> bool:
     """Show one job's way, then, unless `once`, the page until Ctrl-C; whether it was completed."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     console = Console()
     with ExitStack() as children, TemporaryDirectory(prefix="queue-agent-") as work:
         folder = Path(work)
@@ -86,7 +88,7 @@ class _Show:
                 job_topic=deployment.job_topic,
                 notification_topic=deployment.notification_topic,
             )
-            with self._agent(deployment):
+            with self._agent(deployment) as agent:
                 async with client.notifications(job_id=job.id) as notifications:
                     await client.submit(job)
                     self.console.print(f"published [bold]{job.id}[/bold] to {deployment.job_topic}")
@@ -99,12 +101,12 @@ class _Show:
                 for path in paths:
                     self.console.print(f"saved [bold green]{path}[/bold green]", highlight=False)
                 if not once:
-                    await self._open_page(deployment)
+                    await self._open_page(deployment, agent)
         finally:
             await cloud.aclose()
         return final.status == "completed"
 
-    async def _open_page(self, deployment: Deployment) -> None:
+    async def _open_page(self, deployment: Deployment, agent: ServerProcess) -> None:
         """Serve the gateway until Ctrl-C."""
         settings = {
             **self.embedded.environment(),
@@ -118,14 +120,16 @@ class _Show:
         gateway.spawn()
         try:
             await asyncio.to_thread(gateway.wait_until_listening)
-            self.console.print(f"\nthe page: [bold]{gateway.url}[/bold]  (Ctrl-C ends the demo)")
+            self.console.print(f"\nthe agent's metrics: {agent.url}/metrics")
+            self.console.print(f"the runtime's metrics: {self.runtime.url}/metrics")
+            self.console.print(f"the page: [bold]{gateway.url}[/bold]  (Ctrl-C ends the demo)")
             with suppress(asyncio.CancelledError):  # how Ctrl-C arrives
                 await asyncio.Event().wait()
         finally:
             gateway.stop()
 
     @contextmanager
-    def _agent(self, deployment: Deployment) -> Iterator[None]:
+    def _agent(self, deployment: Deployment) -> Iterator[ServerProcess]:
         settings = {
             **self.embedded.environment(),
             **deployment.environment(),
@@ -133,7 +137,8 @@ class _Show:
             "QUEUE_AGENT_RUNTIME_URL": self.runtime.url,
             "QUEUE_AGENT_NOTIFY_RUNNING": "true",
             "QUEUE_AGENT_PROGRESS_INTERVAL": "0.1",
-            "QUEUE_AGENT_HEALTH_PORT": "0",
+            "QUEUE_AGENT_HEALTH_HOST": HOST,
+            "QUEUE_AGENT_HEALTH_PORT": "{port}",
             "QUEUE_AGENT_LOG_LEVEL": "DEBUG",
             "QUEUE_AGENT_LOG_FORMAT": "json",
         }
@@ -141,7 +146,7 @@ class _Show:
         agent = ServerProcess(command, env=settings, log=self.log)
         agent.spawn()
         try:
-            yield
+            yield agent
         finally:
             agent.stop()
 

@@ -1,21 +1,34 @@
-"""A real Prometheus scrapes an agent at work, and answers every question of the dashboard."""
+"""A real Prometheus scrapes the running demo, and answers every question of the dashboard."""
 
+import asyncio
 import math
-import secrets
+import os
+import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import yaml
 
-from harness import Scene, until
+from harness import until
 from queue_agent.server_process import HOST, ServerProcess
 from telemetry.chart_files import QUERIES, RULES, asked
 
-PATIENCE = 90.0
+PATIENCE = 120.0
+SMALL = {"width": 64, "height": 64}
+OF_THE_RUNTIME = ("diffusers_images_total", "diffusers_steps_total", "diffusers_job_seconds_count")
+ADDRESSES = re.compile(
+    r"the agent's metrics: http://(?P<agent>\S+)/metrics\s+"
+    r"the runtime's metrics: http://(?P<runtime>\S+)/metrics\s+"
+    r"the page: (?P<page>http://\S+)"
+)
 
 pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None,
@@ -23,18 +36,66 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@dataclass(frozen=True)
+class Demo:
+    """The demo as its user sees it."""
+
+    process: ServerProcess
+    agent: str
+    """Host and port of its metrics, as for the runtime."""
+    runtime: str
+    page: str
+
+    async def submit(self, client: httpx.AsyncClient, **content: Any) -> str:
+        """Publish a job as the page does; its id."""
+        body = {"content": {"prompt": "a lighthouse", "steps": 2, **SMALL, **content}}
+        job = await client.post(f"{self.page}/v1/jobs", json=body)
+        return str(job.raise_for_status().json()["id"])
+
+    async def status(self, client: httpx.AsyncClient, job_id: str) -> str:
+        """How a job ended."""
+        view = await client.post(f"{self.page}/v1/jobs/{job_id}/wait", params={"timeout": 60})
+        return str(view.raise_for_status().json()["status"])
+
+    def runtime_pid(self) -> int:
+        """Which of its processes is the runtime."""
+        (pid,) = (pid for pid, line in children(self.process.pid).items() if "serve-diff" in line)
+        return pid
+
+
+@asynccontextmanager
+async def demo(folder: Path) -> AsyncIterator[Demo]:
+    """The demo with its first job done; leaves no process behind."""
+    command = [sys.executable, "-m", "queue_agent", "demo", "--page", "--output", str(folder)]
+    log = folder / "demo.log"
+    process = ServerProcess(command, env={"STEPS": "2", "COLUMNS": "200"}, log=log)
+    process.spawn()
+
+    async def addresses() -> re.Match[str] | None:
+        assert process.lives, f"the demo ended:\n{log.read_text()}"
+        return ADDRESSES.search(log.read_text())
+
+    try:
+        found = await until(addresses, what="the demo's addresses", timeout=PATIENCE)
+        assert found
+        yield Demo(process, found["agent"], found["runtime"], found["page"])
+    finally:
+        started = children(process.pid)
+        await asyncio.to_thread(process.stop, PATIENCE)
+        assert still_running(started) == []
+
+
 @contextmanager
-def prometheus(folder: Path, agent: ServerProcess) -> Iterator[ServerProcess]:
-    """Prometheus with the chart's rules, scraping the agent each second."""
+def prometheus(folder: Path, *targets: str) -> Iterator[ServerProcess]:
+    """Prometheus with the chart's rules, scraping the targets each second."""
     config = folder / "prometheus.yaml"
-    target = agent.url.removeprefix("http://")
     config.write_text(
         yaml.safe_dump(
             {
                 "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
                 "rule_files": [str(RULES)],
                 "scrape_configs": [
-                    {"job_name": "agents", "static_configs": [{"targets": [target]}]}
+                    {"job_name": "demo", "static_configs": [{"targets": list(targets)}]}
                 ],
             }
         )
@@ -49,46 +110,75 @@ def prometheus(folder: Path, agent: ServerProcess) -> Iterator[ServerProcess]:
         yield server
 
 
-async def answered(server: ServerProcess, query: str) -> bool:
-    """Whether there is a number among the query's results."""
-    async with httpx.AsyncClient() as client:
-        answer = await client.get(f"{server.url}/api/v1/query", params={"query": asked(query)})
-    results = answer.raise_for_status().json()["data"]["result"]
-    return any(not math.isnan(float(result["value"][1])) for result in results)
-
-
-@pytest.mark.timeout(180)
-async def test_every_query_of_the_dashboard_returns_data(stage: Scene, tmp_path: Path) -> None:
-    await let_one_attempt_fail(stage)
-    agent = stage.start_agent()
-    with prometheus(tmp_path, agent) as server:
-        unanswered = dict(QUERIES)
-
-        async def nothing_is_left() -> bool:
-            await work(stage)
-            for title, query in list(unanswered.items()):
-                if await answered(server, query):
-                    del unanswered[title]
-            return not unanswered
-
+def children(parent: int) -> dict[int, str]:
+    """The processes that a process has started, with their command lines."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            await until(nothing_is_left, what="data for every query", timeout=PATIENCE)
-        except AssertionError:
-            raise AssertionError(f"no data for {sorted(unanswered)}") from None
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent:
+                found[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
+        except OSError:
+            continue
+    return found
 
 
-async def let_one_attempt_fail(stage: Scene) -> None:
-    """The runtime answers 500 as often as an attempt asks it."""
-    async with httpx.AsyncClient(base_url=stage.settings["QUEUE_AGENT_RUNTIME_URL"]) as client:
-        fault = {"kind": "status", "status": 500, "times": 3}
-        (await client.post("/fake/faults", json=fault)).raise_for_status()
+def still_running(processes: dict[int, str]) -> list[str]:
+    """The command lines of those that have not ended."""
+    return [line for pid, line in processes.items() if Path(f"/proc/{pid}").exists()]
 
 
-async def work(stage: Scene) -> None:
-    """One job that is done, and one that is refused."""
-    name = secrets.token_hex(4)
-    await stage.publish(stage.job(f"good-{name}"))
-    refused = {"prompt": name, "steps": 2, "sampler_name": "No such sampler"}
-    await stage.publish(stage.job(f"bad-{name}", refused))
-    await stage.answer(f"good-{name}")
-    await stage.answer(f"bad-{name}")
+async def values(client: httpx.AsyncClient, server: ServerProcess, query: str) -> list[float]:
+    """The numbers among the query's results."""
+    answer = await client.get(f"{server.url}/api/v1/query", params={"query": asked(query)})
+    results = answer.raise_for_status().json()["data"]["result"]
+    numbers = [float(result["value"][1]) for result in results]
+    return [number for number in numbers if not math.isnan(number)]
+
+
+@pytest.mark.timeout(300)
+async def test_every_query_of_the_dashboard_returns_data_of_the_running_demo(
+    tmp_path: Path,
+) -> None:
+    async with demo(tmp_path) as shown, httpx.AsyncClient(timeout=PATIENCE) as client:
+        with prometheus(tmp_path, shown.agent, shown.runtime) as server:
+            unanswered = dict(QUERIES)
+
+            async def let_it_work() -> None:
+                good, bad = await shown.submit(client), await shown.submit(client, steps=100_000)
+                assert await shown.status(client, good) == "completed"
+                assert await shown.status(client, bad) == "failed"
+
+            async def ask() -> None:
+                for title, query in list(unanswered.items()):
+                    if await values(client, server, query):
+                        del unanswered[title]
+
+            async def only_failed_attempts_are_left() -> bool:
+                await let_it_work()
+                await ask()
+                return all("tried again" in title for title in unanswered)
+
+            async def nothing_is_left() -> bool:
+                await ask()
+                return not unanswered
+
+            try:
+                await until(only_failed_attempts_are_left, what="data", timeout=PATIENCE)
+                assert await values(client, server, 'up{job="demo"}') == [1, 1]
+                for metric in OF_THE_RUNTIME:
+                    assert sum(await values(client, server, metric)) > 0, metric
+                await kill_the_runtime_at_work(client, shown)
+                await until(nothing_is_left, what="data", timeout=PATIENCE)
+            except AssertionError as error:
+                raise AssertionError(f"no data for {sorted(unanswered)}") from error
+
+
+async def kill_the_runtime_at_work(client: httpx.AsyncClient, shown: Demo) -> None:
+    await shown.submit(client, steps=500, width=512, height=512)
+
+    async def works() -> bool:
+        return bool((await client.get(f"http://{shown.runtime}/v1/jobs")).json()["data"])
+
+    await until(works, what="a job at the runtime", timeout=PATIENCE)
+    os.kill(shown.runtime_pid(), signal.SIGKILL)

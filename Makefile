@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
+CHECKOV := tests/charts/checkov-constraints.txt
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -20,7 +21,7 @@ demo-metrics: $(VENV)/.dev ## A real Prometheus scrapes the running demo and ans
 	@command -v prometheus >/dev/null || { echo "Prometheus is needed; on Debian: apt-get install prometheus" >&2; exit 1; }
 	$(BIN)/pytest tests/telemetry/test_prometheus.py -v $(ARGS)
 
-test: lint $(VENV)/.tools ## Lint, then run the tests (ARGS= goes to pytest)
+test: lint $(VENV)/.tools $(VENV)/.checkov ## Lint, then run the tests (ARGS= goes to pytest)
 	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types, import rules and the Dockerfile
@@ -64,14 +65,19 @@ synth: $(VENV)/.cdk ## Write the CloudFormation templates of every example under
 venv: $(VENV)/.dev ## Make .venv with everything for development (PYTHON=python3.12 to choose one)
 
 # torch keeps its pin, so that the result does not depend on the builds this machine finds.
-constraints: ## Write the newest versions that fit pyproject.toml into constraints.txt
+constraints: ## Write the newest versions that fit pyproject.toml into constraints.txt, and checkov's
 	tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
 	$(PYTHON) -m venv "$$tools" && \
 	grep '^torch==' constraints.txt > "$$tools/torch" && \
 	"$$tools/bin/python" -m pip install --constraint "$$tools/torch" --editable '.[cdk,dev]' && \
 	{ sed -n '/^#/p' constraints.txt; \
 	  "$$tools/bin/python" -m pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//'; } > "$$tools/constraints" && \
-	cp "$$tools/constraints" constraints.txt
+	cp "$$tools/constraints" constraints.txt && \
+	$(PYTHON) -m venv "$$tools/checkov" && \
+	"$$tools/checkov/bin/python" -m pip install checkov && \
+	{ sed -n '/^#/p' $(CHECKOV); \
+	  "$$tools/checkov/bin/python" -m pip freeze --all --exclude pip; } > "$$tools/constraints" && \
+	cp "$$tools/constraints" $(CHECKOV)
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -91,6 +97,12 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.created
 $(VENV)/.cdk: pyproject.toml constraints.txt | $(VENV)/.created
 	@command -v node >/dev/null || { echo "Node.js 22 or newer is needed to synthesise: https://nodejs.org" >&2; exit 1; }
 	$(INSTALL) --editable '.[cdk]'
+	@touch $@
+
+# The versions that checkov asks for do not fit beside the project's.
+$(VENV)/.checkov: $(CHECKOV) | $(VENV)/.created
+	$(BIN)/python -m venv $(VENV)/checkov
+	$(VENV)/checkov/bin/python -m pip install --quiet --constraint $(CHECKOV) checkov
 	@touch $@
 
 # What some tests use beside Python; they skip, and say so, where it cannot be had.

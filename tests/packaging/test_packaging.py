@@ -71,8 +71,9 @@ def test_the_wheel_carries_its_licence(wheel: Path) -> None:
     assert "Apache License" in metadata(wheel, "licenses/LICENSE")
 
 
-def test_every_version_in_constraints_is_exact() -> None:
-    lines = (PROJECT / "constraints.txt").read_text().splitlines()
+@pytest.mark.parametrize("file", ["constraints.txt", "tests/charts/checkov-constraints.txt"])
+def test_every_version_in_constraints_is_exact(file: str) -> None:
+    lines = (PROJECT / file).read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
     assert [pin for pin in pins if pin.count("==") != 1 or "+" in pin or "*" in pin] == []
 

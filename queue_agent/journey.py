@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakValueDictionary
@@ -179,10 +179,10 @@ class Journey:
 
     async def _generate(self, attempt: Attempt, place: Place) -> Output:
         """Prepare and run: what a withdrawn job does not need."""
-        async with self.withdrawals.wanted(attempt.job):
+        async with self.withdrawals.wanted(attempt.job), AsyncExitStack() as inputs:
             self.inbox.check(attempt.job)
             with attempt.timed("prepare"):
-                prepared = await self._prepare(attempt.job)
+                prepared = await self._prepare(attempt.job, inputs)
             log.debug("prepared")
             patience = None if self._is_last(attempt.message) else self.rules.hold_limit
             async with place.turn(patience=patience):
@@ -192,11 +192,16 @@ class Journey:
         warnings = dict.fromkeys((*prepared.warnings, *output.warnings))
         return replace(output, warnings=tuple(warnings))
 
-    async def _prepare(self, job: Job) -> Prepared:
+    async def _prepare(self, job: Job, inputs: AsyncExitStack) -> Prepared:
+        """The job in the runtime's words; what it needs of its inputs is there until they end."""
+
         async def prepare() -> Prepared:
-            assets = await self.references.fetch(self.runtime.references(job))
-            current_trail().fetched(assets)
-            return await self.runtime.prepare(job, assets)
+            with ExitStack() as fetched:
+                assets = await self.references.fetch(self.runtime.references(job), fetched)
+                current_trail().fetched(assets)
+                prepared = await self.runtime.prepare(job, assets)
+                inputs.enter_context(fetched.pop_all())
+            return prepared
 
         return await quickly(prepare, attempts=_IN_PLACE_ATTEMPTS)
 

@@ -5,19 +5,20 @@ what is refused, and `queue_agent.guarded_http` for how the refusal is kept to.
 """
 
 import asyncio
-import io
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from queue_agent.addresses import Allowlist, HttpLocation, ObjectLocation, forbidden, scheme_of
+from queue_agent.asset import Asset, Spool
 from queue_agent.cloud import Bucket
 from queue_agent.errors import ObjectNotFound, QueueAgentError, Rejected, TimedOut, Unavailable
 from queue_agent.guarded_http import GuardedHttp, Resolver, may_pass
 from queue_agent.media import inspect
-from queue_agent.runtime import Asset, Reference
+from queue_agent.runtime import Reference
 
 if TYPE_CHECKING:
     import httpx
@@ -78,8 +79,8 @@ class ReferenceFetcher:
             policy.allowlist, timeout=policy.timeout, connections=_CONCURRENCY, resolve=resolve
         )
 
-    async def fetch(self, references: Iterable[Reference]) -> dict[str, Asset]:
-        """The assets by URL, fetched at the same time and each URL once.
+    async def fetch(self, references: Iterable[Reference], keep: ExitStack) -> dict[str, Asset]:
+        """The assets by URL, fetched at the same time and each URL once; good until `keep` ends.
 
         Raises:
             Rejected: of type ``reference_forbidden``, ``reference_not_found``,
@@ -92,8 +93,10 @@ class ReferenceFetcher:
 
         async def add(reference: Reference) -> None:
             async with self._slots:
-                assets[reference.url] = await self._fetch_one(reference)
-            if sum(len(asset.data) for asset in assets.values()) > self._policy.max_total_bytes:
+                assets[reference.url] = await self._fetch_one(
+                    reference, keep.enter_context(Spool())
+                )
+            if sum(asset.size for asset in assets.values()) > self._policy.max_total_bytes:
                 raise Rejected(
                     f"The inputs have more than {self._policy.max_total_bytes} bytes together.",
                     type="reference_too_large",
@@ -116,7 +119,7 @@ class ReferenceFetcher:
         """Close what is open; a later `fetch` opens anew."""
         await self._http.aclose()
 
-    async def _fetch_one(self, reference: Reference) -> Asset:
+    async def _fetch_one(self, reference: Reference, spool: Spool) -> Asset:
         field = _spelled(reference.path)
         try:
             place = _place(reference.url)
@@ -127,11 +130,12 @@ class ReferenceFetcher:
         try:
             async with asyncio.timeout(self._policy.timeout):
                 if isinstance(place, ObjectLocation):
-                    data = await self._read_object(place)
+                    await self._read_object(place, spool)
                 else:
-                    data = await self._download(place)
+                    await self._download(place, spool)
+                asset = await spool.asset()
                 media_type = await asyncio.to_thread(
-                    inspect, data, reference.kind, self._policy.max_pixels
+                    inspect, asset, reference.kind, self._policy.max_pixels
                 )
         except TimeoutError as error:
             raise TimedOut(
@@ -144,13 +148,14 @@ class ReferenceFetcher:
             raise Unavailable(
                 f"{subject} {error.message}.", type="reference_unavailable"
             ) from error
-        return Asset(data, media_type)
+        return replace(asset, media_type=media_type)
 
-    async def _read_object(self, place: ObjectLocation) -> bytes:
+    async def _read_object(self, place: ObjectLocation, spool: Spool) -> None:
         if not self._policy.opens(place):
             raise forbidden("is in no bucket that references may name")
         try:
-            data = await self._bucket(place.bucket).read(place.key, limit=self._policy.max_bytes)
+            bucket = self._bucket(place.bucket)
+            await bucket.read_into(place.key, spool.write, limit=self._policy.max_bytes)
         except ObjectNotFound as error:
             raise Rejected("does not exist", type="reference_not_found") from error
         except Rejected as error:
@@ -159,34 +164,31 @@ class ReferenceFetcher:
             if error.type == "cloud_unauthorized":
                 raise Rejected("may not be read by the agent", type="reference_refused") from error
             raise Unavailable(f"cannot be read: {error.message.rstrip('.')}") from error
-        return data
 
-    async def _download(self, place: HttpLocation) -> bytes:
+    async def _download(self, place: HttpLocation, spool: Spool) -> None:
         for _ in range(self._policy.max_redirects + 1):
             async with self._http.exchange("GET", place) as response:
                 if response.status_code not in _REDIRECTS:
                     _check_status(response.status_code)
-                    return await self._body(response)
+                    await self._take_in(response, spool)
+                    return
                 place = place.redirected(response.headers.get("Location", ""))
         raise Rejected(
             f"is redirected more than {self._policy.max_redirects} times", type="reference_refused"
         )
 
-    async def _body(self, response: "httpx.Response") -> bytes:
+    async def _take_in(self, response: "httpx.Response", spool: Spool) -> None:
         limit = self._policy.max_bytes
         length = response.headers.get("Content-Length", "")
         if length.isdecimal() and int(length) > limit:
             raise self._too_large()
         unpack = _decoder(response.headers.get("Content-Encoding", "identity").strip().lower())
         received = 0
-        # Unlike a bytearray, it gives its content away as bytes without copying it.
-        body = io.BytesIO()
         async for chunk in response.aiter_raw():
             received += len(chunk)
-            body.write(unpack(chunk, limit + 1 - body.tell()))
-            if received > limit or body.tell() > limit:
+            await spool.write(unpack(chunk, limit + 1 - spool.size))
+            if received > limit or spool.size > limit:
                 raise self._too_large()
-        return body.getvalue()
 
     def _too_large(self) -> Rejected:
         return Rejected(

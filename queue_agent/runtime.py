@@ -13,8 +13,28 @@ from typing import ClassVar, Literal
 
 from pydantic import JsonValue
 
+from queue_agent.asset import Asset
 from queue_agent.errors import SettingsError
 from queue_agent.job import Job
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "Artifact",
+    "ArtifactRole",
+    "Asset",
+    "Assets",
+    "MediaKind",
+    "Output",
+    "Prepared",
+    "Progress",
+    "ProgressCallback",
+    "Reference",
+    "Runtime",
+    "RuntimeOptions",
+    "installed_runtimes",
+    "is_url",
+    "load_runtime",
+]
 
 ENTRY_POINT_GROUP = "queue_agent.runtimes"
 
@@ -30,15 +50,6 @@ class Reference:
     path: tuple[str | int, ...]
     """Where in the content it stands, e.g. ``("init_images", 0)``; for messages to people."""
     kind: MediaKind = "image"
-
-
-@dataclass(frozen=True)
-class Asset:
-    """The fetched bytes of a reference."""
-
-    data: bytes = field(repr=False)
-    media_type: str
-    """Found from the bytes, not from what the server said."""
 
 
 Assets = Mapping[str, Asset]

@@ -273,7 +273,11 @@ class Settings(BaseSettings):
         "beside the results bucket, by commas; prefixes of the results bucket restrict it.",
     )
     reference_max_bytes: int = _setting(
-        "REFERENCE_MAX_BYTES", default=64 * 2**20, gt=0, description="Largest input file."
+        "REFERENCE_MAX_BYTES",
+        default=64 * 2**20,
+        gt=0,
+        description="Largest input file. Beyond 1 MiB it lies in the temporary folder (`TMPDIR`) "
+        "until its job's run is over; all inputs of a job together are at most 256 MiB.",
     )
     reference_max_pixels: int = _setting(
         "REFERENCE_MAX_PIXELS", default=64_000_000, gt=0, description="Largest input image."

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from queue_agent.cloud import Bucket, Cloud, Linger, Publication, Queue, Topic
+from queue_agent.cloud import Bucket, Cloud, Linger, Publication, Queue, Sink, Topic
 from queue_agent.errors import ObjectExists, ObjectNotFound
 
 
@@ -14,11 +14,11 @@ class Shelf(Bucket):
         self.name = "shelf"
         self.objects: dict[str, bytes] = {}
 
-    async def read(self, key: str, *, limit: int | None = None) -> bytes:
+    async def read_into(self, key: str, sink: Sink, *, limit: int | None = None) -> None:
         del limit
         if key not in self.objects:
             raise ObjectNotFound(key)
-        return self.objects[key]
+        await sink(self.objects[key])
 
     async def write(
         self, key: str, data: bytes, *, media_type: str, create_only: bool = False

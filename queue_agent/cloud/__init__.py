@@ -5,13 +5,16 @@ foreign exception into `queue_agent.errors`: `Unavailable` where trying again ma
 `LeaseLost`, `ObjectNotFound` and `ObjectExists` where the name says so.
 """
 
+import io
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 Linger = float | Callable[[], float]
 """Seconds that a call may wait for others to share a request with; asked anew each time."""
+Sink = Callable[[bytes], Awaitable[None]]
+"""Takes an object's bytes, piece by piece."""
 
 
 @dataclass(frozen=True)
@@ -134,13 +137,24 @@ class Bucket(ABC):
     name: str
 
     @abstractmethod
-    async def read(self, key: str, *, limit: int | None = None) -> bytes:
-        """The object's bytes.
+    async def read_into(self, key: str, sink: Sink, *, limit: int | None = None) -> None:
+        """Hand the object's bytes to `sink`, piece by piece.
 
         Raises:
             ObjectNotFound: there is no such object.
-            Rejected: it is larger than `limit` bytes (type ``reference_too_large``).
+            Rejected: it is larger than `limit` bytes (type ``reference_too_large``); the sink
+                may have been given some of it.
         """
+
+    async def read(self, key: str, *, limit: int | None = None) -> bytes:
+        """The object's bytes; raises like `read_into`."""
+        whole = io.BytesIO()
+
+        async def keep(piece: bytes) -> None:
+            whole.write(piece)
+
+        await self.read_into(key, keep, limit=limit)
+        return whole.getvalue()
 
     @abstractmethod
     async def write(

@@ -67,7 +67,7 @@ class Trail:
 
     def fetched(self, assets: Assets) -> None:
         """These are the job's inputs."""
-        self.metrics.fetched(sum(len(asset.data) for asset in assets.values()))
+        self.metrics.fetched(sum(asset.size for asset in assets.values()))
 
     def running(self, job: Job) -> None:
         """The runtime has nothing left to do before this job."""

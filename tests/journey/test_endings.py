@@ -1,6 +1,7 @@
 """Every row of the table of endings, with whole agents as processes."""
 
 import asyncio
+import contextlib
 import io
 import json
 import secrets
@@ -338,6 +339,52 @@ async def test_running_notifications_tell_the_progress_in_order(
         assert len(shares) > 1
         assert shares == sorted(shares)
         assert stage.notifications[-1]["status"] == "completed"
+
+
+def files_of(agent: ServerProcess) -> int:
+    """How many nameless temporary files the agent has open."""
+    found = 0
+    for link in Path(f"/proc/{agent.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            found += str(link.readlink()).endswith("(deleted)")
+    return found
+
+
+@pytest.mark.parametrize("ending", ["completed", "rejected", "released", "cancelled"])
+async def test_a_large_input_is_on_disk_while_its_job_lasts_and_no_longer(
+    stage: Scene, webui: ServerProcess, tmp_path: Path, ending: str
+) -> None:
+    noise = io.BytesIO()
+    Image.effect_noise((1500, 1500), 100).save(noise, "PNG")
+    assert len(noise.getvalue()) > 2**20
+    bucket = stage.cloud.bucket(stage.deployment.bucket)
+    await bucket.write("input.png", noise.getvalue(), media_type="image/png")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    agent = stage.start_agent(TMPDIR=str(scratch), QUEUE_AGENT_CANCEL_POLL="0.2")
+    await plan_errors(webui, 3 if ending == "released" else 0)
+    job_id = f"large-{ending}"
+    content = {
+        "prompt": job_id,
+        "init_images": [bucket.url("input.png")],
+        "steps": 400 if ending == "cancelled" else 2,
+        "sampler_name": "No such sampler" if ending == "rejected" else "Euler a",
+    }
+    await stage.publish(stage.job(job_id, content, tasktype="image-to-image"))
+    if ending == "cancelled":
+        await until(lambda: has_started(webui, job_id), what="the generation")
+        assert files_of(agent) == 1
+        assert list(scratch.iterdir()) == []
+        await bucket.write(f"cancelled/{job_id}", b"", media_type="text/plain")
+    answer = await stage.answer(job_id)
+    assert (answer["status"], answer["attempt"]) == {
+        "completed": ("completed", 1),
+        "rejected": ("failed", 1),
+        "released": ("completed", 2),
+        "cancelled": ("cancelled", 1),
+    }[ending]
+    assert files_of(agent) == 0
+    assert list(scratch.iterdir()) == []
 
 
 async def test_a_link_is_added_where_the_operator_wants_one(stage: Scene) -> None:

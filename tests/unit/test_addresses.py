@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -129,7 +129,7 @@ async def refusal(url: str, answer: Sequence[str] = ("127.0.0.1",)) -> Rejected:
     fetcher = ReferenceFetcher(ReferencePolicy(timeout=5), no_bucket, resolve=resolve)
     try:
         with pytest.raises(Rejected) as caught:
-            await fetcher.fetch([Reference(url, ("init_images", 0))])
+            await fetcher.fetch([Reference(url, ("init_images", 0))], ExitStack())
     finally:
         await fetcher.aclose()
     return caught.value

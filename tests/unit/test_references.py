@@ -4,12 +4,13 @@ import asyncio
 import gzip
 import io
 import logging
+import os
 import socket
 import ssl
 import struct
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 
-from queue_agent.cloud import Bucket
+from queue_agent.asset import IN_MEMORY
+from queue_agent.cloud import Bucket, Sink
 from queue_agent.errors import ObjectNotFound, QueueAgentError, Rejected, TimedOut, Unavailable
 from queue_agent.guarded_http import Resolver
 from queue_agent.references import ReferenceFetcher, ReferencePolicy
@@ -32,6 +34,19 @@ Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 def picture(format_: str = "PNG", size: tuple[int, int] = (8, 8)) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", size, "teal").save(file, format_)
+    return file.getvalue()
+
+
+def temporary_files() -> int:
+    """How many nameless files this process has open."""
+    links = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
+    return sum("(deleted)" in str(link.readlink()) for link in links if link.is_symlink())
+
+
+def noise(size: int) -> bytes:
+    """A picture of more than so many bytes."""
+    file = io.BytesIO()
+    Image.effect_noise((1024, size // 1024 // 3 + 1), 50).convert("RGB").save(file, "BMP")
     return file.getvalue()
 
 
@@ -106,13 +121,13 @@ class MemoryBucket(Bucket):
         self.name = name
         self.objects: dict[str, bytes] = {}
 
-    async def read(self, key: str, *, limit: int | None = None) -> bytes:
+    async def read_into(self, key: str, sink: Sink, *, limit: int | None = None) -> None:
         if key not in self.objects:
             raise ObjectNotFound(f"{self.url(key)} does not exist.")
         data = self.objects[key]
         if limit is not None and len(data) > limit:
             raise Rejected("too large", type="reference_too_large")
-        return data
+        await sink(data)
 
     async def write(
         self, key: str, data: bytes, *, media_type: str, create_only: bool = False
@@ -154,10 +169,10 @@ async def fetch(
 ) -> dict[str, Asset]:
     policy = policy or ReferencePolicy(allow=LOOPBACK, timeout=10)
     fetcher = ReferenceFetcher(policy, (buckets or {}).__getitem__, resolve=resolve)
+    references = [Reference(url, ("init_images", index), kind) for index, url in enumerate(urls)]
     try:
-        return await fetcher.fetch(
-            Reference(url, ("init_images", index), kind) for index, url in enumerate(urls)
-        )
+        with ExitStack() as keep:
+            return await fetcher.fetch(references, keep)
     finally:
         await fetcher.aclose()
 
@@ -203,6 +218,38 @@ async def test_each_url_is_fetched_once_and_several_together(web: Site) -> None:
         second: "image/jpeg",
     }
     assert len(web.requests) == 2
+
+
+@pytest.mark.parametrize("scheme", ["http", "s3"])
+async def test_a_large_input_lies_in_a_file_until_its_job_ends(web: Site, scheme: str) -> None:
+    data = noise(2 * IN_MEMORY)
+    inputs = MemoryBucket("inputs")
+    inputs.objects["a.bmp"] = data
+    url = web.serve("/a.bmp", data) if scheme == "http" else "s3://inputs/a.bmp"
+    policy = ReferencePolicy(allow=LOOPBACK, buckets=frozenset({"inputs"}))
+    fetcher = ReferenceFetcher(policy, {"inputs": inputs}.__getitem__)
+    before = temporary_files()
+    with ExitStack() as keep:
+        (asset,) = (await fetcher.fetch([Reference(url, ("mask",))], keep)).values()
+        assert asset.media_type == "image/bmp"
+        assert not isinstance(asset.content, bytes)
+        assert asset.data == data
+        assert temporary_files() == before + 1
+    await fetcher.aclose()
+    assert temporary_files() == before
+
+
+async def test_of_an_input_that_is_refused_nothing_is_left(web: Site) -> None:
+    policy = ReferencePolicy(allow=LOOPBACK, max_bytes=2 * IN_MEMORY)
+    before = temporary_files()
+    urls = [
+        web.serve("/bomb", gzip.compress(bytes(3 * IN_MEMORY)), "Content-Encoding: gzip"),
+        web.serve("/zeros", bytes(2 * IN_MEMORY)),
+    ]
+    for url in urls:
+        error = await failure(url, policy=policy)
+        assert error.type in {"reference_too_large", "reference_not_image"}
+    assert temporary_files() == before
 
 
 async def test_no_references_are_no_assets() -> None:
@@ -521,8 +568,8 @@ async def test_an_object_that_the_agent_may_not_read_is_rejected_at_once(
     cause: str, kind: type[QueueAgentError], type_: str
 ) -> None:
     class Closed(MemoryBucket):
-        async def read(self, key: str, *, limit: int | None = None) -> bytes:
-            raise Unavailable(f"Could not read {key} ({limit}).", type=cause)
+        async def read_into(self, key: str, sink: Sink, *, limit: int | None = None) -> None:
+            raise Unavailable(f"Could not read {key} ({limit}, {sink}).", type=cause)
 
     policy = ReferencePolicy(buckets=frozenset({"inputs"}))
     error = await failure("s3://inputs/a.png", policy=policy, buckets={"inputs": Closed("inputs")})
@@ -582,15 +629,16 @@ async def test_the_certificate_must_name_the_host_on_every_connection(
     policy = ReferencePolicy(allow=LOOPBACK)
     async with site(tls=context) as secure:
         secure.serve("/a.png", picture())
+        keep = ExitStack()
         fetcher = ReferenceFetcher(policy, MemoryBucket, resolve=answering(["127.0.0.1"]))
         good = Reference(f"https://good.example.com:{secure.port}/a.png", ("mask",))
         evil = Reference(f"https://evil.example.com:{secure.port}/a.png", ("mask",))
         try:
-            assert await fetcher.fetch([good])
+            assert await fetcher.fetch([good], keep)
             with pytest.raises(Unavailable, match=r"(?i)certificate"):
-                await fetcher.fetch([evil])
+                await fetcher.fetch([evil], keep)
             with pytest.raises(Unavailable, match=r"(?i)certificate"):
-                await fetcher.fetch([Reference(f"{secure.url}/a.png", ("mask",))])
+                await fetcher.fetch([Reference(f"{secure.url}/a.png", ("mask",))], keep)
         finally:
             await fetcher.aclose()
     assert len(secure.requests) == 1

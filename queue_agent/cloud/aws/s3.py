@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from queue_agent.cloud import Bucket
+from queue_agent.cloud import Bucket, Sink
 from queue_agent.cloud.aws.errors import translated
 from queue_agent.errors import ObjectNotFound, Rejected
 
@@ -22,18 +22,18 @@ class S3Bucket(Bucket):
         self._client = client
         self.name = name
 
-    async def read(self, key: str, *, limit: int | None = None) -> bytes:
+    async def read_into(self, key: str, sink: Sink, *, limit: int | None = None) -> None:
         s3 = await self._client()
         with translated(f"read {self.url(key)}"):
             answer = await s3.get_object(Bucket=self.name, Key=key)
             async with answer["Body"] as body:
                 announced = int(answer.get("ContentLength") or 0)
-                data = bytearray()
-                while limit is None or max(announced, len(data)) <= limit:
-                    most = _CHUNK if limit is None else min(_CHUNK, limit + 1 - len(data))
-                    if not (chunk := await body.read(most)):
-                        return bytes(data)
-                    data += chunk
+                received = 0
+                while limit is None or max(announced, received) <= limit:
+                    if not (chunk := await body.read(_CHUNK)):
+                        return
+                    received += len(chunk)
+                    await sink(chunk)
         raise Rejected(f"{self.url(key)} has more than {limit} bytes.", type="reference_too_large")
 
     async def write(

@@ -1,0 +1,99 @@
+"""Inputs in memory and in files: read by many, and gone when their job is."""
+
+import asyncio
+import gc
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from queue_agent.asset import IN_MEMORY, Asset, Spool
+from queue_agent.errors import Unavailable
+
+SMALL = os.urandom(1000)
+LARGE = os.urandom(3 * IN_MEMORY + 1)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The temporary folder, in which no name may ever be seen; no file may be left open."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    gc.collect()
+    before = descriptors()
+    yield tmp_path
+    assert descriptors() == before
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/dev/fd"))  # noqa: PTH208  numbers, not paths
+
+
+@asynccontextmanager
+async def spooled(data: bytes) -> AsyncIterator[Asset]:
+    with Spool() as spool:
+        for start in range(0, len(data), 70_000):
+            await spool.write(data[start : start + 70_000])
+        assert spool.size == len(data)
+        yield await spool.asset()
+
+
+@pytest.mark.parametrize("data", [b"", SMALL, LARGE], ids=["empty", "small", "large"])
+async def test_an_asset_is_read_whole_in_parts_and_in_pieces(data: bytes, folder: Path) -> None:
+    async with spooled(data) as asset:
+        assert isinstance(asset.content, bytes) is (len(data) <= IN_MEMORY)
+        assert asset.size == len(data)
+        assert asset.data == data
+        with asset.open() as file:
+            file.seek(-10, os.SEEK_END) if data else None
+            assert file.read() == data[-10:]
+            assert file.seek(5) == 5
+            assert file.read(3) + file.read(3) == data[5:11]
+        pieces = [piece async for piece in asset.stream(9999)]
+        assert b"".join(pieces) == data
+        assert {len(piece) for piece in pieces[:-1]} <= {9999}
+        assert names(folder) == []
+
+
+async def test_a_large_asset_is_read_at_several_places_at_a_time() -> None:
+    async def read(asset: Asset, size: int) -> bytes:
+        return b"".join([piece async for piece in asset.stream(size)])
+
+    async with spooled(LARGE) as asset:
+        found = await asyncio.gather(*(read(asset, size) for size in (10_000, 300_000, 5_000_000)))
+    assert [data == LARGE for data in found] == [True] * 3
+
+
+async def test_a_reader_reads_on_when_the_asset_has_gone_and_no_other_begins() -> None:
+    async with spooled(LARGE) as asset:
+        file = asset.open()
+        begun = asset.stream(100)
+        first = await anext(begun)
+    with file:
+        assert file.read() == LARGE
+    assert first + await anext(begun) == LARGE[:200]
+    await begun.aclose()
+    with pytest.raises(ValueError, match="closed"):
+        asset.open()
+
+
+async def test_what_is_not_finished_is_gone_too(folder: Path) -> None:
+    with Spool() as spool:
+        await spool.write(LARGE)
+    assert names(folder) == []
+
+
+async def test_without_a_folder_to_keep_it_a_large_input_is_unavailable(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "missing"))
+    with Spool() as spool:
+        await spool.write(SMALL)
+        with pytest.raises(Unavailable, match="cannot be kept on disk: No such file"):
+            await spool.write(LARGE)

@@ -148,7 +148,7 @@ containers:
 volumes:
   {{- include "pod.runtimeVolumes" . | nindent 2 }}
   - name: agent-tmp
-    emptyDir: {sizeLimit: 1Gi}
+    emptyDir: {sizeLimit: {{ .Values.agent.scratchSize }}}
   {{- if include "collector.on" . }}
   - name: collector
     configMap: {name: {{ include "chart.fullname" . }}-collector}

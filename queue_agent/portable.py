@@ -20,7 +20,7 @@ from pydantic import (
 
 from queue_agent.errors import Rejected
 from queue_agent.job import describe_errors
-from queue_agent.runtime import Assets, is_url
+from queue_agent.runtime import Asset, Assets, is_url
 
 MAX_SEED: Final = 2**64 - 1
 DEFAULT_DENOISING_STRENGTH: Final = 0.75
@@ -141,23 +141,31 @@ def parse_portable(content: Mapping[str, JsonValue]) -> PortableContent:
         raise Rejected(describe_errors(error), type="invalid_content") from error
 
 
-def image_bytes(value: str, assets: Assets, *, field: str) -> bytes:
-    """The bytes of an image field: of its asset, or decoded from the field itself.
+def image_asset(value: str, assets: Assets, *, field: str) -> Asset:
+    """What an image field stands for: its asset, or one decoded from the field itself.
 
     Raises:
         Rejected: the text is neither a fetched reference nor base64 (type ``invalid_content``).
     """
+    import filetype  # noqa: PLC0415  most commands look at no image
+
     if is_url(value) and value in assets:
-        return assets[value].data
+        return assets[value]
     encoded = value
     if value.startswith("data:"):
         encoded = value.partition(",")[2]
     try:
-        return base64.b64decode("".join(encoded.split()), validate=True)
+        data = base64.b64decode("".join(encoded.split()), validate=True)
     except ValueError as error:  # also of a text that is not ASCII
         raise Rejected(
             f"{field}: neither a URL, a data URL nor base64.", type="invalid_content"
         ) from error
+    return Asset(data, filetype.guess_mime(data) or "application/octet-stream")
+
+
+def image_bytes(value: str, assets: Assets, *, field: str) -> bytes:
+    """The bytes of an image field, in memory; raises like `image_asset`."""
+    return image_asset(value, assets, field=field).data
 
 
 def _asks_for_something(name: str, value: JsonValue) -> bool:

@@ -18,9 +18,10 @@ import contextlib
 import io
 import os
 import stat
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from copy import copy
-from typing import ClassVar, Final
+from typing import BinaryIO, ClassVar, Final
 
 import pytest
 import pytest_asyncio
@@ -209,6 +210,20 @@ class RuntimeContract:
         assert job.model_dump_json() == before, "preparing must not change the job"
 
     @pytest.mark.asyncio
+    async def test_inputs_that_lie_in_files_can_be_read_until_the_run_is_over(
+        self, runtime: Runtime
+    ) -> None:
+        job, _ = self.job_with_references()
+        with contextlib.ExitStack() as files:
+            assets = {
+                url: Asset(files.enter_context(in_a_file(asset.data)), asset.media_type)
+                for url, asset in self.assets_for(runtime, job).items()
+            }
+            prepared = await runtime.prepare(job, assets)
+            for _ in range(2):  # a run that fails is tried again
+                assert (await runtime.run(prepared, ignore)).artifacts
+
+    @pytest.mark.asyncio
     async def test_preparing_uses_no_gpu(self, runtime: Runtime, server: ServerProcess) -> None:
         for job in self.jobs():
             await runtime.prepare(job, self.assets_for(runtime, job))
@@ -383,6 +398,15 @@ def sample_png(width: int = 64, height: int = 64) -> bytes:
     buffer = io.BytesIO()
     Image.linear_gradient("L").resize((width, height)).convert("RGB").save(buffer, "PNG")
     return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def in_a_file(data: bytes) -> Iterator[BinaryIO]:
+    """What large inputs are handed over in: a file without a name."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        yield file
 
 
 def open_sockets() -> int:

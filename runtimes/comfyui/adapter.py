@@ -176,7 +176,7 @@ async def _with_uploads(graph: Graph, assets: Assets, uploads: Uploads) -> Graph
         asset = assets.get(reference.url)
         if asset is None:
             raise Rejected(f"The input {reference.url} was not fetched.", type="invalid_workflow")
-        names[reference.url, folder] = await uploads.put(asset.data, folder=folder)
+        names[reference.url, folder] = await uploads.put(asset, folder=folder)
     return with_files(graph, names)
 
 

@@ -11,7 +11,7 @@ from aiohttp import ClientTimeout, FormData
 from pydantic import JsonValue
 
 from queue_agent.errors import Unavailable
-from queue_agent.runtime import RuntimeOptions
+from queue_agent.runtime import Asset, RuntimeOptions
 from runtimes._bodies import Body
 from runtimes._http import ASK, READY, UPLOAD, Answer, Client, error_from
 from runtimes.comfyui.events import EventStream
@@ -105,14 +105,14 @@ class ComfyUIApi:
         info = await self._ask("GET", f"/object_info/{node_class}")
         return _options(info.get(node_class), input_name)
 
-    async def upload(self, *, data: bytes, filename: str, subfolder: str, folder: str) -> str:
+    async def upload(self, asset: Asset, *, filename: str, subfolder: str, folder: str) -> str:
         """Upload a file; the name by which a loading node finds it.
 
         Raises:
             Rejected: the server does not take the file.
         """
         form = FormData({"type": folder, "subfolder": subfolder})
-        form.add_field("image", Body([data], "application/octet-stream"), filename=filename)
+        form.add_field("image", Body([asset], "application/octet-stream"), filename=filename)
         answer = await self._client.send("POST", "/upload/image", data=form, timeout=UPLOAD)
         if not answer.ok:
             raise error_from(answer)

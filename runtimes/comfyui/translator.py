@@ -1,14 +1,14 @@
 """Portable jobs on their way to a workflow: what has to be asked of the server first."""
 
-import io
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from PIL import Image, UnidentifiedImageError
 
 from queue_agent.errors import Rejected, Unavailable
-from queue_agent.portable import Lora, PortableContent, image_bytes
-from queue_agent.runtime import Assets, Reference, is_url
+from queue_agent.portable import Lora, PortableContent, image_asset
+from queue_agent.runtime import Asset, Assets, Reference, is_url
 from runtimes.comfyui.api import ComfyUIApi
 from runtimes.comfyui.builder import (
     Ingredients,
@@ -86,7 +86,7 @@ class Translator:
         if task_type == IMAGE_TO_IMAGE:
             init_image = await _upload_needed(content, assets, uploads)
             if content.mask:
-                mask = await uploads.put(image_bytes(content.mask, assets, field="mask"))
+                mask = await uploads.put(image_asset(content.mask, assets, field="mask"))
         _, loras = split_lora_tags(content)
         ingredients = Ingredients(
             checkpoint=await self._checkpoint(content, warnings),
@@ -104,14 +104,14 @@ class Translator:
     ) -> Recipe:
         if not content.image:
             raise Rejected("image: the image to upscale is missing.", type="invalid_content")
-        data = image_bytes(content.image, assets, field="image")
-        size = _image_size(data)
+        asset = image_asset(content.image, assets, field="image")
+        size = await asyncio.to_thread(_image_size, asset)
         upscaler = None
         if needs_upscaling_model(content):
             upscaler = await self._file(
                 "UpscaleModelLoader", "model_name", content.upscaler_1, match_upscaler
             )
-        image = await uploads.put(data)
+        image = await uploads.put(asset)
         return build_upscaling(
             content, Ingredients(upscaler=upscaler, image=image, image_size=size)
         )
@@ -158,12 +158,12 @@ class Translator:
 async def _upload_needed(content: PortableContent, assets: Assets, uploads: Uploads) -> str:
     if not content.init_images:
         raise Rejected("init_images: an image to start from is missing.", type="invalid_content")
-    return await uploads.put(image_bytes(content.init_images[0], assets, field="init_images.0"))
+    return await uploads.put(image_asset(content.init_images[0], assets, field="init_images.0"))
 
 
-def _image_size(data: bytes) -> tuple[int, int]:
+def _image_size(asset: Asset) -> tuple[int, int]:
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with asset.open() as file, Image.open(file) as image:
             return image.size
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
         raise Rejected(

@@ -4,6 +4,7 @@ from typing import Final
 
 import filetype
 
+from queue_agent.runtime import Asset
 from runtimes.comfyui.api import ComfyUIApi
 
 _ROOT: Final = "queue-agent"
@@ -17,17 +18,17 @@ class Uploads:
         self._subfolder = f"{_ROOT}/{job_tag}"
         self._count = 0
 
-    async def put(self, data: bytes, *, folder: str = "input") -> str:
+    async def put(self, asset: Asset, *, folder: str = "input") -> str:
         """Upload one file; the name by which a loading node of that folder finds it.
 
         Raises:
             Rejected: the server does not take the file.
         """
         self._count += 1
-        extension = filetype.guess_extension(data) or "bin"
+        kind = filetype.get_type(mime=asset.media_type)
         return await self._api.upload(
-            data=data,
-            filename=f"{self._count}.{extension}",
+            asset,
+            filename=f"{self._count}.{kind.extension if kind else 'bin'}",
             subfolder=self._subfolder,
             folder=folder,
         )

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from pydantic import JsonValue
@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from queue_agent.errors import QueueAgentError
 from queue_agent.job import Job
 from queue_agent.runtime import (
+    Asset,
     Assets,
     Output,
     Prepared,
@@ -44,8 +45,8 @@ _SMALL: Final = 1024 * 1024
 class PreparedImages(Prepared):
     """A request with the files that go along with it."""
 
-    images: tuple[bytes, ...] = field(default=(), repr=False)
-    mask: bytes | None = field(default=None, repr=False)
+    images: tuple[Asset, ...] = ()
+    mask: Asset | None = None
 
 
 class OpenAIImagesRuntime(Runtime):

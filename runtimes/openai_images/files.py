@@ -9,9 +9,8 @@ from pydantic import JsonValue
 
 from queue_agent.errors import Rejected
 from queue_agent.job import canonical_json
-from queue_agent.portable import image_bytes
-from queue_agent.runtime import Assets
-from runtimes import _http
+from queue_agent.portable import image_asset
+from queue_agent.runtime import Asset, Assets
 from runtimes._bodies import Body
 
 
@@ -31,7 +30,7 @@ def image_fields(
 
 def input_files(
     content: Mapping[str, JsonValue], assets: Assets
-) -> tuple[list[bytes], bytes | None]:
+) -> tuple[list[Asset], Asset | None]:
     """The images, at least one, and the mask.
 
     Raises:
@@ -42,44 +41,44 @@ def input_files(
         where = ".".join(map(str, path))
         if not isinstance(value, str):
             raise Rejected(f"{where}: must be a text.", type="invalid_content")
-        data = image_bytes(value, assets, field=where)
+        asset = image_asset(value, assets, field=where)
         if path == ("mask",):
-            mask = data
+            mask = asset
         else:
-            images.append(data)
+            images.append(asset)
     if not images:
         raise Rejected("init_images: an image is required.", type="invalid_content")
     return images, mask
 
 
-def unmistakable_mask(data: bytes) -> bytes:
+def unmistakable_mask(mask: Asset) -> Asset:
     """The mask as a PNG that both conventions read alike.
 
     What is painted anew is white in the portable form, and transparent in OpenAI's:
     https://platform.openai.com/docs/api-reference/images/createEdit. So it is made both.
     """
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with mask.open() as file, Image.open(file) as picture:
             grey = picture.convert("L")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise Rejected("mask: not an image that can be read.", type="invalid_content") from error
-    file = io.BytesIO()
-    Image.merge("LA", (grey, ImageOps.invert(grey))).convert("RGBA").save(file, "PNG")
-    return file.getvalue()
+    made = io.BytesIO()
+    Image.merge("LA", (grey, ImageOps.invert(grey))).convert("RGBA").save(made, "PNG")
+    return Asset(made.getvalue(), "image/png")
 
 
 def multipart(
-    fields: Mapping[str, JsonValue], images: Sequence[bytes], mask: bytes | None
+    fields: Mapping[str, JsonValue], images: Sequence[Asset], mask: Asset | None
 ) -> FormData:
     """The fields of the request, and the files that go along with it."""
     form = FormData({name: _form_text(value) for name, value in fields.items()})
-    files = [("image", data) for data in images]
+    files = [("image", image) for image in images]
     if mask is not None:
         files.append(("mask", mask))
-    for number, (name, data) in enumerate(files, 1):
-        media_type = _http.media_type_of(data)
-        extension = media_type.rpartition("/")[2]
-        form.add_field(name, Body([data], media_type), filename=f"{name}-{number}.{extension}")
+    for number, (name, asset) in enumerate(files, 1):
+        extension = asset.media_type.rpartition("/")[2]
+        body = Body([asset], asset.media_type)
+        form.add_field(name, body, filename=f"{name}-{number}.{extension}")
     return form
 
 

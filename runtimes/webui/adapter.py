@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from queue_agent.errors import QueueAgentError, Rejected, Unavailable
@@ -26,7 +26,14 @@ from queue_agent.runtime import (
 )
 from runtimes._http import WORK, Answer, Client
 from runtimes.webui.answer import error_of, output_of
-from runtimes.webui.request import GENERATIONS, ROUTES, references, translate, with_checkpoint
+from runtimes.webui.request import (
+    GENERATIONS,
+    ROUTES,
+    body_of,
+    references,
+    translate,
+    with_checkpoint,
+)
 from runtimes.webui.server import Server
 
 POLL_SECONDS: Final = 0.5
@@ -42,6 +49,8 @@ class WebUIPrepared(Prepared):
     """A job translated to a request of one of the four routes."""
 
     route: str = ""
+    assets: Assets = field(default_factory=dict, repr=False)
+    """For the references in the request, which are replaced while it is sent."""
 
 
 @dataclass(eq=False)
@@ -92,7 +101,7 @@ class WebUIRuntime(Runtime):
         if translated.checkpoint:
             title = await self._server.find_checkpoint(translated.checkpoint)
             request = with_checkpoint(request, title)
-        return WebUIPrepared(job, request, translated.warnings, translated.route)
+        return WebUIPrepared(job, request, translated.warnings, translated.route, assets)
 
     async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
         """Generate.
@@ -143,8 +152,9 @@ class WebUIRuntime(Runtime):
         if prepared.job.task_type in GENERATIONS:
             task = f"task({uuid.uuid4().hex})"
             request = {**request, "force_task_id": task}
+        body = body_of(request, prepared.assets)
         answer = asyncio.create_task(
-            self._client.send("POST", prepared.route, json=request, timeout=WORK)
+            self._client.send("POST", prepared.route, data=body, timeout=WORK)
         )
         call = _Call(answer, task)
         self._calls.append(call)

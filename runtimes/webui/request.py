@@ -4,19 +4,21 @@ Native fields pass untouched, unknown ones too. Taken out are `model` and `loras
 form's own) and the routing fields that v1alpha1 of AWS's guidance keeps in `alwayson_scripts`.
 """
 
-import base64
 import re
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from queue_agent.errors import Rejected
 from queue_agent.job import Job, describe_errors
 from queue_agent.portable import Lora
-from queue_agent.runtime import Assets, Reference, is_url
+from queue_agent.runtime import Asset, Assets, Reference, is_url
 from queue_agent.samplers import find_sampler, find_schedule
+from runtimes._bodies import Base64, Body, Part
 
 JsonObject = dict[str, JsonValue]
 Path = tuple[str | int, ...]
@@ -61,13 +63,13 @@ def references(job: Job) -> Iterator[Reference]:
 
 
 def translate(job: Job, assets: Assets, *, switch_models: bool) -> Translated:
-    """The Web UI's request for a job.
+    """The Web UI's request for a job, with references where `body_of` puts their images.
 
     Raises:
         Rejected: a field that this function has to understand is wrong.
     """
     request = _copy(job.content)
-    _put_in_assets(request, assets)
+    _check_references(request, assets)
     warnings: list[str] = []
     checkpoint = None
     if job.task_type in GENERATIONS:
@@ -96,6 +98,25 @@ def with_checkpoint(request: JsonObject, name: str) -> JsonObject:
         **request,
         "override_settings": {**known, "sd_model_checkpoint": name},
     }
+
+
+def body_of(request: JsonObject, assets: Assets) -> Body:
+    """The request as it is sent: with the images in the places of their references.
+
+    The places are held open by marks that no publisher can have written, since they are made up
+    when the text is known.
+    """
+    text = _copy(request)
+    inputs: list[Asset] = []
+    mark = secrets.token_hex(16)
+    for path, value in list(_image_fields(text)):
+        if isinstance(value, str) and is_url(value):
+            _put(text, path, f"{mark}-{len(inputs)}-")
+            inputs.append(assets[value])
+    pieces = re.split(rf"{mark}-(\d+)-".encode(), to_json(text))
+    parts: list[Part] = list(pieces)
+    parts[1::2] = [Base64(inputs[int(number)]) for number in pieces[1::2]]
+    return Body(parts, "application/json")
 
 
 def without_images(parameters: JsonValue) -> JsonValue:
@@ -147,15 +168,12 @@ def _unit_images(path: Path, unit: JsonValue) -> Iterator[tuple[Path, JsonValue]
             yield (*path, name), value
 
 
-def _put_in_assets(request: JsonObject, assets: Assets) -> None:
-    for path, value in list(_image_fields(request)):
-        if not (isinstance(value, str) and is_url(value)):
-            continue
-        if value not in assets:
+def _check_references(request: JsonObject, assets: Assets) -> None:
+    for path, value in _image_fields(request):
+        if isinstance(value, str) and is_url(value) and value not in assets:
             # The Web UI would fetch it itself, from inside the cluster.
             where = ".".join(map(str, path))
             raise Rejected(f"{where}: {value[:200]} was not fetched.", type="invalid_content")
-        _put(request, path, base64.b64encode(assets[value].data).decode())
 
 
 def _put(content: JsonObject, path: Path, value: JsonValue) -> None:

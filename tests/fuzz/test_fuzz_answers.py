@@ -17,7 +17,7 @@ from queue_agent.errors import QueueAgentError
 from queue_agent.job import Job
 from queue_agent.notification import ErrorReport
 from queue_agent.result import Result
-from queue_agent.runtime import Output, Prepared, RuntimeOptions
+from queue_agent.runtime import Asset, Output, Prepared, RuntimeOptions
 from runtimes._http import Answer, Client
 from runtimes.comfyui.api import ComfyUIApi
 from runtimes.comfyui.events import parse_event
@@ -268,7 +268,7 @@ def test_answers_to_the_adapters_own_questions(status: int, body: bytes) -> None
         lambda: comfyui.whereabouts(ID),
         lambda: comfyui.stop(ID),
         lambda: comfyui.choices("CheckpointLoaderSimple", "ckpt_name"),
-        lambda: comfyui.upload(data=b"", filename="a", subfolder="b", folder="input"),
+        lambda: comfyui.upload(Asset(b"", ""), filename="a", subfolder="b", folder="input"),
     )
     for question in questions:
         with suppress(QueueAgentError):

@@ -174,23 +174,24 @@ async def test_an_edit_carries_its_images_and_a_mask_that_both_conventions_read(
         "mask": base64.b64encode(file.getvalue()).decode(),
         "denoising_strength": 0.5,
     }
+    photo = Asset(PHOTO, "image/png")
     edit = job("image-to-image", **content)
     runtime = OpenAIImagesRuntime(RuntimeOptions())
-    prepared = await runtime.prepare(edit, {url: Asset(PHOTO, "image/png")})
+    prepared = await runtime.prepare(edit, {url: photo})
     assert isinstance(prepared, PreparedImages)
     assert prepared.request == {**ALWAYS, "strength": 0.5}
-    assert prepared.images == (PHOTO, PHOTO)
+    assert prepared.images == (photo, photo)
     assert prepared.mask is not None
-    painted = Image.open(io.BytesIO(prepared.mask))
+    painted = Image.open(prepared.mask.open())
     assert painted.getpixel((0, 0)) == (255, 255, 255, 0)
     assert painted.getpixel((3, 0)) == (0, 0, 0, 255)
     assert [warning.partition(":")[0] for warning in prepared.warnings] == [
         "mask",
         "denoising_strength",
     ]
-    bundled = await DiffusersRuntime(RuntimeOptions()).prepare(edit, {url: Asset(PHOTO, "")})
+    bundled = await DiffusersRuntime(RuntimeOptions()).prepare(edit, {url: photo})
     assert isinstance(bundled, PreparedImages)
-    assert bundled.images == (PHOTO,)
+    assert bundled.images == (photo,)
     assert bundled.warnings == ("init_images: only the first image is used.",)
 
 

@@ -1,17 +1,23 @@
 """From portable and native content to the Web UI's request, and from its answers back."""
 
+import base64
 import json
+import os
+import tempfile
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from pydantic import JsonValue
 
 from queue_agent.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.job import Job
-from queue_agent.runtime import Asset
-from runtimes._http import Answer
+from queue_agent.runtime import Asset, Assets, RuntimeOptions
+from runtimes._http import Answer, Client
 from runtimes.webui.answer import error_of
 from runtimes.webui.request import (
     Translated,
+    body_of,
     references,
     translate,
     with_checkpoint,
@@ -30,6 +36,24 @@ def job(content: Json, task_type: str = "text-to-image") -> Job:
 
 def translated(content: Json, task_type: str = "text-to-image") -> Translated:
     return translate(job(content, task_type), {URL: CAT}, switch_models=True)
+
+
+async def sent(request: Json, assets: Assets) -> Json:
+    """The request as it reaches the server."""
+
+    async def echo(asked: web.Request) -> web.Response:
+        body = await asked.read()
+        assert asked.content_length == len(body)
+        assert asked.content_type == "application/json"
+        return web.Response(body=body)
+
+    application = web.Application(client_max_size=2**30)
+    application.add_routes([web.post("/", echo)])
+    async with TestServer(application) as server:
+        client = Client(RuntimeOptions(base_url=f"{server.make_url('/')}"), "")
+        answer = await client.send("POST", "/", data=body_of(request, assets))
+        await client.aclose()
+    return answer.json_object()
 
 
 @pytest.mark.parametrize(
@@ -122,15 +146,33 @@ def test_a_checkpoint_that_may_not_be_loaded_is_a_warning() -> None:
         ),
     ],
 )
-def test_references_are_replaced_by_their_bytes(content: Json, task_type: str, field: str) -> None:
+async def test_references_are_replaced_by_their_bytes(
+    content: Json, task_type: str, field: str
+) -> None:
     asked = job(content, task_type)
     assert [found.url for found in references(asked)] == [URL]
-    request = translated(content, task_type).request
+    request = await sent(translated(content, task_type).request, {URL: CAT})
     assert CAT_BASE64 in json.dumps(request[field])
     assert URL not in json.dumps(request)
     assert asked.content == content
     with pytest.raises(Rejected, match="was not fetched"):
         translate(asked, {}, switch_models=True)
+
+
+async def test_a_large_image_is_sent_from_its_file_and_the_length_is_told_before() -> None:
+    data = os.urandom(1_000_001)
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        assets = {URL: Asset(file, "image/png"), URL + "2": CAT}
+        images: list[JsonValue] = [URL, "data:image/png;base64,QUJD", URL + "2", URL]
+        request = await sent({"init_images": images, "mask": URL, "prompt": URL}, assets)
+    encoded = base64.b64encode(data).decode()
+    assert request == {
+        "init_images": [encoded, "data:image/png;base64,QUJD", CAT_BASE64, encoded],
+        "mask": encoded,
+        "prompt": URL,
+    }
 
 
 @pytest.mark.parametrize(

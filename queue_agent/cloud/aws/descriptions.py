@@ -4,11 +4,13 @@ Whole, they are most of what a client keeps in memory: prose, and the endpoints 
 hundred services.
 """
 
+import gzip
 from collections.abc import Collection, Mapping
-from pathlib import PurePath
+from pathlib import Path
 
 from botocore.loaders import JSONFileLoader
 from pydantic import JsonValue
+from pydantic_core import from_json
 
 
 class BriefFileLoader(JSONFileLoader):  # type: ignore[misc]  # botocore has no types
@@ -18,9 +20,15 @@ class BriefFileLoader(JSONFileLoader):  # type: ignore[misc]  # botocore has no 
         self._services = services
 
     def load_file(self, file_path: str) -> JsonValue:
-        """The file's content; None where there is no such file."""
-        content: JsonValue = super().load_file(file_path)
-        if PurePath(file_path).name == "endpoints" and isinstance(content, dict):
+        """The content of the file with ``.json`` or ``.json.gz``; None where there is neither."""
+        plain, packed = Path(f"{file_path}.json"), Path(f"{file_path}.json.gz")
+        if plain.is_file():
+            content: JsonValue = from_json(plain.read_bytes())
+        elif packed.is_file():
+            content = from_json(gzip.decompress(packed.read_bytes()))
+        else:
+            return None
+        if plain.stem == "endpoints" and isinstance(content, dict):
             self._keep_services(content)
         return _without_prose(content)
 

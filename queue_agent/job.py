@@ -33,9 +33,10 @@ _POINTER_CLASSES: Final = (
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def _without_parent_steps(value: str) -> str:
-    if ".." in value:
-        raise ValueError("must not contain '..'")
+def _no_step(value: str) -> str:
+    """Ids are parts of paths, where these lead elsewhere."""
+    if value == "." or ".." in value:
+        raise ValueError("must not be '.' or contain '..'")
     return value
 
 
@@ -51,7 +52,7 @@ def _clean_prefix(value: str) -> str:
 JobId = Annotated[
     str,
     Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+$"),
-    AfterValidator(_without_parent_steps),
+    AfterValidator(_no_step),
 ]
 TaskType = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")]
 Prefix = Annotated[str, Field(max_length=512), AfterValidator(_clean_prefix)]

@@ -121,7 +121,7 @@ class Records:
         Raises:
             Problem: 404, there is none.
         """
-        if not _ID.fullmatch(job_id) or ".." in job_id:
+        if not _ID.fullmatch(job_id) or job_id == "." or ".." in job_id:
             raise no_such_job()
         record = self._known.get(job_id) or await self._read(job_id)
         if owner is not None and record.owner != owner:

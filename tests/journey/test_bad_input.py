@@ -101,6 +101,7 @@ MISUNDERSTOOD: dict[str, str] = {
     "a long id": json.dumps(job(id="x" * 129)),
     "an id with slashes": json.dumps(job(id="a/b")),
     "an id that climbs": json.dumps(job(id="..")),
+    "an id that stays": json.dumps(job(id=".")),
     "an id that is a number": json.dumps(job(id=7)),
     "nesting 10,000 deep": '{"content":' * 10_000 + "1" + "}" * 10_000,
     "lists nested 10,000 deep": "[" * 10_000 + "]" * 10_000,

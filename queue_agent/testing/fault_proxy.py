@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import fnmatch
 import json
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -264,14 +265,14 @@ class FaultProxy:
         """Every request so far, faulted or not, oldest first."""
         self._target = (parts.hostname, parts.port)
         self._rules: list[_Rule] = []
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._exchanges: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
-        if self._server is None:
+        if self._listener is None:
             raise RuntimeError("the proxy has not been started")
-        host, port = self._server.sockets[0].getsockname()[:2]
+        host, port = self._listener.getsockname()
         return f"http://{host}:{port}"
 
     @contextlib.contextmanager
@@ -294,7 +295,9 @@ class FaultProxy:
         return sum(map(matches, self.requests))
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_HEAD_LIMIT)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
         return self
 
     async def __aexit__(
@@ -303,17 +306,25 @@ class FaultProxy:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            await asyncio.sleep(0)  # an exchange that has not begun would not end its connection
             await _end(self._exchanges)
-            await self._server.wait_closed()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._exchange(reader, writer))
+    # Not by `asyncio.start_server`, which forgets connections that come while it closes.
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return  # the client has left again
+        connection.setblocking(False)
+        task = asyncio.create_task(self._exchange(connection))
         self._exchanges.add(task)
         task.add_done_callback(self._exchanges.discard)
 
-    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _exchange(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection, limit=_HEAD_LIMIT)
         try:
             request = await _read_request(reader, writer)
             self.requests.append(request)

@@ -1,8 +1,10 @@
 """The proxy that the fault tests stand on: it relays truly and breaks what it is told to."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -161,3 +163,17 @@ async def test_web_sockets_pass_both_ways() -> None:
 def test_aws_operations_are_told_by_header_or_form(request_: Request) -> None:
     assert aws_operation("SendMessage")(request_)
     assert not aws_operation("ReceiveMessage")(request_)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_connection_that_comes_while_it_ends_is_ended_too(turns: int) -> None:
+    before = asyncio.all_tasks()
+    async with FaultProxy("http://127.0.0.1:9") as proxy:
+        clients = [socket.create_connection(("127.0.0.1", urlsplit(proxy.url).port)) for _ in "ab"]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    for client in clients:
+        with client, suppress(ConnectionResetError):
+            client.settimeout(10)
+            assert await asyncio.to_thread(client.recv, 1) == b""

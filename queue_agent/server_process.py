@@ -1,11 +1,13 @@
 """Servers in child processes on the loopback interface, for the demo and the tests."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -48,7 +50,7 @@ class ServerProcess:
         """Whether the child has been started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self, timeout: float = 60.0) -> Self:
+    def start(self, timeout: float = 120.0) -> Self:
         """Start the child and wait until it accepts connections.
 
         Raises:
@@ -74,7 +76,7 @@ class ServerProcess:
             if output:
                 output.close()
 
-    def wait_until_listening(self, timeout: float = 60.0) -> None:
+    def wait_until_listening(self, timeout: float = 120.0) -> None:
         """Wait until the child accepts connections; raises like `start`."""
         deadline = time.monotonic() + timeout
         while not _listens(self.port):
@@ -87,13 +89,13 @@ class ServerProcess:
                 )
             time.sleep(0.02)
 
-    def wait(self, timeout: float = 30.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """Wait until the child ends by itself; its exit code."""
         if self._process is None:
             raise RuntimeError("the server has not been started")
         return self._process.wait(timeout)
 
-    def stop(self, grace: float = 5.0) -> int | None:
+    def stop(self, grace: float = 15.0) -> int | None:
         """End the child politely, after `grace` seconds by force; its exit code."""
         if self._process is None:
             return None
@@ -137,11 +139,16 @@ class ServerProcess:
 
 
 def free_port() -> int:
-    """A TCP port on the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port on the loopback interface that nobody listens on now.
+
+    Not one of those that systems give to outgoing connections, any of which could take it
+    before the server does.
+    """
+    while True:
+        port = 16_384 + secrets.randbelow(16_384)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 def _listens(port: int) -> bool:

@@ -35,10 +35,10 @@ STEP_SECONDS = 0.01
 class LoadedServer(ServerProcess):
     """A server that counts as listening once its model is loaded."""
 
-    def wait_until_listening(self, timeout: float = 60.0) -> None:
+    def wait_until_listening(self, timeout: float = 120.0) -> None:
         super().wait_until_listening(timeout)
         deadline = time.monotonic() + timeout
-        while httpx.get(f"{self.url}/health").status_code != 200:
+        while httpx.get(f"{self.url}/health", timeout=60).status_code != 200:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the model was not loaded within {timeout} s")
             time.sleep(0.02)
@@ -190,7 +190,7 @@ def tiny_model(*, xl: bool = False) -> Path:
 
 def busy(server: ServerProcess) -> bool:
     """Whether a job runs or waits."""
-    active: list[object] = httpx.get(f"{server.url}/v1/jobs").json()["data"]
+    active: list[object] = httpx.get(f"{server.url}/v1/jobs", timeout=60).json()["data"]
     return bool(active)
 
 
@@ -203,7 +203,7 @@ def main() -> None:
     engine = engine_of(PaintingModel())
     engine.start()
     app = create_app(engine)
-    uvicorn.run(app, host=HOST, port=int(sys.argv[1]), log_level="warning")
+    uvicorn.run(app, host=HOST, port=int(sys.argv[1]), log_level="warning", timeout_keep_alive=75)
 
 
 if __name__ == "__main__":

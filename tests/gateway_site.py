@@ -1,16 +1,18 @@
 """A whole site for the gateway's tests: emulated cloud, fake Web UI, agents, gateways."""
 
+import asyncio
+import secrets
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from harness import webui_settings
-from queue_agent.cloud.embedded import Deployment, EmbeddedCloud
+from harness import webui_process, webui_settings
+from queue_agent.cloud.embedded import Deployment, EmbeddedCloud, deploy
 from queue_agent.server_process import ServerProcess
 
 JsonObject = dict[str, Any]
@@ -59,7 +61,7 @@ class Site:
         """A gateway with these settings beside the usual ones; it hears notifications."""
         port = {"QUEUE_AGENT_GATEWAY_PORT": "{port}"}
         gateway = self._start("gateway", {**port, "QUEUE_AGENT_GATEWAY_POLL": "1", **settings})
-        with httpx.Client(transport=httpx.HTTPTransport(retries=3)) as client:
+        with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=60) as client:
             while client.get(f"{gateway.url}/readyz").status_code != 200:
                 pass  # the route answers when asked; starting takes a few of its answers
         return gateway
@@ -73,6 +75,24 @@ class Site:
         )
         self.processes.callback(process.stop)
         return process.start()
+
+
+@contextmanager
+def opened_site(embedded: EmbeddedCloud, folder: Path, *, step: float) -> Iterator[Site]:
+    """A deployment with its agent; each step of its runtime takes so many seconds."""
+
+    async def make() -> Deployment:
+        cloud = embedded.connect()
+        try:
+            return await deploy(cloud, f"gw-{secrets.token_hex(4)}")
+        finally:
+            await cloud.aclose()
+
+    with webui_process("--step-seconds", str(step)) as webui:
+        site = Site(embedded, asyncio.run(make()), webui, folder)
+        with site.processes:
+            site.start_agent()
+            yield site
 
 
 def client_of(gateway: ServerProcess, key: str | None = None) -> httpx.AsyncClient:

@@ -18,7 +18,7 @@ from queue_agent.tasks import background
 T = TypeVar("T")
 JsonObject = dict[str, Any]
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Seconds until something awaited counts as not happening."""
 
 

@@ -90,7 +90,6 @@ def as_pod(template: Manifest) -> Manifest:
 
 
 @pytest.mark.skipif(not CHECKOV.exists(), reason="checkov is not installed; `make test` does it")
-@pytest.mark.timeout(300)
 def test_checkov_finds_nothing_that_was_not_accepted_by_review(tmp_path: Path) -> None:
     for name in ALL:
         manifests = manifests_of(name)

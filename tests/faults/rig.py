@@ -100,7 +100,7 @@ class Rig:
 
         await until(begun, what=f"generation {times} of {job_id}")
 
-    async def settled(self, timeout: float = 40.0) -> Balance:
+    async def settled(self, timeout: float = 90.0) -> Balance:
         """Wait until all is answered and acknowledged, then draw the balance."""
 
         async def answered() -> bool:
@@ -123,7 +123,7 @@ class Rig:
 
 async def runs_of(webui: ServerProcess) -> list[JsonObject]:
     """A fake Web UI's own report of its generations."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         runs: list[JsonObject] = (await client.get(f"{webui.url}/fake/runs")).json()
     return runs
 

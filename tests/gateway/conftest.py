@@ -1,35 +1,21 @@
 """One deployment for all gateway tests: emulated cloud, fake Web UI, an agent, a gateway."""
 
-import asyncio
-import secrets
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from gateway_site import Content, JsonObject, Site, client_of
-from harness import webui_process
-from queue_agent.cloud.embedded import Deployment, EmbeddedCloud, deploy
+from gateway_site import Content, JsonObject, Site, client_of, opened_site
+from queue_agent.cloud.embedded import EmbeddedCloud
 from queue_agent.server_process import ServerProcess
 
 
 @pytest.fixture(scope="session")
 def site(embedded_cloud: EmbeddedCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The deployment with its agent; tests keep apart by the ids and prompts of their jobs."""
-
-    async def make() -> Deployment:
-        cloud = embedded_cloud.connect()
-        try:
-            return await deploy(cloud, f"gw-{secrets.token_hex(4)}")
-        finally:
-            await cloud.aclose()
-
-    with webui_process("--step-seconds", "0.01") as webui:
-        made = Site(embedded_cloud, asyncio.run(make()), webui, tmp_path_factory.mktemp("gateway"))
-        with made.processes:
-            made.start_agent()
-            yield made
+    with opened_site(embedded_cloud, tmp_path_factory.mktemp("gateway"), step=0.01) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ const seen = { outside: [], complaints: [] };
 async function open(options) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(90_000);
   page.on("request", (request) => {
     const { origin, protocol } = new URL(request.url());
     if (protocol !== "blob:" && origin !== address) seen.outside.push(request.url());
@@ -42,6 +42,15 @@ const ended = (page, prompt, status) => card(page, prompt).and(page.locator(`[da
 const pictured = (page, prompt) =>
   card(page, prompt).locator("img[src]").first().evaluate((image) => image.decode().then(() => image.naturalWidth));
 
+// The progress of a running job, once it is over `share`.
+async function progressed(page, share) {
+  const found = await page.waitForFunction((share) => {
+    const value = document.querySelector('.job[data-status="running"] progress')?.value;
+    return value > share && value;
+  }, share);
+  return found.jsonValue();
+}
+
 async function ask(page, prompt, steps, { size = "256x256" } = {}) {
   if (!(await page.locator("details[open]").count())) await page.locator("summary").click();
   await page.getByLabel("Steps").fill(String(steps));
@@ -57,9 +66,8 @@ async function shoot(name, page) {
 
 // A job with visible progress, then its image.
 const page = await open({ colorScheme: "light" });
-await ask(page, "a lighthouse at dusk", 120);
-await page.waitForFunction(() => document.querySelector('.job[data-status="running"] progress')?.value > 0.05);
-seen.progress = await card(page, "a lighthouse at dusk").locator("progress").evaluate((bar) => bar.value);
+await ask(page, "a lighthouse at dusk", 150);
+seen.progress = await progressed(page, 0.05);
 await ended(page, "a lighthouse at dusk", "completed").waitFor();
 seen.width = await pictured(page, "a lighthouse at dusk");
 
@@ -103,7 +111,7 @@ seen.cancelled = await ended(page, "a second never-ending story", "cancelled").c
 seen.contrast = await contrasts(page);
 await ask(page, "a train crossing a snowy valley", 150, { size: "768x512" });
 await ask(page, "a teapot in the rain", 150);
-await page.waitForFunction(() => document.querySelector('.job[data-status="running"] progress')?.value > 0.3);
+await progressed(page, 0.3);
 await page.getByLabel("What shall it be?").fill("a garden of glass flowers");
 await shoot("page-light", page);
 

@@ -97,7 +97,7 @@ async def test_many_jobs_are_published_in_batches_and_each_is_answered(
 
 
 async def test_a_running_job_is_cancelled(client: Client) -> None:
-    job = await client.submit("endless", steps=1000, width=64, height=64)
+    job = await client.submit("endless", steps=1000, n_iter=20, width=64, height=64)
     statuses = []
     async for event in job.events():
         if event.status == "running" and "running" not in statuses:
@@ -194,9 +194,9 @@ def test_the_synchronous_client_does_the_same(
         assert job.save(tmp_path)[0].is_file()
         runtime = site.deployment.runtime_name
         asked: list[Job] = [make_job({"prompt": "two", "steps": 1}, runtime=runtime)] * 1
-        assert client.submit_many(asked)[0].result(timeout=30).result
-        endless = client.submit("endless", steps=1000, width=64, height=64)
+        assert client.submit_many(asked)[0].result(timeout=120).result
+        endless = client.submit("endless", steps=1000, n_iter=20, width=64, height=64)
         with pytest.raises(TimeoutError):
             endless.result(timeout=0.1)
         client.cancel(endless.id)
-        assert client.job(endless.id).result(timeout=30).status == "cancelled"
+        assert client.job(endless.id).result(timeout=120).status == "cancelled"

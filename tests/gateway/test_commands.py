@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from gateway_site import Site
+from gateway_site import Content, Site
 from queue_agent.client import make_job
 
 
@@ -22,7 +22,7 @@ def command(site: Site, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
 
@@ -42,11 +42,11 @@ def test_a_local_image_is_submitted_and_the_result_shown_and_saved_later(
     assert len(list((tmp_path / "out").iterdir())) == 1
 
 
-def test_a_job_is_cancelled_by_its_id(site: Site) -> None:
-    submitted = command(
-        site, "submit", "--prompt", "long", "--steps", "1000",
-        "--runtime", site.deployment.runtime_name,
-    )  # fmt: skip
+def test_a_job_is_cancelled_by_its_id(site: Site, content: Content, tmp_path: Path) -> None:
+    endless = content("endless", steps=1000, n_iter=20)
+    job = make_job(endless, runtime=site.deployment.runtime_name)
+    (tmp_path / "job.json").write_text(job.model_dump_json())
+    submitted = command(site, "submit", "--file", str(tmp_path / "job.json"))
     job_id = submitted.stdout.strip()
     assert command(site, "status", job_id).returncode == 3
     assert command(site, "cancel", job_id).stdout.strip() == job_id

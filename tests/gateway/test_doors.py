@@ -11,7 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from gateway_site import Content, Site
+from gateway_site import Content, Site, client_of
 from queue_agent.server_process import ServerProcess
 
 
@@ -25,7 +25,7 @@ async def test_txt2img_is_answered_as_the_web_ui_itself_answers(
 ) -> None:
     body = content("two at once", batch_size=2)
     through = (await api.post("/sdapi/v1/txt2img", json=body)).json()
-    async with httpx.AsyncClient(base_url=site.webui.url) as webui:
+    async with client_of(site.webui) as webui:
         direct = (await webui.post("/sdapi/v1/txt2img", json=body)).json()
     assert through.keys() == direct.keys()
     assert through["images"] == direct["images"]
@@ -77,12 +77,12 @@ async def test_what_takes_too_long_is_answered_504_with_the_id_to_fetch_it_by(
     site: Site, content: Content
 ) -> None:
     hasty = site.start_gateway(QUEUE_AGENT_GATEWAY_SYNC_TIMEOUT="0.2")
-    async with httpx.AsyncClient(base_url=hasty.url, timeout=60) as api:
+    async with client_of(hasty) as api:
         late = await api.post("/sdapi/v1/txt2img", json=content("slow", steps=100))
         assert late.status_code == 504
         job_id = late.json()["job_id"]
         assert late.headers["location"] == f"/v1/jobs/{job_id}"
-        view = (await api.post(f"/v1/jobs/{job_id}/wait", params={"timeout": 30})).json()
+        view = (await api.post(f"/v1/jobs/{job_id}/wait", params={"timeout": 60})).json()
         assert view["status"] == "completed"
     hasty.stop()
 
@@ -110,7 +110,7 @@ async def test_a_body_over_the_limit_is_refused_while_it_is_sent(
         for _ in range(64):
             yield b" " * 4096
 
-    async with httpx.AsyncClient(base_url=narrow.url) as api:
+    async with client_of(narrow) as api:
         headers = {"Content-Type": "application/json"}
         streamed = await api.post(path, content=endless(), headers=headers)
         whole = await api.post(path, content=b" " * 10_000_000, headers=headers)

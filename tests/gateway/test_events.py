@@ -3,6 +3,7 @@
 import asyncio
 import json
 import secrets
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -12,12 +13,18 @@ from gateway_site import Content, Site, client_of
 from queue_agent.server_process import ServerProcess
 
 
-async def events_of(api: httpx.AsyncClient, job_id: str) -> list[dict[str, Any]]:
-    """All events of a stream until the server ends it."""
+async def views_of(api: httpx.AsyncClient, job_id: str) -> AsyncIterator[dict[str, Any]]:
+    """The events of a stream as they come, until the server ends it."""
     async with api.stream("GET", f"/v1/jobs/{job_id}/events") as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
-        lines = [line async for line in stream.aiter_lines()]
-    return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+        async for line in stream.aiter_lines():
+            if line.startswith("data: "):
+                yield json.loads(line.removeprefix("data: "))
+
+
+async def events_of(api: httpx.AsyncClient, job_id: str) -> list[dict[str, Any]]:
+    """All events of a stream."""
+    return [view async for view in views_of(api, job_id)]
 
 
 async def submit(api: httpx.AsyncClient, content: dict[str, Any]) -> str:
@@ -30,8 +37,13 @@ async def submit(api: httpx.AsyncClient, content: dict[str, Any]) -> str:
 async def test_a_stream_tells_progress_that_never_falls_and_ends_with_the_job(
     api: httpx.AsyncClient, content: Content
 ) -> None:
-    job_id = await submit(api, content("streamed", steps=60))
-    views = await events_of(api, job_id)
+    ahead = await submit(api, content("ahead", steps=1000, n_iter=20))
+    job_id = await submit(api, content("streamed", steps=150))
+    views: list[dict[str, Any]] = []
+    async for view in views_of(api, job_id):
+        if not views:  # somebody watches: now its turn may come
+            assert (await api.delete(f"/v1/jobs/{ahead}")).status_code == 202
+        views.append(view)
     progress = [view["progress"] for view in views if view["progress"] is not None]
     assert progress == sorted(progress)
     assert len(progress) > 2
@@ -45,7 +57,7 @@ async def test_a_websocket_tells_the_same(
 ) -> None:
     job_id = await submit(api, content("by socket", steps=20))
     url = f"ws://127.0.0.1:{gateway.port}/v1/jobs/{job_id}/events"
-    async with connect(url) as socket:
+    async with connect(url, open_timeout=60) as socket:
         views = [json.loads(message) async for message in socket]
     assert views[-1]["status"] == "completed"
     assert socket.close_code == 1000

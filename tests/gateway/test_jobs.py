@@ -12,7 +12,7 @@ from gateway_site import Content, Site, client_of
 
 
 async def finished(api: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
-    answer = await api.post(f"/v1/jobs/{job_id}/wait", params={"timeout": 30})
+    answer = await api.post(f"/v1/jobs/{job_id}/wait", params={"timeout": 60})
     view: dict[str, Any] = answer.json()
     assert view["status"] not in {"queued", "running", "cancelling"}, view
     return view
@@ -94,7 +94,7 @@ async def test_a_job_the_runtime_refuses_tells_the_reason(
 async def test_a_running_job_shows_its_progress_and_can_be_cancelled(
     api: httpx.AsyncClient, content: Content
 ) -> None:
-    body = {"content": content("long", steps=1000)}
+    body = {"content": content("long", steps=1000, n_iter=20)}
     job_id = (await api.post("/v1/jobs", json=body)).json()["id"]
     async with api.stream("GET", f"/v1/jobs/{job_id}/events") as events:
         async for line in events.aiter_lines():
@@ -143,7 +143,7 @@ async def test_what_cannot_be_published_leaves_no_trace_and_takes_none_away(
         QUEUE_AGENT_JOB_TOPIC_ARN=f"arn:aws:sns:us-east-1:123456789012:{secrets.token_hex(4)}"
     )
     body = {"metadata": {"id": f"new-{secrets.token_hex(4)}"}, "content": content("x")}
-    taken = {"content": content("taken before", steps=1000)}
+    taken = {"content": content("taken before", steps=1000, n_iter=20)}
     before = (await api.post("/v1/jobs", json=taken)).json()["id"]
     async with client_of(nowhere) as broken:
         failed = await broken.post("/v1/jobs", json=body)

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
 
 from gateway_site import Content, Site, client_of
 from queue_agent.gateway.keys import new_key
@@ -66,7 +66,7 @@ async def test_without_a_valid_key_nothing_is_told(
     guarded: ServerProcess, key: str | None, path: str
 ) -> None:
     headers = {} if key is None else {b"authorization": f"Bearer {key}".encode()}
-    async with httpx.AsyncClient(base_url=guarded.url) as api:
+    async with client_of(guarded) as api:
         answer = await api.get(path, headers=headers)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -83,7 +83,7 @@ async def test_a_key_works_as_bearer_token_as_header_and_as_password(
         {"X-Api-Key": key},
         {"Authorization": f"Basic {basic}"},
     ]
-    async with httpx.AsyncClient(base_url=guarded.url) as api:
+    async with client_of(guarded) as api:
         statuses = [(await api.get("/v1/jobs", headers=way)).status_code for way in given]
     assert statuses == [200, 200, 200]
 
@@ -134,7 +134,7 @@ async def test_unfinished_jobs_are_limited_for_all_gateways_together(
 ) -> None:
     other = site.start_gateway(QUEUE_AGENT_GATEWAY_KEYS_FILE=str(keys.file))
     key = keys.add("greedy", jobs_in_flight=2)
-    body = {"content": content("in flight", steps=300)}
+    body = {"content": content("in flight", steps=1000)}
     async with client_of(guarded, key) as one, client_of(other, key) as two:
         jobs = [(await api.post("/v1/jobs", json=body)).json()["id"] for api in (one, two)]
         refused = await one.post("/v1/jobs", json=body)
@@ -145,7 +145,7 @@ async def test_unfinished_jobs_are_limited_for_all_gateways_together(
         for job_id in jobs:
             await one.delete(f"/v1/jobs/{job_id}")
         for job_id in jobs:
-            await one.post(f"/v1/jobs/{job_id}/wait", params={"timeout": 30})
+            await one.post(f"/v1/jobs/{job_id}/wait", params={"timeout": 60})
         assert (await two.post("/v1/jobs", json={"content": content("free")})).status_code == 202
     other.stop()
 
@@ -158,9 +158,10 @@ async def test_a_websocket_without_a_key_is_refused_and_with_one_as_subprotocol_
         job = (await api.post("/v1/jobs", json={"content": content("by socket")})).json()
     url = f"ws://127.0.0.1:{guarded.port}/v1/jobs/{job['id']}/events"
     with pytest.raises(InvalidStatus) as refusal:
-        await connect(url)
+        await connect(url, open_timeout=60)
     assert refusal.value.response.status_code == 401
-    async with connect(url, subprotocols=[f"queue-agent.key.{key}"]) as socket:  # type: ignore[list-item]
+    protocols = [Subprotocol(f"queue-agent.key.{key}")]
+    async with connect(url, subprotocols=protocols, open_timeout=60) as socket:
         views = [json.loads(message) async for message in socket]
     assert views[-1]["status"] == "completed"
 
@@ -184,7 +185,7 @@ def test_a_gateway_that_others_can_reach_does_not_start_without_keys(site: Site)
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=120,
     )
     assert ended.returncode == 2
     assert "QUEUE_AGENT_GATEWAY_KEYS_FILE" in ended.stderr

@@ -5,13 +5,14 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import pytest
 
-from gateway_site import Site
+from gateway_site import Site, client_of, opened_site
+from queue_agent.cloud.embedded import EmbeddedCloud
 from queue_agent.gateway.keys import KeyFile, new_key
 from queue_agent.server_process import ServerProcess
 
@@ -33,14 +34,23 @@ def missing() -> str | None:
 
 
 @pytest.fixture(scope="module")
-def visit(site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a browser saw that used the page; its screenshots go to SCREENSHOTS if that is set."""
+def slow_site(
+    embedded_cloud: EmbeddedCloud, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """One whose jobs run long enough for a browser to see them at it."""
     if (reason := missing()) is not None:
         pytest.skip(reason)
+    with opened_site(embedded_cloud, tmp_path_factory.mktemp("page"), step=0.02) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def visit(slow_site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a browser saw that used the page; its screenshots go to SCREENSHOTS if that is set."""
     key, entry = new_key("page")
     keys = tmp_path_factory.mktemp("keys") / "keys.json"
     keys.write_text(KeyFile(keys=(entry,)).model_dump_json())
-    gateway = site.start_gateway(QUEUE_AGENT_GATEWAY_KEYS_FILE=str(keys))
+    gateway = slow_site.start_gateway(QUEUE_AGENT_GATEWAY_KEYS_FILE=str(keys))
     folder = os.environ.get("SCREENSHOTS") or tmp_path_factory.mktemp("screenshots")
     done = subprocess.run(
         ["node", str(HERE / "page.mjs"), gateway.url, str(folder)],
@@ -48,7 +58,7 @@ def visit(site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     seen: dict[str, Any] = json.loads(done.stdout)
@@ -93,7 +103,7 @@ def test_a_phone_shows_the_page_without_scrolling_sideways(visit: dict[str, Any]
 
 
 async def test_the_page_allows_itself_nothing_from_elsewhere(gateway: ServerProcess) -> None:
-    async with httpx.AsyncClient(base_url=gateway.url) as client:
+    async with client_of(gateway) as client:
         page = await client.get("/")
         parts = re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)
         assert len(parts) >= 3

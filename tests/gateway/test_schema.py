@@ -59,7 +59,7 @@ def instant(site: Site) -> Iterator[Deployment]:
 
     thread = threading.Thread(target=lambda: asyncio.run(answer_all()))
     thread.start()
-    ready.wait(30)
+    assert ready.wait(120), "no deployment"
     yield found[0]
     stop.set()
     thread.join()

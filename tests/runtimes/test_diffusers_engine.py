@@ -157,7 +157,7 @@ async def test_old_jobs_are_forgotten_but_none_that_waits() -> None:
 async def test_a_server_told_to_end_finishes_what_it_has_begun() -> None:
     server = painting_server()
     await asyncio.to_thread(server.start)
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
         body = {"prompt": "x", "num_inference_steps": 50}
         request = asyncio.create_task(client.post(GENERATIONS, json=body))
         await eventually(lambda: asyncio.to_thread(busy, server))

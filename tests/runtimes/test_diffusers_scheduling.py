@@ -52,7 +52,7 @@ def wanted(prompt: str, *, steps: int = 4, width: int = 64, count: int = 1) -> I
 
 
 async def pictures_of(job: Job) -> Pictures:
-    return await asyncio.wait_for(asyncio.wrap_future(job.result), 20)
+    return await asyncio.wait_for(asyncio.wrap_future(job.result), 90)
 
 
 async def steps_taken(model: SteppingModel, count: int) -> None:

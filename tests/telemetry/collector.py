@@ -18,7 +18,7 @@ from queue_agent.server_process import HOST
 
 T = TypeVar("T")
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 
 @dataclass(frozen=True)

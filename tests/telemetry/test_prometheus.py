@@ -136,7 +136,6 @@ async def values(client: httpx.AsyncClient, server: ServerProcess, query: str) -
     return [number for number in numbers if not math.isnan(number)]
 
 
-@pytest.mark.timeout(300)
 async def test_every_query_of_the_dashboard_returns_data_of_the_running_demo(
     tmp_path: Path,
 ) -> None:

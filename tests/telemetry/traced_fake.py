@@ -44,7 +44,12 @@ async def serve(kind: str, port: int) -> None:
     async with exporting(options) as exports:
         traced = Traced(app, exports.telemetry.tracer)
         config = uvicorn.Config(
-            traced, host=HOST, port=port, log_level="warning", timeout_graceful_shutdown=1
+            traced,
+            host=HOST,
+            port=port,
+            log_level="warning",
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=75,
         )
         await uvicorn.Server(config).serve()
 

@@ -43,6 +43,7 @@ def main() -> None:
         port=arguments.port,
         log_level="warning",
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=75,  # not what clients keep theirs, lest both end it at once
     )
 
 

@@ -130,9 +130,16 @@ class Listener:
                         self.hear(notification)
             except QueueAgentError as error:
                 log.warning("notifications are not heard", reason=error.message)
+                if _is_cancelled():  # it was the subscription's removal that failed
+                    return
             finally:
                 self._listening.clear()
             await asyncio.sleep(max(0.0, self._pause - (time.monotonic() - started)))
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _ring(news: _News) -> None:

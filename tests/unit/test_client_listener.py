@@ -102,3 +102,21 @@ async def test_a_subscription_that_cannot_be_made_is_made_again() -> None:
         assert (await statuses(listener))[-1][0] == "completed"
     assert attempts == 2
     assert not listener.hears
+
+
+async def test_listening_ends_although_the_subscription_cannot_be_removed() -> None:
+    @asynccontextmanager
+    async def subscribe() -> AsyncIterator[AsyncIterator[Notification]]:
+        try:
+            yield endless()
+        finally:
+            raise Unavailable("The cloud does not answer.")
+
+    async def endless() -> AsyncIterator[Notification]:
+        await asyncio.Event().wait()
+        yield note("completed")
+
+    async with asyncio.timeout(30):
+        listener = Listener(subscribe)
+        async with listener.listening():
+            assert await listener.ready(patience=30)

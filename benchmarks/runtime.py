@@ -74,7 +74,8 @@ class Gpu:
         run.start = time.monotonic()
         try:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._interrupted.wait(), self.seconds)
+                async with asyncio.timeout(self.seconds):
+                    await self._interrupted.wait()
         finally:
             run.end = time.monotonic()
             del self.running[task]

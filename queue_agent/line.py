@@ -70,7 +70,8 @@ class Place:
         try:
             try:
                 with span("wait"):
-                    await asyncio.wait_for(self.submitted.wait(), patience)
+                    async with asyncio.timeout(patience):
+                        await self.submitted.wait()
             except TimeoutError:
                 raise Unavailable(
                     f"The runtime had no place free for {patience:g} s.", type="runtime_stalled"

@@ -60,7 +60,8 @@ class Listener:
     async def ready(self, *, patience: float) -> bool:
         """Wait until notifications are heard, at most so many seconds; whether they are."""
         try:
-            await asyncio.wait_for(self._listening.wait(), patience)
+            async with asyncio.timeout(patience):
+                await self._listening.wait()
         except TimeoutError:
             return False
         return True
@@ -84,7 +85,8 @@ class Listener:
         news = self._entry(job_id)
         if news.count == count:
             try:
-                await asyncio.wait_for(news.bell.wait(), patience)
+                async with asyncio.timeout(patience):
+                    await news.bell.wait()
             except TimeoutError:
                 return
 

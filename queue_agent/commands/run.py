@@ -143,7 +143,8 @@ async def _policy(queue: Queue, settings: Settings, stop: asyncio.Event) -> Queu
             if error.type == "cloud_unauthorized" and settings.visibility_timeout:
                 return QueuePolicy(settings.visibility_timeout)
         try:
-            await asyncio.wait_for(stop.wait(), _POLICY_PAUSE)
+            async with asyncio.timeout(_POLICY_PAUSE):
+                await stop.wait()
         except TimeoutError:
             continue
     return None

@@ -326,7 +326,8 @@ class RuntimeContract:
                     await eventually(lambda: self.busy(server))
                     await asyncio.to_thread(server.kill)
                     with pytest.raises(Unavailable):
-                        await asyncio.wait_for(task, SOON)
+                        async with asyncio.timeout(SOON):
+                            await task
         finally:
             await asyncio.to_thread(server.stop)
 
@@ -345,7 +346,8 @@ class RuntimeContract:
         async with FaultProxy(server.url) as proxy, self.opened(proxy.url) as runtime:
             prepared = await runtime.prepare(job, self.assets_for(runtime, job))
             with proxy.fault(fault, _is_plain_http), pytest.raises(Unavailable):
-                await asyncio.wait_for(runtime.run(prepared, ignore), 2 * SOON)
+                async with asyncio.timeout(2 * SOON):
+                    await runtime.run(prepared, ignore)
         if isinstance(fault, Oversized):
             assert not fault.swallowed, "the answer was read without a limit"
 

@@ -52,7 +52,8 @@ def wanted(prompt: str, *, steps: int = 4, width: int = 64, count: int = 1) -> I
 
 
 async def pictures_of(job: Job) -> Pictures:
-    return await asyncio.wait_for(asyncio.wrap_future(job.result), 90)
+    async with asyncio.timeout(90):
+        return await asyncio.wrap_future(job.result)
 
 
 async def steps_taken(model: SteppingModel, count: int) -> None:

@@ -10,7 +10,7 @@ from queue_agent.line import Line, Place, Stage
 
 
 async def stand(place: Place, done: asyncio.Event) -> None:
-    async with place.turn():
+    async with place.turn(patience=60):
         await done.wait()
 
 
@@ -77,6 +77,20 @@ async def test_a_job_cancelled_while_it_waits_holds_nobody_up() -> None:
     assert places[2].stage is Stage.RUNNING
     ends[2].set()
     await asyncio.wait(tasks)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_job_can_be_cancelled_at_any_turn_of_the_loop(turns: int) -> None:
+    line = Line(concurrency=1)
+    end = asyncio.Event()
+    task = asyncio.create_task(stand(line.join(), end))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await settle()
+    end.set()
+    await asyncio.wait({task})
+    assert task.cancelled()
 
 
 async def test_a_job_that_finds_no_place_for_long_is_given_up() -> None:

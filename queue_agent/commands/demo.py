@@ -45,6 +45,7 @@ _STEPS = {
 
 def demo(*, prompt: str, model: str | None, steps: int, output: Path, once: bool) -> bool:
     """Show one job's way, then, unless `once`, the page until Ctrl-C; whether it was completed."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells' background jobs ignore it
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     console = Console()
     with ExitStack() as children, TemporaryDirectory(prefix="queue-agent-") as work:

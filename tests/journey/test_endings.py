@@ -6,6 +6,7 @@ import io
 import json
 import secrets
 import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from harness import Scene, scene, until, webui_process, webui_settings
 from queue_agent.cloud.embedded import EmbeddedCloud
 from queue_agent.server_process import ServerProcess, free_port
 
+Plan = Callable[[int], Awaitable[None]]
+
 
 async def runs(webui: ServerProcess, job_id: str) -> list[dict[str, object]]:
     """The generations that the runtime did for a job."""
@@ -25,12 +28,17 @@ async def runs(webui: ServerProcess, job_id: str) -> list[dict[str, object]]:
     return [run for run in answer.json() if job_id in run["prompt"]]
 
 
-async def plan_errors(webui: ServerProcess, times: int) -> None:
-    """The next generations answer 500."""
-    async with httpx.AsyncClient() as client:
-        fault = {"kind": "status", "status": 500, "times": times}
-        answer = await client.post(f"{webui.url}/fake/faults", json=fault)
-        answer.raise_for_status()
+@pytest.fixture
+async def plan_errors(webui: ServerProcess) -> AsyncIterator[Plan]:
+    """Makes so many of the next generations answer 500; what is not used ends with the test."""
+    async with httpx.AsyncClient(base_url=webui.url) as client:
+
+        async def plan(times: int) -> None:
+            fault = {"kind": "status", "status": 500, "times": times}
+            (await client.post("/fake/faults", json=fault)).raise_for_status()
+
+        yield plan
+        (await client.delete("/fake/faults")).raise_for_status()
 
 
 async def has_started(webui: ServerProcess, job_id: str) -> bool:
@@ -83,21 +91,19 @@ async def test_a_job_that_the_runtime_refuses_fails_with_the_runtimes_own_words(
     assert await stage.dead_letters() == 0
 
 
-async def test_a_fault_that_passes_is_tried_again_in_place(
-    stage: Scene, webui: ServerProcess
-) -> None:
+async def test_a_fault_that_passes_is_tried_again_in_place(stage: Scene, plan_errors: Plan) -> None:
     stage.start_agent()
-    await plan_errors(webui, 1)
+    await plan_errors(1)
     await stage.publish(stage.job("again-1"))
     answer = await stage.answer("again-1")
     assert (answer["status"], answer["attempt"]) == ("completed", 1)
 
 
 async def test_a_fault_that_stays_a_while_releases_the_message_for_another_attempt(
-    stage: Scene, webui: ServerProcess
+    stage: Scene, plan_errors: Plan
 ) -> None:
     stage.start_agent()
-    await plan_errors(webui, 3)
+    await plan_errors(3)
     await stage.publish(stage.job("later-1"))
     answer = await stage.answer("later-1")
     assert (answer["status"], answer["attempt"]) == ("completed", 2)
@@ -105,10 +111,10 @@ async def test_a_fault_that_stays_a_while_releases_the_message_for_another_attem
 
 
 async def test_the_last_allowed_attempt_ends_in_an_answer_and_among_the_dead_letters(
-    stage: Scene, webui: ServerProcess
+    stage: Scene, plan_errors: Plan
 ) -> None:
     stage.start_agent()
-    await plan_errors(webui, 9)
+    await plan_errors(9)
     await stage.publish(stage.job("doomed-1"))
     answer = await stage.answer("doomed-1")
     assert (answer["status"], answer["attempt"]) == ("failed", 3)
@@ -124,10 +130,10 @@ async def test_the_last_allowed_attempt_ends_in_an_answer_and_among_the_dead_let
 
 
 async def test_a_job_redriven_from_the_dead_letters_is_worked_on_again(
-    stage: Scene, webui: ServerProcess
+    stage: Scene, plan_errors: Plan
 ) -> None:
     stage.start_agent()
-    await plan_errors(webui, 9)
+    await plan_errors(9)
     job = stage.job("redriven-1")
     await stage.publish(job)
     await stage.answer("redriven-1")
@@ -137,13 +143,13 @@ async def test_a_job_redriven_from_the_dead_letters_is_worked_on_again(
 
 
 async def test_without_dead_letters_an_exhausted_message_is_quarantined(
-    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
+    embedded_cloud: EmbeddedCloud, webui: ServerProcess, plan_errors: Plan, tmp_path: Path
 ) -> None:
     name = f"rt-{secrets.token_hex(4)}"
     settings = {**webui_settings(webui.url), "QUEUE_AGENT_MAX_RECEIVES": "1"}
     async with scene(embedded_cloud, name, tmp_path, settings, max_receives=None) as stage:
         stage.start_agent()
-        await plan_errors(webui, 3)
+        await plan_errors(3)
         await stage.publish(stage.job("kept-1"))
         answer = await stage.answer("kept-1")
         assert answer["status"] == "failed"
@@ -352,7 +358,7 @@ def files_of(agent: ServerProcess) -> int:
 
 @pytest.mark.parametrize("ending", ["completed", "rejected", "released", "cancelled"])
 async def test_a_large_input_is_on_disk_while_its_job_lasts_and_no_longer(
-    stage: Scene, webui: ServerProcess, tmp_path: Path, ending: str
+    stage: Scene, webui: ServerProcess, plan_errors: Plan, tmp_path: Path, ending: str
 ) -> None:
     noise = io.BytesIO()
     Image.effect_noise((1500, 1500), 100).save(noise, "PNG")
@@ -362,7 +368,8 @@ async def test_a_large_input_is_on_disk_while_its_job_lasts_and_no_longer(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     agent = stage.start_agent(TMPDIR=str(scratch), QUEUE_AGENT_CANCEL_POLL="0.2")
-    await plan_errors(webui, 3 if ending == "released" else 0)
+    if ending == "released":
+        await plan_errors(3)
     job_id = f"large-{ending}"
     content = {
         "prompt": job_id,

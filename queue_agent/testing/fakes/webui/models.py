@@ -87,6 +87,6 @@ class Fault(BaseModel):
 
     kind: Literal["status", "out_of_memory", "hang", "late_interrupt"]
     """`late_interrupt`: the running generation ends before the interrupt reaches it."""
-    times: int = 1
+    times: int = Field(default=1, ge=1)
     status: int = 500
     body: JsonValue = None

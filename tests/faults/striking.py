@@ -41,6 +41,26 @@ class Hold(Fault):
             await exchange.relay()
 
 
+class HoldMessages(Fault):
+    """Keeps messages that the queue has given out from their receiver until they are let go."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.given = asyncio.Event()
+        self._go = asyncio.Event()
+
+    def let_go(self) -> None:
+        self._go.set()
+
+    async def strike(self, exchange: Exchange) -> None:
+        self.asked.set()
+        answer = await exchange.answer()
+        if json.loads(answer.partition(b"\r\n\r\n")[2]).get("Messages"):
+            self.given.set()
+            await self._go.wait()
+        await exchange.send(answer)
+
+
 class DeliverTwice(Fault):
     """Relays `ReceiveMessage`; the first message that comes is in its answer twice."""
 

@@ -64,6 +64,10 @@ class Agent:
         self._replaced = False
         self.send(signal.SIGTERM)
 
+    async def drains(self) -> bool:
+        """Whether it has noticed the signal to end."""
+        return '"draining"' in self._log.read_text()
+
     async def ended(self, *, times: int = 1) -> int:
         """Wait for the end of the `times`-th process; its exit code."""
         async with self._changed:

@@ -1,7 +1,7 @@
 """SIGTERM: what runs is finished within the grace, everything else is given back at once."""
 
 from faults.rig import Rig
-from faults.striking import MANIFESTS, RECEIVE, Hold
+from faults.striking import MANIFESTS, RECEIVE, Hold, HoldMessages
 from harness import until
 
 
@@ -16,11 +16,13 @@ async def test_a_signal_does_not_wait_for_the_end_of_a_long_poll(rig: Rig) -> No
 
 async def test_a_message_that_comes_with_the_signal_is_given_back_at_once(rig: Rig) -> None:
     agent = await rig.agent()
-    hold = Hold()
+    hold = HoldMessages()
     with rig.cloud.fault(hold, RECEIVE):
-        await hold.arrived.wait()
+        await hold.asked.wait()  # an earlier poll would not be held
         (job_id,) = await rig.publish("late")
+        await hold.given.wait()
         agent.terminate()
+        await until(agent.drains, what="the end's beginning")
         hold.let_go()
         assert await agent.ended() == 0
     assert await rig.scene.depth() == (1, 0)

@@ -12,14 +12,12 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
+import httpx
 import structlog
 
 from queue_agent.errors import SettingsError
-
-if TYPE_CHECKING:
-    import httpx
 
 log = structlog.get_logger()
 
@@ -41,9 +39,7 @@ class PodDeletionCost:
     whole, one after the other, not for each of several jobs.
     """
 
-    def __init__(
-        self, client: "httpx.AsyncClient", *, namespace: str, pod: str, token: Path
-    ) -> None:
+    def __init__(self, client: httpx.AsyncClient, *, namespace: str, pod: str, token: Path) -> None:
         """`client` speaks to the API server; `token` is the file that Kubernetes renews."""
         self._client = client
         self._path = f"/api/v1/namespaces/{namespace}/pods/{pod}"
@@ -59,8 +55,6 @@ class PodDeletionCost:
         Raises:
             SettingsError: the process runs in no pod, or the pod was given no token.
         """
-        import httpx  # noqa: PLC0415  memory that agents without this need not spend
-
         names = ("POD_NAME", "POD_NAMESPACE", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
         missing = [name for name in names if not environment.get(name)]
         if missing:
@@ -97,8 +91,6 @@ class PodDeletionCost:
         await self._client.aclose()
 
     async def _mark(self, *, busy: bool) -> None:
-        import httpx  # noqa: PLC0415
-
         if busy is self._marked:
             return
         self._marked = None  # until the API server has said so

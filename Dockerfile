@@ -18,12 +18,14 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 
 # Dependencies only, against empty packages: a change of the code leaves these layers as they are.
 FROM build AS agent-dependencies
-RUN mkdir queue_agent runtimes && touch queue_agent/__init__.py runtimes/__init__.py \
+RUN for package in queue_agent runtimes/queue_agent_diffusers runtimes/queue_agent_runtimes; do \
+    mkdir -p "$package" && touch "$package/__init__.py"; done \
     && pip --python /opt/venv/bin/python install --constraint constraints.txt '.[gateway,telemetry]' \
     && pip --python /opt/venv/bin/python uninstall --yes sd-queue-agent
 
 FROM build AS diffusers-dependencies
-RUN mkdir queue_agent runtimes && touch queue_agent/__init__.py runtimes/__init__.py \
+RUN for package in queue_agent runtimes/queue_agent_diffusers runtimes/queue_agent_runtimes; do \
+    mkdir -p "$package" && touch "$package/__init__.py"; done \
     && pip --python /opt/venv/bin/python install --constraint constraints.txt '.[diffusers,telemetry]' \
     && pip --python /opt/venv/bin/python uninstall --yes sd-queue-agent
 

@@ -16,9 +16,8 @@ from faults.ledger import Balance
 from faults.rig import Rig, rigged, runs_of
 from faults.supervisor import Agent
 from harness import JsonObject, until, webui_process
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.server_process import ServerProcess
 from queue_agent.tasks import background
+from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.fault_proxy import (
     BlackHole,
     Delay,
@@ -29,6 +28,7 @@ from queue_agent.testing.fault_proxy import (
     Status,
 )
 from queue_agent.testing.fault_proxy import Fault as ProxyFault
+from queue_agent.testing.process import ServerProcess
 
 LEASE: Final = 5
 MAX_RECEIVES: Final = 10

@@ -33,16 +33,16 @@ import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from benchmarks.figures import quantile
-from runtimes.diffusers.batched import BatchedModel
-from runtimes.diffusers.calls import library
-from runtimes.diffusers.engine import Engine
-from runtimes.diffusers.loader import load_pipeline
-from runtimes.diffusers.model import Observer
-from runtimes.diffusers.options import Options
-from runtimes.diffusers.pool import ModelPool, Served
-from runtimes.diffusers.requests import ImageRequest
-from runtimes.diffusers.speed import network_for, tune
-from runtimes.diffusers.tiny import new_tokenizer
+from queue_agent_diffusers.engine.engine import Engine
+from queue_agent_diffusers.engine.model import Observer
+from queue_agent_diffusers.engine.pool import ModelPool, Served
+from queue_agent_diffusers.engine.requests import ImageRequest
+from queue_agent_diffusers.options import Options
+from queue_agent_diffusers.torch.batched import BatchedModel
+from queue_agent_diffusers.torch.loader import load_pipeline
+from queue_agent_diffusers.torch.pipeline_arguments import library
+from queue_agent_diffusers.torch.speed import network_for, tune
+from queue_agent_diffusers.torch.tiny import new_tokenizer
 
 CLIENTS: Final = (1, 2, 4, 8, 16)
 OPEN_LOAD: Final = 0.7

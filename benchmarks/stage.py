@@ -16,7 +16,7 @@ import aiohttp
 
 from benchmarks.latency import LATENCIES
 from benchmarks.wide import install
-from queue_agent.server_process import HOST, ServerProcess, free_port
+from queue_agent.testing.process import HOST, ServerProcess, free_port
 
 _QUEUE = "jobs"
 _PATIENCE = 60.0

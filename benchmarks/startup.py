@@ -18,9 +18,9 @@ class Startup:
     first_poll_ms: float
     """From the start of the process until the queue was asked for messages."""
     import_cli_ms: float
-    """`import queue_agent.cli`: what every command pays."""
+    """`import queue_agent.cli.app`: what every command pays."""
     import_run_ms: float
-    """`import queue_agent.commands.run`: what the agent pays."""
+    """`import queue_agent.cli.run`: what the agent pays."""
     bare_python_ms: float
     """The interpreter itself, from its start to its end."""
 
@@ -32,10 +32,8 @@ async def measure_startup(stage: Stage, repeat: int) -> Startup:
     polls = [(await stage.observe(AGENT, load, warm_up=0)).first_poll for _ in times]
     return Startup(
         first_poll_ms=1000 * statistics.median(polls),
-        import_cli_ms=statistics.median([await _imported("queue_agent.cli") for _ in times]),
-        import_run_ms=statistics.median(
-            [await _imported("queue_agent.commands.run") for _ in times]
-        ),
+        import_cli_ms=statistics.median([await _imported("queue_agent.cli.app") for _ in times]),
+        import_run_ms=statistics.median([await _imported("queue_agent.cli.run") for _ in times]),
         bare_python_ms=statistics.median([await _bare() for _ in times]),
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from pydantic import JsonValue
 
-from queue_agent.server_process import HOST
+from queue_agent.testing.process import HOST
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
 

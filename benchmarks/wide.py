@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import ClassVar, Final
 
-from runtimes.webui import WebUIRuntime
+from queue_agent_runtimes.webui import WebUIRuntime
 
 LANES: Final = 8
 

@@ -11,9 +11,9 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from queue_agent.commands.schema import Format, schema
-from queue_agent.portable import PortableContent
-from queue_agent.settings import Settings, environment_names
+from queue_agent.cli.schema import Format, schema
+from queue_agent.settings.agent import Settings, environment_names
+from queue_agent.wire.portable import PortableContent
 
 REFERENCE: Final = Path(__file__).parent / "reference"
 

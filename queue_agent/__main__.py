@@ -1,5 +1,5 @@
 """``python -m queue_agent`` is `queue-agent`."""
 
-from queue_agent.cli import main
+from queue_agent.cli.app import main
 
 main()

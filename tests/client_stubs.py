@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from queue_agent.cloud import Bucket, Cloud, Linger, Publication, Queue, Sink, Topic
-from queue_agent.errors import ObjectExists, ObjectNotFound
+from queue_agent.wire.errors import ObjectExists, ObjectNotFound
 
 
 class Shelf(Bucket):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from queue_agent.cloud.embedded import EmbeddedCloud
+from queue_agent.testing.aws import EmbeddedCloud
 
 
 @pytest.fixture(scope="session")

@@ -19,14 +19,14 @@ import httpx
 import uvicorn
 from PIL import Image
 
-from queue_agent.server_process import HOST, ServerProcess
-from runtimes.diffusers.app import create_app
-from runtimes.diffusers.engine import Engine
-from runtimes.diffusers.errors import OutOfMemory
-from runtimes.diffusers.model import Model, OnStep
-from runtimes.diffusers.pool import ModelPool, Served
-from runtimes.diffusers.requests import ImageRequest, Pictures
-from runtimes.diffusers.whole import WholeModel
+from queue_agent.testing.process import HOST, ServerProcess
+from queue_agent_diffusers.engine.engine import Engine
+from queue_agent_diffusers.engine.model import Model, OnStep
+from queue_agent_diffusers.engine.pool import ModelPool, Served
+from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
+from queue_agent_diffusers.engine.unbatched import WholeModel
+from queue_agent_diffusers.errors import OutOfMemory
+from queue_agent_diffusers.http.app import create_app
 
 STEP_SECONDS = 0.01
 """For each image of the request."""
@@ -153,7 +153,14 @@ class SteppingModel:
 
 def tiny_server(*options: str, environment: Mapping[str, str] | None = None) -> ServerProcess:
     """The bundled runtime with the tiny model, not started."""
-    command = [sys.executable, "-m", "runtimes.diffusers", "--model", str(tiny_model()), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "queue_agent_diffusers",
+        "--model",
+        str(tiny_model()),
+        *options,
+    ]
     # One thread: on tensors this small, more only wait for each other.
     return LoadedServer(
         [*command, "--port", "{port}"], env={"OMP_NUM_THREADS": "1", **(environment or {})}
@@ -179,11 +186,11 @@ def tiny_model(*, xl: bool = False) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="tiny-model-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     if "torch" in sys.modules:
-        from runtimes.diffusers.tiny import build_tiny_model  # noqa: PLC0415  loads torch
+        from queue_agent_diffusers.torch.tiny import build_tiny_model  # noqa: PLC0415  loads torch
 
         build_tiny_model(folder, xl=xl)
     else:
-        command = [sys.executable, "-m", "runtimes.diffusers.tiny", str(folder)]
+        command = [sys.executable, "-m", "queue_agent_diffusers.torch.tiny", str(folder)]
         subprocess.run([*command, *(["--xl"] if xl else [])], check=True, capture_output=True)
     return folder
 

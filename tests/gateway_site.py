@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 
 from harness import webui_process, webui_settings
-from queue_agent.cloud.embedded import Deployment, EmbeddedCloud, deploy
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.aws import Deployment, EmbeddedCloud, deploy
+from queue_agent.testing.process import ServerProcess
 
 JsonObject = dict[str, Any]
 Content = Callable[..., JsonObject]

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fakes import fake_runtime
 from queue_agent.cloud.aws import AwsCloud
-from queue_agent.cloud.embedded import Deployment, EmbeddedCloud, deploy
-from queue_agent.server_process import ServerProcess
 from queue_agent.tasks import background
+from queue_agent.testing.aws import Deployment, EmbeddedCloud, deploy
+from queue_agent.testing.process import ServerProcess
 
 T = TypeVar("T")
 JsonObject = dict[str, Any]
@@ -201,9 +202,7 @@ async def until(look: Callable[[], Awaitable[T]], *, what: str, timeout: float =
 
 def webui_process(*arguments: str, port: int | None = None) -> ServerProcess:
     """The fake Web UI with these options; not started yet."""
-    module = "queue_agent.testing.fakes.webui"
-    command = [sys.executable, "-m", module, "--port", "{port}", *arguments]
-    return ServerProcess(command, port=port)
+    return fake_runtime("webui", *arguments, port=port)
 
 
 def webui_settings(url: str) -> dict[str, str]:
@@ -212,5 +211,4 @@ def webui_settings(url: str) -> dict[str, str]:
 
 def comfyui_process(*arguments: str) -> ServerProcess:
     """The fake ComfyUI with these options; not started yet."""
-    module = "queue_agent.testing.fakes.comfyui"
-    return ServerProcess([sys.executable, "-m", module, "--port", "{port}", *arguments])
+    return fake_runtime("comfyui", *arguments)

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from queue_agent.job import Prefix
+from queue_agent.wire.job import Prefix
 
 LONGEST_LEASE: Final = 43_200
 """Seconds: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html"""

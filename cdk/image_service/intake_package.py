@@ -20,10 +20,12 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 SHARED_MODULES: Final = (
     "queue_agent/__init__.py",
     "queue_agent/cloud/__init__.py",
-    "queue_agent/errors.py",
-    "queue_agent/job.py",
-    "queue_agent/notification.py",
-    "queue_agent/result.py",
+    "queue_agent/cloud/ports.py",
+    "queue_agent/wire/__init__.py",
+    "queue_agent/wire/errors.py",
+    "queue_agent/wire/job.py",
+    "queue_agent/wire/notification.py",
+    "queue_agent/wire/result.py",
 )
 
 LIBRARIES: Final = (

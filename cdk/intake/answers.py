@@ -10,8 +10,8 @@ from typing import TypedDict
 
 from pydantic import JsonValue
 
-from queue_agent.job import Job
-from queue_agent.result import ResultKeys
+from queue_agent.wire.job import Job
+from queue_agent.wire.result import ResultKeys
 
 
 class Answer(TypedDict):

@@ -11,7 +11,7 @@ from intake.jobs import new_id, read_job
 from intake.publishing import JobTopic, Throttled, TooLarge
 from intake.settings import IntakeSettings
 from intake.tracing import traceparent
-from queue_agent.errors import Malformed, Rejected, Unavailable
+from queue_agent.wire.errors import Malformed, Rejected, Unavailable
 
 log = logging.getLogger()
 log.setLevel(logging.INFO)

@@ -8,8 +8,8 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from intake.settings import IntakeSettings
-from queue_agent.errors import Malformed, Rejected
-from queue_agent.job import Job, parse_job
+from queue_agent.wire.errors import Malformed, Rejected
+from queue_agent.wire.job import Job, parse_job
 
 
 def new_id() -> str:

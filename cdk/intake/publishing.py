@@ -7,8 +7,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from queue_agent.cloud import Publication
-from queue_agent.errors import QueueAgentError, Rejected, Unavailable
-from queue_agent.job import Job
+from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
+from queue_agent.wire.job import Job
 
 LARGEST_PUBLICATION: Final = 262_144
 """Bytes: https://docs.aws.amazon.com/sns/latest/api/API_Publish.html"""

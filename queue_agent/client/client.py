@@ -15,15 +15,15 @@ from queue_agent.client.handle import SubmittedJob, save_images
 from queue_agent.client.inputs import Input, make_job, publication, upload_files
 from queue_agent.client.listener import Listener
 from queue_agent.client.results import Whereabouts, find_result
-from queue_agent.client.settings import ClientSettings
 from queue_agent.cloud import Bucket, Cloud, Message, Topic
 from queue_agent.cloud.connect import connect
-from queue_agent.errors import Malformed, QueueAgentError, Unavailable
-from queue_agent.job import Job, JobId, Prefix, open_envelope
-from queue_agent.notification import Image, Notification
-from queue_agent.result import Result, cancel_marker
+from queue_agent.settings.client import ClientSettings
 from queue_agent.tasks import together
 from queue_agent.telemetry import publishing
+from queue_agent.wire.errors import Malformed, QueueAgentError, Unavailable
+from queue_agent.wire.job import Job, JobId, Prefix, open_envelope
+from queue_agent.wire.notification import Image, Notification
+from queue_agent.wire.result import Result, cancel_marker
 
 _POLL: Final = 3.0
 _PATIENCE: Final = 10.0

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from queue_agent.client.listener import Listener
-from queue_agent.notification import Notification
-from queue_agent.result import Result
+from queue_agent.wire.notification import Notification
+from queue_agent.wire.result import Result
 
 Look = Callable[[], Awaitable[Result | None]]
 """Asks the bucket for the job's result."""

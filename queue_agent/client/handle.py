@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 from queue_agent.client.results import Whereabouts
-from queue_agent.errors import QueueAgentError
-from queue_agent.notification import Image, Notification
-from queue_agent.result import Result
 from queue_agent.tasks import together
+from queue_agent.wire.errors import QueueAgentError
+from queue_agent.wire.notification import Image, Notification
+from queue_agent.wire.result import Result
 
 
 class JobFailed(QueueAgentError):

@@ -12,9 +12,9 @@ import filetype
 from pydantic import JsonValue, ValidationError
 
 from queue_agent.cloud import Bucket, Publication
-from queue_agent.errors import ObjectExists, Rejected
-from queue_agent.job import Job, Metadata, canonical_json, describe_errors
-from queue_agent.result import extension
+from queue_agent.wire.errors import ObjectExists, Rejected
+from queue_agent.wire.job import Job, Metadata, canonical_json, describe_errors
+from queue_agent.wire.result import extension
 
 Scalar = str | int | float | bool | Path | bytes | None
 Input = Scalar | Sequence["Input"] | Mapping[str, "Input"]

@@ -10,9 +10,9 @@ from typing import Final
 
 import structlog
 
-from queue_agent.errors import QueueAgentError
-from queue_agent.notification import Notification
 from queue_agent.tasks import background
+from queue_agent.wire.errors import QueueAgentError
+from queue_agent.wire.notification import Notification
 
 log = structlog.get_logger()
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from queue_agent.cloud import Bucket
-from queue_agent.errors import ObjectNotFound
-from queue_agent.job import Job
-from queue_agent.result import Result, ResultKeys
+from queue_agent.wire.errors import ObjectNotFound
+from queue_agent.wire.job import Job
+from queue_agent.wire.result import Result, ResultKeys
 
 
 @dataclass(frozen=True)

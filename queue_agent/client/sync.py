@@ -15,9 +15,9 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from queue_agent.client.client import Client
 from queue_agent.client.handle import SubmittedJob
-from queue_agent.job import Job
-from queue_agent.notification import Notification
-from queue_agent.result import Result
+from queue_agent.wire.job import Job
+from queue_agent.wire.notification import Notification
+from queue_agent.wire.result import Result
 
 T = TypeVar("T")
 

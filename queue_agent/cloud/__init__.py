@@ -1,207 +1,27 @@
-"""The cloud as the agent sees it: a queue, a topic and a bucket (ports).
+"""The cloud as the rest of the package sees it: ports, and the providers behind them."""
 
-Providers implement these in one file each (`queue_agent.cloud.aws`) and translate every
-foreign exception into `queue_agent.errors`: `Unavailable` where trying again may help,
-`LeaseLost`, `ObjectNotFound` and `ObjectExists` where the name says so.
-"""
+from queue_agent.cloud.ports import (
+    Backlog,
+    Bucket,
+    Cloud,
+    Linger,
+    Message,
+    Publication,
+    Queue,
+    QueuePolicy,
+    Sink,
+    Topic,
+)
 
-import io
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-
-Linger = float | Callable[[], float]
-"""Seconds that a call may wait for others to share a request with; asked anew each time."""
-Sink = Callable[[bytes], Awaitable[None]]
-"""Takes an object's bytes, piece by piece."""
-
-
-@dataclass(frozen=True)
-class Message:
-    """What the queue delivers."""
-
-    id: str
-    body: str = field(repr=False)
-    receipt: str = field(repr=False)
-    receive_count: int = 1
-    """How often it was delivered, this time included."""
-    sent_at: float | None = None
-    """When the publisher's message reached the queue, seconds since the epoch."""
-    attributes: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class QueuePolicy:
-    """What the queue itself prescribes."""
-
-    visibility_timeout: float
-    """Seconds a delivered message stays hidden from others."""
-    max_receives: int | None = None
-    """After so many deliveries it goes to the dead-letter queue; None where there is none."""
-
-
-@dataclass(frozen=True)
-class Backlog:
-    """How many messages a queue holds, about."""
-
-    waiting: int
-    in_flight: int
-    """Delivered and not yet acknowledged."""
-
-
-@dataclass(frozen=True)
-class Publication:
-    """What goes to a topic at once."""
-
-    body: str = field(repr=False)
-    attributes: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def size(self) -> int:
-        """Bytes that count towards the topic's limit: the body's and the attributes'."""
-        texts = [self.body]
-        for name, value in self.attributes.items():
-            texts += (name, "String", value)
-        return sum(len(text.encode()) for text in texts)
-
-
-class Queue(ABC):
-    """The queue that jobs come from."""
-
-    @abstractmethod
-    async def policy(self) -> QueuePolicy:
-        """Ask the queue for its visibility timeout and redrive policy."""
-
-    @abstractmethod
-    async def receive(
-        self, count: int, *, wait: float, visibility_timeout: float
-    ) -> Sequence[Message]:
-        """Up to `count` messages (at most 10), waiting up to `wait` seconds for the first."""
-
-    @abstractmethod
-    async def extend(self, message: Message, seconds: float) -> None:
-        """Hide the message for `seconds` from now; 0 gives it back at once.
-
-        Raises:
-            LeaseLost: the receipt is no longer valid.
-        """
-
-    @abstractmethod
-    async def delete(self, message: Message) -> None:
-        """Remove the message for good.
-
-        Raises:
-            LeaseLost: the receipt is no longer valid.
-        """
-
-    @abstractmethod
-    async def send(self, body: str, attributes: Mapping[str, str]) -> None:
-        """Put a message into the queue, past any topic."""
-
-    @abstractmethod
-    async def backlog(self) -> Backlog:
-        """How much work the queue holds."""
-
-
-class Topic(ABC):
-    """The topic that notifications (or jobs) go to."""
-
-    @abstractmethod
-    async def publish(self, body: str, attributes: Mapping[str, str]) -> None:
-        """Publish text with string attributes that subscribers can filter by."""
-
-    @property
-    @abstractmethod
-    def size_limit(self) -> int:
-        """The largest `Publication.size` that the topic takes, in bytes."""
-
-    @abstractmethod
-    async def publish_many(self, publications: Sequence[Publication]) -> Mapping[int, str]:
-        """Publish in batches; the reason by place of those that were not taken."""
-
-    @abstractmethod
-    async def check(self) -> None:
-        """Raise `Unavailable` with the reason when the topic cannot be reached."""
-
-    @abstractmethod
-    def subscribe(
-        self, filter_policy: Mapping[str, Sequence[str]] | None = None
-    ) -> AbstractAsyncContextManager[AsyncIterator[str]]:
-        """The bodies published from now on, through a queue made for it and removed after."""
-
-
-class Bucket(ABC):
-    """One bucket of the object storage."""
-
-    name: str
-
-    @abstractmethod
-    async def read_into(self, key: str, sink: Sink, *, limit: int | None = None) -> None:
-        """Hand the object's bytes to `sink`, piece by piece.
-
-        Raises:
-            ObjectNotFound: there is no such object.
-            Rejected: it is larger than `limit` bytes (type ``reference_too_large``); the sink
-                may have been given some of it.
-        """
-
-    async def read(self, key: str, *, limit: int | None = None) -> bytes:
-        """The object's bytes; raises like `read_into`."""
-        whole = io.BytesIO()
-
-        async def keep(piece: bytes) -> None:
-            whole.write(piece)
-
-        await self.read_into(key, keep, limit=limit)
-        return whole.getvalue()
-
-    @abstractmethod
-    async def write(
-        self, key: str, data: bytes, *, media_type: str, create_only: bool = False
-    ) -> None:
-        """Store an object.
-
-        Raises:
-            ObjectExists: `create_only` was asked for and the object exists.
-        """
-
-    @abstractmethod
-    async def exists(self, key: str) -> bool:
-        """Whether there is such an object."""
-
-    @abstractmethod
-    async def delete(self, key: str) -> None:
-        """Remove the object; one that is not there is no error."""
-
-    @abstractmethod
-    async def keys(self, prefix: str, *, after: str = "", limit: int = 1000) -> Sequence[str]:
-        """Up to `limit` (at most 1000) keys with the prefix, in order, those after `after`."""
-
-    @abstractmethod
-    async def presign(self, key: str, *, seconds: float) -> str:
-        """A URL by which anyone can read the object for so long."""
-
-    def url(self, key: str) -> str:
-        """The object's address as publishers and subscribers write it."""
-        return f"s3://{self.name}/{key}"
-
-
-class Cloud(ABC):
-    """One provider's services; shares a client per service among all it hands out."""
-
-    @abstractmethod
-    def queue(self, url: str, *, linger: Linger = 0.0) -> Queue:
-        """A queue whose deletes and extensions may wait `linger` seconds for company."""
-
-    @abstractmethod
-    def topic(self, name: str, *, linger: Linger = 0.0) -> Topic:
-        """A topic whose publications may wait `linger` seconds for company."""
-
-    @abstractmethod
-    def bucket(self, name: str) -> Bucket:
-        """A bucket by its name."""
-
-    @abstractmethod
-    async def aclose(self) -> None:
-        """Close all connections."""
+__all__ = [
+    "Backlog",
+    "Bucket",
+    "Cloud",
+    "Linger",
+    "Message",
+    "Publication",
+    "Queue",
+    "QueuePolicy",
+    "Sink",
+    "Topic",
+]

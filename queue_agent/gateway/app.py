@@ -17,17 +17,17 @@ from queue_agent.client import Client
 from queue_agent.client.listener import Listener
 from queue_agent.cloud import Cloud
 from queue_agent.cloud.connect import connect
-from queue_agent.errors import SettingsError
-from queue_agent.gateway import doors, events, jobs
-from queue_agent.gateway.activity import Activity
-from queue_agent.gateway.desk import Desk
+from queue_agent.gateway import compatibility, events, jobs
+from queue_agent.gateway.dependencies import Gateway
 from queue_agent.gateway.keys import KeyRing
 from queue_agent.gateway.limits import RateLimit
 from queue_agent.gateway.middleware import ID_HEADER, BodyLimit, EveryRequest
 from queue_agent.gateway.problems import add_handlers, mend_media_type
-from queue_agent.gateway.requests import Gateway
-from queue_agent.gateway.settings import GatewaySettings
-from queue_agent.logs import configure_logs
+from queue_agent.gateway.service import Desk
+from queue_agent.gateway.statistics import Activity
+from queue_agent.settings.gateway import GatewaySettings
+from queue_agent.telemetry.logs import configure_logs
+from queue_agent.wire.errors import SettingsError
 
 log = structlog.get_logger()
 
@@ -88,7 +88,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         redoc_url=None,
     )
     add_handlers(app)
-    for part in (jobs, events, doors):
+    for part in (jobs, events, compatibility):
         app.include_router(part.router)
     _add_page(app)
     _add_probes(app)

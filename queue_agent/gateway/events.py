@@ -15,8 +15,7 @@ from fastapi import APIRouter, WebSocket
 from fastapi.responses import StreamingResponse
 from starlette.websockets import WebSocketDisconnect
 
-from queue_agent.errors import QueueAgentError
-from queue_agent.gateway.desk import Desk
+from queue_agent.gateway.dependencies import CallerPart, GatewayPart, gateway_of
 from queue_agent.gateway.keys import SUBPROTOCOL
 from queue_agent.gateway.problems import (
     Problem,
@@ -26,7 +25,8 @@ from queue_agent.gateway.problems import (
     render,
 )
 from queue_agent.gateway.records import Record
-from queue_agent.gateway.requests import CallerPart, GatewayPart, gateway_of
+from queue_agent.gateway.service import Desk
+from queue_agent.wire.errors import QueueAgentError
 
 _HEARTBEAT: Final = 15.0
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}

@@ -4,17 +4,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from queue_agent.gateway.keys import Caller
-from queue_agent.gateway.problems import ProblemDetails, documented
-from queue_agent.gateway.records import Record
-from queue_agent.gateway.requests import (
+from queue_agent.gateway.dependencies import (
     CallerPart,
     CleanRoute,
     GatewayPart,
     OwnId,
     Traceparent,
 )
-from queue_agent.gateway.views import (
+from queue_agent.gateway.keys import Caller
+from queue_agent.gateway.problems import ProblemDetails, documented
+from queue_agent.gateway.records import Record
+from queue_agent.gateway.schemas import (
     JobPage,
     JobRequest,
     JobView,

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, JsonValue
 from starlette.exceptions import HTTPException
 
-from queue_agent.errors import QueueAgentError, Rejected
+from queue_agent.wire.errors import QueueAgentError, Rejected
 
 log = structlog.get_logger()
 

@@ -15,11 +15,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, Validation
 
 from queue_agent.client.results import Whereabouts
 from queue_agent.cloud import Bucket
-from queue_agent.errors import ObjectExists, ObjectNotFound
 from queue_agent.gateway.problems import Problem, no_such_job
-from queue_agent.job import Job, canonical_json
-from queue_agent.result import ResultKeys
 from queue_agent.tasks import together
+from queue_agent.wire.errors import ObjectExists, ObjectNotFound
+from queue_agent.wire.job import Job, canonical_json
+from queue_agent.wire.result import ResultKeys
 
 _RECORDS_REMEMBERED: Final = 5_000
 _LARGEST_CONTENT: Final = 32_768

@@ -8,14 +8,12 @@ from queue_agent.telemetry.gpu import GpuClock
 from queue_agent.telemetry.metrics import Metrics
 from queue_agent.telemetry.options import TelemetryOptions
 from queue_agent.telemetry.propagation import continued, publishing, traceparent
-from queue_agent.telemetry.sampling import Sampler
 from queue_agent.telemetry.stages import StageSpans
-from queue_agent.telemetry.trail import Telemetry, Trail, carrier, current_trail, noting, span, step
+from queue_agent.telemetry.tracing import Telemetry, Trail, carrier, current_trail, span, step
 
 __all__ = [
     "GpuClock",
     "Metrics",
-    "Sampler",
     "StageSpans",
     "Telemetry",
     "TelemetryOptions",
@@ -23,7 +21,6 @@ __all__ = [
     "carrier",
     "continued",
     "current_trail",
-    "noting",
     "publishing",
     "span",
     "step",

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import NoOpTracer, Tracer
 
-from queue_agent.errors import SettingsError
 from queue_agent.telemetry.metrics import Metrics
 from queue_agent.telemetry.options import TelemetryOptions
 from queue_agent.telemetry.propagation import W3C
-from queue_agent.telemetry.trail import Telemetry
+from queue_agent.telemetry.tracing import Telemetry
+from queue_agent.wire.errors import SettingsError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from queue_agent.job import Job
+from queue_agent.wire.job import Job
 
 
 def model_of(job: Job) -> str | None:

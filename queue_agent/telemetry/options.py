@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
-from queue_agent.errors import SettingsError
+from queue_agent.wire.errors import SettingsError
 
 TraceExport = Literal["off", "otlp", "xray", "console"]
 MetricExport = Literal["off", "prometheus", "otlp", "both"]

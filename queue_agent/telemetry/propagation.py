@@ -13,8 +13,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from queue_agent.cloud import Message
-from queue_agent.errors import Malformed
-from queue_agent.job import open_envelope
+from queue_agent.wire.errors import Malformed
+from queue_agent.wire.job import open_envelope
 
 W3C: Final = TraceContextTextMapPropagator()
 

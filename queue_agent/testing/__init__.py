@@ -6,9 +6,9 @@ Subclass `RuntimeContract` to test an adapter against its server.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from queue_agent.server_process import ServerProcess
-    from queue_agent.testing.contract import RuntimeContract
     from queue_agent.testing.fault_proxy import FaultProxy
+    from queue_agent.testing.process import ServerProcess
+    from queue_agent.testing.runtime_contract import RuntimeContract
 
 __all__ = ["FaultProxy", "RuntimeContract", "ServerProcess"]
 
@@ -19,8 +19,8 @@ def __getattr__(name: str) -> Any:
         case "RuntimeContract":
             import pytest  # noqa: PLC0415
 
-            pytest.register_assert_rewrite("queue_agent.testing.contract")
-            from queue_agent.testing.contract import RuntimeContract  # noqa: PLC0415
+            pytest.register_assert_rewrite("queue_agent.testing.runtime_contract")
+            from queue_agent.testing.runtime_contract import RuntimeContract  # noqa: PLC0415
 
             return RuntimeContract
         case "FaultProxy":
@@ -28,7 +28,7 @@ def __getattr__(name: str) -> Any:
 
             return FaultProxy
         case "ServerProcess":
-            from queue_agent.server_process import ServerProcess  # noqa: PLC0415
+            from queue_agent.testing.process import ServerProcess  # noqa: PLC0415
 
             return ServerProcess
     raise AttributeError(name)

@@ -8,7 +8,7 @@ from assembly import Assembly, JsonObject
 from intrinsics import Resolver
 
 from queue_agent.cloud.aws import AwsCloud
-from queue_agent.cloud.embedded import REGION
+from queue_agent.testing.aws import REGION
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from assembly import CDK, synthesised
 from intrinsics import Resolver
 from lambda_process import LambdaFunction, package_of, sdk_folder, started
 
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.server_process import free_port
+from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.fault_proxy import FaultProxy, Status
+from queue_agent.testing.process import free_port
 
 EXAMPLE = "minimal"
 MESSAGES = CDK.parent / "tests" / "messages"

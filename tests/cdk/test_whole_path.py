@@ -22,10 +22,10 @@ from PIL import Image
 
 from harness import until, webui_process
 from queue_agent.cloud.aws import AwsCloud
-from queue_agent.cloud.embedded import REGION, EmbeddedCloud
-from queue_agent.server_process import ServerProcess
 from queue_agent.tasks import background
+from queue_agent.testing.aws import REGION, EmbeddedCloud
 from queue_agent.testing.fault_proxy import FaultProxy
+from queue_agent.testing.process import ServerProcess
 
 MESSAGES = CDK.parent / "tests" / "messages"
 PATIENCE = 60.0

@@ -26,7 +26,7 @@ from chart_rendering import (
     values_of,
 )
 
-from queue_agent.settings import Settings, environment_names
+from queue_agent.settings.agent import Settings, environment_names
 
 ALL = [*EXAMPLES, *FEATURES]
 DEPLOYMENTS = [name for name in ALL if not name.startswith(("knative", "job-"))]

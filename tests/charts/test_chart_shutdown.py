@@ -6,7 +6,7 @@ import sys
 import pytest
 from chart_rendering import BASE, containers, example, merged, pod_templates, render
 
-from queue_agent.server_process import ServerProcess, free_port
+from queue_agent.testing.process import ServerProcess, free_port
 
 
 def hook(port: int, grace: int) -> list[str]:

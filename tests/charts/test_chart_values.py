@@ -19,7 +19,7 @@ from chart_rendering import (
     render_files,
 )
 
-from queue_agent.settings import Settings, environment_names
+from queue_agent.settings.agent import Settings, environment_names
 
 sys.path.insert(0, str(CHART.parent))
 import chart_docs

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import io
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,14 +14,15 @@ from PIL import Image
 from pydantic import JsonValue
 from structlog.testing import capture_logs
 
-from queue_agent.errors import Rejected, Unavailable
-from queue_agent.job import Job, parse_job
+from fakes import fake_runtime
 from queue_agent.runtime import Asset, Output, Progress, Runtime, RuntimeOptions
 from queue_agent.testing import FaultProxy, RuntimeContract, ServerProcess
-from queue_agent.testing.contract import contents, eventually, ignore, sample_png
 from queue_agent.testing.fault_proxy import Reset
-from runtimes.comfyui import ComfyUIRuntime
-from runtimes.comfyui.adapter import prompt_id_of
+from queue_agent.testing.runtime_contract import contents, eventually, ignore, sample_png
+from queue_agent.wire.errors import Rejected, Unavailable
+from queue_agent.wire.job import Job, parse_job
+from queue_agent_runtimes.comfyui import ComfyUIRuntime
+from queue_agent_runtimes.comfyui.adapter import prompt_id_of
 
 PNG = base64.b64encode(sample_png()).decode()
 URL = "https://images.example.com/cat.png"
@@ -30,8 +30,7 @@ Json = dict[str, JsonValue]
 
 
 def comfyui_server(*flags: str) -> ServerProcess:
-    module = "queue_agent.testing.fakes.comfyui"
-    return ServerProcess([sys.executable, "-m", module, "--port", "{port}", *flags])
+    return fake_runtime("comfyui", *flags)
 
 
 def new_job(task_type: str, content: Json, job_id: str = "job-1", **metadata: JsonValue) -> Job:

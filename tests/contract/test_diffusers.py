@@ -9,12 +9,12 @@ from PIL import Image, ImageChops
 from pydantic import JsonValue
 
 from diffusers_servers import busy, tiny_server
-from queue_agent.job import Job
 from queue_agent.runtime import Output, Progress, Runtime
-from queue_agent.server_process import ServerProcess
 from queue_agent.testing import FaultProxy, RuntimeContract
-from queue_agent.testing.contract import eventually, sample_png
-from runtimes.openai_images import DiffusersRuntime
+from queue_agent.testing.process import ServerProcess
+from queue_agent.testing.runtime_contract import eventually, sample_png
+from queue_agent.wire.job import Job
+from queue_agent_runtimes.openai_images import DiffusersRuntime
 
 PNG = base64.b64encode(sample_png()).decode()
 

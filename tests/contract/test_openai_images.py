@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pydantic import JsonValue
 
 from diffusers_servers import busy, painting_server
-from queue_agent.job import Job
-from queue_agent.server_process import ServerProcess
 from queue_agent.testing import RuntimeContract
-from queue_agent.testing.contract import sample_png
-from runtimes.openai_images import OpenAIImagesRuntime
+from queue_agent.testing.process import ServerProcess
+from queue_agent.testing.runtime_contract import sample_png
+from queue_agent.wire.job import Job
+from queue_agent_runtimes.openai_images import OpenAIImagesRuntime
 
 PNG = base64.b64encode(sample_png()).decode()
 

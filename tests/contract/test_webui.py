@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import io
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -13,21 +12,21 @@ import pytest
 from PIL import Image
 from pydantic import JsonValue
 
-from queue_agent.errors import QueueAgentError, Rejected, Unavailable
-from queue_agent.job import Job
+from fakes import fake_runtime
 from queue_agent.runtime import Asset, Output, Progress, Runtime, RuntimeOptions
 from queue_agent.testing import FaultProxy, RuntimeContract, ServerProcess
-from queue_agent.testing.contract import contents, eventually, ignore, sample_png
 from queue_agent.testing.fault_proxy import Status, on_path
-from runtimes.webui import WebUIRuntime
+from queue_agent.testing.runtime_contract import contents, eventually, ignore, sample_png
+from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
+from queue_agent.wire.job import Job
+from queue_agent_runtimes.webui import WebUIRuntime
 
 PNG = base64.b64encode(sample_png()).decode()
 URL = "https://images.example.com/cat.png"
 
 
 def webui_server(*flags: str) -> ServerProcess:
-    module = "queue_agent.testing.fakes.webui"
-    return ServerProcess([sys.executable, "-m", module, "--port", "{port}", *flags])
+    return fake_runtime("webui", *flags)
 
 
 def job(task_type: str, **content: JsonValue) -> Job:

@@ -12,8 +12,8 @@ from typing import Final
 import pytest
 
 from harness import scene
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.aws import EmbeddedCloud
+from queue_agent.testing.process import ServerProcess
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "adding-a-runtime.md"
 FILE: Final = re.compile(r"^\*\*`([^`]+)`\*\*\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)

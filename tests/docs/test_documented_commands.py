@@ -11,9 +11,9 @@ from typing import Final
 import pytest
 import typer
 
-from queue_agent.cli import app
-from queue_agent.gateway.settings import GatewaySettings
-from queue_agent.settings import Settings, environment_names
+from queue_agent.cli.app import app
+from queue_agent.settings.agent import Settings, environment_names
+from queue_agent.settings.gateway import GatewaySettings
 
 PROJECT: Final = Path(__file__).parents[2]
 DOCUMENTS: Final = sorted(

@@ -7,8 +7,8 @@ import pytest
 
 from faults.rig import BRIEF, Rig, rigged
 from harness import webui_process
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.aws import EmbeddedCloud
+from queue_agent.testing.process import ServerProcess
 
 
 @pytest.fixture(scope="session")

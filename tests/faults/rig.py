@@ -13,10 +13,10 @@ import httpx
 from faults.ledger import COMPLETED, Balance, Ledger
 from faults.supervisor import Agent
 from harness import JsonObject, Scene, scene, until, webui_settings
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.server_process import ServerProcess
 from queue_agent.tasks import background
+from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.fault_proxy import FaultProxy
+from queue_agent.testing.process import ServerProcess
 
 BRIEF = 3
 """The shortest visibility timeout, in seconds: that long a killed agent's message is away."""

@@ -22,8 +22,7 @@ from faults.striking import (
     either,
 )
 from harness import until
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.fault_proxy import (
     Delay,
     Fault,
@@ -33,6 +32,7 @@ from queue_agent.testing.fault_proxy import (
     Status,
     on_path,
 )
+from queue_agent.testing.process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

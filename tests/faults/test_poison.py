@@ -8,9 +8,9 @@ import pytest
 from faults.rig import BRIEF, Rig, rigged
 from faults.striking import GENERATIONS, Hold, both, naming
 from harness import until
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.fault_proxy import Status
+from queue_agent.testing.process import ServerProcess
 
 FAILED = {"failed"}
 ATTEMPTS = 2

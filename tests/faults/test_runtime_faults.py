@@ -13,9 +13,9 @@ from faults.ledger import Ledger
 from faults.rig import Rig, rigged
 from faults.striking import GENERATIONS, READINESS, Hold, both, naming
 from harness import until, webui_process
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.fault_proxy import Fault, LoseAnswer, Reset, Status, Truncate
+from queue_agent.testing.process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from faults.rig import Rig
-from queue_agent.server_process import HOST, free_port
 from queue_agent.testing.fault_proxy import Request, Status
+from queue_agent.testing.process import HOST, free_port
 
 FAKETIME = next(Path("/usr/lib").glob(f"{platform.machine()}-*/faketime/libfaketime.so.1"), None)
 

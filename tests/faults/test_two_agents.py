@@ -5,9 +5,9 @@ from pathlib import Path
 
 from faults.rig import Rig, rigged
 from faults.striking import HEARTBEAT
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.fault_proxy import Status
+from queue_agent.testing.process import ServerProcess
 
 
 async def test_a_job_of_twelve_seconds_with_a_lease_of_five_is_generated_once_by_two_agents(

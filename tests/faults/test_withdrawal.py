@@ -12,10 +12,10 @@ from faults.ledger import is_whole
 from faults.rig import Rig
 from faults.striking import GENERATIONS, MARKERS, Hold, both, naming
 from harness import until
-from queue_agent.errors import JobExpired
-from queue_agent.job import Job, Metadata
 from queue_agent.testing.fault_proxy import Reset, Status, on_path
-from queue_agent.withdrawal import WithdrawalWatch
+from queue_agent.wire.errors import JobExpired
+from queue_agent.wire.job import Job, Metadata
+from queue_agent.worker.cancellation import WithdrawalWatch
 
 
 async def _cancel(rig: Rig, job_id: str) -> None:

@@ -13,22 +13,22 @@ from PIL import Image
 from pydantic import JsonValue
 
 from fuzz.fuzzing import Json, damaged, examples, json_values, mutated, settled, written
-from queue_agent.errors import QueueAgentError
-from queue_agent.job import Job
-from queue_agent.notification import ErrorReport
-from queue_agent.result import Result
 from queue_agent.runtime import Asset, Output, Prepared, RuntimeOptions
-from runtimes._http import Answer, Client
-from runtimes.comfyui.api import ComfyUIApi
-from runtimes.comfyui.events import parse_event
-from runtimes.comfyui.failures import failure_of, refused
-from runtimes.comfyui.outputs import fetch_artifact, find_outputs
-from runtimes.comfyui.progress import ProgressTracker
-from runtimes.openai_images.answer import error_from as openai_error
-from runtimes.openai_images.answer import read_output, read_progress
-from runtimes.webui.answer import error_of as webui_error
-from runtimes.webui.answer import output_of
-from runtimes.webui.server import Server
+from queue_agent.runtime.http import Answer, Client
+from queue_agent.wire.errors import QueueAgentError
+from queue_agent.wire.job import Job
+from queue_agent.wire.notification import ErrorReport
+from queue_agent.wire.result import Result
+from queue_agent_runtimes.comfyui.api import ComfyUIApi
+from queue_agent_runtimes.comfyui.events import parse_event
+from queue_agent_runtimes.comfyui.failures import failure_of, refused
+from queue_agent_runtimes.comfyui.outputs import fetch_artifact, find_outputs
+from queue_agent_runtimes.comfyui.progress import ProgressTracker
+from queue_agent_runtimes.openai_images.answer import error_from as openai_error
+from queue_agent_runtimes.openai_images.answer import read_output, read_progress
+from queue_agent_runtimes.webui.answer import error_of as webui_error
+from queue_agent_runtimes.webui.answer import output_of
+from queue_agent_runtimes.webui.client import Server
 
 
 def _picture() -> bytes:

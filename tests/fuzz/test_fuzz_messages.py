@@ -15,21 +15,21 @@ from pydantic import JsonValue
 
 from fuzz.fuzzing import Json, damaged, examples, json_values, mutated, settled, written
 from queue_agent.cloud import Bucket, Message
-from queue_agent.errors import Malformed, QueueAgentError, Rejected
-from queue_agent.inbox import Inbox
-from queue_agent.job import Job
-from queue_agent.notification import ErrorReport, Notification
-from queue_agent.result import Result, ResultKeys
 from queue_agent.runtime import Reference, Runtime, RuntimeOptions
-from queue_agent.webhooks import WebhookPolicy, Webhooks
-from runtimes.comfyui import ComfyUIRuntime
-from runtimes.comfyui.workflow import read_workflow
-from runtimes.openai_images import DiffusersRuntime
-from runtimes.openai_images.fields import BUNDLED
-from runtimes.openai_images.fields import translate as openai_request
-from runtimes.webui import WebUIRuntime
-from runtimes.webui.request import ROUTES
-from runtimes.webui.request import translate as webui_request
+from queue_agent.wire.errors import Malformed, QueueAgentError, Rejected
+from queue_agent.wire.job import Job
+from queue_agent.wire.notification import ErrorReport, Notification
+from queue_agent.wire.result import Result, ResultKeys
+from queue_agent.worker.inbox import Inbox
+from queue_agent.worker.webhooks import WebhookPolicy, Webhooks
+from queue_agent_runtimes.comfyui import ComfyUIRuntime
+from queue_agent_runtimes.comfyui.workflow import read_workflow
+from queue_agent_runtimes.openai_images import DiffusersRuntime
+from queue_agent_runtimes.openai_images.fields import BUNDLED
+from queue_agent_runtimes.openai_images.fields import translate as openai_request
+from queue_agent_runtimes.webui import WebUIRuntime
+from queue_agent_runtimes.webui.request import ROUTES
+from queue_agent_runtimes.webui.request import translate as webui_request
 
 LIMIT: Final = 250_000
 IMAGE: Final = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from gateway_site import Content, JsonObject, Site, client_of, opened_site
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.aws import EmbeddedCloud
+from queue_agent.testing.process import ServerProcess
 
 
 @pytest.fixture(scope="session")

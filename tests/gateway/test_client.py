@@ -13,7 +13,7 @@ from PIL import Image
 from gateway_site import Content, Site
 from queue_agent.client import Client, JobFailed, SyncClient, make_job
 from queue_agent.cloud.aws import AwsCloud
-from queue_agent.job import Job
+from queue_agent.wire.job import Job
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from gateway_site import Content, Site, client_of
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.process import ServerProcess
 
 
 def size_of(encoded: str) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import httpx
 from websockets.asyncio.client import connect
 
 from gateway_site import Content, Site, client_of
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.process import ServerProcess
 
 
 async def views_of(api: httpx.AsyncClient, job_id: str) -> AsyncIterator[dict[str, Any]]:

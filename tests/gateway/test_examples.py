@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from gateway_site import Site
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.process import ServerProcess
 
 EXAMPLES: Final = Path(__file__).parent.parent.parent / "examples"
 NEEDS: Final = {

@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 
 from gateway_site import Content, Site, client_of
 from queue_agent.gateway.keys import new_key
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.process import ServerProcess
 
 
 class Keys:

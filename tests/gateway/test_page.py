@@ -12,9 +12,9 @@ from typing import Any, Final
 import pytest
 
 from gateway_site import Site, client_of, opened_site
-from queue_agent.cloud.embedded import EmbeddedCloud
 from queue_agent.gateway.keys import KeyFile, new_key
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.aws import EmbeddedCloud
+from queue_agent.testing.process import ServerProcess
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parent.parent

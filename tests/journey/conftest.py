@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness import Scene, scene, webui_process, webui_settings
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.aws import EmbeddedCloud
+from queue_agent.testing.process import ServerProcess
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ import pytest_asyncio
 from aiohttp import web
 
 from harness import JsonObject, Scene, scene, webui_settings
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.server_process import ServerProcess, free_port
+from queue_agent.testing.aws import EmbeddedCloud
+from queue_agent.testing.process import ServerProcess, free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

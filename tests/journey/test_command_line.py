@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from harness import Scene, until, webui_settings
-from queue_agent.server_process import ServerProcess, free_port
+from queue_agent.testing.process import ServerProcess, free_port
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from harness import Scene, scene, until, webui_process, webui_settings
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.server_process import ServerProcess, free_port
+from queue_agent.testing.aws import EmbeddedCloud
+from queue_agent.testing.process import ServerProcess, free_port
 
 Plan = Callable[[int], Awaitable[None]]
 

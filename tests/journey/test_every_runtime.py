@@ -11,8 +11,8 @@ from PIL import Image
 
 from diffusers_servers import tiny_server
 from harness import JsonObject, Scene, comfyui_process, scene, webui_process
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.aws import EmbeddedCloud
+from queue_agent.testing.process import ServerProcess
 
 MESSAGES = Path(__file__).parent.parent / "messages"
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from harness import JsonObject, Scene, comfyui_process, scene, webui_process
-from queue_agent.cloud.embedded import EmbeddedCloud
+from queue_agent.testing.aws import EmbeddedCloud
 
 MESSAGES = Path(__file__).parent.parent / "messages"
 

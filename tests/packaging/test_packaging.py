@@ -41,9 +41,13 @@ def metadata(wheel: Path, file: str) -> str:
         return archive.read(path).decode()
 
 
-def test_the_wheel_holds_the_two_packages_and_nothing_else(names: list[str]) -> None:
+def test_the_wheel_holds_the_packages_and_nothing_else(names: list[str]) -> None:
     tops = {PurePosixPath(name).parts[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"queue_agent", "runtimes"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {
+        "queue_agent",
+        "queue_agent_diffusers",
+        "queue_agent_runtimes",
+    }
 
 
 def test_the_wheel_holds_no_tests_and_no_bytecode(names: list[str]) -> None:
@@ -52,8 +56,9 @@ def test_the_wheel_holds_no_tests_and_no_bytecode(names: list[str]) -> None:
     assert [file for file in files if file.suffix == ".pyc"] == []
 
 
-def test_the_wheel_tells_type_checkers_that_both_packages_are_typed(names: list[str]) -> None:
-    assert {"queue_agent/py.typed", "runtimes/py.typed"} <= set(names)
+def test_the_wheel_tells_type_checkers_that_all_packages_are_typed(names: list[str]) -> None:
+    packages = ("queue_agent", "queue_agent_diffusers", "queue_agent_runtimes")
+    assert {f"{package}/py.typed" for package in packages} <= set(names)
 
 
 def test_the_wheel_registers_the_command_and_the_bundled_runtimes(wheel: Path) -> None:
@@ -87,7 +92,7 @@ def modules_after(statement: str) -> set[str]:
 
 
 def test_importing_the_command_line_loads_nothing_heavy() -> None:
-    assert modules_after("import queue_agent.cli") & HEAVY == set()
+    assert modules_after("import queue_agent.cli.app") & HEAVY == set()
 
 
 @pytest.mark.parametrize("name", WITHOUT_TORCH)

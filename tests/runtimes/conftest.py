@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from diffusers_servers import tiny_server
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.process import ServerProcess
 
 
 @pytest.fixture(scope="session")

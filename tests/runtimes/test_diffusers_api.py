@@ -12,13 +12,13 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from diffusers_servers import SteppingModel, engine_of, tiny_model, tiny_server
-from queue_agent.testing.contract import eventually, sample_png
-from runtimes.diffusers.app import create_app
-from runtimes.diffusers.engine import Engine
-from runtimes.diffusers.errors import ModelNotFound
-from runtimes.diffusers.model import Model
-from runtimes.diffusers.pool import ModelPool, Served
-from runtimes.diffusers.requests import ImageRequest
+from queue_agent.testing.runtime_contract import eventually, sample_png
+from queue_agent_diffusers.engine.engine import Engine
+from queue_agent_diffusers.engine.model import Model
+from queue_agent_diffusers.engine.pool import ModelPool, Served
+from queue_agent_diffusers.engine.requests import ImageRequest
+from queue_agent_diffusers.errors import ModelNotFound
+from queue_agent_diffusers.http.app import create_app
 
 GENERATIONS = "/v1/images/generations"
 EDITS = "/v1/images/edits"

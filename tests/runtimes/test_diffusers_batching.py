@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diffusers_servers import tiny_model
-from queue_agent.testing.contract import sample_png
-from runtimes.diffusers.errors import InvalidRequest
-from runtimes.diffusers.images import decode_image
-from runtimes.diffusers.requests import ImageRequest, Lora
+from queue_agent.testing.runtime_contract import sample_png
+from queue_agent_diffusers.engine.requests import ImageRequest, Lora
+from queue_agent_diffusers.errors import InvalidRequest
+from queue_agent_diffusers.http.images import decode_image
 
 TOLERANCE = 1e-4
 """Of values from 0 to 1, before they are quantised."""
@@ -30,13 +30,13 @@ SIMPLE = ImageRequest("a lighthouse", seed=7, width=64, height=64, steps=4)
 
 @cache
 def tiny_pipeline(*, xl: bool = False) -> Any:
-    from runtimes.diffusers.loader import load_pipeline  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.loader import load_pipeline  # noqa: PLC0415  loads torch
 
     return load_pipeline(str(tiny_model(xl=xl)))
 
 
 def batched(pipeline: Any, **options: Any) -> Any:
-    from runtimes.diffusers.batched import BatchedModel  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.batched import BatchedModel  # noqa: PLC0415  loads torch
 
     return BatchedModel(pipeline, max_batch=8, **options)
 
@@ -55,7 +55,7 @@ def one_thread() -> Iterator[None]:
 
 def alone(pipeline: Any, request: ImageRequest) -> list[Any]:
     """What the plain pipeline makes of the request, one seed at a time, from 0 to 1."""
-    from runtimes.diffusers.calls import Family, call_arguments  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.pipeline_arguments import Family, call_arguments  # noqa: PLC0415  loads torch
 
     family = Family(pipeline)
     images = []
@@ -155,7 +155,7 @@ def test_samples_of_two_sizes_do_not_get_into_one_pass() -> None:
 
 def variant(kind: str) -> Any:
     """The tiny pipeline as one of the other pipelines that share steps."""
-    from runtimes.diffusers.calls import library  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.pipeline_arguments import library  # noqa: PLC0415  loads torch
 
     parts = dict(tiny_pipeline().components)
     options = {"in_channels": 9} if "Inpaint" in kind else {"time_cond_proj_dim": 32}
@@ -179,7 +179,7 @@ def variant(kind: str) -> Any:
 def test_models_with_more_inputs_equal_their_plain_pipeline(
     kind: str, extra: dict[str, Any]
 ) -> None:
-    from runtimes.diffusers.batched import can_batch  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.batched import can_batch  # noqa: PLC0415  loads torch
 
     pipeline = variant(kind)
     assert can_batch(pipeline)
@@ -268,7 +268,7 @@ def lora_dir(tmp_path: Path) -> Path:
     from peft import LoraConfig  # noqa: PLC0415  slow to load
     from peft.utils import get_peft_model_state_dict  # noqa: PLC0415  slow to load
 
-    from runtimes.diffusers.loader import load_pipeline  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.loader import load_pipeline  # noqa: PLC0415  loads torch
 
     pipeline: Any = load_pipeline(str(tiny_model()))
     config = LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
@@ -290,8 +290,8 @@ def lora_dir(tmp_path: Path) -> Path:
 
 
 def test_loras_act_on_their_own_requests_only(lora_dir: Path) -> None:
-    from runtimes.diffusers.loader import load_pipeline  # noqa: PLC0415  loads torch
-    from runtimes.diffusers.loras import LoraShelf  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.loader import load_pipeline  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.lora_cache import LoraShelf  # noqa: PLC0415  loads torch
 
     pipeline: Any = load_pipeline(str(tiny_model()))
     model = batched(pipeline, loras=LoraShelf(lora_dir))
@@ -314,8 +314,8 @@ def test_loras_act_on_their_own_requests_only(lora_dir: Path) -> None:
 
 @pytest.mark.parametrize("name", ["absent", "../ink", "damaged"])
 def test_a_lora_that_cannot_be_used_is_refused_by_name(lora_dir: Path, name: str) -> None:
-    from runtimes.diffusers.loader import load_pipeline  # noqa: PLC0415  loads torch
-    from runtimes.diffusers.loras import LoraShelf  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.loader import load_pipeline  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.lora_cache import LoraShelf  # noqa: PLC0415  loads torch
 
     model = batched(load_pipeline(str(tiny_model())), loras=LoraShelf(lora_dir))
     request = replace(SIMPLE, loras=(Lora(name),))

@@ -10,7 +10,7 @@ import httpx
 from diffusers_servers import LoadedServer, tiny_model
 
 COMMAND_LINE = ["queue_agent", "serve-diffusers"]
-MODULE = ["runtimes.diffusers"]
+MODULE = ["queue_agent_diffusers"]
 
 
 def help_of(words: list[str]) -> str:

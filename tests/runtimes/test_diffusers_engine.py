@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from diffusers_servers import busy, engine_of, painting_server
-from queue_agent.testing.contract import eventually
-from runtimes.diffusers.app import create_app
-from runtimes.diffusers.engine import Engine
-from runtimes.diffusers.errors import OutOfMemory, QueueFull
-from runtimes.diffusers.model import Model, OnStep
-from runtimes.diffusers.pool import ModelPool, Served
-from runtimes.diffusers.requests import ImageRequest, Pictures
-from runtimes.diffusers.whole import WholeModel
+from queue_agent.testing.runtime_contract import eventually
+from queue_agent_diffusers.engine.engine import Engine
+from queue_agent_diffusers.engine.model import Model, OnStep
+from queue_agent_diffusers.engine.pool import ModelPool, Served
+from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
+from queue_agent_diffusers.engine.unbatched import WholeModel
+from queue_agent_diffusers.errors import OutOfMemory, QueueFull
+from queue_agent_diffusers.http.app import create_app
 
 GENERATIONS = "/v1/images/generations"
 

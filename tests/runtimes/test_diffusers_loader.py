@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from diffusers_servers import tiny_model
-from queue_agent.server_process import free_port
-from runtimes.diffusers.errors import (
+from queue_agent.testing.process import free_port
+from queue_agent_diffusers.engine.requests import ImageRequest
+from queue_agent_diffusers.errors import (
     DeviceUnavailable,
     InvalidRequest,
     ModelError,
@@ -17,8 +18,7 @@ from runtimes.diffusers.errors import (
     ModelUnreadable,
     OutOfMemory,
 )
-from runtimes.diffusers.options import Options
-from runtimes.diffusers.requests import ImageRequest
+from queue_agent_diffusers.options import Options
 
 
 def ignore(_step: int, _steps: int) -> None:
@@ -26,13 +26,13 @@ def ignore(_step: int, _steps: int) -> None:
 
 
 def test_importing_the_package_and_its_server_loads_no_torch() -> None:
-    code = "import sys, runtimes.diffusers.server; sys.exit('torch' in sys.modules)"
+    code = "import sys, queue_agent_diffusers.http.server; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_server_whose_model_cannot_be_loaded_ends_and_says_why(tmp_path: Path) -> None:
     model = tmp_path / "nothing"
-    command = [sys.executable, "-m", "runtimes.diffusers", "--model", str(model)]
+    command = [sys.executable, "-m", "queue_agent_diffusers", "--model", str(model)]
     ended = subprocess.run(
         [*command, "--port", str(free_port())], check=False, capture_output=True, text=True
     )
@@ -42,7 +42,7 @@ def test_a_server_whose_model_cannot_be_loaded_ends_and_says_why(tmp_path: Path)
 
 
 def test_models_that_cannot_be_loaded_are_refused_clearly(tmp_path: Path) -> None:
-    from runtimes.diffusers.loader import load_model  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.loader import load_model  # noqa: PLC0415  loads torch
 
     (tmp_path / "empty").mkdir()
     (tmp_path / "damaged").mkdir()
@@ -66,7 +66,7 @@ def test_models_that_cannot_be_loaded_are_refused_clearly(tmp_path: Path) -> Non
 def test_pickled_weights_are_read_only_where_the_operator_allows_them(tmp_path: Path) -> None:
     import torch  # noqa: PLC0415  slow to load
 
-    from runtimes.diffusers.loader import load_model  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.loader import load_model  # noqa: PLC0415  loads torch
 
     allowing = Options(device="cpu", allow_pickles=True)
     torch.save({"state_dict": {"x": torch.zeros(1)}}, tmp_path / "tensors.ckpt")
@@ -80,7 +80,7 @@ def test_pickled_weights_are_read_only_where_the_operator_allows_them(tmp_path: 
 
 
 def test_an_unknown_device_or_dtype_is_refused() -> None:
-    from runtimes.diffusers.loader import load_model  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.loader import load_model  # noqa: PLC0415  loads torch
 
     for options in (Options(device="abacus"), Options(device="cpu", dtype="int3")):
         with pytest.raises(DeviceUnavailable):
@@ -88,7 +88,7 @@ def test_an_unknown_device_or_dtype_is_refused() -> None:
 
 
 def test_the_same_seed_builds_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
-    from runtimes.diffusers.tiny import build_tiny_model  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.tiny import build_tiny_model  # noqa: PLC0415  loads torch
 
     weights = "unet/diffusion_pytorch_model.safetensors"
     build_tiny_model(tmp_path / "again")
@@ -102,8 +102,8 @@ def test_the_same_seed_builds_the_same_weights_and_another_seed_others(tmp_path:
     "words", ["CUDA out of memory.", "DefaultCPUAllocator: can't allocate memory"]
 )
 def test_running_out_of_memory_has_an_error_of_its_own(words: str) -> None:
-    from runtimes.diffusers.calls import library  # noqa: PLC0415  loads torch
-    from runtimes.diffusers.pipeline_model import PipelineModel  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.pipeline_arguments import library  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.pipeline_model import PipelineModel  # noqa: PLC0415  loads torch
 
     pipeline = library.StableDiffusionPipeline.from_pretrained(tiny_model())
 
@@ -118,8 +118,8 @@ def test_running_out_of_memory_has_an_error_of_its_own(words: str) -> None:
 
 
 def test_a_pipeline_that_cannot_edit_refuses_images() -> None:
-    from runtimes.diffusers.calls import library  # noqa: PLC0415  loads torch
-    from runtimes.diffusers.pipeline_model import PipelineModel  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.pipeline_arguments import library  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.pipeline_model import PipelineModel  # noqa: PLC0415  loads torch
 
     unet = library.UNet2DModel(
         block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",)

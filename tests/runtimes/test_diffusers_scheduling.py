@@ -11,9 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffusers_servers import SteppingModel
-from queue_agent.testing.contract import eventually
-from runtimes.diffusers.engine import Engine
-from runtimes.diffusers.errors import (
+from queue_agent.testing.runtime_contract import eventually
+from queue_agent_diffusers.engine.engine import Engine
+from queue_agent_diffusers.engine.jobs import Job, Preview, Step
+from queue_agent_diffusers.engine.model import Model
+from queue_agent_diffusers.engine.pool import ModelPool, Served
+from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
+from queue_agent_diffusers.errors import (
     GenerationFailed,
     JobCancelled,
     ModelBusy,
@@ -21,10 +25,6 @@ from runtimes.diffusers.errors import (
     ModelUnavailable,
     OutOfMemory,
 )
-from runtimes.diffusers.jobs import Job, Preview, Step
-from runtimes.diffusers.model import Model
-from runtimes.diffusers.pool import ModelPool, Served
-from runtimes.diffusers.requests import ImageRequest, Pictures
 
 
 @asynccontextmanager

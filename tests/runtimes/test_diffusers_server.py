@@ -12,7 +12,7 @@ import httpx
 import pytest
 from PIL import Image, ImageChops
 
-from queue_agent.testing.contract import eventually, sample_png
+from queue_agent.testing.runtime_contract import eventually, sample_png
 
 GENERATIONS = "/v1/images/generations"
 EDITS = "/v1/images/edits"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from diffusers_servers import tiny_model
-from queue_agent.cloud.embedded import REGION, EmbeddedCloud
-from runtimes.diffusers.errors import ModelNotFound
-from runtimes.diffusers.object_storage import fetch_model
+from queue_agent.testing.aws import REGION, EmbeddedCloud
+from queue_agent_diffusers.errors import ModelNotFound
+from queue_agent_diffusers.torch.object_storage import fetch_model
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ async def _fill(embedded_cloud: EmbeddedCloud, name: str) -> None:
 
 
 def test_a_prefix_is_fetched_into_a_folder_that_can_be_loaded(bucket: str, tmp_path: Path) -> None:
-    from runtimes.diffusers.loader import load_model  # noqa: PLC0415  loads torch
-    from runtimes.diffusers.options import Options  # noqa: PLC0415  beside it
+    from queue_agent_diffusers.options import Options  # noqa: PLC0415  beside it
+    from queue_agent_diffusers.torch.loader import load_model  # noqa: PLC0415  loads torch
 
     address = f"s3://{bucket}/models/tiny"
     folder = fetch_model(address, tmp_path, region=REGION)

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from queue_agent.addresses import ObjectLocation
 from queue_agent.cloud.aws import AwsCloud
-from queue_agent.errors import Rejected
-from queue_agent.job import Job
-from queue_agent.references import ReferencePolicy
-from queue_agent.result import ResultKeys, cancel_marker, quarantine_key
-from queue_agent.settings import Settings
+from queue_agent.inputs.addresses import ObjectLocation
+from queue_agent.inputs.references import ReferencePolicy
+from queue_agent.settings.agent import Settings
+from queue_agent.wire.errors import Rejected
+from queue_agent.wire.job import Job
+from queue_agent.wire.result import ResultKeys, cancel_marker, quarantine_key
 
 PIECES = st.sampled_from(["..", ".", "/", "//", "\\", "%2e%2e", "a", "b c", "\x00", "é", "\u2024"])
 ODD_NAMES = st.one_of(st.text(max_size=12), st.lists(PIECES, max_size=6).map("".join))

@@ -22,8 +22,8 @@ from aiohttp import web
 from PIL import Image
 
 from harness import JsonObject, Scene, scene, webui_process
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.server_process import ServerProcess, free_port
+from queue_agent.testing.aws import EmbeddedCloud
+from queue_agent.testing.process import ServerProcess, free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -41,7 +41,7 @@ OWN = (AWS_SECRET, SESSION_TOKEN, PASSWORD, API_KEY, WEBHOOK_SECRET.removeprefix
 SIGNATURE = "X-Amz-Expires=60&X-Amz-Signature=plantedSignature&X-Amz-Security-Token=plantedToken"
 
 BROKEN_ADAPTER = '''
-from runtimes.webui import WebUIRuntime
+from queue_agent_runtimes.webui import WebUIRuntime
 
 class BrokenRuntime(WebUIRuntime):
     """Quotes the job where it fails, as foreign exceptions do."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness import Scene, scene, webui_process, webui_settings
-from queue_agent.cloud.embedded import EmbeddedCloud
+from queue_agent.testing.aws import EmbeddedCloud
 from telemetry.collector import Collector, collecting
 from telemetry.stages import new_name
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from harness import Scene, scene
 from queue_agent.cloud import Message
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.server_process import ServerProcess
+from queue_agent.testing.aws import EmbeddedCloud
+from queue_agent.testing.process import ServerProcess
 from telemetry.collector import Collector
 
 
@@ -20,8 +20,9 @@ def new_name() -> str:
 
 def traced_runtime(kind: str, collector: Collector) -> ServerProcess:
     """A fake that makes spans; not started yet."""
-    script = str(Path(__file__).with_name("traced_fake.py"))
-    return ServerProcess([sys.executable, script, kind, "{port}"], env=collector.environment())
+    script = Path(__file__).with_name("traced_fake.py")
+    environment = {**collector.environment(), "PYTHONPATH": str(script.parents[1])}
+    return ServerProcess([sys.executable, str(script), kind, "{port}"], env=environment)
 
 
 @asynccontextmanager

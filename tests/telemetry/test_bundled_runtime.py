@@ -7,7 +7,7 @@ import httpx
 
 from diffusers_servers import tiny_server
 from harness import scene
-from queue_agent.cloud.embedded import EmbeddedCloud
+from queue_agent.testing.aws import EmbeddedCloud
 from telemetry.collector import Collector
 
 STAGES = ["queue", "encode", "steps", "decode"]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from harness import Scene
-from queue_agent.server_process import HOST, free_port
+from queue_agent.testing.process import HOST, free_port
 
 
 @contextmanager

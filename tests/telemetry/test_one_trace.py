@@ -8,11 +8,11 @@ import pytest
 
 from harness import Scene
 from queue_agent.cloud import Message
-from queue_agent.cloud.embedded import EmbeddedCloud
-from queue_agent.job import open_envelope
-from queue_agent.server_process import ServerProcess
 from queue_agent.telemetry import TelemetryOptions, continued
 from queue_agent.telemetry.export import exporting
+from queue_agent.testing.aws import EmbeddedCloud
+from queue_agent.testing.process import ServerProcess
+from queue_agent.wire.job import open_envelope
 from telemetry.collector import Collector, Seen
 from telemetry.stages import notified, subscribed, traced_stage
 

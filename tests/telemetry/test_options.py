@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from queue_agent.errors import SettingsError
-from queue_agent.settings import Settings
+from queue_agent.settings.agent import Settings
 from queue_agent.telemetry import TelemetryOptions
+from queue_agent.wire.errors import SettingsError
 
 NEEDED = {
     "QUEUE_AGENT_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/1/jobs",
@@ -91,9 +91,9 @@ def test_a_program_that_only_traces_reads_the_same_names() -> None:
 def test_the_command_line_starts_without_opentelemetry_and_the_agent_without_its_sdk() -> None:
     script = """
 import json, sys
-import queue_agent.cli
+import queue_agent.cli.app
 before = [name for name in sys.modules if name.startswith("opentelemetry")]
-import queue_agent.commands.run
+import queue_agent.cli.run
 heavy = ("opentelemetry.sdk", "opentelemetry.exporter", "prometheus_client", "grpc")
 print(json.dumps([before, [name for name in sys.modules if name.startswith(heavy)]]))
 """

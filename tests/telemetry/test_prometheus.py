@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from harness import until
-from queue_agent.server_process import HOST, ServerProcess
+from queue_agent.testing.process import HOST, ServerProcess
 from telemetry.chart_files import QUERIES, RULES, asked
 
 PATIENCE = 120.0

@@ -11,20 +11,20 @@ from opentelemetry import trace
 from harness import Scene
 from queue_agent.cloud import Message
 from queue_agent.cloud.aws.sqs import SqsQueue
-from queue_agent.job import Job, parse_job
-from queue_agent.lease import hold
-from queue_agent.line import Line
 from queue_agent.telemetry import (
     GpuClock,
     Telemetry,
     TelemetryOptions,
     carrier,
     continued,
-    noting,
     publishing,
 )
 from queue_agent.telemetry.export import exporting
 from queue_agent.telemetry.propagation import continued_by
+from queue_agent.wire.job import Job, parse_job
+from queue_agent.worker.lease import hold
+from queue_agent.worker.progress import noting
+from queue_agent.worker.slots import Line
 from telemetry.stages import notified, subscribed
 
 TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"

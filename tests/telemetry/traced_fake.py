@@ -9,12 +9,12 @@ import uvicorn
 from opentelemetry.trace import SpanKind, Tracer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from queue_agent.server_process import HOST
+from fakes.comfyui.app import FakeComfyUI, Options
+from fakes.webui.app import create_app
+from fakes.webui.generation import Behaviour
 from queue_agent.telemetry import TelemetryOptions, continued
 from queue_agent.telemetry.export import exporting
-from queue_agent.testing.fakes.comfyui.app import FakeComfyUI, Options
-from queue_agent.testing.fakes.webui.app import create_app
-from queue_agent.testing.fakes.webui.generation import Behaviour
+from queue_agent.testing.process import HOST
 
 
 @dataclass(frozen=True)

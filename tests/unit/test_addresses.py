@@ -8,11 +8,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from queue_agent.addresses import Allowlist, HttpLocation, ObjectLocation, is_public
 from queue_agent.cloud import Bucket
-from queue_agent.errors import Rejected
-from queue_agent.references import ReferenceFetcher, ReferencePolicy
+from queue_agent.inputs.addresses import Allowlist, HttpLocation, ObjectLocation, is_public
+from queue_agent.inputs.references import ReferenceFetcher, ReferencePolicy
 from queue_agent.runtime import Reference
+from queue_agent.wire.errors import Rejected
 
 NOT_PUBLIC = [
     # loopback, unspecified, this network

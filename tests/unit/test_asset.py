@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from queue_agent.asset import IN_MEMORY, Asset, Spool
-from queue_agent.errors import Unavailable
+from queue_agent.media.asset import IN_MEMORY, Asset, Spool
+from queue_agent.wire.errors import Unavailable
 
 SMALL = os.urandom(1000)
 LARGE = os.urandom(3 * IN_MEMORY + 1)

@@ -9,8 +9,8 @@ import pytest
 
 from queue_agent.cloud import Message
 from queue_agent.cloud.aws import AwsCloud
-from queue_agent.cloud.embedded import Deployment, EmbeddedCloud, deploy
-from queue_agent.errors import (
+from queue_agent.testing.aws import Deployment, EmbeddedCloud, deploy
+from queue_agent.wire.errors import (
     LeaseLost,
     ObjectExists,
     ObjectNotFound,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from queue_agent.cloud.batching import Batcher
-from queue_agent.errors import LeaseLost, QueueAgentError, Unavailable
+from queue_agent.cloud.aws.batching import Batcher
+from queue_agent.wire.errors import LeaseLost, QueueAgentError, Unavailable
 
 
 class Service:

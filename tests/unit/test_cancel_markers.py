@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import pytest
 
 from client_stubs import Shelf
-from queue_agent.cancel_markers import CancelMarkers
-from queue_agent.errors import JobCancelled, Unavailable
-from queue_agent.job import Job, Metadata
-from queue_agent.result import CANCEL_MARKERS, cancel_marker
-from queue_agent.withdrawal import WithdrawalWatch
+from queue_agent.wire.errors import JobCancelled, Unavailable
+from queue_agent.wire.job import Job, Metadata
+from queue_agent.wire.result import CANCEL_MARKERS, cancel_marker
+from queue_agent.worker.cancel_markers import CancelMarkers
+from queue_agent.worker.cancellation import WithdrawalWatch
 
 
 class CountingShelf(Shelf):

@@ -8,8 +8,8 @@ from pydantic import JsonValue
 
 from client_stubs import Shelf
 from queue_agent.client.inputs import POINTER_CLASS, Input, make_job, publication, upload_files
-from queue_agent.errors import Rejected
-from queue_agent.job import find_pointer, parse_job
+from queue_agent.wire.errors import Rejected
+from queue_agent.wire.job import find_pointer, parse_job
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)
 

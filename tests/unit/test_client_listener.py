@@ -6,9 +6,9 @@ from contextlib import aclosing, asynccontextmanager
 
 from queue_agent.client.follow import follow
 from queue_agent.client.listener import Listener
-from queue_agent.errors import Unavailable
-from queue_agent.notification import ErrorReport, Notification, Status
-from queue_agent.result import Result
+from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.notification import ErrorReport, Notification, Status
+from queue_agent.wire.result import Result
 
 
 def note(status: Status, *, progress: float | None = None, retryable: bool = False) -> Notification:

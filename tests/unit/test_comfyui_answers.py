@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from queue_agent.errors import Rejected, Unavailable
 from queue_agent.runtime import RuntimeOptions
-from runtimes._http import Answer
-from runtimes.comfyui.api import ComfyUIApi
-from runtimes.comfyui.events import Event, parse_event
-from runtimes.comfyui.failures import failure_of, refused
-from runtimes.comfyui.outputs import FileRecord, Found, fetch_artifact, find_outputs
-from runtimes.comfyui.progress import ProgressTracker
-from runtimes.comfyui.workflow import Graph
+from queue_agent.runtime.http import Answer
+from queue_agent.wire.errors import Rejected, Unavailable
+from queue_agent_runtimes.comfyui.api import ComfyUIApi
+from queue_agent_runtimes.comfyui.events import Event, parse_event
+from queue_agent_runtimes.comfyui.failures import failure_of, refused
+from queue_agent_runtimes.comfyui.outputs import FileRecord, Found, fetch_artifact, find_outputs
+from queue_agent_runtimes.comfyui.progress import ProgressTracker
+from queue_agent_runtimes.comfyui.workflow import Graph
 
 Json = dict[str, JsonValue]
 ID = "0a1b2c3d-0000-5000-8000-000000000000"

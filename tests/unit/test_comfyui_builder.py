@@ -3,16 +3,16 @@
 import pytest
 from pydantic import JsonValue
 
-from queue_agent.portable import Lora, parse_portable
-from runtimes.comfyui.builder import (
+from queue_agent.wire.portable import Lora, parse_portable
+from queue_agent_runtimes.comfyui.builder import (
     Ingredients,
     Recipe,
     build_generation,
     build_upscaling,
     split_lora_tags,
 )
-from runtimes.comfyui.names import match_file, match_upscaler
-from runtimes.comfyui.workflow import Node, class_of, inputs_of, read_workflow
+from queue_agent_runtimes.comfyui.names import match_file, match_upscaler
+from queue_agent_runtimes.comfyui.workflow import Node, class_of, inputs_of, read_workflow
 
 CHECKPOINT = "model.safetensors"
 

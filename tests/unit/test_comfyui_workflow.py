@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from queue_agent.errors import Rejected
-from runtimes.comfyui.workflow import (
+from queue_agent.wire.errors import Rejected
+from queue_agent_runtimes.comfyui.workflow import (
     Graph,
     find_references,
     inputs_of,

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from queue_agent.errors import Malformed
-from queue_agent.job import PayloadPointer, find_pointer, open_envelope, parse_job
-from queue_agent.result import ResultKeys
+from queue_agent.wire.errors import Malformed
+from queue_agent.wire.job import PayloadPointer, find_pointer, open_envelope, parse_job
+from queue_agent.wire.result import ResultKeys
 
 METADATA = {"id": "order-7f3a", "tasktype": "text-to-image", "prefix": "output"}
 JOB = {"metadata": METADATA, "content": {"prompt": "a lighthouse", "steps": 20}}

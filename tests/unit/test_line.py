@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from queue_agent.errors import Unavailable
-from queue_agent.forecast import Forecast
-from queue_agent.line import Line, Place, Stage
+from queue_agent.wire.errors import Unavailable
+from queue_agent.worker.forecast import Forecast
+from queue_agent.worker.slots import Line, Place, Stage
 
 
 async def stand(place: Place, done: asyncio.Event) -> None:

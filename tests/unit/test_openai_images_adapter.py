@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 from pydantic import JsonValue
 
-from queue_agent.errors import QueueAgentError, Rejected, Unavailable
-from queue_agent.job import Job
 from queue_agent.runtime import Asset, Output, Progress, RuntimeOptions
-from queue_agent.testing.contract import sample_png
-from runtimes.openai_images import DiffusersRuntime, OpenAIImagesRuntime
-from runtimes.openai_images.adapter import PreparedImages
-from runtimes.openai_images.fields import BUNDLED, COMMON, Dialect, translate
+from queue_agent.testing.runtime_contract import sample_png
+from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
+from queue_agent.wire.job import Job
+from queue_agent_runtimes.openai_images import DiffusersRuntime, OpenAIImagesRuntime
+from queue_agent_runtimes.openai_images.adapter import PreparedImages
+from queue_agent_runtimes.openai_images.fields import BUNDLED, COMMON, Dialect, translate
 
 JsonObject = dict[str, JsonValue]
 PHOTO = sample_png()

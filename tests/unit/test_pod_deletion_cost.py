@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness import until
-from queue_agent.errors import SettingsError
-from queue_agent.pod_deletion_cost import PodDeletionCost
+from queue_agent.wire.errors import SettingsError
+from queue_agent.worker.pod_deletion_cost import PodDeletionCost
 
 BUSY = {
     "controller.kubernetes.io/pod-deletion-cost": "1000",

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from queue_agent.errors import Rejected
-from queue_agent.portable import image_bytes, parse_portable
 from queue_agent.runtime import Asset
+from queue_agent.runtime.images import image_bytes
+from queue_agent.wire.errors import Rejected
+from queue_agent.wire.portable import parse_portable
 
 URL = "https://images.example.com/cat.png"
 

@@ -20,12 +20,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 
-from queue_agent.asset import IN_MEMORY
 from queue_agent.cloud import Bucket, Sink
-from queue_agent.errors import ObjectNotFound, QueueAgentError, Rejected, TimedOut, Unavailable
-from queue_agent.guarded_http import Resolver
-from queue_agent.references import ReferenceFetcher, ReferencePolicy
+from queue_agent.inputs.guarded_http import Resolver
+from queue_agent.inputs.references import ReferenceFetcher, ReferencePolicy
+from queue_agent.media.asset import IN_MEMORY
 from queue_agent.runtime import Asset, MediaKind, Reference
+from queue_agent.wire.errors import ObjectNotFound, QueueAgentError, Rejected, TimedOut, Unavailable
 
 LOOPBACK = ("127.0.0.1/32",)
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]

@@ -11,10 +11,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from opentelemetry.sdk.trace import TracerProvider
 
-from queue_agent.errors import Unavailable
 from queue_agent.runtime import RuntimeOptions
-from runtimes import _http
-from runtimes._http import Client
+from queue_agent.runtime import http as _http
+from queue_agent.runtime.http import Client
+from queue_agent.wire.errors import Unavailable
 
 NO_OPTIONS = RuntimeOptions()
 HASTY = aiohttp.ClientTimeout(sock_read=0.05)

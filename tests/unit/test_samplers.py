@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from queue_agent.samplers import (
+from queue_agent.wire.samplers import (
     DEFAULT_SAMPLER,
     SAMPLERS,
     SCHEDULES,
@@ -18,7 +18,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "reference" / "samplers.md"
 
 
 def test_the_docs_show_the_table_as_it_is() -> None:
-    assert PAGE.read_text() == as_markdown(), "run: python -m queue_agent.samplers > " + str(PAGE)
+    assert PAGE.read_text() == as_markdown(), "run: python -m queue_agent.wire.samplers > " + str(
+        PAGE
+    )
 
 
 @pytest.mark.parametrize(

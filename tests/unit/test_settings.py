@@ -2,8 +2,8 @@
 
 import pytest
 
-from queue_agent.errors import SettingsError
-from queue_agent.settings import Settings, environment_names
+from queue_agent.settings.agent import Settings, environment_names
+from queue_agent.wire.errors import SettingsError
 
 REQUIRED = {
     "QUEUE_AGENT_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/jobs",

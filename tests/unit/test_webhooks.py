@@ -11,12 +11,12 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from queue_agent.errors import SettingsError
-from queue_agent.guarded_http import Resolver
-from queue_agent.notification import ErrorReport, Image, Notification
-from queue_agent.settings import Settings
-from queue_agent.signing import SigningSecret
-from queue_agent.webhooks import WebhookPolicy, Webhooks
+from queue_agent.inputs.guarded_http import Resolver
+from queue_agent.settings.agent import Settings
+from queue_agent.wire.errors import SettingsError
+from queue_agent.wire.notification import ErrorReport, Image, Notification
+from queue_agent.wire.signing import SigningSecret
+from queue_agent.worker.webhooks import WebhookPolicy, Webhooks
 
 KEY = bytes(range(32))
 SECRET = f"whsec_{base64.b64encode(KEY).decode()}"

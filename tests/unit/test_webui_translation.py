@@ -10,12 +10,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pydantic import JsonValue
 
-from queue_agent.errors import QueueAgentError, Rejected, Unavailable
-from queue_agent.job import Job
 from queue_agent.runtime import Asset, Assets, RuntimeOptions
-from runtimes._http import Answer, Client
-from runtimes.webui.answer import error_of
-from runtimes.webui.request import (
+from queue_agent.runtime.http import Answer, Client
+from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
+from queue_agent.wire.job import Job
+from queue_agent_runtimes.webui.answer import error_of
+from queue_agent_runtimes.webui.request import (
     Translated,
     body_of,
     references,

@@ -1,4 +1,4 @@
-"""The AWS SDK's exceptions in the words of `queue_agent.errors`."""
+"""The AWS SDK's exceptions in the words of `queue_agent.wire.errors`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 
-from queue_agent.errors import (
+from queue_agent.wire.errors import (
     LeaseLost,
     ObjectExists,
     ObjectNotFound,

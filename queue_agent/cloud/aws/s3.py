@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from queue_agent.cloud import Bucket, Sink
 from queue_agent.cloud.aws.errors import translated
-from queue_agent.errors import ObjectNotFound, Rejected
+from queue_agent.wire.errors import ObjectNotFound, Rejected
 
 Client = Callable[[], Awaitable[Any]]
 

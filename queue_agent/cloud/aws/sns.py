@@ -5,10 +5,10 @@ from typing import Any, Final
 
 from queue_agent.cloud import Linger, Publication, Topic
 from queue_agent.cloud.aws.attributes import message_attributes
+from queue_agent.cloud.aws.batching import Batcher
 from queue_agent.cloud.aws.errors import Failures, translated
 from queue_agent.cloud.aws.subscription import subscription
-from queue_agent.cloud.batching import Batcher
-from queue_agent.errors import Unavailable
+from queue_agent.wire.errors import Unavailable
 
 Clients = Callable[[str], Awaitable[Any]]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from queue_agent.cloud import Backlog, Linger, Message, Queue, QueuePolicy
 from queue_agent.cloud.aws.attributes import message_attributes
+from queue_agent.cloud.aws.batching import Batcher
 from queue_agent.cloud.aws.errors import Failures, failures, translated
-from queue_agent.cloud.batching import Batcher
 
 Client = Callable[[], Awaitable[Any]]
 Entry = dict[str, str | int]

@@ -1,0 +1,372 @@
+"""The command line. Commands import what they need when they are used, to start fast."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar
+
+import typer
+
+from queue_agent.wire.errors import QueueAgentError, Rejected, SettingsError
+
+if TYPE_CHECKING:
+    from queue_agent.client import Client
+    from queue_agent.wire.job import Job
+
+T = TypeVar("T")
+
+COMMANDS: Final = "queue_agent.commands"
+"""Entry points in this group name functions that become commands, as typer wants them."""
+
+app = typer.Typer(
+    name="queue-agent",
+    help="Turns a Stable Diffusion runtime into an asynchronous, reliable image service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+JobTopic = Annotated[
+    str, typer.Option("--topic", envvar="QUEUE_AGENT_JOB_TOPIC_ARN", help="ARN of the job topic.")
+]
+NotificationTopic = Annotated[
+    str,
+    typer.Option(
+        "--notifications",
+        envvar=["QUEUE_AGENT_TOPIC_ARN", "SNS_TOPIC_ARN"],
+        help="ARN of the topic that notifications go to.",
+    ),
+]
+BucketName = Annotated[
+    str | None,
+    typer.Option(envvar=["QUEUE_AGENT_BUCKET", "S3_BUCKET"], help="Name of the results bucket."),
+]
+
+
+def main() -> None:
+    """Entry point: settings that cannot be used end with exit code 2, other errors with 1."""
+    try:
+        app()
+    except SettingsError as error:
+        _end(error.message, 2)
+    except QueueAgentError as error:
+        _end(error.message, 1)
+
+
+@app.command()
+def run() -> None:
+    """Run the agent with the settings of the environment."""
+    from queue_agent.cli.run import run as run_agent
+    from queue_agent.settings.agent import Settings
+
+    run_agent(Settings.load())
+
+
+@app.command()
+def check() -> None:
+    """Print the effective settings and try the queue, topic, bucket and runtime."""
+    from queue_agent.cli.check import check as check_all
+    from queue_agent.settings.agent import Settings
+
+    if not asyncio.run(check_all(Settings.load())):
+        raise typer.Exit(1)
+
+
+@app.command()
+def schema(
+    wire_format: Annotated[str, typer.Argument(help="job, notification or result")],
+) -> None:
+    """Print the JSON Schema of a wire format."""
+    from queue_agent.cli.schema import Format
+    from queue_agent.cli.schema import schema as make_schema
+
+    try:
+        chosen = Format(wire_format)
+    except ValueError:
+        _end(f"There is no wire format {wire_format!r}: job, notification or result.", 2)
+    typer.echo(make_schema(chosen))
+
+
+@app.command()
+def runtimes() -> None:
+    """List the installed runtime adapters and their task types."""
+    from queue_agent.runtime import installed_runtimes, load_runtime
+
+    for name in sorted(installed_runtimes()):
+        try:
+            task_types = ", ".join(sorted(load_runtime(name).task_types))
+        except SettingsError as error:
+            task_types = f"({error.message})"
+        typer.echo(f"{name:<12} {task_types}")
+
+
+@app.command()
+def submit(
+    topic: JobTopic,
+    prompt: Annotated[str | None, typer.Option(help="What to draw.")] = None,
+    negative_prompt: Annotated[str | None, typer.Option(help="What to avoid.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1)] = None,
+    width: Annotated[int | None, typer.Option(min=8)] = None,
+    height: Annotated[int | None, typer.Option(min=8)] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Image to start from: a file, or an https:// or s3:// URL.")
+    ] = None,
+    bucket: BucketName = None,
+    runtime: Annotated[str | None, typer.Option(help="Name of the runtime.")] = None,
+    job_id: Annotated[str | None, typer.Option("--id", help="Id of the job; else made.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="A job in JSON; '-' or no option at all: standard input.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
+    notifications: Annotated[
+        str | None,
+        typer.Option(
+            envvar=["QUEUE_AGENT_TOPIC_ARN", "SNS_TOPIC_ARN"],
+            help="ARN of the notification topic, for --wait.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="With --wait: folder to download the images to.")
+    ] = None,
+) -> None:
+    """Publish a job; print its id, or with --wait its progress and notification."""
+    from queue_agent.cli import submit as command
+
+    if prompt is not None:
+        given = {
+            "prompt": prompt,
+            "negative_prompt": negative_prompt,
+            "steps": steps,
+            "width": width,
+            "height": height,
+            "seed": seed,
+            "init_images": [image] if image else None,
+        }
+        content = {name: value for name, value in given.items() if value is not None}
+        job = _new_job(content, runtime, job_id, bucket)
+    else:
+        job = _read_job(file, runtime, job_id)
+    if not wait:
+        _with_client(lambda client: command.submit(client, job), topic, None, bucket)
+        return
+    if notifications is None:
+        _end("--wait needs --notifications (or QUEUE_AGENT_TOPIC_ARN).", 2)
+    if not _with_client(
+        lambda client: command.submit_and_wait(client, job, output), topic, notifications, bucket
+    ):
+        raise typer.Exit(1)
+
+
+@app.command()
+def watch(
+    notifications: NotificationTopic,
+    job_id: Annotated[str | None, typer.Option("--id", help="Only this job's.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
+) -> None:
+    """Print notifications as they come, one JSON line each, until Ctrl-C."""
+    from queue_agent.cli.watch import watch as print_notifications
+
+    try:
+        _with_client(
+            lambda client: print_notifications(client, job_id=job_id, count=count),
+            None,
+            notifications,
+        )
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+@app.command()
+def cancel(
+    job_id: Annotated[str, typer.Argument(help="Id of the job.")],
+    bucket: BucketName = None,
+) -> None:
+    """Ask for a job to be given up; an agent that works on it stops within seconds."""
+    from queue_agent.cli.cancel import cancel as cancel_job
+
+    _with_client(lambda client: cancel_job(client, job_id), None, None, bucket)
+
+
+@app.command()
+def status(
+    job_id: Annotated[str, typer.Argument(help="Id of the job.")],
+    bucket: BucketName = None,
+    prefix: Annotated[str, typer.Option(help="The prefix it was submitted with.")] = "",
+    output: Annotated[Path | None, typer.Option(help="Folder to download its images to.")] = None,
+) -> None:
+    """Print how a job ended; exit code 0: completed, 1: otherwise, 3: not ended yet."""
+    from queue_agent.cli.status import status as show_status
+
+    code = _with_client(
+        lambda client: show_status(client, job_id, prefix=prefix, output=output),
+        None,
+        None,
+        bucket,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def redrive(
+    queue: Annotated[
+        str,
+        typer.Option(
+            envvar=["QUEUE_AGENT_QUEUE_URL", "SQS_QUEUE_URL"], help="URL of the queue of jobs."
+        ),
+    ],
+    dead_letters: Annotated[
+        str,
+        typer.Option(
+            envvar="QUEUE_AGENT_DEAD_LETTER_QUEUE_URL", help="URL of its dead-letter queue."
+        ),
+    ],
+    job_id: Annotated[str | None, typer.Option("--id", help="Only jobs whose id matches.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="Only jobs for this runtime.")] = None,
+    task_type: Annotated[str | None, typer.Option(help="Only jobs of this type.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which.")] = False,
+) -> None:
+    """Send dead letters back to the queue, all or those chosen; print their ids.
+
+    --id takes a shell pattern, such as 'order-*'.
+    """
+    from queue_agent.cli.redrive import Choice
+    from queue_agent.cli.redrive import redrive as send_back
+
+    choice = Choice(job_id=job_id, runtime=runtime, task_type=task_type)
+    _with_client(
+        lambda client: send_back(
+            client, queue=queue, dead_letters=dead_letters, choice=choice, limit=limit, dry=dry_run
+        ),
+        None,
+        None,
+    )
+
+
+@app.command()
+def gateway(
+    host: Annotated[
+        str, typer.Option(envvar="QUEUE_AGENT_GATEWAY_HOST", help="Address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="QUEUE_AGENT_GATEWAY_PORT", min=1, max=65_535)] = 8000,
+) -> None:
+    """Serve jobs over HTTP, with a page (needs the extra `gateway`)."""
+    try:
+        from queue_agent.cli.gateway import serve
+    except ImportError as error:
+        _end(f"{error}; install with: pip install 'sd-queue-agent[gateway]'", 2)
+    serve(host=host, port=port)
+
+
+@app.command("gateway-key")
+def gateway_key(
+    name: Annotated[str, typer.Argument(help="Whose key it is; jobs belong to this name.")],
+) -> None:
+    """Make an API key: the key on stderr, its entry for the keys file on stdout."""
+    try:
+        from queue_agent.cli.gateway import make_key
+    except ImportError as error:
+        _end(f"{error}; install with: pip install 'sd-queue-agent[gateway]'", 2)
+    try:
+        make_key(name)
+    except ValueError:
+        _end(f"{name!r} is no name for a key: 1 to 64 of A-Z a-z 0-9 _ and - are.", 2)
+
+
+@app.command()
+def demo(
+    prompt: Annotated[str, typer.Option(envvar="PROMPT")] = "a lighthouse at dusk",
+    model: Annotated[
+        str | None, typer.Option(envvar="MODEL", help="Else a tiny model with random weights.")
+    ] = None,
+    steps: Annotated[int, typer.Option(envvar="STEPS", min=1)] = 20,
+    output: Annotated[Path, typer.Option(help="Where image and notification go.")] = Path(
+        "demo-output"
+    ),
+    once: Annotated[
+        bool | None,
+        typer.Option(
+            "--once/--page",
+            help="End after the job, or serve the page until Ctrl-C as in a terminal.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Run one job end to end on this machine, then serve the page until Ctrl-C."""
+    try:
+        from queue_agent.cli.demo import demo as run_demo
+    except ImportError as error:
+        _end(f"{error}; install with: pip install 'sd-queue-agent[demo]'", 2)
+    if once is None:
+        once = not sys.stdout.isatty()
+    if not run_demo(prompt=prompt, model=model, steps=steps, output=output, once=once):
+        raise typer.Exit(1)
+
+
+def _new_job(
+    content: dict[str, Any], runtime: str | None, job_id: str | None, bucket: str | None
+) -> "Job":
+    from queue_agent.client import make_job
+
+    try:
+        images = content.get("init_images", [])
+        if any("://" not in image for image in images):
+            files = [image if "://" in image else Path(image) for image in images]
+            uploaded = _with_client(lambda client: client.upload(files), None, None, bucket)
+            content = {**content, "init_images": uploaded}
+        return make_job(content, runtime=runtime, job_id=job_id)
+    except OSError as error:
+        _end(f"--image: {error}", 2)
+    except Rejected as error:
+        _end(error.message, 2)
+
+
+def _read_job(file: Path | None, runtime: str | None, job_id: str | None) -> "Job":
+    from queue_agent.wire.job import parse_job
+
+    try:
+        text = sys.stdin.read() if file is None or str(file) == "-" else file.read_text()
+        body = json.loads(text)
+        body = body.get("task", body)
+        given = {"runtime": runtime, "id": job_id}
+        body["metadata"].update({name: value for name, value in given.items() if value})
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        _end(f"No job can be read from there: {error}", 2)
+    return parse_job(json.dumps(body))
+
+
+def _with_client(
+    action: "Callable[[Client], Awaitable[T]]",
+    job_topic: str | None,
+    notifications: str | None,
+    bucket: str | None = None,
+) -> T:
+    from queue_agent.client import Client
+    from queue_agent.settings.client import ClientSettings
+
+    given = {"job_topic": job_topic, "notification_topic": notifications, "bucket": bucket}
+    settings = ClientSettings.load().model_copy(
+        update={name: value for name, value in given.items() if value is not None}
+    )
+
+    async def use() -> T:
+        async with Client.of(settings) as client:
+            return await action(client)
+
+    try:
+        return asyncio.run(use())
+    except ValueError as error:
+        _end(str(error), 2)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    typer.echo(message, err=True)
+    raise SystemExit(code)
+
+
+for _command in entry_points(group=COMMANDS):
+    app.command(_command.name)(_command.load())

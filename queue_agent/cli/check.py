@@ -1,0 +1,113 @@
+"""`queue-agent check`: the effective settings, and whether each thing the agent needs works."""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from queue_agent.cloud import Bucket, Cloud
+from queue_agent.cloud.connect import connect
+from queue_agent.runtime import Runtime, load_runtime
+from queue_agent.settings.agent import Settings, environment_names
+from queue_agent.wire.errors import ObjectExists, QueueAgentError
+
+_HINTS = {
+    "queue": "Is QUEUE_AGENT_QUEUE_URL right, and does the role allow sqs:GetQueueAttributes, "
+    "sqs:ReceiveMessage, sqs:ChangeMessageVisibility and sqs:DeleteMessage on it?",
+    "topic": "Is QUEUE_AGENT_TOPIC_ARN right, and does the role allow sns:Publish (and "
+    "sns:GetTopicAttributes for this check) on it?",
+    "bucket": "Is QUEUE_AGENT_BUCKET right, and does the role allow s3:GetObject, s3:PutObject, "
+    "s3:DeleteObject on its objects and s3:ListBucket on it? Without s3:ListBucket an object "
+    "that is not there looks forbidden.",
+    "runtime": "Is the runtime started (the Web UI with --api), and is QUEUE_AGENT_RUNTIME_URL "
+    "right?",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one trial showed."""
+
+    name: str
+    works: bool
+    text: str
+
+
+async def check(settings: Settings) -> bool:
+    """Print settings and findings; whether all works."""
+    console = Console()
+    console.print(_table(settings))
+    cloud = connect(settings.aws_region)
+    runtime = load_runtime(settings.runtime)(settings.runtime_options())
+    try:
+        findings = [
+            await _try(name, trial) for name, trial in _trials(settings, cloud, runtime).items()
+        ]
+    finally:
+        await runtime.aclose()
+        await cloud.aclose()
+    for finding in findings:
+        mark = "[green]✓[/green]" if finding.works else "[red]✗[/red]"
+        console.print(f"{mark} [bold]{finding.name}[/bold]: {finding.text}", highlight=False)
+        if not finding.works:
+            console.print(f"  → {_HINTS[finding.name]}", style="yellow", highlight=False)
+    return all(finding.works for finding in findings)
+
+
+def _trials(
+    settings: Settings, cloud: Cloud, runtime: Runtime
+) -> dict[str, Callable[[], Awaitable[str]]]:
+    async def queue() -> str:
+        policy = await cloud.queue(settings.queue_url).policy()
+        redrive = (
+            f"to its dead-letter queue after {policy.max_receives} deliveries"
+            if policy.max_receives
+            else f"no dead-letter queue; given up after {settings.max_receives} deliveries"
+        )
+        return f"visibility timeout {policy.visibility_timeout:g} s, {redrive}"
+
+    async def topic() -> str:
+        await cloud.topic(settings.topic_arn).check()
+        return settings.topic_arn
+
+    async def bucket() -> str:
+        await _write_and_remove(cloud.bucket(settings.bucket))
+        return f"{settings.bucket} is readable and writable"
+
+    async def ready() -> str:
+        if not await runtime.ready():
+            url = settings.runtime_url or runtime.default_url
+            raise QueueAgentError(f"{settings.runtime} does not answer at {url}")
+        return f"{settings.runtime} is ready"
+
+    return {"queue": queue, "topic": topic, "bucket": bucket, "runtime": ready}
+
+
+async def _try(name: str, trial: Callable[[], Awaitable[str]]) -> Finding:
+    try:
+        return Finding(name, True, await trial())
+    except QueueAgentError as error:
+        return Finding(name, False, error.message)
+
+
+async def _write_and_remove(bucket: Bucket) -> None:
+    key = f"queue-agent-check/{secrets.token_hex(8)}"
+    if await bucket.exists(key):
+        raise ObjectExists(f"{key} exists already")
+    await bucket.write(key, b"check", media_type="text/plain", create_only=True)
+    try:
+        await bucket.read(key)
+    finally:
+        await bucket.delete(key)
+
+
+def _table(settings: Settings) -> Table:
+    table = Table("setting", "value", "environment", title="Effective settings")
+    for field in Settings.model_fields:
+        value = getattr(settings, field)
+        shown = "********" if isinstance(value, SecretStr) else value
+        table.add_row(field, "" if shown is None else str(shown), environment_names(field)[0])
+    return table

@@ -1,0 +1,213 @@
+"""`queue-agent run`: the agent, put together from its settings."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+
+from queue_agent.cloud import Cloud, Queue, QueuePolicy
+from queue_agent.cloud.connect import connect
+from queue_agent.inputs.addresses import ObjectLocation
+from queue_agent.inputs.references import ReferenceFetcher
+from queue_agent.runtime import Runtime, load_runtime
+from queue_agent.settings.agent import Settings
+from queue_agent.tasks import background
+from queue_agent.telemetry import Telemetry
+from queue_agent.telemetry.export import exporting
+from queue_agent.telemetry.logs import configure_logs
+from queue_agent.telemetry.probes import probes
+from queue_agent.wire.errors import Unavailable
+from queue_agent.worker.agent import Agent
+from queue_agent.worker.cancellation import WithdrawalWatch
+from queue_agent.worker.inbox import Inbox
+from queue_agent.worker.pod_deletion_cost import PodDeletionCost
+from queue_agent.worker.processor import Journey, Rules
+from queue_agent.worker.sampling import Sampler
+from queue_agent.worker.slots import Line
+from queue_agent.worker.store import ResultStore
+from queue_agent.worker.webhooks import Webhooks
+
+log = structlog.get_logger()
+
+_SHORTEST_LEASE = 3.0
+_POLICY_PAUSE = 2.0
+_LINGER = 0.01
+"""Seconds that notifications of jobs that end together may wait for each other."""
+_QUEUE_LINGER = 0.1
+"""The same for deletes and lease renewals, which nobody waits for."""
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; a second signal ends at once."""
+    configure_logs(settings.log_level, settings.log_format)
+    runtime = load_runtime(settings.runtime)(settings.runtime_options())
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(settings, runtime))
+    except asyncio.CancelledError:
+        raise SystemExit(1) from None
+
+
+async def _serve(settings: Settings, runtime: Runtime) -> None:
+    stop = _stop_on_signals()
+    pod = PodDeletionCost.in_cluster(os.environ) if settings.pod_deletion_cost else None
+    cloud = connect(settings.aws_region)
+    references = ReferenceFetcher(settings.reference_policy(), cloud.bucket)
+    webhooks = Webhooks(settings.webhook_policy())
+    try:
+        policy = await _policy(cloud.queue(settings.queue_url), settings, stop)
+        if policy is not None:
+            async with exporting(
+                settings.telemetry_options(),
+                runtime=settings.name,
+                task_types=runtime.task_types,
+                queue=settings.queue_url.rpartition("/")[2],
+            ) as exports:
+                agent = _assemble(
+                    settings, policy, cloud, runtime, references, webhooks, exports.telemetry, stop
+                )
+                async with probes(
+                    agent.readiness,
+                    host=settings.health_host,
+                    port=settings.health_port,
+                    exposition=exports.exposition,
+                ):
+                    log.info("started", runtime=settings.name, adapter=settings.runtime)
+                    async with _marking_pod(agent, pod):
+                        await _observed(agent, stop)
+    finally:
+        if pod is not None:
+            await pod.aclose()
+        await references.aclose()
+        await webhooks.aclose()
+        await runtime.aclose()
+        await cloud.aclose()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's event loop where there is one."""
+    try:
+        import uvloop  # noqa: PLC0415  not on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+@asynccontextmanager
+async def _marking_pod(agent: Agent, pod: PodDeletionCost | None) -> AsyncIterator[None]:
+    """Mark the pod while the agent is busy, if that is wanted."""
+    if pod is None:
+        yield
+        return
+
+    async with background(pod.follow(busy=agent.busy, idle=agent.idle)):
+        yield
+
+
+async def _observed(agent: Agent, stop: asyncio.Event) -> None:
+    """Run the agent, and watch what its metrics must ask for."""
+    metrics = agent.telemetry.metrics
+    if not metrics.exported:
+        await agent.run(stop)
+        return
+    metrics.observe_gpu(agent.line.gpu.seconds)
+    metrics.observe_in_flight(agent.line.census)
+    async with background(Sampler(agent.queue, agent.runtime, metrics).sample()):
+        await agent.run(stop)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    main = asyncio.current_task()
+
+    def handle() -> None:
+        if stop.is_set() and main is not None:
+            main.cancel()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, handle)
+    return stop
+
+
+async def _policy(queue: Queue, settings: Settings, stop: asyncio.Event) -> QueuePolicy | None:
+    """What the queue prescribes; waits for the queue, None if told to stop before it answers."""
+    while not stop.is_set():
+        try:
+            return await queue.policy()
+        except Unavailable as error:
+            log.warning("cannot read the queue's attributes", reason=error.message)
+            if error.type == "cloud_unauthorized" and settings.visibility_timeout:
+                return QueuePolicy(settings.visibility_timeout)
+        try:
+            async with asyncio.timeout(_POLICY_PAUSE):
+                await stop.wait()
+        except TimeoutError:
+            continue
+    return None
+
+
+def _assemble(
+    settings: Settings,
+    policy: QueuePolicy,
+    cloud: Cloud,
+    runtime: Runtime,
+    references: ReferenceFetcher,
+    webhooks: Webhooks,
+    telemetry: Telemetry,
+    stop: asyncio.Event,
+) -> Agent:
+    reading = settings.reference_policy()
+    bucket = cloud.bucket(settings.bucket)
+
+    def lingering(seconds: float) -> Callable[[], float]:
+        """So long where several jobs may end together, but not once told to stop."""
+        return lambda: seconds if runtime.concurrency > 1 and not stop.is_set() else 0.0
+
+    queue = cloud.queue(settings.queue_url, linger=lingering(_QUEUE_LINGER))
+    rules = Rules(
+        runtime_name=settings.name,
+        lease=max(_SHORTEST_LEASE, settings.visibility_timeout or policy.visibility_timeout),
+        max_receives=policy.max_receives or settings.max_receives,
+        has_dead_letter_queue=policy.max_receives is not None,
+        run_timeout=settings.run_timeout,
+        store_patience=settings.store_patience,
+        retry_delay=settings.retry_delay,
+        hold_limit=settings.hold_limit,
+        progress_interval=settings.progress_interval if settings.notify_running else None,
+        presign=settings.presign,
+    )
+    journey = Journey(
+        rules=rules,
+        queue=queue,
+        topic=cloud.topic(settings.topic_arn, linger=lingering(_LINGER)),
+        inbox=Inbox(
+            cloud.bucket,
+            may_read=lambda bucket, key: reading.opens(ObjectLocation(bucket, key)),
+            task_types=runtime.task_types,
+            runtime_name=settings.runtime_name,
+        ),
+        store=ResultStore(bucket, runtime_name=settings.name, patience=settings.store_patience),
+        runtime=runtime,
+        references=references,
+        webhooks=webhooks,
+        withdrawals=WithdrawalWatch(bucket, poll=settings.cancel_poll),
+        telemetry=telemetry,
+    )
+    return Agent(
+        queue=queue,
+        runtime=runtime,
+        journey=journey,
+        line=Line(
+            concurrency=runtime.concurrency, backlog=runtime.backlog, prefetch=settings.prefetch
+        ),
+        receive_wait=settings.receive_wait,
+        lease=rules.lease,
+        grace=settings.shutdown_grace,
+        max_jobs=settings.max_jobs,
+        telemetry=telemetry,
+    )

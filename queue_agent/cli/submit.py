@@ -1,0 +1,45 @@
+"""`queue-agent submit`: publish one job, and follow it to its end if asked."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from queue_agent.client import Client
+from queue_agent.wire.job import Job
+from queue_agent.wire.notification import Notification
+
+
+async def submit(client: Client, job: Job) -> None:
+    """Publish the job and print its id."""
+    await client.submit(job)
+    print(job.id)
+
+
+async def submit_and_wait(client: Client, job: Job, output: Path | None) -> bool:
+    """Publish and follow the job, print its notification, save the images; whether it completed."""
+    console = Console(stderr=True)
+    async with client.notifications(job_id=job.id) as notifications:
+        await client.submit(job)
+        final = await follow(notifications, console, job.id)
+    Console().print_json(final.to_json())
+    if output is not None:
+        for path in await client.save(final, output):
+            console.print(f"saved [bold]{path}[/bold]")
+    return final.status == "completed"
+
+
+async def follow(
+    notifications: AsyncIterator[Notification], console: Console, label: str
+) -> Notification:
+    """Show a progress bar until the job's final notification, which is returned."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+    with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
+        task = bar.add_task(label, total=1.0)
+        async for notification in notifications:
+            if notification.status != "running":
+                bar.update(task, completed=1.0 if notification.result else None)
+                return notification
+            bar.update(task, completed=notification.progress or 0.0)
+    raise RuntimeError("the notifications ended")

@@ -1,0 +1,102 @@
+"""What routes need of a request: who asks, a body that is clean JSON, the parts of the gateway."""
+
+import hashlib
+import re
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from fastapi import Depends, Header, Request, Response, Security
+from fastapi.routing import APIRoute
+from fastapi.security import APIKeyHeader, HTTPBearer
+from pydantic import JsonValue
+from pydantic_core import from_json
+from starlette.requests import HTTPConnection
+
+from queue_agent.gateway.keys import Caller, KeyRing, credential
+from queue_agent.gateway.limits import RateLimit
+from queue_agent.gateway.problems import Problem
+from queue_agent.gateway.service import Desk
+from queue_agent.gateway.statistics import Activity
+from queue_agent.settings.gateway import GatewaySettings
+
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """The parts that routes use."""
+
+    settings: GatewaySettings
+    desk: Desk
+    activity: Activity
+    keys: KeyRing
+    rates: RateLimit
+
+    def admit(self, connection: HTTPConnection) -> Caller:
+        """Who asks, if they may.
+
+        Raises:
+            Problem: 401 or 429.
+        """
+        caller = self.keys.caller(credential(connection.headers))
+        self.rates.count(caller)
+        return caller
+
+
+def gateway_of(connection: HTTPConnection) -> Gateway:
+    """The gateway that serves the connection."""
+    found: Gateway = connection.app.state.gateway
+    return found
+
+
+_BEARER = Security(HTTPBearer(auto_error=False, description="The API key."))
+_HEADER = Security(APIKeyHeader(name="X-Api-Key", auto_error=False))
+
+
+async def _caller(request: Request, _bearer: Any = _BEARER, _header: Any = _HEADER) -> Caller:
+    return gateway_of(request).admit(request)
+
+
+async def _own_id(
+    who: Annotated[Caller, Depends(_caller)],
+    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+) -> str | None:
+    if idempotency_key is None:
+        return None
+    return hashlib.sha256(f"{who.name}\n{idempotency_key}".encode()).hexdigest()[:32]
+
+
+async def _trace(traceparent: Annotated[str | None, Header()] = None) -> str | None:
+    return traceparent if _TRACEPARENT.fullmatch(traceparent or "") else None
+
+
+GatewayPart = Annotated[Gateway, Depends(gateway_of)]
+CallerPart = Annotated[Caller, Depends(_caller)]
+OwnId = Annotated[str | None, Depends(_own_id)]
+"""The id of a job that is asked for with an `Idempotency-Key`: the same key, the same id."""
+Traceparent = Annotated[str | None, Depends(_trace)]
+"""The trace that the job continues; one that is malformed is ignored, as the standard says:
+https://www.w3.org/TR/trace-context/"""
+
+
+class _CleanRequest(Request):
+    async def json(self) -> JsonValue:
+        """The body; Python's own parser takes NaN, lone surrogates and any depth."""
+        try:
+            value: JsonValue = from_json(await self.body(), allow_inf_nan=False)
+        except ValueError as error:
+            raise Problem(400, "invalid_json", f"The body is not JSON: {error}") from error
+        return value
+
+
+class CleanRoute(APIRoute):
+    """A route whose JSON bodies are checked to be such before they are used."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_clean(request: Request) -> Response:
+            return await handle(_CleanRequest(request.scope, request.receive))
+
+        return handle_clean

@@ -1,0 +1,260 @@
+"""The desk: takes jobs, says how they stand, calls them off, hands out what was made."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from urllib.parse import quote
+
+from pydantic import ValidationError
+
+from queue_agent.client import Client
+from queue_agent.client.inputs import task_type_of
+from queue_agent.client.listener import Listener
+from queue_agent.cloud import Cloud
+from queue_agent.gateway.keys import Caller
+from queue_agent.gateway.problems import Problem, no_such_job
+from queue_agent.gateway.records import Record, Records, now
+from queue_agent.gateway.result_cache import Fact, Facts
+from queue_agent.gateway.schemas import ImageView, JobPage, JobRequest, JobStatus, JobView
+from queue_agent.gateway.statistics import Activity
+from queue_agent.settings.gateway import GatewaySettings
+from queue_agent.tasks import together
+from queue_agent.wire.errors import ObjectNotFound, QueueAgentError
+from queue_agent.wire.job import Job, Metadata, canonical_json, describe_errors
+from queue_agent.wire.notification import Image, Notification
+from queue_agent.wire.result import Result
+
+
+class Desk:
+    """What a gateway can do for its callers, without a word of HTTP."""
+
+    def __init__(
+        self, cloud: Cloud, settings: GatewaySettings, listener: Listener, activity: Activity
+    ) -> None:
+        self._settings = settings
+        self._bucket = cloud.bucket(settings.bucket)
+        self._client = Client(cloud, job_topic=settings.job_topic, bucket=settings.bucket)
+        self._listener = listener
+        self._activity = activity
+        self._records = Records(self._bucket)
+        self._facts = Facts(self._bucket, age=settings.poll)
+        self._runtimes = list(settings.queues)
+
+    def job(self, request: JobRequest) -> Job:
+        """The job that a request asks for, with what it leaves open filled in.
+
+        Raises:
+            Problem: 422, no agent would understand it.
+        """
+        given = request.metadata.model_dump(exclude_none=True)
+        given.setdefault("id", secrets.token_hex(8))
+        given.setdefault("tasktype", task_type_of(request.content))
+        given.setdefault("runtime", self._runtimes[0])
+        try:
+            canonical_json(request.content)
+            return Job(metadata=Metadata.model_validate(given), content=request.content)
+        except ValidationError as error:
+            raise Problem(422, "invalid_job", describe_errors(error)) from error
+        except (ValueError, RecursionError) as error:
+            raise Problem(422, "invalid_job", f"The content cannot be used: {error}") from error
+
+    async def submit(self, caller: Caller, job: Job, *, traceparent: str | None = None) -> Record:
+        """Note the job and publish it; the same again is the same job.
+
+        Raises:
+            Problem: 409, another job has its id; 422, no such runtime; 429, too many unfinished.
+        """
+        runtime = job.metadata.runtime
+        if runtime not in self._runtimes:
+            known = ", ".join(self._runtimes)
+            raise Problem(422, "unknown_runtime", f"No runtime is called {runtime!r}: {known}.")
+        await self._check_quota(caller, job.id)
+        ahead = await self._activity.ahead(runtime)
+        record, is_new = await self._records.add(
+            Record.of(job, caller.name, now=now(), ahead=ahead),
+            in_flight=caller.jobs_in_flight > 0,
+        )
+        if not is_new and await self._is_done(record):
+            return record
+        self._listener.forget(job.id)
+        self._facts.forget(job.id)
+        try:
+            await self._client.submit(job, traceparent=traceparent)
+        except QueueAgentError:
+            if is_new:
+                await self._records.remove(record)
+            raise
+        return record
+
+    async def find(self, caller: Caller, job_id: str) -> Record:
+        """The record of one of the caller's jobs.
+
+        Raises:
+            Problem: 404, there is none.
+        """
+        return await self._records.find(job_id, owner=caller.name)
+
+    async def page(self, caller: Caller, *, cursor: str | None, limit: int) -> JobPage:
+        """The caller's jobs, the newest first."""
+        records, following = await self._records.recent(caller.name, after=cursor, limit=limit)
+        return JobPage(jobs=await together(self.view(record) for record in records), next=following)
+
+    async def view(self, record: Record) -> JobView:
+        """The job as it stands now."""
+        fact, heard = await self._look(record)
+        ending: Notification | Result | None = fact.result
+        if ending is None and heard is not None and heard.status != "running":
+            ending = heard  # its manifest could not be written
+        if ending is not None:
+            return await self._ended(record, ending)
+        status: JobStatus = "running" if heard is not None else "queued"
+        return JobView(
+            **_common(record),
+            status="cancelling" if fact.cancelled else status,
+            progress=heard.progress if heard is not None else None,
+            queue=await self._activity.estimate(record.runtime, record.submitted_at, record.ahead)
+            if heard is None
+            else None,
+            images=[],
+            error=None,
+            warnings=[],
+            timings=None,
+            output_url=None,
+        )
+
+    async def views(self, record: Record) -> AsyncGenerator[JobView | None]:
+        """The job as it stands, and again with each change until its end; None: nothing new."""
+        shown: JobView | None = None
+        while True:
+            count = self._listener.count(record.id)
+            view = await self.view(record)
+            yield view if view != shown else None
+            if view.finished:
+                return
+            shown = view
+            await self._listener.changed(record.id, count, patience=self._settings.poll)
+
+    async def wait(self, record: Record, *, seconds: float) -> JobView:
+        """The job at its end, or as it stands after so many seconds."""
+        try:
+            async with asyncio.timeout(seconds), aclosing(self.views(record)) as views:
+                async for view in views:
+                    if view is not None and view.finished:
+                        return view
+        except TimeoutError:
+            pass
+        return await self.view(record)
+
+    async def cancel(self, record: Record) -> JobView:
+        """Ask for the job to be given up; as it stands, which may be its end."""
+        view = await self.view(record)
+        if view.finished:
+            return view
+        await self._client.cancel(record.id)
+        self._facts.cancel(record)
+        self._listener.nudge(record.id)
+        return await self.view(record)
+
+    async def result(self, record: Record) -> Result | None:
+        """The manifest, once there is one."""
+        return (await self._look(record))[0].result
+
+    async def image(self, record: Record, number: int) -> tuple[bytes, str]:
+        """The bytes and media type of the `number`-th image, counted from 1.
+
+        Raises:
+            Problem: 404, there is none.
+        """
+        result = await self.result(record)
+        images = result.images if result else []
+        if not 1 <= number <= len(images):
+            raise no_such_job()
+        image = images[number - 1]
+        try:
+            return await self.download(image), image.media_type
+        except ObjectNotFound as error:  # a lifecycle rule took it
+            raise Problem(410, "image_gone", "The image is no longer kept.") from error
+
+    async def download(self, image: Image) -> bytes:
+        """The bytes of an image."""
+        return await self._client.download(image)
+
+    async def presigned(self, image: Image) -> str | None:
+        """A link to the image that works for a while, where the operator allows them."""
+        if not self._settings.link_seconds:
+            return None
+        key = image.url.removeprefix(self._bucket.url(""))
+        return await self._bucket.presign(key, seconds=self._settings.link_seconds)
+
+    async def _look(self, record: Record) -> tuple[Fact, Notification | None]:
+        """The bucket's word and the last thing heard; the former not older than a heard end."""
+        heard = self._listener.latest(record.id)
+        ended = heard is not None and heard.status != "running"
+        since = self._listener.heard_at(record.id) if ended else float("-inf")
+        return await self._facts.of(record, not_before=since), heard
+
+    async def _ended(self, record: Record, ending: Notification) -> JobView:
+        path = f"/v1/jobs/{quote(record.id)}/images"
+        status: JobStatus = "failed" if ending.status == "running" else ending.status
+        return JobView(
+            **_common(record),
+            status=status,
+            progress=1.0 if ending.result else None,
+            queue=None,
+            images=[
+                ImageView(
+                    href=f"{path}/{number}",
+                    presigned_url=await self.presigned(image),
+                    **image.model_dump(exclude={"sha256", "presigned_url"}),
+                )
+                for number, image in enumerate(ending.images, start=1)
+            ],
+            error=ending.error,
+            warnings=ending.warnings,
+            timings=ending.timings,
+            output_url=ending.output_url,
+        )
+
+    async def _is_done(self, record: Record) -> bool:
+        """Whether there is a result that another attempt would not replace."""
+        result = (await self._facts.of(record)).result
+        return result is not None and result.is_final
+
+    async def _check_quota(self, caller: Caller, job_id: str) -> None:
+        limit = caller.jobs_in_flight
+        if not limit:
+            return
+        unfinished = await self._records.in_flight(caller.name)
+        if len(unfinished) < limit or job_id in unfinished:
+            return
+        over = await together(self._is_over(caller, other) for other in unfinished)
+        if len(unfinished) - sum(over) >= limit:
+            raise Problem(
+                429,
+                "too_many_jobs",
+                f"{limit} jobs are unfinished, which is the limit.",
+                headers={"Retry-After": "5"},
+            )
+
+    async def _is_over(self, caller: Caller, job_id: str) -> bool:
+        """Whether a job in flight is not; then it is no longer counted."""
+        try:
+            record = await self._records.find(job_id)
+            over = (await self.view(record)).finished or self._records.outlived(record, now())
+        except Problem:
+            over = True
+        if over:
+            await self._records.over(caller.name, job_id)
+        return over
+
+
+def _common(record: Record) -> dict[str, object]:
+    return {
+        "id": record.id,
+        "runtime": record.runtime,
+        "task_type": record.task_type,
+        "submitted_at": record.submitted_at,
+        "content": record.content,
+        "context": record.context,
+    }

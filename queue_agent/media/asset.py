@@ -1,0 +1,151 @@
+"""The bytes of an input: in memory where they are few, else in a file without a name."""
+
+import asyncio
+import io
+import os
+import tempfile
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
+
+from queue_agent.wire.errors import Unavailable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+IN_MEMORY: Final = 2**20
+"""Bytes up to which an input stays in memory."""
+UNKNOWN: Final = "application/octet-stream"
+
+_READ: Final = 2**20
+
+
+@dataclass(frozen=True)
+class Asset:
+    """The fetched bytes of a reference; any number of readers may read them at a time.
+
+    A large asset lies in a temporary file and is there until its job ends, on whatever
+    thread it is read. Prefer `open` and `stream` to `data`, which holds all of it in memory.
+    """
+
+    content: bytes | BinaryIO = field(repr=False)
+    """The bytes, or the file that holds them; owned by whoever made the asset."""
+    media_type: str
+    """Found from the bytes, not from what the server said."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        if isinstance(self.content, bytes):
+            return len(self.content)
+        return os.fstat(self.content.fileno()).st_size
+
+    @property
+    def data(self) -> bytes:
+        """All of it, in memory."""
+        if isinstance(self.content, bytes):
+            return self.content
+        with self.open() as file:
+            return file.read(self.size)
+
+    def open(self) -> BinaryIO:
+        """A file of its own to read it from; to be closed.
+
+        Raises:
+            ValueError: the job has ended, and the asset with it.
+        """
+        if isinstance(self.content, bytes):
+            return io.BytesIO(self.content)
+        return io.BufferedReader(_Reader(os.dup(self.content.fileno())))
+
+    async def stream(self, size: int) -> AsyncGenerator[bytes, None]:
+        """Its bytes in pieces of that size, of which only the last may be smaller."""
+        with self.open() as file:
+            if isinstance(self.content, bytes):
+                while piece := file.read(size):
+                    yield piece
+            else:
+                while piece := await asyncio.to_thread(file.read, size):
+                    yield piece
+
+
+class Spool:
+    """Takes in an asset's bytes as they come. What was written is gone once it is closed.
+
+    Raises:
+        Unavailable: the temporary folder takes no more; the message continues "https://… ".
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._buffer = io.BytesIO()
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    async def write(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        self._buffer.write(chunk)
+        if self._buffer.tell() > IN_MEMORY:
+            await asyncio.to_thread(self._flush)
+
+    async def asset(self) -> Asset:
+        """What was written, of a media type that nobody has looked for yet."""
+        if self._file is None:
+            return Asset(self._buffer.getvalue(), UNKNOWN)
+        await asyncio.to_thread(self._flush)
+        return Asset(self._file, UNKNOWN)
+
+    def _flush(self) -> None:
+        try:
+            if self._file is None:
+                # It has no name, so that even the end of the process leaves nothing behind.
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed by `__exit__`
+            self._file.write(self._buffer.getbuffer())
+            self._file.flush()
+        except OSError as error:
+            raise Unavailable(f"cannot be kept on disk: {error.strerror or error}") from error
+        self._buffer = io.BytesIO()
+
+
+class _Reader(io.RawIOBase):
+    """Reads a file that others read too, from a position of its own."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        starts = {io.SEEK_SET: 0, io.SEEK_CUR: self._position}
+        start = starts.get(whence, os.fstat(self._descriptor).st_size)
+        self._position = max(0, start + offset)
+        return self._position
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer).cast("B")
+        data = os.pread(self._descriptor, min(len(view), _READ), self._position)
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()

@@ -1,0 +1,41 @@
+"""The contract of a runtime adapter, how adapters are found, and what they share.
+
+An adapter says what its runtime can do and speaks its API. It knows nothing of queues,
+buckets, leases or retries. To add one: subclass `Runtime`, name the class as an entry point
+in the group ``queue_agent.runtimes``, and let `queue_agent.testing.RuntimeContract` test it.
+Servers that speak HTTP are spoken to by `queue_agent.runtime.http`.
+"""
+
+from queue_agent.media.asset import Asset
+from queue_agent.runtime.contract import (
+    Artifact,
+    ArtifactRole,
+    Assets,
+    Output,
+    Prepared,
+    Progress,
+    ProgressCallback,
+    Runtime,
+    RuntimeOptions,
+)
+from queue_agent.runtime.registry import ENTRY_POINT_GROUP, installed_runtimes, load_runtime
+from queue_agent.wire.reference import MediaKind, Reference, is_url
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "Artifact",
+    "ArtifactRole",
+    "Asset",
+    "Assets",
+    "MediaKind",
+    "Output",
+    "Prepared",
+    "Progress",
+    "ProgressCallback",
+    "Reference",
+    "Runtime",
+    "RuntimeOptions",
+    "installed_runtimes",
+    "is_url",
+    "load_runtime",
+]

@@ -1,0 +1,1 @@
+"""What operators, publishers and gateways are told by the environment."""

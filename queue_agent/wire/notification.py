@@ -1,0 +1,126 @@
+"""What subscribers receive; strict, since we write it."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from queue_agent.wire.errors import QueueAgentError, Unavailable
+
+_LONGEST_MESSAGE = 2000
+
+Status = Literal["running", "completed", "failed", "cancelled", "expired"]
+
+
+class _Written(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ErrorReport(_Written):
+    """Why there are no images."""
+
+    type: str = Field(description="Stable snake_case word for programs.")
+    message: str = Field(description="One sentence for people, with the other side's own words.")
+    retryable: bool = Field(description="Whether publishing the same job again may succeed.")
+    final: bool = Field(description="Whether the agent will make no further attempt.")
+
+    @classmethod
+    def of(cls, error: QueueAgentError) -> Self:
+        return cls(
+            type=error.type,
+            message=error.message,
+            retryable=isinstance(error, Unavailable),
+            final=True,
+        )
+
+
+class Timings(_Written):
+    """Seconds spent in each step of the journey."""
+
+    queued: float = Field(default=0.0, ge=0, description="From publication to receipt.")
+    prepare: float = Field(default=0.0, ge=0, description="Inputs fetched, request translated.")
+    wait: float = Field(default=0.0, ge=0, description="Prepared, until the GPU was free.")
+    run: float = Field(default=0.0, ge=0, description="On the runtime.")
+    store: float = Field(default=0.0, ge=0, description="Artifacts written to the bucket.")
+
+
+class Image(_Written):
+    """One stored artifact."""
+
+    url: str
+    media_type: str
+    width: int | None = Field(default=None, description="Pixels; null where it is no image.")
+    height: int | None = Field(default=None, description="Pixels; null where it is no image.")
+    bytes: int
+    sha256: str = Field(description="Hexadecimal digest of the file.")
+    seed: int | None = None
+    info: str | None = Field(default=None, description="The runtime's words on how it was made.")
+    role: Literal["output", "grid", "extra"] = "output"
+    presigned_url: str | None = None
+
+
+class Notification(_Written):
+    """What became of one job, or how far it has come (`status` "running")."""
+
+    version: Literal["1"] = "1"
+    runtime: str
+    id: str
+    status: Status
+    result: bool = Field(description="True only for `completed`.")
+    image_url: list[str] = Field(default_factory=list)
+    output_url: str | None = Field(default=None, description="Where the result manifest lies.")
+    context: JsonValue = None
+    images: list[Image] = Field(default_factory=list)
+    progress: float | None = Field(default=None, ge=0, le=1, description="While running.")
+    attempt: int = Field(default=1, ge=1, description="How often the message was delivered.")
+    redelivered: bool = Field(default=False, description="The result existed already.")
+    timings: Timings = Field(default_factory=Timings)
+    warnings: list[str] = Field(default_factory=list)
+    error: ErrorReport | None = None
+    callback_url: str | None = Field(default=None, exclude=True, repr=False)
+    """Where it also goes as a webhook; not part of what is written."""
+
+    @classmethod
+    def read(cls, body: str) -> Self:
+        """Read a notification, also one of a newer version.
+
+        Raises:
+            ValidationError: it is none.
+        """
+        return cls.model_validate_json(body, extra="ignore")
+
+    def to_json(self) -> str:
+        """The body to publish, in ASCII; `progress` and `warnings` are left out where unset."""
+        absent = set()
+        if self.progress is None:
+            absent.add("progress")
+        if not self.warnings:
+            absent.add("warnings")
+        return self.model_dump_json(exclude=absent, ensure_ascii=True)
+
+    def fitted(self, limit: int) -> "Notification":
+        """This notification, made small enough for a body of `limit` bytes.
+
+        What the manifest holds too goes first: the images' details, then the context, then
+        what the error and the warnings quote at length.
+        """
+        note = "Too large to publish whole; the manifest has the rest."
+        error = self.error
+        if error is not None:
+            error = error.model_copy(update={"message": error.message[:_LONGEST_MESSAGE]})
+        omissions: tuple[dict[str, object], ...] = (
+            {},
+            {"images": [], "warnings": [*self.warnings, note]},
+            {"context": None},
+            {"error": error, "warnings": [note]},
+            {"image_url": []},
+        )
+        smaller = self
+        for omission in omissions:
+            smaller = smaller.model_copy(update=omission)
+            if len(smaller.to_json()) <= limit:
+                break
+        return smaller
+
+    def attributes(self) -> dict[str, str]:
+        """Message attributes that subscribers can filter by."""
+        return {"runtime": self.runtime, "status": self.status, "id": self.id}

@@ -1,0 +1,1 @@
+"""The agent: pulls messages, sees each through from receipt to acknowledgement, drains."""

@@ -1,0 +1,152 @@
+"""The agent: pulls messages while the runtime is ready, overlaps their journeys, drains."""
+
+import asyncio
+import random
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from queue_agent.cloud import Message, Queue
+from queue_agent.runtime import Runtime
+from queue_agent.tasks import together
+from queue_agent.telemetry import Telemetry
+from queue_agent.wire.errors import Unavailable
+from queue_agent.worker.lease import Lease
+from queue_agent.worker.processor import Journey
+from queue_agent.worker.slots import Line, Place, Stage
+
+log = structlog.get_logger()
+
+_READINESS_POLL = 1.0
+_LONGEST_PAUSE = 20.0
+_LAST_POLL = 0.3
+"""Seconds that a long poll in flight gets at the end, for a message already on its way."""
+
+
+@dataclass
+class Agent:
+    """Runs journeys until told to stop. Durations are in seconds."""
+
+    queue: Queue
+    runtime: Runtime
+    journey: Journey
+    line: Line
+    receive_wait: float
+    lease: float
+    grace: float
+    max_jobs: int | None = None
+    """End by itself after so many messages; None: never."""
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    busy: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    idle: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    queue_reachable: bool = field(default=False, init=False)
+    _journeys: dict[asyncio.Task[None], Place] = field(default_factory=dict, init=False)
+    _ready_at: float = field(default=float("-inf"), init=False)
+
+    async def readiness(self) -> Mapping[str, bool]:
+        """What the agent needs to work, and whether it is there."""
+        return {"runtime": await self.runtime.ready(), "queue": self.queue_reachable}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; return when every message is acknowledged or given back."""
+        async with asyncio.TaskGroup() as tasks:
+            pulling = tasks.create_task(self._pull(tasks, stop))
+            await stop.wait()
+            log.info("draining", journeys=len(self._journeys))
+            pulling.cancel()
+            await asyncio.wait({pulling})
+            await self._drain()
+        log.info("stopped")
+
+    async def _pull(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        pause = _READINESS_POLL
+        left = float("inf") if self.max_jobs is None else self.max_jobs
+        while left > 0:
+            room = int(min(await self.line.room(), left))
+            await self._until_ready()
+            asked = time.monotonic()
+            try:
+                messages = await self._receive(room)
+            except Unavailable as error:
+                self.queue_reachable = False
+                self.telemetry.metrics.receive_failed()
+                log.warning("receive failed", reason=error.message, pause=pause)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+            self.queue_reachable = True
+            pause = _READINESS_POLL
+            for message in messages:
+                self._start(tasks, message, asked)
+            left -= len(messages)
+        await self.idle.wait()
+        stop.set()
+
+    async def _until_ready(self) -> None:
+        """Wait until the runtime answers; it is not asked again within a second."""
+        if time.monotonic() < self._ready_at + _READINESS_POLL:
+            return
+        waiting = False
+        while not await self.runtime.ready():
+            if not waiting:
+                log.warning("waiting for the runtime")
+                waiting = True
+            await asyncio.sleep(_READINESS_POLL)
+        if waiting or self._ready_at < 0:
+            log.info("runtime ready")
+        self.line.resize(concurrency=self.runtime.concurrency, backlog=self.runtime.backlog)
+        self._ready_at = time.monotonic()
+
+    async def _receive(self, count: int) -> Sequence[Message]:
+        asked = time.monotonic()
+        poll = asyncio.create_task(
+            self.queue.receive(
+                min(count, 10), wait=self.receive_wait, visibility_timeout=self.lease
+            )
+        )
+        try:
+            messages = await asyncio.shield(poll)
+        except asyncio.CancelledError:
+            await asyncio.wait({poll}, timeout=_LAST_POLL)
+            poll.cancel()
+            await asyncio.wait({poll})
+            if not poll.cancelled() and poll.exception() is None:
+                await self._give_back(poll.result())
+            raise
+        took = time.monotonic() - asked
+        self.telemetry.metrics.received(messages)
+        if messages:
+            self.line.forecast.observe_receive(took)
+        return messages
+
+    async def _give_back(self, messages: Iterable[Message]) -> None:
+        await together(
+            Lease(self.queue, message, duration=self.lease).release() for message in messages
+        )
+
+    def _start(self, tasks: asyncio.TaskGroup, message: Message, asked: float) -> None:
+        place = self.line.join()
+        journey = tasks.create_task(self.journey.complete(message, place, asked=asked))
+        self._journeys[journey] = place
+        self.idle.clear()
+        self.busy.set()
+        journey.add_done_callback(self._ended)
+
+    def _ended(self, journey: asyncio.Task[None]) -> None:
+        self.line.leave(self._journeys.pop(journey))
+        if not self._journeys:
+            self.busy.clear()
+            self.idle.set()
+
+    async def _drain(self) -> None:
+        """Give back what does not run yet, and what runs longer than the grace."""
+        await asyncio.sleep(0)  # a task cancelled before its first step could not give back
+        for journey, place in self._journeys.items():
+            if place.stage in (Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED):
+                journey.cancel()
+        if self._journeys:
+            await asyncio.wait(set(self._journeys), timeout=self.grace)
+        for journey in self._journeys:
+            journey.cancel()

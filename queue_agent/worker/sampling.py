@@ -1,0 +1,33 @@
+"""What must be asked for to be known: is the runtime ready, how long is the queue?"""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from queue_agent.cloud import Queue
+from queue_agent.runtime import Runtime
+from queue_agent.telemetry.metrics import Metrics
+from queue_agent.wire.errors import QueueAgentError
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Asks every `interval` seconds."""
+
+    queue: Queue
+    runtime: Runtime
+    metrics: Metrics
+    interval: float = 15.0
+
+    async def sample(self) -> None:
+        """Ask, until cancelled."""
+        while True:
+            self.metrics.runtime_ready(await self.runtime.ready())
+            try:
+                self.metrics.backlog(await self.queue.backlog())
+            except QueueAgentError as error:
+                log.debug("the queue's length is not known", reason=error.message)
+            await asyncio.sleep(self.interval)

@@ -1,0 +1,199 @@
+"""Results in the bucket: artifacts first, then the manifest, whose existence is completion.
+
+Nothing here overwrites: every write is a conditional create, so that of two attempts at the
+same job exactly one manifest wins, and it describes the artifacts of its own attempt.
+"""
+
+import hashlib
+import io
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+from pydantic import JsonValue, ValidationError
+
+from queue_agent.cloud import Bucket, Message
+from queue_agent.runtime import Artifact, Output
+from queue_agent.tasks import together
+from queue_agent.wire.errors import ObjectExists, ObjectNotFound, QueueAgentError
+from queue_agent.wire.job import Job, canonical_json
+from queue_agent.wire.notification import ErrorReport, Image, Notification, Status
+from queue_agent.wire.result import (
+    MANIFEST_MEDIA_TYPE,
+    Result,
+    ResultKeys,
+    quarantine_key,
+)
+from queue_agent.worker.attempt import Attempt
+from queue_agent.worker.retry import patiently
+
+log = structlog.get_logger()
+
+
+class ResultStore:
+    """The results of one bucket."""
+
+    def __init__(self, bucket: Bucket, *, runtime_name: str, patience: float) -> None:
+        self._bucket = bucket
+        self._runtime_name = runtime_name
+        self._patience = patience
+
+    async def find(self, job: Job) -> Result | None:
+        """The result of work done before, unless it is a failure worth another attempt.
+
+        A failure worth another attempt (and a manifest nobody can read) is removed, so that
+        the new attempt can commit.
+        """
+        key = ResultKeys.of(job).manifest
+        try:
+            manifest = await self._read(key)
+        except ObjectNotFound:
+            return None
+        try:
+            result = Result.model_validate_json(manifest)
+        except ValidationError:
+            log.warning("unreadable manifest replaced", key=key)
+        else:
+            if result.is_final:
+                return result
+        await patiently(lambda: self._bucket.delete(key), seconds=self._patience)
+        return None
+
+    async def store(self, attempt: Attempt, output: Output) -> Result:
+        """Write a completed job; the winner's result where another attempt was first."""
+        with attempt.timed("store"):
+            images = await self._write_artifacts(attempt.job, output.artifacts)
+        result = self._result(
+            attempt,
+            "completed",
+            image_url=[image.url for image in images],
+            images=images,
+            warnings=list(output.warnings),
+            response=output.response,
+        )
+        return await self._commit(attempt.job, result)
+
+    async def store_failure(
+        self, attempt: Attempt, status: Status, error: QueueAgentError
+    ) -> Result:
+        """Write how a job ended that has no images."""
+        result = self._result(
+            attempt, status, error=ErrorReport.of(error), response=dict(error.details)
+        )
+        return await self._commit(attempt.job, result)
+
+    async def quarantine(self, message: Message, error: QueueAgentError) -> str:
+        """Keep a message that could not be worked on; the URL of where."""
+        now = datetime.now(UTC)
+        record: dict[str, JsonValue] = {
+            "message_id": message.id,
+            "receive_count": message.receive_count,
+            "received_at": now.isoformat(),
+            "attributes": dict(message.attributes),
+            "error": {"type": error.type, "message": error.message},
+            "body": message.body,
+        }
+        key = quarantine_key(now.date().isoformat(), message.id)
+        await self._write(key, canonical_json(record).encode(), MANIFEST_MEDIA_TYPE)
+        return self._bucket.url(key)
+
+    async def with_links(self, notification: Notification, seconds: float) -> Notification:
+        """The notification with links to its images that work for so long."""
+        root = self._bucket.url("")
+        images = [
+            image.model_copy(
+                update={
+                    "presigned_url": await self._bucket.presign(
+                        image.url.removeprefix(root), seconds=seconds
+                    )
+                }
+            )
+            for image in notification.images
+        ]
+        return notification.model_copy(update={"images": images})
+
+    def _result(self, attempt: Attempt, status: Status, **fields: Any) -> Result:
+        keys = ResultKeys.of(attempt.job)
+        return Result(
+            runtime=self._runtime_name,
+            id=attempt.job.id,
+            status=status,
+            result=status == "completed",
+            output_url=self._bucket.url(keys.manifest),
+            context=attempt.job.metadata.context,
+            attempt=attempt.number,
+            timings=attempt.timings,
+            metadata=attempt.job.metadata.model_dump(mode="json", exclude_none=True),
+            **fields,
+        )
+
+    async def _commit(self, job: Job, result: Result) -> Result:
+        key = ResultKeys.of(job).manifest
+        manifest = result.model_dump_json(ensure_ascii=True).encode()
+        try:
+            await self._create(key, manifest, MANIFEST_MEDIA_TYPE)
+        except ObjectExists:
+            winner = await self._read(key)
+            if winner != manifest:
+                log.info("another attempt was first", key=key)
+                return Result.model_validate_json(winner).again(result.attempt)
+        return result
+
+    async def _write_artifacts(self, job: Job, artifacts: tuple[Artifact, ...]) -> list[Image]:
+        return await together(
+            self._write_artifact(job, number, artifact)
+            for number, artifact in enumerate(artifacts, start=1)
+        )
+
+    async def _write_artifact(self, job: Job, number: int, artifact: Artifact) -> Image:
+        keys = ResultKeys.of(job)
+        key = keys.artifact(number, artifact.media_type)
+        try:
+            await self._create(key, artifact.data, artifact.media_type)
+        except ObjectExists:
+            # left by an attempt that has not (or not yet) committed: its name stays its own
+            key = keys.artifact(number, artifact.media_type, suffix=secrets.token_hex(4))
+            await self._create(key, artifact.data, artifact.media_type)
+        return _describe(artifact, self._bucket.url(key))
+
+    async def _read(self, key: str) -> bytes:
+        return await patiently(lambda: self._bucket.read(key), seconds=self._patience)
+
+    async def _create(self, key: str, data: bytes, media_type: str) -> None:
+        await self._write(key, data, media_type, create_only=True)
+
+    async def _write(
+        self, key: str, data: bytes, media_type: str, *, create_only: bool = False
+    ) -> None:
+        await patiently(
+            lambda: self._bucket.write(key, data, media_type=media_type, create_only=create_only),
+            seconds=self._patience,
+        )
+
+
+def _describe(artifact: Artifact, url: str) -> Image:
+    width, height = _size(artifact)
+    return Image(
+        url=url,
+        media_type=artifact.media_type,
+        width=width,
+        height=height,
+        bytes=len(artifact.data),
+        sha256=hashlib.sha256(artifact.data).hexdigest(),
+        seed=artifact.seed,
+        info=artifact.info,
+        role=artifact.role,
+    )
+
+
+def _size(artifact: Artifact) -> tuple[int | None, int | None]:
+    if not artifact.media_type.startswith("image/"):
+        return None, None
+    try:
+        with PillowImage.open(io.BytesIO(artifact.data)) as image:  # reads the header only
+            return image.size
+    except (UnidentifiedImageError, OSError, PillowImage.DecompressionBombError):
+        return None, None

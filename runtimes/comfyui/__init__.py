@@ -1,5 +1,0 @@
-"""The adapter of ComfyUI: any workflow, and portable jobs as workflows built in code."""
-
-from runtimes.comfyui.adapter import ComfyUIRuntime
-
-__all__ = ["ComfyUIRuntime"]

@@ -1,0 +1,72 @@
+"""The command that serves: one definition for `queue-agent serve-diffusers` and for
+`python -m queue_agent_diffusers`.
+
+Importing it loads neither torch nor a web framework; running the command does.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from queue_agent_diffusers.options import Options, Speed
+
+_DEFAULTS = Options()
+
+
+def serve_diffusers(
+    model: Annotated[
+        list[str],
+        typer.Option(
+            metavar="PATH_OR_ID",
+            help="A diffusers folder, .safetensors file, s3:// prefix, hub id, or: tiny. "
+            "May be given several times: the others are loaded when they are asked for.",
+        ),
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535)] = 8000,
+    device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; else the best.")] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float16, bfloat16 or float32; else by device.")
+    ] = None,
+    max_batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images that share a step; else 16 or 8 on cuda, 4 elsewhere."),
+    ] = None,
+    memory_limit: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="GIB", help="For the weights of loaded models."),
+    ] = None,
+    lora_dir: Annotated[Path | None, typer.Option(help="Folder of .safetensors files.")] = None,
+    allow_pickles: Annotated[
+        bool, typer.Option("--allow-pickles", help="Read .ckpt files, tensors only.")
+    ] = False,
+    cache_dir: Annotated[
+        Path, typer.Option(help="Where models of object storage are kept.")
+    ] = _DEFAULTS.cache_dir,
+    speed: Annotated[Speed, typer.Option(help="How the UNet is run.")] = _DEFAULTS.speed,
+) -> None:
+    """Serve the bundled diffusers runtime (needs the extra `diffusers`)."""
+    try:
+        from queue_agent_diffusers.http.server import default_region, serve  # noqa: PLC0415  see above
+    except ImportError as error:
+        typer.echo(f"{error}; install with: pip install 'sd-queue-agent[diffusers]'", err=True)
+        raise typer.Exit(2) from None
+    first, *more = model
+    serve(
+        first,
+        host=host,
+        port=port,
+        options=Options(
+            device=device,
+            dtype=dtype,
+            more_models=tuple(more),
+            max_batch=max_batch,
+            memory_limit=memory_limit,
+            lora_dir=lora_dir,
+            allow_pickles=allow_pickles,
+            cache_dir=cache_dir,
+            region=default_region(),
+            speed=speed,
+        ),
+    )

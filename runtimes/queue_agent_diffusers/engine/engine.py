@@ -1,0 +1,420 @@
+"""The engine: one thread that owns the device and runs the step loop.
+
+Between any two steps jobs come in, join the samples that run already, leave when they are done
+or no longer wanted. It knows neither HTTP nor torch. `submit`, `find`, `cancel` and the job's
+`result` are all that the server uses.
+"""
+
+import functools
+import logging
+import math
+import threading
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import Final
+
+from PIL import Image
+
+from queue_agent_diffusers.engine.batch_scheduler import Group, Groups, Member
+from queue_agent_diffusers.engine.jobs import Job, JobRegister, Listener, Preview, Stages
+from queue_agent_diffusers.engine.model import Model, Observer
+from queue_agent_diffusers.engine.pool import ModelPool
+from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
+from queue_agent_diffusers.errors import (
+    GenerationFailed,
+    ModelBusy,
+    ModelUnavailable,
+    NotReady,
+    OutOfMemory,
+    QueueFull,
+    ServerError,
+)
+
+MAX_WAITING: Final = 64
+SWITCH_AFTER: Final = 5.0
+"""Seconds that jobs wait for a model for which there is no room, before others make it."""
+
+_log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Loads the first model, then works until it is closed."""
+
+    def __init__(
+        self,
+        pool: ModelPool,
+        *,
+        max_waiting: int = MAX_WAITING,
+        switch_after: float = SWITCH_AFTER,
+        observer: Observer | None = None,
+    ) -> None:
+        self.pool = pool
+        self.failure: Exception | None = None
+        """Why the first model could not be loaded."""
+        self._max_waiting = max_waiting
+        self._switch_after = switch_after
+        self._observer = observer or Observer()
+        self._on_failure: Callable[[], None] = lambda: None
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._jobs = JobRegister()
+        self._groups = Groups()
+        self._unplaced: OrderedDict[str, deque[Job]] = OrderedDict()
+        """Jobs by the model that they wait for."""
+        self._unplaced_since: dict[str, float] = {}
+        self._delivering: Counter[Model] = Counter()
+        self._begun = False
+        self._closing = threading.Event()
+        self._job_seconds = 1.0
+        # A daemon, since a device that hangs cannot be interrupted.
+        self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
+        self._finisher = ThreadPoolExecutor(1, "finisher")
+
+    def start(self, on_failure: Callable[[], None] = lambda: None) -> None:
+        """Begin to load; `on_failure` is called in the engine's thread if that fails."""
+        self._on_failure = on_failure
+        self.pool.on_change = self._wake
+        self._thread.start()
+
+    @property
+    def ready(self) -> bool:
+        return self._begun and not self._closing.is_set() and self._thread.is_alive()
+
+    @property
+    def max_batch(self) -> int:
+        """How many usual jobs share a step; 1 while no model is loaded."""
+        loaded = [self.pool.find(name) for name in self.pool.names]
+        return max((model.max_batch for model in loaded if model), default=1)
+
+    def submit(
+        self,
+        job_id: str,
+        request: ImageRequest,
+        listener: Listener | None = None,
+        stages: Stages | None = None,
+    ) -> Job:
+        """Queue a job. To be called from one thread only, the event loop's.
+
+        Raises:
+            NotReady, InvalidRequest, DuplicateJob, QueueFull: the job was not taken.
+        """
+        if not self.ready:
+            raise NotReady("The model is still loading." if not self.failure else "No model.")
+        self._jobs.refuse_duplicate(job_id)
+        model = self.pool.find(self._model_name(request))
+        if model is not None:
+            model.check(request)
+        waiting = self._jobs.waiting
+        if waiting >= self._max_waiting:
+            raise QueueFull(f"{waiting} jobs wait already.", retry_after=self._time_for(waiting))
+        job = Job(job_id, request, listener=listener, stages=stages, on_stop=self._wake)
+        job.result.add_done_callback(lambda _: self._note_end(job))
+        self._jobs.add(job)
+        self._inbox.put(functools.partial(self._take, job))
+        return job
+
+    def find(self, job_id: str) -> Job:
+        """The job of that id.
+
+        Raises:
+            JobNotFound: it is not known (any more).
+        """
+        return self._jobs.find(job_id)
+
+    def active_jobs(self) -> list[Job]:
+        """The jobs that run or wait, oldest first."""
+        return self._jobs.active()
+
+    def cancel(self, job_id: str) -> Job:
+        """Stop the job of that id; raises like `find`."""
+        job = self.find(job_id)
+        job.cancel()
+        return job
+
+    def load(self, name: str) -> None:
+        """Have a model loaded as soon as there is room; jobs that work go on."""
+        self._inbox.put(functools.partial(self._want, name))
+
+    def unload(self, name: str) -> "Future[None]":
+        """Have a model's memory freed; the future holds `ModelBusy` if it is in use."""
+        done: Future[None] = Future()
+        self._inbox.put(functools.partial(self._unload, name, done))
+        return done
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Cancel all jobs and end the threads, waiting at most `timeout` seconds for them."""
+        self._closing.set()
+        for job in self.active_jobs():
+            job.cancel()
+        self._wake()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        self._finisher.shutdown(wait=not self._thread.is_alive())
+
+    def _main(self) -> None:
+        try:
+            self._load_first()
+            while not self._closing.is_set():
+                self._note_changes()
+                group = self._groups.next()
+                if group is None:
+                    self._take_in(wait=True)
+                else:
+                    self._turn(group)
+        finally:
+            self._abandon()
+
+    def _load_first(self) -> None:
+        name = self.pool.names[0]
+        self.pool.load(name)
+        while self.pool.state(name) == "loading" and not self._closing.is_set():
+            self._take_in(wait=True)
+            self.pool.settle()
+        self.failure = self.pool.failure(name)
+        if self.failure is not None:
+            self._closing.set()
+            self._on_failure()
+        self._begun = self.failure is None
+
+    def _turn(self, group: Group) -> None:
+        """Let a group step until it is done or, where others wait, its turn is over."""
+        steps = 0
+        while not group.empty and not self._closing.is_set():
+            self._admit(group)
+            if group.running:
+                self._step(group)
+            self._note_changes()
+            steps += 1
+            if steps >= group.model.turn and len(self._groups) > 1:
+                return
+
+    def _note_changes(self) -> None:
+        """What may change between two steps: who is there, who is wanted, what is loaded."""
+        self._take_in()
+        self.pool.settle()
+        self._place_jobs()
+        self._drop_unwanted()
+
+    def _admit(self, group: Group) -> None:
+        for member in group.admit():
+            if member.started:
+                continue
+            if not member.job.begin():
+                self._drop(group, member.job)
+                continue
+            try:
+                with self._answering(member.job, pass_on=OutOfMemory):
+                    member.job.enter("encode")
+                    member.sample.start()
+                    member.started = True
+            except OutOfMemory as error:
+                member.sample.stop()
+                if len(group.running) == 1:
+                    member.job.fail(error)
+                else:
+                    self._observer.halved()
+                    group.set_aside([member])
+            if member.job.ended:
+                self._drop(group, member.job)
+
+    def _step(self, group: Group) -> None:
+        began = time.monotonic()
+        members = list(group.running)
+        rows = group.rows
+        for member in members:
+            member.job.enter("steps")
+        try:
+            with self._answering(members[0].job, pass_on=Exception if len(members) > 1 else None):
+                moves = group.model.predict([member.sample for member in members])
+        except Exception as error:  # whose fault it is shows when there are fewer
+            _log.warning("a step of %d images failed: %s", len(members), error)
+            self._observer.halved()
+            group.halve()
+            return
+        if members[0].job.ended:
+            self._drop(group, members[0].job)
+            return
+        for member, move in zip(members, moves, strict=True):
+            self._move(group, member, move)
+        group.stepped()
+        self._observer.stepped(len(members), rows, time.monotonic() - began)
+
+    def _move(self, group: Group, member: Member, move: Callable[[], None]) -> None:
+        job, siblings = member.job, member.siblings
+        if job.ended:
+            return  # a sibling has failed in this very step
+        with self._answering(job):
+            move()
+            steps = member.sample.steps or 1
+            job.advance(sum(sample.step for sample in siblings) // len(siblings), steps)
+            self._show(member)
+            if member.sample.done:
+                group.running.remove(member)
+            if all(sample.done for sample in siblings):
+                job.enter("decode")
+                make = group.model.finish(job.request, siblings)
+                self._delivering[group.model] += 1
+                self._finisher.submit(self._deliver, job, group.model, make)
+        if job.ended:
+            self._drop(group, job)
+
+    def _show(self, member: Member) -> None:
+        """Draw a preview where one is due, beside the step loop."""
+        wanted, sample = member.job.request.previews, member.sample
+        if not wanted or not sample.steps or sample.done:
+            return
+        due = [sample.steps * (number + 1) // (wanted + 1) for number in range(wanted)]
+        draw = sample.preview() if sample.step in due else None
+        if draw is not None:
+            number = due.index(sample.step)
+            self._finisher.submit(self._deliver_preview, member, number, draw)
+
+    def _deliver(self, job: Job, model: Model, make: Callable[[], Pictures]) -> None:
+        with self._answering(job):
+            job.finish(make())
+        self._inbox.put(functools.partial(self._note_delivery, model))
+
+    def _note_delivery(self, model: Model) -> None:
+        self._delivering[model] -= 1
+
+    def _in_use(self, model: Model) -> bool:
+        return self._groups.uses(model) or self._delivering[model] > 0
+
+    def _deliver_preview(
+        self, member: Member, number: int, draw: Callable[[], Image.Image]
+    ) -> None:
+        with self._answering(member.job):
+            member.job.tell(Preview(member.number, number, draw()))
+
+    @contextmanager
+    def _answering(self, job: Job, *, pass_on: type[Exception] | None = None) -> Iterator[None]:
+        """Whatever goes wrong in the block is the job's answer: the edge that keeps us alive."""
+        try:
+            yield
+        except Exception as error:
+            if pass_on is not None and isinstance(error, pass_on):
+                raise
+            if not isinstance(error, ServerError):
+                _log.exception("job %s failed", job.id)
+                error = GenerationFailed(f"{type(error).__name__}: {error}")
+            job.fail(error)
+
+    def _drop(self, group: Group, job: Job) -> None:
+        for member in group.remove(job):
+            member.sample.stop()
+
+    def _drop_unwanted(self) -> None:
+        for group in self._groups:
+            for job in {member.job for member in group.members if member.job.unwanted}:
+                job.fail(job.stopped())
+                self._drop(group, job)
+
+    def _take(self, job: Job) -> None:
+        self._unplaced_of(self._model_name(job.request)).append(job)
+
+    def _want(self, name: str) -> None:
+        self._unplaced_of(name)
+
+    def _unplaced_of(self, name: str) -> deque[Job]:
+        if name not in self._unplaced:
+            self._unplaced[name] = deque()
+            self._unplaced_since[name] = time.monotonic()
+        return self._unplaced[name]
+
+    def _place_jobs(self) -> None:
+        """Hand jobs to their models; have those models loaded that are not."""
+        overdue = self._overdue()
+        for name, jobs in list(self._unplaced.items()):
+            model = self.pool.use(name)
+            failure = self.pool.failure(name)
+            if model is not None and overdue not in {None, name}:
+                continue
+            if model is not None:
+                self._place(name, model, jobs)
+            elif failure is not None:
+                for job in jobs:
+                    job.fail(ModelUnavailable(f"The model {name!r} cannot be loaded: {failure}"))
+            else:
+                self.pool.load(name, self._in_use)
+                continue
+            del self._unplaced[name], self._unplaced_since[name]
+            self.pool.trim(self._in_use)
+        if overdue is not None:
+            self._make_way_for(overdue)
+
+    def _overdue(self) -> str | None:
+        """The model for which jobs have waited long enough, though there is no room for it."""
+        late = time.monotonic() - self._switch_after
+        for name, since in self._unplaced_since.items():
+            if since < late and self.pool.state(name) == "unloaded" and not self.pool.loading:
+                return name
+        return None
+
+    def _place(self, name: str, model: Model, jobs: deque[Job]) -> None:
+        for job in jobs:
+            with self._answering(job):
+                model.check(job.request)
+                samples = model.begin(job.request, job.advance)
+                members = [
+                    Member(job, sample, number, samples) for number, sample in enumerate(samples)
+                ]
+                self._groups.join((name, model.group(job.request)), model, members)
+
+    def _make_way_for(self, name: str) -> None:
+        """Take what has not begun from the other models; what has begun is finished."""
+        for other in self.pool.names:
+            model = self.pool.find(other)
+            for group in self._groups:
+                if group.model is not model or other == name:
+                    continue
+                members = [member for member in group.waiting if member.job.state == "queued"]
+                for job in dict.fromkeys(member.job for member in members):
+                    self._drop(group, job)
+                    self._unplaced_of(other).append(job)
+
+    def _unload(self, name: str, done: "Future[None]") -> None:
+        model = self.pool.find(name)
+        if model is not None and self._in_use(model):
+            done.set_exception(ModelBusy(f"The model {name!r} is in use."))
+            return
+        self.pool.unload(name)
+        done.set_result(None)
+
+    def _model_name(self, request: ImageRequest) -> str:
+        return request.model or self.pool.names[0]
+
+    def _take_in(self, *, wait: bool = False) -> None:
+        try:
+            if wait:
+                patience = self._switch_after if self._unplaced else None
+                self._inbox.get(timeout=patience)()
+            while True:
+                self._inbox.get_nowait()()
+        except Empty:
+            return
+
+    def _wake(self) -> None:
+        self._inbox.put(lambda: None)
+
+    def _abandon(self) -> None:
+        self._closing.set()
+        for group in self._groups:
+            for member in group.members:
+                member.sample.stop()
+        for job in self.active_jobs():
+            job.cancel()
+            job.fail(job.stopped())
+
+    def _note_end(self, job: Job) -> None:
+        seconds = time.monotonic() - job.came
+        if job.state == "completed":
+            self._job_seconds += 0.2 * (seconds - self._job_seconds)
+        self._observer.finished(job.state, job.request.count, seconds)
+
+    def _time_for(self, waiting: int) -> int:
+        """Seconds after which some of so many jobs have probably begun."""
+        share = self._job_seconds / max(1, len(self.active_jobs()) - waiting)
+        return max(1, min(60, math.ceil(share)))

@@ -1,0 +1,96 @@
+"""What the engine needs of a model; it knows no more of torch than this.
+
+Every image of a request is a `Sample`. The engine starts samples, advances those of one group
+together by `Model.predict`, and hands the finished ones of a job to `Model.finish`.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from PIL import Image
+
+from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
+
+OnStep = Callable[[int, int], None]
+"""Told after each step how many are done, of how many; may raise to stop the work."""
+
+
+class Sample(Protocol):
+    """One image on its way, or the images of one whole call; used in the engine's thread only."""
+
+    rows: int
+    """How many rows it takes in a forward pass: two with guidance, else one."""
+    step: int
+    steps: int | None
+    """None until it is started."""
+    done: bool
+
+    def start(self) -> None:
+        """Do what comes before the first step: encode, make noise."""
+
+    def stop(self) -> None:
+        """Let go of everything; harmless at any time."""
+
+    def preview(self) -> Callable[[], Image.Image] | None:
+        """What draws the image as it stands, small, in any thread; None where nothing can."""
+
+
+S = TypeVar("S", bound=Sample)
+
+
+class ModelOf(Protocol[S]):
+    """A loaded model, with samples of its own kind."""
+
+    max_batch: int
+    """How many guided images of the natural size share a step."""
+    memory: int
+    """Bytes of its weights."""
+    turn: int
+    """How many steps a group takes at a time while others wait."""
+
+    def check(self, request: ImageRequest) -> None:
+        """Raise `InvalidRequest` for what this model can never do; does no work. Any thread."""
+
+    def group(self, request: ImageRequest) -> Hashable:
+        """Requests of equal groups may share steps. Any thread."""
+
+    def max_rows(self, request: ImageRequest) -> int:
+        """How many rows of such requests may share a step."""
+
+    def begin(self, request: ImageRequest, on_step: OnStep) -> Sequence[S]:
+        """The request's samples, not started; `on_step` is for those that step by themselves."""
+
+    def predict(self, samples: Sequence[S]) -> Sequence[Callable[[], None]]:
+        """Do the common part of a step; what then moves each sample on by one.
+
+        Whatever it raises, `OutOfMemory` above all, no sample was changed.
+        """
+
+    def finish(self, request: ImageRequest, samples: Sequence[S]) -> Callable[[], Pictures]:
+        """What makes the pictures of a job's finished samples, in any one other thread."""
+
+    def close(self) -> None:
+        """Free its memory; it is not used afterwards."""
+
+
+Model = ModelOf[Any]
+"""Any model; who is handed samples hands back those of the same model."""
+
+
+class Observer:
+    """Told what the engine does, in the threads that do it; does nothing unless overridden."""
+
+    def stepped(self, images: int, rows: int, seconds: float) -> None:
+        """One forward pass advanced so many images, in so many rows."""
+
+    def finished(self, state: str, images: int, seconds: float) -> None:
+        """A job ended in that state, so long after it came."""
+
+    def loaded(self, model: str, seconds: float) -> None:
+        """A model was loaded."""
+
+    def unloaded(self, model: str) -> None:
+        """A model was let go."""
+
+    def halved(self) -> None:
+        """The device's memory did not hold a batch."""

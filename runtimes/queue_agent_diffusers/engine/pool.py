@@ -1,0 +1,156 @@
+"""The models that are served: loaded in the background, let go when memory is short.
+
+Used in the engine's thread only, except for `state`, `find` and `names`.
+"""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from queue_agent_diffusers.engine.model import Model, Observer
+
+ModelState = Literal["unloaded", "loading", "loaded", "failed"]
+
+RETRY_AFTER: Final = 30.0
+"""Seconds after which a model that could not be loaded is tried again."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that may be loaded."""
+
+    load: Callable[[], Model]
+    """Called in the loader's thread; raises `ModelError`."""
+    size: Callable[[], int] = lambda: 0
+    """About how many bytes its weights take; 0 where nobody knows before they are loaded."""
+
+
+class ModelPool:
+    """Loads one model at a time, keeps as many as the budget allows."""
+
+    def __init__(
+        self,
+        served: Mapping[str, Served],
+        *,
+        budget: Callable[[], int | None] = lambda: None,
+        observer: Observer | None = None,
+    ) -> None:
+        """`budget` is in bytes, asked for after the first load; None for no limit."""
+        if not served:
+            raise ValueError("at least one model is to be served")
+        self.names = tuple(served)
+        self.on_change: Callable[[], None] = lambda: None
+        """Called in the loader's thread when a load has ended."""
+        self._served = served
+        self._budget = budget
+        self._observer = observer or Observer()
+        self._loaded: OrderedDict[str, Model] = OrderedDict()
+        """The one used longest ago first."""
+        self._failures: dict[str, tuple[float, Exception]] = {}
+        self._loading: tuple[str, float, Future[Model]] | None = None
+
+    def state(self, name: str) -> ModelState:
+        """How it stands with a model."""
+        if name in self._loaded:
+            return "loaded"
+        if self._loading is not None and self._loading[0] == name:
+            return "loading"
+        return "failed" if self.failure(name) else "unloaded"
+
+    @property
+    def loading(self) -> bool:
+        """Whether a model is being loaded."""
+        return self._loading is not None
+
+    def find(self, name: str) -> Model | None:
+        """The model, if it is loaded."""
+        return self._loaded.get(name)
+
+    def use(self, name: str) -> Model | None:
+        """The model, if it is loaded, as the one used last."""
+        if name in self._loaded:
+            self._loaded.move_to_end(name)
+        return self._loaded.get(name)
+
+    def failure(self, name: str) -> Exception | None:
+        """Why it could not be loaded, until it is time to try again."""
+        moment, error = self._failures.get(name, (0.0, None))
+        return error if time.monotonic() - moment < RETRY_AFTER else None
+
+    def settle(self) -> None:
+        """Take note of a load that has ended."""
+        if self._loading is None or not self._loading[2].done():
+            return
+        name, began, result = self._loading
+        self._loading = None
+        error = result.exception()
+        if error is None:
+            self._loaded[name] = result.result()
+            self._observer.loaded(name, time.monotonic() - began)
+        elif isinstance(error, Exception):
+            _log.error("model %s cannot be loaded: %s", name, error)
+            self._failures[name] = (time.monotonic(), error)
+        else:
+            raise error
+
+    def load(self, name: str, in_use: Callable[[Model], bool] = lambda _: False) -> bool:
+        """Begin to load, making room by letting idle models go, longest unused first.
+
+        False when what is in use leaves no room, or another model is being loaded.
+        """
+        if self.state(name) in {"loaded", "loading"}:
+            return True
+        if self._loading is not None or not self._make_room(name, in_use):
+            return False
+        self._failures.pop(name, None)
+        result: Future[Model] = Future()
+        self._loading = (name, time.monotonic(), result)
+        result.add_done_callback(lambda _: self.on_change())
+        # A daemon, since a model that is being loaded cannot be interrupted.
+        threading.Thread(
+            target=_call, args=(self._served[name].load, result), name="loader", daemon=True
+        ).start()
+        return True
+
+    def unload(self, name: str) -> None:
+        """Let a model go that is not in use; harmless if it is not loaded."""
+        model = self._loaded.pop(name, None)
+        if model is not None:
+            model.close()
+            self._observer.unloaded(name)
+
+    def trim(self, in_use: Callable[[Model], bool]) -> None:
+        """Let idle models go, as far as those loaded turned out to exceed the budget."""
+        if len(self._loaded) > 1:
+            self._make_room(None, in_use)
+
+    def _make_room(self, name: str | None, in_use: Callable[[Model], bool]) -> bool:
+        budget = self._budget() if self._loaded else None
+        if budget is None:
+            return True
+        size = self._served[name].size() if name else 0
+        for other, model in list(self._loaded.items()):
+            if self._used + size <= budget:
+                return True
+            if not in_use(model):
+                self.unload(other)
+        return self._used + size <= budget or not self._loaded
+
+    @property
+    def _used(self) -> int:
+        return sum(model.memory for model in self._loaded.values())
+
+
+def _call(load: Callable[[], Model], result: "Future[Model]") -> None:
+    """The edge of the loader's thread: whatever happens is the result."""
+    try:
+        result.set_result(load())
+    except Exception as error:
+        result.set_exception(error)

@@ -1,0 +1,1 @@
+"""The HTTP side: the OpenAI Images dialect, and what goes beyond it."""

@@ -1,0 +1,177 @@
+"""The fields of a request, in the OpenAI Images dialect, and what they may hold.
+
+https://docs.vllm.ai/projects/vllm-omni/en/stable/serving/image_generation_api/ and
+https://docs.vllm.ai/projects/vllm-omni/en/latest/serving/image_edit_api/ describe the
+dialect; `scheduler` and `loras` are extensions of this server. Streaming follows
+https://platform.openai.com/docs/api-reference/images-streaming.
+"""
+
+import json
+import re
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from queue_agent_diffusers.http.images import MAX_SIDE, MIN_SIDE, SIDE_STEP, OutputFormat
+
+MAX_PROMPT: Final = 10_000
+"""Characters; text encoders read the first few hundred at most."""
+
+MAX_LORAS: Final = 8
+_ASKS_FOR_NOTHING: Final = (None, "", "auto", "standard", "false", False)
+"""Values at which OpenAI's other fields (`quality`, `style`, …) may be passed over."""
+
+
+def _blank_is_none(value: object) -> object:
+    """A form has no null: an empty field is one that was not given."""
+    return None if value in ("", "auto") else value
+
+
+def _lower(value: object) -> object:
+    return {"jpg": "jpeg"}.get(value.lower(), value.lower()) if isinstance(value, str) else value
+
+
+def _parse_if_text(value: object) -> object:
+    """A form has no lists: they come as JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value) if value else []
+    except ValueError:
+        raise ValueError("must be a list in JSON") from None
+
+
+Prompt = Annotated[str, Field(max_length=MAX_PROMPT)]
+
+
+class LoraField(BaseModel):
+    """A LoRA of the server's folder, for this request alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str = Field(min_length=1, max_length=200)
+    scale: float = Field(default=1.0, ge=-10, le=10)
+
+
+class GenerationRequest(BaseModel):
+    """The body of ``POST /v1/images/generations``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    prompt: Prompt
+    negative_prompt: Prompt | None = None
+    model: str | None = Field(default=None, description="The served model, or nothing.")
+    n: int = Field(default=1, ge=1, le=16)
+    size: Annotated[str | None, BeforeValidator(_blank_is_none)] = None
+    seed: Annotated[
+        Annotated[int, Field(ge=0, lt=2**64)] | None, BeforeValidator(_blank_is_none)
+    ] = None
+    num_inference_steps: Annotated[
+        Annotated[int, Field(ge=1, le=500)] | None, BeforeValidator(_blank_is_none)
+    ] = None
+    guidance_scale: Annotated[
+        Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(_blank_is_none)
+    ] = None
+    true_cfg_scale: Annotated[
+        Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(_blank_is_none)
+    ] = None
+    scheduler: Annotated[
+        Annotated[str, Field(max_length=100)] | None, BeforeValidator(_blank_is_none)
+    ] = None
+    loras: Annotated[
+        tuple[LoraField, ...], Field(max_length=MAX_LORAS), BeforeValidator(_parse_if_text)
+    ] = ()
+    stream: bool = Field(default=False, description="Answer with server-sent events.")
+    partial_images: int = Field(
+        default=0, ge=0, le=3, description="Previews of each image in a stream, small and rough."
+    )
+    response_format: Literal["b64_json"] = "b64_json"
+    output_format: Annotated[OutputFormat, BeforeValidator(_lower)] = "png"
+    user: str | None = None
+
+    @field_validator("size")
+    @classmethod
+    def _check_size(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value)
+        if not match:
+            raise ValueError("must be WIDTHxHEIGHT in pixels, such as 512x512")
+        for side in map(int, match.groups()):
+            if not MIN_SIDE <= side <= MAX_SIDE or side % SIDE_STEP:
+                raise ValueError(
+                    f"sides must be from {MIN_SIDE} to {MAX_SIDE} and divisible by {SIDE_STEP}"
+                )
+        return value
+
+    @property
+    def dimensions(self) -> tuple[int, int] | None:
+        """Width and height in pixels, where asked for."""
+        if self.size is None:
+            return None
+        width, _, height = self.size.partition("x")
+        return int(width), int(height)
+
+    @property
+    def warnings(self) -> list[str]:
+        """One sentence for each field that this server does not know."""
+        return [
+            f"{name}: this server does not know the field; it was ignored."
+            for name, value in sorted((self.model_extra or {}).items())
+            if value not in _ASKS_FOR_NOTHING
+        ]
+
+
+class EditRequest(GenerationRequest):
+    """The fields of ``POST /v1/images/edits`` beside the files `image` and `mask`."""
+
+    strength: Annotated[
+        Annotated[float, Field(gt=0, le=1)] | None, BeforeValidator(_blank_is_none)
+    ] = Field(default=None, description="How far the result may go from the image.")
+
+
+class JobStatus(BaseModel):
+    """The answer of ``GET /v1/jobs/{id}``."""
+
+    id: str
+    status: Literal["queued", "running", "completed", "cancelled", "failed"]
+    step: int
+    steps: int | None = Field(description="None until it is known.")
+    progress: float
+
+
+class ModelName(BaseModel):
+    """The body of ``POST /v1/models/load`` and ``/v1/models/unload``."""
+
+    model: str
+
+
+class ServedModel(BaseModel):
+    """An entry of ``GET /v1/models``."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "local"
+    state: Literal["unloaded", "loading", "loaded", "failed"]
+    max_batch: int | None = Field(description="Images that share a step; None while not loaded.")
+
+
+class ServedModels(BaseModel):
+    """The answer of ``GET /v1/models``."""
+
+    object: Literal["list"] = "list"
+    data: list[ServedModel]
+
+
+class ActiveJobs(BaseModel):
+    """The answer of ``GET /v1/jobs``."""
+
+    data: list[JobStatus]
+
+
+class Health(BaseModel):
+    """The answer of ``GET /health``."""
+
+    status: Literal["ok"] = "ok"
+    max_batch: int = Field(description="How many usual jobs are worked on at the same time.")

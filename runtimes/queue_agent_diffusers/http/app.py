@@ -1,0 +1,162 @@
+"""The HTTP side of the bundled runtime: the OpenAI Images dialect, and what goes beyond it.
+
+POST   /v1/images/generations   text to image
+POST   /v1/images/edits         image to image, inpainting (multipart)
+GET    /v1/models               what is served, and what of it is loaded
+POST   /v1/models/load          load a served model before it is asked for
+POST   /v1/models/unload        free a model's memory
+GET    /v1/jobs                 what runs or waits
+GET    /v1/jobs/{id}            how far a request is, by its X-Request-Id
+DELETE /v1/jobs/{id}            stop it between two steps
+GET    /health                  503 until the first model is loaded
+GET    /metrics                 for Prometheus
+GET    /docs                    these routes, by OpenAPI
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from opentelemetry.trace import NoOpTracer
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+
+from queue_agent.telemetry.export import exporting
+from queue_agent.telemetry.options import TelemetryOptions
+from queue_agent_diffusers.engine.engine import Engine
+from queue_agent_diffusers.engine.jobs import Job
+from queue_agent_diffusers.engine.names import Names
+from queue_agent_diffusers.errors import NotReady, ServerError
+from queue_agent_diffusers.http.api import (
+    ActiveJobs,
+    Health,
+    JobStatus,
+    ModelName,
+    ServedModel,
+    ServedModels,
+)
+from queue_agent_diffusers.http.image_routes import add_image_routes, invalid_request
+from queue_agent_diffusers.http.metrics import Metrics
+from queue_agent_diffusers.http.middleware import BodyLimit, RequestIds
+
+MAX_BODY: Final = 64 * 1024 * 1024
+"""Bytes of a request."""
+
+
+def create_app(
+    engine: Engine, metrics: Metrics | None = None, traces: TelemetryOptions | None = None
+) -> FastAPI:
+    """The application around an engine that the caller has started; closes it at its end."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with exporting(traces or TelemetryOptions()) as exports:
+            app.state.tracer = exports.telemetry.tracer
+            yield
+            await asyncio.to_thread(engine.close)
+
+    app = FastAPI(title="Bundled diffusers runtime", description=__doc__, lifespan=lifespan)
+    app.state.tracer = NoOpTracer()
+    app.add_middleware(BodyLimit, limit=MAX_BODY)
+    app.add_middleware(RequestIds)
+    app.add_exception_handler(ServerError, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_error)
+    app.add_exception_handler(HTTPException, _answer_error)
+    names = Names(engine.pool.names)
+    add_image_routes(app, engine, names)
+    _add_job_routes(app, engine)
+    _add_model_routes(app, engine, names)
+    _add_state_routes(app, engine, metrics or Metrics())
+    return app
+
+
+def _add_job_routes(app: FastAPI, engine: Engine) -> None:
+    @app.get("/v1/jobs")
+    async def active_jobs() -> ActiveJobs:
+        return ActiveJobs(data=[_status(job) for job in engine.active_jobs()])
+
+    @app.get("/v1/jobs/{job_id}")
+    async def job_status(job_id: str) -> JobStatus:
+        return _status(engine.find(job_id))
+
+    @app.delete("/v1/jobs/{job_id}", status_code=202)
+    async def cancel_job(job_id: str) -> JobStatus:
+        return _status(engine.cancel(job_id))
+
+
+def _add_model_routes(app: FastAPI, engine: Engine, names: Names) -> None:
+    started = int(time.time())
+
+    def entry(source: str) -> ServedModel:
+        model = engine.pool.find(source)
+        return ServedModel(
+            id=names.listed(source),
+            created=started,
+            state=engine.pool.state(source),
+            max_batch=model.max_batch if model else None,
+        )
+
+    @app.get("/v1/models")
+    async def models() -> ServedModels:
+        return ServedModels(data=[entry(source) for source in engine.pool.names])
+
+    @app.post("/v1/models/load", status_code=202)
+    async def load(body: ModelName) -> ServedModel:
+        source = names.source(body.model) or engine.pool.names[0]
+        engine.load(source)
+        return entry(source)
+
+    @app.post("/v1/models/unload")
+    async def unload(body: ModelName) -> ServedModel:
+        source = names.source(body.model) or engine.pool.names[0]
+        if not engine.ready:
+            raise NotReady("The model is still loading.")
+        await asyncio.wrap_future(engine.unload(source))
+        return entry(source)
+
+
+def _add_state_routes(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
+    def jobs_in(state: str) -> float:
+        return sum(job.state == state for job in engine.active_jobs())
+
+    def weights() -> float:
+        loaded = [engine.pool.find(name) for name in engine.pool.names]
+        return sum(model.memory for model in loaded if model)
+
+    metrics.gauge("diffusers_jobs_waiting", "Jobs that wait.", lambda: jobs_in("queued"))
+    metrics.gauge("diffusers_jobs_running", "Jobs that run.", lambda: jobs_in("running"))
+    metrics.gauge("diffusers_model_bytes", "Bytes of the loaded models' weights.", weights)
+
+    @app.get("/health")
+    async def health() -> Health:
+        if not engine.ready:
+            raise NotReady("The model is still loading.")
+        return Health(max_batch=engine.max_batch)
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics_page() -> Response:
+        return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _status(job: Job) -> JobStatus:
+    return JobStatus(
+        id=job.id, status=job.state, step=job.step, steps=job.steps, progress=job.progress
+    )
+
+
+async def _answer_error(_request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, RequestValidationError):
+        error = invalid_request(error.errors())
+    if isinstance(error, ServerError):
+        return JSONResponse(error.body, error.status, headers=error.headers)
+    if isinstance(error, HTTPException):
+        body = {"message": error.detail, "type": "invalid_request_error", "code": "http_error"}
+        return JSONResponse(
+            {"error": {**body, "param": None}}, error.status_code, headers=error.headers
+        )
+    raise error

@@ -1,0 +1,189 @@
+"""The two routes that make images."""
+
+import asyncio
+import dataclasses
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+from PIL import Image
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from starlette.datastructures import FormData, UploadFile
+
+from queue_agent.telemetry.stages import StageSpans
+from queue_agent_diffusers.engine.engine import Engine
+from queue_agent_diffusers.engine.jobs import Job
+from queue_agent_diffusers.engine.names import Names
+from queue_agent_diffusers.engine.requests import ImageRequest, Lora
+from queue_agent_diffusers.errors import InvalidRequest, NotReady
+from queue_agent_diffusers.http import streaming
+from queue_agent_diffusers.http.api import EditRequest, GenerationRequest
+from queue_agent_diffusers.http.images import (
+    decode_image,
+    encode_answer,
+    fit_image,
+    fit_mask,
+    natural_size,
+)
+from queue_agent_diffusers.http.middleware import request_id
+
+
+def add_image_routes(app: FastAPI, engine: Engine, names: Names) -> None:
+    """Add them to the application."""
+
+    @app.post("/v1/images/generations")
+    async def generate(body: GenerationRequest, request: Request) -> Response:
+        return await _answer(engine, request, body, _image_request(body, names))
+
+    @app.post("/v1/images/edits", openapi_extra=_EDIT_BODY)
+    async def edit(request: Request) -> Response:
+        if not engine.ready:
+            raise NotReady("The model is still loading.")
+        async with request.form(max_files=4, max_fields=64) as form:
+            body = _parse_fields(form)
+            start = _image_request(body, names)
+            image, mask = await _read_file(form, "image"), await _read_file(form, "mask")
+        if image is None:
+            raise InvalidRequest("An image is required.", param="image")
+        wanted = await asyncio.to_thread(_edit_request, body, start, image, mask)
+        return await _answer(engine, request, body, wanted)
+
+
+def invalid_request(faults: Sequence[ErrorDetails]) -> InvalidRequest:
+    """One error for all faulty fields; `param` names the first."""
+    places = [
+        ".".join(part for part in fault["loc"] if isinstance(part, str) and part != "body")
+        for fault in faults
+    ]
+    words = [
+        f"{place or 'body'}: {fault['msg']}" for place, fault in zip(places, faults, strict=True)
+    ]
+    return InvalidRequest("; ".join(words), param=places[0] or None)
+
+
+async def _answer(
+    engine: Engine, request: Request, body: GenerationRequest, wanted: ImageRequest
+) -> Response:
+    if body.stream:
+        return _stream(engine, request, body, wanted)
+    job = engine.submit(request_id(request), wanted, stages=_spans(request))
+    watcher = asyncio.create_task(_cancel_when_gone(request, job))
+    try:
+        pictures = await asyncio.wrap_future(job.result)
+    finally:
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
+    answer = await asyncio.to_thread(
+        encode_answer,
+        pictures.images,
+        wanted.seeds,
+        output_format=body.output_format,
+        warnings=[*body.warnings, *pictures.warnings],
+    )
+    return Response(answer, media_type="application/json")
+
+
+def _spans(request: Request) -> StageSpans:
+    """The job's spans, in the trace that the request's headers continue."""
+    return StageSpans.of_request(request.app.state.tracer, request.headers, "generate")
+
+
+def _stream(
+    engine: Engine, request: Request, body: GenerationRequest, wanted: ImageRequest
+) -> Response:
+    operation: streaming.Operation = (
+        "image_edit" if isinstance(body, EditRequest) else "image_generation"
+    )
+    stream = streaming.Stream(operation, body.output_format, body.warnings)
+    wanted = dataclasses.replace(wanted, previews=body.partial_images)
+    job = engine.submit(request_id(request), wanted, stream.listen, _spans(request))
+    return StreamingResponse(
+        stream.events(job),
+        media_type=streaming.MEDIA_TYPE,
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _cancel_when_gone(request: Request, job: Job) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    job.cancel()
+
+
+def _image_request(body: GenerationRequest, names: Names) -> ImageRequest:
+    width, height = body.dimensions or (None, None)
+    return ImageRequest(
+        model=names.source(body.model),
+        prompt=body.prompt,
+        negative_prompt=body.negative_prompt,
+        seed=secrets.randbits(32) if body.seed is None else body.seed,
+        count=body.n,
+        width=width,
+        height=height,
+        steps=body.num_inference_steps,
+        guidance_scale=body.guidance_scale,
+        true_cfg_scale=body.true_cfg_scale,
+        scheduler=body.scheduler,
+        loras=tuple(Lora(lora.name, lora.scale) for lora in body.loras),
+    )
+
+
+def _edit_request(
+    body: EditRequest, start: ImageRequest, image: bytes, mask: bytes | None
+) -> ImageRequest:
+    picture = decode_image(image, field="image")
+    width, height = body.dimensions or natural_size(picture)
+    return dataclasses.replace(
+        start,
+        width=width,
+        height=height,
+        image=fit_image(picture, (width, height)),
+        mask=None if mask is None else _fit_mask(mask, (width, height)),
+        strength=body.strength,
+    )
+
+
+def _fit_mask(mask: bytes, size: tuple[int, int]) -> Image.Image:
+    return fit_mask(decode_image(mask, field="mask"), size)
+
+
+def _parse_fields(form: FormData) -> EditRequest:
+    fields = {name: value for name, value in form.items() if isinstance(value, str)}
+    try:
+        return EditRequest.model_validate(fields)
+    except ValidationError as error:
+        raise invalid_request(error.errors()) from error
+
+
+async def _read_file(form: FormData, name: str) -> bytes | None:
+    """The one file of that name; ``image[]`` is how some clients spell a list."""
+    files = [*form.getlist(name), *form.getlist(f"{name}[]")]
+    if not files:
+        return None
+    if len(files) > 1:
+        raise InvalidRequest(f"Only one {name} can be worked on.", param=name)
+    if not isinstance(files[0], UploadFile):
+        raise InvalidRequest(f"{name} must be sent as a file.", param=name)
+    return await files[0].read()
+
+
+def _edit_schema() -> dict[str, Any]:
+    """The form as OpenAPI describes it: the request's fields, and the files beside them."""
+    schema = EditRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    schema["properties"]["loras"] = {"type": "string", "description": "A list in JSON."}
+    file = {"type": "string", "format": "binary"}
+    schema["properties"] |= {"image": file, "mask": file}
+    schema["required"] = [*schema["required"], "image"]
+    return schema
+
+
+_EDIT_BODY: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": _edit_schema()}},
+    }
+}

@@ -1,0 +1,105 @@
+"""Pictures in and out of a request: decoding what clients send, encoding what they get."""
+
+import base64
+import io
+import json
+import time
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from queue_agent_diffusers.errors import InvalidRequest, TooLarge
+
+MAX_SIDE: Final = 2048
+MIN_SIDE: Final = 64
+MAX_INPUT_PIXELS: Final = 64 * 1024 * 1024
+SIDE_STEP: Final = 8
+"""Sides are multiples of the factor by which the VAE shrinks an image."""
+
+OutputFormat = Literal["png", "jpeg", "webp"]
+
+
+def decode_image(data: bytes, *, field: str) -> Image.Image:
+    """The picture in a file's bytes, upright.
+
+    Raises:
+        InvalidRequest: it is no image, or a damaged one.
+        TooLarge: it has more than `MAX_INPUT_PIXELS`; found before it is decompressed.
+    """
+    try:
+        picture = Image.open(io.BytesIO(data))
+        if picture.width * picture.height > MAX_INPUT_PIXELS:
+            raise TooLarge(f"{field} has more than {MAX_INPUT_PIXELS} pixels.", param=field)
+        picture.load()
+        return ImageOps.exif_transpose(picture)
+    except Image.DecompressionBombError as error:
+        raise TooLarge(f"{field} has too many pixels.", param=field) from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise InvalidRequest(f"{field} is not an image that can be read.", param=field) from error
+
+
+def fit_image(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture in RGB, on white where it is transparent, stretched to `size`."""
+    if picture.has_transparency_data:
+        rgba = picture.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        picture = Image.alpha_composite(white, rgba)
+    return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+
+
+def fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The mask as mode L with white for what is painted anew, stretched to `size`.
+
+    A mask with transparency follows OpenAI's convention (transparent is painted anew),
+    one without it the usual one (white is):
+    https://platform.openai.com/docs/api-reference/images/createEdit
+    """
+    if mask.has_transparency_data:
+        return ImageOps.invert(mask.convert("RGBA").getchannel("A")).resize(size)
+    return mask.convert("L").resize(size)
+
+
+def natural_size(picture: Image.Image) -> tuple[int, int]:
+    """The size of a result that keeps the picture's own.
+
+    Raises:
+        InvalidRequest: a side is out of range; the client has to name a size.
+    """
+    width, height = (side // SIDE_STEP * SIDE_STEP for side in picture.size)
+    if not all(MIN_SIDE <= side <= MAX_SIDE for side in (width, height)):
+        raise InvalidRequest(
+            f"The image has {picture.width}x{picture.height} pixels, and sides must be from "
+            f"{MIN_SIDE} to {MAX_SIDE}: name a size.",
+            param="size",
+        )
+    return width, height
+
+
+def encode_answer(
+    images: Sequence[Image.Image],
+    seeds: Sequence[int],
+    *,
+    output_format: OutputFormat,
+    warnings: Sequence[str],
+) -> bytes:
+    """The JSON text of a finished request, with each image in base64."""
+    data = [
+        {"b64_json": encode_image(image, output_format), "revised_prompt": None, "seed": seed}
+        for image, seed in zip(images, seeds, strict=True)
+    ]
+    answer = {
+        "created": int(time.time()),
+        "data": data,
+        "output_format": output_format,
+        "size": f"{images[0].width}x{images[0].height}",
+        "warnings": list(warnings),
+    }
+    return json.dumps(answer).encode()
+
+
+def encode_image(image: Image.Image, output_format: OutputFormat) -> str:
+    """The picture as a file's bytes in base64."""
+    file = io.BytesIO()
+    image.save(file, output_format, quality=95)
+    return base64.b64encode(file.getbuffer()).decode("ascii")

@@ -1,0 +1,1 @@
+"""Models on a device: the only part that imports torch."""

@@ -1,0 +1,148 @@
+"""From latents to pictures: in full for results, by a linear map for previews."""
+
+import copy
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
+
+import torch
+from PIL import Image
+
+from queue_agent_diffusers.torch.memory import is_out_of_memory, release_memory
+
+cuda: Any = torch.cuda
+"""Not all of it is annotated."""
+_FIT_SIDE: Final = 16
+"""Side of the latents that the linear map is fitted on."""
+_FIT_SAMPLES: Final = 4
+
+
+class Decoder:
+    """Decodes for one pipeline, in one thread beside the engine's."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self._pipeline = pipeline
+        self._shared: Any = pipeline.vae
+        self._map: torch.Tensor | None = None
+        self._lock = threading.Lock()
+        # XL's decoder overflows in float16. Its pipelines turn it to float32 for each call, which
+        # would take it out of the hands of the engine's thread.
+        overflows = self._shared.dtype == torch.float16 and self._shared.config.force_upcast
+        upcast = overflows and getattr(pipeline, "text_encoder_2", None) is not None
+        self._vae: Any = copy.deepcopy(self._shared).float() if upcast else self._shared
+        self._stream: Any = _new_stream(self._shared.device)
+
+    def hand_over(self, latents: torch.Tensor) -> Callable[[], torch.Tensor]:
+        """Latents for another thread: what gives them there once the device has made them."""
+        if self._stream is None:
+            return lambda: latents
+        made: Any = cuda.Event()
+        made.record()
+        stream = self._stream
+
+        def receive() -> torch.Tensor:
+            stream.wait_event(made)
+            latents.record_stream(stream)
+            return latents
+
+        return receive
+
+    def pictures(self, receive: Callable[[], torch.Tensor]) -> tuple[list[Image.Image], list[bool]]:
+        """The pictures of latents, and which of them the safety checker withheld.
+
+        Raises:
+            OutOfMemory … as torch raises it: not even one tile fits.
+        """
+        with self._lock, torch.no_grad(), _on(self._stream):
+            images, withheld = [], []
+            for latent in _singly(receive()):
+                decoded, flagged = self._checked(self._decoded(latent))
+                images += self._pipeline.image_processor.postprocess(
+                    decoded, output_type="pil", do_denormalize=[not flagged]
+                )
+                withheld.append(flagged)
+            return images, withheld
+
+    def tensors(self, latents: torch.Tensor) -> torch.Tensor:
+        """The decoded pictures before they are quantised, from -1 to 1."""
+        with self._lock, torch.no_grad():
+            return torch.cat([self._decode(latent) for latent in _singly(latents)])
+
+    def preview(self, receive: Callable[[], torch.Tensor]) -> Image.Image:
+        """One latent as a picture of one pixel per cell, in about the right colours."""
+        with self._lock, torch.no_grad(), _on(self._stream):
+            latent = receive()[0].float()
+            if self._map is None:
+                self._map = self._fit_map()
+            ones = torch.ones_like(latent[:1])
+            colours = torch.einsum("chw,cr->hwr", torch.cat([latent, ones]), self._map)
+            grey_levels = ((colours / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+            return Image.fromarray(grey_levels.cpu().numpy(), "RGB")
+
+    def _decoded(self, latent: torch.Tensor) -> torch.Tensor:
+        """The whole picture at once where that fits, else in tiles from then on."""
+        try:
+            return self._decode(latent)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or self._vae.use_tiling:
+                raise
+        release_memory()
+        self._vae.enable_tiling()
+        return self._decode(latent)
+
+    def _decode(self, latent: torch.Tensor) -> torch.Tensor:
+        config = self._vae.config
+        latent = latent.to(self._vae.dtype)
+        mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+        if mean is not None and std is not None:
+            mean, std = (
+                torch.tensor(values).view(1, -1, 1, 1).to(latent) for values in (mean, std)
+            )
+            latent = latent * std / config.scaling_factor + mean
+        else:
+            latent = latent / config.scaling_factor
+        decoded: torch.Tensor = self._vae.decode(latent, return_dict=False)[0]
+        return decoded
+
+    def _checked(self, image: torch.Tensor) -> tuple[torch.Tensor, bool]:
+        watermark = getattr(self._pipeline, "watermark", None)
+        if watermark is not None:
+            image = watermark.apply_watermark(image)
+        if getattr(self._pipeline, "safety_checker", None) is None:
+            return image, False
+        image, flags = self._pipeline.run_safety_checker(image, image.device, image.dtype)
+        return image, bool(flags and flags[0])
+
+    def _fit_map(self) -> torch.Tensor:
+        """Channels (and a constant) to red, green and blue, fitted to what the decoder makes.
+
+        The latents are smooth noise, since it is smooth areas that a preview can show.
+        """
+        channels = self._vae.config.latent_channels
+        noise = torch.Generator("cpu").manual_seed(0)
+        coarse = torch.randn(_FIT_SAMPLES, channels, 4, 4, generator=noise)
+        size = (_FIT_SIDE, _FIT_SIDE)
+        latents = torch.nn.functional.interpolate(coarse, size=size, mode="bicubic")
+        latents = latents.to(self._vae.device)
+        decoded = torch.cat([self._decode(latent) for latent in _singly(latents)]).float()
+        seen = torch.nn.functional.adaptive_avg_pool2d(decoded, size)
+        ones = torch.ones_like(latents[:, :1])
+        known = torch.cat([latents, ones], 1).movedim(1, -1).reshape(-1, channels + 1)
+        wanted = seen.movedim(1, -1).reshape(-1, 3)
+        # Solved on the host: so small a system is not worth a kernel of its own.
+        solution: torch.Tensor = torch.linalg.lstsq(known.cpu(), wanted.cpu()).solution
+        return solution.to(self._vae.device)
+
+
+def _new_stream(device: torch.device) -> object:
+    """A stream beside the engine's, so that decoding and stepping overlap; None on the CPU."""
+    return cuda.Stream(device) if device.type == "cuda" else None
+
+
+def _on(stream: object) -> AbstractContextManager[object]:
+    return nullcontext() if stream is None else cuda.stream(stream)
+
+
+def _singly(latents: torch.Tensor) -> list[torch.Tensor]:
+    return [latents[place : place + 1] for place in range(len(latents))]

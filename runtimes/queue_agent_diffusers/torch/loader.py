@@ -1,0 +1,201 @@
+"""Bringing a model from a folder, a file or the hub onto a device."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+
+import diffusers
+from queue_agent_diffusers.engine.model import Model
+from queue_agent_diffusers.errors import DeviceUnavailable, ModelNotFound, ModelUnreadable
+from queue_agent_diffusers.options import GIB, Options
+from queue_agent_diffusers.torch.batched import BatchedModel, can_batch
+from queue_agent_diffusers.torch.lora_cache import LoraShelf
+from queue_agent_diffusers.torch.memory import default_budget
+from queue_agent_diffusers.torch.object_storage import SCHEME, fetch_model
+from queue_agent_diffusers.torch.pipeline_arguments import Pipeline
+from queue_agent_diffusers.torch.pipeline_model import PipelineModel
+from queue_agent_diffusers.torch.speed import network_for, tune
+from queue_agent_diffusers.torch.tiny import build_tiny_model
+
+library: Any = diffusers
+"""diffusers ships annotations for some of its names only."""
+
+DTYPES: Final = {
+    "float16": torch.float16,
+    "fp16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+    "float32": torch.float32,
+    "fp32": torch.float32,
+}
+TINY: Final = "tiny"
+PICKLES: Final = frozenset({".ckpt", ".pt", ".pth", ".bin"})
+LARGE_LATENT: Final = 96
+"""Side of a latent above which a model counts as one for large images."""
+_HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def load_model(model: str, options: Options | None = None) -> Model:
+    """Load a model for serving.
+
+    `model` is a folder in the diffusers layout, one ``.safetensors`` checkpoint of Stable
+    Diffusion 1.x, 2.x or XL, an ``s3://`` prefix with either, an id of the Hugging Face hub, or
+    ``tiny``: a model made on the spot with random weights, to try things out with. Pickled
+    weights are refused unless the operator allows them. The device is cuda, mps or cpu, the
+    first there is; the dtype float16 on cuda, else float32.
+
+    Raises:
+        ModelNotFound, ModelUnreadable, DeviceUnavailable: with what to change.
+    """
+    options = options or Options()
+    pipeline = load_pipeline(model, options)
+    if not can_batch(pipeline):
+        return PipelineModel(pipeline)
+    tune(pipeline, fuse=options.lora_dir is None)
+    network, buckets = network_for(pipeline, options.speed)
+    batched = BatchedModel(
+        pipeline,
+        max_batch=options.max_batch or _default_batch(pipeline),
+        loras=LoraShelf(options.lora_dir),
+        network=network,
+        buckets=buckets,
+    )
+    if buckets:
+        batched.warm_up()
+    return batched
+
+
+def load_pipeline(model: str, options: Options | None = None) -> Pipeline:
+    """The pipeline itself, on its device; see `load_model`."""
+    options = options or Options()
+    target = _choose_device(options.device)
+    precision = _choose_dtype(options.dtype, target)
+    _silence()
+    pipeline = _read(model, precision, options)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(target)
+
+
+def memory_budget(options: Options) -> int:
+    """Bytes that the weights of loaded models may take together."""
+    if options.memory_limit is not None:
+        return int(options.memory_limit * GIB)
+    return default_budget(_choose_device(options.device))
+
+
+def _default_batch(pipeline: Any) -> int:
+    if pipeline.device.type != "cuda":
+        return 4
+    return 8 if pipeline.unet.config.sample_size > LARGE_LATENT else 16
+
+
+def _choose_device(asked: str | None) -> torch.device:
+    if asked is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise DeviceUnavailable(f"Device {asked!r} cannot be used here: {reason}") from error
+    return device
+
+
+def _choose_dtype(asked: str | None, device: torch.device) -> torch.dtype:
+    if asked is None:
+        return torch.float16 if device.type == "cuda" else torch.float32
+    try:
+        return DTYPES[asked]
+    except KeyError:
+        raise DeviceUnavailable(
+            f"Unknown dtype {asked!r}; known: {', '.join(sorted(DTYPES))}."
+        ) from None
+
+
+def _read(model: str, dtype: torch.dtype, options: Options) -> Pipeline:
+    if model == TINY:
+        with TemporaryDirectory(prefix="tiny-model-") as folder:
+            build_tiny_model(Path(folder))
+            return _read_folder(Path(folder), dtype)
+    path = Path(model).expanduser()
+    if model.startswith(SCHEME):
+        path = fetch_model(model, options.cache_dir, region=options.region)
+    if path.is_dir():
+        return _read_folder(path, dtype)
+    if path.is_file():
+        return _read_file(path, dtype, allow_pickles=options.allow_pickles)
+    if not _HUB_ID.fullmatch(model):
+        raise ModelNotFound(f"There is no file or folder {model!r}, and it is no hub id.")
+    try:
+        pipeline: Pipeline = library.DiffusionPipeline.from_pretrained(
+            model, dtype=dtype, use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        raise ModelNotFound(
+            f"There is no file or folder {model!r}, and it cannot be had from the hub: {error}"
+        ) from error
+    return pipeline
+
+
+def _read_folder(path: Path, dtype: torch.dtype) -> Pipeline:
+    if not (path / "model_index.json").is_file():
+        raise ModelUnreadable(f"{path} is no diffusers model: it has no model_index.json.")
+    try:
+        pipeline: Pipeline = library.DiffusionPipeline.from_pretrained(
+            path, dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise ModelUnreadable(f"{path} cannot be loaded: {error}") from error
+    return pipeline
+
+
+def _read_file(path: Path, dtype: torch.dtype, *, allow_pickles: bool) -> Pipeline:
+    pickled = path.suffix in PICKLES
+    if pickled and not allow_pickles:
+        raise ModelUnreadable(
+            f"{path} holds pickled weights, which are refused: convert it to .safetensors, or "
+            "start the server with --allow-pickles."
+        )
+    if not pickled and path.suffix != ".safetensors":
+        raise ModelUnreadable(f"{path} is not a .safetensors file.")
+    try:
+        kind = getattr(library, _pipeline_of(_tensor_names(path, pickled=pickled)))
+        pipeline: Pipeline = kind.from_single_file(path, dtype=dtype)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        raise ModelUnreadable(f"{path} cannot be loaded: {error}") from error
+    return pipeline
+
+
+def _tensor_names(path: Path, *, pickled: bool) -> list[str]:
+    if pickled:
+        content = torch.load(path, map_location="meta", weights_only=True)
+        return list(content.get("state_dict", content))
+    with safe_open(path, framework="pt") as checkpoint:
+        return list(checkpoint.keys())
+
+
+def _pipeline_of(names: Sequence[str]) -> str:
+    """Name of the pipeline that a checkpoint in Stability AI's layout belongs to."""
+    if not any(name.startswith("model.diffusion_model.input_blocks.") for name in names):
+        raise ValueError("it is no Stable Diffusion checkpoint")
+    if any(name.startswith("conditioner.embedders.") for name in names):
+        return "StableDiffusionXLPipeline"
+    return "StableDiffusionPipeline"
+
+
+def _silence() -> None:
+    """Keep progress bars and advice on optional packages out of the log."""
+    library.utils.logging.disable_progress_bar()
+    library.utils.logging.set_verbosity_error()
+    from_transformers: Any = transformers.utils.logging
+    from_transformers.disable_progress_bar()
+    from_transformers.set_verbosity_error()

@@ -1,0 +1,87 @@
+"""LoRAs that requests may name: found in one folder, loaded when first asked for."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import SafetensorError
+
+from queue_agent_diffusers.engine.requests import Lora
+from queue_agent_diffusers.errors import InvalidRequest
+
+KEPT: Final = 8
+"""How many stay loaded beside those in use."""
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,120}")
+_SUFFIX: Final = ".safetensors"
+
+
+class LoraShelf:
+    """The LoRAs of one model; only `.safetensors` files are read. None: there are none."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._loaded: OrderedDict[str, str] = OrderedDict()
+        """Adapter names by LoRA, the one used longest ago first."""
+        self._applied: tuple[Lora, ...] = ()
+        self._numbers = 0
+
+    def check(self, loras: Sequence[Lora]) -> None:
+        """Raise `InvalidRequest` for one that is not there."""
+        for lora in loras:
+            self._file(lora)
+        if len({lora.name for lora in loras}) < len(loras):
+            raise InvalidRequest("A LoRA is named twice.", param="loras")
+
+    def apply(self, pipeline: Any, loras: tuple[Lora, ...]) -> None:
+        """Make exactly these act on the pipeline's weights.
+
+        Raises:
+            InvalidRequest: a file cannot be read, or is none for this model.
+        """
+        if loras == self._applied:
+            return
+        for lora in loras:
+            self._load(pipeline, lora)
+        if loras:
+            names = [self._loaded[lora.name] for lora in loras]
+            pipeline.enable_lora()
+            pipeline.set_adapters(names, [lora.scale for lora in loras])
+        else:
+            pipeline.disable_lora()
+        self._applied = loras
+        self._forget(pipeline)
+
+    def _load(self, pipeline: Any, lora: Lora) -> None:
+        if lora.name in self._loaded:
+            self._loaded.move_to_end(lora.name)
+            return
+        file = self._file(lora)
+        self._numbers += 1
+        adapter = f"lora-{self._numbers}"
+        try:
+            pipeline.load_lora_weights(
+                file.parent, weight_name=file.name, adapter_name=adapter, local_files_only=True
+            )
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            self._applied = ()
+            pipeline.disable_lora()
+            message = f"The LoRA {lora.name!r} cannot be used with this model: {error}"
+            raise InvalidRequest(message, param="loras", code="lora_unreadable") from error
+        self._loaded[lora.name] = adapter
+
+    def _forget(self, pipeline: Any) -> None:
+        in_use = {lora.name for lora in self._applied}
+        spare = [name for name in self._loaded if name not in in_use]
+        for name in spare[: max(0, len(spare) - KEPT)]:
+            pipeline.delete_adapters(self._loaded.pop(name))
+
+    def _file(self, lora: Lora) -> Path:
+        stem = lora.name.removesuffix(_SUFFIX)
+        if self._folder is None or not _NAME.fullmatch(stem):
+            raise InvalidRequest(f"There is no LoRA {lora.name!r}.", param="loras")
+        file = self._folder / f"{stem}{_SUFFIX}"
+        if not file.is_file():
+            raise InvalidRequest(f"There is no LoRA {lora.name!r}.", param="loras")
+        return file

@@ -1,0 +1,65 @@
+"""Running out of the device's memory: recognising it, and cleaning up after it."""
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from queue_agent_diffusers.engine.requests import ImageRequest
+from queue_agent_diffusers.errors import OutOfMemory
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether that is what the error says; on the CPU torch says so in words only."""
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "can't allocate memory" in str(error)
+        or "out of memory" in str(error)
+    )
+
+
+@contextmanager
+def memory_watched(images: int, request: ImageRequest) -> Iterator[None]:
+    """Raise `OutOfMemory` where the block runs out of it; other errors pass."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        release_memory()
+        size = f" of {request.width}x{request.height}" if request.width else ""
+        raise OutOfMemory(f"{images} image(s){size} do not fit in the device's memory.") from error
+
+
+def release_memory() -> None:
+    """Give back what nothing refers to any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def weight_bytes(pipeline: object) -> int:
+    """Bytes of all weights of a pipeline."""
+    components: dict[str, object] = getattr(pipeline, "components", {})
+    modules = [part for part in components.values() if isinstance(part, torch.nn.Module)]
+    tensors = {
+        tensor.data_ptr(): tensor.numel() * tensor.element_size()
+        for module in modules
+        for tensor in module.parameters()
+    }
+    return sum(tensors.values())
+
+
+def device_memory() -> float:
+    """Bytes that torch has taken of the CUDA device's memory; 0 on other devices."""
+    return float(torch.cuda.memory_reserved()) if torch.cuda.is_available() else 0.0
+
+
+def default_budget(device: torch.device) -> int:
+    """Bytes that weights may take together: what leaves room to work with them."""
+    if device.type == "cuda":
+        _free, total = torch.cuda.mem_get_info(device)
+        return int(total * 0.7)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

@@ -1,0 +1,150 @@
+"""From a request to the arguments of a pipeline's call; what each pipeline can do."""
+
+import functools
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol, Self
+
+import torch
+from PIL import Image
+
+import diffusers
+from queue_agent_diffusers.engine.requests import ImageRequest
+from queue_agent_diffusers.errors import InvalidRequest
+from queue_agent_diffusers.torch.schedulers import Scheduler, make_scheduler
+
+library: Any = diffusers
+"""diffusers ships annotations for some of its names only."""
+
+_OPTIONAL: Final = ("negative_prompt", "guidance_scale", "true_cfg_scale")
+
+
+class PipelineOutput(Protocol):
+    """What a pipeline's call returns."""
+
+    images: list[Image.Image]
+
+
+class Pipeline(Protocol):
+    """What is used of diffusers' pipelines."""
+
+    scheduler: Scheduler
+
+    @property
+    def num_timesteps(self) -> int: ...
+
+    def to(self, device: torch.device) -> Self: ...
+
+    def set_progress_bar_config(self, *, disable: bool) -> None: ...
+
+    def __call__(self, **arguments: object) -> PipelineOutput: ...
+
+
+class Family:
+    """A pipeline with its siblings for image-to-image and inpainting, which share its weights."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.main = pipeline
+        self._scheduler = pipeline.scheduler
+        self._from_image = _sibling(library.AutoPipelineForImage2Image, pipeline)
+        self._inpainting = _sibling(library.AutoPipelineForInpainting, pipeline)
+
+    def check(self, request: ImageRequest) -> None:
+        """Raise `InvalidRequest` for what none of them can ever do."""
+        pipeline = self.choose(request)
+        self.scheduler(request)
+        if request.image and request.strength is not None:
+            steps = request.steps or default(pipeline, "num_inference_steps")
+            if isinstance(steps, int) and int(steps * request.strength) < 1:
+                raise InvalidRequest(
+                    f"{steps} steps at strength {request.strength} leave no step to do.",
+                    param="strength",
+                )
+
+    def choose(self, request: ImageRequest) -> Pipeline:
+        """The one for the request."""
+        if request.image is None:
+            return self.main
+        chosen = self._inpainting if request.mask else self._from_image
+        if chosen is None:
+            param = "mask" if request.mask else "image"
+            raise InvalidRequest(
+                f"{type(self.main).__name__} cannot work with a given {param}.", param=param
+            )
+        return chosen
+
+    def scheduler(self, request: ImageRequest) -> tuple[Scheduler, list[str]]:
+        """A scheduler for the request alone, and what of its name was ignored."""
+        return make_scheduler(self._scheduler, request.scheduler)
+
+
+def call_arguments(
+    pipeline: Pipeline, request: ImageRequest, seeds: Sequence[int]
+) -> tuple[dict[str, object], list[str]]:
+    """What to call the pipeline with for these seeds, and what it has no word for.
+
+    Each image is a row of its own, images and masks included: a pipeline given one image for
+    many generators would draw from the first generator only, and image i would not be the
+    image that its seed gives alone.
+    """
+    known = parameters(pipeline)
+    count = len(seeds)
+    arguments: dict[str, object] = {
+        "prompt": [request.prompt] * count,
+        # On the CPU, so that a seed means the same noise on every device.
+        "generator": [torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+    }
+    if request.steps is not None:
+        arguments["num_inference_steps"] = request.steps
+    if request.image is not None:
+        arguments["image"] = [request.image] * count
+    if request.mask is not None:
+        arguments["mask_image"] = [request.mask] * count
+    for name in ("width", "height", "strength"):
+        value = getattr(request, name)
+        if value is not None and name in known:
+            arguments[name] = value
+    ignored = []
+    for name in _OPTIONAL:
+        value = getattr(request, name)
+        if not value and value != 0:
+            continue
+        if name in known:
+            arguments[name] = [value] * count if isinstance(value, str) else value
+        else:
+            ignored.append(f"{name}: {type(pipeline).__name__} has no use for it; ignored.")
+    return arguments, ignored
+
+
+def parameters(pipeline: Pipeline) -> Mapping[str, inspect.Parameter]:
+    """What the pipeline's call takes."""
+    return _parameters(type(pipeline))
+
+
+@functools.cache
+def _parameters(kind: type[Pipeline]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(kind.__call__).parameters
+
+
+def default(pipeline: Pipeline, name: str) -> object:
+    """What the pipeline's call assumes for an argument."""
+    parameter = parameters(pipeline).get(name)
+    return parameter.default if parameter else None
+
+
+def withheld(flags: Sequence[bool]) -> list[str]:
+    """One sentence for each image that the safety checker flagged."""
+    return [
+        f"Image {number} was withheld by the model's safety checker."
+        for number, flagged in enumerate(flags, 1)
+        if flagged
+    ]
+
+
+def _sibling(kind: Any, pipeline: Pipeline) -> Pipeline | None:
+    try:
+        sibling: Pipeline = kind.from_pipe(pipeline)
+    except ValueError:
+        return None
+    sibling.set_progress_bar_config(disable=True)
+    return sibling

@@ -1,0 +1,222 @@
+"""`ComfyUIRuntime`: the contract of `queue_agent.runtime` in ComfyUI's words."""
+
+import secrets
+import uuid
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import ClassVar, Final
+
+import structlog
+from pydantic import JsonValue
+
+from queue_agent.runtime import (
+    Artifact,
+    Assets,
+    Output,
+    Prepared,
+    Progress,
+    ProgressCallback,
+    Reference,
+    Runtime,
+    RuntimeOptions,
+)
+from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
+from queue_agent.wire.job import Job
+from queue_agent.wire.portable import parse_portable
+from queue_agent_runtimes.comfyui.api import ComfyUIApi
+from queue_agent_runtimes.comfyui.execution import ComfyUIPrepared, Execution, Finished
+from queue_agent_runtimes.comfyui.outputs import (
+    MISSING,
+    FileRecord,
+    Found,
+    fetch_artifact,
+    find_outputs,
+)
+from queue_agent_runtimes.comfyui.translator import (
+    PORTABLE_TASKS,
+    Translator,
+    find_portable_references,
+)
+from queue_agent_runtimes.comfyui.uploads import Uploads
+from queue_agent_runtimes.comfyui.workflow import (
+    Graph,
+    class_of,
+    find_references,
+    folder_of,
+    read_workflow,
+    with_files,
+    with_unique_prefixes,
+)
+
+PIPELINE: Final = "pipeline"
+
+_PROMPT_IDS: Final = uuid.UUID("5b1d8c6e-6f0e-5a67-9d5e-2f7f6c1f0a37")
+"""Namespace of the prompt ids that jobs are given."""
+_MAX_RANDOM_SEED: Final = 2**32
+_log = structlog.get_logger(__name__)
+
+
+class ComfyUIRuntime(Runtime):
+    """Runs any workflow (`pipeline`), and portable jobs as workflows of core nodes.
+
+    Of `metadata` it knows two more fields: `strict` (refuse a workflow of which ComfyUI would
+    leave out a part) and `include_temp` (hand out previews too).
+    """
+
+    name: ClassVar[str] = "comfyui"
+    task_types: ClassVar[frozenset[str]] = PORTABLE_TASKS | {PIPELINE}
+    default_url: ClassVar[str] = "http://127.0.0.1:8188"
+    concurrency: int = 1
+    backlog: int = 1
+
+    def __init__(self, options: RuntimeOptions) -> None:
+        self._api = ComfyUIApi(options, self.default_url)
+        self._translator = Translator(self._api, switch_models=options.switch_models)
+        self._introduced = False
+
+    async def ready(self) -> bool:
+        """By `/system_stats`; the first answer's version and devices are logged."""
+        try:
+            stats = await self._api.system_stats()
+        except QueueAgentError:
+            return False
+        if not self._introduced:
+            self._introduced = True
+            version, devices = _introduction(stats)
+            _log.info("comfyui_found", version=version, devices=devices)
+        return True
+
+    def references(self, job: Job) -> Iterable[Reference]:
+        """URLs in the inputs of loading nodes, or in the image fields of portable jobs."""
+        if job.task_type == PIPELINE:
+            return list(find_references(read_workflow(job.content).graph))
+        return list(find_portable_references(parse_portable(job.content), job.task_type))
+
+    async def prepare(self, job: Job, assets: Assets) -> Prepared:
+        """Build or check the workflow, and upload its input files."""
+        uploads = Uploads(self._api, _tag(job))
+        extra_data: dict[str, JsonValue] = {}
+        seeds: Mapping[str, int] = {}
+        warnings: tuple[str, ...] = ()
+        if job.task_type == PIPELINE:
+            workflow = read_workflow(job.content)
+            graph = await _with_uploads(workflow.graph, assets, uploads)
+            extra_data = workflow.extra_data
+        else:
+            recipe = await self._translator.recipe(
+                parse_portable(job.content),
+                job.task_type,
+                assets=assets,
+                uploads=uploads,
+                random_seed=secrets.randbelow(_MAX_RANDOM_SEED),
+            )
+            graph, seeds, warnings = recipe.graph, recipe.seeds, tuple(recipe.warnings)
+        graph = with_unique_prefixes(graph, f"{_tag(job)}-{secrets.token_hex(4)}")
+        return ComfyUIPrepared(
+            job=job,
+            request={"prompt": {**graph}, "extra_data": extra_data},
+            warnings=warnings,
+            graph=graph,
+            prompt_id=prompt_id_of(job),
+            seeds=seeds,
+            strict=_asks_for(job, "strict"),
+            include_temp=_asks_for(job, "include_temp"),
+        )
+
+    async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
+        """Execute the workflow, or join it where an earlier attempt has submitted it.
+
+        Outputs that were handed over are removed from the server's history: until then they
+        wait there for the next attempt, after that the same job would be a new one.
+        """
+        if not isinstance(prepared, ComfyUIPrepared):
+            raise TypeError("run() takes what prepare() of the same adapter returned")
+        finished = await Execution(self._api, prepared, progress).finish()
+        try:
+            output = await self._output(prepared, finished)
+        except Unavailable as error:
+            if error.type == MISSING:  # what is gone does not come back by asking again
+                await self._forget(finished.prompt_id)
+            raise
+        await self._forget(finished.prompt_id)
+        progress(Progress(1.0))
+        return output
+
+    async def aclose(self) -> None:
+        await self._api.aclose()
+
+    async def _forget(self, prompt_id: str) -> None:
+        with suppress(QueueAgentError):
+            await self._api.forget(prompt_id)
+
+    async def _output(self, prepared: ComfyUIPrepared, finished: Finished) -> Output:
+        found = find_outputs(finished.entry)
+        order = {node_id: index for index, node_id in enumerate(prepared.graph)}
+        found.sort(key=lambda output: order.get(output.node_id, len(order)))
+        wanted = [output for output in found if prepared.include_temp or not _is_temp(output)]
+        artifacts: list[Artifact] = [
+            await fetch_artifact(self._api, output, prepared.seeds.get(output.node_id))
+            for output in wanted
+        ]
+        warnings = [*prepared.warnings, *finished.warnings]
+        if not artifacts:
+            warnings.append(_nothing_to_show(temporary=len(found)))
+        return Output(
+            tuple(artifacts),
+            {
+                "prompt_id": finished.prompt_id,
+                "outputs": finished.entry.get("outputs"),
+                "status": finished.entry.get("status"),
+            },
+            tuple(warnings),
+        )
+
+
+def prompt_id_of(job: Job) -> str:
+    """The prompt id of a job: the same for each attempt, so that none is done twice."""
+    return str(uuid.uuid5(_PROMPT_IDS, f"{job.id}/{job.digest}"))
+
+
+async def _with_uploads(graph: Graph, assets: Assets, uploads: Uploads) -> Graph:
+    names: dict[tuple[str, str], str] = {}
+    for reference in find_references(graph):
+        folder = folder_of(class_of(graph[str(reference.path[0])]))
+        if (reference.url, folder) in names:
+            continue
+        asset = assets.get(reference.url)
+        if asset is None:
+            raise Rejected(f"The input {reference.url} was not fetched.", type="invalid_workflow")
+        names[reference.url, folder] = await uploads.put(asset, folder=folder)
+    return with_files(graph, names)
+
+
+def _tag(job: Job) -> str:
+    return f"{job.id}-{job.digest[:8]}"
+
+
+def _asks_for(job: Job, option: str) -> bool:
+    return (job.metadata.model_extra or {}).get(option) is True
+
+
+def _is_temp(found: Found) -> bool:
+    return isinstance(found.value, FileRecord) and found.value.type == "temp"
+
+
+def _nothing_to_show(*, temporary: int) -> str:
+    if temporary:
+        return (
+            f"The workflow produced only previews ({temporary}); add a save node, or ask for "
+            "them with metadata.include_temp."
+        )
+    return "The workflow produced no output."
+
+
+def _introduction(stats: Mapping[str, JsonValue]) -> tuple[str, list[str]]:
+    system, devices = stats.get("system"), stats.get("devices")
+    version = system.get("comfyui_version") if isinstance(system, dict) else None
+    names = [
+        str(device.get("name"))
+        for device in (devices if isinstance(devices, list) else [])
+        if isinstance(device, dict)
+    ]
+    return str(version or "unknown"), names

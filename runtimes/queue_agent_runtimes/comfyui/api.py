@@ -1,0 +1,169 @@
+"""ComfyUI's HTTP routes, one method each.
+
+The routes: https://docs.comfy.org/development/comfyui-server/comms_routes
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from aiohttp import ClientTimeout, FormData
+from pydantic import JsonValue
+
+from queue_agent.runtime import Asset, RuntimeOptions
+from queue_agent.runtime.bodies import Body
+from queue_agent.runtime.http import ASK, READY, UPLOAD, Answer, Client, error_from
+from queue_agent.wire.errors import Unavailable
+from queue_agent_runtimes.comfyui.events import EventStream
+from queue_agent_runtimes.comfyui.failures import refused
+
+Json = dict[str, JsonValue]
+WhereAbouts = Literal["running", "pending", "unknown"]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The server's word that it will execute a prompt."""
+
+    prompt_id: str
+    node_errors: Json
+    """Errors of the parts of the graph that the server dropped."""
+
+
+class ComfyUIApi:
+    """The server, spoken to in values; errors are those of `queue_agent.wire.errors`."""
+
+    def __init__(self, options: RuntimeOptions, default_url: str) -> None:
+        self._client = Client(options, default_url)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    def events(self, prompt_id: str) -> EventStream:
+        """The events of one prompt, on a connection of its own.
+
+        The client id follows from the prompt id, so that an agent that restarted hears of
+        the prompt again.
+        """
+        url = self._client.url("/ws").with_query(clientId=client_id_of(prompt_id))
+        url = url.with_scheme("wss" if url.scheme == "https" else "ws")
+        return EventStream(str(url), self._client.credentials, prompt_id)
+
+    async def system_stats(self) -> Json:
+        return await self._ask("GET", "/system_stats", timeout=READY)
+
+    async def submit(self, prompt_id: str, request: Mapping[str, JsonValue]) -> Submission:
+        """Queue a workflow.
+
+        Raises:
+            Rejected: no part of it can be executed; the message has the server's words.
+        """
+        body: Json = {
+            **request,
+            "prompt_id": prompt_id,
+            "client_id": client_id_of(prompt_id),
+        }
+        answer = await self._client.send("POST", "/prompt", json=body, timeout=UPLOAD)
+        if not answer.ok:
+            raise refused(answer)
+        accepted = answer.json_object()
+        errors = accepted.get("node_errors")
+        return Submission(
+            str(accepted.get("prompt_id") or prompt_id), errors if isinstance(errors, dict) else {}
+        )
+
+    async def history(self, prompt_id: str) -> Json | None:
+        """The entry of a finished prompt; None while it is not finished, or when forgotten."""
+        entry = (await self._ask("GET", f"/history/{prompt_id}")).get(prompt_id)
+        return entry if isinstance(entry, dict) else None
+
+    async def forget(self, prompt_id: str) -> None:
+        """Remove a prompt from the history, so that its id can be used again."""
+        await self._tell("/history", {"delete": [prompt_id]})
+
+    async def whereabouts(self, prompt_id: str) -> WhereAbouts:
+        """Where in the server's queue a prompt is."""
+        queue = await self._ask("GET", "/queue")
+        if _has(queue.get("queue_running"), prompt_id):
+            return "running"
+        return "pending" if _has(queue.get("queue_pending"), prompt_id) else "unknown"
+
+    async def stop(self, prompt_id: str) -> None:
+        """Delete the prompt from the queue, or interrupt it if it is the one that runs.
+
+        Older servers interrupt whatever runs, so they are only told to when it is ours.
+        """
+        await self._tell("/queue", {"delete": [prompt_id]})
+        if await self.whereabouts(prompt_id) == "running":
+            await self._tell("/interrupt", {"prompt_id": prompt_id})
+
+    async def free_memory(self) -> None:
+        await self._tell("/free", {"unload_models": True, "free_memory": True})
+
+    async def choices(self, node_class: str, input_name: str) -> list[str]:
+        """The values that an input of a node class can take, e.g. the checkpoints."""
+        info = await self._ask("GET", f"/object_info/{node_class}")
+        return _options(info.get(node_class), input_name)
+
+    async def upload(self, asset: Asset, *, filename: str, subfolder: str, folder: str) -> str:
+        """Upload a file; the name by which a loading node finds it.
+
+        Raises:
+            Rejected: the server does not take the file.
+        """
+        form = FormData({"type": folder, "subfolder": subfolder})
+        form.add_field("image", Body([asset], "application/octet-stream"), filename=filename)
+        answer = await self._client.send("POST", "/upload/image", data=form, timeout=UPLOAD)
+        if not answer.ok:
+            raise error_from(answer)
+        stored = answer.json_object()
+        name = "/".join(filter(None, (str(stored.get("subfolder", "")), str(stored.get("name")))))
+        return name if folder == "input" else f"{name} [{folder}]"
+
+    async def view(self, record: Mapping[str, str]) -> Answer:
+        """A file that a node produced, whatever the server answers."""
+        return await self._client.send("GET", "/view", params=record, timeout=UPLOAD)
+
+    async def _ask(self, method: str, path: str, *, timeout: ClientTimeout = ASK) -> Json:  # noqa: ASYNC109  aiohttp's
+        answer = await self._client.send(method, path, timeout=timeout)
+        _raise_unless_ok(answer)
+        return answer.json_object()
+
+    async def _tell(self, path: str, body: Json) -> None:
+        _raise_unless_ok(await self._client.send("POST", path, json=body))
+
+
+def client_id_of(prompt_id: str) -> str:
+    return f"queue-agent-{prompt_id}"
+
+
+def _raise_unless_ok(answer: Answer) -> None:
+    """No job is to blame for these routes' failures, whatever the status."""
+    if answer.ok:
+        return
+    error = error_from(answer)
+    if isinstance(error, Unavailable):
+        raise error
+    raise Unavailable(error.message, details=error.details)
+
+
+def _has(queue: JsonValue, prompt_id: str) -> bool:
+    entries = queue if isinstance(queue, list) else []
+    return any(isinstance(entry, list) and entry[1:2] == [prompt_id] for entry in entries)
+
+
+def _options(info: JsonValue, input_name: str) -> list[str]:
+    """An input's options: ``[[…], {}]``, or ``["COMBO", {"options": […]}]`` in newer versions."""
+    inputs = info.get("input") if isinstance(info, dict) else None
+    required = inputs.get("required") if isinstance(inputs, dict) else None
+    spec = required.get(input_name) if isinstance(required, dict) else None
+    if not isinstance(spec, list) or not spec:
+        return []
+    options = spec[0]
+    if len(spec) > 1 and isinstance(spec[1], dict) and not isinstance(options, list):
+        options = spec[1].get("options")
+    return (
+        [option for option in options if isinstance(option, str)]
+        if isinstance(options, list)
+        else []
+    )

@@ -1,0 +1,107 @@
+"""What ComfyUI's refusals and failures mean for the job. Pure functions."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from pydantic import JsonValue
+
+from queue_agent.runtime.http import Answer, error_from
+from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
+from queue_agent_runtimes.comfyui.workflow import INVALID_WORKFLOW
+
+Json = dict[str, JsonValue]
+
+OUT_OF_MEMORY: Final = "out_of_memory"
+_MAX_WORDS: Final = 20
+
+
+def refused(answer: Answer) -> QueueAgentError:
+    """The error for an answer of `/prompt` that is no success."""
+    error = error_from(answer)
+    if not isinstance(error, Rejected) or not answer.body.lstrip().startswith(b"{"):
+        return error
+    body = answer.json_object()
+    reason, node_errors = body.get("error"), body.get("node_errors")
+    words = list(describe_node_errors(node_errors if isinstance(node_errors, dict) else {}))
+    if not words and isinstance(reason, dict):
+        words = [": ".join(filter(None, (_text(reason, "message"), _text(reason, "details"))))]
+    elif not words:
+        words = [str(reason)]
+    return Rejected(
+        "ComfyUI refused the workflow: " + "; ".join(words[:_MAX_WORDS]),
+        type=INVALID_WORKFLOW,
+        details={"status": answer.status, "error": reason, "node_errors": _compact(node_errors)},
+    )
+
+
+def describe_node_errors(node_errors: Mapping[str, JsonValue]) -> Iterator[str]:
+    """One sentence per error: node, class, input and the server's words."""
+    for node_id, report in node_errors.items():
+        if not isinstance(report, dict):
+            continue
+        errors = report.get("errors")
+        for error in errors if isinstance(errors, list) else []:
+            if not isinstance(error, dict):
+                continue
+            extra = error.get("extra_info")
+            name = extra.get("input_name") if isinstance(extra, dict) else None
+            place = f"node {node_id} ({report.get('class_type')})"
+            place += f", input {name}" if name else ""
+            details = _text(error, "details")
+            tail = f" ({details})" if details and details != name else ""
+            yield f"{place}: {_text(error, 'message')}{tail}"
+
+
+def failure_of(entry: Mapping[str, JsonValue]) -> QueueAgentError | None:
+    """The error that a finished prompt's history tells of; None if it succeeded.
+
+    An out-of-memory error is `Unavailable` of type ``out_of_memory``: with more memory free
+    it may succeed. Another exception would only be raised again.
+    """
+    status = entry.get("status")
+    if not isinstance(status, dict) or status.get("status_str") != "error":
+        return None
+    for name, data in _messages(status):
+        if name == "execution_interrupted":
+            return Unavailable(
+                f"Somebody interrupted the prompt at node {data.get('node_id')} "
+                f"({data.get('node_type')}).",
+                type="interrupted",
+            )
+        if name == "execution_error":
+            return _execution_error(data)
+    return Unavailable("The prompt failed without a reason.", type="execution_error")
+
+
+def _execution_error(data: Json) -> QueueAgentError:
+    kind, message = _text(data, "exception_type"), _text(data, "exception_message").strip()
+    sentence = f"Node {data.get('node_id')} ({data.get('node_type')}) raised {kind}: {message}"
+    keys = ("node_id", "node_type", "exception_type", "exception_message", "traceback")
+    details = {key: data.get(key) for key in keys}
+    if "OutOfMemory" in kind or "out of memory" in message.casefold():
+        return Unavailable(sentence, type=OUT_OF_MEMORY, details=details)
+    return Rejected(sentence, type="execution_error", details=details)
+
+
+def _messages(status: Json) -> Iterator[tuple[str, Json]]:
+    messages = status.get("messages")
+    for message in messages if isinstance(messages, list) else []:
+        if isinstance(message, list) and len(message) == 2:
+            name, data = message
+            if isinstance(name, str) and isinstance(data, dict):
+                yield name, data
+
+
+def _compact(node_errors: JsonValue) -> JsonValue:
+    """Without the lists of all files that the server repeats for each wrong name."""
+    if isinstance(node_errors, dict):
+        kept = {name: value for name, value in node_errors.items() if name != "input_config"}
+        return {name: _compact(value) for name, value in kept.items()}
+    if isinstance(node_errors, list):
+        return [_compact(value) for value in node_errors]
+    return node_errors
+
+
+def _text(value: Mapping[str, JsonValue], key: str) -> str:
+    text = value.get(key)
+    return text if isinstance(text, str) else ""

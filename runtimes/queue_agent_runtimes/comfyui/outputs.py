@@ -1,0 +1,117 @@
+"""The files that a prompt's history names, fetched as artifacts."""
+
+import mimetypes
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import JsonValue
+
+from queue_agent.runtime import Artifact
+from queue_agent.runtime.http import Answer, error_from, media_type_of
+from queue_agent.wire.errors import Unavailable
+from queue_agent_runtimes.comfyui.api import ComfyUIApi
+
+Json = dict[str, JsonValue]
+
+MISSING: Final = "output_missing"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file as `/view` wants it named."""
+
+    filename: str
+    subfolder: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an output node reported: a file or a text."""
+
+    node_id: str
+    value: FileRecord | str
+
+
+def find_outputs(entry: Mapping[str, JsonValue]) -> list[Found]:
+    """Files and texts of all output nodes, each file once, in the order of the history.
+
+    Keys are not looked at: custom nodes invent their own (``gifs``, ``3d``, …). Files of the
+    input folder are no products, numbers and flags are no artifacts.
+    """
+    found: dict[Found | FileRecord, Found] = {}
+    for node_id, value in _values(entry.get("outputs")):
+        if isinstance(value, str) and value.strip():
+            text = Found(node_id, value)
+            found.setdefault(text, text)
+        elif isinstance(value, dict) and isinstance(value.get("filename"), str):
+            record = FileRecord(
+                str(value["filename"]),
+                str(value.get("subfolder") or ""),
+                str(value.get("type") or "output"),
+            )
+            if record.type != "input":
+                found.setdefault(record, Found(node_id, record))
+    return list(found.values())
+
+
+async def fetch_artifact(api: ComfyUIApi, found: Found, seed: int | None) -> Artifact:
+    """The artifact behind a file record or text.
+
+    Raises:
+        Unavailable: the server has no such file, or answers with something else.
+    """
+    if isinstance(found.value, str):
+        return Artifact(found.value.encode(), "text/plain", seed=seed)
+    record = found.value
+    _raise_if_outside(record)
+    answer = await api.view(
+        {"filename": record.filename, "subfolder": record.subfolder, "type": record.type}
+    )
+    if not answer.ok:
+        raise _missing(record, answer)
+    media_type = _media_type(record, answer.body)
+    return Artifact(answer.body, media_type, seed=seed)
+
+
+def _values(outputs: JsonValue) -> Iterator[tuple[str, JsonValue]]:
+    for node_id, kinds in outputs.items() if isinstance(outputs, dict) else ():
+        for values in kinds.values() if isinstance(kinds, dict) else ():
+            for value in values if isinstance(values, list) else [values]:
+                yield node_id, value
+
+
+def _raise_if_outside(record: FileRecord) -> None:
+    path = posixpath.normpath(posixpath.join(record.subfolder, record.filename))
+    if path.startswith(("..", "/")) or "\\" in path or ".." in record.filename:
+        raise Unavailable(
+            f"ComfyUI names an output outside its folder: {record.filename!r} "
+            f"in {record.subfolder!r}.",
+            type="invalid_answer",
+        )
+
+
+def _missing(record: FileRecord, answer: Answer) -> Unavailable:
+    error = error_from(answer)
+    return Unavailable(
+        f"ComfyUI does not hand out its output {record.filename!r}: {error.message}",
+        type=error.type if isinstance(error, Unavailable) else MISSING,
+        details=error.details,
+    )
+
+
+def _media_type(record: FileRecord, data: bytes) -> str:
+    if data[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise Unavailable(
+            f"/view answered with an HTML page instead of {record.filename!r}; "
+            "is there a proxy in between?",
+            type="invalid_answer",
+        )
+    if not data:
+        raise Unavailable(f"The output {record.filename!r} is empty.", type="invalid_answer")
+    by_content = media_type_of(data)
+    if by_content != "application/octet-stream":
+        return by_content
+    return mimetypes.guess_type(record.filename)[0] or by_content

@@ -1,0 +1,98 @@
+"""Waiting for a prompt's end: events tell when to look, history and queue tell the truth."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from pydantic import JsonValue
+
+from queue_agent.wire.errors import Unavailable
+from queue_agent_runtimes.comfyui.api import ComfyUIApi
+from queue_agent_runtimes.comfyui.events import Event, EventStream
+
+Json = dict[str, JsonValue]
+
+SILENCE: Final = 3.0
+"""Seconds without an event of ours after which the server is asked."""
+_AGAIN: Final = 0.5
+"""Seconds until the next look after one that told nothing certain."""
+_SOON: Final = 0.1
+"""Seconds between looks while the history of an ended prompt is being written."""
+_SOON_LOOKS: Final = 20
+_MAX_FAILURES: Final = 3
+"""Looks in a row that may fail (the server is busy loading a model) or find nothing."""
+
+
+class Watch:
+    """One wait for the history entry of a prompt."""
+
+    def __init__(
+        self, api: ComfyUIApi, stream: EventStream, on_event: Callable[[Event], None]
+    ) -> None:
+        self._api = api
+        self._stream = stream
+        self._on_event = on_event
+        self._soon_looks = 0
+        self._failures = 0
+        self._absences = 0
+
+    async def entry(self) -> Json:
+        """The prompt's history entry, once it has ended.
+
+        Raises:
+            Unavailable: the server does not answer, or does not know the prompt any more
+                (type ``prompt_lost``).
+        """
+        loop = asyncio.get_running_loop()
+        look_at = loop.time() + SILENCE
+        while True:
+            event = await self._next_event(look_at)
+            if event is not None and not event.calls_for_a_look:
+                self._soon_looks = _SOON_LOOKS if event.announces_the_end else 0
+                look_at = loop.time() + self._pause()
+                continue
+            entry = await self._look()
+            if entry is not None:
+                return entry
+            look_at = loop.time() + self._pause()
+
+    async def _next_event(self, until: float) -> Event | None:
+        try:
+            async with asyncio.timeout_at(until):
+                event = await self._stream.next()
+        except TimeoutError:
+            return None
+        self._on_event(event)
+        return event
+
+    async def _look(self) -> Json | None:
+        try:
+            entry = await self._api.history(self._stream.prompt_id)
+            place = await self._api.whereabouts(self._stream.prompt_id) if entry is None else None
+        except Unavailable as error:
+            self._failures += 1
+            if self._failures >= _MAX_FAILURES or error.type != Unavailable.default_type:
+                raise
+            return None
+        self._failures = 0
+        if entry is None:
+            self._note_absence(absent=place == "unknown")
+        return entry
+
+    def _note_absence(self, *, absent: bool) -> None:
+        """Between the two questions the prompt may have ended, so one absence is no proof."""
+        self._absences = self._absences + 1 if absent else 0
+        if self._absences >= _MAX_FAILURES:
+            raise Unavailable(
+                "ComfyUI does not know the prompt any more: it restarted, or its queue or "
+                "history was cleared.",
+                type="prompt_lost",
+            )
+
+    def _pause(self) -> float:
+        if self._failures or self._absences:
+            return _AGAIN
+        if self._soon_looks:
+            self._soon_looks -= 1
+            return _SOON
+        return SILENCE

@@ -1,0 +1,205 @@
+"""The adapters: the dialect's HTTP calls, and what the bundled runtime has beyond them."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from pydantic import JsonValue
+
+from queue_agent.runtime import (
+    Asset,
+    Assets,
+    Output,
+    Prepared,
+    Progress,
+    ProgressCallback,
+    Reference,
+    Runtime,
+    RuntimeOptions,
+    is_url,
+)
+from queue_agent.runtime import http as _http
+from queue_agent.wire.errors import QueueAgentError
+from queue_agent.wire.job import Job
+from queue_agent_runtimes.openai_images.answer import error_from, read_output, read_progress
+from queue_agent_runtimes.openai_images.fields import (
+    BUNDLED,
+    COMMON,
+    IMAGE_TO_IMAGE,
+    Dialect,
+    translate,
+)
+from queue_agent_runtimes.openai_images.files import (
+    image_fields,
+    input_files,
+    multipart,
+    unmistakable_mask,
+)
+
+POLL_INTERVAL: Final = 0.25
+"""Seconds between two questions for progress."""
+STOP_TIMEOUT: Final = 5.0
+"""Seconds that the bundled runtime has to take note of a cancellation."""
+
+_SMALL: Final = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class PreparedImages(Prepared):
+    """A request with the files that go along with it."""
+
+    images: tuple[Asset, ...] = ()
+    mask: Asset | None = None
+
+
+class OpenAIImagesRuntime(Runtime):
+    """Any server of the dialect; cancelling closes the connection, which such servers heed."""
+
+    name: ClassVar[str] = "openai"
+    task_types: ClassVar[frozenset[str]] = frozenset({"text-to-image", IMAGE_TO_IMAGE})
+    default_url: ClassVar[str] = "http://127.0.0.1:8000"
+    dialect: ClassVar[Dialect] = COMMON
+
+    def __init__(self, options: RuntimeOptions) -> None:
+        self._client = _http.Client(options, self.default_url)
+        self._switch_models = options.switch_models
+
+    async def ready(self) -> bool:
+        """Whether ``/health`` says so or, where there is none, ``/v1/models`` answers."""
+        try:
+            answer = await self._ask("GET", "/health")
+            if answer.status == 404:
+                answer = await self._ask("GET", "/v1/models")
+        except QueueAgentError:
+            return False
+        if answer.ok:
+            self._note_health(answer)
+        return answer.ok
+
+    def references(self, job: Job) -> Iterable[Reference]:
+        """URLs in `init_images`, `image` and `mask` of an image-to-image job."""
+        if job.task_type != IMAGE_TO_IMAGE:
+            return
+        for path, value in image_fields(job.content):
+            if is_url(value):
+                yield Reference(str(value), path)
+
+    async def prepare(self, job: Job, assets: Assets) -> Prepared:
+        """Translate the fields and gather the files; sends nothing."""
+        request, warnings = translate(
+            job.content, job.task_type, self.dialect, switch_models=self._switch_models
+        )
+        if job.task_type != IMAGE_TO_IMAGE:
+            return PreparedImages(job, request, tuple(warnings))
+        images, mask = input_files(job.content, assets)
+        if not self.dialect.several_images and len(images) > 1:
+            warnings.append("init_images: only the first image is used.")
+            images = images[:1]
+        if mask is not None:
+            mask = await asyncio.to_thread(unmistakable_mask, mask)
+        return PreparedImages(job, request, tuple(warnings), tuple(images), mask)
+
+    async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
+        """Send the request and wait for the images."""
+        if not isinstance(prepared, PreparedImages):
+            raise TypeError("prepared by another adapter")
+        run_id = f"{prepared.job.id}.{secrets.token_hex(4)}"
+        async with self._following(run_id, progress):
+            answer = await self._generate(prepared, run_id)
+        output = await read_output(answer, prepared)
+        progress(Progress(1.0))
+        return output
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    @asynccontextmanager
+    async def _following(self, run_id: str, progress: ProgressCallback) -> AsyncIterator[None]:
+        """Around the wait for the answer; the dialect itself has no progress to relay."""
+        del run_id, progress
+        yield
+
+    def _note_health(self, answer: _http.Answer) -> None:
+        """Take from the answer what concerns us; the dialect itself says nothing in it."""
+
+    async def _generate(self, prepared: PreparedImages, run_id: str) -> dict[str, JsonValue]:
+        headers = {"X-Request-Id": run_id}
+        if prepared.images:
+            answer = await self._client.send(
+                "POST",
+                "/v1/images/edits",
+                data=multipart(prepared.request, prepared.images, prepared.mask),
+                headers=headers,
+                timeout=_http.WORK,
+            )
+        else:
+            answer = await self._client.send(
+                "POST",
+                "/v1/images/generations",
+                json=prepared.request,
+                headers=headers,
+                timeout=_http.WORK,
+            )
+        if not answer.ok:
+            raise error_from(answer)
+        return answer.json_object()
+
+    async def _ask(self, method: str, path: str) -> _http.Answer:
+        return await self._client.send(method, path, timeout=_http.READY, limit=_SMALL)
+
+
+class DiffusersRuntime(OpenAIImagesRuntime):
+    """The bundled runtime: the dialect with samplers, LoRAs, progress by step, cancellation.
+
+    Its `concurrency` follows what the server says in ``/health``: how many jobs share a step.
+    """
+
+    name: ClassVar[str] = "diffusers"
+    dialect: ClassVar[Dialect] = BUNDLED
+    backlog: int = 1
+
+    def _note_health(self, answer: _http.Answer) -> None:
+        try:
+            places = answer.json_object().get("max_batch")
+        except QueueAgentError:
+            return  # a server older than this field, or none of ours
+        if isinstance(places, int) and places > 0:
+            self.concurrency = places
+
+    @asynccontextmanager
+    async def _following(self, run_id: str, progress: ProgressCallback) -> AsyncIterator[None]:
+        path = f"/v1/jobs/{run_id}"
+        relay = asyncio.create_task(self._relay(path, progress))
+        try:
+            yield
+        except asyncio.CancelledError:
+            await asyncio.shield(self._stop(path))
+            raise
+        finally:
+            relay.cancel()
+            await asyncio.gather(relay, return_exceptions=True)
+
+    async def _relay(self, path: str, progress: ProgressCallback) -> None:
+        """Report each new step until cancelled; a question without answer is no matter."""
+        reached = 0.0
+        while True:
+            await asyncio.sleep(POLL_INTERVAL)
+            try:
+                answer = await self._ask("GET", path)
+                report = read_progress(answer.json_object()) if answer.ok else None
+            except QueueAgentError:
+                continue
+            if report and report.fraction > reached:
+                reached = report.fraction
+                progress(report)
+
+    async def _stop(self, path: str) -> None:
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await self._ask("DELETE", path)
+        except (TimeoutError, QueueAgentError):
+            return  # closing the connection has told it as well

@@ -1,0 +1,54 @@
+"""From a server's answers to artifacts, progress and errors."""
+
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+
+from queue_agent.runtime import Artifact, Output, Prepared, Progress
+from queue_agent.runtime import http as _http
+from queue_agent.wire.errors import QueueAgentError, Unavailable
+
+
+def error_from(answer: _http.Answer) -> QueueAgentError:
+    """What an answer that is no success means."""
+    error = _http.error_from(answer)
+    if answer.status == 409:  # it was stopped, and not by us
+        return Unavailable(error.message, type="runtime_interrupted", details=error.details)
+    return error
+
+
+async def read_output(answer: dict[str, JsonValue], prepared: Prepared) -> Output:
+    """The artifacts of an answer; `Unavailable` (``invalid_answer``) when it holds none."""
+    data = answer.get("data")
+    if not isinstance(data, list) or not data:
+        raise Unavailable("The runtime's answer holds no images.", type="invalid_answer")
+    entries = [entry if isinstance(entry, dict) else {} for entry in data]
+    images = await _http.decode_images(entry.get("b64_json") for entry in entries)
+    asked = prepared.request.get("seed")
+    artifacts = []
+    for number, (entry, image) in enumerate(zip(entries, images, strict=True)):
+        media_type = _http.media_type_of(image)
+        if media_type == "application/octet-stream":
+            raise Unavailable(
+                f"Image {number + 1} of the answer is of no known kind.", type="invalid_answer"
+            )
+        seed = entry.get("seed", asked + number if isinstance(asked, int) else None)
+        artifacts.append(Artifact(image, media_type, seed if isinstance(seed, int) else None))
+    told: list[JsonValue] = [
+        {name: value for name, value in entry.items() if name != "b64_json"} for entry in entries
+    ]
+    complaints = answer.get("warnings")
+    warnings = [*map(str, complaints)] if isinstance(complaints, list) else []
+    return Output(tuple(artifacts), {**answer, "data": told}, (*prepared.warnings, *warnings))
+
+
+def read_progress(status: Mapping[str, JsonValue]) -> Progress | None:
+    """The progress in the bundled runtime's status of a job, short of 1 until its answer is in."""
+    fraction, step, steps = (status.get(name) for name in ("progress", "step", "steps"))
+    if not isinstance(fraction, int | float):
+        return None
+    return Progress(
+        float(min(max(fraction, 0.0), 0.99)),
+        step=step if isinstance(step, int) else None,
+        steps=steps if isinstance(steps, int) else None,
+    )

@@ -1,0 +1,86 @@
+"""The images that go along with a request: found, fetched or decoded, and sent as files."""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+
+from aiohttp import FormData
+from PIL import Image, ImageOps
+from pydantic import JsonValue
+
+from queue_agent.runtime import Asset, Assets
+from queue_agent.runtime.bodies import Body
+from queue_agent.runtime.images import image_asset
+from queue_agent.wire.errors import Rejected
+from queue_agent.wire.job import canonical_json
+
+
+def image_fields(
+    content: Mapping[str, JsonValue],
+) -> Iterable[tuple[tuple[str | int, ...], JsonValue]]:
+    """Where images stand in an image-to-image job, and what stands there."""
+    for name in ("init_images", "image"):
+        value = content.get(name)
+        if isinstance(value, list):
+            yield from (((name, number), entry) for number, entry in enumerate(value))
+        elif value:
+            yield (name,), value
+    if content.get("mask"):
+        yield ("mask",), content["mask"]
+
+
+def input_files(
+    content: Mapping[str, JsonValue], assets: Assets
+) -> tuple[list[Asset], Asset | None]:
+    """The images, at least one, and the mask.
+
+    Raises:
+        Rejected: there is none, or one that is no text, reference or base64.
+    """
+    images, mask = [], None
+    for path, value in image_fields(content):
+        where = ".".join(map(str, path))
+        if not isinstance(value, str):
+            raise Rejected(f"{where}: must be a text.", type="invalid_content")
+        asset = image_asset(value, assets, field=where)
+        if path == ("mask",):
+            mask = asset
+        else:
+            images.append(asset)
+    if not images:
+        raise Rejected("init_images: an image is required.", type="invalid_content")
+    return images, mask
+
+
+def unmistakable_mask(mask: Asset) -> Asset:
+    """The mask as a PNG that both conventions read alike.
+
+    What is painted anew is white in the portable form, and transparent in OpenAI's:
+    https://platform.openai.com/docs/api-reference/images/createEdit. So it is made both.
+    """
+    try:
+        with mask.open() as file, Image.open(file) as picture:
+            grey = picture.convert("L")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise Rejected("mask: not an image that can be read.", type="invalid_content") from error
+    made = io.BytesIO()
+    Image.merge("LA", (grey, ImageOps.invert(grey))).convert("RGBA").save(made, "PNG")
+    return Asset(made.getvalue(), "image/png")
+
+
+def multipart(
+    fields: Mapping[str, JsonValue], images: Sequence[Asset], mask: Asset | None
+) -> FormData:
+    """The fields of the request, and the files that go along with it."""
+    form = FormData({name: _form_text(value) for name, value in fields.items()})
+    files = [("image", image) for image in images]
+    if mask is not None:
+        files.append(("mask", mask))
+    for number, (name, asset) in enumerate(files, 1):
+        extension = asset.media_type.rpartition("/")[2]
+        body = Body([asset], asset.media_type)
+        form.add_field(name, body, filename=f"{name}-{number}.{extension}")
+    return form
+
+
+def _form_text(value: JsonValue) -> str:
+    return value if isinstance(value, str) else canonical_json(value)

@@ -1,0 +1,219 @@
+"""The adapter itself: one HTTP call per job, with its progress and its interruption beside it.
+
+The Web UI works on one request at a time; others wait inside their HTTP calls, behind a lock.
+It does not notice that a waiting client has left and would work on the request later, so a run
+that is cancelled while it waits is watched until its turn comes, and interrupted then.
+"""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar, Final
+
+from queue_agent.runtime import (
+    Assets,
+    Output,
+    Prepared,
+    Progress,
+    ProgressCallback,
+    Reference,
+    Runtime,
+    RuntimeOptions,
+)
+from queue_agent.runtime.http import WORK, Answer, Client
+from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
+from queue_agent.wire.job import Job
+from queue_agent_runtimes.webui.answer import error_of, output_of
+from queue_agent_runtimes.webui.client import Server
+from queue_agent_runtimes.webui.request import (
+    GENERATIONS,
+    ROUTES,
+    body_of,
+    references,
+    translate,
+    with_checkpoint,
+)
+
+POLL_SECONDS: Final = 0.5
+"""Between two questions about a run's progress."""
+WATCH_SECONDS: Final = 0.1
+"""Between two looks whether a cancelled run's turn has come."""
+STOP_SECONDS: Final = 5.0
+"""How long a cancelled run waits for its work to end before it leaves that to its watcher."""
+
+
+@dataclass(frozen=True)
+class WebUIPrepared(Prepared):
+    """A job translated to a request of one of the four routes."""
+
+    route: str = ""
+    assets: Assets = field(default_factory=dict, repr=False)
+    """For the references in the request, which are replaced while it is sent."""
+
+
+@dataclass(eq=False)
+class _Call:
+    """A generation request under way."""
+
+    answer: asyncio.Task[Answer]
+    task: str | None
+    """The id by which the server knows it; extras have none."""
+    disturbed: bool = False
+    """Whether an interrupt meant for another call may have hit this one."""
+
+
+class WebUIRuntime(Runtime):
+    """The AUTOMATIC1111 Stable Diffusion Web UI."""
+
+    name: ClassVar[str] = "webui"
+    task_types: ClassVar[frozenset[str]] = frozenset(ROUTES)
+    default_url: ClassVar[str] = "http://127.0.0.1:7860"
+    concurrency: int = 1
+    backlog: int = 1
+
+    def __init__(self, options: RuntimeOptions) -> None:
+        self._switch_models = options.switch_models
+        self._client = Client(options, self.default_url)
+        self._server = Server(self._client)
+        self._calls: list[_Call] = []
+        """In the order they were sent."""
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._interrupting = asyncio.Lock()
+
+    async def ready(self) -> bool:
+        return await self._server.answers()
+
+    def references(self, job: Job) -> Iterable[Reference]:
+        return references(job)
+
+    async def prepare(self, job: Job, assets: Assets) -> WebUIPrepared:
+        """Translate the job; a checkpoint that is not listed is looked for on the disk.
+
+        Raises:
+            Rejected: there is no such checkpoint (type ``unknown_model``), or a field is wrong.
+        """
+        if job.task_type not in self.task_types:
+            raise Rejected(f"The Web UI has no task {job.task_type!r}.", type="unknown_task_type")
+        translated = translate(job, assets, switch_models=self._switch_models)
+        request = translated.request
+        if translated.checkpoint:
+            title = await self._server.find_checkpoint(translated.checkpoint)
+            request = with_checkpoint(request, title)
+        return WebUIPrepared(job, request, translated.warnings, translated.route, assets)
+
+    async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
+        """Generate.
+
+        Raises:
+            Unavailable: also when an interrupt meant for another job may have hit this one
+                (type ``interrupted``).
+        """
+        if not isinstance(prepared, WebUIPrepared):
+            raise TypeError("run() takes what prepare() of the same adapter gave")
+        call = self._start(prepared)
+        rising = _Rising(progress)
+        try:
+            async with asyncio.TaskGroup() as beside:
+                relay = beside.create_task(self._relay_progress(call, rising))
+                await asyncio.wait({call.answer})
+                relay.cancel()
+        except asyncio.CancelledError:
+            await self._stop(call)
+            raise
+        answer = call.answer.result()
+        async with self._interrupting:  # until it is known whom an interrupt hit
+            disturbed = call.disturbed
+        if disturbed:
+            raise Unavailable("The run was interrupted with another one.", type="interrupted")
+        if not answer.ok:
+            raise error_of(answer)
+        output = await output_of(answer.json_object(), prepared.warnings)
+        rising.report(1.0)
+        return output
+
+    async def aclose(self) -> None:
+        """End what is under way and close the connections.
+
+        A cancelled run that still waits for its turn is watched for a few seconds more; after
+        that the Web UI will work on it.
+        """
+        if self._watchers:
+            await asyncio.wait(set(self._watchers), timeout=STOP_SECONDS)
+        tasks = [*self._watchers, *(call.answer for call in self._calls)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._client.aclose()
+
+    def _start(self, prepared: WebUIPrepared) -> _Call:
+        request, task = prepared.request, None
+        if prepared.job.task_type in GENERATIONS:
+            task = f"task({uuid.uuid4().hex})"
+            request = {**request, "force_task_id": task}
+        body = body_of(request, prepared.assets)
+        answer = asyncio.create_task(
+            self._client.send("POST", prepared.route, data=body, timeout=WORK)
+        )
+        call = _Call(answer, task)
+        self._calls.append(call)
+        answer.add_done_callback(lambda _: self._calls.remove(call))
+        return call
+
+    async def _fraction(self, call: _Call) -> float | None:
+        """How far the call has come; None unless it is the one that the server works on."""
+        return await self._server.fraction(call.task, first=self._is_first(call))
+
+    def _is_first(self, call: _Call) -> bool:
+        return next(iter(self._calls), None) is call
+
+    async def _relay_progress(self, call: _Call, progress: "_Rising") -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            with contextlib.suppress(QueueAgentError):  # the call itself tells what is wrong
+                fraction = await self._fraction(call)
+                if fraction is not None:
+                    progress.report(fraction)
+
+    async def _stop(self, call: _Call) -> None:
+        """Stop the work of a cancelled run, now if it runs, else as soon as its turn comes."""
+        watcher = asyncio.create_task(self._watch(call))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+        if self._is_first(call):
+            await asyncio.wait({watcher}, timeout=STOP_SECONDS)
+
+    async def _watch(self, call: _Call) -> None:
+        while not call.answer.done():
+            with contextlib.suppress(QueueAgentError):  # not reachable: there is nothing to stop
+                if await self._fraction(call) is not None:
+                    await self._interrupt(call)
+            await asyncio.wait({call.answer}, timeout=WATCH_SECONDS)
+        if not call.answer.cancelled():
+            call.answer.exception()  # nobody is left to hear of it
+
+    async def _interrupt(self, call: _Call) -> None:
+        """Interrupt a call; others are in doubt if it had ended before the interrupt came.
+
+        The Web UI can only be told to stop whatever runs.
+        """
+        others = [other for other in self._calls if other is not call]
+        async with self._interrupting:
+            await self._server.interrupt()
+            if await self._fraction(call) is None:
+                for other in others:
+                    other.disturbed |= await self._server.was_hit(other.task)
+
+
+class _Rising:
+    """Passes on fractions that are higher than those before."""
+
+    def __init__(self, progress: ProgressCallback) -> None:
+        self._progress = progress
+        self._highest = -1.0
+
+    def report(self, fraction: float) -> None:
+        if fraction > self._highest:
+            self._highest = fraction
+            self._progress(Progress(fraction))

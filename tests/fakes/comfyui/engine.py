@@ -1,0 +1,366 @@
+"""The fake's prompt queue and executor: one prompt at a time, events as the real one sends them.
+
+Order of events and of the history's entry follow `execution.py` and `main.py` of ComfyUI 0.8.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pydantic import JsonValue
+
+from fakes.comfyui.faults import Faults
+from fakes.comfyui.files import Files, input_record
+from fakes.comfyui.node_class import Result, Ui, Work
+from fakes.comfyui.nodes import NODE_CLASSES
+from fakes.comfyui.values import Inputs, word_of
+
+Json = dict[str, JsonValue]
+SendEvent = Callable[[str, Json, str | None], None]
+"""Event, data and the client it goes to; None for all."""
+
+_OUT_OF_MEMORY = "torch.OutOfMemoryError"
+
+
+class Interrupted(Exception):
+    """Somebody posted to `/interrupt`."""
+
+
+class NodeFailure(Exception):
+    """A node raised; `kind` is the exception's full type name."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True, order=True)
+class Prompt:
+    """A submitted workflow, ordered as the queue orders them."""
+
+    number: float
+    id: str = field(compare=False)
+    graph: dict[str, JsonValue] = field(compare=False)
+    extra_data: Json = field(compare=False)
+    outputs: list[str] = field(compare=False)
+
+    def as_json(self) -> list[JsonValue]:
+        return [self.number, self.id, self.graph, self.extra_data, [*self.outputs]]
+
+    @property
+    def client_id(self) -> str | None:
+        client_id = self.extra_data.get("client_id")
+        return client_id if isinstance(client_id, str) else None
+
+
+@dataclass
+class Run:
+    """What the tests are told of one execution."""
+
+    prompt_id: str
+    start: float
+    end: float | None = None
+    outcome: str = "running"
+    executed: list[str] = field(default_factory=list)
+    steps: int = 0
+
+
+@dataclass
+class Engine:
+    """State of the server."""
+
+    files: Files
+    send: SendEvent
+    send_preview: Callable[[str | None], None]
+    faults: Faults = field(default_factory=Faults)
+    step_seconds: float = 0.01
+    history_delay: float = 0.02
+    history_limit: int = 10000
+    cache_none: bool = False
+    disable_metadata: bool = False
+    pending: list[Prompt] = field(default_factory=list)
+    running: Prompt | None = None
+    history: dict[str, Json] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
+    frees: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    _interrupted: asyncio.Event = field(default_factory=asyncio.Event)
+    _cache: dict[str, Result] = field(default_factory=dict)
+    _temp_words: int = 0
+    _last_finished: Prompt | None = None
+
+    def submit(self, prompt: Prompt) -> None:
+        self.pending.append(prompt)
+        self.pending.sort()
+        self.announce_status()
+        self._arrived.set()
+
+    def delete_pending(self, prompt_id: str) -> None:
+        self.pending = [prompt for prompt in self.pending if prompt.id != prompt_id]
+        self.announce_status()
+
+    def interrupt(self, prompt_id: str | None) -> None:
+        """Stop the running prompt at its next step, if it is the one that is meant."""
+        if prompt_id is None or (self.running and self.running.id == prompt_id):
+            self._interrupted.set()
+
+    @property
+    def queue_remaining(self) -> int:
+        return len(self.pending) + (1 if self.running else 0)
+
+    def announce_status(self) -> None:
+        status: Json = {"exec_info": {"queue_remaining": self.queue_remaining}}
+        self.send("status", {"status": status}, None)
+
+    async def work(self) -> None:
+        """Execute prompts for ever."""
+        while True:
+            while not self.pending:
+                self.idle.set()
+                self._arrived.clear()
+                await self._arrived.wait()
+            self.idle.clear()
+            self.running = self.pending.pop(0)
+            self.announce_status()
+            await self._execute(self.running)
+
+    async def _execute(self, prompt: Prompt) -> None:
+        run = Run(prompt.id, time.time())
+        self.runs.append(run)
+        self._interrupted.clear()
+        if self.faults.late_events and self._last_finished:
+            late = self._last_finished
+            self.send("executed", {"node": "0", "output": {}, "prompt_id": late.id}, late.client_id)
+            self.send("executing", {"node": None, "prompt_id": late.id}, late.client_id)
+        execution = _Execution(self, prompt, run)
+        await execution.perform()
+        run.end = time.time()
+        await asyncio.sleep(self.history_delay)
+        if self.faults.history == "normal":
+            self.history[prompt.id] = execution.history_entry()
+        while len(self.history) > self.history_limit:
+            self.history.pop(next(iter(self.history)))
+        self.running = None
+        self._last_finished = prompt
+        self.announce_status()
+        self.send("executing", {"node": None, "prompt_id": prompt.id}, prompt.client_id)
+
+    async def step(self, run: Run) -> None:
+        """One step of work; where an interrupt takes effect."""
+        await asyncio.sleep(self.step_seconds)
+        run.steps += 1
+        self.check_interrupted()
+
+    def check_interrupted(self) -> None:
+        if self._interrupted.is_set():
+            self._interrupted.clear()
+            raise Interrupted
+
+    def fail_if_told(self) -> None:
+        kind = self.faults.fail_next or self.faults.fail_always
+        self.faults.fail_next = None
+        if kind == "oom":
+            raise NodeFailure(_OUT_OF_MEMORY, "CUDA out of memory. Tried to allocate 2.00 GiB.")
+        if kind == "exception":
+            raise NodeFailure("ValueError", "the node does not like this")
+
+    def forget_everything(self) -> None:
+        """History, node cache, files and what the tests are told."""
+        self.history.clear()
+        self._cache.clear()
+        self.runs.clear()
+        self.files.clear()
+        self.frees = 0
+
+    def temp_word(self) -> str:
+        self._temp_words += 1
+        return word_of(self._temp_words)[:5]
+
+    def cached(self, signature: str) -> Result | None:
+        return self._cache.get(signature)
+
+    def keep_cached(self, results: dict[str, Result]) -> None:
+        """Remember the results of the latest prompt only, as the classic cache does."""
+        self._cache = {} if self.cache_none else results
+
+
+class _Execution:
+    """One prompt's way through the executor."""
+
+    def __init__(self, engine: Engine, prompt: Prompt, run: Run) -> None:
+        self._engine = engine
+        self._prompt = prompt
+        self._run = run
+        self._results: dict[str, Result] = {}
+        self._signatures: dict[str, str] = {}
+        self._messages: list[JsonValue] = []
+        self._succeeded = False
+        self._order = list(self._upstream_first())
+        self._states: Json = {}
+
+    async def perform(self) -> None:
+        self._tell("execution_start", {})
+        found = {node: self._engine.cached(self._signature(node)) for node in self._order}
+        cached = {node: result for node, result in found.items() if result}
+        self._tell("execution_cached", {"nodes": [*cached]})
+        for node in self._order:
+            try:
+                if node in cached:
+                    self._results[node] = cached[node]
+                else:
+                    await self._run_node(node)
+            except Interrupted:
+                self._end("interrupted", "execution_interrupted", self._place(node))
+                return
+            except NodeFailure as failure:
+                self._end("error", "execution_error", self._failure(node, failure))
+                return
+            ui = self._results[node].ui
+            if ui is not None:
+                data: Json = {"node": node, "display_node": node, "output": {**ui}}
+                self._send("executed", data)
+        self._engine.keep_cached(
+            {self._signatures[node]: result for node, result in self._results.items()}
+        )
+        self._succeeded = True
+        self._end("success", "execution_success", {})
+
+    def history_entry(self) -> Json:
+        outputs: dict[str, Ui] = {
+            node: result.ui for node, result in self._results.items() if result.ui is not None
+        }
+        return {
+            "prompt": self._prompt.as_json(),
+            "outputs": {node: {**ui} for node, ui in outputs.items()},
+            "status": {
+                "status_str": "success" if self._succeeded else "error",
+                "completed": self._succeeded,
+                "messages": self._messages,
+            },
+            "meta": {
+                node: {
+                    "node_id": node,
+                    "display_node": node,
+                    "parent_node": None,
+                    "real_node_id": node,
+                }
+                for node in outputs
+            },
+        }
+
+    async def _run_node(self, node: str) -> None:
+        engine = self._engine
+        engine.check_interrupted()
+        self._send_state(node, 0, 1, "running")
+        self._send("executing", {"node": node, "display_node": node})
+        spec = _node(self._prompt.graph, node)
+        if spec["class_type"] == "KSampler" or node == self._order[-1]:
+            engine.fail_if_told()
+        work = Work(
+            engine.files,
+            self._prompt.graph,
+            lambda value, most: self._step(node, value, most),
+            engine.temp_word(),
+            disable_metadata=engine.disable_metadata,
+        )
+        inputs = {name: self._resolved(value) for name, value in _inputs(spec).items()}
+        try:
+            result = await NODE_CLASSES[str(spec["class_type"])].run(work, Inputs(inputs))
+        except (OSError, ValueError) as error:
+            kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+            raise NodeFailure(kind, str(error)) from error
+        self._results[node] = result
+        self._run.executed.append(node)
+        self._send_state(node, 1, 1, "finished")
+
+    async def _step(self, node: str, value: int, most: int) -> None:
+        await self._engine.step(self._run)
+        self._send_state(node, value, most, "running")
+        self._send("progress", {"value": value, "max": most, "node": node})
+        if self._engine.faults.previews:
+            self._engine.send_preview(self._prompt.client_id)
+
+    def _upstream_first(self) -> list[str]:
+        order: dict[str, None] = {}
+        waiting = [(node, False) for node in reversed(self._prompt.outputs)]
+        while waiting:
+            node, upstream_done = waiting.pop()
+            if node in order:
+                continue
+            if upstream_done:
+                order[node] = None
+                continue
+            waiting.append((node, True))
+            links = list(_inputs(_node(self._prompt.graph, node)).values())
+            waiting += [(str(link[0]), False) for link in links if isinstance(link, list)]
+        return list(order)
+
+    def _signature(self, node: str) -> str:
+        spec = _node(self._prompt.graph, node)
+        parts: list[object] = [spec["class_type"]]
+        for name, value in sorted(_inputs(spec).items()):
+            if isinstance(value, list):
+                parts.append((name, self._signatures[str(value[0])], value[1]))
+            else:
+                parts.append((name, value))
+        file_input = NODE_CLASSES[str(spec["class_type"])].file_input
+        if file_input:
+            name = str(_inputs(spec).get(file_input))
+            parts.append(self._engine.files.read(input_record(name)))
+        self._signatures[node] = word_of(*parts)
+        return self._signatures[node]
+
+    def _resolved(self, value: JsonValue) -> object:
+        if not isinstance(value, list):
+            return value
+        node, slot = value
+        assert isinstance(slot, int)
+        return self._results[str(node)].outputs[slot]
+
+    def _place(self, node: str) -> Json:
+        return {
+            "node_id": node,
+            "node_type": _node(self._prompt.graph, node)["class_type"],
+            "executed": [*self._run.executed],
+        }
+
+    def _failure(self, node: str, failure: NodeFailure) -> Json:
+        return {
+            **self._place(node),
+            "exception_message": str(failure),
+            "exception_type": failure.kind,
+            "traceback": ['  File "execution.py", line 1, in execute\n'],
+            "current_inputs": {},
+            "current_outputs": [],
+        }
+
+    def _send_state(self, node: str, value: int, most: int, state: str) -> None:
+        self._states[node] = {"value": value, "max": most, "state": state, "node_id": node}
+        self._send("progress_state", {"nodes": {**self._states}})
+
+    def _end(self, outcome: str, event: str, data: Json) -> None:
+        self._run.outcome = outcome
+        self._tell(event, data)
+
+    def _tell(self, event: str, data: Json) -> None:
+        """Send an event that history keeps too."""
+        stamped: Json = {**data, "prompt_id": self._prompt.id, "timestamp": int(time.time() * 1000)}
+        self._messages.append([event, stamped])
+        self._engine.send(event, stamped, self._prompt.client_id)
+
+    def _send(self, event: str, data: Json) -> None:
+        self._engine.send(event, {**data, "prompt_id": self._prompt.id}, self._prompt.client_id)
+
+
+def _node(graph: Mapping[str, JsonValue], node_id: str) -> Json:
+    node = graph[node_id]
+    assert isinstance(node, dict)
+    return node
+
+
+def _inputs(node: Json) -> Json:
+    inputs = node["inputs"]
+    assert isinstance(inputs, dict)
+    return inputs

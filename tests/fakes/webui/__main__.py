@@ -1,0 +1,50 @@
+"""Command line of the fake Web UI."""
+
+import argparse
+import time
+
+import uvicorn
+
+from fakes.webui.app import create_app
+from fakes.webui.generation import Behaviour
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m fakes.webui")
+    parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument("--api-auth", help="user:pass[,user:pass]")
+    parser.add_argument("--no-api", action="store_true", help="as if started without --api")
+    parser.add_argument("--nowebui", action="store_true", help="no /internal/progress")
+    parser.add_argument("--old", action="store_true", help="progress does not name its task")
+    parser.add_argument("--unknown-checkpoint", choices=["ignore", "error"], default="ignore")
+    parser.add_argument("--step-seconds", type=float, default=0.01)
+    parser.add_argument("--seconds", type=float, help="of each job, instead of by its steps")
+    parser.add_argument("--load-seconds", type=float, default=0.05, help="to switch the model")
+    parser.add_argument("--start-seconds", type=float, default=0.0, help="until the port opens")
+    parser.add_argument("--noise", type=float, default=0.1, help="0-1: how large images become")
+    parser.add_argument("--max-pixels", type=int, default=2048 * 2048, help="more: out of memory")
+    arguments = parser.parse_args()
+    behaviour = Behaviour(
+        auth=dict(pair.split(":", 1) for pair in (arguments.api_auth or "").split(",") if pair),
+        api=not arguments.no_api,
+        internal_progress=not arguments.nowebui,
+        names_current_task=not arguments.old,
+        ignores_unknown_checkpoints=arguments.unknown_checkpoint == "ignore",
+        step_seconds=arguments.step_seconds,
+        job_seconds=arguments.seconds,
+        load_seconds=arguments.load_seconds,
+        noise=arguments.noise,
+        max_pixels=arguments.max_pixels,
+    )
+    time.sleep(arguments.start_seconds)
+    uvicorn.run(
+        create_app(behaviour),
+        host="127.0.0.1",
+        port=arguments.port,
+        log_level="warning",
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=75,  # not what clients keep theirs, lest both end it at once
+    )
+
+
+main()

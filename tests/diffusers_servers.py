@@ -24,7 +24,7 @@ from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.model import Model, OnStep
 from queue_agent_diffusers.engine.pool import ModelPool, Served
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
-from queue_agent_diffusers.engine.unbatched import WholeModel
+from queue_agent_diffusers.engine.unbatched import UnbatchedModel
 from queue_agent_diffusers.errors import OutOfMemory
 from queue_agent_diffusers.http.app import create_app
 
@@ -44,7 +44,7 @@ class LoadedServer(ServerProcess):
             time.sleep(0.02)
 
 
-class PaintingModel(WholeModel):
+class PaintingModel(UnbatchedModel):
     """Paints one colour, derived from the request and the seed, and takes its time."""
 
     def generate(self, request: ImageRequest, on_step: OnStep) -> Pictures:

@@ -14,7 +14,7 @@ from queue_agent.wire.job import Job
 from queue_agent.wire.result import ResultKeys
 
 
-class Answer(TypedDict):
+class ProxyResponse(TypedDict):
     """An answer of the function."""
 
     statusCode: int
@@ -22,7 +22,7 @@ class Answer(TypedDict):
     body: str
 
 
-def accepted(job: Job, bucket: str, *, status: int) -> Answer:
+def accepted(job: Job, bucket: str, *, status: int) -> ProxyResponse:
     """The job is published; where its results will lie."""
     where = f"s3://{bucket}/{ResultKeys.of(job).folder}"
     body: JsonValue = {
@@ -35,7 +35,7 @@ def accepted(job: Job, bucket: str, *, status: int) -> Answer:
 
 def problem(
     status: int, code: str, detail: str, request_id: str, *, retry_after: int | None = None
-) -> Answer:
+) -> ProxyResponse:
     """It is not; `code` is a stable snake_case word for programs."""
     body: JsonValue = {
         "type": f"urn:queue-agent:problem:{code.replace('_', '-')}",
@@ -48,7 +48,9 @@ def problem(
     return _answer(status, body, "application/problem+json", headers)
 
 
-def _answer(status: int, body: JsonValue, media_type: str, headers: dict[str, str]) -> Answer:
+def _answer(
+    status: int, body: JsonValue, media_type: str, headers: dict[str, str]
+) -> ProxyResponse:
     return {
         "statusCode": status,
         "headers": {"Content-Type": media_type, **headers},

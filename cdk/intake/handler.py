@@ -6,9 +6,9 @@ import logging
 import os
 from typing import Any, Final
 
-from intake.answers import Answer, accepted, problem
+from intake.answers import ProxyResponse, accepted, problem
 from intake.jobs import new_id, read_job
-from intake.publishing import JobTopic, Throttled, TooLarge
+from intake.publishing import JobTooLarge, JobTopic, Throttled
 from intake.settings import IntakeSettings
 from intake.tracing import traceparent
 from queue_agent.wire.errors import Malformed, Rejected, Unavailable
@@ -21,7 +21,7 @@ _SETTINGS: Final = IntakeSettings.read(os.environ)
 _TOPIC: Final = JobTopic(_SETTINGS.topic_arn)
 
 
-def handle(event: dict[str, Any], _context: object) -> Answer:
+def handle(event: dict[str, Any], _context: object) -> ProxyResponse:
     """Take a job: `POST /task` (API version v1alpha2) or `POST /v1/jobs`."""
     request_id = str(event.get("requestContext", {}).get("requestId", ""))
     guidance = event.get("resource") == "/task"
@@ -31,7 +31,7 @@ def handle(event: dict[str, Any], _context: object) -> Answer:
         _TOPIC.publish(job, traceparent(headers, os.environ.get("_X_AMZN_TRACE_ID", "")))
     except (Malformed, Rejected) as error:
         return problem(400, error.type, error.message, request_id)
-    except TooLarge as error:
+    except JobTooLarge as error:
         return problem(413, error.type, error.message, request_id)
     except Throttled as error:
         return problem(429, error.type, error.message, request_id, retry_after=1)

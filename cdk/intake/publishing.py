@@ -19,7 +19,7 @@ _PATIENCE: Final = Config(
 )
 
 
-class TooLarge(QueueAgentError):
+class JobTooLarge(QueueAgentError):
     """The topic does not take a job of that size."""
 
     default_type = "too_large"
@@ -44,13 +44,13 @@ class JobTopic:
 
         Raises:
             Rejected: its priority is nothing that can be filtered by.
-            TooLarge: it must be offloaded to a bucket or made smaller.
+            JobTooLarge: it must be offloaded to a bucket or made smaller.
             Throttled: trying again in a while helps.
             Unavailable: the topic does not answer.
         """
         publication = _publication(job, traceparent)
         if publication.size > LARGEST_PUBLICATION:
-            raise TooLarge(
+            raise JobTooLarge(
                 f"The job is {publication.size} bytes long, {LARGEST_PUBLICATION} are possible: "
                 "name images by URL instead of sending them along."
             )

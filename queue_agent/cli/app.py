@@ -234,10 +234,10 @@ def redrive(
 
     --id takes a shell pattern, such as 'order-*'.
     """
-    from queue_agent.cli.redrive import Choice
+    from queue_agent.cli.redrive import DeadLetterFilter
     from queue_agent.cli.redrive import redrive as send_back
 
-    choice = Choice(job_id=job_id, runtime=runtime, task_type=task_type)
+    choice = DeadLetterFilter(job_id=job_id, runtime=runtime, task_type=task_type)
     _with_client(
         lambda client: send_back(
             client, queue=queue, dead_letters=dead_letters, choice=choice, limit=limit, dry=dry_run

@@ -12,7 +12,7 @@ from queue_agent.wire.job import Job, parse_job
 
 
 @dataclass(frozen=True)
-class Choice:
+class DeadLetterFilter:
     """Which dead letters; what is None does not matter."""
 
     job_id: str | None = None
@@ -22,7 +22,7 @@ class Choice:
 
     def takes(self, payload: str) -> bool:
         """Whether this is one of them; what is no job is only taken by a choice of all."""
-        if self == Choice():
+        if self == DeadLetterFilter():
             return True
         job = _read(payload)
         return job is not None and (
@@ -33,7 +33,13 @@ class Choice:
 
 
 async def redrive(
-    client: Client, *, queue: str, dead_letters: str, choice: Choice, limit: int | None, dry: bool
+    client: Client,
+    *,
+    queue: str,
+    dead_letters: str,
+    choice: DeadLetterFilter,
+    limit: int | None,
+    dry: bool,
 ) -> None:
     """Send the chosen ones back, or only show them; print their ids and how many they are."""
     count = 0
@@ -47,7 +53,7 @@ async def redrive(
         Console(stderr=True).print(f"{count} sent back", style="dim")
 
 
-def _shown(choice: Choice, limit: int | None) -> Callable[[str], bool]:
+def _shown(choice: DeadLetterFilter, limit: int | None) -> Callable[[str], bool]:
     left = limit
 
     def show(payload: str) -> bool:

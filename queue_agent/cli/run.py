@@ -25,7 +25,7 @@ from queue_agent.worker.cancellation import WithdrawalWatch
 from queue_agent.worker.inbox import Inbox
 from queue_agent.worker.pod_deletion_cost import PodDeletionCost
 from queue_agent.worker.processor import Journey, Rules
-from queue_agent.worker.sampling import Sampler
+from queue_agent.worker.sampling import GaugeSampler
 from queue_agent.worker.slots import Line
 from queue_agent.worker.store import ResultStore
 from queue_agent.worker.webhooks import Webhooks
@@ -115,7 +115,7 @@ async def _observed(agent: Agent, stop: asyncio.Event) -> None:
         return
     metrics.observe_gpu(agent.line.gpu.seconds)
     metrics.observe_in_flight(agent.line.census)
-    async with background(Sampler(agent.queue, agent.runtime, metrics).sample()):
+    async with background(GaugeSampler(agent.queue, agent.runtime, metrics).sample()):
         await agent.run(stop)
 
 

@@ -14,7 +14,7 @@ from queue_agent.client.follow import follow
 from queue_agent.client.handle import SubmittedJob, save_images
 from queue_agent.client.inputs import Input, make_job, publication, upload_files
 from queue_agent.client.listener import Listener
-from queue_agent.client.results import Whereabouts, find_result
+from queue_agent.client.results import ResultLocation, find_result
 from queue_agent.cloud import Bucket, Cloud, Message, Topic
 from queue_agent.cloud.connect import connect
 from queue_agent.settings.client import ClientSettings
@@ -141,7 +141,7 @@ class Client:
                 expires_at=expires_at,
                 priority=priority,
             )
-        topic, place = self._topic(), Whereabouts.of(job)
+        topic, place = self._topic(), ResultLocation.of(job)
         if known:
             await self._forget_passing_failure(job.id, place)
         name = str(self._job_topic).rpartition(":")[2]
@@ -175,7 +175,7 @@ class Client:
                 type="cloud_unavailable",
                 details={"failed": reasons},
             )
-        return [SubmittedJob(self, job.id, Whereabouts.of(job)) for job in wanted]
+        return [SubmittedJob(self, job.id, ResultLocation.of(job)) for job in wanted]
 
     async def upload(self, value: Input) -> JsonValue:
         """The value with every file in it uploaded and replaced by its address.
@@ -192,7 +192,7 @@ class Client:
             ValueError: it can be no job's id or prefix.
         """
         parts = (_PREFIX.validate_python(prefix), _ID.validate_python(job_id))
-        return SubmittedJob(self, job_id, Whereabouts("/".join(part for part in parts if part)))
+        return SubmittedJob(self, job_id, ResultLocation("/".join(part for part in parts if part)))
 
     async def cancel(self, job_id: str) -> None:
         """Ask for a job to be given up, whoever submitted it.
@@ -203,11 +203,11 @@ class Client:
         marker = cancel_marker(_ID.validate_python(job_id))
         await self._results().write(marker, b"", media_type="text/plain")
 
-    async def find(self, place: Whereabouts) -> Result | None:
+    async def find(self, place: ResultLocation) -> Result | None:
         """A finished job's result."""
         return await find_result(self._results(), place)
 
-    async def follow(self, job_id: str, place: Whereabouts) -> AsyncGenerator[Notification]:
+    async def follow(self, job_id: str, place: ResultLocation) -> AsyncGenerator[Notification]:
         """A job's news until its end; see `SubmittedJob.events`."""
         listener, results = await self._heard(), self._results()
 
@@ -300,7 +300,7 @@ class Client:
                 await queue.delete(message)
                 yield _payload(message)
 
-    async def _forget_passing_failure(self, job_id: str, place: Whereabouts) -> None:
+    async def _forget_passing_failure(self, job_id: str, place: ResultLocation) -> None:
         """Remove what another attempt would replace, so that it is not taken for its answer."""
         if self._bucket is None or place.manifest is None:
             return

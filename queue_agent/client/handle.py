@@ -6,7 +6,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Protocol
 
-from queue_agent.client.results import Whereabouts
+from queue_agent.client.results import ResultLocation
 from queue_agent.tasks import together
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.notification import Image, Notification
@@ -27,11 +27,11 @@ class JobFailed(QueueAgentError):
         self.ending = ending
 
 
-class Desk(Protocol):
+class Jobs(Protocol):
     """What a handle needs of its client."""
 
-    def follow(self, job_id: str, place: Whereabouts) -> AsyncGenerator[Notification]: ...
-    async def find(self, place: Whereabouts) -> Result | None: ...
+    def follow(self, job_id: str, place: ResultLocation) -> AsyncGenerator[Notification]: ...
+    async def find(self, place: ResultLocation) -> Result | None: ...
     async def cancel(self, job_id: str) -> None: ...
     async def download(self, image: Image) -> bytes: ...
 
@@ -39,8 +39,8 @@ class Desk(Protocol):
 class SubmittedJob:
     """A handle; it holds no state but the id, so any number of them may be used anywhere."""
 
-    def __init__(self, desk: Desk, job_id: str, place: Whereabouts) -> None:
-        self._desk = desk
+    def __init__(self, jobs: Jobs, job_id: str, place: ResultLocation) -> None:
+        self._jobs = jobs
         self._place = place
         self.id = job_id
 
@@ -53,11 +53,11 @@ class SubmittedJob:
         The end is never missed: where the notification is lost, the bucket is asked. Progress
         is only heard where agents are set to publish it.
         """
-        return self._desk.follow(self.id, self._place)
+        return self._jobs.follow(self.id, self._place)
 
     async def find(self) -> Result | None:
         """The result if the job is finished, without waiting."""
-        return await self._desk.find(self._place)
+        return await self._jobs.find(self._place)
 
     async def result(self) -> Result:
         """The result; waits for the end, for as long as `asyncio.timeout` lets it.
@@ -84,7 +84,7 @@ class SubmittedJob:
             JobFailed: the job ended without images.
         """
         result = await self._completed()
-        return await together(self._desk.download(image) for image in result.images)
+        return await together(self._jobs.download(image) for image in result.images)
 
     async def save(self, folder: str | Path) -> list[Path]:
         """Write the files made into the folder under their own names; waits for the end.
@@ -93,11 +93,11 @@ class SubmittedJob:
             JobFailed: the job ended without images.
         """
         result = await self._completed()
-        return await save_images(self._desk, result, Path(folder))
+        return await save_images(self._jobs, result, Path(folder))
 
     async def cancel(self) -> None:
         """Ask for the job to be given up; an agent that works on it stops within seconds."""
-        await self._desk.cancel(self.id)
+        await self._jobs.cancel(self.id)
 
     async def _completed(self) -> Result:
         result = await self.result()

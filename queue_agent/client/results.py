@@ -11,7 +11,7 @@ from queue_agent.wire.result import Result, ResultKeys
 
 
 @dataclass(frozen=True)
-class Whereabouts:
+class ResultLocation:
     """Where a job's result will lie."""
 
     folder: str
@@ -19,12 +19,12 @@ class Whereabouts:
     """None where only the id is known; then the folder is searched."""
 
     @classmethod
-    def of(cls, job: Job) -> "Whereabouts":
+    def of(cls, job: Job) -> "ResultLocation":
         keys = ResultKeys.of(job)
         return cls(keys.folder, keys.manifest)
 
 
-async def find_result(bucket: Bucket, place: Whereabouts) -> Result | None:
+async def find_result(bucket: Bucket, place: ResultLocation) -> Result | None:
     """The result, once there is one.
 
     In a folder with the results of several contents under one id, a completed one is preferred.

@@ -23,8 +23,8 @@ from queue_agent.gateway.keys import KeyRing
 from queue_agent.gateway.limits import RateLimit
 from queue_agent.gateway.middleware import ID_HEADER, BodyLimit, EveryRequest
 from queue_agent.gateway.problems import add_handlers, mend_media_type
-from queue_agent.gateway.service import Desk
-from queue_agent.gateway.statistics import Activity
+from queue_agent.gateway.service import JobService
+from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.telemetry.logs import configure_logs
 from queue_agent.wire.errors import SettingsError
@@ -120,12 +120,12 @@ class _DescribedApp(FastAPI):
 async def _parts(
     cloud: Cloud, settings: GatewaySettings, keys: KeyRing
 ) -> AsyncIterator[tuple[Gateway, Listener]]:
-    activity = Activity(cloud, settings.queues)
+    statistics = Statistics(cloud, settings.queues)
     client = Client(cloud, notification_topic=settings.notification_topic)
-    listener = Listener(client.notifications, hook=activity.note)
-    desk = Desk(cloud, settings, listener, activity)
+    listener = Listener(client.notifications, hook=statistics.note)
+    service = JobService(cloud, settings, listener, statistics)
     async with listener.listening():
-        yield Gateway(settings, desk, activity, keys, RateLimit()), listener
+        yield Gateway(settings, service, statistics, keys, RateLimit()), listener
 
 
 def _add_page(app: FastAPI) -> None:

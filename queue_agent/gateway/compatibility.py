@@ -1,4 +1,4 @@
-"""Synchronous doors: routes of other image servers, behind which a job goes the usual way.
+"""Compatibility routes: those of other image servers, behind which a job goes the usual way.
 
 A client of the Web UI (https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/API) or of
 the OpenAI Images API (https://platform.openai.com/docs/api-reference/images) needs only another
@@ -68,7 +68,7 @@ async def txt2img(
 ) -> JSONResponse:
     """Images from a text, answered as the Web UI does."""
     return await _webui(
-        _Visit(gateway, caller, own_id, traceparent), "text-to-image", body, runtime
+        _SynchronousJob(gateway, caller, own_id, traceparent), "text-to-image", body, runtime
     )
 
 
@@ -83,7 +83,7 @@ async def img2img(
 ) -> JSONResponse:
     """Images from images, answered as the Web UI does."""
     return await _webui(
-        _Visit(gateway, caller, own_id, traceparent), "image-to-image", body, runtime
+        _SynchronousJob(gateway, caller, own_id, traceparent), "image-to-image", body, runtime
     )
 
 
@@ -98,7 +98,7 @@ async def generate_images(
 ) -> JSONResponse:
     """Images from a text, answered as the Images API does."""
     content, named = _portable(body, gateway)
-    visit = _Visit(gateway, caller, own_id, traceparent)
+    visit = _SynchronousJob(gateway, caller, own_id, traceparent)
     record, result = await visit.make(task_type_of(content), content, runtime or named)
     outputs = [image for image in result.images if image.role == "output"]
     data = await together(_item(gateway, image, body.response_format) for image in outputs)
@@ -106,7 +106,7 @@ async def generate_images(
     return JSONResponse({"created": created, "data": data}, headers={"X-Job-Id": record.id})
 
 
-class _Visit:
+class _SynchronousJob:
     """One request at a door."""
 
     def __init__(
@@ -125,12 +125,12 @@ class _Visit:
         Raises:
             Problem: there are none.
         """
-        desk = self.gateway.desk
+        service = self.gateway.service
         metadata = RequestMetadata(id=self._id, tasktype=task_type, runtime=runtime)
-        job = desk.job(JobRequest(metadata=metadata, content=content))
-        record = await desk.submit(self._caller, job, traceparent=self._traceparent)
-        view = await desk.wait(record, seconds=self.gateway.settings.sync_timeout)
-        result = await desk.result(record)
+        job = service.job(JobRequest(metadata=metadata, content=content))
+        record = await service.submit(self._caller, job, traceparent=self._traceparent)
+        view = await service.wait(record, seconds=self.gateway.settings.sync_timeout)
+        result = await service.result(record)
         if not view.finished:
             raise _too_late(record, self.gateway.settings.sync_timeout)
         if result is None or not result.result:
@@ -139,10 +139,10 @@ class _Visit:
 
 
 async def _webui(
-    visit: _Visit, task_type: str, content: Content, runtime: str | None
+    visit: _SynchronousJob, task_type: str, content: Content, runtime: str | None
 ) -> JSONResponse:
     record, result = await visit.make(task_type, content, runtime)
-    files = await together(visit.gateway.desk.download(image) for image in result.images)
+    files = await together(visit.gateway.service.download(image) for image in result.images)
     answer: dict[str, JsonValue] = {
         "images": [base64.b64encode(data).decode() for data in files],
         "parameters": result.response.get("parameters", record.content),
@@ -192,11 +192,11 @@ def _portable(body: ImagesRequest, gateway: Gateway) -> tuple[Content, str | Non
 
 async def _item(gateway: Gateway, image: Image, response_format: str) -> dict[str, JsonValue]:
     if response_format == "url":
-        link = await gateway.desk.presigned(image)
+        link = await gateway.service.presigned(image)
         if link is None:
             raise Problem(422, "no_links", "This gateway gives no links; ask for b64_json.")
         return {"url": link, "revised_prompt": None}
-    data = await gateway.desk.download(image)
+    data = await gateway.service.download(image)
     return {"b64_json": base64.b64encode(data).decode(), "revised_prompt": None}
 
 

@@ -16,8 +16,8 @@ from starlette.requests import HTTPConnection
 from queue_agent.gateway.keys import Caller, KeyRing, credential
 from queue_agent.gateway.limits import RateLimit
 from queue_agent.gateway.problems import Problem
-from queue_agent.gateway.service import Desk
-from queue_agent.gateway.statistics import Activity
+from queue_agent.gateway.service import JobService
+from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -28,8 +28,8 @@ class Gateway:
     """The parts that routes use."""
 
     settings: GatewaySettings
-    desk: Desk
-    activity: Activity
+    service: JobService
+    statistics: Statistics
     keys: KeyRing
     rates: RateLimit
 

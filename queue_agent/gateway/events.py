@@ -25,7 +25,7 @@ from queue_agent.gateway.problems import (
     render,
 )
 from queue_agent.gateway.records import Record
-from queue_agent.gateway.service import Desk
+from queue_agent.gateway.service import JobService
 from queue_agent.wire.errors import QueueAgentError
 
 _HEARTBEAT: Final = 15.0
@@ -44,9 +44,9 @@ router = APIRouter(tags=["events"])
 )
 async def stream_events(job_id: str, gateway: GatewayPart, caller: CallerPart) -> StreamingResponse:
     """The job with each change, as server-sent events."""
-    record = await gateway.desk.find(caller, job_id)
+    record = await gateway.service.find(caller, job_id)
     return StreamingResponse(
-        _events(gateway.desk, record), media_type="text/event-stream", headers=_HEADERS
+        _events(gateway.service, record), media_type="text/event-stream", headers=_HEADERS
     )
 
 
@@ -55,7 +55,7 @@ async def send_events(socket: WebSocket, job_id: str) -> None:
     """The job with each change, one text message each; closed after the last."""
     gateway = gateway_of(socket)
     try:
-        record = await gateway.desk.find(gateway.admit(socket), job_id)
+        record = await gateway.service.find(gateway.admit(socket), job_id)
     except (Problem, QueueAgentError) as error:
         problem = error if isinstance(error, Problem) else from_error(error)
         request_id = str(socket.state.request_id)
@@ -66,23 +66,23 @@ async def send_events(socket: WebSocket, job_id: str) -> None:
     offered = socket.scope.get("subprotocols", ())
     keyed = [protocol for protocol in offered if protocol.startswith(SUBPROTOCOL)]
     await socket.accept(subprotocol=keyed[0] if keyed else None)
-    await _either(_send_views(socket, gateway.desk, record), _until_gone(socket))
+    await _either(_send_views(socket, gateway.service, record), _until_gone(socket))
 
 
-async def _send_views(socket: WebSocket, desk: Desk, record: Record) -> None:
+async def _send_views(socket: WebSocket, service: JobService, record: Record) -> None:
     with suppress(WebSocketDisconnect):
-        async with aclosing(desk.views(record)) as views:
+        async with aclosing(service.views(record)) as views:
             async for view in views:
                 if view is not None:
                     await socket.send_text(view.model_dump_json())
         await socket.close()
 
 
-async def _events(desk: Desk, record: Record) -> AsyncIterator[str]:
+async def _events(service: JobService, record: Record) -> AsyncIterator[str]:
     """Bodies of events; a comment now and then keeps proxies from closing the connection."""
     said = time.monotonic()
     yield "retry: 2000\n\n"
-    async with aclosing(desk.views(record)) as views:
+    async with aclosing(service.views(record)) as views:
         async for view in views:
             if view is not None:
                 yield f"event: {view.status}\ndata: {view.model_dump_json()}\n\n"

@@ -38,9 +38,11 @@ async def submit_job(
     """Ask for images; the answer says where to look for them."""
     if own_id is not None and body.metadata.id is None:
         body.metadata.id = own_id
-    record = await gateway.desk.submit(caller, gateway.desk.job(body), traceparent=traceparent)
+    record = await gateway.service.submit(
+        caller, gateway.service.job(body), traceparent=traceparent
+    )
     response.headers["Location"] = f"/v1/jobs/{record.id}"
-    return await gateway.desk.view(record)
+    return await gateway.service.view(record)
 
 
 @router.post("/task", tags=["guidance"])
@@ -52,8 +54,8 @@ async def submit_task(
 ) -> TaskAnswer:
     """Ask for images in the form of AWS's guidance, and be answered in it."""
     asked = JobRequest.model_validate(body.task.model_dump(mode="json", exclude_none=True))
-    job = gateway.desk.job(asked)
-    record = await gateway.desk.submit(caller, job, traceparent=traceparent)
+    job = gateway.service.job(asked)
+    record = await gateway.service.submit(caller, job, traceparent=traceparent)
     where = f"s3://{gateway.settings.bucket}/{record.folder}"
     return TaskAnswer(id=record.id, runtime=record.runtime, output_location=where)
 
@@ -66,19 +68,19 @@ async def list_jobs(
     cursor: str | None = None,
 ) -> JobPage:
     """The caller's jobs, the newest first."""
-    return await gateway.desk.page(caller, cursor=cursor, limit=limit)
+    return await gateway.service.page(caller, cursor=cursor, limit=limit)
 
 
 @router.get("/v1/jobs/{job_id}")
 async def get_job(job_id: str, gateway: GatewayPart, caller: CallerPart) -> JobView:
     """How a job stands."""
-    return await gateway.desk.view(await _find(gateway, caller, job_id))
+    return await gateway.service.view(await _find(gateway, caller, job_id))
 
 
 @router.delete("/v1/jobs/{job_id}", status_code=202)
 async def cancel_job(job_id: str, gateway: GatewayPart, caller: CallerPart) -> JobView:
     """Ask for a job to be given up. One that is finished stays as it is."""
-    return await gateway.desk.cancel(await _find(gateway, caller, job_id))
+    return await gateway.service.cancel(await _find(gateway, caller, job_id))
 
 
 @router.post("/v1/jobs/{job_id}/wait")
@@ -89,7 +91,7 @@ async def wait_for_job(
     patience: Annotated[float, Query(alias="timeout", ge=0, le=60, description="Seconds.")] = 30,
 ) -> JobView:
     """How a job stands at its end, or after `timeout` seconds."""
-    return await gateway.desk.wait(await _find(gateway, caller, job_id), seconds=patience)
+    return await gateway.service.wait(await _find(gateway, caller, job_id), seconds=patience)
 
 
 @router.get(
@@ -102,7 +104,7 @@ async def wait_for_job(
 )
 async def get_image(job_id: str, number: int, gateway: GatewayPart, caller: CallerPart) -> Response:
     """One of the files a job made, counted from 1."""
-    data, media_type = await gateway.desk.image(await _find(gateway, caller, job_id), number)
+    data, media_type = await gateway.service.image(await _find(gateway, caller, job_id), number)
     headers = {
         "Cache-Control": "private, max-age=31536000, immutable",
         "Content-Disposition": "inline" if media_type.startswith("image/") else "attachment",
@@ -113,8 +115,8 @@ async def get_image(job_id: str, number: int, gateway: GatewayPart, caller: Call
 @router.get("/v1/runtimes", tags=["runtimes"])
 async def list_runtimes(gateway: GatewayPart, _caller: CallerPart) -> RuntimeList:
     """The runtimes on offer, with their queues and their throughput of late."""
-    return RuntimeList(runtimes=await gateway.activity.states())
+    return RuntimeList(runtimes=await gateway.statistics.states())
 
 
 async def _find(gateway: GatewayPart, caller: Caller, job_id: str) -> Record:
-    return await gateway.desk.find(caller, job_id)
+    return await gateway.service.find(caller, job_id)

@@ -69,7 +69,7 @@ _CASES: Final[Mapping[int, str]] = {
     429: "Too many requests, or too many unfinished jobs.",
     503: "The cloud does not answer.",
 }
-_AT_DOORS: Final[Mapping[int, str]] = {
+_AT_SYNCHRONOUS: Final[Mapping[int, str]] = {
     410: "The job was cancelled or has expired.",
     504: "Not finished in time; `job_id` says what to ask for later.",
 }
@@ -92,8 +92,8 @@ class Problem(Exception):
 
 def documented(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """The unsuccessful answers of routes that tell them in this form, for their description."""
-    door = model is not ProblemDetails
-    cases = {**_CASES, **_AT_DOORS} if door else _CASES
+    synchronous = model is not ProblemDetails
+    cases = {**_CASES, **_AT_SYNCHRONOUS} if synchronous else _CASES
     return {status: {"model": model, "description": words} for status, words in cases.items()}
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, ValidationError
 
-from queue_agent.client.results import Whereabouts
+from queue_agent.client.results import ResultLocation
 from queue_agent.cloud import Bucket
 from queue_agent.gateway.problems import Problem, no_such_job
 from queue_agent.tasks import together
@@ -68,8 +68,8 @@ class Record(BaseModel):
         )
 
     @property
-    def place(self) -> Whereabouts:
-        return Whereabouts(self.folder, self.manifest)
+    def place(self) -> ResultLocation:
+        return ResultLocation(self.folder, self.manifest)
 
     @property
     def cursor(self) -> str:

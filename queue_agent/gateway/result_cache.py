@@ -17,7 +17,7 @@ _JOBS_REMEMBERED: Final = 5_000
 
 
 @dataclass(frozen=True)
-class Fact:
+class CachedResult:
     """What was found of one job."""
 
     result: Result | None = None
@@ -25,7 +25,7 @@ class Fact:
     at: float = float("-inf")
 
 
-class Facts:
+class ResultCache:
     """Remembers final results for good, and everything else for `age` seconds."""
 
     def __init__(
@@ -34,37 +34,37 @@ class Facts:
         self._bucket = bucket
         self._age = age
         self._clock = clock
-        self._found: OrderedDict[str, Fact] = OrderedDict()
+        self._found: OrderedDict[str, CachedResult] = OrderedDict()
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def of(self, record: Record, *, not_before: float = float("-inf")) -> Fact:
+    async def of(self, record: Record, *, not_before: float = float("-inf")) -> CachedResult:
         """What is known of the job; asked anew if that was found before `not_before`."""
         lock = self._asking.setdefault(record.id, asyncio.Lock())
         async with lock:
-            fact = self._found.get(record.id, Fact())
-            if fact.result is not None and fact.result.is_final:
-                return fact
-            if fact.at >= not_before and self._clock() - fact.at < self._age:
-                return fact
+            cached = self._found.get(record.id, CachedResult())
+            if cached.result is not None and cached.result.is_final:
+                return cached
+            if cached.at >= not_before and self._clock() - cached.at < self._age:
+                return cached
             asked = self._clock()
             result = await find_result(self._bucket, record.place)
-            cancelled = fact.cancelled or (
+            cancelled = cached.cancelled or (
                 result is None and await self._bucket.exists(cancel_marker(record.id))
             )
-            return self._remember(record.id, Fact(result, cancelled, asked))
+            return self._remember(record.id, CachedResult(result, cancelled, asked))
 
     def cancel(self, record: Record) -> None:
         """The job's cancel marker was written."""
-        fact = self._found.get(record.id, Fact())
-        self._remember(record.id, Fact(fact.result, True, fact.at))
+        cached = self._found.get(record.id, CachedResult())
+        self._remember(record.id, CachedResult(cached.result, True, cached.at))
 
     def forget(self, job_id: str) -> None:
         """The job begins anew."""
         self._found.pop(job_id, None)
 
-    def _remember(self, job_id: str, fact: Fact) -> Fact:
-        self._found[job_id] = fact
+    def _remember(self, job_id: str, cached: CachedResult) -> CachedResult:
+        self._found[job_id] = cached
         self._found.move_to_end(job_id)
         while len(self._found) > _JOBS_REMEMBERED:
             self._found.popitem(last=False)
-        return fact
+        return cached

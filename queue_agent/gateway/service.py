@@ -1,4 +1,4 @@
-"""The desk: takes jobs, says how they stand, calls them off, hands out what was made."""
+"""What a gateway does for its callers: takes jobs, says how they stand, calls them off."""
 
 import asyncio
 import secrets
@@ -15,9 +15,9 @@ from queue_agent.cloud import Cloud
 from queue_agent.gateway.keys import Caller
 from queue_agent.gateway.problems import Problem, no_such_job
 from queue_agent.gateway.records import Record, Records, now
-from queue_agent.gateway.result_cache import Fact, Facts
+from queue_agent.gateway.result_cache import CachedResult, ResultCache
 from queue_agent.gateway.schemas import ImageView, JobPage, JobRequest, JobStatus, JobView
-from queue_agent.gateway.statistics import Activity
+from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.tasks import together
 from queue_agent.wire.errors import ObjectNotFound, QueueAgentError
@@ -26,19 +26,19 @@ from queue_agent.wire.notification import Image, Notification
 from queue_agent.wire.result import Result
 
 
-class Desk:
+class JobService:
     """What a gateway can do for its callers, without a word of HTTP."""
 
     def __init__(
-        self, cloud: Cloud, settings: GatewaySettings, listener: Listener, activity: Activity
+        self, cloud: Cloud, settings: GatewaySettings, listener: Listener, statistics: Statistics
     ) -> None:
         self._settings = settings
         self._bucket = cloud.bucket(settings.bucket)
         self._client = Client(cloud, job_topic=settings.job_topic, bucket=settings.bucket)
         self._listener = listener
-        self._activity = activity
+        self._statistics = statistics
         self._records = Records(self._bucket)
-        self._facts = Facts(self._bucket, age=settings.poll)
+        self._results = ResultCache(self._bucket, age=settings.poll)
         self._runtimes = list(settings.queues)
 
     def job(self, request: JobRequest) -> Job:
@@ -70,7 +70,7 @@ class Desk:
             known = ", ".join(self._runtimes)
             raise Problem(422, "unknown_runtime", f"No runtime is called {runtime!r}: {known}.")
         await self._check_quota(caller, job.id)
-        ahead = await self._activity.ahead(runtime)
+        ahead = await self._statistics.ahead(runtime)
         record, is_new = await self._records.add(
             Record.of(job, caller.name, now=now(), ahead=ahead),
             in_flight=caller.jobs_in_flight > 0,
@@ -78,7 +78,7 @@ class Desk:
         if not is_new and await self._is_done(record):
             return record
         self._listener.forget(job.id)
-        self._facts.forget(job.id)
+        self._results.forget(job.id)
         try:
             await self._client.submit(job, traceparent=traceparent)
         except QueueAgentError:
@@ -102,8 +102,8 @@ class Desk:
 
     async def view(self, record: Record) -> JobView:
         """The job as it stands now."""
-        fact, heard = await self._look(record)
-        ending: Notification | Result | None = fact.result
+        cached, heard = await self._look(record)
+        ending: Notification | Result | None = cached.result
         if ending is None and heard is not None and heard.status != "running":
             ending = heard  # its manifest could not be written
         if ending is not None:
@@ -111,9 +111,9 @@ class Desk:
         status: JobStatus = "running" if heard is not None else "queued"
         return JobView(
             **_common(record),
-            status="cancelling" if fact.cancelled else status,
+            status="cancelling" if cached.cancelled else status,
             progress=heard.progress if heard is not None else None,
-            queue=await self._activity.estimate(record.runtime, record.submitted_at, record.ahead)
+            queue=await self._statistics.estimate(record.runtime, record.submitted_at, record.ahead)
             if heard is None
             else None,
             images=[],
@@ -152,7 +152,7 @@ class Desk:
         if view.finished:
             return view
         await self._client.cancel(record.id)
-        self._facts.cancel(record)
+        self._results.cancel(record)
         self._listener.nudge(record.id)
         return await self.view(record)
 
@@ -187,12 +187,12 @@ class Desk:
         key = image.url.removeprefix(self._bucket.url(""))
         return await self._bucket.presign(key, seconds=self._settings.link_seconds)
 
-    async def _look(self, record: Record) -> tuple[Fact, Notification | None]:
+    async def _look(self, record: Record) -> tuple[CachedResult, Notification | None]:
         """The bucket's word and the last thing heard; the former not older than a heard end."""
         heard = self._listener.latest(record.id)
         ended = heard is not None and heard.status != "running"
         since = self._listener.heard_at(record.id) if ended else float("-inf")
-        return await self._facts.of(record, not_before=since), heard
+        return await self._results.of(record, not_before=since), heard
 
     async def _ended(self, record: Record, ending: Notification) -> JobView:
         path = f"/v1/jobs/{quote(record.id)}/images"
@@ -218,7 +218,7 @@ class Desk:
 
     async def _is_done(self, record: Record) -> bool:
         """Whether there is a result that another attempt would not replace."""
-        result = (await self._facts.of(record)).result
+        result = (await self._results.of(record)).result
         return result is not None and result.is_final
 
     async def _check_quota(self, caller: Caller, job_id: str) -> None:

@@ -24,7 +24,7 @@ _SPAN: Final = 10.0
 _SPANS: Final = 60
 
 
-class Activity:
+class Statistics:
     """Of each runtime: its queue, if its URL is known, and the ends heard of since the start."""
 
     def __init__(

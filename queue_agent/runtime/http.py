@@ -41,7 +41,7 @@ _WORDS_LIMIT: Final = 2000
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """A whole answer, whatever its status."""
 
     status: int
@@ -69,7 +69,7 @@ class Answer:
         return value
 
 
-class Client:
+class RuntimeClient:
     """Speaks to the runtime at `options.base_url`, with its credentials.
 
     The environment's proxies are for the world outside and are not used, nothing is
@@ -98,7 +98,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: aiohttp.ClientTimeout = ASK,  # noqa: ASYNC109  aiohttp's own, per phase
         limit: int = ANSWER_LIMIT,
-    ) -> Answer:
+    ) -> Response:
         """Send a request and read the whole answer, of any status.
 
         Raises:
@@ -117,7 +117,7 @@ class Client:
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
-                return Answer(response.status, await _read(response, limit))
+                return Response(response.status, await _read(response, limit))
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _unavailable_from(error) from error
 
@@ -148,7 +148,7 @@ def _credentials(options: RuntimeOptions) -> dict[str, str]:
     return {"authorization": f"Bearer {options.api_key}"} if options.api_key else {}
 
 
-def error_from(answer: Answer) -> QueueAgentError:
+def error_from(answer: Response) -> QueueAgentError:
     """What an answer that is no success means, where the API has no rules of its own."""
     words = words_of(answer)
     details: dict[str, JsonValue] = {"status": answer.status, "answer": words}
@@ -174,7 +174,7 @@ def _unavailable_from(error: aiohttp.ClientError | TimeoutError) -> Unavailable:
     return Unavailable(f"The connection to the runtime broke: {str(error) or type(error).__name__}")
 
 
-def words_of(answer: Answer) -> str:
+def words_of(answer: Response) -> str:
     """The server's own words: of the usual JSON shapes, else the text of the body."""
     try:
         value: JsonValue = from_json(answer.body)

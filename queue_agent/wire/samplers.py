@@ -105,7 +105,7 @@ _AUTOMATIC: Final = "automatic"
 
 
 @dataclass(frozen=True)
-class Choice:
+class SamplerChoice:
     """What a request's `sampler_name` and `scheduler` mean."""
 
     sampler: Sampler | None
@@ -126,7 +126,7 @@ def find_schedule(name: str) -> Schedule | None:
     return _SCHEDULES_BY_NAME.get(_normalized(name))
 
 
-def choose(sampler_name: str | None, scheduler: str | None) -> Choice:
+def choose(sampler_name: str | None, scheduler: str | None) -> SamplerChoice:
     """Read the two fields of a portable job as the Web UI reads them.
 
     Older names such as ``DPM++ 2M Karras`` hold both; without a schedule (or with
@@ -135,11 +135,11 @@ def choose(sampler_name: str | None, scheduler: str | None) -> Choice:
     sampler, suffix = _split(sampler_name) if sampler_name else (DEFAULT_SAMPLER, None)
     if scheduler and _normalized(scheduler) != _AUTOMATIC:
         schedule = find_schedule(scheduler)
-        return Choice(sampler, schedule, None if schedule else scheduler)
+        return SamplerChoice(sampler, schedule, None if schedule else scheduler)
     if suffix:
-        return Choice(sampler, suffix)
+        return SamplerChoice(sampler, suffix)
     automatic = sampler.automatic if sampler else None
-    return Choice(sampler, find_schedule(automatic) if automatic else None)
+    return SamplerChoice(sampler, find_schedule(automatic) if automatic else None)
 
 
 def as_markdown() -> str:

@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Sampler:
+class GaugeSampler:
     """Asks every `interval` seconds."""
 
     queue: Queue

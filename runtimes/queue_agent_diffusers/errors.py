@@ -2,12 +2,12 @@
 
     ServerError
     ├── InvalidRequest    a field is wrong; `param` names it
-    │   ├── TooLarge      … because it holds too much
+    │   ├── BodyTooLarge      … because it holds too much
     │   └── UnknownModel  … because another model is served
     ├── OutOfMemory       the images do not fit in the device's memory, even alone
     ├── DuplicateJob      a job of that id is waiting or running
     ├── JobNotFound       no job of that id is known
-    ├── JobCancelled      the job was stopped before its end
+    ├── RequestCancelled      the job was stopped before its end
     ├── ModelBusy         a model that works cannot be unloaded
     ├── ModelUnavailable  a served model cannot be loaded now
     ├── NotReady          the first model is still loading, or the server is closing
@@ -63,7 +63,7 @@ class InvalidRequest(ServerError):
     code = "invalid_value"
 
 
-class TooLarge(InvalidRequest):
+class BodyTooLarge(InvalidRequest):
     """The body or an image exceeds a limit."""
 
     status = 413
@@ -101,7 +101,7 @@ class JobNotFound(ServerError):
     code = "job_not_found"
 
 
-class JobCancelled(ServerError):
+class RequestCancelled(ServerError):
     """Somebody asked to stop the job, or its client went away."""
 
     status = 409

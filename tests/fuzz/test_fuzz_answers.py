@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from fuzz.fuzzing import Json, damaged, examples, json_values, mutated, settled, written
 from queue_agent.runtime import Asset, Output, Prepared, RuntimeOptions
-from queue_agent.runtime.http import Answer, Client
+from queue_agent.runtime.http import Response, RuntimeClient
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.job import Job
 from queue_agent.wire.notification import ErrorReport
@@ -28,7 +28,7 @@ from queue_agent_runtimes.openai_images.answer import error_from as openai_error
 from queue_agent_runtimes.openai_images.answer import read_output, read_progress
 from queue_agent_runtimes.webui.answer import error_of as webui_error
 from queue_agent_runtimes.webui.answer import output_of
-from queue_agent_runtimes.webui.client import Server
+from queue_agent_runtimes.webui.client import WebUIClient
 
 
 def _picture() -> bytes:
@@ -142,18 +142,18 @@ def _encoded(text: str) -> bytes:
     return text.encode(errors="surrogatepass")
 
 
-class Answering(Client):
+class Answering(RuntimeClient):
     """A client that is always given the same answer."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Response) -> None:
         super().__init__(RuntimeOptions(), "http://127.0.0.1")
         self._answer = answer
 
-    async def send(self, *_: Any, **__: Any) -> Answer:
+    async def send(self, *_: Any, **__: Any) -> Response:
         return self._answer
 
 
-def comfyui_answering(answer: Answer) -> ComfyUIApi:
+def comfyui_answering(answer: Response) -> ComfyUIApi:
     api = ComfyUIApi(RuntimeOptions(), "http://127.0.0.1")
     api._client = Answering(answer)
     return api
@@ -186,7 +186,7 @@ def storable(error: QueueAgentError) -> None:
 @given(st.one_of(bodies(GENERATED), mutated((INFO,)).map(lambda info: _generated(written(info)))))
 def test_the_web_uis_images(body: bytes) -> None:
     async def read() -> Output:
-        return await output_of(Answer(200, body).json_object(), ())
+        return await output_of(Response(200, body).json_object(), ())
 
     only_our_errors(read())
 
@@ -199,7 +199,7 @@ def _generated(info: str) -> bytes:
 @given(bodies(OPENAI))
 def test_the_images_of_the_openai_dialect(body: bytes) -> None:
     async def read() -> Output:
-        return await read_output(Answer(200, body).json_object(), Prepared(JOB, {"seed": 1}))
+        return await read_output(Response(200, body).json_object(), Prepared(JOB, {"seed": 1}))
 
     only_our_errors(read())
 
@@ -207,7 +207,7 @@ def test_the_images_of_the_openai_dialect(body: bytes) -> None:
 @examples(600)
 @given(st.sampled_from(STATUSES[4:]), bodies(*ERRORS))
 def test_refusals_and_failures(status: int, body: bytes) -> None:
-    answer = Answer(status, body)
+    answer = Response(status, body)
     for translate in (webui_error, openai_error, refused):
         try:
             storable(translate(answer))
@@ -218,9 +218,9 @@ def test_refusals_and_failures(status: int, body: bytes) -> None:
 @examples(600)
 @given(bodies(*HISTORY), bodies(OPENAI))
 def test_the_history_and_the_files_of_comfyui(body: bytes, file: bytes) -> None:
-    api = comfyui_answering(Answer(200, file))
+    api = comfyui_answering(Response(200, file))
     with suppress(QueueAgentError):
-        entry = Answer(200, body).json_object()
+        entry = Response(200, body).json_object()
         if (failure := failure_of(entry)) is not None:
             storable(failure)
         for found in find_outputs(entry):
@@ -246,15 +246,15 @@ def test_the_events_of_comfyui(frames: list[bytes]) -> None:
 @given(bodies(STATUS))
 def test_the_progress_of_the_bundled_runtime(body: bytes) -> None:
     with suppress(QueueAgentError):
-        progress = read_progress(Answer(200, body).json_object())
+        progress = read_progress(Response(200, body).json_object())
         assert progress is None or 0 <= progress.fraction <= 1
 
 
 @examples(1500)
 @given(st.sampled_from(STATUSES), bodies(*SMALL_ANSWERS))
 def test_answers_to_the_adapters_own_questions(status: int, body: bytes) -> None:
-    comfyui = comfyui_answering(Answer(status, body))
-    webui = Server(Answering(Answer(status, body)))
+    comfyui = comfyui_answering(Response(status, body))
+    webui = WebUIClient(Answering(Response(status, body)))
     questions: tuple[Callable[[], Awaitable[object]], ...] = (
         webui.answers,
         lambda: webui.fraction("task", first=True),

@@ -15,7 +15,7 @@ from PIL import Image
 
 from diffusers_servers import tiny_model
 from queue_agent.testing.runtime_contract import sample_png
-from queue_agent_diffusers.engine.requests import ImageRequest, Lora
+from queue_agent_diffusers.engine.requests import ImageRequest, LoraWeight
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.http.images import decode_image
 
@@ -291,11 +291,11 @@ def lora_dir(tmp_path: Path) -> Path:
 
 def test_loras_act_on_their_own_requests_only(lora_dir: Path) -> None:
     from queue_agent_diffusers.torch.loader import load_pipeline  # noqa: PLC0415  loads torch
-    from queue_agent_diffusers.torch.lora_cache import LoraShelf  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.lora_cache import LoraCache  # noqa: PLC0415  loads torch
 
     pipeline: Any = load_pipeline(str(tiny_model()))
-    model = batched(pipeline, loras=LoraShelf(lora_dir))
-    styles = [(), (Lora("ink"),), (Lora("ink", 0.5), Lora("chalk")), ()]
+    model = batched(pipeline, loras=LoraCache(lora_dir))
+    styles = [(), (LoraWeight("ink"),), (LoraWeight("ink", 0.5), LoraWeight("chalk")), ()]
     requests = [replace(SIMPLE, loras=loras) for loras in styles]
     assert len({model.group(request) for request in requests}) == 3
     with one_thread():
@@ -315,10 +315,10 @@ def test_loras_act_on_their_own_requests_only(lora_dir: Path) -> None:
 @pytest.mark.parametrize("name", ["absent", "../ink", "damaged"])
 def test_a_lora_that_cannot_be_used_is_refused_by_name(lora_dir: Path, name: str) -> None:
     from queue_agent_diffusers.torch.loader import load_pipeline  # noqa: PLC0415  loads torch
-    from queue_agent_diffusers.torch.lora_cache import LoraShelf  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.lora_cache import LoraCache  # noqa: PLC0415  loads torch
 
-    model = batched(load_pipeline(str(tiny_model())), loras=LoraShelf(lora_dir))
-    request = replace(SIMPLE, loras=(Lora(name),))
+    model = batched(load_pipeline(str(tiny_model())), loras=LoraCache(lora_dir))
+    request = replace(SIMPLE, loras=(LoraWeight(name),))
 
     def use() -> None:
         model.check(request)

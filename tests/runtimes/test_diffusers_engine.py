@@ -15,14 +15,14 @@ from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.model import Model, OnStep
 from queue_agent_diffusers.engine.pool import ModelPool, Served
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
-from queue_agent_diffusers.engine.unbatched import WholeModel
+from queue_agent_diffusers.engine.unbatched import UnbatchedModel
 from queue_agent_diffusers.errors import OutOfMemory, QueueFull
 from queue_agent_diffusers.http.app import create_app
 
 GENERATIONS = "/v1/images/generations"
 
 
-class ScriptedModel(WholeModel):
+class ScriptedModel(UnbatchedModel):
     """Fails with an error, or makes a picture once the gate is open."""
 
     def __init__(self, error: Exception | None = None) -> None:

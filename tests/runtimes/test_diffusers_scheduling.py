@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from diffusers_servers import SteppingModel
 from queue_agent.testing.runtime_contract import eventually
 from queue_agent_diffusers.engine.engine import Engine
-from queue_agent_diffusers.engine.jobs import Job, Preview, Step
+from queue_agent_diffusers.engine.jobs import EngineJob, Preview, Step
 from queue_agent_diffusers.engine.model import Model
 from queue_agent_diffusers.engine.pool import ModelPool, Served
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.errors import (
     GenerationFailed,
-    JobCancelled,
     ModelBusy,
     ModelNotFound,
     ModelUnavailable,
     OutOfMemory,
+    RequestCancelled,
 )
 
 
@@ -51,7 +51,7 @@ def wanted(prompt: str, *, steps: int = 4, width: int = 64, count: int = 1) -> I
     return ImageRequest(prompt, seed=1, steps=steps, width=width, height=64, count=count)
 
 
-async def pictures_of(job: Job) -> Pictures:
+async def pictures_of(job: EngineJob) -> Pictures:
     async with asyncio.timeout(90):
         return await asyncio.wrap_future(job.result)
 
@@ -88,7 +88,7 @@ async def test_a_cancelled_job_leaves_at_the_next_step() -> None:
         gone.cancel()
         model.gate.release(8)
         await pictures_of(kept)
-        with pytest.raises(JobCancelled):
+        with pytest.raises(RequestCancelled):
             await pictures_of(gone)
     assert gone.state == "cancelled"
     with_gone = [number for number, batch in enumerate(model.batches) if "gone" in batch]

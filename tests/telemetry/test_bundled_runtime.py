@@ -44,7 +44,7 @@ async def test_a_job_that_is_refused_by_the_model_says_so(collector: Collector) 
                 await answer.aread()
         spans = {seen.name: seen for seen in await collector.trace_with("generate")}
     assert spans["generate"].failed
-    assert spans["generate"].attributes["error.type"] == "JobCancelled"
+    assert spans["generate"].attributes["error.type"] == "RequestCancelled"
 
 
 async def test_one_trace_holds_the_journey_and_the_bundled_runtimes_stages(

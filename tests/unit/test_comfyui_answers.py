@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from queue_agent.runtime import RuntimeOptions
-from queue_agent.runtime.http import Answer
+from queue_agent.runtime.http import Response
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.events import Event, parse_event
@@ -205,7 +205,7 @@ def test_a_refusal_names_node_class_input_and_message() -> None:
         "class_type": "CheckpointLoaderSimple",
     }
     body = {"error": {"type": "prompt_outputs_failed_validation"}, "node_errors": {"1": report}}
-    error = refused(Answer(400, json.dumps(body).encode()))
+    error = refused(Response(400, json.dumps(body).encode()))
     assert isinstance(error, Rejected)
     assert error.message == (
         "ComfyUI refused the workflow: node 1 (CheckpointLoaderSimple), input ckpt_name: "
@@ -216,4 +216,4 @@ def test_a_refusal_names_node_class_input_and_message() -> None:
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 def test_a_server_in_trouble_is_unavailable(status: int) -> None:
-    assert isinstance(refused(Answer(status, b"<html>")), Unavailable)
+    assert isinstance(refused(Response(status, b"<html>")), Unavailable)

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from queue_agent.runtime import RuntimeOptions
 from queue_agent.runtime import http as _http
-from queue_agent.runtime.http import Client
+from queue_agent.runtime.http import RuntimeClient
 from queue_agent.wire.errors import Unavailable
 
 NO_OPTIONS = RuntimeOptions()
@@ -24,12 +24,14 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def served(handler: Handler, options: RuntimeOptions = NO_OPTIONS) -> AsyncIterator[Client]:
+async def served(
+    handler: Handler, options: RuntimeOptions = NO_OPTIONS
+) -> AsyncIterator[RuntimeClient]:
     """A client of a server that answers every request by `handler`, below the path /base."""
     application = web.Application(client_max_size=2**30)
     application.add_routes([web.route("*", "/base/{path:.*}", handler)])
     async with TestServer(application) as server:
-        client = Client(replace(options, base_url=f"{server.make_url('/base/')}"), "")
+        client = RuntimeClient(replace(options, base_url=f"{server.make_url('/base/')}"), "")
         try:
             yield client
         finally:
@@ -37,7 +39,7 @@ async def served(handler: Handler, options: RuntimeOptions = NO_OPTIONS) -> Asyn
 
 
 @asynccontextmanager
-async def talking(talk: Talk, scheme: str = "http") -> AsyncIterator[Client]:
+async def talking(talk: Talk, scheme: str = "http") -> AsyncIterator[RuntimeClient]:
     """A client of a server that says what it likes on each connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -48,7 +50,7 @@ async def talking(talk: Talk, scheme: str = "http") -> AsyncIterator[Client]:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    client = Client(RuntimeOptions(), f"{scheme}://127.0.0.1:{port}")
+    client = RuntimeClient(RuntimeOptions(), f"{scheme}://127.0.0.1:{port}")
     try:
         yield client
     finally:
@@ -206,7 +208,7 @@ async def test_a_server_that_does_not_speak_tls_cannot_be_reached() -> None:
 
 
 async def test_a_server_that_is_not_there_cannot_be_reached() -> None:
-    client = Client(NO_OPTIONS, "http://127.0.0.1:1")
+    client = RuntimeClient(NO_OPTIONS, "http://127.0.0.1:1")
     with pytest.raises(Unavailable, match="cannot be reached"):
         await client.send("GET", "/")
     await client.aclose()

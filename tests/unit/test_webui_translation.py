@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 from pydantic import JsonValue
 
 from queue_agent.runtime import Asset, Assets, RuntimeOptions
-from queue_agent.runtime.http import Answer, Client
+from queue_agent.runtime.http import Response, RuntimeClient
 from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.webui.answer import error_of
@@ -50,7 +50,7 @@ async def sent(request: Json, assets: Assets) -> Json:
     application = web.Application(client_max_size=2**30)
     application.add_routes([web.post("/", echo)])
     async with TestServer(application) as server:
-        client = Client(RuntimeOptions(base_url=f"{server.make_url('/')}"), "")
+        client = RuntimeClient(RuntimeOptions(base_url=f"{server.make_url('/')}"), "")
         answer = await client.send("POST", "/", data=body_of(request, assets))
         await client.aclose()
     return answer.json_object()
@@ -214,7 +214,7 @@ def test_every_shape_of_error_is_sorted_and_quoted(
     status: int, body: JsonValue, error: type[QueueAgentError], type_: str | None, words: str
 ) -> None:
     data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    found = error_of(Answer(status, data))
+    found = error_of(Response(status, data))
     assert type(found) is error
     assert found.type == (type_ or error.default_type)
     assert words in found.message

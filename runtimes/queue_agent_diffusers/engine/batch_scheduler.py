@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from queue_agent_diffusers.engine.jobs import Job
+from queue_agent_diffusers.engine.jobs import EngineJob
 from queue_agent_diffusers.engine.model import Model, Sample
 
 RECOVERY: Final = 32
@@ -21,7 +21,7 @@ RECOVERY: Final = 32
 class Member:
     """One sample and the job that it belongs to."""
 
-    job: Job
+    job: EngineJob
     sample: Sample
     number: int
     """Which image of the job, from 0."""
@@ -30,7 +30,7 @@ class Member:
     started: bool = False
 
 
-class Group:
+class Batch:
     """Jobs of one model whose samples may share steps."""
 
     def __init__(self, model: Model) -> None:
@@ -79,7 +79,7 @@ class Group:
         if self.most_rows is not None and self._steps_since >= RECOVERY:
             self.most_rows, self._steps_since = 2 * self.most_rows, 0
 
-    def remove(self, job: Job) -> list[Member]:
+    def remove(self, job: EngineJob) -> list[Member]:
         """Take all of a job's samples out."""
         out = [member for member in (*self.running, *self.waiting) if member.job is job]
         self.running = [member for member in self.running if member.job is not job]
@@ -96,13 +96,13 @@ class Group:
         return [*self.running, *self.waiting]
 
 
-class Groups:
+class BatchScheduler:
     """All groups that have work, the one whose turn was longest ago first."""
 
     def __init__(self) -> None:
-        self._groups: OrderedDict[Hashable, Group] = OrderedDict()
+        self._groups: OrderedDict[Hashable, Batch] = OrderedDict()
 
-    def __iter__(self) -> Iterator[Group]:
+    def __iter__(self) -> Iterator[Batch]:
         return iter(list(self._groups.values()))
 
     def __len__(self) -> int:
@@ -112,10 +112,10 @@ class Groups:
         """Put samples into their group."""
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(model)
+            group = self._groups[key] = Batch(model)
         group.add(members)
 
-    def next(self, may_run: Callable[[Group], bool] = lambda _: True) -> Group | None:
+    def next(self, may_run: Callable[[Batch], bool] = lambda _: True) -> Batch | None:
         """The group whose turn it is; it goes to the end of the line."""
         for key, group in list(self._groups.items()):
             if group.empty:

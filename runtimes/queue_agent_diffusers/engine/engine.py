@@ -19,8 +19,8 @@ from typing import Final
 
 from PIL import Image
 
-from queue_agent_diffusers.engine.batch_scheduler import Group, Groups, Member
-from queue_agent_diffusers.engine.jobs import Job, JobRegister, Listener, Preview, Stages
+from queue_agent_diffusers.engine.batch_scheduler import Batch, BatchScheduler, Member
+from queue_agent_diffusers.engine.jobs import EngineJob, JobRegister, Listener, Preview, Stages
 from queue_agent_diffusers.engine.model import Model, Observer
 from queue_agent_diffusers.engine.pool import ModelPool
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
@@ -61,8 +61,8 @@ class Engine:
         self._on_failure: Callable[[], None] = lambda: None
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._jobs = JobRegister()
-        self._groups = Groups()
-        self._unplaced: OrderedDict[str, deque[Job]] = OrderedDict()
+        self._groups = BatchScheduler()
+        self._unplaced: OrderedDict[str, deque[EngineJob]] = OrderedDict()
         """Jobs by the model that they wait for."""
         self._unplaced_since: dict[str, float] = {}
         self._delivering: Counter[Model] = Counter()
@@ -95,7 +95,7 @@ class Engine:
         request: ImageRequest,
         listener: Listener | None = None,
         stages: Stages | None = None,
-    ) -> Job:
+    ) -> EngineJob:
         """Queue a job. To be called from one thread only, the event loop's.
 
         Raises:
@@ -110,13 +110,13 @@ class Engine:
         waiting = self._jobs.waiting
         if waiting >= self._max_waiting:
             raise QueueFull(f"{waiting} jobs wait already.", retry_after=self._time_for(waiting))
-        job = Job(job_id, request, listener=listener, stages=stages, on_stop=self._wake)
+        job = EngineJob(job_id, request, listener=listener, stages=stages, on_stop=self._wake)
         job.result.add_done_callback(lambda _: self._note_end(job))
         self._jobs.add(job)
         self._inbox.put(functools.partial(self._take, job))
         return job
 
-    def find(self, job_id: str) -> Job:
+    def find(self, job_id: str) -> EngineJob:
         """The job of that id.
 
         Raises:
@@ -124,11 +124,11 @@ class Engine:
         """
         return self._jobs.find(job_id)
 
-    def active_jobs(self) -> list[Job]:
+    def active_jobs(self) -> list[EngineJob]:
         """The jobs that run or wait, oldest first."""
         return self._jobs.active()
 
-    def cancel(self, job_id: str) -> Job:
+    def cancel(self, job_id: str) -> EngineJob:
         """Stop the job of that id; raises like `find`."""
         job = self.find(job_id)
         job.cancel()
@@ -179,7 +179,7 @@ class Engine:
             self._on_failure()
         self._begun = self.failure is None
 
-    def _turn(self, group: Group) -> None:
+    def _turn(self, group: Batch) -> None:
         """Let a group step until it is done or, where others wait, its turn is over."""
         steps = 0
         while not group.empty and not self._closing.is_set():
@@ -198,7 +198,7 @@ class Engine:
         self._place_jobs()
         self._drop_unwanted()
 
-    def _admit(self, group: Group) -> None:
+    def _admit(self, group: Batch) -> None:
         for member in group.admit():
             if member.started:
                 continue
@@ -220,7 +220,7 @@ class Engine:
             if member.job.ended:
                 self._drop(group, member.job)
 
-    def _step(self, group: Group) -> None:
+    def _step(self, group: Batch) -> None:
         began = time.monotonic()
         members = list(group.running)
         rows = group.rows
@@ -242,7 +242,7 @@ class Engine:
         group.stepped()
         self._observer.stepped(len(members), rows, time.monotonic() - began)
 
-    def _move(self, group: Group, member: Member, move: Callable[[], None]) -> None:
+    def _move(self, group: Batch, member: Member, move: Callable[[], None]) -> None:
         job, siblings = member.job, member.siblings
         if job.ended:
             return  # a sibling has failed in this very step
@@ -272,7 +272,7 @@ class Engine:
             number = due.index(sample.step)
             self._finisher.submit(self._deliver_preview, member, number, draw)
 
-    def _deliver(self, job: Job, model: Model, make: Callable[[], Pictures]) -> None:
+    def _deliver(self, job: EngineJob, model: Model, make: Callable[[], Pictures]) -> None:
         with self._answering(job):
             job.finish(make())
         self._inbox.put(functools.partial(self._note_delivery, model))
@@ -290,7 +290,9 @@ class Engine:
             member.job.tell(Preview(member.number, number, draw()))
 
     @contextmanager
-    def _answering(self, job: Job, *, pass_on: type[Exception] | None = None) -> Iterator[None]:
+    def _answering(
+        self, job: EngineJob, *, pass_on: type[Exception] | None = None
+    ) -> Iterator[None]:
         """Whatever goes wrong in the block is the job's answer: the edge that keeps us alive."""
         try:
             yield
@@ -302,7 +304,7 @@ class Engine:
                 error = GenerationFailed(f"{type(error).__name__}: {error}")
             job.fail(error)
 
-    def _drop(self, group: Group, job: Job) -> None:
+    def _drop(self, group: Batch, job: EngineJob) -> None:
         for member in group.remove(job):
             member.sample.stop()
 
@@ -312,13 +314,13 @@ class Engine:
                 job.fail(job.stopped())
                 self._drop(group, job)
 
-    def _take(self, job: Job) -> None:
+    def _take(self, job: EngineJob) -> None:
         self._unplaced_of(self._model_name(job.request)).append(job)
 
     def _want(self, name: str) -> None:
         self._unplaced_of(name)
 
-    def _unplaced_of(self, name: str) -> deque[Job]:
+    def _unplaced_of(self, name: str) -> deque[EngineJob]:
         if name not in self._unplaced:
             self._unplaced[name] = deque()
             self._unplaced_since[name] = time.monotonic()
@@ -353,7 +355,7 @@ class Engine:
                 return name
         return None
 
-    def _place(self, name: str, model: Model, jobs: deque[Job]) -> None:
+    def _place(self, name: str, model: Model, jobs: deque[EngineJob]) -> None:
         for job in jobs:
             with self._answering(job):
                 model.check(job.request)
@@ -408,7 +410,7 @@ class Engine:
             job.cancel()
             job.fail(job.stopped())
 
-    def _note_end(self, job: Job) -> None:
+    def _note_end(self, job: EngineJob) -> None:
         seconds = time.monotonic() - job.came
         if job.state == "completed":
             self._job_seconds += 0.2 * (seconds - self._job_seconds)

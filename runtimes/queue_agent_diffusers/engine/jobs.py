@@ -11,7 +11,7 @@ from typing import Final, Literal, Protocol
 from PIL import Image
 
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
-from queue_agent_diffusers.errors import DuplicateJob, JobCancelled, JobNotFound, ServerError
+from queue_agent_diffusers.errors import DuplicateJob, JobNotFound, RequestCancelled, ServerError
 
 REMEMBERED_JOBS: Final = 1000
 """How many jobs that have ended can still be asked about."""
@@ -55,7 +55,7 @@ class Preview:
 Listener = Callable[[Step | Preview], None]
 
 
-class Job:
+class EngineJob:
     """One request on its way through the engine; safe to read from any thread."""
 
     def __init__(
@@ -119,7 +119,7 @@ class Job:
         with self._lock:
             self._stop.set()
             if self.state == "queued":
-                self._fail("cancelled", JobCancelled("The job was cancelled before it began."))
+                self._fail("cancelled", RequestCancelled("The job was cancelled before it began."))
         self._on_stop()
 
     def begin(self) -> bool:
@@ -130,7 +130,7 @@ class Job:
             return self.state == "running"
 
     def advance(self, step: int, steps: int) -> None:
-        """Note a step; raises `JobCancelled` if the job shall stop."""
+        """Note a step; raises `RequestCancelled` if the job shall stop."""
         moved = step > self.step or self.steps != steps
         self.step, self.steps = step, steps
         if self._stop.is_set():
@@ -138,9 +138,9 @@ class Job:
         if moved:
             self.tell(Step(step, steps))
 
-    def stopped(self) -> JobCancelled:
+    def stopped(self) -> RequestCancelled:
         """Why there are no images of a job that was cancelled while it ran."""
-        return JobCancelled(f"The job was cancelled after step {self.step} of {self.steps}.")
+        return RequestCancelled(f"The job was cancelled after step {self.step} of {self.steps}.")
 
     def tell(self, event: Step | Preview) -> None:
         """Let who follows the job know."""
@@ -158,7 +158,7 @@ class Job:
         """Hand out the reason why there are no images."""
         with self._lock:
             if not self.ended:
-                self._fail("cancelled" if isinstance(error, JobCancelled) else "failed", error)
+                self._fail("cancelled" if isinstance(error, RequestCancelled) else "failed", error)
 
     def _fail(self, state: JobState, error: ServerError) -> None:
         self.state = state
@@ -169,7 +169,7 @@ class JobRegister:
     """The jobs by their ids; to be used from one thread."""
 
     def __init__(self) -> None:
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._jobs: OrderedDict[str, EngineJob] = OrderedDict()
 
     def refuse_duplicate(self, job_id: str) -> None:
         """Raise `DuplicateJob` if a job of that id has not ended."""
@@ -177,7 +177,7 @@ class JobRegister:
         if known and not known.ended:
             raise DuplicateJob(f"A job {job_id!r} is {known.state}.")
 
-    def add(self, job: Job) -> None:
+    def add(self, job: EngineJob) -> None:
         """Remember a job, and forget the oldest that have ended."""
         self._jobs[job.id] = job
         self._jobs.move_to_end(job.id)
@@ -186,7 +186,7 @@ class JobRegister:
             for old in [job.id for job in self._jobs.values() if job.ended][:surplus]:
                 del self._jobs[old]
 
-    def find(self, job_id: str) -> Job:
+    def find(self, job_id: str) -> EngineJob:
         """The job of that id.
 
         Raises:
@@ -197,7 +197,7 @@ class JobRegister:
         except KeyError:
             raise JobNotFound(f"No job {job_id!r} is known.") from None
 
-    def active(self) -> list[Job]:
+    def active(self) -> list[EngineJob]:
         """The jobs that run or wait, oldest first."""
         return [job for job in list(self._jobs.values()) if not job.ended]
 

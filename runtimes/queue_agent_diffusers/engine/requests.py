@@ -6,7 +6,7 @@ from PIL import Image
 
 
 @dataclass(frozen=True)
-class Lora:
+class LoraWeight:
     """A LoRA to apply to the model for one request."""
 
     name: str
@@ -32,7 +32,7 @@ class ImageRequest:
     true_cfg_scale: float | None = None
     scheduler: str | None = None
     """Name of a sampler, with or without a noise schedule; see `queue_agent.wire.samplers`."""
-    loras: tuple[Lora, ...] = ()
+    loras: tuple[LoraWeight, ...] = ()
     image: Image.Image | None = field(default=None, repr=False)
     """What to start from, of the size asked for."""
     mask: Image.Image | None = field(default=None, repr=False)

@@ -8,12 +8,12 @@ from queue_agent_diffusers.engine.model import OnStep
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 
 
-class WholeCall:
+class UnbatchedCall:
     """All images of a request."""
 
     rows = 1
 
-    def __init__(self, run: Callable[["WholeCall"], Pictures]) -> None:
+    def __init__(self, run: Callable[["UnbatchedCall"], Pictures]) -> None:
         self.step = 0
         self.steps: int | None = None
         self.done = False
@@ -37,7 +37,7 @@ class WholeCall:
         return None
 
 
-class WholeModel:
+class UnbatchedModel:
     """Makes pictures by one function; subclasses say how."""
 
     max_batch = 1
@@ -65,23 +65,25 @@ class WholeModel:
         del request
         return 1
 
-    def begin(self, request: ImageRequest, on_step: OnStep) -> Sequence[WholeCall]:
+    def begin(self, request: ImageRequest, on_step: OnStep) -> Sequence[UnbatchedCall]:
         """One sample for all images."""
 
-        def run(call: WholeCall) -> Pictures:
+        def run(call: UnbatchedCall) -> Pictures:
             def advance(step: int, steps: int) -> None:
                 call.step, call.steps = step, steps
                 on_step(step, steps)
 
             return self.generate(request, advance)
 
-        return [WholeCall(run)]
+        return [UnbatchedCall(run)]
 
-    def predict(self, samples: Sequence[WholeCall]) -> Sequence[Callable[[], None]]:
+    def predict(self, samples: Sequence[UnbatchedCall]) -> Sequence[Callable[[], None]]:
         """Nothing is common to two calls."""
         return [sample.run for sample in samples]
 
-    def finish(self, request: ImageRequest, samples: Sequence[WholeCall]) -> Callable[[], Pictures]:
+    def finish(
+        self, request: ImageRequest, samples: Sequence[UnbatchedCall]
+    ) -> Callable[[], Pictures]:
         """The call made the pictures already."""
         del request
         [pictures] = [sample.pictures for sample in samples]

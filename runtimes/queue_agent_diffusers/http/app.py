@@ -29,7 +29,7 @@ from starlette.exceptions import HTTPException
 from queue_agent.telemetry.export import exporting
 from queue_agent.telemetry.options import TelemetryOptions
 from queue_agent_diffusers.engine.engine import Engine
-from queue_agent_diffusers.engine.jobs import Job
+from queue_agent_diffusers.engine.jobs import EngineJob
 from queue_agent_diffusers.engine.names import Names
 from queue_agent_diffusers.errors import NotReady, ServerError
 from queue_agent_diffusers.http.api import (
@@ -41,15 +41,15 @@ from queue_agent_diffusers.http.api import (
     ServedModels,
 )
 from queue_agent_diffusers.http.image_routes import add_image_routes, invalid_request
-from queue_agent_diffusers.http.metrics import Metrics
-from queue_agent_diffusers.http.middleware import BodyLimit, RequestIds
+from queue_agent_diffusers.http.metrics import EngineMetrics
+from queue_agent_diffusers.http.middleware import RequestBodyLimit, RequestIds
 
 MAX_BODY: Final = 64 * 1024 * 1024
 """Bytes of a request."""
 
 
 def create_app(
-    engine: Engine, metrics: Metrics | None = None, traces: TelemetryOptions | None = None
+    engine: Engine, metrics: EngineMetrics | None = None, traces: TelemetryOptions | None = None
 ) -> FastAPI:
     """The application around an engine that the caller has started; closes it at its end."""
 
@@ -62,7 +62,7 @@ def create_app(
 
     app = FastAPI(title="Bundled diffusers runtime", description=__doc__, lifespan=lifespan)
     app.state.tracer = NoOpTracer()
-    app.add_middleware(BodyLimit, limit=MAX_BODY)
+    app.add_middleware(RequestBodyLimit, limit=MAX_BODY)
     app.add_middleware(RequestIds)
     app.add_exception_handler(ServerError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_error)
@@ -71,7 +71,7 @@ def create_app(
     add_image_routes(app, engine, names)
     _add_job_routes(app, engine)
     _add_model_routes(app, engine, names)
-    _add_state_routes(app, engine, metrics or Metrics())
+    _add_state_routes(app, engine, metrics or EngineMetrics())
     return app
 
 
@@ -120,7 +120,7 @@ def _add_model_routes(app: FastAPI, engine: Engine, names: Names) -> None:
         return entry(source)
 
 
-def _add_state_routes(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
+def _add_state_routes(app: FastAPI, engine: Engine, metrics: EngineMetrics) -> None:
     def jobs_in(state: str) -> float:
         return sum(job.state == state for job in engine.active_jobs())
 
@@ -143,7 +143,7 @@ def _add_state_routes(app: FastAPI, engine: Engine, metrics: Metrics) -> None:
         return Response(metrics.page(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _status(job: Job) -> JobStatus:
+def _status(job: EngineJob) -> JobStatus:
     return JobStatus(
         id=job.id, status=job.state, step=job.step, steps=job.steps, progress=job.progress
     )

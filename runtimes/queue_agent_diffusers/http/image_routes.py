@@ -15,9 +15,9 @@ from starlette.datastructures import FormData, UploadFile
 
 from queue_agent.telemetry.stages import StageSpans
 from queue_agent_diffusers.engine.engine import Engine
-from queue_agent_diffusers.engine.jobs import Job
+from queue_agent_diffusers.engine.jobs import EngineJob
 from queue_agent_diffusers.engine.names import Names
-from queue_agent_diffusers.engine.requests import ImageRequest, Lora
+from queue_agent_diffusers.engine.requests import ImageRequest, LoraWeight
 from queue_agent_diffusers.errors import InvalidRequest, NotReady
 from queue_agent_diffusers.http import streaming
 from queue_agent_diffusers.http.api import EditRequest, GenerationRequest
@@ -107,7 +107,7 @@ def _stream(
     )
 
 
-async def _cancel_when_gone(request: Request, job: Job) -> None:
+async def _cancel_when_gone(request: Request, job: EngineJob) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     job.cancel()
@@ -127,7 +127,7 @@ def _image_request(body: GenerationRequest, names: Names) -> ImageRequest:
         guidance_scale=body.guidance_scale,
         true_cfg_scale=body.true_cfg_scale,
         scheduler=body.scheduler,
-        loras=tuple(Lora(lora.name, lora.scale) for lora in body.loras),
+        loras=tuple(LoraWeight(lora.name, lora.scale) for lora in body.loras),
     )
 
 

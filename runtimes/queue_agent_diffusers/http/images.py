@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from queue_agent_diffusers.errors import InvalidRequest, TooLarge
+from queue_agent_diffusers.errors import BodyTooLarge, InvalidRequest
 
 MAX_SIDE: Final = 2048
 MIN_SIDE: Final = 64
@@ -25,16 +25,16 @@ def decode_image(data: bytes, *, field: str) -> Image.Image:
 
     Raises:
         InvalidRequest: it is no image, or a damaged one.
-        TooLarge: it has more than `MAX_INPUT_PIXELS`; found before it is decompressed.
+        BodyTooLarge: it has more than `MAX_INPUT_PIXELS`; found before it is decompressed.
     """
     try:
         picture = Image.open(io.BytesIO(data))
         if picture.width * picture.height > MAX_INPUT_PIXELS:
-            raise TooLarge(f"{field} has more than {MAX_INPUT_PIXELS} pixels.", param=field)
+            raise BodyTooLarge(f"{field} has more than {MAX_INPUT_PIXELS} pixels.", param=field)
         picture.load()
         return ImageOps.exif_transpose(picture)
     except Image.DecompressionBombError as error:
-        raise TooLarge(f"{field} has too many pixels.", param=field) from error
+        raise BodyTooLarge(f"{field} has too many pixels.", param=field) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise InvalidRequest(f"{field} is not an image that can be read.", param=field) from error
 

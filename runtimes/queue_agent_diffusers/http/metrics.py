@@ -16,7 +16,7 @@ _BATCH_SIZES: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _JOB_SECONDS: Final = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300)
 
 
-class Metrics(Observer):
+class EngineMetrics(Observer):
     """Counts what the engine does."""
 
     def __init__(self) -> None:

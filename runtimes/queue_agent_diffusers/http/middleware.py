@@ -9,7 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from queue_agent_diffusers.errors import InvalidRequest, ServerError, TooLarge
+from queue_agent_diffusers.errors import BodyTooLarge, InvalidRequest, ServerError
 
 ID_HEADER: Final = "X-Request-Id"
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,200}")
@@ -47,7 +47,7 @@ class RequestIds:
         await self._app(scope, receive, send_with_id)
 
 
-class BodyLimit:
+class RequestBodyLimit:
     """Answers 413 as soon as a body exceeds the limit, whatever its headers promise."""
 
     def __init__(self, app: ASGIApp, *, limit: int) -> None:
@@ -56,7 +56,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         received = 0
-        refusal = TooLarge(f"The body has more than {self._limit} bytes.")
+        refusal = BodyTooLarge(f"The body has more than {self._limit} bytes.")
 
         async def receive_within_limit() -> Message:
             nonlocal received

@@ -17,7 +17,7 @@ from queue_agent_diffusers.engine.model import Model
 from queue_agent_diffusers.engine.pool import ModelPool, Served
 from queue_agent_diffusers.errors import ModelError
 from queue_agent_diffusers.http.app import create_app
-from queue_agent_diffusers.http.metrics import Metrics
+from queue_agent_diffusers.http.metrics import EngineMetrics
 from queue_agent_diffusers.options import Options
 
 _KEEP_ALIVE: Final = 75
@@ -31,7 +31,7 @@ def serve(model: str, *, host: str, port: int, options: Options) -> None:
         SystemExit: with code 1, after one line on stderr, when the model cannot be loaded.
     """
     traces = TelemetryOptions.of_traces(os.environ, service="diffusers")
-    metrics = Metrics()
+    metrics = EngineMetrics()
     pool = ModelPool(
         {source: _served(source, options) for source in (model, *options.more_models)},
         budget=functools.partial(_budget, options),

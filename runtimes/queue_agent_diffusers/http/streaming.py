@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from pydantic import JsonValue
 
-from queue_agent_diffusers.engine.jobs import Job, Preview, Step
+from queue_agent_diffusers.engine.jobs import EngineJob, Preview, Step
 from queue_agent_diffusers.engine.requests import Pictures
 from queue_agent_diffusers.errors import ServerError
 from queue_agent_diffusers.http.images import OutputFormat, encode_image
@@ -40,7 +40,7 @@ class Stream:
         """Take news of the job, in any thread."""
         self._loop.call_soon_threadsafe(self._news.put_nowait, news)
 
-    async def events(self, job: Job) -> AsyncIterator[bytes]:
+    async def events(self, job: EngineJob) -> AsyncIterator[bytes]:
         """The body of the answer; ends the job when nobody reads on."""
         result = asyncio.wrap_future(job.result)
         try:
@@ -83,7 +83,9 @@ class Stream:
             },
         )
 
-    async def _ending(self, job: Job, result: asyncio.Future[Pictures]) -> AsyncIterator[bytes]:
+    async def _ending(
+        self, job: EngineJob, result: asyncio.Future[Pictures]
+    ) -> AsyncIterator[bytes]:
         try:
             pictures = await result
         except ServerError as error:

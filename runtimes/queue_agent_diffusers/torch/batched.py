@@ -19,7 +19,7 @@ from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.decoding import Decoder
-from queue_agent_diffusers.torch.lora_cache import LoraShelf
+from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched, release_memory, weight_bytes
 from queue_agent_diffusers.torch.pipeline_arguments import (
     Family,
@@ -119,7 +119,7 @@ class BatchedModel:
         pipeline: Any,
         *,
         max_batch: int,
-        loras: LoraShelf | None = None,
+        loras: LoraCache | None = None,
         network: forward.Network | None = None,
         buckets: Sequence[int] = (),
     ) -> None:
@@ -131,7 +131,7 @@ class BatchedModel:
         self._unet = pipeline.unet
         self._network = network or pipeline.unet
         self._buckets = sorted(buckets)
-        self._loras = loras or LoraShelf(None)
+        self._loras = loras or LoraCache(None)
         self._pace = Pace(pipeline.device)
         self._prompts: OrderedDict[Hashable, Mapping[str, torch.Tensor | None]] = OrderedDict()
         self._natural_side: int = pipeline.unet.config.sample_size * pipeline.vae_scale_factor

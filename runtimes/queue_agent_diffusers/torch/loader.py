@@ -16,7 +16,7 @@ from queue_agent_diffusers.engine.model import Model
 from queue_agent_diffusers.errors import DeviceUnavailable, ModelNotFound, ModelUnreadable
 from queue_agent_diffusers.options import GIB, Options
 from queue_agent_diffusers.torch.batched import BatchedModel, can_batch
-from queue_agent_diffusers.torch.lora_cache import LoraShelf
+from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import default_budget
 from queue_agent_diffusers.torch.object_storage import SCHEME, fetch_model
 from queue_agent_diffusers.torch.pipeline_arguments import Pipeline
@@ -63,7 +63,7 @@ def load_model(model: str, options: Options | None = None) -> Model:
     batched = BatchedModel(
         pipeline,
         max_batch=options.max_batch or _default_batch(pipeline),
-        loras=LoraShelf(options.lora_dir),
+        loras=LoraCache(options.lora_dir),
         network=network,
         buckets=buckets,
     )

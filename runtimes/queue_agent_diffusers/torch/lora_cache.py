@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from safetensors import SafetensorError
 
-from queue_agent_diffusers.engine.requests import Lora
+from queue_agent_diffusers.engine.requests import LoraWeight
 from queue_agent_diffusers.errors import InvalidRequest
 
 KEPT: Final = 8
@@ -17,24 +17,24 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,120}")
 _SUFFIX: Final = ".safetensors"
 
 
-class LoraShelf:
+class LoraCache:
     """The LoRAs of one model; only `.safetensors` files are read. None: there are none."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._loaded: OrderedDict[str, str] = OrderedDict()
         """Adapter names by LoRA, the one used longest ago first."""
-        self._applied: tuple[Lora, ...] = ()
+        self._applied: tuple[LoraWeight, ...] = ()
         self._numbers = 0
 
-    def check(self, loras: Sequence[Lora]) -> None:
+    def check(self, loras: Sequence[LoraWeight]) -> None:
         """Raise `InvalidRequest` for one that is not there."""
         for lora in loras:
             self._file(lora)
         if len({lora.name for lora in loras}) < len(loras):
             raise InvalidRequest("A LoRA is named twice.", param="loras")
 
-    def apply(self, pipeline: Any, loras: tuple[Lora, ...]) -> None:
+    def apply(self, pipeline: Any, loras: tuple[LoraWeight, ...]) -> None:
         """Make exactly these act on the pipeline's weights.
 
         Raises:
@@ -53,7 +53,7 @@ class LoraShelf:
         self._applied = loras
         self._forget(pipeline)
 
-    def _load(self, pipeline: Any, lora: Lora) -> None:
+    def _load(self, pipeline: Any, lora: LoraWeight) -> None:
         if lora.name in self._loaded:
             self._loaded.move_to_end(lora.name)
             return
@@ -77,7 +77,7 @@ class LoraShelf:
         for name in spare[: max(0, len(spare) - KEPT)]:
             pipeline.delete_adapters(self._loaded.pop(name))
 
-    def _file(self, lora: Lora) -> Path:
+    def _file(self, lora: LoraWeight) -> Path:
         stem = lora.name.removesuffix(_SUFFIX)
         if self._folder is None or not _NAME.fullmatch(stem):
             raise InvalidRequest(f"There is no LoRA {lora.name!r}.", param="loras")

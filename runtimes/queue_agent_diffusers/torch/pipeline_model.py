@@ -4,7 +4,7 @@ from typing import Any
 
 from queue_agent_diffusers.engine.model import OnStep
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
-from queue_agent_diffusers.engine.unbatched import WholeModel
+from queue_agent_diffusers.engine.unbatched import UnbatchedModel
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.torch.memory import memory_watched, release_memory, weight_bytes
 from queue_agent_diffusers.torch.pipeline_arguments import (
@@ -16,7 +16,7 @@ from queue_agent_diffusers.torch.pipeline_arguments import (
 )
 
 
-class PipelineModel(WholeModel):
+class PipelineModel(UnbatchedModel):
     """Any diffusers pipeline."""
 
     def __init__(self, pipeline: Any) -> None:

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from queue_agent.runtime import Asset, RuntimeOptions
 from queue_agent.runtime.bodies import Body
-from queue_agent.runtime.http import ASK, READY, UPLOAD, Answer, Client, error_from
+from queue_agent.runtime.http import ASK, READY, UPLOAD, Response, RuntimeClient, error_from
 from queue_agent.wire.errors import Unavailable
 from queue_agent_runtimes.comfyui.events import EventStream
 from queue_agent_runtimes.comfyui.failures import refused
@@ -34,7 +34,7 @@ class ComfyUIApi:
     """The server, spoken to in values; errors are those of `queue_agent.wire.errors`."""
 
     def __init__(self, options: RuntimeOptions, default_url: str) -> None:
-        self._client = Client(options, default_url)
+        self._client = RuntimeClient(options, default_url)
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -120,7 +120,7 @@ class ComfyUIApi:
         name = "/".join(filter(None, (str(stored.get("subfolder", "")), str(stored.get("name")))))
         return name if folder == "input" else f"{name} [{folder}]"
 
-    async def view(self, record: Mapping[str, str]) -> Answer:
+    async def view(self, record: Mapping[str, str]) -> Response:
         """A file that a node produced, whatever the server answers."""
         return await self._client.send("GET", "/view", params=record, timeout=UPLOAD)
 
@@ -137,7 +137,7 @@ def client_id_of(prompt_id: str) -> str:
     return f"queue-agent-{prompt_id}"
 
 
-def _raise_unless_ok(answer: Answer) -> None:
+def _raise_unless_ok(answer: Response) -> None:
     """No job is to blame for these routes' failures, whatever the status."""
     if answer.ok:
         return

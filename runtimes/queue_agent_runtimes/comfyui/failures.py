@@ -5,7 +5,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from queue_agent.runtime.http import Answer, error_from
+from queue_agent.runtime.http import Response, error_from
 from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent_runtimes.comfyui.workflow import INVALID_WORKFLOW
 
@@ -15,7 +15,7 @@ OUT_OF_MEMORY: Final = "out_of_memory"
 _MAX_WORDS: Final = 20
 
 
-def refused(answer: Answer) -> QueueAgentError:
+def refused(answer: Response) -> QueueAgentError:
     """The error for an answer of `/prompt` that is no success."""
     error = error_from(answer)
     if not isinstance(error, Rejected) or not answer.body.lstrip().startswith(b"{"):

@@ -9,7 +9,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from queue_agent.runtime import Artifact
-from queue_agent.runtime.http import Answer, error_from, media_type_of
+from queue_agent.runtime.http import Response, error_from, media_type_of
 from queue_agent.wire.errors import Unavailable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 
@@ -93,7 +93,7 @@ def _raise_if_outside(record: FileRecord) -> None:
         )
 
 
-def _missing(record: FileRecord, answer: Answer) -> Unavailable:
+def _missing(record: FileRecord, answer: Response) -> Unavailable:
     error = error_from(answer)
     return Unavailable(
         f"ComfyUI does not hand out its output {record.filename!r}: {error.message}",

@@ -64,7 +64,7 @@ class OpenAIImagesRuntime(Runtime):
     dialect: ClassVar[Dialect] = COMMON
 
     def __init__(self, options: RuntimeOptions) -> None:
-        self._client = _http.Client(options, self.default_url)
+        self._client = _http.RuntimeClient(options, self.default_url)
         self._switch_models = options.switch_models
 
     async def ready(self) -> bool:
@@ -123,7 +123,7 @@ class OpenAIImagesRuntime(Runtime):
         del run_id, progress
         yield
 
-    def _note_health(self, answer: _http.Answer) -> None:
+    def _note_health(self, answer: _http.Response) -> None:
         """Take from the answer what concerns us; the dialect itself says nothing in it."""
 
     async def _generate(self, prepared: PreparedImages, run_id: str) -> dict[str, JsonValue]:
@@ -148,7 +148,7 @@ class OpenAIImagesRuntime(Runtime):
             raise error_from(answer)
         return answer.json_object()
 
-    async def _ask(self, method: str, path: str) -> _http.Answer:
+    async def _ask(self, method: str, path: str) -> _http.Response:
         return await self._client.send(method, path, timeout=_http.READY, limit=_SMALL)
 
 
@@ -162,7 +162,7 @@ class DiffusersRuntime(OpenAIImagesRuntime):
     dialect: ClassVar[Dialect] = BUNDLED
     backlog: int = 1
 
-    def _note_health(self, answer: _http.Answer) -> None:
+    def _note_health(self, answer: _http.Response) -> None:
         try:
             places = answer.json_object().get("max_batch")
         except QueueAgentError:

@@ -9,7 +9,7 @@ from queue_agent.runtime import http as _http
 from queue_agent.wire.errors import QueueAgentError, Unavailable
 
 
-def error_from(answer: _http.Answer) -> QueueAgentError:
+def error_from(answer: _http.Response) -> QueueAgentError:
     """What an answer that is no success means."""
     error = _http.error_from(answer)
     if answer.status == 409:  # it was stopped, and not by us

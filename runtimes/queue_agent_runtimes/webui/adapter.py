@@ -22,11 +22,11 @@ from queue_agent.runtime import (
     Runtime,
     RuntimeOptions,
 )
-from queue_agent.runtime.http import WORK, Answer, Client
+from queue_agent.runtime.http import WORK, Response, RuntimeClient
 from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.webui.answer import error_of, output_of
-from queue_agent_runtimes.webui.client import Server
+from queue_agent_runtimes.webui.client import WebUIClient
 from queue_agent_runtimes.webui.request import (
     GENERATIONS,
     ROUTES,
@@ -57,7 +57,7 @@ class WebUIPrepared(Prepared):
 class _Call:
     """A generation request under way."""
 
-    answer: asyncio.Task[Answer]
+    answer: asyncio.Task[Response]
     task: str | None
     """The id by which the server knows it; extras have none."""
     disturbed: bool = False
@@ -75,8 +75,8 @@ class WebUIRuntime(Runtime):
 
     def __init__(self, options: RuntimeOptions) -> None:
         self._switch_models = options.switch_models
-        self._client = Client(options, self.default_url)
-        self._server = Server(self._client)
+        self._client = RuntimeClient(options, self.default_url)
+        self._server = WebUIClient(self._client)
         self._calls: list[_Call] = []
         """In the order they were sent."""
         self._watchers: set[asyncio.Task[None]] = set()

@@ -7,7 +7,7 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from queue_agent.runtime import Artifact, ArtifactRole, Output
-from queue_agent.runtime.http import Answer, decode_images, error_from, media_type_of, words_of
+from queue_agent.runtime.http import Response, decode_images, error_from, media_type_of, words_of
 from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent_runtimes.webui.request import JsonObject, without_images
 
@@ -41,7 +41,7 @@ async def output_of(answer: JsonObject, warnings: tuple[str, ...]) -> Output:
     return Output(artifacts, response, (*warnings, *_shortfall(artifacts, info)))
 
 
-def error_of(answer: Answer) -> QueueAgentError:
+def error_of(answer: Response) -> QueueAgentError:
     """What an unsuccessful answer means, in the server's own words."""
     name, words = _error_and_words(answer)
     details: dict[str, JsonValue] = {"status": answer.status, "error": name, "answer": words}
@@ -66,7 +66,7 @@ def error_of(answer: Answer) -> QueueAgentError:
     return Unavailable(f"The runtime failed: {words}", details=details)
 
 
-def _error_and_words(answer: Answer) -> tuple[str, str]:
+def _error_and_words(answer: Response) -> tuple[str, str]:
     """The exception's class and text, of `{"error", "detail", "body", "errors"}`."""
     try:
         value: JsonValue = from_json(answer.body)

@@ -5,7 +5,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from queue_agent.runtime.http import READY, Client
+from queue_agent.runtime.http import READY, RuntimeClient
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent_runtimes.webui.answer import error_of
 from queue_agent_runtimes.webui.request import JsonObject
@@ -15,10 +15,10 @@ _WITHOUT_IMAGE: Final = {"skip_current_image": "true"}
 _CHECKSUM: Final = re.compile(r"\s*\[[^]]+]\s*$")
 
 
-class Server:
+class WebUIClient:
     """Asks and orders; errors are `Rejected` or `Unavailable`."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: RuntimeClient) -> None:
         self._client = client
         self._knows_tasks = True
 

@@ -1,4 +1,4 @@
-"""Synchronous doors: clients of other servers that need only another base URL."""
+"""Compatibility routes: clients of other servers that need only another base URL."""
 
 import asyncio
 import base64

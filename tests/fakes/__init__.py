@@ -1,5 +1,6 @@
 """Servers that behave and refuse like the real runtimes, without a GPU; run as processes."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,4 +12,10 @@ _TESTS = Path(__file__).parents[1]
 def fake_runtime(name: str, *options: str, port: int | None = None) -> ServerProcess:
     """The fake of that name (``webui``, ``comfyui``) with these options; not started yet."""
     command = [sys.executable, "-m", f"fakes.{name}", "--port", "{port}", *options]
-    return ServerProcess(command, port=port, env={"PYTHONPATH": str(_TESTS)})
+    return ServerProcess(command, port=port, env=importable_tests())
+
+
+def importable_tests() -> dict[str, str]:
+    """An environment whose processes find this package beside what this process finds."""
+    paths = (str(_TESTS), os.environ.get("PYTHONPATH", ""))
+    return {"PYTHONPATH": os.pathsep.join(filter(None, paths))}

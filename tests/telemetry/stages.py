@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from fakes import importable_tests
 from harness import Scene, scene
 from queue_agent.cloud import Message
 from queue_agent.testing.aws import EmbeddedCloud
@@ -20,9 +21,9 @@ def new_name() -> str:
 
 def traced_runtime(kind: str, collector: Collector) -> ServerProcess:
     """A fake that makes spans; not started yet."""
-    script = Path(__file__).with_name("traced_fake.py")
-    environment = {**collector.environment(), "PYTHONPATH": str(script.parents[1])}
-    return ServerProcess([sys.executable, str(script), kind, "{port}"], env=environment)
+    script = str(Path(__file__).with_name("traced_fake.py"))
+    environment = {**collector.environment(), **importable_tests()}
+    return ServerProcess([sys.executable, script, kind, "{port}"], env=environment)
 
 
 @asynccontextmanager

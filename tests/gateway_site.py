@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 
 from harness import webui_process, webui_settings
-from queue_agent.testing.aws import Deployment, EmbeddedCloud, deploy
+from queue_agent.cloud import Deployment
+from queue_agent.testing.aws import EmbeddedCloud, deploy
 from queue_agent.testing.process import ServerProcess
 
 JsonObject = dict[str, Any]

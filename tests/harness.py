@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fakes import fake_runtime
+from queue_agent.cloud import Deployment
 from queue_agent.cloud.aws import AwsCloud
 from queue_agent.tasks import background
-from queue_agent.testing.aws import Deployment, EmbeddedCloud, deploy
+from queue_agent.testing.aws import EmbeddedCloud, deploy
 from queue_agent.testing.process import ServerProcess
 
 T = TypeVar("T")

@@ -22,8 +22,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from queue_agent.client import Client, make_job
+from queue_agent.cloud import Deployment
 from queue_agent.tasks import background
-from queue_agent.testing.aws import Deployment, EmbeddedCloud, deploy
+from queue_agent.testing.aws import EmbeddedCloud, deploy
 from queue_agent.testing.process import HOST, ServerProcess, free_port
 from queue_agent.wire.job import Job
 from queue_agent.wire.notification import Notification

@@ -1,5 +1,6 @@
 """The cloud as the rest of the package sees it: ports, and the providers behind them."""
 
+from queue_agent.cloud.deployment import Deployment
 from queue_agent.cloud.ports import (
     Backlog,
     Bucket,
@@ -17,6 +18,7 @@ __all__ = [
     "Backlog",
     "Bucket",
     "Cloud",
+    "Deployment",
     "Linger",
     "Message",
     "Publication",

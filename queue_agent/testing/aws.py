@@ -2,37 +2,16 @@
 
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from queue_agent.cloud import Deployment
 from queue_agent.cloud.aws import AwsCloud
 from queue_agent.testing.process import HOST, ServerProcess
 
 REGION = "us-east-1"
 
 _CREDENTIALS = {"AWS_ACCESS_KEY_ID": "embedded", "AWS_SECRET_ACCESS_KEY": "embedded"}
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """What one runtime needs: jobs by topic to its queue, a bucket, notifications."""
-
-    runtime_name: str
-    job_topic: str
-    queue_url: str
-    dead_letter_queue_url: str | None
-    notification_topic: str
-    bucket: str
-
-    def environment(self) -> dict[str, str]:
-        """The agent's settings for this deployment, by environment names."""
-        return {
-            "QUEUE_AGENT_QUEUE_URL": self.queue_url,
-            "QUEUE_AGENT_TOPIC_ARN": self.notification_topic,
-            "QUEUE_AGENT_BUCKET": self.bucket,
-            "QUEUE_AGENT_RUNTIME_NAME": self.runtime_name,
-        }
 
 
 class EmbeddedCloud(ServerProcess):

@@ -22,9 +22,9 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from gateway_site import Site
-from queue_agent.cloud import Cloud
+from queue_agent.cloud import Cloud, Deployment
 from queue_agent.runtime import Artifact, Output
-from queue_agent.testing.aws import Deployment, deploy
+from queue_agent.testing.aws import deploy
 from queue_agent.wire.job import open_envelope, parse_job
 from queue_agent.worker.attempt import Attempt
 from queue_agent.worker.store import ResultStore

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from queue_agent.cloud import Message
+from queue_agent.cloud import Deployment, Message
 from queue_agent.cloud.aws import AwsCloud
-from queue_agent.testing.aws import Deployment, EmbeddedCloud, deploy
+from queue_agent.testing.aws import EmbeddedCloud, deploy
 from queue_agent.wire.errors import (
     LeaseLost,
     ObjectExists,

@@ -1,0 +1,71 @@
+"""A bucket in memory."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+from urllib.parse import quote, urlencode
+
+from queue_agent.cloud.memory.clock import Clock
+from queue_agent.cloud.memory.faults import Faults
+from queue_agent.cloud.ports import Bucket, Sink
+from queue_agent.wire.errors import ObjectExists, ObjectNotFound, Rejected
+
+PRESIGNED: Final = "https://memory.invalid/"
+"""What presigned URLs begin with; `MemoryCloud.fetch` opens them, and nobody else can."""
+
+_CHUNK: Final = 2**16
+_MOST_KEYS: Final = 1000
+
+
+class StoredObject(NamedTuple):
+    """What a key holds."""
+
+    data: bytes
+    media_type: str
+
+
+class MemoryBucket(Bucket):
+    """Objects by key; tests may read and change `objects` as they like."""
+
+    def __init__(self, name: str, clock: Clock, faults: Faults | None = None) -> None:
+        self.name = name
+        self.objects: dict[str, StoredObject] = {}
+        self._clock = clock
+        self._faults = faults or Faults()
+
+    async def read_into(self, key: str, sink: Sink, *, limit: int | None = None) -> None:
+        async with self._faults.around("bucket.read", key):
+            if key not in self.objects:
+                raise ObjectNotFound(f"{self.url(key)} does not exist.")
+            data = self.objects[key].data
+            if limit is not None and len(data) > limit:
+                raise Rejected(
+                    f"{self.url(key)} has more than {limit} bytes.", type="reference_too_large"
+                )
+            for start in range(0, len(data), _CHUNK):
+                await sink(data[start : start + _CHUNK])
+
+    async def write(
+        self, key: str, data: bytes, *, media_type: str, create_only: bool = False
+    ) -> None:
+        async with self._faults.around("bucket.write", key):
+            if create_only and key in self.objects:
+                raise ObjectExists(f"{self.url(key)} exists.")
+            self.objects[key] = StoredObject(bytes(data), media_type)
+
+    async def exists(self, key: str) -> bool:
+        async with self._faults.around("bucket.exists", key):
+            return key in self.objects
+
+    async def delete(self, key: str) -> None:
+        async with self._faults.around("bucket.delete", key):
+            self.objects.pop(key, None)
+
+    async def keys(self, prefix: str, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        async with self._faults.around("bucket.keys", prefix):
+            found = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
+            return found[: min(limit, _MOST_KEYS)]
+
+    async def presign(self, key: str, *, seconds: float) -> str:
+        async with self._faults.around("bucket.presign", key):
+            query = urlencode({"expires": self._clock.now() + seconds})
+            return f"{PRESIGNED}{self.name}/{quote(key)}?{query}"

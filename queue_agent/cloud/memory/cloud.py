@@ -1,0 +1,104 @@
+"""A cloud in memory, whole."""
+
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from queue_agent.cloud.deployment import Deployment
+from queue_agent.cloud.memory.bucket import PRESIGNED, MemoryBucket
+from queue_agent.cloud.memory.clock import Clock, SystemClock
+from queue_agent.cloud.memory.faults import Call, Faults
+from queue_agent.cloud.memory.queue import MemoryQueue
+from queue_agent.cloud.memory.topic import MemoryTopic
+from queue_agent.cloud.ports import Cloud, Linger
+from queue_agent.wire.errors import ObjectNotFound
+
+
+class MemoryCloud(Cloud):
+    """Queues, topics and buckets of one process, to test publishers and the agent with.
+
+        cloud = MemoryCloud()
+        deployment = cloud.deploy("sdruntime")
+        client = Client(cloud, job_topic=deployment.job_topic, bucket=deployment.bucket)
+
+    What is asked for by a name that is new is made, empty; `deploy` makes what a runtime needs.
+    Nothing is shared with other instances, nothing outlives this one, and no two threads may
+    use it. `faults` says what is to go wrong, `calls` what was asked for.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        """`clock` tells the time; the system's unless a test gives one of its own."""
+        self.clock = clock or SystemClock()
+        self.faults = Faults()
+        self._queues: dict[str, MemoryQueue] = {}
+        self._topics: dict[str, MemoryTopic] = {}
+        self._buckets: dict[str, MemoryBucket] = {}
+
+    @property
+    def calls(self) -> list[Call]:
+        """Every call of a port so far, in order."""
+        return self.faults.calls
+
+    def queue(self, url: str, *, linger: Linger = 0.0) -> MemoryQueue:
+        del linger
+        if url not in self._queues:
+            self._queues[url] = MemoryQueue(self.clock, self.faults)
+        return self._queues[url]
+
+    def topic(self, name: str, *, linger: Linger = 0.0) -> MemoryTopic:
+        del linger
+        if name not in self._topics:
+            self._topics[name] = MemoryTopic(name, self.faults)
+        return self._topics[name]
+
+    def bucket(self, name: str) -> MemoryBucket:
+        if name not in self._buckets:
+            self._buckets[name] = MemoryBucket(name, self.clock, self.faults)
+        return self._buckets[name]
+
+    async def aclose(self) -> None:
+        """Nothing is open; what was stored stays, to be looked at."""
+
+    def deploy(
+        self,
+        name: str,
+        *,
+        visibility_timeout: float = 30.0,
+        max_receives: int | None = 3,
+        raw_delivery: bool = False,
+    ) -> Deployment:
+        """Make the topics, queues and bucket of one runtime.
+
+        Jobs published with the attribute ``runtime`` equal to `name` reach its queue. Without
+        `max_receives` there is no dead-letter queue.
+        """
+        dead_letters = None if max_receives is None else f"{name}-dead"
+        queue = self._queues[name] = MemoryQueue(
+            self.clock,
+            self.faults,
+            visibility_timeout=visibility_timeout,
+            max_receives=max_receives,
+            dead_letters=self.queue(dead_letters) if dead_letters else None,
+        )
+        self.topic(f"{name}-jobs").subscribe_queue(
+            queue, {"runtime": [name]}, raw_delivery=raw_delivery
+        )
+        self.bucket(f"{name}-results")
+        return Deployment(
+            runtime_name=name,
+            job_topic=f"{name}-jobs",
+            queue_url=name,
+            dead_letter_queue_url=dead_letters,
+            notification_topic=f"{name}-notifications",
+            bucket=f"{name}-results",
+        )
+
+    async def fetch(self, presigned_url: str) -> bytes:
+        """What a presigned URL leads to.
+
+        Raises:
+            ObjectNotFound: the URL's time is over, or the object is gone.
+        """
+        address = urlsplit(presigned_url.removeprefix(PRESIGNED))
+        bucket, _, key = address.path.partition("/")
+        if self.clock.now() >= float(parse_qs(address.query)["expires"][0]):
+            raise ObjectNotFound("The link is no longer valid.")
+        return await self.bucket(bucket).read(unquote(key))

@@ -1,0 +1,167 @@
+"""A queue in memory."""
+
+import asyncio
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from queue_agent.cloud.memory.clock import Clock
+from queue_agent.cloud.memory.faults import Faults
+from queue_agent.cloud.ports import Backlog, Message, Queue, QueuePolicy
+from queue_agent.wire.errors import LeaseLost
+
+_NUMBERS = itertools.count(1)
+"""No two messages of a process have the same id."""
+
+
+@dataclass
+class _Held:
+    """A message as the queue keeps it."""
+
+    id: str
+    body: str
+    attributes: Mapping[str, str]
+    sent_at: float
+    receive_count: int = 0
+    receipt: str | None = None
+    """Of the latest delivery."""
+    visible_at: float = 0.0
+
+
+class MemoryQueue(Queue):
+    """Delivers in the order of sending, each message until it is deleted.
+
+    What was delivered `max_receives` times goes to the dead-letter queue when it would be
+    delivered once more, with its id, its time of sending and its receive count.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        faults: Faults | None = None,
+        *,
+        visibility_timeout: float = 30.0,
+        max_receives: int | None = None,
+        dead_letters: "MemoryQueue | None" = None,
+    ) -> None:
+        """`max_receives` and `dead_letters` go together."""
+        if (max_receives is None) != (dead_letters is None):
+            raise ValueError("max_receives and dead_letters go together")
+        self._policy = QueuePolicy(visibility_timeout, max_receives)
+        self._clock = clock
+        self._faults = faults or Faults()
+        self._dead_letters = dead_letters
+        self._held: dict[str, _Held] = {}
+        self._waiting: set[asyncio.Event] = set()
+
+    @property
+    def bodies(self) -> Sequence[str]:
+        """The bodies of all messages that are not deleted, delivered or not."""
+        return [held.body for held in self._held.values()]
+
+    async def policy(self) -> QueuePolicy:
+        async with self._faults.around("queue.policy"):
+            return self._policy
+
+    async def receive(
+        self, count: int, *, wait: float, visibility_timeout: float
+    ) -> Sequence[Message]:
+        async with self._faults.around("queue.receive"):
+            end = self._clock.now() + wait
+            while not (messages := self._take(count, visibility_timeout)):
+                if self._clock.now() >= end:
+                    break
+                await self._change(end)
+            return messages
+
+    async def extend(self, message: Message, seconds: float) -> None:
+        async with self._faults.around("queue.extend", message.body):
+            held = self._of(message)
+            if held.visible_at <= self._clock.now():
+                raise LeaseLost(f"Message {message.id} is not delivered to anyone.")
+            self._show(held, seconds)
+
+    async def delete(self, message: Message) -> None:
+        async with self._faults.around("queue.delete", message.body):
+            del self._held[self._of(message).id]
+
+    async def send(self, body: str, attributes: Mapping[str, str]) -> None:
+        async with self._faults.around("queue.send", body):
+            self.put(body, attributes)
+
+    async def backlog(self) -> Backlog:
+        async with self._faults.around("queue.backlog"):
+            waiting = sum(held.visible_at <= self._clock.now() for held in self._held.values())
+            return Backlog(waiting, len(self._held) - waiting)
+
+    def put(self, body: str, attributes: Mapping[str, str]) -> None:
+        """Send without a loop and past all faults, as topics do."""
+        held = _Held(f"message-{next(_NUMBERS)}", body, dict(attributes), self._clock.now())
+        self._accept(held)
+
+    def _accept(self, held: _Held) -> None:
+        """Keep a message that is new, or the dead letter of another queue."""
+        self._held[held.id] = held
+        self._wake()
+
+    def _of(self, message: Message) -> _Held:
+        """What is kept of the message, if it was not delivered again or deleted since."""
+        held = self._held.get(message.id)
+        if held is None or held.receipt != message.receipt:
+            raise LeaseLost(f"The receipt of message {message.id} is no longer valid.")
+        return held
+
+    def _take(self, count: int, visibility_timeout: float) -> Sequence[Message]:
+        now = self._clock.now()
+        taken: list[Message] = []
+        for held in list(self._held.values()):
+            if len(taken) == count:
+                break
+            if held.visible_at > now:
+                continue
+            if held.receive_count == self._policy.max_receives:
+                self._bury(held)
+                continue
+            held.receive_count += 1
+            held.receipt = f"{held.id}/{held.receive_count}"
+            self._show(held, visibility_timeout)
+            taken.append(_message(held, held.receipt))
+        return taken
+
+    def _bury(self, held: _Held) -> None:
+        assert self._dead_letters is not None  # noqa: S101  goes together with max_receives
+        del self._held[held.id]
+        held.receipt = None
+        self._dead_letters._accept(held)  # noqa: SLF001  a queue of the same kind
+
+    def _show(self, held: _Held, seconds: float) -> None:
+        """Let the message be seen again in so many seconds."""
+        held.visible_at = self._clock.now() + seconds
+        self._wake()
+
+    def _wake(self) -> None:
+        for event in self._waiting:
+            event.set()
+
+    async def _change(self, end: float) -> None:
+        """Wait until there may be a message to deliver, until `end` at most."""
+        event = asyncio.Event()
+        moments = [held.visible_at for held in self._held.values()]
+        timer = self._clock.call_at(min([*moments, end]), event.set)
+        self._waiting.add(event)
+        try:
+            await event.wait()
+        finally:
+            self._waiting.discard(event)
+            timer.cancel()
+
+
+def _message(held: _Held, receipt: str) -> Message:
+    return Message(
+        id=held.id,
+        body=held.body,
+        receipt=receipt,
+        receive_count=held.receive_count,
+        sent_at=held.sent_at,
+        attributes=dict(held.attributes),
+    )

@@ -3,7 +3,8 @@
 An adapter says what its runtime can do and speaks its API. It knows nothing of queues,
 buckets, leases or retries. To add one: subclass `Runtime`, name the class as an entry point
 in the group ``queue_agent.runtimes``, and let `queue_agent.testing.RuntimeContract` test it.
-Servers that speak HTTP are spoken to by `queue_agent.runtime.http`.
+Servers that speak HTTP are spoken to by `queue_agent.runtime.http`; fields and answers that hold
+images are read by `queue_agent.runtime.images`.
 """
 
 from queue_agent.media.asset import Asset

@@ -79,6 +79,8 @@ class RuntimeOptions:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     api_key: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """To send with each request beside the credentials; one of the same name replaces them."""
     switch_models: bool = True
     """Whether a job may make the runtime load another model."""
 

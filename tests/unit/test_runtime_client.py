@@ -11,10 +11,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from opentelemetry.sdk.trace import TracerProvider
 
-from queue_agent.runtime import RuntimeOptions
-from queue_agent.runtime import http as _http
-from queue_agent.runtime.http import RuntimeClient
-from queue_agent.wire.errors import Unavailable
+from queue_agent.runtime import Asset, RuntimeOptions
+from queue_agent.runtime.http import FormFile, Response, RuntimeClient, error_from, form
+from queue_agent.runtime.http import client as http_client
+from queue_agent.wire.errors import Rejected, Unavailable
 
 NO_OPTIONS = RuntimeOptions()
 HASTY = aiohttp.ClientTimeout(sock_read=0.05)
@@ -76,6 +76,7 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
         (RuntimeOptions(api_key="key"), "Bearer key"),
         (RuntimeOptions(username="u", password="pä"), "Basic dTpww6Q="),
         (RuntimeOptions(username="u"), "Basic dTo="),
+        (RuntimeOptions(api_key="key", headers={"Authorization": "Key it"}), "Key it"),
     ],
 )
 async def test_requests_carry_the_credentials_and_ask_for_no_compression(
@@ -88,6 +89,19 @@ async def test_requests_carry_the_credentials_and_ask_for_no_compression(
     async with served(handler, options) as client:
         answer = await client.send("GET", "/a/b", params={"c": "d/e f"})
     assert answer.json() == [expected, "/base/a/b?c=d/e+f"]
+
+
+async def test_requests_carry_the_extra_headers_and_show_them_to_nobody_else() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        names = ("x-tenant", "user-agent", "x-own")
+        return web.json_response([request.headers.get(name) for name in names])
+
+    options = RuntimeOptions(headers={"X-Tenant": "shop-7", "User-Agent": "me"})
+    async with served(handler, options) as client:
+        answer = await client.send("GET", "/", headers={"X-Own": "yes"})
+        assert client.headers["x-tenant"] == "shop-7"
+    assert answer.json() == ["shop-7", "me", "yes"]
+    assert "shop-7" not in repr(options)
 
 
 async def test_a_trace_goes_on_in_the_runtime() -> None:
@@ -150,6 +164,98 @@ async def test_an_answer_is_read_up_to_the_limit_and_no_further(announced: bool)
         with pytest.raises(Unavailable) as caught:
             await client.send("GET", "/", limit=size - 1)
     assert caught.value.type == "answer_too_large"
+
+
+async def test_an_answer_is_read_piece_by_piece_while_it_comes() -> None:
+    more = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=201, headers={"X-Kind": "painting"})
+        await response.prepare(request)
+        await response.write(b"first")
+        await more.wait()
+        await response.write(b"second")
+        return response
+
+    async with served(handler) as client, client.stream("GET", "/") as answer:
+        assert (answer.status, answer.ok, answer.headers["x-kind"]) == (201, True, "painting")
+        chunks = answer.chunks()
+        assert await anext(chunks) == b"first"
+        more.set()
+        assert [chunk async for chunk in chunks] == [b"second"]
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_streamed_answer_is_read_up_to_the_limit_and_no_further(announced: bool) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        if announced:
+            response.content_length = 1_000_000
+        await response.prepare(request)
+        await response.write(b"x" * 1_000_000)
+        return response
+
+    taken = bytearray()
+
+    async def take(client: RuntimeClient) -> None:
+        async with client.stream("GET", "/", limit=500_000) as answer:
+            async for chunk in answer.chunks():
+                taken.extend(chunk)
+
+    async with served(handler) as client:
+        with pytest.raises(Unavailable) as caught:
+            await take(client)
+    assert caught.value.type == "answer_too_large"
+    assert len(taken) <= 500_000
+
+
+async def test_a_streamed_answer_that_is_cut_short_is_unavailable() -> None:
+    async with talking(break_off) as client, client.stream("GET", "/") as answer:
+        chunks = answer.chunks()
+        assert await anext(chunks) == b"half"
+        with pytest.raises(Unavailable, match="connection to the runtime broke"):
+            await anext(chunks)
+
+
+async def test_a_block_left_before_the_answers_end_closes_the_connection() -> None:
+    closed = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")
+        await reader.read()
+        closed.set()
+
+    async with talking(talk) as client:
+        with pytest.raises(ZeroDivisionError):
+            async with client.stream("GET", "/"):
+                raise ZeroDivisionError
+        async with asyncio.timeout(30):
+            await closed.wait()
+
+
+async def test_a_time_limit_of_the_callers_own_within_the_block_stays_one() -> None:
+    async with talking(break_off) as client:
+        with pytest.raises(TimeoutError):
+            async with client.stream("GET", "/"):
+                raise TimeoutError
+
+
+async def test_a_form_holds_its_fields_and_files() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        assert request.content_length
+        sent = await request.post()
+        file = sent["image"]
+        assert isinstance(file, web.FileField)
+        return web.json_response(
+            [sent["size"], file.filename, file.content_type, file.file.read(9).decode()]
+        )
+
+    picture = Asset(b"the bytes", "image/png")
+    async with served(handler) as client:
+        body = form({"size": "8x8"}, [FormFile("image", picture, "a.png")])
+        answer = await client.send("POST", "/", body=body)
+    assert answer.json() == ["8x8", "a.png", "image/png", "the bytes"]
 
 
 async def test_an_endless_answer_is_given_up_at_the_limit() -> None:
@@ -228,7 +334,7 @@ async def test_a_connection_that_the_server_closed_while_idle_is_not_used_again(
 async def test_connections_are_kept_for_the_next_request_and_dropped_before_the_server_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_http, "_KEEP_ALIVE", 0.2)
+    monkeypatch.setattr(http_client, "_KEEP_ALIVE", 0.2)
     requests: list[int] = []
     dropped = asyncio.Event()
 
@@ -263,3 +369,11 @@ async def test_any_number_of_requests_may_be_under_way() -> None:
         calls = (client.send("GET", "/") for _ in range(meeting.parties))
         answers = await asyncio.gather(*calls)
     assert all(answer.ok for answer in answers)
+
+
+def test_an_author_says_which_statuses_are_the_jobs_fault() -> None:
+    lost = Response(404, b'{"error": "no such painting"}')
+    assert isinstance(error_from(lost), Rejected)
+    error = error_from(lost, faults_of_the_job={422})
+    assert isinstance(error, Unavailable)
+    assert error.message == "The runtime answered 404: no such painting"

@@ -51,7 +51,7 @@ async def sent(request: Json, assets: Assets) -> Json:
     application.add_routes([web.post("/", echo)])
     async with TestServer(application) as server:
         client = RuntimeClient(RuntimeOptions(base_url=f"{server.make_url('/')}"), "")
-        answer = await client.send("POST", "/", data=body_of(request, assets))
+        answer = await client.send("POST", "/", body=body_of(request, assets))
         await client.aclose()
     return answer.json_object()
 

@@ -7,11 +7,11 @@ from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import diffusers
 import torch
 import transformers
 from safetensors import SafetensorError, safe_open
 
-import diffusers
 from queue_agent_diffusers.engine.model import Model
 from queue_agent_diffusers.errors import DeviceUnavailable, ModelNotFound, ModelUnreadable
 from queue_agent_diffusers.options import GIB, Options

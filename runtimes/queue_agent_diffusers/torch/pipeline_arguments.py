@@ -5,10 +5,10 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol, Self
 
+import diffusers
 import torch
 from PIL import Image
 
-import diffusers
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.torch.schedulers import Scheduler, make_scheduler

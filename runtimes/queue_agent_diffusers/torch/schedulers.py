@@ -4,9 +4,9 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Final, Protocol, Self
 
+import diffusers
 from pydantic import JsonValue
 
-import diffusers
 from queue_agent.wire import samplers
 from queue_agent_diffusers.errors import InvalidRequest
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import diffusers
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
@@ -19,8 +20,6 @@ from transformers import (
     CLIPTextModelWithProjection,
     CLIPTokenizer,
 )
-
-import diffusers
 
 library: Any = diffusers
 """diffusers ships annotations for some of its names only."""

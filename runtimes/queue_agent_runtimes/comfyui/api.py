@@ -7,13 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from aiohttp import ClientTimeout, FormData
 from pydantic import JsonValue
 
 from queue_agent.runtime import Asset, RuntimeOptions
-from queue_agent.runtime.bodies import Body
-from queue_agent.runtime.http import ASK, READY, UPLOAD, Response, RuntimeClient, error_from
-from queue_agent.wire.errors import Unavailable
+from queue_agent.runtime.http import (
+    ASK,
+    READY,
+    UPLOAD,
+    FormFile,
+    Response,
+    RuntimeClient,
+    Timeout,
+    error_from,
+    form,
+)
 from queue_agent_runtimes.comfyui.events import EventStream
 from queue_agent_runtimes.comfyui.failures import refused
 
@@ -47,7 +54,7 @@ class ComfyUIApi:
         """
         url = self._client.url("/ws").with_query(clientId=client_id_of(prompt_id))
         url = url.with_scheme("wss" if url.scheme == "https" else "ws")
-        return EventStream(str(url), self._client.credentials, prompt_id)
+        return EventStream(str(url), self._client.headers, prompt_id)
 
     async def system_stats(self) -> Json:
         return await self._ask("GET", "/system_stats", timeout=READY)
@@ -111,9 +118,11 @@ class ComfyUIApi:
         Raises:
             Rejected: the server does not take the file.
         """
-        form = FormData({"type": folder, "subfolder": subfolder})
-        form.add_field("image", Body([asset], "application/octet-stream"), filename=filename)
-        answer = await self._client.send("POST", "/upload/image", data=form, timeout=UPLOAD)
+        body = form(
+            {"type": folder, "subfolder": subfolder},
+            [FormFile("image", asset, filename, "application/octet-stream")],
+        )
+        answer = await self._client.send("POST", "/upload/image", body=body, timeout=UPLOAD)
         if not answer.ok:
             raise error_from(answer)
         stored = answer.json_object()
@@ -124,7 +133,7 @@ class ComfyUIApi:
         """A file that a node produced, whatever the server answers."""
         return await self._client.send("GET", "/view", params=record, timeout=UPLOAD)
 
-    async def _ask(self, method: str, path: str, *, timeout: ClientTimeout = ASK) -> Json:  # noqa: ASYNC109  aiohttp's
+    async def _ask(self, method: str, path: str, *, timeout: Timeout = ASK) -> Json:  # noqa: ASYNC109  aiohttp's
         answer = await self._client.send(method, path, timeout=timeout)
         _raise_unless_ok(answer)
         return answer.json_object()
@@ -139,12 +148,8 @@ def client_id_of(prompt_id: str) -> str:
 
 def _raise_unless_ok(answer: Response) -> None:
     """No job is to blame for these routes' failures, whatever the status."""
-    if answer.ok:
-        return
-    error = error_from(answer)
-    if isinstance(error, Unavailable):
-        raise error
-    raise Unavailable(error.message, details=error.details)
+    if not answer.ok:
+        raise error_from(answer, faults_of_the_job=())
 
 
 def _has(queue: JsonValue, prompt_id: str) -> bool:

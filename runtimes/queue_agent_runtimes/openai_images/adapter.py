@@ -21,7 +21,7 @@ from queue_agent.runtime import (
     RuntimeOptions,
     is_url,
 )
-from queue_agent.runtime import http as _http
+from queue_agent.runtime.http import READY, WORK, Response, RuntimeClient
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.openai_images.answer import error_from, read_output, read_progress
@@ -64,7 +64,7 @@ class OpenAIImagesRuntime(Runtime):
     dialect: ClassVar[Dialect] = COMMON
 
     def __init__(self, options: RuntimeOptions) -> None:
-        self._client = _http.RuntimeClient(options, self.default_url)
+        self._client = RuntimeClient(options, self.default_url)
         self._switch_models = options.switch_models
 
     async def ready(self) -> bool:
@@ -123,7 +123,7 @@ class OpenAIImagesRuntime(Runtime):
         del run_id, progress
         yield
 
-    def _note_health(self, answer: _http.Response) -> None:
+    def _note_health(self, answer: Response) -> None:
         """Take from the answer what concerns us; the dialect itself says nothing in it."""
 
     async def _generate(self, prepared: PreparedImages, run_id: str) -> dict[str, JsonValue]:
@@ -132,9 +132,9 @@ class OpenAIImagesRuntime(Runtime):
             answer = await self._client.send(
                 "POST",
                 "/v1/images/edits",
-                data=multipart(prepared.request, prepared.images, prepared.mask),
+                body=multipart(prepared.request, prepared.images, prepared.mask),
                 headers=headers,
-                timeout=_http.WORK,
+                timeout=WORK,
             )
         else:
             answer = await self._client.send(
@@ -142,14 +142,14 @@ class OpenAIImagesRuntime(Runtime):
                 "/v1/images/generations",
                 json=prepared.request,
                 headers=headers,
-                timeout=_http.WORK,
+                timeout=WORK,
             )
         if not answer.ok:
             raise error_from(answer)
         return answer.json_object()
 
-    async def _ask(self, method: str, path: str) -> _http.Response:
-        return await self._client.send(method, path, timeout=_http.READY, limit=_SMALL)
+    async def _ask(self, method: str, path: str) -> Response:
+        return await self._client.send(method, path, timeout=READY, limit=_SMALL)
 
 
 class DiffusersRuntime(OpenAIImagesRuntime):
@@ -162,7 +162,7 @@ class DiffusersRuntime(OpenAIImagesRuntime):
     dialect: ClassVar[Dialect] = BUNDLED
     backlog: int = 1
 
-    def _note_health(self, answer: _http.Response) -> None:
+    def _note_health(self, answer: Response) -> None:
         try:
             places = answer.json_object().get("max_batch")
         except QueueAgentError:

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from queue_agent.runtime import Artifact, Output, Prepared, Progress
-from queue_agent.runtime import http as _http
+from queue_agent.runtime.http import Response, media_type_of
+from queue_agent.runtime.http import error_from as usual_error_from
+from queue_agent.runtime.images import decode_images
 from queue_agent.wire.errors import QueueAgentError, Unavailable
 
 
-def error_from(answer: _http.Response) -> QueueAgentError:
+def error_from(answer: Response) -> QueueAgentError:
     """What an answer that is no success means."""
-    error = _http.error_from(answer)
+    error = usual_error_from(answer)
     if answer.status == 409:  # it was stopped, and not by us
         return Unavailable(error.message, type="runtime_interrupted", details=error.details)
     return error
@@ -23,11 +25,11 @@ async def read_output(answer: dict[str, JsonValue], prepared: Prepared) -> Outpu
     if not isinstance(data, list) or not data:
         raise Unavailable("The runtime's answer holds no images.", type="invalid_answer")
     entries = [entry if isinstance(entry, dict) else {} for entry in data]
-    images = await _http.decode_images(entry.get("b64_json") for entry in entries)
+    images = await decode_images(entry.get("b64_json") for entry in entries)
     asked = prepared.request.get("seed")
     artifacts = []
     for number, (entry, image) in enumerate(zip(entries, images, strict=True)):
-        media_type = _http.media_type_of(image)
+        media_type = media_type_of(image)
         if media_type == "application/octet-stream":
             raise Unavailable(
                 f"Image {number + 1} of the answer is of no known kind.", type="invalid_answer"

@@ -3,12 +3,11 @@
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
-from aiohttp import FormData
 from PIL import Image, ImageOps
 from pydantic import JsonValue
 
 from queue_agent.runtime import Asset, Assets
-from queue_agent.runtime.bodies import Body
+from queue_agent.runtime.http import Form, FormFile, form
 from queue_agent.runtime.images import image_asset
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import canonical_json
@@ -67,19 +66,18 @@ def unmistakable_mask(mask: Asset) -> Asset:
     return Asset(made.getvalue(), "image/png")
 
 
-def multipart(
-    fields: Mapping[str, JsonValue], images: Sequence[Asset], mask: Asset | None
-) -> FormData:
+def multipart(fields: Mapping[str, JsonValue], images: Sequence[Asset], mask: Asset | None) -> Form:
     """The fields of the request, and the files that go along with it."""
-    form = FormData({name: _form_text(value) for name, value in fields.items()})
-    files = [("image", image) for image in images]
+    inputs = [("image", image) for image in images]
     if mask is not None:
-        files.append(("mask", mask))
-    for number, (name, asset) in enumerate(files, 1):
-        extension = asset.media_type.rpartition("/")[2]
-        body = Body([asset], asset.media_type)
-        form.add_field(name, body, filename=f"{name}-{number}.{extension}")
-    return form
+        inputs.append(("mask", mask))
+    return form(
+        {name: _form_text(value) for name, value in fields.items()},
+        [
+            FormFile(name, asset, f"{name}-{number}.{asset.media_type.rpartition('/')[2]}")
+            for number, (name, asset) in enumerate(inputs, 1)
+        ],
+    )
 
 
 def _form_text(value: JsonValue) -> str:

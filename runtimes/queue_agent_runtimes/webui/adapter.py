@@ -154,7 +154,7 @@ class WebUIRuntime(Runtime):
             request = {**request, "force_task_id": task}
         body = body_of(request, prepared.assets)
         answer = asyncio.create_task(
-            self._client.send("POST", prepared.route, data=body, timeout=WORK)
+            self._client.send("POST", prepared.route, body=body, timeout=WORK)
         )
         call = _Call(answer, task)
         self._calls.append(call)

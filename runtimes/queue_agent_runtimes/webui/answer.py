@@ -7,7 +7,8 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from queue_agent.runtime import Artifact, ArtifactRole, Output
-from queue_agent.runtime.http import Response, decode_images, error_from, media_type_of, words_of
+from queue_agent.runtime.http import Response, error_from, media_type_of, words_of
+from queue_agent.runtime.images import decode_images
 from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent_runtimes.webui.request import JsonObject, without_images
 

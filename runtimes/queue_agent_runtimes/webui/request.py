@@ -14,7 +14,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from queue_agent.runtime import Asset, Assets, Reference, is_url
-from queue_agent.runtime.bodies import Base64, Body, Part
+from queue_agent.runtime.http import Base64, Body, Part
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job, describe_errors
 from queue_agent.wire.portable import Lora

@@ -1,0 +1,160 @@
+"""Answers of a runtime's server, and what those mean that are no success."""
+
+import io
+from collections.abc import AsyncGenerator, Collection, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+from pydantic import JsonValue
+from pydantic_core import from_json
+
+from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
+
+FAULTS_OF_THE_JOB: Final = frozenset({400, 404, 405, 409, 413, 415, 422})
+"""Statuses by which most servers say that the request is wrong, and not they."""
+
+_WORDS_LIMIT: Final = 2000
+
+
+@dataclass(frozen=True)
+class Response:
+    """A whole answer, whatever its status."""
+
+    status: int
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """By names in any case."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is one of success, from 200 to 299."""
+        return 200 <= self.status < 300
+
+    def json(self) -> JsonValue:
+        """The body as JSON.
+
+        Raises:
+            Unavailable: it is none (type ``invalid_answer``).
+        """
+        try:
+            value: JsonValue = from_json(self.body, allow_inf_nan=False)
+        except ValueError as error:
+            raise Unavailable(
+                f"The runtime's answer is not JSON: {error}", type="invalid_answer"
+            ) from error
+        return value
+
+    def json_object(self) -> dict[str, JsonValue]:
+        """The body as a JSON object; raises like `json`."""
+        value = self.json()
+        if not isinstance(value, dict):
+            raise Unavailable("The runtime's answer is not a JSON object.", type="invalid_answer")
+        return value
+
+
+class StreamedResponse:
+    """An answer whose head is here and whose body is read as it comes, within a limit."""
+
+    def __init__(self, response: aiohttp.ClientResponse, limit: int) -> None:
+        self._response = response
+        self._limit = limit
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        """By names in any case."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is one of success, from 200 to 299."""
+        return 200 <= self.status < 300
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The body's bytes, in pieces as they come; to be read once.
+
+        Raises:
+            Unavailable: the answer is cut short, or none comes in time; or it is over the limit,
+                announced or not (type ``answer_too_large``).
+        """
+        if (self._response.content_length or 0) > self._limit:
+            raise self._too_large()
+        size = 0
+        try:
+            async for chunk in self._response.content.iter_any():
+                size += len(chunk)
+                if size > self._limit:
+                    raise self._too_large()
+                yield chunk
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise unavailable_from(error) from error
+
+    async def read(self) -> Response:
+        """The whole answer, in memory; raises like `chunks`."""
+        # Unlike a bytearray, it gives its content away as bytes without copying it.
+        body = io.BytesIO()
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                body.write(chunk)
+        return Response(self.status, body.getvalue(), self.headers)
+
+    def _too_large(self) -> Unavailable:
+        return Unavailable(
+            f"The runtime's answer is over {self._limit} bytes.", type="answer_too_large"
+        )
+
+
+def error_from(
+    answer: Response, *, faults_of_the_job: Collection[int] = FAULTS_OF_THE_JOB
+) -> QueueAgentError:
+    """What an answer that is no success means, where the API has no rules of its own.
+
+    `Rejected` for the statuses of `faults_of_the_job`, for the others `Unavailable`; of type
+    ``runtime_unauthorized`` for 401 and 403, at which no job is at fault. The message holds the
+    server's own words, `details` the status and the words.
+    """
+    words = words_of(answer)
+    details: dict[str, JsonValue] = {"status": answer.status, "answer": words}
+    if answer.status in {401, 403}:
+        return Unavailable(
+            f"The runtime refuses the agent's credentials: {words}",
+            type="runtime_unauthorized",
+            details=details,
+        )
+    if answer.status in faults_of_the_job:
+        return Rejected(f"The runtime refused the job: {words}", details=details)
+    return Unavailable(f"The runtime answered {answer.status}: {words}", details=details)
+
+
+def words_of(answer: Response) -> str:
+    """The server's own words: of the usual JSON shapes, else the text of the body."""
+    try:
+        value: JsonValue = from_json(answer.body)
+    except ValueError:
+        value = answer.body[:_WORDS_LIMIT].decode(errors="replace").strip()
+    return (_words(value) or f"HTTP status {answer.status}")[:_WORDS_LIMIT]
+
+
+def unavailable_from(error: aiohttp.ClientError | TimeoutError) -> Unavailable:
+    """A failure of the connection in words."""
+    if isinstance(error, aiohttp.ClientSSLError | aiohttp.ConnectionTimeoutError):
+        return Unavailable(f"The runtime cannot be reached: {error}")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Unavailable(f"The runtime cannot be reached: {error.os_error}")
+    if isinstance(error, TimeoutError):
+        return Unavailable("The runtime does not answer.")
+    return Unavailable(f"The connection to the runtime broke: {str(error) or type(error).__name__}")
+
+
+def _words(value: JsonValue) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "; ".join(filter(None, map(_words, value)))
+    if isinstance(value, dict):
+        if "msg" in value:  # one entry of FastAPI's validation errors
+            where = value.get("loc")
+            place = ".".join(map(str, where)) if isinstance(where, list) else ""
+            return f"{place}: {value['msg']}" if place else str(value["msg"])
+        parts = [_words(value.get(key)) for key in ("error", "message", "detail", "errors")]
+        return ": ".join(dict.fromkeys(part for part in parts if part))
+    return ""

@@ -8,7 +8,7 @@ CHECKOV := tests/charts/checkov-constraints.txt
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench bench-diffusers synth venv constraints fuzz audit chaos demo-metrics
+.PHONY: help demo test lint format docs bench bench-diffusers synth venv constraints fuzz audit chaos demo-metrics
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ lint: $(VENV)/.dev audit ## Check style, types, import rules, the Dockerfile and
 format: $(VENV)/.dev ## Mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(VENV)/.dev ## Build the documentation's site into site/, every warning an error
+	$(BIN)/mkdocs build --strict
 
 fuzz: $(VENV)/.dev ## Try odd messages and answers for minutes (FACTOR= of what tests try, SEED= to repeat)
 	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "make fuzz SEED=$$seed FACTOR=$${FACTOR:-10}"; \

@@ -10,6 +10,39 @@ async with Client.from_env() as client:
 from queue_agent.client.client import Client
 from queue_agent.client.handle import JobFailed, SubmittedJob
 from queue_agent.client.inputs import Input, make_job
+from queue_agent.client.results import ResultLocation
 from queue_agent.client.sync import SyncClient, SyncJob
+from queue_agent.wire.errors import (
+    ObjectNotFound,
+    QueueAgentError,
+    Rejected,
+    SettingsError,
+    Unavailable,
+)
+from queue_agent.wire.job import Job, Metadata
+from queue_agent.wire.notification import ErrorReport, Image, Notification, Status, Timings
+from queue_agent.wire.result import Result
 
-__all__ = ["Client", "Input", "JobFailed", "SubmittedJob", "SyncClient", "SyncJob", "make_job"]
+__all__ = [
+    "Client",
+    "ErrorReport",
+    "Image",
+    "Input",
+    "Job",
+    "JobFailed",
+    "Metadata",
+    "Notification",
+    "ObjectNotFound",
+    "QueueAgentError",
+    "Rejected",
+    "Result",
+    "ResultLocation",
+    "SettingsError",
+    "Status",
+    "SubmittedJob",
+    "SyncClient",
+    "SyncJob",
+    "Timings",
+    "Unavailable",
+    "make_job",
+]

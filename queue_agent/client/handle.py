@@ -27,7 +27,7 @@ class JobFailed(QueueAgentError):
         self.ending = ending
 
 
-class Jobs(Protocol):
+class _Jobs(Protocol):
     """What a handle needs of its client."""
 
     def follow(self, job_id: str, place: ResultLocation) -> AsyncGenerator[Notification]: ...
@@ -39,7 +39,7 @@ class Jobs(Protocol):
 class SubmittedJob:
     """A handle; it holds no state but the id, so any number of them may be used anywhere."""
 
-    def __init__(self, jobs: Jobs, job_id: str, place: ResultLocation) -> None:
+    def __init__(self, jobs: _Jobs, job_id: str, place: ResultLocation) -> None:
         self._jobs = jobs
         self._place = place
         self.id = job_id

@@ -13,6 +13,12 @@ from queue_agent.runtime.contract import Assets
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.reference import is_url
 
+__all__ = [
+    "decode_images",
+    "image_asset",
+    "image_bytes",
+]
+
 
 def image_asset(value: str, assets: Assets, *, field: str) -> Asset:
     """What an image field stands for: its asset, or one decoded from the field itself.

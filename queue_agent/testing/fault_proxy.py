@@ -24,6 +24,24 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import JsonValue
 
+__all__ = [
+    "BlackHole",
+    "Delay",
+    "Exchange",
+    "Fault",
+    "FaultProxy",
+    "LoseAnswer",
+    "Matcher",
+    "Oversized",
+    "Request",
+    "Reset",
+    "Status",
+    "Truncate",
+    "aws_operation",
+    "everything",
+    "on_path",
+]
+
 _CHUNK: Final = 64 * 1024
 _HEAD_LIMIT: Final = 1024 * 1024
 

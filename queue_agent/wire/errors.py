@@ -22,6 +22,21 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
+__all__ = [
+    "JobCancelled",
+    "JobExpired",
+    "LeaseLost",
+    "Malformed",
+    "ObjectExists",
+    "ObjectNotFound",
+    "QueueAgentError",
+    "Rejected",
+    "SettingsError",
+    "TimedOut",
+    "Unavailable",
+    "Withdrawn",
+]
+
 
 class QueueAgentError(Exception):
     """Base of every error of this package.

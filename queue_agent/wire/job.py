@@ -25,6 +25,19 @@ from pydantic_core import from_json
 
 from queue_agent.wire.errors import Malformed
 
+__all__ = [
+    "Envelope",
+    "Job",
+    "JobId",
+    "Metadata",
+    "PayloadPointer",
+    "Prefix",
+    "TaskType",
+    "find_pointer",
+    "open_envelope",
+    "parse_job",
+]
+
 _POINTER_CLASSES: Final = (
     # Amazon SQS Extended Client Library for Java 2.x (and Python, SNS), and 1.x.
     "software.amazon.payloadoffloading.PayloadS3Pointer",

@@ -6,6 +6,14 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from queue_agent.wire.errors import QueueAgentError, Unavailable
 
+__all__ = [
+    "ErrorReport",
+    "Image",
+    "Notification",
+    "Status",
+    "Timings",
+]
+
 _LONGEST_MESSAGE = 2000
 
 Status = Literal["running", "completed", "failed", "cancelled", "expired"]

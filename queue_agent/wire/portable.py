@@ -20,6 +20,17 @@ from pydantic import (
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import describe_errors
 
+__all__ = [
+    "DEFAULT_DENOISING_STRENGTH",
+    "MAX_SEED",
+    "EncodedImage",
+    "Lora",
+    "OverrideSettings",
+    "PortableContent",
+    "Side",
+    "parse_portable",
+]
+
 MAX_SEED: Final = 2**64 - 1
 DEFAULT_DENOISING_STRENGTH: Final = 0.75
 

@@ -9,6 +9,10 @@ from pydantic import ConfigDict, Field, JsonValue
 from queue_agent.wire.job import Job, JobId
 from queue_agent.wire.notification import Notification
 
+__all__ = [
+    "Result",
+]
+
 MANIFEST_MEDIA_TYPE: Final = "application/json"
 CANCEL_MARKERS: Final = "cancelled/"
 """The folder of all cancel markers."""

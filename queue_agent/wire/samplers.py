@@ -15,6 +15,18 @@ from typing import Final, TypeVar
 
 from pydantic import JsonValue
 
+__all__ = [
+    "DEFAULT_SAMPLER",
+    "SAMPLERS",
+    "SCHEDULES",
+    "Sampler",
+    "SamplerChoice",
+    "Schedule",
+    "choose",
+    "find_sampler",
+    "find_schedule",
+]
+
 T = TypeVar("T")
 
 

@@ -10,6 +10,10 @@ import hmac
 from dataclasses import dataclass, field
 from typing import Final, Self
 
+__all__ = [
+    "SigningSecret",
+]
+
 _PREFIX: Final = "whsec_"
 _SHORTEST: Final = 24
 _LONGEST: Final = 64

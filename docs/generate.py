@@ -6,13 +6,16 @@ wire format.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import cleandoc
 from pathlib import Path
+from textwrap import indent
 from typing import Final
 
 from pydantic import JsonValue
 
 from queue_agent.cli.schema import Format, schema
 from queue_agent.settings.agent import Settings, environment_names
+from queue_agent.wire import layout
 from queue_agent.wire.portable import PortableContent
 
 REFERENCE: Final = Path(__file__).parent / "reference"
@@ -51,6 +54,19 @@ _WIRE_FORMATS_INTRODUCTION: Final = """\
 
 What publishers send and subscribers receive, field by field. `queue-agent schema job`,
 `queue-agent schema notification` and `queue-agent schema result` print the same as JSON Schema.
+"""
+
+_BUCKET_INTRODUCTION: Final = """\
+## Objects in the bucket
+"""
+
+_BUCKET_RULES: Final = f"""\
+A job without a prefix, or with an empty one, has `{layout.DEFAULT_PREFIX}`. No prefix may begin
+with one of these, and no runtime may be called so:
+{", ".join(f"`{name}`" for name in layout.RESERVED)}.
+
+What lies under {" and ".join(f"`{name}/`" for name in layout.AS_LONG_AS_MESSAGES)} is of no use
+once the queues keep no message that old.
 """
 
 
@@ -93,8 +109,15 @@ def wire_formats_page() -> str:
         *_sections("Portable content", portable),
         *_sections("Notification", notification),
         _section("Result", result, only=added),
+        _bucket_section(),
     ]
     return "\n".join(parts)
+
+
+def _bucket_section() -> str:
+    """Every key, as the module that knows them lists them."""
+    listing = indent(cleandoc(layout.__doc__ or "").partition("\n\n")[2], "    ")
+    return f"{_BUCKET_INTRODUCTION}\n{listing}\n\n{_BUCKET_RULES}"
 
 
 def _sections(title: str, document: JsonObject) -> list[str]:

@@ -19,12 +19,10 @@ from pydantic import (
 )
 
 from queue_agent.wire.job import Prefix
+from queue_agent.wire.layout import DEFAULT_PREFIX, unreserved
 
 LONGEST_LEASE: Final = 43_200
 """Seconds: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html"""
-
-OWN_FOLDERS: Final = ("cancelled", "inputs", "payloads", "quarantine")
-"""Folders of the results bucket with a meaning of their own."""
 
 
 class ConfigError(Exception):
@@ -33,14 +31,6 @@ class ConfigError(Exception):
 
 def _network(value: str) -> str:
     IPv4Network(value)
-    return value
-
-
-def _folder(value: str) -> str:
-    if not value:
-        raise ValueError("must name a folder")
-    if value.split("/", maxsplit=1)[0] in OWN_FOLDERS:
-        raise ValueError(f"must not lie under {', '.join(OWN_FOLDERS)}")
     return value
 
 
@@ -58,7 +48,7 @@ BucketOrPrefix = Annotated[
 ]
 RoleArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$")]
 Cidr = Annotated[str, AfterValidator(_network)]
-Folder = Annotated[Prefix, AfterValidator(_folder)]
+RuntimeName = Annotated[Name, AfterValidator(unreserved)]
 
 
 class _Section(BaseModel):
@@ -75,7 +65,7 @@ class ImageConfig(_Section):
 class RuntimeConfig(_Section):
     """One runtime with queue, pods and rights of its own."""
 
-    name: Name = Field(description="The `runtime` that jobs name.")
+    name: RuntimeName = Field(description="The `runtime` that jobs name.")
     preset: Literal["webui", "comfyui", "diffusers", "custom"]
     model: str = ""
     image: ImageConfig = ImageConfig()
@@ -84,8 +74,10 @@ class RuntimeConfig(_Section):
     priorities: tuple[Name, ...] = Field(
         default=(), description="Each has a queue and pods of its own, beside the usual ones."
     )
-    prefixes: tuple[Folder, ...] = Field(
-        default=(), description="Folders that jobs may name as `prefix`; none: the runtime's name."
+    prefixes: tuple[Prefix, ...] = Field(
+        default=(),
+        description="Folders that jobs may name as `prefix`, beside the default one that all "
+        "runtimes share; none: the runtime's name.",
     )
     inputs: tuple[BucketOrPrefix, ...] = Field(
         default=(), description="Other buckets (or bucket/prefix) that jobs' inputs may lie in."
@@ -120,7 +112,7 @@ class RuntimeConfig(_Section):
     @property
     def folders(self) -> tuple[str, ...]:
         """Where its results may lie; the first is for jobs that name no prefix."""
-        return self.prefixes or (self.name,)
+        return tuple(dict.fromkeys((DEFAULT_PREFIX, *(self.prefixes or (self.name,)))))
 
     @property
     def lanes(self) -> "tuple[Lane, ...]":
@@ -269,7 +261,8 @@ class Config(_Section):
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"runtimes: more than one queue is called {', '.join(doubled)}")
         for one, folder, other, other_folder in _folder_pairs(self.runtimes):
-            if f"{other_folder}/".startswith(f"{folder}/"):
+            shared = folder == other_folder == DEFAULT_PREFIX
+            if f"{other_folder}/".startswith(f"{folder}/") and not shared:
                 raise ValueError(
                     f"runtimes: {one.name} could write to the folder {other_folder} of {other.name}"
                 )

@@ -24,6 +24,7 @@ SHARED_MODULES: Final = (
     "queue_agent/wire/__init__.py",
     "queue_agent/wire/errors.py",
     "queue_agent/wire/job.py",
+    "queue_agent/wire/layout.py",
     "queue_agent/wire/notification.py",
     "queue_agent/wire/result.py",
 )

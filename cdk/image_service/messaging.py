@@ -12,7 +12,8 @@ from constructs import Construct
 from image_service.acknowledgements import acknowledge
 from image_service.config import Config, Lane
 
-_RETENTION: Final = Duration.days(14)
+RETENTION: Final = Duration.days(14)
+"""How long queues keep messages."""
 _FAILURES_RETENTION: Final = Duration.days(4)
 
 
@@ -32,7 +33,7 @@ class LaneQueue(Construct):
             queue_name=f"{name}-{lane.name}-dead",
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
-            retention_period=_RETENTION,
+            retention_period=RETENTION,
             redrive_allow_policy=sqs.RedriveAllowPolicy(
                 redrive_permission=sqs.RedrivePermission.BY_QUEUE,
                 source_queues=[sqs.Queue.from_queue_arn(self, "Source", arn)],
@@ -44,7 +45,7 @@ class LaneQueue(Construct):
             queue_name=f"{name}-{lane.name}",
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
-            retention_period=_RETENTION,
+            retention_period=RETENTION,
             visibility_timeout=Duration.seconds(lane.runtime.lease_seconds),
             receive_message_wait_time=Duration.seconds(20),
             dead_letter_queue=sqs.DeadLetterQueue(

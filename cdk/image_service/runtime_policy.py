@@ -6,6 +6,7 @@ from aws_cdk import aws_sqs as sqs
 
 from image_service.config import RuntimeConfig
 from image_service.rights import Right
+from queue_agent.wire import layout
 
 
 def runtime_rights(
@@ -32,19 +33,19 @@ def runtime_rights(
             "KeepResults",
             ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
             [f"{bucket}/{folder}/*" for folder in runtime.folders],
-            "Jobs give the names of results under the runtime's own folders.",
+            "Jobs give the names of results under the runtime's folders.",
         ),
         Right(
             "Quarantine",
             ["s3:PutObject"],
-            [f"{bucket}/quarantine/*"],
+            [f"{bucket}/{layout.QUARANTINE}/*"],
             "Messages that nobody understands are kept by their ids.",
         ),
         Right(
             "ReadInputs",
             ["s3:GetObject"],
             [
-                *(f"{bucket}/{folder}/*" for folder in ("cancelled", "inputs", "payloads")),
+                *(f"{bucket}/{folder}/*" for folder in layout.WRITTEN_BY_PUBLISHERS),
                 *(f"arn:{Aws.PARTITION}:s3:::{place}/*" for place in runtime.inputs),
             ],
             "Publishers name what they put there: inputs, large jobs, cancel markers.",
@@ -74,7 +75,7 @@ def model_rights(bucket: str, prefix: str) -> list[Right]:
 
 def readable_places(runtime: RuntimeConfig, results: str) -> list[str]:
     """The same in the agent's words: its setting for buckets that references may name."""
-    folders = (*runtime.folders, "inputs", "payloads")
+    folders = (*runtime.folders, layout.INPUTS, layout.PAYLOADS)
     return [f"{results}/{folder}/" for folder in folders] + [
         f"{place}/" if "/" in place else place for place in runtime.inputs
     ]

@@ -8,6 +8,8 @@ from constructs import Construct
 
 from image_service.acknowledgements import acknowledge
 from image_service.config import StorageConfig
+from image_service.messaging import RETENTION
+from queue_agent.wire.layout import AS_LONG_AS_MESSAGES
 
 
 class Storage(Construct):
@@ -65,8 +67,8 @@ class Storage(Construct):
 
 def _lifecycle(keep_days: int) -> list[s3.LifecycleRule]:
     rules = [
-        s3.LifecycleRule(prefix=folder, expiration=Duration.days(14))
-        for folder in ("cancelled/", "payloads/")
+        s3.LifecycleRule(prefix=f"{folder}/", expiration=RETENTION)
+        for folder in AS_LONG_AS_MESSAGES
     ]
     if keep_days:
         rules.append(s3.LifecycleRule(expiration=Duration.days(keep_days)))

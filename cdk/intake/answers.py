@@ -11,7 +11,7 @@ from typing import TypedDict
 from pydantic import JsonValue
 
 from queue_agent.wire.job import Job
-from queue_agent.wire.result import ResultKeys
+from queue_agent.wire.layout import ResultKeys
 
 
 class ProxyResponse(TypedDict):

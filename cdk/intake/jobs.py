@@ -22,7 +22,7 @@ def read_job(
     *,
     make_id: Callable[[], str] | None = None,
 ) -> Job:
-    """The job with its runtime and prefix filled in; `make_id` also for one that has no id.
+    """The job with its runtime filled in; `make_id` also for one that has no id.
 
     Raises:
         Malformed: an agent would not understand it.
@@ -33,13 +33,13 @@ def read_job(
     if runtime not in settings.folders:
         known = ", ".join(settings.folders)
         raise Rejected(f"metadata.runtime: {runtime!r} is none of: {known}", type="unknown_runtime")
-    prefix = job.metadata.prefix or settings.folders[runtime][0]
+    prefix = job.prefix
     if not _lies_in(prefix, settings.folders[runtime]):
         allowed = ", ".join(settings.folders[runtime])
         raise Rejected(
             f"metadata.prefix: {prefix!r} lies in none of: {allowed}", type="forbidden_prefix"
         )
-    metadata = job.metadata.model_copy(update={"runtime": runtime, "prefix": prefix})
+    metadata = job.metadata.model_copy(update={"runtime": runtime})
     return job.model_copy(update={"metadata": metadata})
 
 

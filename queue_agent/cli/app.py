@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar
 import typer
 
 from queue_agent.wire.errors import QueueAgentError, Rejected, SettingsError
+from queue_agent.wire.layout import DEFAULT_PREFIX
 
 if TYPE_CHECKING:
     from queue_agent.client import Client
@@ -195,7 +196,7 @@ def cancel(
 def status(
     job_id: Annotated[str, typer.Argument(help="Id of the job.")],
     bucket: BucketName = None,
-    prefix: Annotated[str, typer.Option(help="The prefix it was submitted with.")] = "",
+    prefix: Annotated[str, typer.Option(help="The prefix it was submitted with.")] = DEFAULT_PREFIX,
     output: Annotated[Path | None, typer.Option(help="Folder to download its images to.")] = None,
 ) -> None:
     """Print how a job ended; exit code 0: completed, 1: otherwise, 3: not ended yet."""

@@ -13,6 +13,7 @@ from queue_agent.cloud.connect import connect
 from queue_agent.runtime import Runtime, load_runtime
 from queue_agent.settings.agent import Settings, environment_names
 from queue_agent.wire.errors import ObjectExists, QueueAgentError
+from queue_agent.wire.layout import trial_key
 
 _HINTS = {
     "queue": "Is QUEUE_AGENT_QUEUE_URL right, and does the role allow sqs:GetQueueAttributes, "
@@ -94,7 +95,7 @@ async def _try(name: str, trial: Callable[[], Awaitable[str]]) -> Finding:
 
 
 async def _write_and_remove(bucket: Bucket) -> None:
-    key = f"queue-agent-check/{secrets.token_hex(8)}"
+    key = trial_key(secrets.token_hex(8))
     if await bucket.exists(key):
         raise ObjectExists(f"{key} exists already")
     await bucket.write(key, b"check", media_type="text/plain", create_only=True)

@@ -22,8 +22,9 @@ from queue_agent.tasks import together
 from queue_agent.telemetry import publishing
 from queue_agent.wire.errors import Malformed, QueueAgentError, Unavailable
 from queue_agent.wire.job import Job, JobId, Prefix, open_envelope
+from queue_agent.wire.layout import DEFAULT_PREFIX, cancel_marker, result_folder
 from queue_agent.wire.notification import Image, Notification
-from queue_agent.wire.result import Result, cancel_marker
+from queue_agent.wire.result import Result
 
 _POLL: Final = 3.0
 _PATIENCE: Final = 10.0
@@ -105,7 +106,7 @@ class Client:
         runtime: str | None = None,
         task_type: str | None = None,
         id: str | None = None,  # noqa: A002  the wire format's own word
-        prefix: str = "",
+        prefix: str = DEFAULT_PREFIX,
         context: JsonValue = None,
         expires_at: datetime | None = None,
         priority: str | None = None,
@@ -185,14 +186,14 @@ class Client:
         """
         return await upload_files(value, self._maybe_bucket())
 
-    def job(self, job_id: str, *, prefix: str = "") -> SubmittedJob:
+    def job(self, job_id: str, *, prefix: str = DEFAULT_PREFIX) -> SubmittedJob:
         """A handle for a job submitted at any time, by anyone, under this prefix.
 
         Raises:
             ValueError: it can be no job's id or prefix.
         """
         parts = (_PREFIX.validate_python(prefix), _ID.validate_python(job_id))
-        return SubmittedJob(self, job_id, ResultLocation("/".join(part for part in parts if part)))
+        return SubmittedJob(self, job_id, ResultLocation(result_folder(*parts)))
 
     async def cancel(self, job_id: str) -> None:
         """Ask for a job to be given up, whoever submitted it.

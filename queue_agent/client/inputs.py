@@ -14,7 +14,7 @@ from pydantic import JsonValue, ValidationError
 from queue_agent.cloud import Bucket, Publication
 from queue_agent.wire.errors import ObjectExists, Rejected
 from queue_agent.wire.job import Job, Metadata, canonical_json, describe_errors
-from queue_agent.wire.result import extension
+from queue_agent.wire.layout import DEFAULT_PREFIX, input_key, payload_key
 
 Scalar = str | int | float | bool | Path | bytes | None
 Input = Scalar | Sequence["Input"] | Mapping[str, "Input"]
@@ -31,7 +31,7 @@ def make_job(
     runtime: str | None,
     task_type: str | None = None,
     job_id: str | None = None,
-    prefix: str = "",
+    prefix: str = DEFAULT_PREFIX,
     context: JsonValue = None,
     expires_at: datetime | None = None,
     priority: str | None = None,
@@ -113,7 +113,7 @@ async def publication(
     if bucket is None:
         raise ValueError(f"a job of {whole.size} bytes needs a bucket to be offloaded to")
     data = whole.body.encode()
-    key = f"payloads/{job.id}-{hashlib.sha256(data).hexdigest()[:16]}.json"
+    key = payload_key(job.id, hashlib.sha256(data).hexdigest())
     await bucket.write(key, data, media_type="application/json")
     pointer: JsonValue = [POINTER_CLASS, {"s3BucketName": bucket.name, "s3Key": key}]
     return Publication(canonical_json(pointer), attributes)
@@ -122,7 +122,7 @@ async def publication(
 async def _upload(data: bytes, bucket: Bucket) -> str:
     kind = filetype.guess(data)
     media_type: str = kind.mime if kind else "application/octet-stream"
-    key = f"inputs/{hashlib.sha256(data).hexdigest()}.{extension(media_type)}"
+    key = input_key(hashlib.sha256(data).hexdigest(), media_type)
     with suppress(ObjectExists):
         await bucket.write(key, data, media_type=media_type, create_only=True)
     return bucket.url(key)

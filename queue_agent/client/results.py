@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from queue_agent.cloud import Bucket
 from queue_agent.wire.errors import ObjectNotFound
 from queue_agent.wire.job import Job
-from queue_agent.wire.result import Result, ResultKeys
+from queue_agent.wire.layout import ResultKeys, is_manifest
+from queue_agent.wire.result import Result
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ async def find_result(bucket: Bucket, place: ResultLocation) -> Result | None:
     if place.manifest is not None:
         return await _read(bucket, place.manifest)
     keys = await bucket.keys(f"{place.folder}/")
-    results = [await _read(bucket, key) for key in keys if key.endswith(".out")]
+    results = [await _read(bucket, key) for key in keys if is_manifest(key)]
     found = [result for result in results if result is not None]
     return next((result for result in found if result.result), found[-1] if found else None)
 

@@ -16,6 +16,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from queue_agent.client.client import Client
 from queue_agent.client.handle import SubmittedJob
 from queue_agent.wire.job import Job
+from queue_agent.wire.layout import DEFAULT_PREFIX
 from queue_agent.wire.notification import Notification
 from queue_agent.wire.result import Result
 
@@ -98,7 +99,7 @@ class SyncClient:
         submitted = self._portal.call(self._client.submit_many, jobs)
         return [SyncJob(self._portal, job) for job in submitted]
 
-    def job(self, job_id: str, *, prefix: str = "") -> SyncJob:
+    def job(self, job_id: str, *, prefix: str = DEFAULT_PREFIX) -> SyncJob:
         """A handle for a job submitted at any time, by anyone."""
         return SyncJob(self._portal, self._client.job(job_id, prefix=prefix))
 

@@ -1,9 +1,4 @@
-"""What gateways note in the bucket about the jobs they took.
-
-gateway/jobs/{id}.json                what was asked, by whom, and where the result will be
-gateway/recent/{owner}/{age}-{id}     for listing, the newest first: `age` counts down
-gateway/in-flight/{owner}/{id}        for quotas; removed when found to be over
-"""
+"""What gateways note in the bucket about the jobs they took (`queue_agent.wire.layout`)."""
 
 import asyncio
 import re
@@ -19,7 +14,7 @@ from queue_agent.gateway.problems import Problem, no_such_job
 from queue_agent.tasks import together
 from queue_agent.wire.errors import ObjectExists, ObjectNotFound
 from queue_agent.wire.job import Job, canonical_json
-from queue_agent.wire.result import ResultKeys
+from queue_agent.wire.layout import ResultKeys, in_flight_folder, recent_folder, record_key
 
 _RECORDS_REMEMBERED: Final = 5_000
 _LARGEST_CONTENT: Final = 32_768
@@ -93,7 +88,7 @@ class Records:
         """
         data, is_new = record.model_dump_json().encode(), True
         try:
-            await self._write(_job_key(record.id), data, create_only=True)
+            await self._write(record_key(record.id), data, create_only=True)
         except ObjectExists:
             earlier = await self.find(record.id)
             if (earlier.owner, earlier.digest, earlier.manifest) != (
@@ -102,7 +97,7 @@ class Records:
                 raise Problem(409, "id_taken", "Another job has that id.") from None
             record, is_new = earlier, False
         self._remember(record)
-        marks = [f"gateway/recent/{record.owner}/{record.cursor}"]
+        marks = [recent_folder(record.owner) + record.cursor]
         if in_flight:
             marks.append(_in_flight_key(record.owner, record.id))
         await together(self._write(mark, b"") for mark in marks)
@@ -111,7 +106,7 @@ class Records:
     async def remove(self, record: Record) -> None:
         """Forget a job that could not be published."""
         self._known.pop(record.id, None)
-        marks = (f"gateway/recent/{record.owner}/{record.cursor}", _job_key(record.id))
+        marks = (recent_folder(record.owner) + record.cursor, record_key(record.id))
         for key in (_in_flight_key(record.owner, record.id), *marks):
             await self._bucket.delete(key)
 
@@ -138,7 +133,7 @@ class Records:
         """
         if after is not None and not _CURSOR.fullmatch(after):
             raise Problem(422, "invalid_cursor", "The cursor is not one of an earlier answer.")
-        folder = f"gateway/recent/{owner}/"
+        folder = recent_folder(owner)
         keys = await self._bucket.keys(folder, after=folder + (after or ""), limit=limit + 1)
         cursors = [key.removeprefix(folder) for key in keys]
         found = await asyncio.gather(
@@ -155,7 +150,7 @@ class Records:
 
     async def in_flight(self, owner: str) -> list[str]:
         """Ids of an owner's jobs that were not seen to be over."""
-        folder = f"gateway/in-flight/{owner}/"
+        folder = in_flight_folder(owner)
         return [key.removeprefix(folder) for key in await self._bucket.keys(folder)]
 
     async def over(self, owner: str, job_id: str) -> None:
@@ -168,7 +163,7 @@ class Records:
 
     async def _read(self, job_id: str) -> Record:
         try:
-            record = Record.model_validate_json(await self._bucket.read(_job_key(job_id)))
+            record = Record.model_validate_json(await self._bucket.read(record_key(job_id)))
         except (ObjectNotFound, ValidationError) as error:
             raise no_such_job() from error
         self._remember(record)
@@ -189,12 +184,8 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def _job_key(job_id: str) -> str:
-    return f"gateway/jobs/{job_id}.json"
-
-
 def _in_flight_key(owner: str, job_id: str) -> str:
-    return f"gateway/in-flight/{owner}/{job_id}"
+    return in_flight_folder(owner) + job_id
 
 
 def _summary(content: dict[str, JsonValue]) -> dict[str, JsonValue]:

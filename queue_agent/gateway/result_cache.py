@@ -11,7 +11,8 @@ from weakref import WeakValueDictionary
 from queue_agent.client.results import find_result
 from queue_agent.cloud import Bucket
 from queue_agent.gateway.records import Record
-from queue_agent.wire.result import Result, cancel_marker
+from queue_agent.wire.layout import cancel_marker
+from queue_agent.wire.result import Result
 
 _JOBS_REMEMBERED: Final = 5_000
 

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from queue_agent.wire.job import Job, JobId, Prefix, TaskType
+from queue_agent.wire.layout import DEFAULT_PREFIX
 from queue_agent.wire.notification import ErrorReport, Timings
 
 JobStatus = Literal[
@@ -24,7 +25,7 @@ class RequestMetadata(BaseModel):
     id: JobId | None = Field(default=None, description="Else a new one is made.")
     tasktype: TaskType | None = Field(default=None, description="Else told from the content.")
     runtime: str | None = Field(default=None, max_length=128, description="Else the default one.")
-    prefix: Prefix = Field(default="", description="Folder in the bucket.")
+    prefix: Prefix = Field(default=DEFAULT_PREFIX, description="Folder in the bucket.")
     context: JsonValue = Field(default=None, description="Comes back untouched.")
     expires_at: AwareDatetime | None = None
     priority: str | None = Field(default=None, max_length=64)

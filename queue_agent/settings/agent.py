@@ -29,6 +29,7 @@ from queue_agent.telemetry.options import (
     TraceExport,
 )
 from queue_agent.wire.errors import SettingsError
+from queue_agent.wire.layout import unreserved
 from queue_agent.wire.signing import SigningSecret
 from queue_agent.worker.webhooks import WebhookPolicy
 
@@ -141,7 +142,7 @@ class Settings(BaseSettings):
     runtime: Annotated[str, AfterValidator(_runtime_type)] = _setting(
         "RUNTIME", "RUNTIME_TYPE", description="Adapter: see `queue-agent runtimes`."
     )
-    runtime_name: str | None = _setting(
+    runtime_name: Annotated[str, AfterValidator(unreserved)] | None = _setting(
         "RUNTIME_NAME",
         "RUNTIME_NAME",
         default=None,

@@ -1,11 +1,12 @@
 """What a publisher or subscriber must know of the deployment, by environment names."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from queue_agent.wire.errors import SettingsError
+from queue_agent.wire.layout import unreserved
 
 TOPIC_PATTERN = r"^arn:[\w-]+:sns:[\w-]+:\d+:\S+$"
 BUCKET_PATTERN = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"
@@ -64,7 +65,7 @@ class ClientSettings(Environment):
         pattern=BUCKET_PATTERN,
         description="Name of the bucket that results go to.",
     )
-    runtime: str | None = setting(
+    runtime: Annotated[str, AfterValidator(unreserved)] | None = setting(
         "RUNTIME_NAME",
         "RUNTIME_NAME",
         default=None,

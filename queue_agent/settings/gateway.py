@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, model_validator
 from pydantic_settings import NoDecode
 
 from queue_agent.settings.client import BUCKET_PATTERN, TOPIC_PATTERN, ClientSettings, setting
+from queue_agent.wire.layout import unreserved
 
 
 def _split(value: object) -> object:
@@ -20,6 +21,7 @@ def _runtimes(value: tuple[str, ...]) -> tuple[str, ...]:
         name, separator, url = entry.partition("=")
         if not name or (separator and not url.startswith(("http://", "https://"))):
             raise ValueError("must be NAME or NAME=QUEUE_URL, by commas")
+        unreserved(name)
     return value
 
 

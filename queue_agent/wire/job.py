@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from queue_agent.wire.errors import Malformed
+from queue_agent.wire.layout import DEFAULT_PREFIX, clean_prefix
 
 __all__ = [
     "Envelope",
@@ -53,22 +54,13 @@ def _no_step(value: str) -> str:
     return value
 
 
-def _clean_prefix(value: str) -> str:
-    parts = [part for part in value.split("/") if part]
-    if any(part in {".", ".."} for part in parts):
-        raise ValueError("must not contain '.' or '..' as a path segment")
-    if any(not character.isprintable() or character == "\\" for character in value):
-        raise ValueError("must not contain control characters or backslashes")
-    return "/".join(parts)
-
-
 JobId = Annotated[
     str,
     Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+$"),
     AfterValidator(_no_step),
 ]
 TaskType = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")]
-Prefix = Annotated[str, Field(max_length=512), AfterValidator(_clean_prefix)]
+Prefix = Annotated[str, Field(max_length=512), AfterValidator(clean_prefix)]
 
 
 class Metadata(BaseModel):
@@ -84,7 +76,10 @@ class Metadata(BaseModel):
     runtime: str | None = Field(
         default=None, max_length=128, description="Name of the runtime that shall do the job."
     )
-    prefix: Prefix = Field(default="", description="Folder in the bucket; outer slashes ignored.")
+    prefix: Prefix = Field(
+        default=DEFAULT_PREFIX,
+        description="Folder in the bucket; outer slashes ignored. Empty: the default.",
+    )
     context: JsonValue = Field(default=None, description="Comes back untouched.")
     expires_at: AwareDatetime | None = Field(
         default=None, description="After this moment (ISO 8601 with a zone) nobody wants it."
@@ -114,6 +109,10 @@ class Job(BaseModel):
     @property
     def task_type(self) -> str:
         return self.metadata.tasktype
+
+    @property
+    def prefix(self) -> str:
+        return self.metadata.prefix
 
     @property
     def digest(self) -> str:

@@ -15,7 +15,7 @@ import structlog
 from queue_agent.cloud import Bucket
 from queue_agent.wire.errors import Unavailable
 from queue_agent.wire.job import JobId
-from queue_agent.wire.result import CANCEL_MARKERS, cancel_marker
+from queue_agent.wire.layout import CANCEL_MARKERS, cancel_marker
 
 log = structlog.get_logger()
 

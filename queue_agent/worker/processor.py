@@ -34,8 +34,8 @@ from queue_agent.wire.errors import (
     Withdrawn,
 )
 from queue_agent.wire.job import Job
+from queue_agent.wire.layout import ResultKeys
 from queue_agent.wire.notification import ErrorReport, Notification, Status
-from queue_agent.wire.result import ResultKeys
 from queue_agent.worker.attempt import Attempt
 from queue_agent.worker.cancellation import WithdrawalWatch
 from queue_agent.worker.forecast import kind_of

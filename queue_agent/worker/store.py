@@ -20,13 +20,9 @@ from queue_agent.runtime import Artifact, Output
 from queue_agent.tasks import together
 from queue_agent.wire.errors import ObjectExists, ObjectNotFound, QueueAgentError
 from queue_agent.wire.job import Job, canonical_json
+from queue_agent.wire.layout import ResultKeys, quarantine_key
 from queue_agent.wire.notification import ErrorReport, Image, Notification, Status
-from queue_agent.wire.result import (
-    MANIFEST_MEDIA_TYPE,
-    Result,
-    ResultKeys,
-    quarantine_key,
-)
+from queue_agent.wire.result import MANIFEST_MEDIA_TYPE, Result
 from queue_agent.worker.attempt import Attempt
 from queue_agent.worker.retry import patiently
 

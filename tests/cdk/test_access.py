@@ -5,6 +5,8 @@ from assembly import EXAMPLES, Found, JsonObject, synthesised
 from iam import identity_statements, listed
 from intrinsics import Resolver
 
+from queue_agent.wire.layout import DEFAULT_PREFIX
+
 POLICIES = {
     "AWS::SQS::Queue": ("AWS::SQS::QueuePolicy", "Queues", "sqs:*"),
     "AWS::SNS::Topic": ("AWS::SNS::TopicPolicy", "Topics", "sns:Publish"),
@@ -63,6 +65,20 @@ def test_roles_are_assumed_by_named_services_only(name: str) -> None:
                     "aws:RequestTag/kubernetes-namespace",
                     "aws:RequestTag/kubernetes-service-account",
                 } == set(bound), role.place
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_pod_may_keep_the_results_of_jobs_without_a_prefix(name: str) -> None:
+    assembly = synthesised(name)
+    resolver = Resolver(region="us-east-1")
+    keepers = [
+        listed(resolver.resolve(statement["Resource"]))
+        for _, statement in identity_statements(assembly)
+        if statement.get("Sid") == "KeepResults"
+    ]
+    assert len(keepers) == len(assembly.config.lanes)
+    for places in keepers:
+        assert any(place.endswith(f"/{DEFAULT_PREFIX}/*") for place in places), places
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

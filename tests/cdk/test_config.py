@@ -10,6 +10,7 @@ from image_service.config import Config, ConfigError
 
 MINIMAL: dict[str, Any] = yaml.safe_load(EXAMPLES["minimal"].read_text())
 RUNTIME: dict[str, Any] = MINIMAL["runtimes"][0]
+NAMELESS = {**RUNTIME, "prefixes": []}
 VPC = {
     "vpc_id": "vpc-0123456789abcdef0",
     "cidr": "10.0.0.0/16",
@@ -47,8 +48,9 @@ def test_the_configuration_in_the_repository_can_be_used() -> None:
         ({"runtimes": [{**RUNTIME, "min_pods": 11}]}, "runtimes.0: min_pods is more than"),
         (
             {"runtimes": [{**RUNTIME, "prefixes": ["inputs"]}]},
-            "prefixes.0: must not lie",
+            "prefixes.0: must not begin with",
         ),
+        ({"runtimes": [{**RUNTIME, "name": "runtimes"}]}, "runtimes.0.name: must be none of"),
         ({"runtimes": [{**RUNTIME, "prefixes": ["a/../b"]}]}, "runtimes.0.prefixes.0: must not"),
         ({"runtimes": [{**RUNTIME, "inputs": ["bucket/*"]}]}, "runtimes.0.inputs.0: "),
         ({"runtimes": [RUNTIME, RUNTIME]}, "more than one queue is called sdruntime"),
@@ -57,7 +59,7 @@ def test_the_configuration_in_the_repository_can_be_used() -> None:
             "more than one queue is called sdruntime-x",
         ),
         (
-            {"runtimes": [RUNTIME, {**RUNTIME, "name": "b", "prefixes": ["output/b"]}]},
+            {"runtimes": [NAMELESS, {**RUNTIME, "name": "b", "prefixes": ["output/b"]}]},
             "sdruntime could write to the folder output/b of b",
         ),
         ({"network": {"cidr": "10.0.0.0/99"}}, "network.cidr: "),

@@ -3,6 +3,8 @@
 import pytest
 from assembly import EXAMPLES, Assembly, Found, synthesised
 
+from queue_agent.wire.layout import AS_LONG_AS_MESSAGES
+
 
 def queue(assembly: Assembly, name: str) -> Found:
     return assembly.named("AWS::SQS::Queue", QueueName=f"{assembly.config.name}-{name}")
@@ -50,7 +52,7 @@ def test_every_job_queue_has_dead_letters_of_its_own(name: str) -> None:
         assert dead.properties["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
-@pytest.mark.parametrize("folder", ["cancelled/", "payloads/"])
+@pytest.mark.parametrize("folder", AS_LONG_AS_MESSAGES)
 def test_what_belongs_to_a_message_goes_when_no_queue_keeps_the_message_any_longer(
     folder: str,
 ) -> None:
@@ -61,7 +63,7 @@ def test_what_belongs_to_a_message_goes_when_no_queue_keeps_the_message_any_long
         for bucket in assembly.resources("AWS::S3::Bucket")
         for rule in bucket.properties["LifecycleConfiguration"]["Rules"]
     ]
-    (days,) = [rule["ExpirationInDays"] for rule in rules if rule.get("Prefix") == folder]
+    (days,) = [rule["ExpirationInDays"] for rule in rules if rule.get("Prefix") == f"{folder}/"]
     assert days * 24 * 3600 == kept
 
 

@@ -18,8 +18,9 @@ from queue_agent.cloud import Bucket, Message
 from queue_agent.runtime import Reference, Runtime, RuntimeOptions
 from queue_agent.wire.errors import Malformed, QueueAgentError, Rejected
 from queue_agent.wire.job import Job
+from queue_agent.wire.layout import RESERVED, ResultKeys
 from queue_agent.wire.notification import ErrorReport, Notification
-from queue_agent.wire.result import Result, ResultKeys
+from queue_agent.wire.result import Result
 from queue_agent.worker.inbox import Inbox
 from queue_agent.worker.webhooks import WebhookPolicy, Webhooks
 from queue_agent_runtimes.comfyui import ComfyUIRuntime
@@ -199,7 +200,8 @@ def judge_refusal(message: Message, error: QueueAgentError) -> None:
 
 def judge_job(job: Job) -> None:
     keys = ResultKeys.of(job)
-    folder = f"{job.metadata.prefix}/{job.id}" if job.metadata.prefix else job.id
+    folder = f"{job.metadata.prefix}/{job.id}"
+    assert job.metadata.prefix.split("/", maxsplit=1)[0] not in RESERVED
     for key in (keys.manifest, keys.artifact(1, "image/png")):
         assert key.startswith(f"{folder}/{job.id}-")
         assert ".." not in key.split("/")

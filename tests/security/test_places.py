@@ -12,7 +12,7 @@ from queue_agent.inputs.references import ReferencePolicy
 from queue_agent.settings.agent import Settings
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job
-from queue_agent.wire.result import ResultKeys, cancel_marker, quarantine_key
+from queue_agent.wire.layout import DEFAULT_PREFIX, ResultKeys, cancel_marker, quarantine_key
 
 PIECES = st.sampled_from(["..", ".", "/", "//", "\\", "%2e%2e", "a", "b c", "\x00", "é", "\u2024"])
 ODD_NAMES = st.one_of(st.text(max_size=12), st.lists(PIECES, max_size=6).map("".join))
@@ -26,7 +26,7 @@ def test_every_object_of_a_job_lies_in_the_jobs_own_folder(prefix: str, job_id: 
     except ValidationError:
         return
     keys = ResultKeys.of(job)
-    inside = [part for part in prefix.split("/") if part]
+    inside = [part for part in prefix.split("/") if part] or [DEFAULT_PREFIX]
     for key in (keys.manifest, keys.artifact(1, "image/png"), keys.artifact(2, "../x", suffix="s")):
         *folders, name = key.split("/")
         assert folders == [*inside, job_id]

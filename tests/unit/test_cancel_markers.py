@@ -8,7 +8,7 @@ import pytest
 from client_stubs import Shelf
 from queue_agent.wire.errors import JobCancelled, Unavailable
 from queue_agent.wire.job import Job, Metadata
-from queue_agent.wire.result import CANCEL_MARKERS, cancel_marker
+from queue_agent.wire.layout import CANCEL_MARKERS, cancel_marker
 from queue_agent.worker.cancel_markers import CancelMarkers
 from queue_agent.worker.cancellation import WithdrawalWatch
 

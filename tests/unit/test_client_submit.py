@@ -6,8 +6,9 @@ from client_stubs import PartialTopic, Shelf, StubCloud
 from queue_agent.client import Client, make_job
 from queue_agent.wire.errors import Unavailable
 from queue_agent.wire.job import Job
+from queue_agent.wire.layout import ResultKeys
 from queue_agent.wire.notification import ErrorReport
-from queue_agent.wire.result import Result, ResultKeys
+from queue_agent.wire.result import Result
 
 JOBS = [make_job({"prompt": "x"}, runtime="r", job_id=f"job-{n}") for n in "abc"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from queue_agent.wire.errors import Malformed
 from queue_agent.wire.job import PayloadPointer, find_pointer, open_envelope, parse_job
-from queue_agent.wire.result import ResultKeys
+from queue_agent.wire.layout import RESERVED, ResultKeys
 
 METADATA = {"id": "order-7f3a", "tasktype": "text-to-image", "prefix": "output"}
 JOB = {"metadata": METADATA, "content": {"prompt": "a lighthouse", "steps": 20}}
@@ -58,17 +58,26 @@ def test_unknown_metadata_is_kept() -> None:
         ("output", "output/order-7f3a"),
         ("/output/", "output/order-7f3a"),
         ("a//b", "a/b/order-7f3a"),
-        ("", "order-7f3a"),
+        ("", "output/order-7f3a"),
+        ("/", "output/order-7f3a"),
+        ("my/inputs", "my/inputs/order-7f3a"),
     ],
 )
 def test_a_prefix_may_have_slashes_at_its_ends_or_be_empty(prefix: str, folder: str) -> None:
     assert ResultKeys.of(parse_job(changed(prefix=prefix))).folder == folder
 
 
-def test_a_prefix_may_be_absent() -> None:
+def test_a_job_without_a_prefix_gets_the_default() -> None:
     metadata = {"id": "order-7f3a", "tasktype": "text-to-image"}
     job = parse_job(json.dumps({"metadata": metadata, "content": {}}))
-    assert ResultKeys.of(job).folder == "order-7f3a"
+    assert ResultKeys.of(job).folder == "output/order-7f3a"
+
+
+@pytest.mark.parametrize("folder", RESERVED)
+def test_a_prefix_that_begins_with_a_folder_of_the_system_is_refused(folder: str) -> None:
+    for prefix in (folder, f"/{folder}/a"):
+        with pytest.raises(Malformed, match=r"metadata\.prefix: .*must not begin with"):
+            parse_job(changed(prefix=prefix))
 
 
 @pytest.mark.parametrize("prefix", ["..", "a/../b", "./a", "a\\b", "a\nb", "x" * 600])

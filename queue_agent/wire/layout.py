@@ -1,0 +1,166 @@
+"""The bucket's layout: every key that is written or read, and which first segments are taken.
+
+{prefix}/{id}/{id}-{digest}-{n}.{ext}      artifacts, n from 1
+{prefix}/{id}/{id}-{digest}.out            the result manifest
+output/queue-agent-check/{token}           what `queue-agent check` writes and removes
+cancelled/{id}                             cancel markers
+quarantine/{date}/{message-id}.json        messages that could not be worked on
+inputs/{digest}.{ext}                      files that clients uploaded
+payloads/{id}-{digest}.json                jobs too large for the topic
+gateway/jobs/{id}.json                     what a gateway was asked, by whom
+gateway/recent/{owner}/{age}-{id}          for listing, the newest first: `age` counts down
+gateway/in-flight/{owner}/{id}             for quotas; removed when found to be over
+checkpoints/…  runtimes/…                  kept free
+"""
+
+import mimetypes
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+DEFAULT_PREFIX: Final = "output"
+"""Where the results of a job lie that names no prefix, or an empty one."""
+
+CANCELLED: Final = "cancelled"
+CHECKPOINTS: Final = "checkpoints"
+GATEWAY: Final = "gateway"
+INPUTS: Final = "inputs"
+PAYLOADS: Final = "payloads"
+QUARANTINE: Final = "quarantine"
+RUNTIMES: Final = "runtimes"
+
+RESERVED: Final = (CANCELLED, CHECKPOINTS, GATEWAY, INPUTS, PAYLOADS, QUARANTINE, RUNTIMES)
+"""First segments with a meaning of their own: no prefix begins so, no runtime is called so."""
+
+AS_LONG_AS_MESSAGES: Final = (CANCELLED, PAYLOADS)
+"""Folders whose objects nobody needs once no queue can hold their job's message any more."""
+
+WRITTEN_BY_PUBLISHERS: Final = (CANCELLED, INPUTS, PAYLOADS)
+"""Folders that agents only read."""
+
+CANCEL_MARKERS: Final = f"{CANCELLED}/"
+"""What the keys of all cancel markers begin with."""
+
+_DIGEST_DIGITS: Final = 8
+_PAYLOAD_DIGITS: Final = 16
+_MANIFEST_SUFFIX: Final = ".out"
+_EXTENSIONS: Final = {"image/jpeg": "jpg", "audio/mpeg": "mp3", "text/plain": "txt"}
+
+
+class Storable(Protocol):
+    """What the names of a job's results are made of."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def prefix(self) -> str: ...
+
+    @property
+    def digest(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class ResultKeys:
+    """The keys of everything one job leaves in the bucket."""
+
+    folder: str
+    stem: str
+
+    @classmethod
+    def of(cls, job: Storable) -> "ResultKeys":
+        return cls(result_folder(job.prefix, job.id), f"{job.id}-{job.digest[:_DIGEST_DIGITS]}")
+
+    @property
+    def manifest(self) -> str:
+        return f"{self.folder}/{self.stem}{_MANIFEST_SUFFIX}"
+
+    def artifact(self, number: int, media_type: str, *, suffix: str = "") -> str:
+        """The key of the `number`-th artifact, counted from 1.
+
+        `suffix` tells it apart from that of another attempt at the same job.
+        """
+        name = f"{self.stem}-{number}" + (f"-{suffix}" if suffix else "")
+        return f"{self.folder}/{name}.{extension(media_type)}"
+
+
+def clean_prefix(value: str) -> str:
+    """A prefix without needless slashes; the default where it is empty.
+
+    Raises:
+        ValueError: results may not lie there.
+    """
+    parts = [part for part in value.split("/") if part]
+    if any(part in {".", ".."} for part in parts):
+        raise ValueError("must not contain '.' or '..' as a path segment")
+    if any(not character.isprintable() or character == "\\" for character in value):
+        raise ValueError("must not contain control characters or backslashes")
+    if parts and parts[0] in RESERVED:
+        raise ValueError(f"must not begin with any of {', '.join(RESERVED)}")
+    return "/".join(parts) or DEFAULT_PREFIX
+
+
+def unreserved(value: str) -> str:
+    """A runtime's name, as it is.
+
+    Raises:
+        ValueError: a folder of the bucket has a meaning of its own under that name.
+    """
+    if value in RESERVED:
+        raise ValueError(f"must be none of {', '.join(RESERVED)}")
+    return value
+
+
+def result_folder(prefix: str, job_id: str) -> str:
+    """The folder of a job's results, whatever its content."""
+    return f"{prefix}/{job_id}"
+
+
+def is_manifest(key: str) -> bool:
+    """Whether a key in such a folder is that of a manifest."""
+    return key.endswith(_MANIFEST_SUFFIX)
+
+
+def cancel_marker(job_id: str) -> str:
+    """An object under this key, whatever it holds, cancels the job."""
+    return f"{CANCEL_MARKERS}{job_id}"
+
+
+def quarantine_key(date: str, message_id: str) -> str:
+    """Where a message lies that could not be worked on."""
+    return f"{QUARANTINE}/{date}/{message_id}.json"
+
+
+def input_key(digest: str, media_type: str) -> str:
+    """Where a file lies that was uploaded for a job; `digest` is that of its bytes."""
+    return f"{INPUTS}/{digest}.{extension(media_type)}"
+
+
+def payload_key(job_id: str, digest: str) -> str:
+    """Where a job lies that is too large for the topic; `digest` is that of its text."""
+    return f"{PAYLOADS}/{job_id}-{digest[:_PAYLOAD_DIGITS]}.json"
+
+
+def record_key(job_id: str) -> str:
+    """Where a gateway's record of a job lies."""
+    return f"{GATEWAY}/jobs/{job_id}.json"
+
+
+def recent_folder(owner: str) -> str:
+    """The folder, with its slash, of the marks by which an owner's jobs are listed."""
+    return f"{GATEWAY}/recent/{owner}/"
+
+
+def in_flight_folder(owner: str) -> str:
+    """The folder, with its slash, of the marks by which an owner's unfinished jobs are counted."""
+    return f"{GATEWAY}/in-flight/{owner}/"
+
+
+def trial_key(token: str) -> str:
+    """What is written, read and removed to see whether results can be, where they would lie."""
+    return f"{DEFAULT_PREFIX}/queue-agent-check/{token}"
+
+
+def extension(media_type: str) -> str:
+    """The file name extension for a media type, without the dot."""
+    known = _EXTENSIONS.get(media_type)
+    return known or (mimetypes.guess_extension(media_type) or ".bin").removeprefix(".")

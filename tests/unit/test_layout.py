@@ -1,0 +1,65 @@
+"""Where things lie in the bucket: one list of what is taken, and everything else is results."""
+
+from collections.abc import Callable
+
+import pytest
+
+from queue_agent.settings.agent import Settings
+from queue_agent.settings.client import ClientSettings
+from queue_agent.settings.gateway import GatewaySettings
+from queue_agent.wire import layout
+from queue_agent.wire.errors import SettingsError
+from queue_agent.wire.job import Job, Metadata
+
+BUCKET = {
+    "QUEUE_AGENT_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/jobs",
+    "QUEUE_AGENT_JOB_TOPIC_ARN": "arn:aws:sns:eu-central-1:123456789012:jobs",
+    "QUEUE_AGENT_TOPIC_ARN": "arn:aws:sns:eu-central-1:123456789012:notifications",
+    "QUEUE_AGENT_BUCKET": "results",
+    "QUEUE_AGENT_RUNTIME": "webui",
+}
+
+
+def test_what_is_no_result_lies_under_a_segment_that_no_prefix_begins_with() -> None:
+    keys = (
+        layout.cancel_marker("a"),
+        layout.input_key("0" * 64, "image/png"),
+        layout.payload_key("a", "0" * 64),
+        layout.quarantine_key("2026-01-01", "m"),
+        layout.record_key("a"),
+        layout.recent_folder("team"),
+        layout.in_flight_folder("team"),
+    )
+    for key in keys:
+        with pytest.raises(ValueError, match="must not begin with"):
+            layout.clean_prefix(key)
+
+
+def test_the_trial_is_no_jobs_result() -> None:
+    job = Job(metadata=Metadata(id="queue-agent-check", tasktype="a"), content={})
+    folder = layout.ResultKeys.of(job).folder
+    assert layout.trial_key("token").startswith(f"{folder}/")
+    assert not layout.is_manifest(layout.trial_key("token"))
+
+
+@pytest.mark.parametrize("name", layout.RESERVED)
+@pytest.mark.parametrize(
+    ("load", "variable"),
+    [
+        (Settings.load, "QUEUE_AGENT_RUNTIME_NAME"),
+        (ClientSettings.load, "QUEUE_AGENT_RUNTIME_NAME"),
+        (GatewaySettings.load, "QUEUE_AGENT_RUNTIME_NAME"),
+        (GatewaySettings.load, "QUEUE_AGENT_GATEWAY_RUNTIMES"),
+    ],
+)
+def test_no_runtime_is_called_like_a_folder_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, load: Callable[[], object], variable: str, name: str
+) -> None:
+    for setting, value in {**BUCKET, variable: name}.items():
+        monkeypatch.setenv(setting, value)
+    with pytest.raises(SettingsError) as error:
+        load()
+    line = str(error.value)
+    assert line.startswith(variable)
+    assert "must be none of" in line
+    assert len(line.splitlines()) == 1

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
-from queue_agent.cloud import Bucket, Cloud, Linger, Publication, Queue, Sink, Topic
+from queue_agent.cloud import Bucket, Cloud, Publication, Queue, Sink, Topic
 from queue_agent.wire.errors import ObjectExists, ObjectNotFound
 
 
@@ -81,11 +81,11 @@ class StubCloud(Cloud):
         self._topic = topic
         self._bucket = bucket
 
-    def queue(self, url: str, *, linger: Linger = 0.0) -> Queue:
+    def queue(self, url: str) -> Queue:
         raise NotImplementedError
 
-    def topic(self, name: str, *, linger: Linger = 0.0) -> Topic:
-        del name, linger
+    def topic(self, name: str) -> Topic:
+        del name
         return self._topic
 
     def bucket(self, name: str) -> Bucket:

@@ -41,7 +41,7 @@ async def check(settings: Settings) -> bool:
     """Print settings and findings; whether all works."""
     console = Console()
     console.print(_table(settings))
-    cloud = connect(settings.aws_region)
+    cloud = connect(settings.topic_arn, settings.queue_url, region=settings.region)
     runtime = load_runtime(settings.runtime)(settings.runtime_options())
     try:
         findings = [

@@ -34,10 +34,6 @@ log = structlog.get_logger()
 
 _SHORTEST_LEASE = 3.0
 _POLICY_PAUSE = 2.0
-_LINGER = 0.01
-"""Seconds that notifications of jobs that end together may wait for each other."""
-_QUEUE_LINGER = 0.1
-"""The same for deletes and lease renewals, which nobody waits for."""
 
 
 def run(settings: Settings) -> None:
@@ -54,7 +50,13 @@ def run(settings: Settings) -> None:
 async def _serve(settings: Settings, runtime: Runtime) -> None:
     stop = _stop_on_signals()
     pod = PodDeletionCost.in_cluster(os.environ) if settings.pod_deletion_cost else None
-    cloud = connect(settings.aws_region)
+    cloud = connect(
+        settings.topic_arn,
+        settings.queue_url,
+        region=settings.region,
+        # where several jobs may end together, but not once told to stop
+        batching=lambda: runtime.concurrency > 1 and not stop.is_set(),
+    )
     references = ReferenceFetcher(settings.reference_policy(), cloud.bucket)
     webhooks = Webhooks(settings.webhook_policy())
     try:
@@ -67,7 +69,7 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
                 queue=settings.queue_url.rpartition("/")[2],
             ) as exports:
                 agent = _assemble(
-                    settings, policy, cloud, runtime, references, webhooks, exports.telemetry, stop
+                    settings, policy, cloud, runtime, references, webhooks, exports.telemetry
                 )
                 async with probes(
                     agent.readiness,
@@ -159,16 +161,10 @@ def _assemble(
     references: ReferenceFetcher,
     webhooks: Webhooks,
     telemetry: Telemetry,
-    stop: asyncio.Event,
 ) -> Agent:
     reading = settings.reference_policy()
     bucket = cloud.bucket(settings.bucket)
-
-    def lingering(seconds: float) -> Callable[[], float]:
-        """So long where several jobs may end together, but not once told to stop."""
-        return lambda: seconds if runtime.concurrency > 1 and not stop.is_set() else 0.0
-
-    queue = cloud.queue(settings.queue_url, linger=lingering(_QUEUE_LINGER))
+    queue = cloud.queue(settings.queue_url)
     rules = Rules(
         runtime_name=settings.name,
         lease=max(_SHORTEST_LEASE, settings.visibility_timeout or policy.visibility_timeout),
@@ -184,7 +180,7 @@ def _assemble(
     journey = Journey(
         rules=rules,
         queue=queue,
-        topic=cloud.topic(settings.topic_arn, linger=lingering(_LINGER)),
+        topic=cloud.topic(settings.topic_arn),
         inbox=Inbox(
             cloud.bucket,
             may_read=lambda bucket, key: reading.opens(ObjectLocation(bucket, key)),

@@ -77,7 +77,7 @@ class Client:
     @classmethod
     def of(cls, settings: ClientSettings) -> Self:
         """A client of the deployment that the settings name."""
-        cloud = connect(settings.aws_region)
+        cloud = connect(settings.job_topic, settings.notification_topic, region=settings.region)
         client = cls(
             cloud,
             job_topic=settings.job_topic,

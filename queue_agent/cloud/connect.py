@@ -1,10 +1,28 @@
-"""The provider that a process's environment names."""
+"""The provider that a process's settings name."""
 
-from queue_agent.cloud import Cloud
+from collections.abc import Callable
+
+from queue_agent.cloud.addresses import region_of
+from queue_agent.cloud.ports import Cloud
+from queue_agent.wire.errors import SettingsError
 
 
-def connect(region: str) -> Cloud:
-    """The cloud that topics, queues and buckets of the settings belong to."""
+def connect(
+    *addresses: str | None, region: str | None = None, batching: Callable[[], bool] | None = None
+) -> Cloud:
+    """The cloud that the topics and queues with these addresses belong to; contacts nobody.
+
+    Without a `region` it is the first that an address names. `batching` is asked before each
+    call that could share a request with others: whether it may wait for them a moment. Without
+    it none does.
+
+    Raises:
+        SettingsError: nothing names a region.
+    """
     from queue_agent.cloud.aws import AwsCloud  # noqa: PLC0415  its SDK is slow to import
 
-    return AwsCloud(region)
+    named = (region_of(address) for address in addresses if address)
+    region = region or next(filter(None, named), None)
+    if not region:
+        raise SettingsError("QUEUE_AGENT_REGION or AWS_REGION is not set: no topic names one.")
+    return AwsCloud(region, batching=batching)

@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
-Linger = float | Callable[[], float]
-"""Seconds that a call may wait for others to share a request with; asked anew each time."""
 Sink = Callable[[bytes], Awaitable[None]]
 """Takes an object's bytes, piece by piece."""
 
@@ -77,7 +75,10 @@ class Queue(ABC):
     async def receive(
         self, count: int, *, wait: float, visibility_timeout: float
     ) -> Sequence[Message]:
-        """Up to `count` messages (at most 10), waiting up to `wait` seconds for the first."""
+        """Up to `count` messages, waiting up to `wait` seconds for the first.
+
+        `count` is at least 1; a provider may give fewer at once than the queue holds.
+        """
 
     @abstractmethod
     async def extend(self, message: Message, seconds: float) -> None:
@@ -118,7 +119,7 @@ class Topic(ABC):
 
     @abstractmethod
     async def publish_many(self, publications: Sequence[Publication]) -> Mapping[int, str]:
-        """Publish in batches; the reason by place of those that were not taken."""
+        """Publish in as few requests as may be; the reason by place of what was not taken."""
 
     @abstractmethod
     async def check(self) -> None:
@@ -191,12 +192,12 @@ class Cloud(ABC):
     """One provider's services; shares a client per service among all it hands out."""
 
     @abstractmethod
-    def queue(self, url: str, *, linger: Linger = 0.0) -> Queue:
-        """A queue whose deletes and extensions may wait `linger` seconds for company."""
+    def queue(self, url: str) -> Queue:
+        """A queue by its address."""
 
     @abstractmethod
-    def topic(self, name: str, *, linger: Linger = 0.0) -> Topic:
-        """A topic whose publications may wait `linger` seconds for company."""
+    def topic(self, name: str) -> Topic:
+        """A topic by its address."""
 
     @abstractmethod
     def bucket(self, name: str) -> Bucket:

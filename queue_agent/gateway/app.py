@@ -71,7 +71,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        cloud = connect(settings.aws_region)
+        cloud = connect(settings.job_topic, settings.notification_topic, region=settings.region)
         try:
             async with _parts(cloud, settings, keys) as (gateway, listener):
                 app.state.gateway = gateway

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ class EmbeddedCloud(ServerProcess):
         """What the AWS SDK must find in the environment to talk to this cloud."""
         return {"AWS_ENDPOINT_URL": self.url, "AWS_REGION": REGION, **_CREDENTIALS}
 
-    def connect(self) -> AwsCloud:
-        """A client of this cloud."""
+    def connect(self, *, batching: Callable[[], bool] | None = None) -> AwsCloud:
+        """A client of this cloud; `batching` as `AwsCloud` takes it."""
         return AwsCloud(
             REGION,
+            batching=batching,
             endpoint_url=self.url,
             aws_access_key_id="embedded",
             aws_secret_access_key="embedded",  # noqa: S106  moto takes any

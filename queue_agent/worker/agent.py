@@ -102,9 +102,7 @@ class Agent:
     async def _receive(self, count: int) -> Sequence[Message]:
         asked = time.monotonic()
         poll = asyncio.create_task(
-            self.queue.receive(
-                min(count, 10), wait=self.receive_wait, visibility_timeout=self.lease
-            )
+            self.queue.receive(count, wait=self.receive_wait, visibility_timeout=self.lease)
         )
         try:
             messages = await asyncio.shield(poll)

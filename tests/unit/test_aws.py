@@ -35,7 +35,7 @@ async def receive(cloud: AwsCloud, deployment: Deployment, count: int) -> Sequen
     queue = cloud.queue(deployment.queue_url)
     found: list[Message] = []
     while len(found) < count:
-        found += await queue.receive(min(count, 10), wait=5, visibility_timeout=30)
+        found += await queue.receive(count, wait=5, visibility_timeout=30)
     return found
 
 
@@ -44,14 +44,22 @@ async def test_a_queues_policy_is_read(cloud: AwsCloud, deployment: Deployment) 
     assert (policy.visibility_timeout, policy.max_receives) == (30, 7)
 
 
+@pytest.fixture
+async def batching(embedded_cloud: EmbeddedCloud) -> AsyncIterator[AwsCloud]:
+    """The same cloud by a client whose calls wait for each other."""
+    connected = embedded_cloud.connect(batching=lambda: True)
+    yield connected
+    await connected.aclose()
+
+
 async def test_calls_that_come_together_reach_the_queue_and_topic(
-    cloud: AwsCloud, deployment: Deployment
+    batching: AwsCloud, deployment: Deployment
 ) -> None:
-    jobs = cloud.topic(deployment.job_topic, linger=0.01)
+    jobs = batching.topic(deployment.job_topic)
     attributes = {"runtime": deployment.runtime_name}
     await asyncio.gather(*(jobs.publish(json.dumps({"n": n}), attributes) for n in range(12)))
-    messages = await receive(cloud, deployment, 12)
-    queue = cloud.queue(deployment.queue_url, linger=0.01)
+    messages = await receive(batching, deployment, 12)
+    queue = batching.queue(deployment.queue_url)
     await asyncio.gather(*(queue.extend(message, 60) for message in messages))
     assert await queue.receive(10, wait=0, visibility_timeout=5) == []
     await asyncio.gather(*(queue.delete(message) for message in messages))
@@ -59,11 +67,11 @@ async def test_calls_that_come_together_reach_the_queue_and_topic(
     assert (backlog.waiting, backlog.in_flight) == (0, 0)
 
 
-@pytest.mark.parametrize("linger", [0.0, 0.01], ids=["single calls", "batches"])
+@pytest.mark.parametrize("client", ["cloud", "batching"])
 async def test_a_receipt_that_is_no_longer_valid_is_a_lost_lease(
-    cloud: AwsCloud, deployment: Deployment, linger: float
+    client: str, deployment: Deployment, cloud: AwsCloud, batching: AwsCloud
 ) -> None:
-    queue = cloud.queue(deployment.queue_url, linger=linger)
+    queue = {"cloud": cloud, "batching": batching}[client].queue(deployment.queue_url)
     await queue.send("x", {})
     await queue.send("y", {})
     known, gone = await receive(cloud, deployment, 2)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -10,16 +11,26 @@ from queue_agent.wire.errors import LeaseLost, QueueAgentError, Unavailable
 
 
 class Service:
-    """Takes batches of words; refuses "bad" ones, and every call that holds "down"."""
+    """Takes words, one or many at once; refuses "bad" ones, and every call that holds "down"."""
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
+        self.alone: list[str] = []
 
-    async def send(self, words: Sequence[str]) -> Sequence[QueueAgentError | None]:
+    async def one(self, word: str) -> None:
+        self.alone.append(word)
+        if word in {"bad", "down"}:
+            raise LeaseLost(word)
+
+    async def many(self, words: Sequence[str]) -> Sequence[QueueAgentError | None]:
         self.calls.append(list(words))
         if "down" in words:
             raise Unavailable("down")
         return [LeaseLost(word) if word == "bad" else None for word in words]
+
+
+def batching(service: Service, **options: Any) -> Batcher[str]:
+    return Batcher(service.one, service.many, 0.001, **options)
 
 
 async def outcomes(batcher: Batcher[str], words: Sequence[str]) -> list[BaseException | None]:
@@ -28,33 +39,35 @@ async def outcomes(batcher: Batcher[str], words: Sequence[str]) -> list[BaseExce
 
 async def test_entries_that_come_together_share_calls_of_at_most_ten() -> None:
     service = Service()
-    assert await outcomes(Batcher(service.send, 0.001), [str(n) for n in range(23)]) == [None] * 23
+    assert await outcomes(batching(service), [str(n) for n in range(23)]) == [None] * 23
     assert [len(call) for call in service.calls] == [10, 10, 3]
 
 
 async def test_each_caller_gets_its_own_failure() -> None:
     service = Service()
-    first, second, third = await outcomes(Batcher(service.send, 0.001), ["a", "bad", "c"])
+    first, second, third = await outcomes(batching(service), ["a", "bad", "c"])
     assert (first, third) == (None, None)
     assert isinstance(second, LeaseLost)
     assert service.calls == [["a", "bad", "c"]]
 
 
 async def test_a_call_that_fails_fails_for_all_its_entries() -> None:
-    failures = await outcomes(Batcher(Service().send, 0.001), ["a", "down"])
+    service = Service()
+    failures = await outcomes(batching(service), ["a", "down"])
     assert all(isinstance(failure, Unavailable) for failure in failures)
 
 
 async def test_a_call_is_no_heavier_than_allowed() -> None:
     service = Service()
-    batcher = Batcher(service.send, 0.001, weigh=len, capacity=5)
+    batcher = batching(service, weigh=len, capacity=5)
     await outcomes(batcher, ["xxx", "xx", "x", "x" * 9, "x"])
-    assert service.calls == [["xxx", "xx"], ["x"], ["x" * 9], ["x"]]
+    assert service.calls == [["xxx", "xx"]]
+    assert service.alone == ["x", "x" * 9, "x"]
 
 
 async def test_a_cancelled_caller_leaves_the_others_alone() -> None:
     service = Service()
-    batcher = Batcher(service.send, 0.01)
+    batcher = batching(service)
     first = asyncio.create_task(batcher.add("a"))
     second = asyncio.create_task(batcher.add("b"))
     await asyncio.sleep(0)
@@ -63,10 +76,21 @@ async def test_a_cancelled_caller_leaves_the_others_alone() -> None:
     assert first.cancelled()
 
 
-async def test_without_a_linger_each_entry_is_sent_at_once() -> None:
+async def test_an_entry_that_stays_alone_is_sent_by_itself() -> None:
     service = Service()
-    batcher = Batcher(service.send, 0.0)
-    await batcher.add("a")
+    batcher = batching(service)
+    assert await outcomes(batcher, ["a"]) == [None]
+    (error,) = await outcomes(batcher, ["bad"])
+    assert isinstance(error, LeaseLost)
+    assert (service.calls, service.alone) == ([], ["a", "bad"])
+
+
+async def test_while_batching_is_off_each_entry_is_sent_at_once() -> None:
+    service, wanted = Service(), False
+    batcher = batching(service, active=lambda: wanted)
+    assert await outcomes(batcher, ["a", "b"]) == [None] * 2
     with pytest.raises(LeaseLost):
         await batcher.add("bad")
-    assert service.calls == [["a"], ["bad"]]
+    wanted = True
+    await outcomes(batcher, ["c", "d"])
+    assert (service.alone, service.calls) == (["a", "b", "bad"], [["c", "d"]])

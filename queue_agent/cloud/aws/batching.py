@@ -1,39 +1,46 @@
-"""Calls that come close together, sent as one."""
+"""Calls that come close together, sent as one: what the ports promise, at fewer requests."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
-from queue_agent.cloud import Linger
-from queue_agent.wire.errors import QueueAgentError
+from queue_agent.cloud.aws.errors import Failures
+from queue_agent.cloud.aws.limits import LARGEST_PUBLICATION, MOST_ENTRIES
+from queue_agent.cloud.aws.sns import Clients, SnsTopic
+from queue_agent.cloud.aws.sqs import Client, SqsQueue
+from queue_agent.cloud.ports import Message, Publication
+from queue_agent.wire.errors import Unavailable
 
 T = TypeVar("T")
-Outcomes = Sequence[QueueAgentError | None]
 
-_MOST: Final = 10
-"""Entries that SQS and SNS take in one call."""
+_QUEUE_LINGER: Final = 0.1
+"""Seconds that deletes and lease renewals may wait for each other: nobody waits for them."""
+_TOPIC_LINGER: Final = 0.01
+"""The same for notifications of jobs that end together."""
 
 
 class _Batch(Generic[T]):
     """The entries of one call to come, and its outcome."""
 
-    def __init__(self, send: Callable[["_Batch[T]"], Coroutine[Any, Any, Outcomes]]) -> None:
+    def __init__(self, send: Callable[["_Batch[T]"], Awaitable[Failures]]) -> None:
         self.entries: list[T] = []
         self.weight = 0
-        self.sent = asyncio.create_task(send(self))
+        self.sent = asyncio.ensure_future(send(self))
 
 
 @dataclass
 class Batcher(Generic[T]):
-    """Sends entries together that come within `linger` seconds; with 0, each by itself.
+    """Sends entries together that come within `linger` seconds, while it is `active`.
 
-    `send` takes the entries of one call and gives an error, or None, for each. A call as a
-    whole that raises has failed for all of them.
+    `one` sends an entry that stays alone. `many` takes several and gives an error, or None, for
+    each. A call as a whole that raises has failed for all of them.
     """
 
-    send: Callable[[Sequence[T]], Awaitable[Outcomes]]
-    linger: Linger
+    one: Callable[[T], Awaitable[None]]
+    many: Callable[[Sequence[T]], Awaitable[Failures]]
+    linger: float
+    active: Callable[[], bool] = lambda: True
     weigh: Callable[[T], int] = lambda _: 0
     capacity: int = 1
     """What the entries of one call may weigh together."""
@@ -45,30 +52,83 @@ class Batcher(Generic[T]):
         Raises:
             QueueAgentError: the entry, or the call it was part of, failed.
         """
-        linger = self.linger() if callable(self.linger) else self.linger
-        if not linger:
-            (error,) = await self.send([entry])
-        else:
-            batch = self._batch_for(self.weigh(entry), linger)
-            place = len(batch.entries)
-            batch.entries.append(entry)
-            error = (await asyncio.shield(batch.sent))[place]
+        if not self.active():
+            await self.one(entry)
+            return
+        batch = self._batch_for(self.weigh(entry))
+        place = len(batch.entries)
+        batch.entries.append(entry)
+        error = (await asyncio.shield(batch.sent))[place]
         if error is not None:
             raise error
 
-    def _batch_for(self, weight: int, linger: float) -> _Batch[T]:
+    def _batch_for(self, weight: int) -> _Batch[T]:
         batch = self._open
         if (
             batch is None
-            or len(batch.entries) == _MOST
+            or len(batch.entries) == MOST_ENTRIES
             or (batch.entries and batch.weight + weight > self.capacity)
         ):
-            batch = self._open = _Batch(lambda batch: self._send_soon(batch, linger))
+            batch = self._open = _Batch(self._send_soon)
         batch.weight += weight
         return batch
 
-    async def _send_soon(self, batch: _Batch[T], linger: float) -> Outcomes:
-        await asyncio.sleep(linger)
+    async def _send_soon(self, batch: _Batch[T]) -> Failures:
+        await asyncio.sleep(self.linger)
         if self._open is batch:
             self._open = None
-        return await self.send(batch.entries)
+        if len(batch.entries) > 1:
+            return await self.many(batch.entries)
+        await self.one(batch.entries[0])
+        return [None]
+
+
+class BatchingQueue(SqsQueue):
+    """A queue whose deletes and extensions share requests while `active` says so."""
+
+    def __init__(self, client: Client, url: str, active: Callable[[], bool]) -> None:
+        super().__init__(client, url)
+        self._deletes = Batcher(
+            super().delete, self.delete_all, active=active, linger=_QUEUE_LINGER
+        )
+        self._extensions = Batcher(
+            self._extend_one, self.extend_all, active=active, linger=_QUEUE_LINGER
+        )
+
+    async def extend(self, message: Message, seconds: float) -> None:
+        await self._extensions.add((message, seconds))
+
+    async def _extend_one(self, wanted: tuple[Message, float]) -> None:
+        await super().extend(*wanted)
+
+    async def delete(self, message: Message) -> None:
+        await self._deletes.add(message)
+
+
+class BatchingTopic(SnsTopic):
+    """A topic whose publications share requests while `active` says so."""
+
+    def __init__(self, client: Clients, arn: str, active: Callable[[], bool]) -> None:
+        super().__init__(client, arn)
+        self._publications = Batcher(
+            self.publish_one,
+            self._publish_several,
+            active=active,
+            linger=_TOPIC_LINGER,
+            weigh=lambda publication: publication.size,
+            capacity=LARGEST_PUBLICATION,
+        )
+
+    async def publish(self, body: str, attributes: Mapping[str, str]) -> None:
+        await self._publications.add(Publication(body, attributes))
+
+    async def _publish_several(self, publications: Sequence[Publication]) -> Failures:
+        failed = await self.publish_many(publications)
+        return [
+            Unavailable(
+                f"Could not publish to the topic: {failed[place]}", type="cloud_unavailable"
+            )
+            if place in failed
+            else None
+            for place in range(len(publications))
+        ]

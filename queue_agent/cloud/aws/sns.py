@@ -1,54 +1,29 @@
 """SNS: the topics that jobs and notifications go to."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
-from queue_agent.cloud import Linger, Publication, Topic
+from queue_agent.cloud import Publication, Topic
 from queue_agent.cloud.aws.attributes import message_attributes
-from queue_agent.cloud.aws.batching import Batcher
-from queue_agent.cloud.aws.errors import Failures, translated
+from queue_agent.cloud.aws.errors import translated
+from queue_agent.cloud.aws.limits import LARGEST_PUBLICATION, MOST_ENTRIES
 from queue_agent.cloud.aws.subscription import subscription
-from queue_agent.wire.errors import Unavailable
 
 Clients = Callable[[str], Awaitable[Any]]
-
-_LARGEST_PUBLICATION: Final = 262_144
-_LARGEST_BATCH: Final = 10
-"""Both: https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html"""
 
 
 class SnsTopic(Topic):
     """https://docs.aws.amazon.com/sns/latest/api/"""
 
-    def __init__(self, client: Clients, arn: str, *, linger: Linger = 0.0) -> None:
-        """Publications may wait `linger` seconds to share a call with others."""
+    def __init__(self, client: Clients, arn: str) -> None:
         self._client = client
         self._arn = arn
-        self._publications = Batcher(
-            self._publish_all,
-            linger,
-            weigh=lambda publication: publication.size,
-            capacity=_LARGEST_PUBLICATION,
-        )
 
     async def publish(self, body: str, attributes: Mapping[str, str]) -> None:
-        await self._publications.add(Publication(body, attributes))
+        await self.publish_one(Publication(body, attributes))
 
-    async def _publish_all(self, publications: Sequence[Publication]) -> Failures:
-        if len(publications) == 1:
-            await self._publish_one(publications[0])
-            return [None]
-        failed = await self.publish_many(publications)
-        return [
-            Unavailable(
-                f"Could not publish to the topic: {failed[place]}", type="cloud_unavailable"
-            )
-            if place in failed
-            else None
-            for place in range(len(publications))
-        ]
-
-    async def _publish_one(self, publication: Publication) -> None:
+    async def publish_one(self, publication: Publication) -> None:
+        """Like `publish`."""
         sns = await self._client("sns")
         with translated("publish to the topic"):
             await sns.publish(
@@ -59,7 +34,7 @@ class SnsTopic(Topic):
 
     @property
     def size_limit(self) -> int:
-        return _LARGEST_PUBLICATION
+        return LARGEST_PUBLICATION
 
     async def publish_many(self, publications: Sequence[Publication]) -> Mapping[int, str]:
         sns = await self._client("sns")
@@ -95,9 +70,7 @@ def _batches(publications: Sequence[Publication]) -> Iterator[list[int]]:
     batch: list[int] = []
     size = 0
     for place, publication in enumerate(publications):
-        if batch and (
-            len(batch) == _LARGEST_BATCH or size + publication.size > _LARGEST_PUBLICATION
-        ):
+        if batch and (len(batch) == MOST_ENTRIES or size + publication.size > LARGEST_PUBLICATION):
             yield batch
             batch, size = [], 0
         batch.append(place)

@@ -2,26 +2,25 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from queue_agent.cloud import Backlog, Linger, Message, Queue, QueuePolicy
+from queue_agent.cloud import Backlog, Message, Queue, QueuePolicy
 from queue_agent.cloud.aws.attributes import message_attributes
-from queue_agent.cloud.aws.batching import Batcher
 from queue_agent.cloud.aws.errors import Failures, failures, translated
+from queue_agent.cloud.aws.limits import MOST_ENTRIES
 
 Client = Callable[[], Awaitable[Any]]
-Entry = dict[str, str | int]
+
+_EXTEND: Final = "change a message's visibility"
+_DELETE: Final = "delete a message"
 
 
 class SqsQueue(Queue):
     """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/"""
 
-    def __init__(self, client: Client, url: str, *, linger: Linger = 0.0) -> None:
-        """Deletes and extensions may wait `linger` seconds to share a call with others."""
+    def __init__(self, client: Client, url: str) -> None:
         self._client = client
         self._url = url
-        self._deletes = Batcher(self._delete_all, linger)
-        self._extensions = Batcher(self._extend_all, linger)
 
     async def policy(self) -> QueuePolicy:
         sqs = await self._client()
@@ -42,7 +41,7 @@ class SqsQueue(Queue):
         with translated("receive messages"):
             answer = await sqs.receive_message(
                 QueueUrl=self._url,
-                MaxNumberOfMessages=count,
+                MaxNumberOfMessages=min(count, MOST_ENTRIES),
                 WaitTimeSeconds=round(wait),
                 VisibilityTimeout=max(1, round(visibility_timeout)),
                 MessageSystemAttributeNames=[
@@ -55,35 +54,44 @@ class SqsQueue(Queue):
         return [_message(raw) for raw in answer.get("Messages", ())]
 
     async def extend(self, message: Message, seconds: float) -> None:
-        await self._extensions.add((message.receipt, max(0, round(seconds))))
+        sqs = await self._client()
+        with translated(_EXTEND, lease=True):
+            await sqs.change_message_visibility(
+                QueueUrl=self._url,
+                ReceiptHandle=message.receipt,
+                VisibilityTimeout=_whole_seconds(seconds),
+            )
+
+    async def extend_all(self, wanted: Sequence[tuple[Message, float]]) -> Failures:
+        """Extend up to `MOST_ENTRIES` in one call; an error, or None, for each."""
+        sqs = await self._client()
+        entries = [
+            {
+                "Id": str(place),
+                "ReceiptHandle": message.receipt,
+                "VisibilityTimeout": _whole_seconds(seconds),
+            }
+            for place, (message, seconds) in enumerate(wanted)
+        ]
+        with translated(_EXTEND, lease=True):
+            answer = await sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+        return failures(answer, len(entries), _EXTEND, lease=True)
 
     async def delete(self, message: Message) -> None:
-        await self._deletes.add(message.receipt)
+        sqs = await self._client()
+        with translated(_DELETE, lease=True):
+            await sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message.receipt)
 
-    async def _extend_all(self, wanted: Sequence[tuple[str, int]]) -> Failures:
-        sqs, action = await self._client(), "change a message's visibility"
-        entries: list[Entry] = [
-            {"Id": str(place), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
-            for place, (receipt, seconds) in enumerate(wanted)
+    async def delete_all(self, messages: Sequence[Message]) -> Failures:
+        """Delete up to `MOST_ENTRIES` in one call; an error, or None, for each."""
+        sqs = await self._client()
+        entries = [
+            {"Id": str(place), "ReceiptHandle": message.receipt}
+            for place, message in enumerate(messages)
         ]
-        with translated(action, lease=True):
-            if len(entries) == 1:
-                await sqs.change_message_visibility(QueueUrl=self._url, **_without_id(entries[0]))
-                return [None]
-            answer = await sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
-        return failures(answer, len(entries), action, lease=True)
-
-    async def _delete_all(self, receipts: Sequence[str]) -> Failures:
-        sqs, action = await self._client(), "delete a message"
-        entries: list[Entry] = [
-            {"Id": str(place), "ReceiptHandle": receipt} for place, receipt in enumerate(receipts)
-        ]
-        with translated(action, lease=True):
-            if len(entries) == 1:
-                await sqs.delete_message(QueueUrl=self._url, **_without_id(entries[0]))
-                return [None]
+        with translated(_DELETE, lease=True):
             answer = await sqs.delete_message_batch(QueueUrl=self._url, Entries=entries)
-        return failures(answer, len(entries), action, lease=True)
+        return failures(answer, len(entries), _DELETE, lease=True)
 
     async def send(self, body: str, attributes: Mapping[str, str]) -> None:
         sqs = await self._client()
@@ -111,8 +119,8 @@ class SqsQueue(Queue):
         )
 
 
-def _without_id(entry: Entry) -> Entry:
-    return {name: value for name, value in entry.items() if name != "Id"}
+def _whole_seconds(seconds: float) -> int:
+    return max(0, round(seconds))
 
 
 def _message(raw: Mapping[str, Any]) -> Message:

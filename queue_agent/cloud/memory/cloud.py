@@ -8,7 +8,7 @@ from queue_agent.cloud.memory.clock import Clock, SystemClock
 from queue_agent.cloud.memory.faults import Call, Faults
 from queue_agent.cloud.memory.queue import MemoryQueue
 from queue_agent.cloud.memory.topic import MemoryTopic
-from queue_agent.cloud.ports import Cloud, Linger
+from queue_agent.cloud.ports import Cloud
 from queue_agent.wire.errors import ObjectNotFound
 
 
@@ -37,14 +37,12 @@ class MemoryCloud(Cloud):
         """Every call of a port so far, in order."""
         return self.faults.calls
 
-    def queue(self, url: str, *, linger: Linger = 0.0) -> MemoryQueue:
-        del linger
+    def queue(self, url: str) -> MemoryQueue:
         if url not in self._queues:
             self._queues[url] = MemoryQueue(self.clock, self.faults)
         return self._queues[url]
 
-    def topic(self, name: str, *, linger: Linger = 0.0) -> MemoryTopic:
-        del linger
+    def topic(self, name: str) -> MemoryTopic:
         if name not in self._topics:
             self._topics[name] = MemoryTopic(name, self.faults)
         return self._topics[name]

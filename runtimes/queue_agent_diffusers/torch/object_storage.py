@@ -44,7 +44,7 @@ def fetch_model(address: str, cache: Path, *, region: str) -> Path:
 
 async def _fetch(address: str, folder: Path, region: str) -> None:
     name, _, prefix = address.removeprefix(SCHEME).partition("/")
-    cloud = connect(region)
+    cloud = connect(region=region)
     try:
         bucket = cloud.bucket(name)
         keys = await _keys(bucket, prefix)

@@ -1,0 +1,101 @@
+"""A client for each of the services, shared by all ports.
+
+Credentials come from the SDK's own chain (environment, web identity, pod identity, instance
+role, …) and are refreshed without blocking the event loop.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any, Final
+
+import botocore
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession, get_session
+
+from queue_agent import __version__
+from queue_agent.cloud import Cloud
+from queue_agent.cloud.aws.batching import BatchingQueue, BatchingTopic
+from queue_agent.cloud.aws.descriptions import BriefFileLoader
+from queue_agent.cloud.aws.s3 import S3Bucket
+from queue_agent.cloud.aws.sns import SnsTopic
+from queue_agent.cloud.aws.sqs import SqsQueue
+
+_SERVICES: Final = ("sqs", "sns", "s3", "sts")  # STS: credentials by web identity
+_LONGEST_POLL: Final = 20.0
+_USER_AGENT: Final = f"sd-queue-agent/{__version__} Botocore/{botocore.__version__}"
+"""Given whole: the SDK would put its own together for every request."""
+
+
+class AwsCloud(Cloud):
+    """One client per service, made on first use and shared by all ports."""
+
+    def __init__(
+        self, region: str, *, batching: Callable[[], bool] | None = None, **options: str
+    ) -> None:
+        """`options` go to the SDK's clients; what is not given it finds in the environment.
+
+        `batching` is asked before each call that could share a request with others: whether
+        it may wait for them a moment. Without it none does.
+        """
+        self._batching = batching
+        self._options = {"region_name": region, **options}
+        self._session: AioSession = get_session()
+        self._session.get_component("data_loader").file_loader = BriefFileLoader(_SERVICES)
+        self._stack = AsyncExitStack()
+        self._clients: dict[str, Any] = {}
+        self._creating = asyncio.Lock()
+
+    def queue(self, url: str) -> SqsQueue:
+        client = partial(self.client, "sqs")
+        return (
+            BatchingQueue(client, url, self._batching) if self._batching else SqsQueue(client, url)
+        )
+
+    def topic(self, name: str) -> SnsTopic:
+        if self._batching:
+            return BatchingTopic(self.client, name, self._batching)
+        return SnsTopic(self.client, name)
+
+    def bucket(self, name: str) -> S3Bucket:
+        return S3Bucket(partial(self.client, "s3"), name)
+
+    async def aclose(self) -> None:
+        self._clients.clear()
+        await self._stack.aclose()
+
+    async def client(self, service: str) -> Any:
+        """The process's client for ``"sqs"``, ``"sns"`` or ``"s3"``."""
+        if service not in self._clients:
+            async with self._creating:
+                if service not in self._clients:
+                    self._clients[service] = await self._create(service)
+        return self._clients[service]
+
+    async def _create(self, service: str) -> Any:
+        # other servers rarely answer to BUCKET.HOST
+        by_path = service == "s3" and ".amazonaws." not in await self._endpoint(service)
+        return await self._stack.enter_async_context(
+            self._context(service, {"addressing_style": "path"} if by_path else {})
+        )
+
+    async def _endpoint(self, service: str) -> str:
+        """Where the SDK finds the service, by environment, configuration files or its rules."""
+        async with self._context(service, {}) as client:
+            return str(client.meta.endpoint_url)
+
+    def _context(self, service: str, s3: Mapping[str, str]) -> Any:
+        return self._session.create_client(service, config=_config(service, s3), **self._options)
+
+
+def _config(service: str, s3: Mapping[str, str]) -> AioConfig:
+    return AioConfig(
+        user_agent=_USER_AGENT,
+        signature_version="s3v4" if service == "s3" else None,  # also for presigned links
+        connect_timeout=5,
+        read_timeout=_LONGEST_POLL + 10 if service == "sqs" else 30,
+        max_pool_connections=50,
+        retries={"mode": "standard", "total_max_attempts": 3},
+        s3=dict(s3) or None,
+    )

@@ -17,12 +17,10 @@ from aiobotocore.session import AioSession, get_session
 from queue_agent import __version__
 from queue_agent.cloud import Cloud
 from queue_agent.cloud.aws.batching import BatchingQueue, BatchingTopic
-from queue_agent.cloud.aws.descriptions import BriefFileLoader
 from queue_agent.cloud.aws.s3 import S3Bucket
 from queue_agent.cloud.aws.sns import SnsTopic
 from queue_agent.cloud.aws.sqs import SqsQueue
 
-_SERVICES: Final = ("sqs", "sns", "s3", "sts")  # STS: credentials by web identity
 _LONGEST_POLL: Final = 20.0
 _USER_AGENT: Final = f"sd-queue-agent/{__version__} Botocore/{botocore.__version__}"
 """Given whole: the SDK would put its own together for every request."""
@@ -42,16 +40,15 @@ class AwsCloud(Cloud):
         self._batching = batching
         self._options = {"region_name": region, **options}
         self._session: AioSession = get_session()
-        self._session.get_component("data_loader").file_loader = BriefFileLoader(_SERVICES)
         self._stack = AsyncExitStack()
         self._clients: dict[str, Any] = {}
         self._creating = asyncio.Lock()
 
     def queue(self, url: str) -> SqsQueue:
         client = partial(self.client, "sqs")
-        return (
-            BatchingQueue(client, url, self._batching) if self._batching else SqsQueue(client, url)
-        )
+        if self._batching:
+            return BatchingQueue(client, url, self._batching)
+        return SqsQueue(client, url)
 
     def topic(self, name: str) -> SnsTopic:
         if self._batching:

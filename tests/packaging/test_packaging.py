@@ -95,6 +95,14 @@ def test_importing_the_command_line_loads_nothing_heavy() -> None:
     assert modules_after("import queue_agent.cli.app") & HEAVY == set()
 
 
+def test_the_command_line_starts_without_opentelemetry_and_the_agent_without_its_sdk() -> None:
+    started = modules_after("import queue_agent.cli.app")
+    assert [name for name in started if name.startswith("opentelemetry")] == []
+    heavy = ("opentelemetry.sdk", "opentelemetry.exporter", "prometheus_client", "grpc")
+    running = modules_after("import queue_agent.cli.run")
+    assert [name for name in running if name.startswith(heavy)] == []
+
+
 @pytest.mark.parametrize("name", WITHOUT_TORCH)
 def test_a_bundled_adapter_loads_nothing_heavy(name: str) -> None:
     (adapter,) = entry_points(group="queue_agent.runtimes", name=name)

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from PIL import Image, ImageChops
 
+from diffusers_servers import busy, painting_server
 from queue_agent.testing.runtime_contract import eventually, sample_png
 
 GENERATIONS = "/v1/images/generations"
@@ -333,3 +334,14 @@ async def has_reached(client: httpx.AsyncClient, job_id: str, state: str, *, ste
         return False
     status = answer.json()
     return bool(status["status"] == state and status["step"] >= step)
+
+
+async def test_a_server_told_to_end_finishes_what_it_has_begun() -> None:
+    server = painting_server()
+    await asyncio.to_thread(server.start)
+    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+        body = {"prompt": "x", "num_inference_steps": 50}
+        request = asyncio.create_task(client.post(GENERATIONS, json=body))
+        await eventually(lambda: asyncio.to_thread(busy, server))
+        await asyncio.to_thread(server.stop, 20)
+        assert (await request).status_code == 200

@@ -167,6 +167,17 @@ async def test_log_lines_of_a_job_name_its_trace(
     assert notified_line["span_id"] == spans["notify"].id
 
 
+async def test_with_traces_off_a_trace_still_passes_through(stage: Scene) -> None:
+    traceparent = f"00-{'a' * 32}-{'b' * 16}-01"
+    async with subscribed(stage) as heard:
+        stage.start_agent()
+        await stage.publish(stage.job("through"), traceparent=traceparent)
+        await stage.answer("through")
+        message = await notified(stage, heard)
+    attributes = json.loads(message.body)["MessageAttributes"]
+    assert attributes["traceparent"]["Value"] == traceparent
+
+
 def publish(stage: Scene, collector: Collector, job_id: str) -> None:
     """Submit a job from a program of its own."""
     script = str(Path(__file__).with_name("publisher.py"))

@@ -1,9 +1,5 @@
 """Which settings turn what on, and what off costs."""
 
-import json
-import subprocess
-import sys
-
 import pytest
 
 from queue_agent.settings.agent import Settings
@@ -86,16 +82,3 @@ def test_a_program_that_only_traces_reads_the_same_names() -> None:
     assert TelemetryOptions.of_traces({}, service="runtime").traces == "off"
     with pytest.raises(SettingsError, match="'zipkin'"):
         TelemetryOptions.of_traces({"QUEUE_AGENT_TRACES": "zipkin"}, service="runtime")
-
-
-def test_the_command_line_starts_without_opentelemetry_and_the_agent_without_its_sdk() -> None:
-    script = """
-import json, sys
-import queue_agent.cli.app
-before = [name for name in sys.modules if name.startswith("opentelemetry")]
-import queue_agent.cli.run
-heavy = ("opentelemetry.sdk", "opentelemetry.exporter", "prometheus_client", "grpc")
-print(json.dumps([before, [name for name in sys.modules if name.startswith(heavy)]]))
-"""
-    ran = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    assert json.loads(ran.stdout) == [[], []]

@@ -8,7 +8,6 @@ import pytest
 from botocore.exceptions import ClientError
 from opentelemetry import trace
 
-from harness import Scene
 from queue_agent.cloud import Message
 from queue_agent.cloud.aws.sqs import SqsQueue
 from queue_agent.telemetry import (
@@ -25,7 +24,6 @@ from queue_agent.wire.job import Job, parse_job
 from queue_agent.worker.lease import hold
 from queue_agent.worker.progress import noting
 from queue_agent.worker.slots import Line
-from telemetry.stages import notified, subscribed
 
 TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 XRAY = "Root=1-aaaaaaaa-aaaaaaaaaaaaaaaaaaaaaaaa;Parent=bbbbbbbbbbbbbbbb;Sampled=1"
@@ -63,16 +61,6 @@ def test_attributes_continue_the_trace_they_name(
 )
 def test_a_body_that_is_no_envelope_continues_nothing(body: str) -> None:
     assert not continued_by(Message("m", body, "r"))
-
-
-async def test_with_traces_off_a_trace_still_passes_through(stage: Scene) -> None:
-    async with subscribed(stage) as heard:
-        stage.start_agent()
-        await stage.publish(stage.job("through"), traceparent=TRACEPARENT)
-        await stage.answer("through")
-        message = await notified(stage, heard)
-    attributes = json.loads(message.body)["MessageAttributes"]
-    assert attributes["traceparent"]["Value"] == TRACEPARENT
 
 
 async def test_without_a_trace_nothing_is_passed_on() -> None:

@@ -8,7 +8,7 @@ CHECKOV := tests/charts/checkov-constraints.txt
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format docs bench bench-diffusers synth venv constraints fuzz audit chaos demo-metrics
+.PHONY: help demo check test lint style format docs bench bench-diffusers synth venv constraints fuzz audit chaos demo-metrics
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -21,15 +21,21 @@ demo-metrics: $(VENV)/.dev ## A real Prometheus scrapes the running demo and ans
 	@command -v prometheus >/dev/null || { echo "Prometheus is needed; on Debian: apt-get install prometheus" >&2; exit 1; }
 	$(BIN)/pytest tests/telemetry/test_prometheus.py -v $(ARGS)
 
-test: lint $(VENV)/.tools $(VENV)/.checkov ## Lint, then run the tests (ARGS= goes to pytest)
+# Needs no network, no root and nothing beside Python; what does is for `make test`.
+check: style ## Check style, types and import rules, and run the unit tests: what to run while working
+	$(BIN)/pytest tests/unit --numprocesses 2 --dist loadfile $(ARGS)
+
+test: lint $(VENV)/.tools $(VENV)/.checkov ## Lint, then run every test (ARGS= goes to pytest)
 	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
 
-lint: $(VENV)/.dev audit ## Check style, types, import rules, the Dockerfile and known vulnerabilities
+lint: style audit ## Check style, types, import rules, the Dockerfile and known vulnerabilities
+	$(BIN)/hadolint Dockerfile
+
+style: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/hadolint Dockerfile
 
 format: $(VENV)/.dev ## Mend what ruff can mend
 	$(BIN)/ruff check --fix
@@ -109,13 +115,18 @@ $(VENV)/.checkov: $(CHECKOV) | $(VENV)/.created
 	$(VENV)/checkov/bin/python -m pip install --quiet --constraint $(CHECKOV) checkov
 	@touch $@
 
-# What some tests use beside Python; they skip, and say so, where it cannot be had.
+# What some tests use beside Python; where it is not to be had, they are skipped and say so.
 $(VENV)/.tools: | $(VENV)/.created
 	@missing=; for package in chromium libfaketime nodejs prometheus; do \
 	  dpkg -s $$package > /dev/null 2>&1 || missing="$$missing $$package"; done; \
-	if [ -n "$$missing" ] && command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-	  apt-get install -y -qq --no-install-recommends $$missing > /dev/null; fi || true
+	if [ -z "$$missing" ]; then true; \
+	elif command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
+	  echo "apt-get install$$missing: tests use chromium and nodejs for the gateway's page, libfaketime for clocks that jump, prometheus for the metrics"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends $$missing > /dev/null; } || \
+	  echo "apt-get failed: tests that need one of these are skipped"; \
+	else echo "Installed only by root and with apt-get:$$missing; tests that find no such program are skipped"; fi
 	@if command -v npm > /dev/null; then \
+	  echo "npm install playwright-core into $(VENV)/page: tests look at the gateway's page with it"; \
 	  npm install --silent --no-save --prefix $(VENV)/page playwright-core@1.65.1; fi || true
 	@touch $@

@@ -25,6 +25,7 @@ SHARED_MODULES: Final = (
     "queue_agent/wire/errors.py",
     "queue_agent/wire/job.py",
     "queue_agent/wire/layout.py",
+    "queue_agent/wire/media_types.py",
     "queue_agent/wire/notification.py",
     "queue_agent/wire/result.py",
 )

@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import filetype
 from pydantic import JsonValue, ValidationError
 
 from queue_agent.cloud import Bucket, Publication
+from queue_agent.media.facts import media_type_of
 from queue_agent.wire.errors import ObjectExists, Rejected
 from queue_agent.wire.job import Job, Metadata, canonical_json, describe_errors
 from queue_agent.wire.layout import DEFAULT_PREFIX, input_key, payload_key
@@ -120,8 +120,7 @@ async def publication(
 
 
 async def _upload(data: bytes, bucket: Bucket) -> str:
-    kind = filetype.guess(data)
-    media_type: str = kind.mime if kind else "application/octet-stream"
+    media_type = media_type_of(data)
     key = input_key(hashlib.sha256(data).hexdigest(), media_type)
     with suppress(ObjectExists):
         await bucket.write(key, data, media_type=media_type, create_only=True)

@@ -22,9 +22,9 @@ from queue_agent.inputs.addresses import (
 )
 from queue_agent.inputs.guarded_http import GuardedHttp, Resolver, may_pass
 from queue_agent.media.asset import Asset, Spool
-from queue_agent.media.facts import inspect
+from queue_agent.media.facts import MAX_PIXELS, BrokenImage, TooManyPixels, facts_of
 from queue_agent.wire.errors import ObjectNotFound, QueueAgentError, Rejected, TimedOut, Unavailable
-from queue_agent.wire.reference import Reference
+from queue_agent.wire.reference import MediaKind, Reference
 
 if TYPE_CHECKING:
     import httpx
@@ -46,7 +46,7 @@ class ReferencePolicy:
     buckets: frozenset[str] = frozenset()
     """Buckets that s3 references may name; ``bucket/prefix/`` opens no more than the prefix."""
     max_bytes: int = 64 * 2**20
-    max_pixels: int = 64_000_000
+    max_pixels: int = MAX_PIXELS
     timeout: float = 30.0
     """Seconds for one input, redirects and body included."""
     max_redirects: int = 3
@@ -141,7 +141,7 @@ class ReferenceFetcher:
                     await self._download(place, spool)
                 asset = await spool.asset()
                 media_type = await asyncio.to_thread(
-                    inspect, asset, reference.kind, self._policy.max_pixels
+                    _inspect, asset, reference.kind, self._policy.max_pixels
                 )
         except TimeoutError as error:
             raise TimedOut(
@@ -213,6 +213,34 @@ def _check_status(status: int) -> None:
         raise Unavailable(f"is not available now (HTTP {status})")
     if not 200 <= status < 300:
         raise Rejected(f"is refused by its server (HTTP {status})", type="reference_refused")
+
+
+def _inspect(asset: Asset, kind: MediaKind, max_pixels: int) -> str:
+    """The media type, after checking that the bytes are of that kind and not too large.
+
+    Raises:
+        Rejected: its message continues "https://… ".
+    """
+    wrong = f"reference_not_{kind}"
+    try:
+        found = facts_of(asset)
+    except TooManyPixels as error:
+        raise Rejected(str(error), type="reference_too_large") from error
+    except BrokenImage as error:
+        raise Rejected(str(error), type=wrong) from error
+    if found.kind != kind:
+        raise Rejected(f"is no {kind} (its bytes look like {found.media_type})", type=wrong)
+    if kind == "image":
+        if found.width is None or found.height is None:
+            raise Rejected(
+                f"is an image of a format that is not read ({found.media_type})", type=wrong
+            )
+        if found.width * found.height > max_pixels:
+            raise Rejected(
+                f"has {found.width} x {found.height} pixels; the limit is {max_pixels}",
+                type="reference_too_large",
+            )
+    return found.media_type
 
 
 def _decoder(encoding: str) -> Callable[[bytes, int], bytes]:

@@ -10,13 +10,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.media_types import UNKNOWN
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 IN_MEMORY: Final = 2**20
 """Bytes up to which an input stays in memory."""
-UNKNOWN: Final = "application/octet-stream"
 
 _READ: Final = 2**20
 

@@ -5,10 +5,10 @@ import base64
 import binascii
 from collections.abc import Iterable
 
-import filetype
 from pydantic import JsonValue
 
 from queue_agent.media.asset import Asset
+from queue_agent.media.facts import media_type_of
 from queue_agent.runtime.contract import Assets
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.reference import is_url
@@ -37,7 +37,7 @@ def image_asset(value: str, assets: Assets, *, field: str) -> Asset:
         raise Rejected(
             f"{field}: neither a URL, a data URL nor base64.", type="invalid_content"
         ) from error
-    return Asset(data, filetype.guess_mime(data) or "application/octet-stream")
+    return Asset(data, media_type_of(data))
 
 
 def image_bytes(value: str, assets: Assets, *, field: str) -> bytes:

@@ -13,9 +13,10 @@ gateway/in-flight/{owner}/{id}             for quotas; removed when found to be 
 checkpoints/…  runtimes/…                  kept free
 """
 
-import mimetypes
 from dataclasses import dataclass
 from typing import Final, Protocol
+
+from queue_agent.wire.media_types import extension
 
 DEFAULT_PREFIX: Final = "output"
 """Where the results of a job lie that names no prefix, or an empty one."""
@@ -43,7 +44,6 @@ CANCEL_MARKERS: Final = f"{CANCELLED}/"
 _DIGEST_DIGITS: Final = 8
 _PAYLOAD_DIGITS: Final = 16
 _MANIFEST_SUFFIX: Final = ".out"
-_EXTENSIONS: Final = {"image/jpeg": "jpg", "audio/mpeg": "mp3", "text/plain": "txt"}
 
 
 class Storable(Protocol):
@@ -158,9 +158,3 @@ def in_flight_folder(owner: str) -> str:
 def trial_key(token: str) -> str:
     """What is written, read and removed to see whether results can be, where they would lie."""
     return f"{DEFAULT_PREFIX}/queue-agent-check/{token}"
-
-
-def extension(media_type: str) -> str:
-    """The file name extension for a media type, without the dot."""
-    known = _EXTENSIONS.get(media_type)
-    return known or (mimetypes.guess_extension(media_type) or ".bin").removeprefix(".")

@@ -5,17 +5,15 @@ same job exactly one manifest wins, and it describes the artifacts of its own at
 """
 
 import hashlib
-import io
 import secrets
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 from pydantic import JsonValue, ValidationError
 
 from queue_agent.cloud import Bucket, Message
+from queue_agent.media.facts import UnreadableImage, facts_of
 from queue_agent.runtime import Artifact, Output
 from queue_agent.tasks import together
 from queue_agent.wire.errors import ObjectExists, ObjectNotFound, QueueAgentError
@@ -186,10 +184,8 @@ def _describe(artifact: Artifact, url: str) -> Image:
 
 
 def _size(artifact: Artifact) -> tuple[int | None, int | None]:
-    if not artifact.media_type.startswith("image/"):
-        return None, None
     try:
-        with PillowImage.open(io.BytesIO(artifact.data)) as image:  # reads the header only
-            return image.size
-    except (UnidentifiedImageError, OSError, PillowImage.DecompressionBombError):
+        found = facts_of(artifact.data)
+    except UnreadableImage:
         return None, None
+    return found.width, found.height

@@ -28,7 +28,6 @@ from queue_agent.runtime.http.client import (
     WORK,
     RuntimeClient,
     Timeout,
-    media_type_of,
 )
 
 __all__ = [
@@ -49,6 +48,5 @@ __all__ = [
     "Timeout",
     "error_from",
     "form",
-    "media_type_of",
     "words_of",
 ]

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import aiohttp
-import filetype
 from multidict import CIMultiDict
 from pydantic import JsonValue
 from pydantic_core import to_json
@@ -164,8 +163,3 @@ def _credentials(options: RuntimeOptions) -> dict[str, str]:
         pair = f"{options.username}:{options.password or ''}".encode()
         return {"authorization": f"Basic {base64.b64encode(pair).decode()}"}
     return {"authorization": f"Bearer {options.api_key}"} if options.api_key else {}
-
-
-def media_type_of(data: bytes) -> str:
-    """The media type by content, e.g. ``image/png``; ``application/octet-stream`` if unknown."""
-    return filetype.guess_mime(data) or "application/octet-stream"

@@ -7,8 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from queue_agent.media.facts import BrokenImage, TooManyPixels, decode
 from queue_agent_diffusers.errors import BodyTooLarge, InvalidRequest
 
 MAX_SIDE: Final = 2048
@@ -28,14 +29,10 @@ def decode_image(data: bytes, *, field: str) -> Image.Image:
         BodyTooLarge: it has more than `MAX_INPUT_PIXELS`; found before it is decompressed.
     """
     try:
-        picture = Image.open(io.BytesIO(data))
-        if picture.width * picture.height > MAX_INPUT_PIXELS:
-            raise BodyTooLarge(f"{field} has more than {MAX_INPUT_PIXELS} pixels.", param=field)
-        picture.load()
-        return ImageOps.exif_transpose(picture)
-    except Image.DecompressionBombError as error:
-        raise BodyTooLarge(f"{field} has too many pixels.", param=field) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        return decode(data, max_pixels=MAX_INPUT_PIXELS)
+    except TooManyPixels as error:
+        raise BodyTooLarge(f"{field} {error}.", param=field) from error
+    except BrokenImage as error:
         raise InvalidRequest(f"{field} is not an image that can be read.", param=field) from error
 
 

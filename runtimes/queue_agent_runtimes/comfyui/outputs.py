@@ -1,6 +1,5 @@
 """The files that a prompt's history names, fetched as artifacts."""
 
-import mimetypes
 import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,9 +7,11 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from queue_agent.media.facts import media_type_of
 from queue_agent.runtime import Artifact
-from queue_agent.runtime.http import Response, error_from, media_type_of
+from queue_agent.runtime.http import Response, error_from
 from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.media_types import UNKNOWN, media_type_by_name
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 
 Json = dict[str, JsonValue]
@@ -112,6 +113,4 @@ def _media_type(record: FileRecord, data: bytes) -> str:
     if not data:
         raise Unavailable(f"The output {record.filename!r} is empty.", type="invalid_answer")
     by_content = media_type_of(data)
-    if by_content != "application/octet-stream":
-        return by_content
-    return mimetypes.guess_type(record.filename)[0] or by_content
+    return media_type_by_name(record.filename) if by_content == UNKNOWN else by_content

@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from PIL import Image, UnidentifiedImageError
-
+from queue_agent.media.facts import UnreadableImage, facts_of
 from queue_agent.runtime import Asset, Assets, Reference, is_url
 from queue_agent.runtime.images import image_asset
 from queue_agent.wire.errors import Rejected, Unavailable
@@ -164,12 +163,14 @@ async def _upload_needed(content: PortableContent, assets: Assets, uploads: Uplo
 
 def _image_size(asset: Asset) -> tuple[int, int]:
     try:
-        with asset.open() as file, Image.open(file) as image:
-            return image.size
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
+        found = facts_of(asset)
+    except UnreadableImage as error:
+        raise Rejected(f"image: {error}.", type="invalid_content") from error
+    if found.width is None or found.height is None:
         raise Rejected(
-            f"image: cannot be read as an image: {error}", type="invalid_content"
-        ) from error
+            f"image: is no image that is read ({found.media_type}).", type="invalid_content"
+        )
+    return found.width, found.height
 
 
 def _fields_without_effect(content: PortableContent, task_type: str) -> list[str]:

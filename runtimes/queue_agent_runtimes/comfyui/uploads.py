@@ -2,9 +2,8 @@
 
 from typing import Final
 
-import filetype
-
 from queue_agent.runtime import Asset
+from queue_agent.wire.media_types import extension
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 
 _ROOT: Final = "queue-agent"
@@ -25,10 +24,9 @@ class Uploads:
             Rejected: the server does not take the file.
         """
         self._count += 1
-        kind = filetype.get_type(mime=asset.media_type)
         return await self._api.upload(
             asset,
-            filename=f"{self._count}.{kind.extension if kind else 'bin'}",
+            filename=f"{self._count}.{extension(asset.media_type)}",
             subfolder=self._subfolder,
             folder=folder,
         )

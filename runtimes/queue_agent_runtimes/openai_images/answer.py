@@ -4,11 +4,13 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
+from queue_agent.media.facts import media_type_of
 from queue_agent.runtime import Artifact, Output, Prepared, Progress
-from queue_agent.runtime.http import Response, media_type_of
+from queue_agent.runtime.http import Response
 from queue_agent.runtime.http import error_from as usual_error_from
 from queue_agent.runtime.images import decode_images
 from queue_agent.wire.errors import QueueAgentError, Unavailable
+from queue_agent.wire.media_types import UNKNOWN
 
 
 def error_from(answer: Response) -> QueueAgentError:
@@ -30,7 +32,7 @@ async def read_output(answer: dict[str, JsonValue], prepared: Prepared) -> Outpu
     artifacts = []
     for number, (entry, image) in enumerate(zip(entries, images, strict=True)):
         media_type = media_type_of(image)
-        if media_type == "application/octet-stream":
+        if media_type == UNKNOWN:
             raise Unavailable(
                 f"Image {number + 1} of the answer is of no known kind.", type="invalid_answer"
             )

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from PIL import Image, ImageOps
 from pydantic import JsonValue
 
+from queue_agent.media.facts import UnreadableImage, decode
 from queue_agent.runtime import Asset, Assets
 from queue_agent.runtime.http import Form, FormFile, form
 from queue_agent.runtime.images import image_asset
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import canonical_json
+from queue_agent.wire.media_types import extension
 
 
 def image_fields(
@@ -57,10 +59,9 @@ def unmistakable_mask(mask: Asset) -> Asset:
     https://platform.openai.com/docs/api-reference/images/createEdit. So it is made both.
     """
     try:
-        with mask.open() as file, Image.open(file) as picture:
-            grey = picture.convert("L")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Rejected("mask: not an image that can be read.", type="invalid_content") from error
+        grey = decode(mask).convert("L")
+    except UnreadableImage as error:
+        raise Rejected(f"mask: {error}.", type="invalid_content") from error
     made = io.BytesIO()
     Image.merge("LA", (grey, ImageOps.invert(grey))).convert("RGBA").save(made, "PNG")
     return Asset(made.getvalue(), "image/png")
@@ -74,7 +75,7 @@ def multipart(fields: Mapping[str, JsonValue], images: Sequence[Asset], mask: As
     return form(
         {name: _form_text(value) for name, value in fields.items()},
         [
-            FormFile(name, asset, f"{name}-{number}.{asset.media_type.rpartition('/')[2]}")
+            FormFile(name, asset, f"{name}-{number}.{extension(asset.media_type)}")
             for number, (name, asset) in enumerate(inputs, 1)
         ],
     )

@@ -6,8 +6,9 @@ from typing import Final
 from pydantic import JsonValue
 from pydantic_core import from_json
 
+from queue_agent.media.facts import kind_of, media_type_of
 from queue_agent.runtime import Artifact, ArtifactRole, Output
-from queue_agent.runtime.http import Response, error_from, media_type_of, words_of
+from queue_agent.runtime.http import Response, error_from, words_of
 from queue_agent.runtime.images import decode_images
 from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent_runtimes.webui.request import JsonObject, without_images
@@ -92,7 +93,7 @@ def _info(text: JsonValue) -> JsonObject:
 
 def _artifact(data: bytes, place: int, info: JsonObject) -> Artifact:
     media_type = media_type_of(data)
-    if not media_type.startswith(("image/", "video/")):
+    if kind_of(media_type) not in {"image", "video"}:
         raise Unavailable(f"Image {place + 1} of the answer is none.", type="invalid_answer")
     role, number = _role(place, info)
     seed = _item(info.get("all_seeds"), number) if role == "output" else None

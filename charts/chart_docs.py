@@ -2,17 +2,29 @@
 
 The comments follow helm-docs: ``# --`` above a key starts its description. A line
 ``# @schema {…}`` before it holds what JSON Schema should know beyond the default's type.
+What ``agent.settings`` may hold follows from the agent's own settings (`agent_settings`).
 Run ``python charts/chart_docs.py`` after a change; a test compares the files with their source.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import yaml
 from pydantic import JsonValue
+from pydantic.alias_generators import to_camel
 
+from queue_agent.settings.agent import Settings
+from queue_agent.settings.reader import PREFIX, names_of
+
+_BOUNDS: Final = {
+    "minimum": "≥ {}",
+    "exclusiveMinimum": "> {}",
+    "maximum": "≤ {}",
+    "exclusiveMaximum": "< {}",
+}
 CHART = Path(__file__).parent / "queue-agent"
 PLACE_OF_THE_TABLE = '{{ template "chart.valuesSection" . }}'
 _TYPES: dict[type, str] = {
@@ -23,6 +35,29 @@ _TYPES: dict[type, str] = {
     list: "array",
     dict: "object",
 }
+
+AGENT_SETTINGS: Final = ("agent", "settings")
+ELSEWHERE: Final = {
+    "QUEUE_URL": "cloud.queueUrl",
+    "TOPIC_ARN": "cloud.topicArn",
+    "BUCKET": "cloud.bucket",
+    "REGION": "cloud.region",
+    "RUNTIME": "runtime.preset",
+    "RUNTIME_NAME": "runtime.name",
+    "RUNTIME_URL": "runtime.port, in the same pod",
+    "RUNTIME_AUTH": "agent.runtimeAuth, a Secret",
+    "RUNTIME_API_KEY": "agent.runtimeApiKey, a Secret",
+    "WEBHOOK_SECRET": "agent.envFrom or agent.extraEnv, from a Secret",
+    "MAX_JOBS": "scaling.mode",
+    "POD_DELETION_COST": "podDeletionCost",
+    "SHUTDOWN_GRACE": "agent.shutdownGrace, which the pod's grace period follows",
+    "HEALTH_HOST": "nothing: probes come from outside the pod",
+    "HEALTH_PORT": "agent.healthPort, which probes and policies follow",
+    "TRACES": "telemetry.traces",
+    "DISABLE_XRAY": "telemetry.traces",
+    "OTLP_ENDPOINT": "telemetry.endpoint",
+}
+"""Settings of the agent that are no part of ``agent.settings``, and where the chart has them."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +73,17 @@ class Value:
     @property
     def key(self) -> str:
         return ".".join(self.path)
+
+
+def agent_settings() -> dict[str, dict[str, JsonValue]]:
+    """JSON Schemas of what ``agent.settings`` may hold, by names in camel case."""
+    document = Settings.model_json_schema()["properties"]
+    names = [names_of(Settings, field)[0] for field in Settings.fields()]
+    return {
+        to_camel(name.removeprefix(PREFIX).lower()): _without_null(document[name])
+        for name in names
+        if name.removeprefix(PREFIX) not in ELSEWHERE
+    }
 
 
 def read_values(text: str) -> tuple[Value, ...]:
@@ -63,11 +109,12 @@ def schema(values: tuple[Value, ...]) -> dict[str, JsonValue]:
 
 def readme(template: str, values: tuple[Value, ...]) -> str:
     """README.md from its template."""
-    rows = [
-        f"| {leaf.key} | {_type_of(leaf)} | `{json.dumps(leaf.default)}` | {leaf.description} |"
-        for leaf in _leaves(values)
-    ]
-    table = "\n".join(["| Key | Type | Default | Description |", "|---|---|---|---|", *rows])
+    rows = ["| Key | Type | Default | Description |", "|---|---|---|---|"]
+    for leaf in _leaves(values):
+        rows.append(_row(leaf.key, _TYPES[type(leaf.default)], leaf.default, leaf.description))
+        if leaf.path == AGENT_SETTINGS:
+            rows += _settings_rows(leaf.key)
+    table = "\n".join(rows)
     return template.replace(PLACE_OF_THE_TABLE, table)
 
 
@@ -90,7 +137,20 @@ def _read(node: yaml.MappingNode, above: tuple[str, ...], lines: list[str]) -> I
                 raise ValueError(f"values.yaml: {'.'.join(path)} has no description")
             children = tuple(_read(value_node, path, lines))
         default: JsonValue = yaml.safe_load(yaml.serialize(value_node))
+        if path == AGENT_SETTINGS:
+            extra = {"additionalProperties": False, "properties": {**agent_settings()}}
         yield Value(path, default, description, extra, children)
+
+
+def _without_null(described: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """What a setting may be; in values, null takes a key away."""
+    options = described.get("anyOf", [{}])
+    assert isinstance(options, list)  # noqa: S101  JSON Schema's word
+    (option,) = (option for option in options if option != {"type": "null"})
+    assert isinstance(option, dict)  # noqa: S101  no setting's schema is true or false
+    kept = ("description", "default", "type", "enum", "items", *_BOUNDS)
+    whole = {**described, **option}
+    return {key: whole[key] for key in kept if whole.get(key) is not None}
 
 
 def _comment_above(line: int, lines: list[str]) -> tuple[str, dict[str, JsonValue]]:
@@ -115,10 +175,19 @@ def _schema_of(value: Value) -> dict[str, JsonValue]:
     return {"description": value.description, **typed, **value.schema}
 
 
-def _type_of(value: Value) -> str:
-    return {"boolean": "bool", "integer": "int", "array": "list"}.get(
-        name := _TYPES[type(value.default)], name
-    )
+def _settings_rows(key: str) -> Iterator[str]:
+    for name, described in agent_settings().items():
+        bounds = ", ".join(
+            words.format(described[word]) for word, words in _BOUNDS.items() if word in described
+        )
+        text = f"{described['description']} {bounds}." if bounds else f"{described['description']}"
+        yield _row(f"{key}.{name}", str(described["type"]), described.get("default"), text)
+
+
+def _row(key: str, kind: str, default: JsonValue, description: str) -> str:
+    short = {"boolean": "bool", "integer": "int", "array": "list"}.get(kind, kind)
+    shown = "" if default is None else f"`{json.dumps(default)}`"
+    return f"| {key} | {short} | {shown} | {description} |"
 
 
 def _leaves(values: tuple[Value, ...]) -> Iterator[Value]:

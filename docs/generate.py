@@ -14,7 +14,8 @@ from typing import Final
 from pydantic import JsonValue
 
 from queue_agent.cli.schema import Format, schema
-from queue_agent.settings.agent import Settings, environment_names
+from queue_agent.settings.known import OPTIONS, PROGRAMS
+from queue_agent.settings.reader import Reader, names_of
 from queue_agent.wire import layout
 from queue_agent.wire.portable import PortableContent
 
@@ -41,12 +42,18 @@ _FIELD_COLUMNS: Final = ("Field", "Type", "Default", "Meaning")
 _SETTINGS_INTRODUCTION: Final = """\
 # Settings
 
-The agent reads its settings from the environment, once, when it starts. Durations are in seconds,
-sizes in bytes. Where a setting has several names, the first that is set and not empty wins. A
-setting that is missing or wrong ends the agent with exit code 2 and one line that says which;
-`queue-agent check` shows the effective ones and tries them.
+Programs read their settings from the environment, once, when they start. Durations are in seconds,
+sizes in bytes, lists separated by commas. Where a setting has several names, the first that is set
+and not empty wins. A setting that is missing or wrong ends the program with exit code 2 and one
+line that says which. Names that begin with `QUEUE_AGENT_` and are not listed here are warned of
+when agent and gateway start. `queue-agent check` shows the agent's effective settings, where each
+comes from, and tries them.
 
 What the AWS SDK reads itself works as everywhere: credentials, `AWS_ENDPOINT_URL`, `AWS_PROFILE`, …
+"""
+_SHARED_INTRODUCTION: Final = """\
+In one program's column: its default, or whether it needs the setting. The client is
+`queue_agent.client` and the commands that use it, whose options say the same.
 """
 
 _WIRE_FORMATS_INTRODUCTION: Final = """\
@@ -79,20 +86,66 @@ def pages() -> dict[Path, str]:
 
 
 def settings_page() -> str:
-    """Every setting with its environment names, default, limits and meaning."""
-    document = Settings.model_json_schema()
-    rows = []
-    for field in Settings.model_fields:
-        names = environment_names(field)
-        described = _object(_object(document["properties"])[names[0]])
-        rows.append(
-            (
-                "<br>".join(f"`{name}`" for name in names),
-                _default(described) if "default" in described else "required",
-                _sentences(described.get("description"), _limits(described, _BOUNDS)),
-            )
-        )
-    return f"{_SETTINGS_INTRODUCTION}\n{_table(('Environment', 'Default', 'Meaning'), rows)}"
+    """Every setting with its environment names, default, limits and meaning, by who reads it."""
+    readers = _readers()
+    shared = {names: by for names, by in readers.items() if len(by) > 1}
+    parts = [
+        _SETTINGS_INTRODUCTION,
+        f"## Of several programs\n\n{_SHARED_INTRODUCTION}",
+        _table(
+            ("Environment", *(program.capitalize() for program in PROGRAMS), "Meaning"),
+            [_shared_row(names, by) for names, by in shared.items()],
+        ),
+    ]
+    for program in PROGRAMS:
+        rows = [
+            (_names(names), _need(by[program]), _meaning(by[program]))
+            for names, by in readers.items()
+            if list(by) == [program]
+        ]
+        if rows:
+            columns = ("Environment", "Default", "Meaning")
+            parts += [f"## Of the {program} only\n", _table(columns, rows)]
+    options = [
+        (_names(option.names), f"`{command}`", option.description)
+        for option, command in OPTIONS.items()
+    ]
+    columns = ("Environment", "Command", "Meaning")
+    return "\n".join([*parts, "## Of a command only\n", _table(columns, options)])
+
+
+def _readers() -> dict[tuple[str, ...], dict[str, JsonObject]]:
+    """By the environment names of a setting: what each program that reads it makes of it."""
+    found: dict[tuple[str, ...], dict[str, JsonObject]] = {}
+    for program, settings in PROGRAMS.items():
+        for field in settings.fields():
+            by = found.setdefault(names_of(settings, field), {})
+            by[program] = _described(settings, field)
+    return found
+
+
+def _described(settings: type[Reader], field: str) -> JsonObject:
+    document = settings.model_json_schema()
+    name = names_of(settings, field)[0]
+    required = name in _list(document.get("required", []))
+    return {**_object(_object(document["properties"])[name]), "required": required}
+
+
+def _shared_row(names: Sequence[str], by: Mapping[str, JsonObject]) -> tuple[str, ...]:
+    needs = [_need(by[program], "optional") if program in by else "" for program in PROGRAMS]
+    return (_names(names), *needs, _meaning(next(iter(by.values()))))
+
+
+def _names(names: Iterable[str]) -> str:
+    return "<br>".join(f"`{name}`" for name in names)
+
+
+def _need(described: JsonObject, without: str = "") -> str:
+    return "required" if described["required"] else _default(described) or without
+
+
+def _meaning(described: JsonObject) -> str:
+    return _sentences(described.get("description"), _limits(described, _BOUNDS))
 
 
 def wire_formats_page() -> str:

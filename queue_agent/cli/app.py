@@ -10,6 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar
 
 import typer
 
+from queue_agent.settings.reader import Definition
+from queue_agent.settings.shared import (
+    BUCKET,
+    DEAD_LETTER_QUEUE_URL,
+    GATEWAY_HOST,
+    GATEWAY_PORT,
+    JOB_TOPIC,
+    NOTIFICATION_TOPIC,
+    QUEUE_URL,
+)
 from queue_agent.wire.errors import QueueAgentError, Rejected, SettingsError
 from queue_agent.wire.layout import DEFAULT_PREFIX
 
@@ -30,21 +40,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-JobTopic = Annotated[
-    str, typer.Option("--topic", envvar="QUEUE_AGENT_JOB_TOPIC_ARN", help="ARN of the job topic.")
-]
-NotificationTopic = Annotated[
-    str,
-    typer.Option(
-        "--notifications",
-        envvar=["QUEUE_AGENT_TOPIC_ARN", "SNS_TOPIC_ARN"],
-        help="ARN of the topic that notifications go to.",
-    ),
-]
-BucketName = Annotated[
-    str | None,
-    typer.Option(envvar=["QUEUE_AGENT_BUCKET", "S3_BUCKET"], help="Name of the results bucket."),
-]
+
+def _option(setting: Definition, *flags: str) -> Any:
+    """An option that says what a setting else says, from the same variables."""
+    return typer.Option(*flags, envvar=setting.names, help=setting.description)
+
+
+JobTopic = Annotated[str, _option(JOB_TOPIC, "--topic")]
+NotificationTopic = Annotated[str, _option(NOTIFICATION_TOPIC, "--notifications")]
+BucketName = Annotated[str | None, _option(BUCKET)]
 
 
 def main() -> None:
@@ -60,19 +64,21 @@ def main() -> None:
 @app.command()
 def run() -> None:
     """Run the agent with the settings of the environment."""
+    from queue_agent.cli.environment import load
     from queue_agent.cli.run import run as run_agent
     from queue_agent.settings.agent import Settings
 
-    run_agent(Settings.load())
+    run_agent(load(Settings))
 
 
 @app.command()
 def check() -> None:
     """Print the effective settings and try the queue, topic, bucket and runtime."""
     from queue_agent.cli.check import check as check_all
+    from queue_agent.cli.environment import load
     from queue_agent.settings.agent import Settings
 
-    if not asyncio.run(check_all(Settings.load())):
+    if not asyncio.run(check_all(load(Settings))):
         raise typer.Exit(1)
 
 
@@ -123,13 +129,7 @@ def submit(
         Path | None, typer.Option(help="A job in JSON; '-' or no option at all: standard input.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
-    notifications: Annotated[
-        str | None,
-        typer.Option(
-            envvar=["QUEUE_AGENT_TOPIC_ARN", "SNS_TOPIC_ARN"],
-            help="ARN of the notification topic, for --wait.",
-        ),
-    ] = None,
+    notifications: Annotated[str | None, _option(NOTIFICATION_TOPIC)] = None,
     output: Annotated[
         Path | None, typer.Option(help="With --wait: folder to download the images to.")
     ] = None,
@@ -213,18 +213,8 @@ def status(
 
 @app.command()
 def redrive(
-    queue: Annotated[
-        str,
-        typer.Option(
-            envvar=["QUEUE_AGENT_QUEUE_URL", "SQS_QUEUE_URL"], help="URL of the queue of jobs."
-        ),
-    ],
-    dead_letters: Annotated[
-        str,
-        typer.Option(
-            envvar="QUEUE_AGENT_DEAD_LETTER_QUEUE_URL", help="URL of its dead-letter queue."
-        ),
-    ],
+    queue: Annotated[str, _option(QUEUE_URL)],
+    dead_letters: Annotated[str, _option(DEAD_LETTER_QUEUE_URL)],
     job_id: Annotated[str | None, typer.Option("--id", help="Only jobs whose id matches.")] = None,
     runtime: Annotated[str | None, typer.Option(help="Only jobs for this runtime.")] = None,
     task_type: Annotated[str | None, typer.Option(help="Only jobs of this type.")] = None,
@@ -250,17 +240,15 @@ def redrive(
 
 @app.command()
 def gateway(
-    host: Annotated[
-        str, typer.Option(envvar="QUEUE_AGENT_GATEWAY_HOST", help="Address to listen on.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="QUEUE_AGENT_GATEWAY_PORT", min=1, max=65_535)] = 8000,
+    host: Annotated[str | None, _option(GATEWAY_HOST)] = None,
+    port: Annotated[str | None, _option(GATEWAY_PORT)] = None,
 ) -> None:
     """Serve jobs over HTTP, with a page (needs the extra `gateway`)."""
     try:
         from queue_agent.cli.gateway import serve
     except ImportError as error:
         _end(f"{error}; install with: pip install 'sd-queue-agent[gateway]'", 2)
-    serve(host=host, port=port)
+    serve({GATEWAY_HOST.names[0]: host, GATEWAY_PORT.names[0]: port})
 
 
 @app.command("gateway-key")
@@ -349,9 +337,12 @@ def _with_client(
     from queue_agent.client import Client
     from queue_agent.settings.client import ClientSettings
 
-    given = {"job_topic": job_topic, "notification_topic": notifications, "bucket": bucket}
-    settings = ClientSettings.load().model_copy(
-        update={name: value for name, value in given.items() if value is not None}
+    settings = ClientSettings.load(
+        given={
+            JOB_TOPIC.names[0]: job_topic,
+            NOTIFICATION_TOPIC.names[0]: notifications,
+            BUCKET.names[0]: bucket,
+        }
     )
 
     async def use() -> T:

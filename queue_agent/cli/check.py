@@ -1,17 +1,21 @@
 """`queue-agent check`: the effective settings, and whether each thing the agent needs works."""
 
+import os
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
+from queue_agent.cli.options import runtime_options
 from queue_agent.cloud import Bucket, Cloud
 from queue_agent.cloud.connect import connect
 from queue_agent.runtime import Runtime, load_runtime
-from queue_agent.settings.agent import Settings, environment_names
+from queue_agent.settings.agent import Settings
+from queue_agent.settings.known import unknown_names
+from queue_agent.settings.reader import names_of, origin
+from queue_agent.telemetry.logs import without_url_secrets
 from queue_agent.wire.errors import ObjectExists, QueueAgentError
 from queue_agent.wire.layout import trial_key
 
@@ -40,9 +44,11 @@ class Finding:
 async def check(settings: Settings) -> bool:
     """Print settings and findings; whether all works."""
     console = Console()
-    console.print(_table(settings))
+    console.print(settings_table(settings))
+    for unknown in unknown_names():
+        console.print(f"[yellow]![/yellow] {unknown}", highlight=False)
     cloud = connect(settings.topic_arn, settings.queue_url, region=settings.region)
-    runtime = load_runtime(settings.runtime)(settings.runtime_options())
+    runtime = load_runtime(settings.runtime)(runtime_options(settings))
     try:
         findings = [
             await _try(name, trial) for name, trial in _trials(settings, cloud, runtime).items()
@@ -105,10 +111,11 @@ async def _write_and_remove(bucket: Bucket) -> None:
         await bucket.delete(key)
 
 
-def _table(settings: Settings) -> Table:
-    table = Table("setting", "value", "environment", title="Effective settings")
-    for field in Settings.model_fields:
-        value = getattr(settings, field)
-        shown = "********" if isinstance(value, SecretStr) else value
-        table.add_row(field, "" if shown is None else str(shown), environment_names(field)[0])
+def settings_table(settings: Settings, environment: Mapping[str, str] = os.environ) -> Table:
+    """What each setting is and which variable says so; secrets are masked."""
+    table = Table("setting", "value", "from", title="Effective settings")
+    for field in settings.fields():
+        name, *_ = names_of(Settings, field)
+        value = without_url_secrets(settings.shown(field))
+        table.add_row(name, value, origin(Settings, field, environment) or "default")
     return table

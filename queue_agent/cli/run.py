@@ -8,6 +8,13 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from queue_agent.cli.environment import warn_of_unknown_names
+from queue_agent.cli.options import (
+    reference_policy,
+    runtime_options,
+    telemetry_options,
+    webhook_policy,
+)
 from queue_agent.cloud import Cloud, Queue, QueuePolicy
 from queue_agent.cloud.connect import connect
 from queue_agent.inputs.addresses import ObjectLocation
@@ -39,7 +46,8 @@ _POLICY_PAUSE = 2.0
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; a second signal ends at once."""
     configure_logs(settings.log_level, settings.log_format)
-    runtime = load_runtime(settings.runtime)(settings.runtime_options())
+    warn_of_unknown_names()
+    runtime = load_runtime(settings.runtime)(runtime_options(settings))
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(settings, runtime))
@@ -57,13 +65,13 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
         # where several jobs may end together, but not once told to stop
         batching=lambda: runtime.concurrency > 1 and not stop.is_set(),
     )
-    references = ReferenceFetcher(settings.reference_policy(), cloud.bucket)
-    webhooks = Webhooks(settings.webhook_policy())
+    references = ReferenceFetcher(reference_policy(settings), cloud.bucket)
+    webhooks = Webhooks(webhook_policy(settings))
     try:
         policy = await _policy(cloud.queue(settings.queue_url), settings, stop)
         if policy is not None:
             async with exporting(
-                settings.telemetry_options(),
+                telemetry_options(settings),
                 runtime=settings.name,
                 task_types=runtime.task_types,
                 queue=settings.queue_url.rpartition("/")[2],
@@ -162,7 +170,7 @@ def _assemble(
     webhooks: Webhooks,
     telemetry: Telemetry,
 ) -> Agent:
-    reading = settings.reference_policy()
+    reading = reference_policy(settings)
     bucket = cloud.bucket(settings.bucket)
     queue = cloud.queue(settings.queue_url)
     rules = Rules(

@@ -26,7 +26,6 @@ from queue_agent.gateway.problems import add_handlers, mend_media_type
 from queue_agent.gateway.service import JobService
 from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
-from queue_agent.telemetry.logs import configure_logs
 from queue_agent.wire.errors import SettingsError
 
 log = structlog.get_logger()
@@ -39,24 +38,24 @@ _KEEP_ALIVE: Final = 75
 theirs, since one that is closed here first may be closed just as the next request is sent."""
 
 
-def serve(settings: GatewaySettings, *, host: str, port: int) -> None:
+def serve(settings: GatewaySettings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
         SettingsError: others can reach the port, and no keys are asked for.
     """
+    host = settings.host
     if settings.keys_file is None and not settings.open and not _is_loopback(host):
         raise SettingsError(
             f"Others can reach {host}: set QUEUE_AGENT_GATEWAY_KEYS_FILE (queue-agent gateway-key "
             "makes keys), or QUEUE_AGENT_GATEWAY_OPEN=true if anyone may use the gateway."
         )
-    configure_logs(settings.log_level, settings.log_format)
     app = create_app(settings)
-    log.info("gateway starts", host=host, port=port, runtimes=list(settings.queues))
+    log.info("gateway starts", host=host, port=settings.port, runtimes=list(settings.queues))
     uvicorn.run(
         app,
         host=host,
-        port=port,
+        port=settings.port,
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=_GRACE,

@@ -27,11 +27,11 @@ def configure_logs(level: str = "INFO", style: LogFormat = "auto") -> None:
     renderers: list[structlog.typing.Processor] = (
         [
             structlog.processors.format_exc_info,
-            _without_url_secrets,
+            _blank_url_secrets,
             structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
         ]
         if console
-        else [_tracebacks(), _without_url_secrets, structlog.processors.JSONRenderer()]
+        else [_tracebacks(), _blank_url_secrets, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, *renderers],
@@ -62,7 +62,7 @@ def _with_trace(
     return event
 
 
-def _without_url_secrets(
+def _blank_url_secrets(
     logger: object, method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
     """Blank out what URLs hide: credentials, and queries, which may be signatures.
@@ -73,9 +73,14 @@ def _without_url_secrets(
     return {name: _blanked(value) for name, value in event.items()}
 
 
+def without_url_secrets(text: str) -> str:
+    """The text with blanks for the queries and credentials of the URLs in it."""
+    return _QUERY.sub("?***", _CREDENTIALS.sub("://***@", text))
+
+
 def _blanked(value: Any) -> Any:
     if isinstance(value, str):
-        return _QUERY.sub("?***", _CREDENTIALS.sub("://***@", value))
+        return without_url_secrets(value)
     if isinstance(value, Mapping):
         return {name: _blanked(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

@@ -26,7 +26,7 @@ from chart_rendering import (
     values_of,
 )
 
-from queue_agent.settings.agent import Settings, environment_names
+from queue_agent.settings.agent import Settings
 
 ALL = [*EXAMPLES, *FEATURES]
 DEPLOYMENTS = [name for name in ALL if not name.startswith(("knative", "job-"))]
@@ -160,28 +160,19 @@ def test_the_runtime_listens_where_the_probes_and_the_agent_look(preset: str) ->
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_the_agents_environment_covers_every_required_setting(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for field in Settings.model_fields:
-        for variable in environment_names(field):
-            monkeypatch.delenv(variable, raising=False)
+def test_the_agents_environment_covers_every_required_setting(name: str) -> None:
     template = templates(name)[0]
-    for variable, value in environment(containers(template)["agent"]).items():
-        monkeypatch.setenv(variable, value)
-    settings = Settings.load()
+    settings = Settings.load(environment(containers(template)["agent"]))
     values = values_of(name)
     assert settings.queue_url == values["cloud"]["queueUrl"]
-    assert settings.aws_region == values["cloud"]["region"]
+    assert settings.region == values["cloud"]["region"]
     assert settings.health_port == containers(template)["agent"]["ports"][0]["containerPort"]
     assert settings.shutdown_grace < seconds_of(template)
 
 
-def test_the_agents_settings_reach_it_as_they_were_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_agents_settings_reach_it_as_they_were_meant() -> None:
     agent = containers(templates("own-runtime")[0])["agent"]
-    for variable, value in environment(agent).items():
-        monkeypatch.setenv(variable, value)
-    settings = Settings.load()
+    settings = Settings.load(environment(agent))
     assert settings.runtime == "openai"
     assert settings.reference_max_bytes == 64 * 2**20
     assert settings.reference_buckets == ("inputs", "more-inputs")

@@ -1,7 +1,8 @@
 """The schema of the values, and what is generated from their comments."""
 
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from chart_rendering import (
     BASE,
     CHART,
     containers,
+    environment,
     example,
     merged,
     pod_templates,
@@ -19,15 +21,13 @@ from chart_rendering import (
     render_files,
 )
 
-from queue_agent.settings.agent import Settings, environment_names
+from queue_agent.cli.options import telemetry_options
+from queue_agent.settings.agent import Settings
+from queue_agent.settings.known import known_names
+from queue_agent.settings.reader import PREFIX, names_of
 
 sys.path.insert(0, str(CHART.parent))
 import chart_docs
-
-AWAITED = {
-    "QUEUE_AGENT_JOB_TOPIC_ARN",
-}
-"""Variables the chart sets that are no field of `Settings`: other commands or parts read them."""
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,11 @@ AWAITED = {
         ({"runtime": {"image": {"tag": "latest"}}}, ["tag"]),
         ({"agent": {"image": {"digest": "sha256:1"}}}, ["digest", "pattern"]),
         ({"agent": {"settings": {"prefetches": 2}}}, ["prefetches", "not allowed"]),
-        ({"agent": {"settings": {"prefetch": 11}}}, ["prefetch", "10"]),
+        ({"agent": {"settings": {"prefetch": 101}}}, ["prefetch", "100"]),
+        ({"agent": {"settings": {"runTimeout": 0}}}, ["runTimeout", "0"]),
+        ({"agent": {"settings": {"maxReceives": 1.5}}}, ["maxReceives", "integer"]),
+        ({"agent": {"settings": {"metrics": "statsd"}}}, ["metrics", "prometheus"]),
+        ({"agent": {"settings": {"webhookHosts": "a.example"}}}, ["webhookHosts", "array"]),
         ({"agent": {"settings": {"runtimeAuth": "user:password"}}}, ["runtimeAuth", "not allowed"]),
         ({"cloud": {"queueUrl": "my-queue"}}, ["queueUrl", "pattern"]),
         ({"karpenter": {"nodeClass": {"amiAlias": "bottlerocket@latest"}}}, ["amiAlias"]),
@@ -116,8 +120,93 @@ def test_every_variable_the_chart_can_set_is_one_that_is_read() -> None:
         for variable in container.get("env", [])
         if variable["name"].startswith("QUEUE_AGENT_")
     ]
-    known = {name for field in Settings.model_fields for name in environment_names(field)}
-    assert set(rendered) - known <= AWAITED
+    assert set(rendered) - known_names() == set()
+
+
+def test_every_setting_of_the_agent_is_in_the_chart_or_said_to_be_elsewhere() -> None:
+    own = {names_of(Settings, field)[0].removeprefix(PREFIX) for field in Settings.fields()}
+    assert set(chart_docs.ELSEWHERE) <= own
+    assert len(chart_docs.agent_settings()) == len(own) - len(chart_docs.ELSEWHERE)
+    keys = {
+        value.key
+        for value in _with_children(chart_docs.read_values((CHART / "values.yaml").read_text()))
+    }
+    for place in chart_docs.ELSEWHERE.values():
+        named = re.findall(r"[a-z]\w*\.\w+|podDeletionCost", place)
+        assert set(named) <= keys, place
+        assert named or place.startswith("nothing: ")
+
+
+def test_the_agents_own_defaults_are_accepted_and_change_nothing() -> None:
+    settings = chart_docs.agent_settings()
+    defaults = {name: part["default"] for name, part in settings.items() if "default" in part}
+    assert defaults["prefetch"] == 20
+    assert {"holdLimit", "webhookHosts", "metrics"} <= set(defaults)
+    assert _agent({"settings": defaults}) == _agent({})
+
+
+def test_what_is_at_its_bounds_reaches_the_agent_and_what_is_beyond_is_refused() -> None:
+    bounds = [
+        (name, part[word], step)
+        for name, part in chart_docs.agent_settings().items()
+        for word, step in (("minimum", -1), ("maximum", 1))
+        if word in part
+    ]
+    assert bounds
+    for name, bound, step in bounds:
+        assert isinstance(bound, int | float)
+        _agent({"settings": {name: bound}})
+        with pytest.raises(helm_python.HelmValuesError):
+            _agent({"settings": {name: bound + step}})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("referenceMaxBytes", 268435456, "268435456"),
+        ("referenceMaxPixels", 100_000_000, "100000000"),
+        ("visibilityTimeout", 43_200, "43200"),
+        ("presign", 604_800, "604800"),
+        ("holdLimit", 0.5, "0.5"),
+        ("switchModels", False, "false"),
+        ("webhookHosts", ["a.example.com", "*.b.example.com"], "a.example.com,*.b.example.com"),
+        ("otlpProtocol", "http/protobuf", "http/protobuf"),
+    ],
+)
+def test_a_setting_is_rendered_as_the_agent_reads_it(name: str, value: Any, text: str) -> None:
+    variable = PREFIX + re.sub(r"([A-Z])", r"_\1", name).upper()
+    assert _variables({"settings": {name: value}})[variable] == text
+
+
+def test_metrics_that_are_pushed_go_where_the_chart_says_though_nothing_is_traced() -> None:
+    own = {
+        "agent": {"settings": {"metrics": "otlp"}},
+        "telemetry": {"endpoint": "https://otlp.example.com"},
+    }
+    options = telemetry_options(Settings.load(_rendered(own)))
+    assert options.metrics == "otlp"
+    assert options.traces == "off"
+    assert options.endpoint == "https://otlp.example.com"
+
+
+def _agent(values: dict[str, Any]) -> Settings:
+    """The agent's settings where the chart has these values for it."""
+    return Settings.load(_variables(values))
+
+
+def _variables(values: dict[str, Any]) -> dict[str, str]:
+    return _rendered({"agent": values})
+
+
+def _rendered(values: dict[str, Any]) -> dict[str, str]:
+    template = next(pod_templates(render(merged(example(BASE), values))))
+    return environment(containers(template)["agent"])
+
+
+def _with_children(values: Iterable[chart_docs.Value]) -> Iterator[chart_docs.Value]:
+    for value in values:
+        yield value
+        yield from _with_children(value.children)
 
 
 def _templates(values: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:

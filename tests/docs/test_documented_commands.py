@@ -12,8 +12,7 @@ import pytest
 import typer
 
 from queue_agent.cli.app import app
-from queue_agent.settings.agent import Settings, environment_names
-from queue_agent.settings.gateway import GatewaySettings
+from queue_agent.settings.known import known_names
 
 PROJECT: Final = Path(__file__).parents[2]
 DOCUMENTS: Final = sorted(
@@ -50,14 +49,7 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
 
 @each_document
 def test_every_environment_name_in_the_documents_is_read(document: Path) -> None:
-    settings = {name for field in Settings.model_fields for name in environment_names(field)}
-    gateway = {
-        str(name)
-        for field in GatewaySettings.model_fields.values()
-        for name in getattr(field.validation_alias, "choices", ())
-    }
-    known = settings | gateway | variables_of_options()
-    assert set(VARIABLE.findall(document.read_text())) - known == set()
+    assert set(VARIABLE.findall(document.read_text())) - known_names() == set()
 
 
 @pytest.mark.parametrize(
@@ -155,12 +147,6 @@ def options_by_command() -> dict[str, set[str]]:
         str(command.name): {name for parameter in command.params for name in parameter.opts}
         for command in commands
     }
-
-
-def variables_of_options() -> set[str]:
-    commands = typer.main.get_group(app).commands.values()
-    named = [parameter.envvar or () for command in commands for parameter in command.params]
-    return {name for names in named for name in ([names] if isinstance(names, str) else names)}
 
 
 def leads_somewhere(document: Path, link: str) -> bool:

@@ -59,10 +59,39 @@ async def test_an_unknown_runtime_is_one_line_that_names_the_known_ones(stage: S
     assert "comfyui, diffusers, openai, webui" in line
 
 
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [
+        ("run", {"QUEUE_AGENT_RUNTIME": "webui2"}),
+        ("gateway", {"QUEUE_AGENT_GATEWAY_HOST": "0.0.0.0"}),
+    ],
+)
+def test_a_mistyped_name_is_warned_of_at_the_start(name: str, ending: dict[str, str]) -> None:
+    deployment = {
+        "QUEUE_AGENT_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/1/jobs",
+        "QUEUE_AGENT_JOB_TOPIC_ARN": "arn:aws:sns:eu-central-1:1:jobs",
+        "QUEUE_AGENT_TOPIC_ARN": "arn:aws:sns:eu-central-1:1:notifications",
+        "QUEUE_AGENT_BUCKET": "results",
+        "QUEUE_AGENT_RUNTIME_NAME": "sdruntime",
+    }
+    ended = command(name, **deployment, **ending, QUEUE_AGENT_LOG_LEVL="DEBUG")
+    assert ended.returncode == 2
+    (warning,) = [line for line in ended.stderr.splitlines() if "unknown setting" in line]
+    told = json.loads(warning)
+    assert (told["level"], told["name"]) == ("warning", "QUEUE_AGENT_LOG_LEVL")
+    assert told["nearest"] == "QUEUE_AGENT_LOG_LEVEL"
+
+
 async def test_check_ticks_each_thing_that_works_and_masks_secrets(stage: Scene) -> None:
-    environment = {**agent_environment(stage), "QUEUE_AGENT_RUNTIME_AUTH": "me:planted-secret"}
+    environment = {
+        **agent_environment(stage),
+        "QUEUE_AGENT_RUNTIME_AUTH": "me:planted-secret",
+        "QUEUE_AGENT_PREFETCHES": "planted-value",
+    }
     ended = await asyncio.to_thread(command, "check", **environment)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "! QUEUE_AGENT_PREFETCHES is no setting; is QUEUE_AGENT_PREFETCH meant?" in ended.stdout
+    assert "planted-value" not in ended.stdout
     for line in (
         "✓ queue: visibility timeout 30 s, to its dead-letter queue after 3 deliveries",
         "✓ topic: arn:aws:sns:",

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from queue_agent.cli.options import reference_policy
 from queue_agent.cloud.aws import AwsCloud
 from queue_agent.inputs.addresses import ObjectLocation
 from queue_agent.inputs.references import ReferencePolicy
@@ -36,7 +37,7 @@ def test_every_object_of_a_job_lies_in_the_jobs_own_folder(prefix: str, job_id: 
     assert quarantine_key("2026-01-01", "message").startswith("quarantine/2026-01-01/message")
 
 
-def restricted(monkeypatch: pytest.MonkeyPatch, buckets: str) -> ReferencePolicy:
+def restricted(buckets: str) -> ReferencePolicy:
     environment = {
         "QUEUE_URL": "https://sqs.example.com/1/jobs",
         "TOPIC_ARN": "arn:aws:sns:us-east-1:1:results",
@@ -44,9 +45,8 @@ def restricted(monkeypatch: pytest.MonkeyPatch, buckets: str) -> ReferencePolicy
         "RUNTIME": "webui",
         "REFERENCE_BUCKETS": buckets,
     }
-    for name, value in environment.items():
-        monkeypatch.setenv(f"QUEUE_AGENT_{name}", value)
-    return Settings.load().reference_policy()
+    given = {f"QUEUE_AGENT_{name}": value for name, value in environment.items()}
+    return reference_policy(Settings.load(given))
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def restricted(monkeypatch: pytest.MonkeyPatch, buckets: str) -> ReferencePolicy
     ],
 )
 def test_references_and_payloads_stay_within_what_the_operator_opens(
-    monkeypatch: pytest.MonkeyPatch, buckets: str, opened: list[str], closed: list[str]
+    buckets: str, opened: list[str], closed: list[str]
 ) -> None:
-    policy = restricted(monkeypatch, buckets)
+    policy = restricted(buckets)
     assert [url for url in opened if not policy.opens(ObjectLocation.parse(url))] == []
     assert [url for url in closed if policy.opens(ObjectLocation.parse(url))] == []
 

@@ -296,7 +296,7 @@ async def test_the_check_shows_the_settings_without_secrets(watched: Scene) -> N
         "COLUMNS": "300",
     }
     shown = await asyncio.to_thread(command, "check", environment)
-    assert "webhook_secret" in shown
+    assert "QUEUE_AGENT_WEBHOOK_SECRET" in shown
     assert "✓ runtime" in shown
     assert_clean(shown, "check")
 

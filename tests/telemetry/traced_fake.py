@@ -1,7 +1,6 @@
 """A fake runtime with spans of its own: ``python tests/telemetry/traced_fake.py webui 7860``."""
 
 import asyncio
-import os
 import sys
 from dataclasses import dataclass
 
@@ -12,7 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fakes.comfyui.app import FakeComfyUI, Options
 from fakes.webui.app import create_app
 from fakes.webui.generation import Behaviour
-from queue_agent.telemetry import TelemetryOptions, continued
+from queue_agent.settings.tracing import TracingSettings
+from queue_agent.telemetry import continued
 from queue_agent.telemetry.export import exporting
 from queue_agent.testing.process import HOST
 
@@ -40,7 +40,7 @@ async def serve(kind: str, port: int) -> None:
         app = create_app(Behaviour(step_seconds=0.02))
     else:
         app = FakeComfyUI(Options(step_seconds=0.02)).app()
-    options = TelemetryOptions.of_traces(os.environ, service="runtime")
+    options = TracingSettings.load().tracing_options("runtime")
     async with exporting(options) as exports:
         traced = Traced(app, exports.telemetry.tracer)
         config = uvicorn.Config(

@@ -1,8 +1,23 @@
-"""Settings: both families of names, clear lines for mistakes, secrets kept."""
+"""Settings: both families of names, clear lines for mistakes, secrets kept, one answer for all."""
+
+import io
+import traceback
+from typing import Any
 
 import pytest
+import typer
+from rich.console import Console
+from structlog.testing import capture_logs
 
-from queue_agent.settings.agent import Settings, environment_names
+from queue_agent.cli.app import app
+from queue_agent.cli.check import settings_table
+from queue_agent.cli.environment import load, warn_of_unknown_names
+from queue_agent.cli.options import runtime_options
+from queue_agent.settings.agent import Settings
+from queue_agent.settings.client import ClientSettings
+from queue_agent.settings.gateway import GatewaySettings
+from queue_agent.settings.known import PROGRAMS, known_names, unknown_names
+from queue_agent.settings.reader import PREFIX, Reader, names_of
 from queue_agent.wire.errors import SettingsError
 
 REQUIRED = {
@@ -10,6 +25,17 @@ REQUIRED = {
     "QUEUE_AGENT_TOPIC_ARN": "arn:aws:sns:eu-central-1:123456789012:notifications",
     "QUEUE_AGENT_BUCKET": "results",
     "QUEUE_AGENT_RUNTIME": "webui",
+}
+GATEWAY = {
+    "QUEUE_AGENT_JOB_TOPIC_ARN": "arn:aws:sns:eu-central-1:123456789012:jobs",
+    "QUEUE_AGENT_TOPIC_ARN": "arn:aws:sns:eu-central-1:123456789012:notifications",
+    "QUEUE_AGENT_BUCKET": "results",
+    "QUEUE_AGENT_RUNTIME_NAME": "sdruntime",
+}
+NEEDED: dict[type[Reader], dict[str, str]] = {
+    Settings: REQUIRED,
+    ClientSettings: {},
+    GatewaySettings: GATEWAY,
 }
 GUIDANCE = {
     "SQS_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/jobs",
@@ -25,21 +51,8 @@ GUIDANCE = {
 }
 
 
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for field in Settings.model_fields:
-        for name in environment_names(field):
-            monkeypatch.delenv(name, raising=False)
-
-
-def load(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Settings:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    return Settings.load()
-
-
-def test_the_guidances_names_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = load(monkeypatch, GUIDANCE)
+def test_the_guidances_names_are_understood() -> None:
+    settings = Settings.load(GUIDANCE)
     assert settings.runtime == "webui"
     assert settings.name == settings.runtime_name == "sdruntime"
     assert settings.bucket == "results"
@@ -47,11 +60,11 @@ def test_the_guidances_names_are_understood(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.switch_models is False
     assert settings.notify_running is True
     assert settings.log_level == "DEBUG"
-    assert settings.aws_region == "cn-north-1"
+    assert settings.topic_arn == GUIDANCE["SNS_TOPIC_ARN"]
 
 
-def test_our_own_name_wins_over_the_guidances(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = load(monkeypatch, {**GUIDANCE, "QUEUE_AGENT_BUCKET": "mine"})
+def test_our_own_name_wins_over_the_guidances() -> None:
+    settings = Settings.load({**GUIDANCE, "QUEUE_AGENT_BUCKET": "mine"})
     assert settings.bucket == "mine"
 
 
@@ -66,16 +79,14 @@ def test_our_own_name_wins_over_the_guidances(monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_the_runtimes_address_is_taken_with_and_without_scheme_and_path(
-    monkeypatch: pytest.MonkeyPatch, given: str, url: str
+    given: str, url: str
 ) -> None:
-    assert load(monkeypatch, {**REQUIRED, "API_BASE_URL": given}).runtime_url == url
+    assert Settings.load({**REQUIRED, "API_BASE_URL": given}).runtime_url == url
 
 
-def test_every_missing_setting_is_one_line_with_both_names(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_every_missing_setting_is_one_line_with_both_names() -> None:
     with pytest.raises(SettingsError) as caught:
-        load(monkeypatch, {})
+        Settings.load({})
     lines = caught.value.message.splitlines()
     assert len(lines) == 4
     assert lines[0].startswith("QUEUE_AGENT_QUEUE_URL or SQS_QUEUE_URL is not set: ")
@@ -97,42 +108,223 @@ def test_every_missing_setting_is_one_line_with_both_names(
         ("QUEUE_AGENT_REFERENCE_ALLOW", "300.0.0.0/8"),
     ],
 )
-def test_a_wrong_setting_is_one_line_that_names_it(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
+def test_a_wrong_setting_is_one_line_that_names_it(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        load(monkeypatch, {**REQUIRED, name: value})
+        Settings.load({**REQUIRED, name: value})
     (line,) = caught.value.message.splitlines()
     assert name in line
 
 
-def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = load(monkeypatch, {**REQUIRED, "QUEUE_AGENT_RUNTIME_URL": ""})
+def test_an_empty_variable_counts_as_unset() -> None:
+    settings = Settings.load({**REQUIRED, "QUEUE_AGENT_RUNTIME_URL": ""})
     assert settings.runtime_url is None
 
 
-def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = load(
-        monkeypatch,
+def test_secrets_do_not_show() -> None:
+    settings = Settings.load(
         {
             **REQUIRED,
             "QUEUE_AGENT_RUNTIME_AUTH": "me:hidden",
             "QUEUE_AGENT_RUNTIME_API_KEY": "hush",
         },
     )
-    options = settings.runtime_options()
+    options = runtime_options(settings)
     assert (options.username, options.password, options.api_key) == ("me", "hidden", "hush")
     for shown in (repr(settings), str(settings), repr(options)):
         assert "hidden" not in shown
         assert "hush" not in shown
 
 
-def test_prefixes_of_the_results_bucket_restrict_what_references_may_name(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_prefixes_of_the_results_bucket_restrict_what_references_may_name() -> None:
     extra = {"QUEUE_AGENT_REFERENCE_BUCKETS": "inputs, results/shared/"}
-    restricted = load(monkeypatch, {**REQUIRED, **extra})
+    restricted = Settings.load({**REQUIRED, **extra})
     assert restricted.readable_buckets == {"inputs", "results/shared/"}
     extra = {"QUEUE_AGENT_REFERENCE_BUCKETS": "inputs"}
-    opened = load(monkeypatch, {**REQUIRED, **extra})
+    opened = Settings.load({**REQUIRED, **extra})
     assert opened.readable_buckets == {"inputs", "results"}
+
+
+def answer(program: type[Reader], name: str, value: str) -> tuple[Any, str] | None:
+    """What a program makes of a variable: the value, or the line of the error; None: nothing."""
+    field = next((field for field in program.fields() if name in names_of(program, field)), None)
+    if field is None:
+        return None
+    needed = {key: text for key, text in NEEDED[program].items() if key != PREFIX + name}
+    try:
+        return getattr(program.load({**needed, name: value}), field), ""
+    except SettingsError as error:
+        return None, error.message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("QUEUE_AGENT_BUCKET", "my-bucket", "my-bucket"),
+        ("QUEUE_AGENT_BUCKET", "s3://my-bucket", "my-bucket"),
+        ("QUEUE_AGENT_BUCKET", "s3://my-bucket/", "my-bucket"),
+        ("QUEUE_AGENT_BUCKET", "My Bucket", None),
+        ("QUEUE_AGENT_BUCKET", "my-bucket/folder", None),
+        ("QUEUE_AGENT_TOPIC_ARN", "arn:aws-cn:sns:cn-north-1:1:n", "arn:aws-cn:sns:cn-north-1:1:n"),
+        ("QUEUE_AGENT_TOPIC_ARN", "notifications", None),
+        ("QUEUE_AGENT_JOB_TOPIC_ARN", "arn:aws:sns:us-east-1:1:j", "arn:aws:sns:us-east-1:1:j"),
+        ("QUEUE_AGENT_JOB_TOPIC_ARN", "arn:aws:sqs:us-east-1:1:j", None),
+        ("QUEUE_AGENT_QUEUE_URL", "https://sqs.example.com/1/j", "https://sqs.example.com/1/j"),
+        ("QUEUE_AGENT_QUEUE_URL", "sqs.example.com/1/j", None),
+        ("QUEUE_AGENT_RUNTIME_NAME", "sdruntime", "sdruntime"),
+        ("QUEUE_AGENT_RUNTIME_NAME", "quarantine", None),
+        ("QUEUE_AGENT_REGION", "eu-central-1", "eu-central-1"),
+        ("QUEUE_AGENT_LOG_LEVEL", "debug", "DEBUG"),
+        ("QUEUE_AGENT_LOG_LEVEL", "LOUD", None),
+        ("QUEUE_AGENT_LOG_FORMAT", "json", "json"),
+        ("QUEUE_AGENT_LOG_FORMAT", "xml", None),
+    ],
+)
+def test_agent_client_and_gateway_make_the_same_of_the_same_value(
+    name: str, value: str, expected: str | None
+) -> None:
+    answers = [answer(program, name, value) for program in NEEDED]
+    found = [given for given in answers if given is not None]
+    assert found
+    for read, problem in found:
+        assert read == expected
+        assert (name in problem) is (expected is None)
+        assert problem == found[0][1]
+
+
+def test_no_setting_is_defined_twice() -> None:
+    """Programs that read the same name agree on the other names, bounds, form and text."""
+    seen: dict[str, Any] = {}
+    for program in PROGRAMS.values():
+        document = program.model_json_schema()["properties"]
+        for field in program.fields():
+            names = names_of(program, field)
+            described = document[names[0]]
+            forms = described.get("anyOf", [described])
+            words = ("type", "enum", "pattern", "minimum", "maximum", "exclusiveMinimum")
+            form = [[part.get(word) for word in words] for part in forms]
+            form = [part for part in form if part[0] != "null"]
+            assert seen.setdefault(names[0], (names, described["description"], form)) == (
+                names,
+                described["description"],
+                form,
+            )
+
+
+def test_a_gateway_without_a_runtime_says_what_it_misses() -> None:
+    environment = {name: value for name, value in GATEWAY.items() if "RUNTIME" not in name}
+    with pytest.raises(SettingsError) as caught:
+        GatewaySettings.load(environment)
+    (line,) = caught.value.message.splitlines()
+    assert line.startswith("QUEUE_AGENT_GATEWAY_RUNTIMES or QUEUE_AGENT_RUNTIME_NAME is not set")
+
+
+def test_what_is_given_wins_over_the_environment_by_whichever_name() -> None:
+    given = {"QUEUE_AGENT_BUCKET": "given", "QUEUE_AGENT_TOPIC_ARN": None}
+    settings = ClientSettings.load({**GUIDANCE, "QUEUE_AGENT_BUCKET": "mine"}, given)
+    assert settings.bucket == "given"
+    assert settings.notification_topic == GUIDANCE["SNS_TOPIC_ARN"]
+    assert ClientSettings.load(GUIDANCE, given).bucket == "given"
+
+
+def test_an_error_with_its_causes_repeats_nothing_of_the_environment() -> None:
+    environment = {
+        "QUEUE_AGENT_RUNTIME_AUTH": "planted-auth",
+        "QUEUE_AGENT_RUNTIME_API_KEY": "planted key",
+        "QUEUE_AGENT_WEBHOOK_SECRET": "planted-secret",
+        "AWS_SECRET_ACCESS_KEY": "planted-aws",
+    }
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(environment)
+    assert "planted" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("QUEUE_AGENT_BUKET", "QUEUE_AGENT_BUCKET"),
+        ("QUEUE_AGENT_PREFETCHES", "QUEUE_AGENT_PREFETCH"),
+        ("QUEUE_AGENT_prefetch", "QUEUE_AGENT_PREFETCH"),
+        ("QUEUE_AGENT_GATEWAY_KEY_FILE", "QUEUE_AGENT_GATEWAY_KEYS_FILE"),
+        ("QUEUE_AGENT_HEALT_PORT", "QUEUE_AGENT_HEALTH_PORT"),
+        ("QUEUE_AGENT_XYZZY", None),
+    ],
+)
+def test_a_name_that_is_no_setting_is_told_with_the_nearest_that_is(
+    name: str, nearest: str | None
+) -> None:
+    (found,) = unknown_names({**REQUIRED, **GATEWAY, name: "9100", "OTHER_BUKET": "1"})
+    assert (found.name, found.nearest) == (name, nearest)
+    assert name in str(found)
+    assert (nearest or "no setting.") in str(found)
+
+
+def test_what_kubernetes_tells_of_a_service_called_queue_agent_is_no_mistake() -> None:
+    links = {
+        "QUEUE_AGENT_SERVICE_HOST": "10.0.0.1",
+        "QUEUE_AGENT_SERVICE_PORT": "80",
+        "QUEUE_AGENT_WEB_SERVICE_PORT_HTTP": "80",
+        "QUEUE_AGENT_PORT": "tcp://10.0.0.1:80",
+        "QUEUE_AGENT_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "QUEUE_AGENT_PORT_80_TCP_ADDR": "10.0.0.1",
+    }
+    assert unknown_names(links) == []
+
+
+def test_every_setting_and_every_variable_of_an_option_is_known() -> None:
+    options = [
+        parameter.envvar or ()
+        for command in typer.main.get_group(app).commands.values()
+        for parameter in command.params
+    ]
+    named = {name for names in options for name in ([names] if isinstance(names, str) else names)}
+    assert "QUEUE_AGENT_DEAD_LETTER_QUEUE_URL" in named
+    assert unknown_names(dict.fromkeys(named | known_names(), "x")) == []
+
+
+def test_unknown_names_stand_beside_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in known_names():
+        monkeypatch.delenv(name, raising=False)
+    for name in REQUIRED.keys() - {"QUEUE_AGENT_BUCKET"}:
+        monkeypatch.setenv(name, REQUIRED[name])
+    monkeypatch.setenv("QUEUE_AGENT_BUKET", "results")
+    with pytest.raises(SettingsError) as caught:
+        load(Settings)
+    missing, unknown = caught.value.message.splitlines()
+    assert missing.startswith("QUEUE_AGENT_BUCKET or S3_BUCKET is not set")
+    assert unknown == "QUEUE_AGENT_BUKET is no setting; is QUEUE_AGENT_BUCKET meant?"
+
+
+def test_unknown_names_are_warned_of_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUEUE_AGENT_BUKET", "results")
+    with capture_logs() as logs:
+        warn_of_unknown_names()
+    (line,) = logs
+    assert line["log_level"] == "warning"
+    assert (line["name"], line["nearest"]) == ("QUEUE_AGENT_BUKET", "QUEUE_AGENT_BUCKET")
+
+
+def test_the_check_shows_each_setting_and_where_it_comes_from_but_no_secret() -> None:
+    environment = {
+        **REQUIRED,
+        "RUNTIME_NAME": "sdruntime",
+        "QUEUE_AGENT_RUNTIME_AUTH": "me:planted",
+        "QUEUE_AGENT_OTLP_ENDPOINT": "http://me:planted@127.0.0.1:4318",
+        "QUEUE_AGENT_WEBHOOK_HOSTS": "a.example, b.example",
+        "QUEUE_AGENT_WEBHOOK_SECRET": "whsec_" + 32 * "a",
+    }
+    console = Console(file=io.StringIO(), record=True, width=200)
+    console.print(settings_table(Settings.load(environment), environment))
+    shown = console.export_text()
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines()]
+    cells = {row[0]: row[1:] for row in rows if row}
+    assert set(cells) == {names_of(Settings, field)[0] for field in Settings.fields()}
+    assert cells["QUEUE_AGENT_RUNTIME_NAME"] == ["sdruntime", "RUNTIME_NAME"]
+    assert cells["QUEUE_AGENT_PREFETCH"] == ["20", "default"]
+    assert cells["QUEUE_AGENT_WEBHOOK_HOSTS"] == [
+        "a.example, b.example",
+        "QUEUE_AGENT_WEBHOOK_HOSTS",
+    ]
+    for secret in ("RUNTIME_AUTH", "WEBHOOK_SECRET"):
+        assert cells[f"QUEUE_AGENT_{secret}"] == ["********", f"QUEUE_AGENT_{secret}"]
+    assert "planted" not in shown
+    assert "whsec" not in shown

@@ -2,7 +2,9 @@
 
 import pytest
 
+from queue_agent.cli.options import telemetry_options
 from queue_agent.settings.agent import Settings
+from queue_agent.settings.tracing import TracingSettings
 from queue_agent.telemetry import TelemetryOptions
 from queue_agent.wire.errors import SettingsError
 
@@ -15,10 +17,8 @@ NEEDED = {
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 
 
-def options(monkeypatch: pytest.MonkeyPatch, **environment: str) -> TelemetryOptions:
-    for name, value in {**NEEDED, **environment}.items():
-        monkeypatch.setenv(name, value)
-    return Settings.load().telemetry_options()
+def options(**environment: str) -> TelemetryOptions:
+    return telemetry_options(Settings.load({**NEEDED, **environment}))
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,8 @@ def options(monkeypatch: pytest.MonkeyPatch, **environment: str) -> TelemetryOpt
         ({"DISABLE_XRAY": "false"}, "off"),
     ],
 )
-def test_traces_go_where_the_settings_say(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], traces: str
-) -> None:
-    assert options(monkeypatch, **environment).traces == traces
+def test_traces_go_where_the_settings_say(environment: dict[str, str], traces: str) -> None:
+    assert options(**environment).traces == traces
 
 
 @pytest.mark.parametrize(
@@ -52,9 +50,9 @@ def test_traces_go_where_the_settings_say(
     ],
 )
 def test_metrics_are_not_kept_for_a_page_that_nobody_can_ask_for(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], metrics: str
+    environment: dict[str, str], metrics: str
 ) -> None:
-    assert options(monkeypatch, **environment).metrics == metrics
+    assert options(**environment).metrics == metrics
 
 
 @pytest.mark.parametrize(
@@ -69,16 +67,17 @@ def test_metrics_are_not_kept_for_a_page_that_nobody_can_ask_for(
     ],
 )
 def test_the_protocol_is_told_by_the_setting_else_by_the_port(
-    monkeypatch: pytest.MonkeyPatch, endpoint: str | None, protocol: str | None, by_http: bool
+    endpoint: str | None, protocol: str | None, by_http: bool
 ) -> None:
     given = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
     environment = {name: value for name, value in given.items() if value is not None}
-    assert options(monkeypatch, **environment).by_http is by_http
+    assert options(**environment).by_http is by_http
 
 
 def test_a_program_that_only_traces_reads_the_same_names() -> None:
-    read = TelemetryOptions.of_traces(ENDPOINT, service="runtime")
+    read = TracingSettings.load(ENDPOINT).tracing_options("runtime")
     assert (read.traces, read.metrics, read.by_http) == ("otlp", "off", True)
-    assert TelemetryOptions.of_traces({}, service="runtime").traces == "off"
-    with pytest.raises(SettingsError, match="'zipkin'"):
-        TelemetryOptions.of_traces({"QUEUE_AGENT_TRACES": "zipkin"}, service="runtime")
+    assert read.service == "runtime"
+    assert TracingSettings.load({}).tracing_options("runtime").traces == "off"
+    with pytest.raises(SettingsError, match="QUEUE_AGENT_TRACES"):
+        TracingSettings.load({"QUEUE_AGENT_TRACES": "zipkin"})

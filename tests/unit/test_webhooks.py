@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
+from queue_agent.cli.options import webhook_policy
 from queue_agent.inputs.guarded_http import Resolver
 from queue_agent.settings.agent import Settings
 from queue_agent.wire.errors import SettingsError
@@ -242,23 +243,20 @@ async def test_a_host_that_is_not_there_is_given_up(receiver: Receiver) -> None:
     assert receiver.bodies == []
 
 
-def settings(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
+def settings(**environment: str) -> Settings:
     known = {
         "QUEUE_URL": "https://sqs.example.com/1/jobs",
         "TOPIC_ARN": "arn:aws:sns:us-east-1:1:results",
         "BUCKET": "results",
         "RUNTIME": "webui",
     }
-    for name, value in {**known, **environment}.items():
-        monkeypatch.setenv(f"QUEUE_AGENT_{name}", value)
-    return Settings.load()
+    given = {**known, **environment}
+    return Settings.load({f"QUEUE_AGENT_{name}": value for name, value in given.items()})
 
 
-def test_webhooks_are_off_unless_hosts_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settings(monkeypatch).webhook_policy() == WebhookPolicy()
-    policy = settings(
-        monkeypatch, WEBHOOK_HOSTS=f"{HOST}, *.x.example", WEBHOOK_SECRET=SECRET
-    ).webhook_policy()
+def test_webhooks_are_off_unless_hosts_are_listed() -> None:
+    assert webhook_policy(settings()) == WebhookPolicy()
+    policy = webhook_policy(settings(WEBHOOK_HOSTS=f"{HOST}, *.x.example", WEBHOOK_SECRET=SECRET))
     assert policy == WebhookPolicy(hosts=(HOST, "*.x.example"), secret=SIGNING)
 
 
@@ -271,9 +269,9 @@ def test_webhooks_are_off_unless_hosts_are_listed(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_hosts_without_a_good_secret_are_a_wrong_setting(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], reason: str
+    environment: dict[str, str], reason: str
 ) -> None:
     with pytest.raises(SettingsError, match="QUEUE_AGENT_WEBHOOK_") as caught:
-        settings(monkeypatch, **environment)
+        settings(**environment)
     assert reason in caught.value.message
     assert "planted" not in caught.value.message

@@ -46,9 +46,10 @@
 - name: POD_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
 {{- end }}
-{{- if ne .Values.telemetry.traces "none" }}
+{{- $traces := .Values.telemetry.traces | replace "none" "off" -}}
+{{- if or (ne $traces "off") (has $agent.settings.metrics (list "otlp" "both")) }}
 - name: QUEUE_AGENT_TRACES
-  value: {{ .Values.telemetry.traces | quote }}
+  value: {{ $traces | quote }}
 {{- with default (.Values.telemetry.collector.enabled | ternary "http://127.0.0.1:4317" "") .Values.telemetry.endpoint }}
 - name: OTEL_EXPORTER_OTLP_ENDPOINT
   value: {{ . | quote }}

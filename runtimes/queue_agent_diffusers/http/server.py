@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 
 import uvicorn
 
-from queue_agent.telemetry.options import TelemetryOptions
+from queue_agent.settings.tracing import TracingSettings
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.model import Model
 from queue_agent_diffusers.engine.pool import ModelPool, Served
@@ -30,7 +30,7 @@ def serve(model: str, *, host: str, port: int, options: Options) -> None:
     Raises:
         SystemExit: with code 1, after one line on stderr, when the model cannot be loaded.
     """
-    traces = TelemetryOptions.of_traces(os.environ, service="diffusers")
+    traces = TracingSettings.load().tracing_options("diffusers")
     metrics = EngineMetrics()
     pool = ModelPool(
         {source: _served(source, options) for source in (model, *options.more_models)},

@@ -1,0 +1,53 @@
+"""What the parts of an agent are told, made from its settings."""
+
+import dataclasses
+
+from queue_agent.inputs.references import ReferencePolicy
+from queue_agent.runtime import RuntimeOptions
+from queue_agent.settings.agent import Settings
+from queue_agent.telemetry.options import TelemetryOptions
+from queue_agent.wire.signing import SigningSecret
+from queue_agent.worker.webhooks import WebhookPolicy
+
+
+def runtime_options(settings: Settings) -> RuntimeOptions:
+    """For the adapter."""
+    auth = settings.runtime_auth.get_secret_value() if settings.runtime_auth else None
+    username, _, password = auth.partition(":") if auth else (None, None, None)
+    key = settings.runtime_api_key.get_secret_value() if settings.runtime_api_key else None
+    return RuntimeOptions(
+        base_url=settings.runtime_url,
+        username=username,
+        password=password,
+        api_key=key,
+        switch_models=settings.switch_models,
+    )
+
+
+def reference_policy(settings: Settings) -> ReferencePolicy:
+    """For inputs and offloaded payloads."""
+    return ReferencePolicy(
+        allow=settings.reference_allow,
+        buckets=settings.readable_buckets,
+        max_bytes=settings.reference_max_bytes,
+        max_pixels=settings.reference_max_pixels,
+        timeout=settings.reference_timeout,
+    )
+
+
+def telemetry_options(settings: Settings) -> TelemetryOptions:
+    """For traces and metrics; none are kept for a page that nobody can ask for."""
+    metrics = settings.metrics
+    if settings.health_port == 0 and metrics in {"prometheus", "both"}:
+        metrics = "otlp" if metrics == "both" else "off"
+    return dataclasses.replace(settings.tracing_options("queue-agent"), metrics=metrics)
+
+
+def webhook_policy(settings: Settings) -> WebhookPolicy:
+    """For callbacks."""
+    secret = settings.webhook_secret
+    return WebhookPolicy(
+        hosts=settings.webhook_hosts,
+        secret=SigningSecret.parse(secret.get_secret_value()) if secret else None,
+        trusted=settings.reference_allow,
+    )

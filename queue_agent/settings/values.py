@@ -1,0 +1,103 @@
+"""The forms that settings take, each checked at one place."""
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from queue_agent.cloud import addresses
+from queue_agent.inputs.addresses import Allowlist
+from queue_agent.wire.layout import unreserved
+
+_RUNTIME_ALIASES: Final = {"sdwebui": "webui"}
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _allowlist(value: tuple[str, ...]) -> tuple[str, ...]:
+    Allowlist.parse(value)
+    return value
+
+
+def _runtime_type(value: str) -> str:
+    name = value.strip().lower()
+    return _RUNTIME_ALIASES.get(name, name)
+
+
+def _base_url(value: str) -> str:
+    url = value if "://" in value else f"http://{value}"
+    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
+        raise ValueError("is no http(s) address")
+    if "@" in url:
+        raise ValueError("holds credentials, which belong in QUEUE_AGENT_RUNTIME_AUTH")
+    return re.sub(r"/sdapi/v1/?$", "", url).rstrip("/")
+
+
+def _secret(check: Callable[[str], str]) -> AfterValidator:
+    def checked(value: SecretStr) -> SecretStr:
+        return SecretStr(check(value.get_secret_value()))
+
+    return AfterValidator(checked)
+
+
+def _credentials(value: str) -> str:
+    text = value.rstrip("\r\n")
+    if ":" not in text:
+        raise ValueError("must be USER:PASSWORD")
+    return text
+
+
+def _token(value: str) -> str:
+    """Secrets from files often end with a line's end, which no header may hold."""
+    text = value.strip()
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise ValueError("must be printable ASCII without blanks")
+    return text
+
+
+def _queues(value: tuple[str, ...]) -> tuple[str, ...]:
+    for entry in value:
+        name, separator, url = entry.partition("=")
+        if not name:
+            raise ValueError("must be NAME or NAME=QUEUE_URL, by commas")
+        unreserved(name)
+        if separator:
+            addresses.queue_url(url)
+    return value
+
+
+BucketName = Annotated[str, AfterValidator(addresses.bucket_name)]
+QueueUrl = Annotated[str, AfterValidator(addresses.queue_url)]
+TopicArn = Annotated[str, AfterValidator(addresses.topic)]
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+"""Separated by commas."""
+Hosts = Annotated[Names, AfterValidator(_allowlist)]
+"""Networks, addresses, host names and ``*.suffix`` hosts."""
+QueuesByRuntime = Annotated[Names, AfterValidator(_queues)]
+"""``NAME`` or ``NAME=QUEUE_URL``."""
+
+RuntimeName = Annotated[str, AfterValidator(unreserved)]
+"""What a runtime may be called, given where things lie in the bucket."""
+RuntimeType = Annotated[str, AfterValidator(_runtime_type)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+Credentials = Annotated[SecretStr, _secret(_credentials)]
+Token = Annotated[SecretStr, _secret(_token)]
+
+LogLevel = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
+]
+LogFormat = Literal["auto", "json", "console"]
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+LinkSeconds = Annotated[float, Field(ge=0, le=604_800)]
+"""S3 signs no link for longer than a week; 0: no links."""

@@ -28,13 +28,16 @@ from queue_agent_diffusers.errors import (
 
 
 @asynccontextmanager
-async def working(*models: SteppingModel, budget: int | None = None) -> AsyncIterator[Engine]:
+async def working(
+    *models: SteppingModel, budget: int | None = None, switch_after: float = 0.05
+) -> AsyncIterator[Engine]:
     """An engine that serves these models under the names ``model-0``, ``model-1`` …"""
     served = {
         f"model-{number}": Served(lambda model=model: model, lambda: 100)  # type: ignore[misc]
         for number, model in enumerate(models)
     }
-    engine = Engine(ModelPool(served, budget=lambda: budget), max_waiting=1000, switch_after=0.05)
+    pool = ModelPool(served, budget=lambda: budget)
+    engine = Engine(pool, max_waiting=1000, switch_after=switch_after)
     engine.start()
     try:
         await eventually(lambda: engine.ready)
@@ -209,9 +212,12 @@ async def test_a_model_is_loaded_when_it_is_asked_for_while_another_works() -> N
         assert second.batches == [["y"], ["y"]]
 
 
-async def test_models_that_do_not_fit_together_take_turns() -> None:
+@pytest.mark.parametrize(
+    "switch_after", [0.05, 0.0], ids=["loading soon", "loading for longer than others wait"]
+)
+async def test_models_that_do_not_fit_together_take_turns(switch_after: float) -> None:
     models = [SteppingModel(), SteppingModel()]
-    async with working(*models, budget=150) as engine:
+    async with working(*models, budget=150, switch_after=switch_after) as engine:
         jobs = [
             engine.submit(
                 str(n), ImageRequest("x", seed=1, steps=300, model=f"model-{n % 2}", width=64)

@@ -194,8 +194,12 @@ class Engine:
     def _note_changes(self) -> None:
         """What may change between two steps: who is there, who is wanted, what is loaded."""
         self._take_in()
-        self.pool.settle()
-        self._place_jobs()
+        if self.pool.settle():
+            # Loading may take longer than others are to wait: first comes who it was for.
+            self._unplaced_since = dict.fromkeys(self._unplaced_since, time.monotonic())
+            self._place_jobs(None)
+        else:
+            self._place_jobs(self._overdue())
         self._drop_unwanted()
 
     def _admit(self, group: Batch) -> None:
@@ -326,10 +330,10 @@ class Engine:
             self._unplaced_since[name] = time.monotonic()
         return self._unplaced[name]
 
-    def _place_jobs(self) -> None:
-        """Hand jobs to their models; have those models loaded that are not."""
-        overdue = self._overdue()
-        for name, jobs in list(self._unplaced.items()):
+    def _place_jobs(self, overdue: str | None) -> None:
+        """Hand jobs to their models; have those models loaded that are not, as the last."""
+        for name in sorted(self._unplaced, key=lambda name: self.pool.find(name) is None):
+            jobs = self._unplaced[name]
             model = self.pool.use(name)
             failure = self.pool.failure(name)
             if model is not None and overdue not in {None, name}:

@@ -84,10 +84,10 @@ class ModelPool:
         moment, error = self._failures.get(name, (0.0, None))
         return error if time.monotonic() - moment < RETRY_AFTER else None
 
-    def settle(self) -> None:
-        """Take note of a load that has ended."""
+    def settle(self) -> bool:
+        """Take note of a load that has ended; whether one has."""
         if self._loading is None or not self._loading[2].done():
-            return
+            return False
         name, began, result = self._loading
         self._loading = None
         error = result.exception()
@@ -99,6 +99,7 @@ class ModelPool:
             self._failures[name] = (time.monotonic(), error)
         else:
             raise error
+        return True
 
     def load(self, name: str, in_use: Callable[[Model], bool] = lambda _: False) -> bool:
         """Begin to load, making room by letting idle models go, longest unused first.

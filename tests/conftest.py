@@ -1,10 +1,16 @@
-"""What every kind of test may use: one emulated cloud for the whole run."""
+"""What every kind of test may use: one emulated cloud for the whole run, and no hurry."""
 
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from queue_agent.testing.aws import EmbeddedCloud
+
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

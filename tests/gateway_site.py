@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from harness import webui_process, webui_settings
+from harness import PATIENCE, webui_process, webui_settings
 from queue_agent.cloud import Deployment
 from queue_agent.testing.aws import EmbeddedCloud, deploy
 from queue_agent.testing.process import ServerProcess
@@ -62,7 +62,7 @@ class Site:
         """A gateway with these settings beside the usual ones; it hears notifications."""
         port = {"QUEUE_AGENT_GATEWAY_PORT": "{port}"}
         gateway = self._start("gateway", {**port, "QUEUE_AGENT_GATEWAY_POLL": "1", **settings})
-        with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=60) as client:
+        with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=PATIENCE) as client:
             while client.get(f"{gateway.url}/readyz").status_code != 200:
                 pass  # the route answers when asked; starting takes a few of its answers
         return gateway
@@ -100,4 +100,4 @@ def client_of(gateway: ServerProcess, key: str | None = None) -> httpx.AsyncClie
     """A client of a gateway, with an API key or without."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     limits = httpx.Limits(max_connections=None)
-    return httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60, limits=limits)
+    return httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=PATIENCE, limits=limits)

@@ -15,13 +15,12 @@ SDK = ("botocore", "dateutil", "jmespath", "six", "urllib3")
 """What the function finds beside its package: https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html"""
 
 _HOST = """
-import importlib, json, sys, time
+import importlib, json, sys
 package, sdk, handler = sys.argv[1:]
 sys.path[:0] = [package, sdk]
 module, _, name = handler.rpartition(".")
-started = time.process_time()
 handle = getattr(importlib.import_module(module), name)
-print(json.dumps({"import_seconds": time.process_time() - started}), flush=True)
+print("{}", flush=True)
 for line in sys.stdin:
     print(json.dumps(handle(json.loads(line), None)), flush=True)
 """
@@ -31,8 +30,6 @@ for line in sys.stdin:
 class LambdaFunction:
     """A function that has started."""
 
-    import_seconds: float
-    """CPU time from nothing to the first event."""
     _process: asyncio.subprocess.Process
 
     async def invoke(self, event: JsonObject) -> JsonObject:
@@ -91,8 +88,8 @@ async def started(
         limit=4 * 2**20,
     )
     try:
-        first = await _read(process)
-        yield LambdaFunction(first["import_seconds"], process)
+        await _read(process)
+        yield LambdaFunction(process)
     finally:
         assert process.stdin is not None
         process.stdin.close()

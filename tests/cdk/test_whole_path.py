@@ -28,7 +28,6 @@ from queue_agent.testing.fault_proxy import FaultProxy
 from queue_agent.testing.process import ServerProcess
 
 MESSAGES = CDK.parent / "tests" / "messages"
-PATIENCE = 60.0
 
 
 @dataclass
@@ -55,7 +54,7 @@ class Stage:
         async def look() -> JsonObject | None:
             return next((it for it in self.notifications if it["id"] == job_id), None)
 
-        answer = await until(look, what=f"an answer to {job_id}", timeout=PATIENCE)
+        answer = await until(look, what=f"an answer to {job_id}")
         assert answer is not None
         return answer
 

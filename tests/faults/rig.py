@@ -12,14 +12,16 @@ import httpx
 
 from faults.ledger import COMPLETED, Balance, Ledger
 from faults.supervisor import Agent
-from harness import JsonObject, Scene, scene, until, webui_settings
+from harness import PATIENCE, JsonObject, Scene, scene, until, webui_settings
 from queue_agent.tasks import background
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.fault_proxy import FaultProxy
 from queue_agent.testing.process import ServerProcess
 
-BRIEF = 3
-"""The shortest visibility timeout, in seconds: that long a killed agent's message is away."""
+BRIEF = 5
+"""A short visibility timeout, in seconds: that long a killed agent's message is away.
+
+A living one renews it in time on a busy machine, too."""
 
 
 @dataclass
@@ -100,7 +102,7 @@ class Rig:
 
         await until(begun, what=f"generation {times} of {job_id}")
 
-    async def settled(self, timeout: float = 90.0) -> Balance:
+    async def settled(self, timeout: float = PATIENCE) -> Balance:
         """Wait until all is answered and acknowledged, then draw the balance."""
 
         async def answered() -> bool:
@@ -123,7 +125,7 @@ class Rig:
 
 async def runs_of(webui: ServerProcess) -> list[JsonObject]:
     """A fake Web UI's own report of its generations."""
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
         runs: list[JsonObject] = (await client.get(f"{webui.url}/fake/runs")).json()
     return runs
 

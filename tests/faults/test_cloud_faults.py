@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from faults.ledger import Ledger
-from faults.rig import Rig, rigged
+from faults.rig import BRIEF, Rig, rigged
 from faults.striking import (
     ARTIFACTS,
     DELETE,
@@ -160,7 +160,7 @@ async def test_a_job_published_twice_is_generated_once(steady: Rig) -> None:
 async def test_a_message_that_cannot_be_deleted_is_only_notified_again(
     embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
 ) -> None:
-    async with rigged(embedded_cloud, webui, tmp_path, visibility_timeout=3) as rig:
+    async with rigged(embedded_cloud, webui, tmp_path, visibility_timeout=BRIEF) as rig:
         await rig.agent(QUEUE_AGENT_STORE_PATIENCE="0.5")
         with rig.cloud.fault(FAULTS["forbidden"], DELETE):
             (job_id,) = await rig.publish("sticky")

@@ -112,7 +112,7 @@ async def test_a_job_whose_runtime_hangs_is_done_elsewhere(
         hold = Hold()
         job_id = f"hanging-{secrets.token_hex(3)}"
         with rig.runtime.fault(hold, both(GENERATIONS, naming(job_id)), times=1):
-            await rig.agent(QUEUE_AGENT_RUN_TIMEOUT="0.5")
+            await rig.agent(QUEUE_AGENT_RUN_TIMEOUT="2")
             await rig.publish_as(job_id)
             await hold.arrived.wait()
             await rig.agent(QUEUE_AGENT_RUNTIME_URL=webui.url)

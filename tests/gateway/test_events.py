@@ -10,6 +10,7 @@ import httpx
 from websockets.asyncio.client import connect
 
 from gateway_site import Content, Site, client_of
+from harness import PATIENCE
 from queue_agent.testing.process import ServerProcess
 
 
@@ -38,7 +39,7 @@ async def test_a_stream_tells_progress_that_never_falls_and_ends_with_the_job(
     api: httpx.AsyncClient, content: Content
 ) -> None:
     ahead = await submit(api, content("ahead", steps=1000, n_iter=20))
-    job_id = await submit(api, content("streamed", steps=150))
+    job_id = await submit(api, content("streamed", steps=300))
     views: list[dict[str, Any]] = []
     async for view in views_of(api, job_id):
         if not views:  # somebody watches: now its turn may come
@@ -57,7 +58,7 @@ async def test_a_websocket_tells_the_same(
 ) -> None:
     job_id = await submit(api, content("by socket", steps=20))
     url = f"ws://127.0.0.1:{gateway.port}/v1/jobs/{job_id}/events"
-    async with connect(url, open_timeout=60) as socket:
+    async with connect(url, open_timeout=PATIENCE) as socket:
         views = [json.loads(message) async for message in socket]
     assert views[-1]["status"] == "completed"
     assert socket.close_code == 1000

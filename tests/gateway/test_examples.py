@@ -41,7 +41,7 @@ def test_an_example_saves_an_image(
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=500,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (file,) = (tmp_path / "out").iterdir()

@@ -15,6 +15,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from gateway_site import Content, Site, client_of
+from harness import PATIENCE
 from queue_agent.gateway.keys import new_key
 from queue_agent.testing.process import ServerProcess
 
@@ -158,10 +159,10 @@ async def test_a_websocket_without_a_key_is_refused_and_with_one_as_subprotocol_
         job = (await api.post("/v1/jobs", json={"content": content("by socket")})).json()
     url = f"ws://127.0.0.1:{guarded.port}/v1/jobs/{job['id']}/events"
     with pytest.raises(InvalidStatus) as refusal:
-        await connect(url, open_timeout=60)
+        await connect(url, open_timeout=PATIENCE)
     assert refusal.value.response.status_code == 401
     protocols = [Subprotocol(f"queue-agent.key.{key}")]
-    async with connect(url, subprotocols=protocols, open_timeout=60) as socket:
+    async with connect(url, subprotocols=protocols, open_timeout=PATIENCE) as socket:
         views = [json.loads(message) async for message in socket]
     assert views[-1]["status"] == "completed"
 

@@ -58,7 +58,7 @@ def visit(slow_site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=500,
     )
     assert done.returncode == 0, done.stderr
     seen: dict[str, Any] = json.loads(done.stdout)

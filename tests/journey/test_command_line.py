@@ -13,7 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from harness import Scene, until, webui_settings
+from harness import PATIENCE, Scene, until, webui_settings
 from queue_agent.testing.process import ServerProcess, free_port
 
 
@@ -25,7 +25,7 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         env={**kept, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=2 * PATIENCE,
         check=False,
     )
 
@@ -189,8 +189,8 @@ async def test_after_its_job_the_demo_serves_the_page_until_it_is_interrupted(
         return found[1] if found else ""
 
     try:
-        url = await until(address, what="the page's address", timeout=90)
-        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+        url = await until(address, what="the page's address", timeout=2 * PATIENCE)
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
             assert "Queue agent" in (await client.get("/")).text
             body = {"content": {"prompt": "x", "steps": 1, "width": 64, "height": 64}}
             job = (await client.post("/v1/jobs", json=body)).json()

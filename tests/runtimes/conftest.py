@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from diffusers_servers import tiny_server
+from harness import PATIENCE
 from queue_agent.testing.process import ServerProcess
 
 
@@ -20,5 +21,5 @@ def server() -> Iterator[ServerProcess]:
 @pytest_asyncio.fixture
 async def client(server: ServerProcess) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the server, patient with the small machines that tests run on."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         yield client

@@ -12,6 +12,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from diffusers_servers import SteppingModel, engine_of, tiny_model, tiny_server
+from harness import PATIENCE
 from queue_agent.testing.runtime_contract import eventually, sample_png
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.model import Model
@@ -217,7 +218,7 @@ async def test_two_models_are_served_by_one_process() -> None:
     server = tiny_server("--model", str(tiny_model(xl=True)))
     await asyncio.to_thread(server.start)
     try:
-        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=2 * PATIENCE) as client:
             names = [entry["id"] for entry in (await client.get("/v1/models")).json()["data"]]
             answers = await asyncio.gather(
                 *(client.post(GENERATIONS, json={**QUICK, "model": name}) for name in names)

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageChops
 
 from diffusers_servers import busy, painting_server
+from harness import PATIENCE
 from queue_agent.testing.runtime_contract import eventually, sample_png
 
 GENERATIONS = "/v1/images/generations"
@@ -154,23 +155,26 @@ async def test_a_field_without_effect_is_named_in_a_warning(client: httpx.AsyncC
 
 
 async def test_a_jobs_progress_can_be_followed_to_its_end(client: httpx.AsyncClient) -> None:
-    body = {**QUICK, "num_inference_steps": 40}
+    body = {**QUICK, "num_inference_steps": 200}
     request = asyncio.create_task(
         client.post(GENERATIONS, json=body, headers={"X-Request-Id": "followed"})
     )
     seen = []
-    while not request.done():
+
+    async def ended() -> bool:
         answer = await client.get("/v1/jobs/followed")
         if answer.status_code == 200:
             seen.append(answer.json())
-        await asyncio.sleep(0.01)
+        return request.done()
+
+    await eventually(ended, PATIENCE)
     last = (await client.get("/v1/jobs/followed")).json()
     assert (await request).headers["X-Request-Id"] == "followed"
     assert last == {
         "id": "followed",
         "status": "completed",
-        "step": 40,
-        "steps": 40,
+        "step": 200,
+        "steps": 200,
         "progress": 1.0,
     }
     fractions = [status["progress"] for status in seen]
@@ -339,9 +343,9 @@ async def has_reached(client: httpx.AsyncClient, job_id: str, state: str, *, ste
 async def test_a_server_told_to_end_finishes_what_it_has_begun() -> None:
     server = painting_server()
     await asyncio.to_thread(server.start)
-    async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         body = {"prompt": "x", "num_inference_steps": 50}
         request = asyncio.create_task(client.post(GENERATIONS, json=body))
         await eventually(lambda: asyncio.to_thread(busy, server))
-        await asyncio.to_thread(server.stop, 20)
+        await asyncio.to_thread(server.stop, PATIENCE)
         assert (await request).status_code == 200

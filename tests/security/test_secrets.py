@@ -21,7 +21,7 @@ import pytest_asyncio
 from aiohttp import web
 from PIL import Image
 
-from harness import JsonObject, Scene, scene, webui_process
+from harness import PATIENCE, JsonObject, Scene, scene, webui_process
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.process import ServerProcess, free_port
 
@@ -283,7 +283,7 @@ def command(name: str, environment: dict[str, str]) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     return done.stdout + done.stderr
 

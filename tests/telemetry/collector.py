@@ -14,11 +14,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.proto.trace.v1.trace_pb2 import Status as SpanStatus
 
+from harness import PATIENCE
 from queue_agent.testing.process import HOST
 
 T = TypeVar("T")
-
-PATIENCE = 90.0
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 
 from diffusers_servers import tiny_server
-from harness import scene
+from harness import PATIENCE, scene
 from queue_agent.testing.aws import EmbeddedCloud
 from telemetry.collector import Collector
 
@@ -17,7 +17,7 @@ TRACE = "4" * 32
 async def test_the_bundled_runtime_adds_a_span_for_each_stage(collector: Collector) -> None:
     server = tiny_server(environment=collector.environment())
     with server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
             body = {"prompt": "traced", "size": "64x64", "num_inference_steps": 2, "n": 2}
             headers = {"traceparent": f"00-{TRACE}-{'3' * 16}-01"}
             answer = await client.post("/v1/images/generations", json=body, headers=headers)
@@ -33,7 +33,7 @@ async def test_the_bundled_runtime_adds_a_span_for_each_stage(collector: Collect
 async def test_a_job_that_is_refused_by_the_model_says_so(collector: Collector) -> None:
     server = tiny_server(environment=collector.environment())
     with server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
             headers = {"traceparent": f"00-{TRACE}-{'3' * 16}-01", "X-Request-Id": "stopped"}
             body = {"prompt": "stopped", "size": "64x64", "num_inference_steps": 400}
             async with client.stream(

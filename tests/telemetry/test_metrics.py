@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from harness import Scene, until
+from harness import PATIENCE, Scene, until
 from queue_agent.cloud import Backlog, Message
 from queue_agent.telemetry import GpuClock, TelemetryOptions
 from queue_agent.telemetry.export import exporting
@@ -62,7 +62,7 @@ async def test_error_types_beyond_the_first_few_count_as_other() -> None:
 
 
 async def metrics_of(agent: ServerProcess) -> dict[str, Metric]:
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
         answer = await client.get(f"{agent.url}/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain")
@@ -142,7 +142,7 @@ async def test_metrics_are_served_where_the_operator_wants_them(
     stage: Scene, collector: Collector, settings: dict[str, str], status: int
 ) -> None:
     agent = stage.start_agent(**collector.environment(traces="off"), **settings)
-    async with httpx.AsyncClient(timeout=60) as client:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
         assert (await client.get(f"{agent.url}/metrics")).status_code == status
 
 

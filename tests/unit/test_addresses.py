@@ -126,7 +126,7 @@ async def refusal(url: str, answer: Sequence[str] = ("127.0.0.1",)) -> Rejected:
         del host, port
         return answer
 
-    fetcher = ReferenceFetcher(ReferencePolicy(timeout=5), no_bucket, resolve=resolve)
+    fetcher = ReferenceFetcher(ReferencePolicy(timeout=90), no_bucket, resolve=resolve)
     try:
         with pytest.raises(Rejected) as caught:
             await fetcher.fetch([Reference(url, ("init_images", 0))], ExitStack())

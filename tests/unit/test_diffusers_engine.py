@@ -83,7 +83,7 @@ async def test_a_model_that_cannot_be_loaded_is_told_of() -> None:
 
     engine = Engine(ModelPool({"scripted": Served(load)}))
     engine.start(told.set)
-    assert await asyncio.to_thread(told.wait, 10)
+    assert await asyncio.to_thread(told.wait, 90)
     assert not engine.ready
     assert str(engine.failure) == "no such disk"
 

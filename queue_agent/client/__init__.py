@@ -1,10 +1,12 @@
 """For publishers and subscribers: publish jobs, follow them, get the images, call them off.
 
-async with Client.from_env() as client:
-    job = await client.submit("a lighthouse at dusk", steps=20)
-    async for event in job.events():
-        print(event.status, event.progress)
-    await job.save("out")
+    async with Client.from_env() as client:
+        job = await client.submit("a lighthouse at dusk", steps=20)
+        async for event in job.events():
+            print(event.status, event.progress)
+        await job.save("out")
+
+What is returned and raised is of the types that stand here beside the client.
 """
 
 from queue_agent.client.client import Client

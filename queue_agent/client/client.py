@@ -1,7 +1,7 @@
 """The client: one deployment's topics and bucket, from outside."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -66,17 +66,15 @@ class Client:
         self._opening = asyncio.Lock()
 
     @classmethod
-    def from_env(cls) -> Self:
+    def from_env(cls, given: Mapping[str, str | None] | None = None) -> Self:
         """A client of the deployment that the environment names (docs/client.md).
+
+        What is `given` by environment names wins; None is not given.
 
         Raises:
             SettingsError: a setting is wrong.
         """
-        return cls.of(ClientSettings.load())
-
-    @classmethod
-    def of(cls, settings: ClientSettings) -> Self:
-        """A client of the deployment that the settings name."""
+        settings = ClientSettings.load(given=given)
         cloud = connect(settings.job_topic, settings.notification_topic, region=settings.region)
         client = cls(
             cloud,

@@ -4,7 +4,7 @@ The work happens in an event loop of its own thread, which ends with the client.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -69,9 +69,9 @@ class SyncClient:
         self._stack = ExitStack()
 
     @classmethod
-    def from_env(cls) -> Self:
-        """A client of the deployment that the environment names."""
-        return cls(Client.from_env)
+    def from_env(cls, given: Mapping[str, str | None] | None = None) -> Self:
+        """A client of the deployment that the environment names; see `Client.from_env`."""
+        return cls(partial(Client.from_env, given))
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

@@ -28,7 +28,7 @@ from queue_agent_diffusers.engine.unbatched import UnbatchedModel
 from queue_agent_diffusers.errors import OutOfMemory
 from queue_agent_diffusers.http.app import create_app
 
-STEP_SECONDS = 0.01
+STEP_SECONDS = 0.02
 """For each image of the request."""
 
 
@@ -195,10 +195,10 @@ def tiny_model(*, xl: bool = False) -> Path:
     return folder
 
 
-def busy(server: ServerProcess) -> bool:
-    """Whether a job runs or waits."""
+def jobs_held(server: ServerProcess) -> int:
+    """How many jobs run or wait."""
     active: list[object] = httpx.get(f"{server.url}/v1/jobs", timeout=60).json()["data"]
-    return bool(active)
+    return len(active)
 
 
 def _colour(request: ImageRequest, seed: int) -> tuple[int, int, int]:

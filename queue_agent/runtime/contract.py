@@ -68,6 +68,7 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
+"""Takes a report of a run's progress; reports may come as often as they like."""
 
 
 @dataclass(frozen=True)
@@ -88,44 +89,104 @@ class RuntimeOptions:
 class Runtime(ABC):
     """One image server, behind the same five methods.
 
-    Errors raised are of `queue_agent.wire.errors` only: `Rejected` when the job is at fault,
-    `Unavailable` when the runtime is.
+    **Errors.** `references`, `prepare` and `run` raise what `queue_agent.wire.errors` has, and no
+    other exception: `Rejected` when the job is at fault, which ends it; `Unavailable` when the
+    runtime is, or when in doubt, upon which the step is tried again: a few times at once, then
+    by this or another agent until the queue's allowance is used up. Anything else is taken for
+    a fault of the adapter and handled as `Unavailable` (type ``internal_error``).
+
+    **Threads.** The object is made outside any event loop. All its methods are called on one
+    loop, in one thread, which they must not hold up: what takes long without waiting belongs
+    into `asyncio.to_thread`. They overlap: while jobs run, others are prepared, and readiness
+    is asked at any moment.
+
+    **Cancellation.** `ready`, `prepare` and `run` can be cancelled at any `await`, and again
+    while they clean up after that. Whoever cancels waits for their end.
     """
 
     name: ClassVar[str]
     """The entry point's name, e.g. ``"webui"``."""
     task_types: ClassVar[frozenset[str]]
+    """The kinds of job it can do; one of another kind is refused before the adapter hears of it."""
     default_url: ClassVar[str]
     """Where the runtime listens when nothing else is said."""
     concurrency: int = 1
-    """How many jobs the runtime truly works on at the same time."""
+    """How many jobs the runtime truly works on at the same time; one or more.
+
+    It and `backlog` are read at the start, before anything was asked of the server, and again
+    after each `ready` that answered true before a message is taken: so `ready` is the place to
+    learn them from the server, and they may change as long as the agent lives. When they fall,
+    nothing that runs is stopped; new runs wait until there is room.
+    """
     backlog: int = 0
-    """How many more it keeps in a queue of its own, in order, without harm to the others."""
+    """How many more it keeps in a queue of its own, in order, without harm to the others.
+
+    At no time are more than `concurrency` + `backlog` runs under way. With one in the backlog
+    the GPU goes from a job to the next without waiting for the agent.
+    """
 
     @abstractmethod
     def __init__(self, options: RuntimeOptions) -> None:
-        """Take the options; must not connect, and needs no running event loop."""
+        """Take the options; must not connect, and needs no running event loop.
+
+        The agent starts before the runtime does, and lists adapters without having one.
+        """
 
     @abstractmethod
     async def ready(self) -> bool:
-        """Whether a job sent now would be worked on. Cheap; never raises."""
+        """Whether a job sent now would be worked on. Cheap; never raises, whatever is answered.
+
+        Asked before messages are taken unless it answered true within the last second; every
+        second while it answers false, when no messages are taken; and beside that by each probe
+        of ``/readyz``, by the metrics every 15 seconds, and by ``queue-agent check``. The first
+        of these wait for the answer: it should come within two seconds, as false if the server
+        has given none.
+        """
 
     @abstractmethod
     def references(self, job: Job) -> Iterable[Reference]:
-        """The inputs named by URL in the fields of the content that hold media, no others."""
+        """The inputs named by URL in the fields of the content that hold media, no others.
+
+        Asked before each `prepare`. Computes only, and leaves the job as it is.
+
+        Raises:
+            Rejected: the content cannot be understood.
+        """
 
     @abstractmethod
     async def prepare(self, job: Job, assets: Assets) -> Prepared:
-        """Translate the job and upload inputs where the API wants that; uses no GPU."""
+        """Translate the job and upload inputs where the API wants that; uses no GPU.
+
+        `assets` holds the bytes of all that `references` named; they can be read until the job's
+        last run is over. Called while other jobs run, and again for the same job after it was
+        `Unavailable`, or when the job is delivered again. A run need not follow.
+
+        Raises:
+            Rejected: the job cannot be done; the message tells its publisher why.
+            Unavailable: the runtime was needed, and failed.
+        """
 
     @abstractmethod
     async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
         """Do the work on the GPU.
 
+        `prepared` is what this adapter's `prepare` returned. It is run again, as it is, after
+        the run was `Unavailable`. `progress` is called on the loop's thread, returns at once and
+        does not raise; the last report is of 1.0. How long it may take is the agent's to say:
+        it cancels the run at the job's time limit, when the job is cancelled, and when the pod
+        must go.
+
         Cancelling this call stops the work on the runtime itself, not only the waiting,
-        and touches no other job's work.
+        and touches no other job's work. It ends within seconds, also where the server is gone.
+
+        Raises:
+            Rejected: the runtime refused the job, or failed for a reason that lies in it.
+            Unavailable: the runtime is gone, failed, or gave an answer that makes no sense.
         """
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Close connections; the adapter is not used afterwards."""
+        """Close connections; the adapter is not used afterwards.
+
+        Called once, on the same loop, when all else has ended; also where nothing was ever sent.
+        """

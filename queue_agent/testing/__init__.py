@@ -3,32 +3,34 @@
 Subclass `RuntimeContract` to test an adapter against its server.
 """
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from queue_agent.testing.fault_proxy import FaultProxy
     from queue_agent.testing.process import ServerProcess
     from queue_agent.testing.runtime_contract import RuntimeContract
+    from queue_agent.testing.samples import sample_png
+    from queue_agent.testing.waiting import eventually
 
-__all__ = ["FaultProxy", "RuntimeContract", "ServerProcess"]
+__all__ = ["FaultProxy", "RuntimeContract", "ServerProcess", "eventually", "sample_png"]
+
+_MODULES: Final = {
+    "FaultProxy": "fault_proxy",
+    "RuntimeContract": "runtime_contract",
+    "ServerProcess": "process",
+    "eventually": "waiting",
+    "sample_png": "samples",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import on use: the fakes live in this package too and start faster without pytest."""
-    match name:
-        case "RuntimeContract":
-            import pytest  # noqa: PLC0415
+    """Import on use: whoever wants a server in a process needs no pytest."""
+    if name not in _MODULES:
+        raise AttributeError(name)
+    module = f"{__name__}.{_MODULES[name]}"
+    if name.endswith("Contract"):
+        import pytest  # noqa: PLC0415
 
-            pytest.register_assert_rewrite("queue_agent.testing.runtime_contract")
-            from queue_agent.testing.runtime_contract import RuntimeContract  # noqa: PLC0415
-
-            return RuntimeContract
-        case "FaultProxy":
-            from queue_agent.testing.fault_proxy import FaultProxy  # noqa: PLC0415
-
-            return FaultProxy
-        case "ServerProcess":
-            from queue_agent.testing.process import ServerProcess  # noqa: PLC0415
-
-            return ServerProcess
-    raise AttributeError(name)
+        pytest.register_assert_rewrite(module)
+    return getattr(import_module(module), name)

@@ -30,6 +30,7 @@ __all__ = [
     "Exchange",
     "Fault",
     "FaultProxy",
+    "Hold",
     "LoseAnswer",
     "Matcher",
     "Oversized",
@@ -195,6 +196,20 @@ class Delay(Fault):
 
     async def strike(self, exchange: Exchange) -> None:
         await asyncio.sleep(self.seconds)
+        await exchange.relay()
+
+
+@dataclass
+class Hold(Fault):
+    """Keeps requests from the server until they are released, then relays them and all others."""
+
+    _released: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    def release(self) -> None:
+        self._released.set()
+
+    async def strike(self, exchange: Exchange) -> None:
+        await self._released.wait()
         await exchange.relay()
 
 

@@ -10,29 +10,35 @@
         def jobs(self): ...  # and the other hooks below
 
 Every hook that raises `NotImplementedError` here is to be overridden. The server may be the
-real one or a fake that refuses what the real one refuses.
+real one or a fake that refuses what the real one refuses. The tests wait for what the server
+says of itself, never for time, so that they hold on a slow machine too.
 """
 
 import asyncio
 import contextlib
-import io
 import os
 import stat
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from copy import copy
-from typing import BinaryIO, ClassVar, Final
+from typing import ClassVar, Final
 
 import pytest
 import pytest_asyncio
-from PIL import Image
 
-from queue_agent.runtime import Asset, Assets, Output, Progress, Runtime, RuntimeOptions
+from queue_agent.runtime import (
+    Asset,
+    Assets,
+    Output,
+    Prepared,
+    Progress,
+    Runtime,
+    RuntimeOptions,
+)
 from queue_agent.testing.fault_proxy import (
     BlackHole,
-    Delay,
     Fault,
     FaultProxy,
+    Hold,
     LoseAnswer,
     Oversized,
     Request,
@@ -41,11 +47,10 @@ from queue_agent.testing.fault_proxy import (
     Truncate,
 )
 from queue_agent.testing.process import ServerProcess
+from queue_agent.testing.samples import in_a_file, sample_png
+from queue_agent.testing.waiting import SOON, eventually
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.job import Job
-
-SOON: Final = 15.0
-"""Seconds within which what must happen at once has happened, however busy the machine."""
 
 BROKEN_ANSWERS: Final[dict[str, Fault]] = {
     "a 500": Status.of_json(500, {"detail": "boom"}),
@@ -59,11 +64,19 @@ BROKEN_ANSWERS: Final[dict[str, Fault]] = {
     "a connection lost before the answer": LoseAnswer(),
 }
 
+_MEETINGS: Final = 5
+
 
 class RuntimeContract:
     """Tests that any adapter must pass; subclass it and override the hooks."""
 
     adapter: ClassVar[type[Runtime]]
+    takes_two_jobs: ClassVar[bool] = True
+    """Whether the server takes a second job while it works on one, at its side or in a queue.
+
+    Where it does not, the tests of two jobs at a time are skipped, and `concurrency` and
+    `backlog` of the adapter must say so.
+    """
 
     @classmethod
     def new_server(cls) -> ServerProcess:
@@ -79,11 +92,11 @@ class RuntimeContract:
         raise NotImplementedError
 
     def slow_job(self) -> Job:
-        """A job that keeps the server busy for at least 30 s unless it is stopped."""
+        """A job that keeps the server busy for three minutes or more; each test stops it."""
         raise NotImplementedError
 
     def two_jobs(self) -> tuple[Job, Job]:
-        """Two jobs of about a second each.
+        """Two jobs of about a second each: long enough to be met by another job.
 
         Each gives the same artifacts whenever it is run (fix the seed), and other ones than
         the other job.
@@ -102,8 +115,8 @@ class RuntimeContract:
         """
         raise NotImplementedError
 
-    async def busy(self, server: ServerProcess) -> bool:
-        """Whether the server works on a job or has one waiting; asked of the server itself."""
+    async def jobs_held(self, server: ServerProcess) -> int:
+        """How many jobs the server works on or has waiting; asked of the server itself."""
         raise NotImplementedError
 
     def assets_for(self, runtime: Runtime, job: Job) -> Assets:
@@ -121,7 +134,7 @@ class RuntimeContract:
     async def runtime(self, server: ServerProcess) -> AsyncIterator[Runtime]:
         async with self.opened(server.url) as runtime:
             yield runtime
-        await eventually(lambda: self._idle(server))
+        await eventually(lambda: self.idle(server))
 
     @contextlib.asynccontextmanager
     async def opened(self, url: str) -> AsyncIterator[Runtime]:
@@ -136,19 +149,57 @@ class RuntimeContract:
         prepared = await runtime.prepare(job, self.assets_for(runtime, job))
         return await runtime.run(prepared, ignore)
 
-    async def _idle(self, server: ServerProcess) -> bool:
+    async def busy(self, server: ServerProcess) -> bool:
+        """Whether the server works on a job or has one waiting."""
+        return await self.jobs_held(server) > 0
+
+    async def idle(self, server: ServerProcess) -> bool:
+        """Whether the server has nothing to do."""
         return not await self.busy(server)
 
     @contextlib.asynccontextmanager
-    async def _running(self, runtime: Runtime, job: Job) -> AsyncIterator[asyncio.Task[Output]]:
+    async def running(self, runtime: Runtime, job: Job) -> AsyncIterator[asyncio.Task[Output]]:
         """The job under way in a task that is cancelled at the end, if it still runs."""
         prepared = await runtime.prepare(job, self.assets_for(runtime, job))
-        task = asyncio.create_task(runtime.run(prepared, ignore))
-        try:
+        async with _task_of(runtime, prepared) as task:
             yield task
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+
+    @contextlib.asynccontextmanager
+    async def both_held(
+        self, runtime: Runtime, server: ServerProcess, first: Job, second: Job
+    ) -> AsyncIterator[tuple[asyncio.Task[Output], asyncio.Task[Output]]]:
+        """Two jobs that the server holds at the same time, the second sent when it has the first.
+
+        The first may be over before the second is there, on a machine that is slow just then:
+        they are sent again.
+        """
+        for _ in range(_MEETINGS):
+            async with self.running(runtime, first) as running:
+                await self._until_held(server, 1, running)
+                async with self.running(runtime, second) as waiting:
+                    await self._until_held(server, 2, running)
+                    if not running.done():
+                        yield running, waiting
+                        return
+                    running.result()
+            await eventually(lambda: self.idle(server))
+        pytest.fail(f"{first.id} is over before the server has a second job: make it longer")
+
+    async def _until_held(
+        self, server: ServerProcess, count: int, running: asyncio.Task[Output]
+    ) -> None:
+        """Wait until the server holds so many jobs, or the one that runs is over."""
+
+        async def held() -> bool:
+            return running.done() or await self.jobs_held(server) >= count
+
+        await eventually(held)
+
+    @pytest.fixture
+    def two_jobs_at_a_time(self) -> None:
+        """For tests that need a server that takes them."""
+        if not self.takes_two_jobs:
+            pytest.skip("the server takes one job at a time")
 
     @pytest.mark.asyncio
     async def test_it_can_be_made_without_a_loop_and_without_its_server(self) -> None:
@@ -163,7 +214,7 @@ class RuntimeContract:
             assert await runtime.ready() is False
             try:
                 await asyncio.to_thread(server.start)
-                await eventually(runtime.ready, seconds=60)
+                await eventually(runtime.ready)
             finally:
                 await asyncio.to_thread(server.stop)
             assert await runtime.ready() is False
@@ -177,6 +228,23 @@ class RuntimeContract:
             with proxy.fault(fault):
                 async with asyncio.timeout(SOON):
                     assert await runtime.ready() is False
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("name", BROKEN_ANSWERS)
+    async def test_asking_whether_it_is_ready_never_raises(
+        self, server: ServerProcess, name: str
+    ) -> None:
+        async with FaultProxy(server.url) as proxy, self.opened(proxy.url) as runtime:
+            with proxy.fault(copy(BROKEN_ANSWERS[name])):
+                async with asyncio.timeout(SOON):
+                    assert await runtime.ready() in {True, False}
+
+    @pytest.mark.asyncio
+    async def test_it_is_handed_no_more_jobs_than_its_server_takes(self, runtime: Runtime) -> None:
+        await eventually(runtime.ready)
+        assert runtime.concurrency >= 1
+        assert runtime.backlog >= 0
+        assert self.takes_two_jobs or runtime.concurrency + runtime.backlog == 1
 
     @pytest.mark.asyncio
     async def test_each_declared_task_type_yields_artifacts(self, runtime: Runtime) -> None:
@@ -244,12 +312,12 @@ class RuntimeContract:
     async def test_cancelling_stops_the_work_on_the_server(
         self, runtime: Runtime, server: ServerProcess
     ) -> None:
-        async with self._running(runtime, self.slow_job()) as task:
+        async with self.running(runtime, self.slow_job()) as task:
             await eventually(lambda: self.busy(server))
             task.cancel()
             await asyncio.wait({task}, timeout=SOON)
             assert task.cancelled()
-            await eventually(lambda: self._idle(server))
+            await eventually(lambda: self.idle(server))
         output = await self.prepare_and_run(runtime, self.jobs()[0])
         assert output.artifacts, "the runtime works on after a cancelled job"
 
@@ -257,14 +325,15 @@ class RuntimeContract:
     async def test_cancelling_a_job_before_the_server_has_it_leaves_nothing_behind(
         self, runtime: Runtime, server: ServerProcess
     ) -> None:
-        async with self._running(runtime, self.slow_job()) as task:
+        async with self.running(runtime, self.slow_job()) as task:
             await asyncio.sleep(0)
             task.cancel()
             await asyncio.wait({task}, timeout=SOON)
             assert task.cancelled()
-        await eventually(lambda: self._idle(server))
+        await eventually(lambda: self.idle(server))
 
     @pytest.mark.asyncio
+    @pytest.mark.usefixtures("two_jobs_at_a_time")
     async def test_two_jobs_at_once_give_each_its_own_outputs(self, runtime: Runtime) -> None:
         first, second = self.two_jobs()
         alone = [await self.prepare_and_run(runtime, job) for job in (first, second)]
@@ -275,45 +344,40 @@ class RuntimeContract:
         assert [contents(output) for output in together] == [contents(output) for output in alone]
 
     @pytest.mark.asyncio
+    @pytest.mark.usefixtures("two_jobs_at_a_time")
     async def test_cancelling_a_waiting_job_does_not_disturb_the_running_one(
         self, runtime: Runtime, server: ServerProcess
     ) -> None:
         job, other = self.two_jobs()
         alone = await self.prepare_and_run(runtime, job)
-        async with self._running(runtime, job) as running:
-            await eventually(lambda: self.busy(server))
-            async with self._running(runtime, other) as waiting:
-                await asyncio.wait({waiting}, timeout=0.2)
-                waiting.cancel()
-                await asyncio.wait({waiting}, timeout=SOON)
+        async with self.both_held(runtime, server, job, other) as (running, waiting):
+            waiting.cancel()
+            await asyncio.wait({waiting}, timeout=SOON)
             assert contents(await running) == contents(alone)
 
     @pytest.mark.asyncio
+    @pytest.mark.usefixtures("two_jobs_at_a_time")
     async def test_cancelling_the_running_job_does_not_disturb_the_waiting_one(
         self, runtime: Runtime, server: ServerProcess
     ) -> None:
         job, _ = self.two_jobs()
         alone = await self.prepare_and_run(runtime, job)
-        async with self._running(runtime, self.slow_job()) as running:
-            await eventually(lambda: self.busy(server))
-            async with self._running(runtime, job) as waiting:
-                await asyncio.wait({waiting}, timeout=0.2)
-                running.cancel()
-                async with asyncio.timeout(2 * SOON):
-                    assert contents(await waiting) == contents(alone)
+        async with self.both_held(runtime, server, self.slow_job(), job) as (running, waiting):
+            running.cancel()
+            async with asyncio.timeout(SOON):
+                assert contents(await waiting) == contents(alone)
 
     @pytest.mark.asyncio
+    @pytest.mark.usefixtures("two_jobs_at_a_time")
     async def test_a_cancelled_waiting_job_is_not_worked_on_later(
         self, runtime: Runtime, server: ServerProcess
     ) -> None:
         first, _ = self.two_jobs()
-        async with self._running(runtime, first) as running:
-            await eventually(lambda: self.busy(server))
-            async with self._running(runtime, self.slow_job()) as waiting:
-                await asyncio.wait({waiting}, timeout=0.2)
-                waiting.cancel()
+        async with self.both_held(runtime, server, first, self.slow_job()) as (running, waiting):
+            waiting.cancel()
+            await asyncio.wait({waiting}, timeout=SOON)
             await running
-        await eventually(lambda: self._idle(server))
+        await eventually(lambda: self.idle(server))
 
     @pytest.mark.asyncio
     async def test_a_server_killed_mid_run_is_unavailable(self) -> None:
@@ -321,8 +385,8 @@ class RuntimeContract:
         try:
             await asyncio.to_thread(server.start)
             async with self.opened(server.url) as runtime:
-                await eventually(runtime.ready, seconds=60)
-                async with self._running(runtime, self.slow_job()) as task:
+                await eventually(runtime.ready)
+                async with self.running(runtime, self.slow_job()) as task:
                     await eventually(lambda: self.busy(server))
                     await asyncio.to_thread(server.kill)
                     with pytest.raises(Unavailable):
@@ -346,7 +410,7 @@ class RuntimeContract:
         async with FaultProxy(server.url) as proxy, self.opened(proxy.url) as runtime:
             prepared = await runtime.prepare(job, self.assets_for(runtime, job))
             with proxy.fault(fault, _is_plain_http), pytest.raises(Unavailable):
-                async with asyncio.timeout(2 * SOON):
+                async with asyncio.timeout(SOON):
                     await runtime.run(prepared, ignore)
         if isinstance(fault, Oversized):
             assert not fault.swallowed, "the answer was read without a limit"
@@ -356,8 +420,15 @@ class RuntimeContract:
         job = self.jobs()[0]
         async with FaultProxy(server.url) as proxy, self.opened(proxy.url) as runtime:
             prepared = await runtime.prepare(job, self.assets_for(runtime, job))
-            with proxy.fault(Delay(1.0)):
-                assert (await runtime.run(prepared, ignore)).artifacts
+            held = Hold()
+            with proxy.fault(held):
+                asked = proxy.count()
+                async with _task_of(runtime, prepared) as task:
+                    await eventually(lambda: proxy.count() > asked)
+                    assert not task.done()
+                    held.release()
+                    async with asyncio.timeout(SOON):
+                        assert (await task).artifacts
 
     @pytest.mark.asyncio
     async def test_a_run_that_gets_no_answer_can_be_cancelled(self, server: ServerProcess) -> None:
@@ -365,10 +436,11 @@ class RuntimeContract:
         async with FaultProxy(server.url) as proxy, self.opened(proxy.url) as runtime:
             prepared = await runtime.prepare(job, self.assets_for(runtime, job))
             with proxy.fault(BlackHole()):
+                asked = proxy.count()
                 task = asyncio.create_task(runtime.run(prepared, ignore))
-                await eventually(lambda: proxy.count() > 0)
+                await eventually(lambda: proxy.count() > asked)
                 task.cancel()
-                done, _ = await asyncio.wait({task}, timeout=2 * SOON)
+                done, _ = await asyncio.wait({task}, timeout=SOON)
                 assert done, "the adapter must not wait for ever to stop a silent server"
 
     @pytest.mark.asyncio
@@ -380,11 +452,21 @@ class RuntimeContract:
                 await self.prepare_and_run(runtime, job)
             with pytest.raises(Rejected):
                 await self.prepare_and_run(runtime, self.bad_job()[0])
-            async with self._running(runtime, self.slow_job()):
+            async with self.running(runtime, self.slow_job()):
                 await eventually(lambda: self.busy(server))
         await eventually(lambda: asyncio.all_tasks() <= tasks)
         await eventually(lambda: open_sockets() <= sockets)
-        await eventually(lambda: self._idle(server))
+        await eventually(lambda: self.idle(server))
+
+
+@contextlib.asynccontextmanager
+async def _task_of(runtime: Runtime, prepared: Prepared) -> AsyncIterator[asyncio.Task[Output]]:
+    task = asyncio.create_task(runtime.run(prepared, ignore))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def ignore(_: Progress) -> None:
@@ -393,22 +475,6 @@ def ignore(_: Progress) -> None:
 
 def contents(output: Output) -> list[bytes]:
     return [artifact.data for artifact in output.artifacts]
-
-
-def sample_png(width: int = 64, height: int = 64) -> bytes:
-    """A small picture: a diagonal gradient."""
-    buffer = io.BytesIO()
-    Image.linear_gradient("L").resize((width, height)).convert("RGB").save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-@contextlib.contextmanager
-def in_a_file(data: bytes) -> Iterator[BinaryIO]:
-    """What large inputs are handed over in: a file without a name."""
-    with tempfile.TemporaryFile() as file:
-        file.write(data)
-        file.flush()
-        yield file
 
 
 def open_sockets() -> int:
@@ -421,23 +487,6 @@ def _is_socket(descriptor: str) -> bool:
         return stat.S_ISSOCK(os.fstat(int(descriptor)).st_mode)
     except OSError:
         return False
-
-
-async def eventually(
-    condition: Callable[[], Awaitable[bool] | bool], seconds: float = SOON
-) -> None:
-    """Wait until the condition holds; fails when it does not within `seconds`."""
-    try:
-        async with asyncio.timeout(seconds):
-            while not await _holds(condition):  # noqa: ASYNC110  other processes set no events
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"not within {seconds} s: {condition}") from None
-
-
-async def _holds(condition: Callable[[], Awaitable[bool] | bool]) -> bool:
-    answer = condition()
-    return answer if isinstance(answer, bool) else await answer
 
 
 def _is_plain_http(request: Request) -> bool:

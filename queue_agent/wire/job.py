@@ -34,6 +34,8 @@ __all__ = [
     "PayloadPointer",
     "Prefix",
     "TaskType",
+    "canonical_json",
+    "describe_errors",
     "find_pointer",
     "open_envelope",
     "parse_job",

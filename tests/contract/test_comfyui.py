@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 
 from fakes import fake_runtime
 from queue_agent.runtime import Asset, Output, Progress, Runtime, RuntimeOptions
-from queue_agent.testing import FaultProxy, RuntimeContract, ServerProcess
+from queue_agent.testing import FaultProxy, RuntimeContract, ServerProcess, eventually, sample_png
 from queue_agent.testing.fault_proxy import Reset
-from queue_agent.testing.runtime_contract import contents, eventually, ignore, sample_png
+from queue_agent.testing.runtime_contract import contents, ignore
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.job import Job, parse_job
 from queue_agent_runtimes.comfyui import ComfyUIRuntime
@@ -110,7 +110,7 @@ class TestComfyUIContract(RuntimeContract):
         ]
 
     def slow_job(self) -> Job:
-        return pipeline(generation(steps=2000))
+        return pipeline(generation(steps=10_000))
 
     def two_jobs(self) -> tuple[Job, Job]:
         return pipeline(generation(steps=40)), text_to_image(steps=20, seed=8, n_iter=2)
@@ -129,15 +129,22 @@ class TestComfyUIContract(RuntimeContract):
         workflow["5"] = generation(latent_image=["10", 0])["5"]
         return pipeline(workflow), {image, mask}
 
-    async def busy(self, server: ServerProcess) -> bool:
-        queue = await ask(server, "/queue")
-        return bool(queue["queue_running"] or queue["queue_pending"])
+    async def jobs_held(self, server: ServerProcess) -> int:
+        return await jobs_held(server)
 
 
 async def ask(server: ServerProcess, path: str) -> Json:
     async with httpx.AsyncClient(base_url=server.url) as client:
         answer: Json = (await client.get(path)).json()
     return answer
+
+
+async def jobs_held(server: ServerProcess) -> int:
+    queue = await ask(server, "/queue")
+    running, pending = queue["queue_running"], queue["queue_pending"]
+    assert isinstance(running, list)
+    assert isinstance(pending, list)
+    return len(running) + len(pending)
 
 
 async def tell(server: ServerProcess, path: str, value: JsonValue) -> Json:
@@ -286,8 +293,7 @@ async def test_a_dropped_part_of_the_workflow_is_rejected_where_the_job_is_stric
 
 
 async def is_idle(server: ServerProcess) -> bool:
-    queue = await ask(server, "/queue")
-    return not (queue["queue_running"] or queue["queue_pending"])
+    return await jobs_held(server) == 0
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from PIL import Image, ImageChops
 from pydantic import JsonValue
 
-from diffusers_servers import busy, tiny_server
+from diffusers_servers import jobs_held, tiny_server
 from queue_agent.runtime import Output, Progress, Runtime
-from queue_agent.testing import FaultProxy, RuntimeContract
+from queue_agent.testing import FaultProxy, RuntimeContract, eventually, sample_png
 from queue_agent.testing.process import ServerProcess
-from queue_agent.testing.runtime_contract import eventually, sample_png
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.openai_images import DiffusersRuntime
 
@@ -44,7 +43,7 @@ class TestDiffusers(RuntimeContract):
         ]
 
     def slow_job(self) -> Job:
-        return job("text-to-image", steps=500, n=2, seed=1, width=512, height=512)
+        return job("text-to-image", steps=500, n=8, seed=1, width=512, height=512)
 
     def two_jobs(self) -> tuple[Job, Job]:
         """Of two sizes: jobs of one size share passes, where rounding may differ in a bit."""
@@ -69,8 +68,8 @@ class TestDiffusers(RuntimeContract):
         }
         return job("image-to-image", **content), {image, mask}
 
-    async def busy(self, server: ServerProcess) -> bool:
-        return await asyncio.to_thread(busy, server)
+    async def jobs_held(self, server: ServerProcess) -> int:
+        return await asyncio.to_thread(jobs_held, server)
 
     async def test_progress_follows_the_steps(self, runtime: Runtime) -> None:
         reports: list[Progress] = []
@@ -105,4 +104,4 @@ class TestDiffusers(RuntimeContract):
             run.cancel()
             await asyncio.wait({run})
             assert proxy.count(lambda request: request.method == "DELETE") == 1
-        await eventually(lambda: self._idle(server))
+        await eventually(lambda: self.idle(server))

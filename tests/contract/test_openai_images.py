@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
-from diffusers_servers import busy, painting_server
-from queue_agent.testing import RuntimeContract
+from diffusers_servers import jobs_held, painting_server
+from queue_agent.testing import RuntimeContract, sample_png
 from queue_agent.testing.process import ServerProcess
-from queue_agent.testing.runtime_contract import sample_png
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.openai_images import OpenAIImagesRuntime
 
@@ -60,5 +59,5 @@ class TestOpenAIImages(RuntimeContract):
         }
         return job("image-to-image", **content), {image, mask}
 
-    async def busy(self, server: ServerProcess) -> bool:
-        return await asyncio.to_thread(busy, server)
+    async def jobs_held(self, server: ServerProcess) -> int:
+        return await asyncio.to_thread(jobs_held, server)

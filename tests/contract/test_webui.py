@@ -14,9 +14,9 @@ from pydantic import JsonValue
 
 from fakes import fake_runtime
 from queue_agent.runtime import Asset, Output, Progress, Runtime, RuntimeOptions
-from queue_agent.testing import FaultProxy, RuntimeContract, ServerProcess
+from queue_agent.testing import FaultProxy, RuntimeContract, ServerProcess, eventually, sample_png
 from queue_agent.testing.fault_proxy import Status, on_path
-from queue_agent.testing.runtime_contract import contents, eventually, ignore, sample_png
+from queue_agent.testing.runtime_contract import contents, ignore
 from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.webui import WebUIRuntime
@@ -62,7 +62,7 @@ class TestWebUIContract(RuntimeContract):
         ]
 
     def slow_job(self) -> Job:
-        return text_to_image(steps=6000)
+        return text_to_image(steps=60_000)
 
     def two_jobs(self) -> tuple[Job, Job]:
         return text_to_image(steps=100), text_to_image(steps=50, seed=8, n_iter=2)
@@ -93,8 +93,8 @@ class TestWebUIContract(RuntimeContract):
         }
         return image_to_image(**content), {init, mask, control, given, nested, nested_mask}
 
-    async def busy(self, server: ServerProcess) -> bool:
-        return (await ask(server, "state"))["busy"] is True
+    async def jobs_held(self, server: ServerProcess) -> int:
+        return await jobs_held(server)
 
 
 async def ask(server: ServerProcess, what: str) -> dict[str, JsonValue]:
@@ -461,13 +461,19 @@ class TestProgressAndInterruption:
         assert [one["prompt"] for one in runs if one["interrupted"]] == ["ours"]
 
 
+async def jobs_held(server: ServerProcess) -> int:
+    state = await ask(server, "state")
+    assert isinstance(state["waiting"], list)
+    return int(state["working"] is True) + len(state["waiting"])
+
+
 async def is_busy(server: ServerProcess) -> bool:
-    return (await ask(server, "state"))["busy"] is True
+    return await jobs_held(server) > 0
 
 
 async def is_idle(server: ServerProcess) -> bool:
-    return not await is_busy(server)
+    return await jobs_held(server) == 0
 
 
 async def waits(server: ServerProcess) -> bool:
-    return bool((await ask(server, "state"))["waiting"])
+    return await jobs_held(server) > 1

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from diffusers_servers import SteppingModel, engine_of, tiny_model, tiny_server
 from harness import PATIENCE
-from queue_agent.testing.runtime_contract import eventually, sample_png
+from queue_agent.testing import eventually, sample_png
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.model import Model
 from queue_agent_diffusers.engine.pool import ModelPool, Served

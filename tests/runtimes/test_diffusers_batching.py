@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diffusers_servers import tiny_model
-from queue_agent.testing.runtime_contract import sample_png
+from queue_agent.testing import sample_png
 from queue_agent_diffusers.engine.requests import ImageRequest, LoraWeight
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.http.images import decode_image

@@ -12,9 +12,9 @@ import httpx
 import pytest
 from PIL import Image, ImageChops
 
-from diffusers_servers import busy, painting_server
+from diffusers_servers import jobs_held, painting_server
 from harness import PATIENCE
-from queue_agent.testing.runtime_contract import eventually, sample_png
+from queue_agent.testing import ServerProcess, eventually, sample_png
 
 GENERATIONS = "/v1/images/generations"
 EDITS = "/v1/images/edits"
@@ -346,6 +346,10 @@ async def test_a_server_told_to_end_finishes_what_it_has_begun() -> None:
     async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         body = {"prompt": "x", "num_inference_steps": 50}
         request = asyncio.create_task(client.post(GENERATIONS, json=body))
-        await eventually(lambda: asyncio.to_thread(busy, server))
+        await eventually(lambda: works(server))
         await asyncio.to_thread(server.stop, PATIENCE)
         assert (await request).status_code == 200
+
+
+async def works(server: ServerProcess) -> bool:
+    return await asyncio.to_thread(jobs_held, server) > 0

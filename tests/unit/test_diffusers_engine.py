@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from diffusers_servers import engine_of
-from queue_agent.testing.runtime_contract import eventually
+from queue_agent.testing import eventually
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.model import Model, OnStep
 from queue_agent_diffusers.engine.pool import ModelPool, Served

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffusers_servers import SteppingModel
-from queue_agent.testing.runtime_contract import eventually
+from queue_agent.testing import eventually
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.jobs import EngineJob, Preview, Step
 from queue_agent_diffusers.engine.model import Model

@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import JsonValue
 
 from queue_agent.runtime import Asset, Output, Progress, RuntimeOptions
-from queue_agent.testing.runtime_contract import sample_png
+from queue_agent.testing import sample_png
 from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.openai_images import DiffusersRuntime, OpenAIImagesRuntime

@@ -6,8 +6,8 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from queue_agent.wire import samplers
 from queue_agent.wire.portable import PortableContent, parse_portable
+from queue_agent.wire.samplers import choose, find_sampler
 
 IMAGE_TO_IMAGE: Final = "image-to-image"
 _NATIVE: Final = frozenset(
@@ -162,9 +162,9 @@ def _edit_fields(
 def _sampler(portable: PortableContent) -> tuple[str | None, list[str]]:
     """One name for sampler and schedule, as the bundled runtime takes it."""
     sampler_name, schedule_name = portable.sampler_name, portable.scheduler
-    if not sampler_name and schedule_name and samplers.find_sampler(schedule_name):
+    if not sampler_name and schedule_name and find_sampler(schedule_name):
         sampler_name, schedule_name = schedule_name, None  # diffusers' own use of the word
-    choice = samplers.choose(sampler_name, schedule_name)
+    choice = choose(sampler_name, schedule_name)
     warnings = []
     if choice.unknown_schedule:
         warnings.append(f"scheduler: {choice.unknown_schedule!r} is not known; ignored.")

@@ -127,7 +127,8 @@ class Engine:
 
     def report(self) -> dict[str, JsonValue]:
         """What tests want to know."""
-        return {"busy": self.busy, "running": self.current, "waiting": list(self.pending)}
+        working = self._lock.locked()
+        return {"working": working, "running": self.current, "waiting": list(self.pending)}
 
     def run_reports(self) -> list[dict[str, JsonValue]]:
         return [asdict(run) for run in self.runs]

@@ -1,12 +1,11 @@
 """The HTTP front: API Gateway, and a function that checks jobs as agents do."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from aws_cdk import CfnOutput, Duration, RemovalPolicy
+from aws_cdk import Aws, CfnOutput, Duration, RemovalPolicy
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -23,12 +22,14 @@ from image_service.acknowledgements import (
 )
 from image_service.config import ApiConfig, Config
 from image_service.rights import Right, give
+from queue_agent.wire.layout import PAYLOADS
+from queue_agent.wire.problems import MEDIA_TYPE, Problem
 
 _PROBLEMS: Final = {
-    "Throttled": (apigateway.ResponseType.THROTTLED, 429, "too-many-requests"),
-    "Quota": (apigateway.ResponseType.QUOTA_EXCEEDED, 429, "quota-exceeded"),
-    "NoKey": (apigateway.ResponseType.INVALID_API_KEY, 403, "invalid-api-key"),
-    "Large": (apigateway.ResponseType.REQUEST_TOO_LARGE, 413, "too-large"),
+    "Throttled": (apigateway.ResponseType.THROTTLED, 429, "too_many_requests"),
+    "Quota": (apigateway.ResponseType.QUOTA_EXCEEDED, 429, "quota_exceeded"),
+    "NoKey": (apigateway.ResponseType.INVALID_API_KEY, 403, "invalid_api_key"),
+    "Large": (apigateway.ResponseType.REQUEST_TOO_LARGE, 413, "too_large"),
     "Timeout": (apigateway.ResponseType.INTEGRATION_TIMEOUT, 504, "timeout"),
     "Failure": (apigateway.ResponseType.INTEGRATION_FAILURE, 503, "unavailable"),
 }
@@ -80,7 +81,7 @@ class Api(Construct):
                 architecture=versions.LAMBDA_ARCHITECTURE,
                 memory_size=512,
                 timeout=Duration.seconds(15),
-                role=self._role(job_topic, log_group),
+                role=self._role(job_topic, results, log_group),
                 tracing=lambda_.Tracing.ACTIVE,
                 logging_format=lambda_.LoggingFormat.JSON,
                 log_group=log_group,
@@ -98,11 +99,17 @@ class Api(Construct):
         )
         return function
 
-    def _role(self, job_topic: sns.ITopic, log_group: logs.ILogGroup) -> iam.Role:
+    def _role(self, job_topic: sns.ITopic, results: str, log_group: logs.ILogGroup) -> iam.Role:
         role = iam.Role(self, "IntakeRole", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         writing = ["logs:CreateLogStream", "logs:PutLogEvents"]
         rights = [
             Right("Publish", ["sns:Publish"], [job_topic.topic_arn]),
+            Right(
+                "OffloadLargeJobs",
+                ["s3:PutObject"],
+                [f"arn:{Aws.PARTITION}:s3:::{results}/{PAYLOADS}/*"],
+                "Large jobs are kept by their ids.",
+            ),
             Right("Log", writing, [log_group.log_group_arn]),
         ]
         give(role, role, rights)
@@ -145,7 +152,7 @@ class Api(Construct):
                 name,
                 type=kind,
                 status_code=str(status),
-                templates={"application/problem+json": _problem_template(status, word)},
+                templates={MEDIA_TYPE: _problem_template(status, word)},
                 response_headers={"Retry-After": "'1'"} if status == 429 else None,
             )
         acknowledge(
@@ -210,14 +217,8 @@ class Api(Construct):
 
 
 def _problem_template(status: int, word: str) -> str:
-    fields: Mapping[str, str | int] = {
-        "type": f"urn:queue-agent:problem:{word}",
-        "title": word.replace("-", " ").capitalize(),
-        "status": status,
-        "detail": "DETAIL",
-        "request_id": "$context.requestId",
-    }
-    return json.dumps(fields).replace('"DETAIL"', "$context.error.messageString")
+    problem = Problem(status, word, "DETAIL").details("$context.requestId")
+    return problem.model_dump_json().replace('"DETAIL"', "$context.error.messageString")
 
 
 def _managed_rules(

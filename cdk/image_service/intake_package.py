@@ -1,7 +1,7 @@
 """What the function behind the HTTP front is made of, put together when the app is synthesised.
 
-Its own modules, the agent's modules that it shares (so that both read jobs by the same models),
-and pydantic. botocore is Lambda's own.
+Its own modules, the agent's formats (`queue_agent.wire`, so that jobs are read here as there), and
+pydantic. botocore is Lambda's own.
 """
 
 import compileall
@@ -17,19 +17,6 @@ from image_service.versions import LAMBDA_PYTHON, LAMBDA_WHEELS
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
-SHARED_MODULES: Final = (
-    "queue_agent/__init__.py",
-    "queue_agent/cloud/__init__.py",
-    "queue_agent/cloud/ports.py",
-    "queue_agent/wire/__init__.py",
-    "queue_agent/wire/errors.py",
-    "queue_agent/wire/job.py",
-    "queue_agent/wire/layout.py",
-    "queue_agent/wire/media_types.py",
-    "queue_agent/wire/notification.py",
-    "queue_agent/wire/result.py",
-)
-
 LIBRARIES: Final = (
     "annotated-types",
     "pydantic",
@@ -42,10 +29,16 @@ Libraries = Literal["lambda", "installed"]
 """Wheels downloaded for Lambda's platform, or copied from this environment (no network)."""
 
 
+def shared_modules() -> list[Path]:
+    """The agent's modules that go along: the formats, which need nothing but pydantic."""
+    package = ROOT / "queue_agent"
+    return [package / "__init__.py", *sorted((package / "wire").glob("*.py"))]
+
+
 def build(folder: Path, libraries: Libraries) -> None:
     """Fill the folder with the function's package."""
-    for module in SHARED_MODULES:
-        _copy(ROOT / module, folder / module)
+    for file in shared_modules():
+        _copy(file, folder / file.relative_to(ROOT))
     for file in (ROOT / "cdk" / "intake").glob("*.py"):
         _copy(file, folder / "intake" / file.name)
     if libraries == "lambda":

@@ -1,14 +1,18 @@
 """The job topic, by the SDK that the function's host brings along."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from queue_agent.cloud import Publication
-from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
+from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.job import Job
+from queue_agent.wire.problems import TOO_MANY_REQUESTS
+from queue_agent.wire.publication import offloaded, publication_of
+from queue_agent.wire.submission import INVALID_JOB
 
 LARGEST_PUBLICATION: Final = 262_144
 """Bytes: https://docs.aws.amazon.com/sns/latest/api/API_Publish.html"""
@@ -19,42 +23,43 @@ _PATIENCE: Final = Config(
 )
 
 
-class JobTooLarge(QueueAgentError):
-    """The topic does not take a job of that size."""
-
-    default_type = "too_large"
-
-
 class Throttled(Unavailable):
     """The topic takes no more for now."""
 
-    default_type = "too_many_requests"
+    default_type = TOO_MANY_REQUESTS
+
+
+def clients_of_the_sdk(service: str) -> Any:
+    """Region and credentials are those of the environment."""
+    return botocore.session.get_session().create_client(service, config=_PATIENCE)
 
 
 class JobTopic:
-    """Where agents' queues are subscribed."""
+    """Where agents' queues are subscribed; jobs too large for it go by way of the bucket."""
 
-    def __init__(self, arn: str) -> None:
-        """The region and the credentials are those of the environment."""
+    def __init__(
+        self, arn: str, bucket: str, clients: Callable[[str], Any] = clients_of_the_sdk
+    ) -> None:
+        """`clients` makes one by the service's name."""
         self._arn = arn
-        self._sns: Any = botocore.session.get_session().create_client("sns", config=_PATIENCE)
+        self._bucket = bucket
+        self._clients = clients
+        self._sns = clients("sns")
 
     def publish(self, job: Job, traceparent: str | None) -> None:
         """Publish the job with what queues filter by.
 
         Raises:
-            Rejected: its priority is nothing that can be filtered by.
-            JobTooLarge: it must be offloaded to a bucket or made smaller.
+            Rejected: the topic takes no such attributes.
             Throttled: trying again in a while helps.
-            Unavailable: the topic does not answer.
+            Unavailable: topic or bucket do not answer.
         """
-        publication = _publication(job, traceparent)
+        publication = publication_of(job, traceparent=traceparent)
         if publication.size > LARGEST_PUBLICATION:
-            raise JobTooLarge(
-                f"The job is {publication.size} bytes long, {LARGEST_PUBLICATION} are possible: "
-                "name images by URL instead of sending them along."
-            )
-        try:
+            offload = offloaded(job, publication, bucket=self._bucket)
+            self._store(offload.key, offload.data)
+            publication = offload.pointer
+        with _translated("job topic"):
             self._sns.publish(
                 TopicArn=self._arn,
                 Message=publication.body,
@@ -63,27 +68,23 @@ class JobTopic:
                     for name, value in publication.attributes.items()
                 },
             )
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            if code in _THROTTLED:
-                raise Throttled("The job topic is throttled.") from error
-            if code.startswith("InvalidParameter"):
-                raise Rejected(f"The job topic refuses it: {error}", type="invalid_job") from error
-            raise Unavailable(
-                f"The job topic refused: {error}", type="cloud_unavailable"
-            ) from error
-        except BotoCoreError as error:
-            raise Unavailable(f"The job topic: {error}", type="cloud_unavailable") from error
+
+    def _store(self, key: str, data: bytes) -> None:
+        with _translated("results bucket"):
+            s3 = self._clients("s3")  # few jobs need it
+            s3.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType="application/json")
 
 
-def _publication(job: Job, traceparent: str | None) -> Publication:
-    metadata = job.metadata
-    attributes = {
-        "runtime": metadata.runtime,
-        "priority": metadata.priority,
-        "traceparent": traceparent,
-    }
-    return Publication(
-        job.model_dump_json(exclude_none=True, ensure_ascii=True),
-        {name: value for name, value in attributes.items() if value},
-    )
+@contextmanager
+def _translated(whose: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code in _THROTTLED:
+            raise Throttled(f"The {whose} is throttled.") from error
+        if code.startswith("InvalidParameter"):
+            raise Rejected(f"The {whose} refuses it: {error}", type=INVALID_JOB) from error
+        raise Unavailable(f"The {whose} refused: {error}", type="cloud_unavailable") from error
+    except BotoCoreError as error:
+        raise Unavailable(f"The {whose}: {error}", type="cloud_unavailable") from error

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from queue_agent.wire.submission import Terms
+
 
 @dataclass(frozen=True)
 class IntakeSettings:
@@ -12,8 +14,7 @@ class IntakeSettings:
 
     topic_arn: str
     bucket: str
-    folders: Mapping[str, tuple[str, ...]]
-    """By runtime: where its results may lie. The first runtime is for jobs that name none."""
+    terms: Terms
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
@@ -22,5 +23,5 @@ class IntakeSettings:
         return cls(
             topic_arn=environment["JOB_TOPIC_ARN"],
             bucket=environment["RESULTS_BUCKET"],
-            folders={name: tuple(folders) for name, folders in runtimes.items()},
+            terms=Terms.among(runtimes),
         )

@@ -1,7 +1,6 @@
 """The command line. Commands import what they need when they are used, to start fast."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Awaitable, Callable
 from importlib.metadata import entry_points
@@ -315,17 +314,20 @@ def _new_job(
 
 
 def _read_job(file: Path | None, runtime: str | None, job_id: str | None) -> "Job":
-    from queue_agent.wire.job import parse_job
+    from queue_agent.wire.submission import complete, read_body
 
     try:
         text = sys.stdin.read() if file is None or str(file) == "-" else file.read_text()
-        body = json.loads(text)
-        body = body.get("task", body)
-        given = {"runtime": runtime, "id": job_id}
-        body["metadata"].update({name: value for name, value in given.items() if value})
-    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        body = read_body(text)
+        metadata = body.setdefault("metadata", {})
+        if isinstance(metadata, dict):
+            given = {"runtime": runtime, "id": job_id}
+            metadata.update({name: value for name, value in given.items() if value})
+        return complete(body)
+    except (OSError, UnicodeDecodeError) as error:
         _end(f"No job can be read from there: {error}", 2)
-    return parse_job(json.dumps(body))
+    except Rejected as error:
+        _end(error.message, 2)
 
 
 def _with_client(

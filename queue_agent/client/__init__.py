@@ -11,7 +11,7 @@ What is returned and raised is of the types that stand here beside the client.
 
 from queue_agent.client.client import Client
 from queue_agent.client.handle import JobFailed, SubmittedJob
-from queue_agent.client.inputs import Input, make_job
+from queue_agent.client.inputs import Input
 from queue_agent.client.results import ResultLocation
 from queue_agent.client.sync import SyncClient, SyncJob
 from queue_agent.wire.errors import (
@@ -24,6 +24,7 @@ from queue_agent.wire.errors import (
 from queue_agent.wire.job import Job, Metadata
 from queue_agent.wire.notification import ErrorReport, Image, Notification, Status, Timings
 from queue_agent.wire.result import Result
+from queue_agent.wire.submission import make_job
 
 __all__ = [
     "Client",

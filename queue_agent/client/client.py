@@ -12,7 +12,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from queue_agent.client.follow import follow
 from queue_agent.client.handle import SubmittedJob, save_images
-from queue_agent.client.inputs import Input, make_job, publication, upload_files
+from queue_agent.client.inputs import Input, publication, upload_files
 from queue_agent.client.listener import Listener
 from queue_agent.client.results import ResultLocation, find_result
 from queue_agent.cloud import Bucket, Cloud, Message, Topic
@@ -25,6 +25,7 @@ from queue_agent.wire.job import Job, JobId, Prefix, open_envelope
 from queue_agent.wire.layout import DEFAULT_PREFIX, cancel_marker, result_folder
 from queue_agent.wire.notification import Image, Notification
 from queue_agent.wire.result import Result
+from queue_agent.wire.submission import Terms, admit, make_job
 
 _POLL: Final = 3.0
 _PATIENCE: Final = 10.0
@@ -59,7 +60,7 @@ class Client:
         self._job_topic = job_topic
         self._notification_topic = notification_topic
         self._bucket = bucket
-        self._runtime = runtime
+        self._terms = Terms(runtime)
         self._poll = poll
         self._stack = AsyncExitStack()
         self._listener: Listener | None = None
@@ -132,7 +133,7 @@ class Client:
             known = id is not None
             job = make_job(
                 uploaded,
-                runtime=runtime or self._runtime,
+                runtime=runtime,
                 task_type=task_type,
                 job_id=id,
                 prefix=prefix,
@@ -140,6 +141,7 @@ class Client:
                 expires_at=expires_at,
                 priority=priority,
             )
+        job = admit(job, self._terms)
         topic, place = self._topic(), ResultLocation.of(job)
         if known:
             await self._forget_passing_failure(job.id, place)
@@ -155,10 +157,11 @@ class Client:
         """Publish many jobs in few requests; their handles in order.
 
         Raises:
+            Rejected: no agent would understand one of them; none was published.
             Unavailable: some were not taken; `details["failed"]` has the reason by job id. The
                 others were, and submitting all of them again does no work twice.
         """
-        topic, wanted = self._topic(), list(jobs)
+        topic, wanted = self._topic(), [admit(job, self._terms) for job in jobs]
         messages = await together(
             publication(job, self._maybe_bucket(), limit=topic.size_limit) for job in wanted
         )

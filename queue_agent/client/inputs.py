@@ -1,77 +1,24 @@
-"""From what a publisher writes down to a job: defaults, local files, large payloads."""
+"""What a publisher puts into the bucket on the way to a job: local files, large payloads."""
 
 import hashlib
-import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
-from typing import Final
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from queue_agent.cloud import Bucket, Publication
 from queue_agent.media.facts import media_type_of
-from queue_agent.wire.errors import ObjectExists, Rejected
-from queue_agent.wire.job import Job, Metadata, canonical_json, describe_errors
-from queue_agent.wire.layout import DEFAULT_PREFIX, input_key, payload_key
+from queue_agent.wire.errors import ObjectExists
+from queue_agent.wire.job import Job
+from queue_agent.wire.layout import input_key
+from queue_agent.wire.publication import offloaded, publication_of
 
 Scalar = str | int | float | bool | Path | bytes | None
 Input = Scalar | Sequence["Input"] | Mapping[str, "Input"]
 """A field of a job's content; a `Path` or `bytes` anywhere in it stands for an input file."""
 
 Content = Mapping[str, Input]
-
-POINTER_CLASS: Final = "software.amazon.payloadoffloading.PayloadS3Pointer"
-
-
-def make_job(
-    content: Mapping[str, JsonValue],
-    *,
-    runtime: str | None,
-    task_type: str | None = None,
-    job_id: str | None = None,
-    prefix: str = DEFAULT_PREFIX,
-    context: JsonValue = None,
-    expires_at: datetime | None = None,
-    priority: str | None = None,
-) -> Job:
-    """A job with a new id unless one is given.
-
-    The task type, if none is given, is told from the content.
-
-    Raises:
-        Rejected: it would not be understood (type ``invalid_job``).
-    """
-    fields = {
-        "id": job_id if job_id is not None else secrets.token_hex(8),
-        "runtime": runtime,
-        "tasktype": task_type or task_type_of(content),
-        "prefix": prefix,
-        "context": context,
-        "expires_at": expires_at,
-        "priority": priority,
-    }
-    try:
-        canonical_json(dict(content))
-        return Job(metadata=Metadata.model_validate(fields), content=dict(content))
-    except ValidationError as error:
-        raise Rejected(describe_errors(error), type="invalid_job") from error
-    except (ValueError, RecursionError) as error:
-        raise Rejected(
-            f"The content cannot be written as JSON: {error}", type="invalid_job"
-        ) from error
-
-
-def task_type_of(content: Mapping[str, object]) -> str:
-    """What the portable form's fields ask for."""
-    if content.get("init_images"):
-        return "image-to-image"
-    if content.get("imageList"):
-        return "extra-batch-images"
-    if content.get("image"):
-        return "extra-single-image"
-    return "text-to-image"
 
 
 async def upload_files(value: Input, bucket: Bucket | None) -> JsonValue:
@@ -104,19 +51,14 @@ async def publication(
     Raises:
         ValueError: it is too large, and there is no bucket to put it in.
     """
-    attributes = {"runtime": job.metadata.runtime} if job.metadata.runtime else {}
-    if trace:
-        attributes["traceparent"] = trace
-    whole = Publication(job.model_dump_json(exclude_none=True, ensure_ascii=True), attributes)
+    whole = publication_of(job, traceparent=trace)
     if whole.size <= limit:
         return whole
     if bucket is None:
         raise ValueError(f"a job of {whole.size} bytes needs a bucket to be offloaded to")
-    data = whole.body.encode()
-    key = payload_key(job.id, hashlib.sha256(data).hexdigest())
-    await bucket.write(key, data, media_type="application/json")
-    pointer: JsonValue = [POINTER_CLASS, {"s3BucketName": bucket.name, "s3Key": key}]
-    return Publication(canonical_json(pointer), attributes)
+    offload = offloaded(job, whole, bucket=bucket.name)
+    await bucket.write(offload.key, offload.data, media_type="application/json")
+    return offload.pointer
 
 
 async def _upload(data: bytes, bucket: Bucket) -> str:

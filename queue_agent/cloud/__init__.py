@@ -6,12 +6,12 @@ from queue_agent.cloud.ports import (
     Bucket,
     Cloud,
     Message,
-    Publication,
     Queue,
     QueuePolicy,
     Sink,
     Topic,
 )
+from queue_agent.wire.publication import Publication
 
 __all__ = [
     "Backlog",

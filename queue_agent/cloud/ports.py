@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
+from queue_agent.wire.publication import Publication
+
 Sink = Callable[[bytes], Awaitable[None]]
 """Takes an object's bytes, piece by piece."""
 
@@ -46,22 +48,6 @@ class Backlog:
     waiting: int
     in_flight: int
     """Delivered and not yet acknowledged."""
-
-
-@dataclass(frozen=True)
-class Publication:
-    """What goes to a topic at once."""
-
-    body: str = field(repr=False)
-    attributes: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def size(self) -> int:
-        """Bytes that count towards the topic's limit: the body's and the attributes'."""
-        texts = [self.body]
-        for name, value in self.attributes.items():
-            texts += (name, "String", value)
-        return sum(len(text.encode()) for text in texts)
 
 
 class Queue(ABC):

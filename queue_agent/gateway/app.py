@@ -23,6 +23,7 @@ from queue_agent.gateway.keys import KeyRing
 from queue_agent.gateway.limits import RateLimit
 from queue_agent.gateway.middleware import ID_HEADER, BodyLimit, EveryRequest
 from queue_agent.gateway.problems import add_handlers, mend_media_type
+from queue_agent.gateway.schemas import request_schemas
 from queue_agent.gateway.service import JobService
 from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
@@ -107,7 +108,10 @@ def create_app(settings: GatewaySettings) -> FastAPI:
 class _DescribedApp(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The description, with the media type that problems really have."""
+        if self.openapi_schema is not None:
+            return self.openapi_schema
         described = super().openapi()
+        described["components"]["schemas"] |= request_schemas()
         for operations in described["paths"].values():
             for operation in operations.values():
                 for answer in operation["responses"].values():

@@ -15,7 +15,6 @@ from fastapi import APIRouter, Header
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from queue_agent.client.inputs import task_type_of
 from queue_agent.gateway.dependencies import (
     CallerPart,
     CleanRoute,
@@ -25,12 +24,14 @@ from queue_agent.gateway.dependencies import (
     Traceparent,
 )
 from queue_agent.gateway.keys import Caller
-from queue_agent.gateway.problems import OpenAIError, Problem, WebUIError, documented
+from queue_agent.gateway.problems import OpenAIError, WebUIError, documented
 from queue_agent.gateway.records import Record
-from queue_agent.gateway.schemas import JobRequest, JobView, RequestMetadata
+from queue_agent.gateway.schemas import JobView
 from queue_agent.tasks import together
 from queue_agent.wire.notification import Image
+from queue_agent.wire.problems import Problem
 from queue_agent.wire.result import Result
+from queue_agent.wire.submission import task_type_of
 
 Content = dict[str, JsonValue]
 
@@ -126,8 +127,8 @@ class _SynchronousJob:
             Problem: there are none.
         """
         service = self.gateway.service
-        metadata = RequestMetadata(id=self._id, tasktype=task_type, runtime=runtime)
-        job = service.job(JobRequest(metadata=metadata, content=content))
+        metadata: JsonValue = {"id": self._id, "tasktype": task_type, "runtime": runtime}
+        job = service.job({"metadata": metadata, "content": content})
         record = await service.submit(self._caller, job, traceparent=self._traceparent)
         view = await service.wait(record, seconds=self.gateway.settings.sync_timeout)
         result = await service.result(record)

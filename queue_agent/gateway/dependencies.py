@@ -15,10 +15,11 @@ from starlette.requests import HTTPConnection
 
 from queue_agent.gateway.keys import Caller, KeyRing, credential
 from queue_agent.gateway.limits import RateLimit
-from queue_agent.gateway.problems import Problem
 from queue_agent.gateway.service import JobService
 from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
+from queue_agent.wire.problems import Problem
+from queue_agent.wire.submission import read_body
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -78,6 +79,23 @@ OwnId = Annotated[str | None, Depends(_own_id)]
 Traceparent = Annotated[str | None, Depends(_trace)]
 """The trace that the job continues; one that is malformed is ignored, as the standard says:
 https://www.w3.org/TR/trace-context/"""
+
+
+async def _job_body(request: Request, _who: CallerPart) -> dict[str, JsonValue]:
+    """Read here, not by the framework, so that all doors refuse the same by the same words.
+
+    Whoever sends JSON says so: a web page of others could send a form without asking first.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not re.fullmatch(r"application/([\w.-]+\+)?json", kind):
+        raise Problem(
+            415, "unsupported_media_type", "The body must come as Content-Type: application/json."
+        )
+    return read_body(await request.body())
+
+
+JobBody = Annotated[dict[str, JsonValue], Depends(_job_body)]
+"""The object with a job's `metadata` and `content` in the request's body."""
 
 
 class _CleanRequest(Request):

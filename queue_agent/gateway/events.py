@@ -17,16 +17,11 @@ from starlette.websockets import WebSocketDisconnect
 
 from queue_agent.gateway.dependencies import CallerPart, GatewayPart, gateway_of
 from queue_agent.gateway.keys import SUBPROTOCOL
-from queue_agent.gateway.problems import (
-    Problem,
-    ProblemDetails,
-    documented,
-    from_error,
-    render,
-)
+from queue_agent.gateway.problems import documented, render
 from queue_agent.gateway.records import Record
 from queue_agent.gateway.service import JobService
 from queue_agent.wire.errors import QueueAgentError
+from queue_agent.wire.problems import Problem, ProblemDetails, problem_of
 
 _HEARTBEAT: Final = 15.0
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -57,7 +52,7 @@ async def send_events(socket: WebSocket, job_id: str) -> None:
     try:
         record = await gateway.service.find(gateway.admit(socket), job_id)
     except (Problem, QueueAgentError) as error:
-        problem = error if isinstance(error, Problem) else from_error(error)
+        problem = error if isinstance(error, Problem) else problem_of(error)
         request_id = str(socket.state.request_id)
         await socket.send_denial_response(
             render(problem, path=socket.url.path, request_id=request_id)

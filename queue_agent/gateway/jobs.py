@@ -8,27 +8,23 @@ from queue_agent.gateway.dependencies import (
     CallerPart,
     CleanRoute,
     GatewayPart,
+    JobBody,
     OwnId,
     Traceparent,
 )
 from queue_agent.gateway.keys import Caller
-from queue_agent.gateway.problems import ProblemDetails, documented
+from queue_agent.gateway.problems import documented
 from queue_agent.gateway.records import Record
-from queue_agent.gateway.schemas import (
-    JobPage,
-    JobRequest,
-    JobView,
-    RuntimeList,
-    TaskAnswer,
-    TaskRequest,
-)
+from queue_agent.gateway.schemas import REQUEST_BODY, JobPage, JobView, RuntimeList
+from queue_agent.wire.problems import ProblemDetails
+from queue_agent.wire.submission import Accepted
 
 router = APIRouter(route_class=CleanRoute, responses=documented(ProblemDetails), tags=["jobs"])
 
 
-@router.post("/v1/jobs", status_code=202)
+@router.post("/v1/jobs", status_code=202, openapi_extra=REQUEST_BODY)
 async def submit_job(
-    body: JobRequest,
+    body: JobBody,
     response: Response,
     gateway: GatewayPart,
     caller: CallerPart,
@@ -36,28 +32,24 @@ async def submit_job(
     traceparent: Traceparent,
 ) -> JobView:
     """Ask for images; the answer says where to look for them."""
-    if own_id is not None and body.metadata.id is None:
-        body.metadata.id = own_id
-    record = await gateway.service.submit(
-        caller, gateway.service.job(body), traceparent=traceparent
-    )
+    job = gateway.service.job(body, own_id=own_id)
+    record = await gateway.service.submit(caller, job, traceparent=traceparent)
     response.headers["Location"] = f"/v1/jobs/{record.id}"
     return await gateway.service.view(record)
 
 
-@router.post("/task", tags=["guidance"])
+@router.post("/task", tags=["guidance"], openapi_extra=REQUEST_BODY)
 async def submit_task(
-    body: TaskRequest,
+    body: JobBody,
     gateway: GatewayPart,
     caller: CallerPart,
+    own_id: OwnId,
     traceparent: Traceparent,
-) -> TaskAnswer:
-    """Ask for images in the form of AWS's guidance, and be answered in it."""
-    asked = JobRequest.model_validate(body.task.model_dump(mode="json", exclude_none=True))
-    job = gateway.service.job(asked)
-    record = await gateway.service.submit(caller, job, traceparent=traceparent)
-    where = f"s3://{gateway.settings.bucket}/{record.folder}"
-    return TaskAnswer(id=record.id, runtime=record.runtime, output_location=where)
+) -> Accepted:
+    """The same, answered as AWS's guidance answers."""
+    job = gateway.service.job(body, own_id=own_id)
+    await gateway.service.submit(caller, job, traceparent=traceparent)
+    return Accepted.of(job, gateway.settings.bucket)
 
 
 @router.get("/v1/jobs")

@@ -17,9 +17,9 @@ from typing import Annotated, Final
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from queue_agent.gateway.problems import Problem
 from queue_agent.wire.errors import SettingsError
 from queue_agent.wire.job import describe_errors
+from queue_agent.wire.problems import Problem
 
 log = structlog.get_logger()
 

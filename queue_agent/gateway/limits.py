@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from queue_agent.gateway.keys import Caller
-from queue_agent.gateway.problems import Problem
+from queue_agent.wire.problems import Problem
 
 _CALLERS_REMEMBERED: Final = 10_000
 

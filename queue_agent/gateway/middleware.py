@@ -11,7 +11,8 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from queue_agent.gateway.problems import Problem, render
+from queue_agent.gateway.problems import render
+from queue_agent.wire.problems import TOO_LARGE, Problem
 
 log = structlog.get_logger()
 
@@ -124,6 +125,6 @@ async def _discard(receive: Receive) -> None:
 
 def _too_large(limit: int) -> Problem:
     return Problem(
-        413, "body_too_large", f"The body has more than {limit} bytes.",
+        413, TOO_LARGE, f"The body has more than {limit} bytes.",
         headers={"Connection": "close"},
     )  # fmt: skip

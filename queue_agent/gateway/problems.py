@@ -15,22 +15,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, JsonValue
 from starlette.exceptions import HTTPException
 
-from queue_agent.wire.errors import QueueAgentError, Rejected
+from queue_agent.wire.errors import QueueAgentError
+from queue_agent.wire.problems import MEDIA_TYPE, Problem, ProblemDetails, problem_of
 
 log = structlog.get_logger()
-
-MEDIA_TYPE: Final = "application/problem+json"
-_TYPE: Final = "urn:queue-agent:problem:"
-
-
-class ProblemDetails(BaseModel):
-    """The body of an unsuccessful answer."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    request_id: str
 
 
 class WebUIError(BaseModel):
@@ -65,6 +53,7 @@ _CASES: Final[Mapping[int, str]] = {
     404: "No such job.",
     409: "Another job has that id.",
     413: "The body is too large.",
+    415: "The body says that it is something else than JSON.",
     422: "The request cannot be understood.",
     429: "Too many requests, or too many unfinished jobs.",
     503: "The cloud does not answer.",
@@ -73,21 +62,6 @@ _AT_SYNCHRONOUS: Final[Mapping[int, str]] = {
     410: "The job was cancelled or has expired.",
     504: "Not finished in time; `job_id` says what to ask for later.",
 }
-
-
-class Problem(Exception):
-    """An unsuccessful answer; `code` is a stable snake_case word for programs."""
-
-    def __init__(
-        self, status: int, code: str, detail: str, *, headers: Mapping[str, str] | None = None,
-        job_id: str | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(detail)
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.headers = dict(headers or {})
-        self.job_id = job_id
 
 
 def documented(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
@@ -110,14 +84,6 @@ def no_such_job() -> Problem:
     return Problem(404, "no_such_job", "There is no job of that id.")
 
 
-def from_error(error: QueueAgentError) -> Problem:
-    """What an error of the client or the cloud means for the caller."""
-    if isinstance(error, Rejected):
-        return Problem(422, error.type, error.message)
-    words = "The service is not available now."
-    return Problem(503, error.type, words, headers={"Retry-After": "5"})
-
-
 def render(problem: Problem, *, path: str, request_id: str) -> JSONResponse:
     """The answer, in the dialect of the route."""
     body: dict[str, JsonValue]
@@ -135,13 +101,7 @@ def render(problem: Problem, *, path: str, request_id: str) -> JSONResponse:
         body = {"error": fault}
     else:
         media_type = MEDIA_TYPE
-        body = {
-            "type": _TYPE + problem.code.replace("_", "-"),
-            "title": HTTPStatus(problem.status).phrase,
-            "status": problem.status,
-            "detail": problem.detail,
-            "request_id": request_id,
-        }
+        body = problem.details(request_id).model_dump()
     if problem.job_id is not None:
         body["job_id"] = problem.job_id
     return JSONResponse(body, problem.status, headers=problem.headers, media_type=media_type)
@@ -166,7 +126,7 @@ def _problem_of(error: Exception) -> Problem:
     if isinstance(error, Problem):
         return error
     if isinstance(error, QueueAgentError):
-        return from_error(error)
+        return problem_of(error)
     if isinstance(error, RequestValidationError):
         return Problem(422, "invalid_request", _describe(error.errors()))
     if isinstance(error, HTTPException):

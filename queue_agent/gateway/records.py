@@ -10,11 +10,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, Validation
 
 from queue_agent.client.results import ResultLocation
 from queue_agent.cloud import Bucket
-from queue_agent.gateway.problems import Problem, no_such_job
+from queue_agent.gateway.problems import no_such_job
 from queue_agent.tasks import together
 from queue_agent.wire.errors import ObjectExists, ObjectNotFound
 from queue_agent.wire.job import Job, canonical_json
 from queue_agent.wire.layout import ResultKeys, in_flight_folder, recent_folder, record_key
+from queue_agent.wire.problems import Problem
 
 _RECORDS_REMEMBERED: Final = 5_000
 _LARGEST_CONTENT: Final = 32_768

@@ -1,11 +1,10 @@
 """What the gateway answers and is asked, as JSON."""
 
-from typing import Literal
+from typing import Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from queue_agent.wire.job import Job, JobId, Prefix, TaskType
-from queue_agent.wire.layout import DEFAULT_PREFIX
+from queue_agent.wire.job import Job
 from queue_agent.wire.notification import ErrorReport, Timings
 
 JobStatus = Literal[
@@ -13,45 +12,37 @@ JobStatus = Literal[
 ]
 
 
+JsonObject = dict[str, Any]
+
+
+def _ref(model: str) -> JsonObject:
+    return {"$ref": f"#/components/schemas/{model}"}
+
+
+def request_schemas() -> dict[str, JsonObject]:
+    """Schemas of what jobs are asked for by: the queue's own form, with little of it required."""
+    job = Job.model_json_schema(ref_template="#/components/schemas/{model}")
+    metadata = job.pop("$defs")["Metadata"]
+    metadata["required"] = []
+    metadata["properties"]["id"]["description"] += " Else one is made."
+    metadata["properties"]["tasktype"]["description"] += " Else told from the content."
+    metadata["properties"]["runtime"]["description"] += " Else the default one."
+    job["required"] = ["content"]
+    task = {"type": "object", "properties": {"task": _ref("Job")}, "required": ["task"]}
+    return {"Metadata": metadata, "Job": job, "Task": task}
+
+
+REQUEST_BODY: Final[JsonObject] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"anyOf": [_ref("Job"), _ref("Task")]}}},
+    }
+}
+"""Of routes that read their body themselves."""
+
+
 class _View(BaseModel):
     model_config = ConfigDict(frozen=True)
-
-
-class RequestMetadata(BaseModel):
-    """Who asks for what; fields that are not named here are kept."""
-
-    model_config = ConfigDict(extra="allow")
-
-    id: JobId | None = Field(default=None, description="Else a new one is made.")
-    tasktype: TaskType | None = Field(default=None, description="Else told from the content.")
-    runtime: str | None = Field(default=None, max_length=128, description="Else the default one.")
-    prefix: Prefix = Field(default=DEFAULT_PREFIX, description="Folder in the bucket.")
-    context: JsonValue = Field(default=None, description="Comes back untouched.")
-    expires_at: AwareDatetime | None = None
-    priority: str | None = Field(default=None, max_length=64)
-
-
-class JobRequest(BaseModel):
-    """One request for images, in the queue's own form but with nothing required."""
-
-    metadata: RequestMetadata = RequestMetadata()
-    content: dict[str, JsonValue] = Field(
-        description="The portable form (the Web UI's field names) or the runtime's own request."
-    )
-
-
-class TaskRequest(BaseModel):
-    """The form of AWS's guidance."""
-
-    task: Job
-
-
-class TaskAnswer(_View):
-    """The guidance's answer."""
-
-    id: str
-    runtime: str
-    output_location: str
 
 
 class QueueEstimate(_View):
@@ -92,7 +83,8 @@ class JobView(_View):
     error: ErrorReport | None
     warnings: list[str]
     timings: Timings | None
-    output_url: str | None
+    output_location: str = Field(description="The folder that its results lie in.")
+    output_url: str | None = Field(description="The result manifest, once there is one.")
 
     @property
     def finished(self) -> bool:

@@ -1,29 +1,30 @@
 """What a gateway does for its callers: takes jobs, says how they stand, calls them off."""
 
 import asyncio
-import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from urllib.parse import quote
 
-from pydantic import ValidationError
+from pydantic import JsonValue
 
 from queue_agent.client import Client
-from queue_agent.client.inputs import task_type_of
 from queue_agent.client.listener import Listener
 from queue_agent.cloud import Cloud
 from queue_agent.gateway.keys import Caller
-from queue_agent.gateway.problems import Problem, no_such_job
+from queue_agent.gateway.problems import no_such_job
 from queue_agent.gateway.records import Record, Records, now
 from queue_agent.gateway.result_cache import CachedResult, ResultCache
-from queue_agent.gateway.schemas import ImageView, JobPage, JobRequest, JobStatus, JobView
+from queue_agent.gateway.schemas import ImageView, JobPage, JobStatus, JobView
 from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.tasks import together
 from queue_agent.wire.errors import ObjectNotFound, QueueAgentError
-from queue_agent.wire.job import Job, Metadata, canonical_json, describe_errors
+from queue_agent.wire.job import Job
+from queue_agent.wire.layout import DEFAULT_PREFIX
 from queue_agent.wire.notification import Image, Notification
+from queue_agent.wire.problems import Problem
 from queue_agent.wire.result import Result
+from queue_agent.wire.submission import Terms, complete
 
 
 class JobService:
@@ -39,38 +40,25 @@ class JobService:
         self._statistics = statistics
         self._records = Records(self._bucket)
         self._results = ResultCache(self._bucket, age=settings.poll)
-        self._runtimes = list(settings.queues)
+        folders = (DEFAULT_PREFIX, *settings.prefixes) if settings.prefixes else ()
+        self._terms = Terms.among(dict.fromkeys(settings.queues, folders))
 
-    def job(self, request: JobRequest) -> Job:
-        """The job that a request asks for, with what it leaves open filled in.
+    def job(self, body: Mapping[str, JsonValue], *, own_id: str | None = None) -> Job:
+        """The job that a body asks for; `own_id` is for one that has no id.
 
         Raises:
-            Problem: 422, no agent would understand it.
+            Rejected: no agent would understand it, or none is there for it.
         """
-        given = request.metadata.model_dump(exclude_none=True)
-        given.setdefault("id", secrets.token_hex(8))
-        given.setdefault("tasktype", task_type_of(request.content))
-        given.setdefault("runtime", self._runtimes[0])
-        try:
-            canonical_json(request.content)
-            return Job(metadata=Metadata.model_validate(given), content=request.content)
-        except ValidationError as error:
-            raise Problem(422, "invalid_job", describe_errors(error)) from error
-        except (ValueError, RecursionError) as error:
-            raise Problem(422, "invalid_job", f"The content cannot be used: {error}") from error
+        return complete(body, self._terms, job_id=own_id)
 
     async def submit(self, caller: Caller, job: Job, *, traceparent: str | None = None) -> Record:
         """Note the job and publish it; the same again is the same job.
 
         Raises:
-            Problem: 409, another job has its id; 422, no such runtime; 429, too many unfinished.
+            Problem: 409, another job has its id; 429, too many unfinished.
         """
-        runtime = job.metadata.runtime
-        if runtime not in self._runtimes:
-            known = ", ".join(self._runtimes)
-            raise Problem(422, "unknown_runtime", f"No runtime is called {runtime!r}: {known}.")
         await self._check_quota(caller, job.id)
-        ahead = await self._statistics.ahead(runtime)
+        ahead = await self._statistics.ahead(job.metadata.runtime or "")
         record, is_new = await self._records.add(
             Record.of(job, caller.name, now=now(), ahead=ahead),
             in_flight=caller.jobs_in_flight > 0,
@@ -110,7 +98,7 @@ class JobService:
             return await self._ended(record, ending)
         status: JobStatus = "running" if heard is not None else "queued"
         return JobView(
-            **_common(record),
+            **self._common(record),
             status="cancelling" if cached.cancelled else status,
             progress=heard.progress if heard is not None else None,
             queue=await self._statistics.estimate(record.runtime, record.submitted_at, record.ahead)
@@ -198,7 +186,7 @@ class JobService:
         path = f"/v1/jobs/{quote(record.id)}/images"
         status: JobStatus = "failed" if ending.status == "running" else ending.status
         return JobView(
-            **_common(record),
+            **self._common(record),
             status=status,
             progress=1.0 if ending.result else None,
             queue=None,
@@ -248,13 +236,13 @@ class JobService:
             await self._records.over(caller.name, job_id)
         return over
 
-
-def _common(record: Record) -> dict[str, object]:
-    return {
-        "id": record.id,
-        "runtime": record.runtime,
-        "task_type": record.task_type,
-        "submitted_at": record.submitted_at,
-        "content": record.content,
-        "context": record.context,
-    }
+    def _common(self, record: Record) -> dict[str, object]:
+        return {
+            "id": record.id,
+            "runtime": record.runtime,
+            "task_type": record.task_type,
+            "submitted_at": record.submitted_at,
+            "content": record.content,
+            "context": record.context,
+            "output_location": self._bucket.url(record.folder),
+        }

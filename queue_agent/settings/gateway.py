@@ -21,6 +21,7 @@ from queue_agent.settings.values import (
     LinkSeconds,
     Names,
     Port,
+    Prefixes,
     QueuesByRuntime,
     QueueUrl,
     TopicArn,
@@ -42,6 +43,12 @@ class GatewaySettings(ClientSettings, LogSettings):
     queue_url: QueueUrl | None = QUEUE_URL.field(None)
     host: str = GATEWAY_HOST.field("127.0.0.1")
     port: Port = GATEWAY_PORT.field(8000)
+    prefixes: Prefixes = setting(
+        "GATEWAY_PREFIXES",
+        default=(),
+        description="Folders that jobs may name as `prefix` beside `output`, such as those that "
+        "the pods have rights to; else any.",
+    )
     keys_file: Path | None = setting(
         "GATEWAY_KEYS_FILE",
         default=None,

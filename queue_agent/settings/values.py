@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from queue_agent.cloud import addresses
 from queue_agent.inputs.addresses import Allowlist
-from queue_agent.wire.layout import unreserved
+from queue_agent.wire.layout import clean_prefix, unreserved
 
 _RUNTIME_ALIASES: Final = {"sdwebui": "webui"}
 
@@ -75,6 +75,10 @@ def _queues(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _prefixes(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(clean_prefix(prefix) for prefix in value)
+
+
 BucketName = Annotated[str, AfterValidator(addresses.bucket_name)]
 QueueUrl = Annotated[str, AfterValidator(addresses.queue_url)]
 TopicArn = Annotated[str, AfterValidator(addresses.topic)]
@@ -83,6 +87,8 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """Separated by commas."""
 Hosts = Annotated[Names, AfterValidator(_allowlist)]
 """Networks, addresses, host names and ``*.suffix`` hosts."""
+Prefixes = Annotated[Names, AfterValidator(_prefixes)]
+"""Folders of the bucket that results may lie in."""
 QueuesByRuntime = Annotated[Names, AfterValidator(_queues)]
 """``NAME`` or ``NAME=QUEUE_URL``."""
 

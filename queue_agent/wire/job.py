@@ -41,7 +41,7 @@ __all__ = [
     "parse_job",
 ]
 
-_POINTER_CLASSES: Final = (
+POINTER_CLASSES: Final = (
     # Amazon SQS Extended Client Library for Java 2.x (and Python, SNS), and 1.x.
     "software.amazon.payloadoffloading.PayloadS3Pointer",
     "com.amazon.sqs.javamessaging.MessageS3Pointer",
@@ -173,7 +173,7 @@ def find_pointer(payload: str) -> PayloadPointer | None:
     if not payload.lstrip().startswith("["):
         return None
     value = _load(payload)
-    if not (isinstance(value, list) and len(value) == 2 and value[0] in _POINTER_CLASSES):
+    if not (isinstance(value, list) and len(value) == 2 and value[0] in POINTER_CLASSES):
         return None
     place = value[1]
     if not isinstance(place, dict):
@@ -191,10 +191,8 @@ def parse_job(payload: str) -> Job:
         Malformed: the text is no job; `details` carries the id and the context where they
             could be read all the same, so that the publisher can be answered.
     """
-    value = _load(payload)
-    if isinstance(value, dict) and isinstance(value.get("task"), dict):
-        value = value["task"]
-    if not isinstance(value, dict):
+    value = unwrapped(_load(payload))
+    if value is None:
         raise Malformed("The body is JSON, but not an object with 'metadata' and 'content'.")
     try:
         canonical_json(value)  # numbers that cannot be written again are found here
@@ -203,6 +201,13 @@ def parse_job(payload: str) -> Job:
         raise Malformed(describe_errors(error), details=_salvage(value)) from error
     except (ValueError, RecursionError) as error:
         raise Malformed(f"The body cannot be processed: {error}") from error
+
+
+def unwrapped(value: JsonValue) -> dict[str, JsonValue] | None:
+    """The object with `metadata` and `content`, bare or as `task` of another; None: it is none."""
+    inner = value.get("task") if isinstance(value, dict) else None
+    found = inner if isinstance(inner, dict) else value
+    return found if isinstance(found, dict) else None
 
 
 def describe_errors(error: ValidationError) -> str:

@@ -5,7 +5,7 @@ from assembly import EXAMPLES, Found, JsonObject, synthesised
 from iam import identity_statements, listed
 from intrinsics import Resolver
 
-from queue_agent.wire.layout import DEFAULT_PREFIX
+from queue_agent.wire.layout import DEFAULT_PREFIX, PAYLOADS
 
 POLICIES = {
     "AWS::SQS::Queue": ("AWS::SQS::QueuePolicy", "Queues", "sqs:*"),
@@ -132,7 +132,7 @@ def test_every_request_needs_a_key_and_is_logged_traced_and_limited(name: str) -
     assert plan.properties["Throttle"]["RateLimit"] == assembly.config.api.rate
 
 
-def test_the_function_may_publish_log_and_trace_and_nothing_else() -> None:
+def test_the_function_may_publish_offload_log_and_trace_and_nothing_else() -> None:
     assembly = synthesised("minimal")
     function = assembly.named("AWS::Lambda::Function", Handler="intake.handler.handle")
     role = {"Ref": function.properties["Role"]["Fn::GetAtt"][0]}
@@ -144,9 +144,11 @@ def test_the_function_may_publish_log_and_trace_and_nothing_else() -> None:
         for action in listed(statement["Action"])
     }
     topic = function.properties["Environment"]["Variables"]["JOB_TOPIC_ARN"]
+    results = resolver.resolve(function.properties["Environment"]["Variables"]["RESULTS_BUCKET"])
     group = function.properties["LoggingConfig"]["LogGroup"]["Ref"]
     assert granted == {
         "sns:Publish": resolver.resolve(topic),
+        "s3:PutObject": f"arn:aws:s3:::{results}/{PAYLOADS}/*",
         "logs:CreateLogStream": f"arn:aws:unknown:::{group}",
         "logs:PutLogEvents": f"arn:aws:unknown:::{group}",
         "xray:PutTelemetryRecords": "*",

@@ -199,7 +199,7 @@ async def test_ids_with_odd_characters_name_no_job(
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        (b"", 422),
+        (b"", 400),
         (b"{", 400),
         (b"[]", 422),
         (b'{"content": 1}', 422),

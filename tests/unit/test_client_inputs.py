@@ -7,9 +7,10 @@ import pytest
 from pydantic import JsonValue
 
 from client_stubs import Shelf
-from queue_agent.client.inputs import POINTER_CLASS, Input, make_job, publication, upload_files
+from queue_agent.client.inputs import Input, publication, upload_files
 from queue_agent.wire.errors import Rejected
-from queue_agent.wire.job import find_pointer, parse_job
+from queue_agent.wire.job import POINTER_CLASSES, find_pointer, parse_job
+from queue_agent.wire.submission import make_job
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)
 
@@ -84,7 +85,7 @@ async def test_a_payload_over_the_limit_is_offloaded_and_one_at_it_is_not() -> N
     assert shelf.objects == {}
     small = await publication(job, shelf, limit=whole.size - 1)
     pointer = find_pointer(small.body)
-    assert json.loads(small.body)[0] == POINTER_CLASS
+    assert json.loads(small.body)[0] == POINTER_CLASSES[0]
     assert pointer is not None
     assert parse_job(shelf.objects[pointer.key].decode()) == job
     assert small.attributes == {"runtime": "r"}

@@ -9,8 +9,9 @@ from queue_agent.cloud.aws.errors import Failures
 from queue_agent.cloud.aws.limits import LARGEST_PUBLICATION, MOST_ENTRIES
 from queue_agent.cloud.aws.sns import Clients, SnsTopic
 from queue_agent.cloud.aws.sqs import Client, SqsQueue
-from queue_agent.cloud.ports import Message, Publication
+from queue_agent.cloud.ports import Message
 from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.publication import Publication
 
 T = TypeVar("T")
 

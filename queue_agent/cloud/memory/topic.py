@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from queue_agent.cloud.memory.faults import Faults
 from queue_agent.cloud.memory.queue import MemoryQueue
-from queue_agent.cloud.ports import Publication, Topic
+from queue_agent.cloud.ports import Topic
 from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.publication import Publication
 
 Condition = str | Mapping[str, str | bool | Sequence[str]]
 """An exact value, or ``{"prefix": …}``, ``{"anything-but": …}`` or ``{"exists": …}``."""

@@ -1,0 +1,57 @@
+"""What is published of a job: itself, or a pointer to it, and what queues filter it by."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import JsonValue
+
+from queue_agent.wire.job import POINTER_CLASSES, Job, canonical_json
+from queue_agent.wire.layout import payload_key
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What goes to a topic at once."""
+
+    body: str = field(repr=False)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes that count towards the topic's limit: the body's and the attributes'."""
+        texts = [self.body]
+        for name, value in self.attributes.items():
+            texts += (name, "String", value)
+        return sum(len(text.encode()) for text in texts)
+
+
+@dataclass(frozen=True)
+class OffloadedPublication:
+    """A publication that only says where in a bucket the job lies."""
+
+    key: str
+    data: bytes = field(repr=False)
+    """What must lie there before it is published."""
+    pointer: Publication
+
+
+def publication_of(job: Job, *, traceparent: str | None = None) -> Publication:
+    """The job, with the attributes that queues filter by and traces continue by."""
+    attributes = {
+        "runtime": job.metadata.runtime,
+        "priority": job.metadata.priority,
+        "traceparent": traceparent,
+    }
+    return Publication(
+        job.model_dump_json(exclude_none=True, ensure_ascii=True),
+        {name: value for name, value in attributes.items() if value},
+    )
+
+
+def offloaded(job: Job, whole: Publication, *, bucket: str) -> OffloadedPublication:
+    """The same job by way of a bucket, for topics that do not take it whole."""
+    data = whole.body.encode()
+    key = payload_key(job.id, hashlib.sha256(data).hexdigest())
+    pointer: JsonValue = [POINTER_CLASSES[0], {"s3BucketName": bucket, "s3Key": key}]
+    return OffloadedPublication(key, data, Publication(canonical_json(pointer), whole.attributes))

@@ -1,0 +1,191 @@
+"""What a job may be, and what is filled in where it says nothing: the same at every door.
+
+The client, `queue-agent submit`, the gateway and the function behind API Gateway all ask here.
+What passes is understood by every agent. All refusals are `Rejected`, of these types:
+
+    invalid_json        the body is no JSON text
+    invalid_job         it is no job; the message names each faulty field
+    unknown_runtime     nobody here has the runtime that it names
+    forbidden_prefix    its results may not lie there
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Self
+
+from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic_core import from_json
+
+from queue_agent.wire.errors import Rejected
+from queue_agent.wire.job import Job, canonical_json, describe_errors, unwrapped
+from queue_agent.wire.layout import DEFAULT_PREFIX, ResultKeys
+
+INVALID_JSON: Final = "invalid_json"
+INVALID_JOB: Final = "invalid_job"
+UNKNOWN_RUNTIME: Final = "unknown_runtime"
+FORBIDDEN_PREFIX: Final = "forbidden_prefix"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Which jobs a door takes."""
+
+    runtime: str | None = None
+    """The runtime of jobs that name none."""
+    folders: Mapping[str, Sequence[str]] | None = None
+    """Where results may lie, by runtime; without folders anywhere. None: any runtime is taken."""
+
+    @classmethod
+    def among(cls, folders: Mapping[str, Sequence[str]]) -> Self:
+        """These runtimes only; the first is for jobs that name none."""
+        return cls(next(iter(folders)), folders)
+
+
+ANY: Final = Terms()
+
+
+class Accepted(BaseModel):
+    """What AWS's guidance answers to a job that was taken."""
+
+    id: str
+    runtime: str
+    output_location: str
+
+    @classmethod
+    def of(cls, job: Job, bucket: str) -> Self:
+        return cls(
+            id=job.id,
+            runtime=job.metadata.runtime or "",
+            output_location=f"s3://{bucket}/{ResultKeys.of(job).folder}",
+        )
+
+
+def read_body(text: str | bytes) -> dict[str, JsonValue]:
+    """The object with `metadata` and `content` in a request's body, bare or as `task` of another.
+
+    Raises:
+        Rejected: there is none.
+    """
+    try:
+        value: JsonValue = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise Rejected(f"The body is not JSON: {error}", type=INVALID_JSON) from error
+    body = unwrapped(value)
+    if body is None:
+        raise Rejected(
+            "The body is JSON, but not an object with 'content' and 'metadata'.", type=INVALID_JOB
+        )
+    return body
+
+
+def complete(
+    body: Mapping[str, JsonValue], terms: Terms = ANY, *, job_id: str | None = None
+) -> Job:
+    """The job that a body asks for. Fields of its metadata that are null count as absent.
+
+    `job_id` is for one that has no id, else a new one is made; the task type is told from the
+    content's portable fields.
+
+    Raises:
+        Rejected: it is no job, or not one for this door.
+    """
+    whole = {**body, "metadata": _filled(body, job_id)}
+    try:
+        canonical_json(whole)  # numbers that cannot be written again are found here
+        job = Job.model_validate(whole)
+    except ValidationError as error:
+        raise Rejected(describe_errors(error), type=INVALID_JOB) from error
+    except (ValueError, RecursionError) as error:
+        raise Rejected(f"The job cannot be written as JSON: {error}", type=INVALID_JOB) from error
+    return admit(job, terms)
+
+
+def make_job(
+    content: Mapping[str, JsonValue],
+    *,
+    runtime: str | None = None,
+    task_type: str | None = None,
+    job_id: str | None = None,
+    prefix: str = DEFAULT_PREFIX,
+    context: JsonValue = None,
+    expires_at: datetime | None = None,
+    priority: str | None = None,
+) -> Job:
+    """A job, completed as by `complete`; raises like it."""
+    metadata: dict[str, JsonValue] = {
+        "id": job_id,
+        "runtime": runtime,
+        "tasktype": task_type,
+        "prefix": prefix,
+        "context": context,
+        "expires_at": expires_at.isoformat() if expires_at else None,
+        "priority": priority,
+    }
+    return complete({"metadata": metadata, "content": dict(content)})
+
+
+def admit(job: Job, terms: Terms) -> Job:
+    """The job, with its runtime filled in.
+
+    Raises:
+        Rejected: it is not one for this door.
+    """
+    try:
+        _ = job.digest  # one that was built in a program may hold what is no JSON
+    except (ValueError, RecursionError) as error:
+        raise Rejected(f"The job cannot be written as JSON: {error}", type=INVALID_JOB) from error
+    runtime = job.metadata.runtime or terms.runtime
+    for name, value in (("runtime", runtime), ("priority", job.metadata.priority)):
+        if value and not value.isprintable():  # topics take it for no attribute
+            raise Rejected(
+                f"metadata.{name}: must not contain control characters", type=INVALID_JOB
+            )
+    if terms.folders is not None:
+        _check(runtime, job.prefix, terms.folders)
+    if runtime == job.metadata.runtime:
+        return job
+    metadata = job.metadata.model_copy(update={"runtime": runtime})
+    return job.model_copy(update={"metadata": metadata})
+
+
+def new_id() -> str:
+    """An id for a job that has none."""
+    return secrets.token_hex(8)
+
+
+def task_type_of(content: Mapping[str, object]) -> str:
+    """What the portable form's fields ask for."""
+    if content.get("init_images"):
+        return "image-to-image"
+    if content.get("imageList"):
+        return "extra-batch-images"
+    if content.get("image"):
+        return "extra-single-image"
+    return "text-to-image"
+
+
+def _filled(body: Mapping[str, JsonValue], job_id: str | None) -> JsonValue:
+    metadata = body.get("metadata", {})
+    if not isinstance(metadata, dict):
+        return metadata  # validation says what is wrong with it
+    content = body.get("content")
+    given = {name: value for name, value in metadata.items() if value is not None}
+    return {
+        "id": job_id or new_id(),
+        "tasktype": task_type_of(content if isinstance(content, dict) else {}),
+        **given,
+    }
+
+
+def _check(runtime: str | None, prefix: str, folders: Mapping[str, Sequence[str]]) -> None:
+    if runtime is None or runtime not in folders:
+        known = ", ".join(folders)
+        raise Rejected(f"metadata.runtime: {runtime!r} is none of: {known}", type=UNKNOWN_RUNTIME)
+    allowed = folders[runtime]
+    if allowed and not any(f"{prefix}/".startswith(f"{folder}/") for folder in allowed):
+        raise Rejected(
+            f"metadata.prefix: {prefix!r} lies in none of: {', '.join(allowed)}",
+            type=FORBIDDEN_PREFIX,
+        )

@@ -1,21 +1,31 @@
-"""What authors of adapters test with; needs the extra ``testing``.
+"""What authors of adapters and clouds test with; needs the extra ``testing``.
 
-Subclass `RuntimeContract` to test an adapter against its server.
+Subclass `RuntimeContract` to test an adapter against its server, `CloudContract` to test a
+provider of queues, topics and buckets.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from queue_agent.testing.cloud_contract import CloudContract
     from queue_agent.testing.fault_proxy import FaultProxy
     from queue_agent.testing.process import ServerProcess
     from queue_agent.testing.runtime_contract import RuntimeContract
     from queue_agent.testing.samples import sample_png
     from queue_agent.testing.waiting import eventually
 
-__all__ = ["FaultProxy", "RuntimeContract", "ServerProcess", "eventually", "sample_png"]
+__all__ = [
+    "CloudContract",
+    "FaultProxy",
+    "RuntimeContract",
+    "ServerProcess",
+    "eventually",
+    "sample_png",
+]
 
 _MODULES: Final = {
+    "CloudContract": "cloud_contract",
     "FaultProxy": "fault_proxy",
     "RuntimeContract": "runtime_contract",
     "ServerProcess": "process",

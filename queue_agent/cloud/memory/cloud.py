@@ -3,7 +3,7 @@
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from queue_agent.cloud.deployment import Deployment
-from queue_agent.cloud.memory.bucket import PRESIGNED, MemoryBucket
+from queue_agent.cloud.memory.bucket import PRESIGNED, MemoryBucket, StoredObject
 from queue_agent.cloud.memory.clock import Clock, SystemClock
 from queue_agent.cloud.memory.faults import Call, Faults
 from queue_agent.cloud.memory.queue import MemoryQueue
@@ -89,8 +89,8 @@ class MemoryCloud(Cloud):
             bucket=f"{name}-results",
         )
 
-    async def fetch(self, presigned_url: str) -> bytes:
-        """What a presigned URL leads to.
+    async def fetch(self, presigned_url: str) -> StoredObject:
+        """What a presigned URL leads to, past all faults.
 
         Raises:
             ObjectNotFound: the URL's time is over, or the object is gone.
@@ -99,4 +99,7 @@ class MemoryCloud(Cloud):
         bucket, _, key = address.path.partition("/")
         if self.clock.now() >= float(parse_qs(address.query)["expires"][0]):
             raise ObjectNotFound("The link is no longer valid.")
-        return await self.bucket(bucket).read(unquote(key))
+        found = self.bucket(bucket).objects.get(unquote(key))
+        if found is None:
+            raise ObjectNotFound("The link leads to nothing.")
+        return found

@@ -73,6 +73,7 @@ class Faults:
         self.calls: list[Call] = []
         """Every call so far, in order."""
         self._plans: list[_Plan] = []
+        self._outage: Exception | None = None
 
     def fail(
         self, operation: Operation, error: Exception, *, times: int = 1, matching: str = ""
@@ -92,14 +93,21 @@ class Faults:
         self._order(plan)
         return plan.hold
 
+    def outage(self, error: Exception) -> None:
+        """Let every call fail with the error, before any other order, until `clear`."""
+        self._outage = error
+
     def clear(self) -> None:
-        """Forget the orders that are not used up."""
+        """End an outage, and forget the orders that are not used up."""
+        self._outage = None
         self._plans.clear()
 
     @asynccontextmanager
     async def around(self, operation: Operation, subject: str = "") -> AsyncIterator[None]:
         """Note the call of the block, and let happen what was ordered for it."""
         self.calls.append(Call(operation, subject))
+        if self._outage is not None:
+            raise self._outage
         plan = self._next(operation, subject)
         if plan is None:
             yield

@@ -189,6 +189,18 @@ async def test_faults_for_the_same_call_are_used_up_in_order(cloud: MemoryCloud)
     await cloud.topic("t").check()
 
 
+async def test_in_an_outage_every_call_fails_until_it_is_over(cloud: MemoryCloud) -> None:
+    cloud.faults.outage(Unavailable("away"))
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await cloud.queue("q").send("x", {})
+        with pytest.raises(Unavailable):
+            await cloud.bucket("b").exists("k")
+    cloud.faults.clear()
+    await cloud.queue("q").send("x", {})
+    assert cloud.queue("q").bodies == ["x"]
+
+
 async def test_a_call_can_be_held_and_released(cloud: MemoryCloud) -> None:
     bucket = cloud.bucket("b")
     hold = cloud.faults.hold("bucket.write")
@@ -263,7 +275,7 @@ async def test_presigned_links_work_for_their_time(cloud: MemoryCloud, clock: Ma
     bucket = cloud.bucket("b")
     await bucket.write("a b/ü?", b"data", media_type="text/plain")
     url = await bucket.presign("a b/ü?", seconds=60)
-    assert await cloud.fetch(url) == b"data"
+    assert await cloud.fetch(url) == (b"data", "text/plain")
     clock.advance(60)
     with pytest.raises(ObjectNotFound):
         await cloud.fetch(url)

@@ -1,0 +1,133 @@
+"""What a bucket promises."""
+
+import asyncio
+
+import pytest
+
+from queue_agent.cloud import Bucket, Cloud, Deployment
+from queue_agent.testing.cloud_contract.hooks import CloudHooks, all_unavailable
+from queue_agent.wire.errors import ObjectExists, ObjectNotFound, Rejected
+
+_NAMES = ("plain", "%41", "-._~", "a b+c&d=e?f#g", "ünï/cödé", "deep/er/still")
+"""Parts of keys that are easily mangled on their way."""
+
+
+@pytest.mark.asyncio
+class BucketPromises(CloudHooks):
+    @pytest.fixture
+    def bucket(self, cloud: Cloud, deployment: Deployment) -> Bucket:
+        return cloud.bucket(deployment.bucket)
+
+    async def test_what_is_written_is_read(self, bucket: Bucket) -> None:
+        for data in (b"", b"text", bytes(range(256))):
+            await bucket.write("a/b", data, media_type="application/octet-stream")
+            assert await bucket.read("a/b") == data
+
+    async def test_large_objects_are_read_piece_by_piece(self, bucket: Bucket) -> None:
+        data, pieces = bytes(range(256)) * 12_000, []
+        await bucket.write("large", data, media_type="application/octet-stream")
+
+        async def keep(piece: bytes) -> None:
+            pieces.append(bytes(piece))
+
+        await bucket.read_into("large", keep)
+        assert b"".join(pieces) == data
+        assert len(pieces) > 1
+
+    async def test_a_write_replaces_what_was_there(self, bucket: Bucket) -> None:
+        for data in (b"first", b"second"):
+            await bucket.write("a", data, media_type="text/plain")
+        assert await bucket.read("a") == b"second"
+
+    async def test_a_create_never_replaces(self, bucket: Bucket) -> None:
+        await bucket.write("a", b"first", media_type="text/plain", create_only=True)
+        with pytest.raises(ObjectExists):
+            await bucket.write("a", b"second", media_type="text/plain", create_only=True)
+        assert await bucket.read("a") == b"first"
+
+    async def test_what_was_deleted_can_be_created_anew(self, bucket: Bucket) -> None:
+        await bucket.write("a", b"first", media_type="text/plain", create_only=True)
+        await bucket.delete("a")
+        await bucket.write("a", b"second", media_type="text/plain", create_only=True)
+        assert await bucket.read("a") == b"second"
+
+    async def test_of_those_who_create_at_once_one_wins(self, bucket: Bucket) -> None:
+        outcomes = await asyncio.gather(
+            *(
+                bucket.write("a", b"%d" % number, media_type="text/plain", create_only=True)
+                for number in range(5)
+            ),
+            return_exceptions=True,
+        )
+        (winner,) = [number for number, outcome in enumerate(outcomes) if outcome is None]
+        assert sum(isinstance(outcome, ObjectExists) for outcome in outcomes) == 4
+        assert await bucket.read("a") == b"%d" % winner
+
+    async def test_an_object_that_is_not_there_is_told_from_one_that_is(
+        self, bucket: Bucket
+    ) -> None:
+        assert not await bucket.exists("a")
+        with pytest.raises(ObjectNotFound):
+            await bucket.read("a")
+        await bucket.write("a", b"", media_type="text/plain")
+        assert await bucket.exists("a")
+        await bucket.delete("a")
+        assert not await bucket.exists("a")
+
+    async def test_deleting_what_is_not_there_is_no_error(self, bucket: Bucket) -> None:
+        await bucket.delete("a")
+
+    async def test_an_object_larger_than_the_limit_is_refused(self, bucket: Bucket) -> None:
+        await bucket.write("a", bytes(100), media_type="text/plain")
+        assert len(await bucket.read("a", limit=100)) == 100
+        with pytest.raises(Rejected) as caught:
+            await bucket.read("a", limit=99)
+        assert caught.value.type == "reference_too_large"
+
+    async def test_objects_go_by_the_names_they_were_given(self, bucket: Bucket) -> None:
+        for name in _NAMES:
+            await bucket.write(f"names/{name}", name.encode(), media_type="text/plain")
+            assert await bucket.keys("names/") == [f"names/{name}"]
+            assert await bucket.read(f"names/{name}") == name.encode()
+            assert await bucket.exists(f"names/{name}")
+            await bucket.delete(f"names/{name}")
+            assert await bucket.keys("names/") == []
+
+    async def test_keys_are_listed_by_prefix_and_in_order(self, bucket: Bucket) -> None:
+        for key in ("list/b", "list/ü", "list/B", "list/a/c", "listed", "other/a"):
+            await bucket.write(key, b"", media_type="text/plain")
+        assert await bucket.keys("list/") == ["list/B", "list/a/c", "list/b", "list/ü"]
+        assert await bucket.keys("none/") == []
+
+    async def test_keys_are_listed_page_by_page(self, bucket: Bucket) -> None:
+        for key in "abcde":
+            await bucket.write(key, b"", media_type="text/plain")
+        pages, after = [], ""
+        while page := await bucket.keys("", after=after, limit=2):
+            pages.append(list(page))
+            after = page[-1]
+        assert pages == [["a", "b"], ["c", "d"], ["e"]]
+
+    async def test_a_page_may_begin_at_a_key_that_is_not_there(self, bucket: Bucket) -> None:
+        for key in ("p/a", "p/c"):
+            await bucket.write(key, b"", media_type="text/plain")
+        assert await bucket.keys("p/", after="p/b") == ["p/c"]
+
+    async def test_anyone_can_read_by_a_presigned_link(self, bucket: Bucket) -> None:
+        for name in _NAMES:
+            await bucket.write(f"links/{name}", name.encode(), media_type="image/x-test")
+            link = await bucket.presign(f"links/{name}", seconds=3600)
+            assert await self.fetch(link) == (name.encode(), "image/x-test")
+
+    async def test_a_bucket_out_of_reach_is_unavailable(
+        self, unreachable: Cloud, deployment: Deployment
+    ) -> None:
+        bucket = unreachable.bucket(deployment.bucket)
+        await all_unavailable(
+            bucket.read("a"),
+            bucket.write("a", b"", media_type="text/plain"),
+            bucket.write("a", b"", media_type="text/plain", create_only=True),
+            bucket.exists("a"),
+            bucket.delete("a"),
+            bucket.keys(""),
+        )

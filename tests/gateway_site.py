@@ -96,6 +96,16 @@ def opened_site(embedded: EmbeddedCloud, folder: Path, *, step: float) -> Iterat
             yield site
 
 
+async def finished(api: httpx.AsyncClient, job_id: str) -> JsonObject:
+    """How a job stands at its end."""
+    async with asyncio.timeout(2 * PATIENCE):
+        while True:
+            answer = await api.post(f"/v1/jobs/{job_id}/wait", params={"timeout": 60})
+            view: JsonObject = answer.raise_for_status().json()
+            if view["status"] not in {"queued", "running", "cancelling"}:
+                return view
+
+
 def client_of(gateway: ServerProcess, key: str | None = None) -> httpx.AsyncClient:
     """A client of a gateway, with an API key or without."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}

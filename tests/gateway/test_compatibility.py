@@ -11,7 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from gateway_site import Content, Site, client_of
+from gateway_site import Content, Site, client_of, finished
 from queue_agent.testing.process import ServerProcess
 
 
@@ -82,8 +82,7 @@ async def test_what_takes_too_long_is_answered_504_with_the_id_to_fetch_it_by(
         assert late.status_code == 504
         job_id = late.json()["job_id"]
         assert late.headers["location"] == f"/v1/jobs/{job_id}"
-        view = (await api.post(f"/v1/jobs/{job_id}/wait", params={"timeout": 60})).json()
-        assert view["status"] == "completed"
+        assert (await finished(api, job_id))["status"] == "completed"
     hasty.stop()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import connect
 
-from gateway_site import Content, Site, client_of
+from gateway_site import Content, Site, client_of, finished
 from harness import PATIENCE
 from queue_agent.testing.process import ServerProcess
 
@@ -90,7 +90,7 @@ async def test_a_restarted_gateway_knows_every_job(
     site: Site, api: httpx.AsyncClient, content: Content
 ) -> None:
     job_id = await submit(api, content(f"kept {secrets.token_hex(2)}"))
-    before = (await api.post(f"/v1/jobs/{job_id}/wait")).json()
+    before = await finished(api, job_id)
     fresh = site.start_gateway()
     async with client_of(fresh) as later:
         after = (await later.get(f"/v1/jobs/{job_id}")).json()

@@ -2,20 +2,12 @@
 
 import io
 import secrets
-from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
 
-from gateway_site import Content, Site, client_of
-
-
-async def finished(api: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
-    answer = await api.post(f"/v1/jobs/{job_id}/wait", params={"timeout": 60})
-    view: dict[str, Any] = answer.json()
-    assert view["status"] not in {"queued", "running", "cancelling"}, view
-    return view
+from gateway_site import Content, Site, client_of, finished
 
 
 async def test_a_job_is_accepted_worked_on_and_its_image_handed_out(

@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from gateway_site import Content, Site, client_of
+from gateway_site import Content, Site, client_of, finished
 from harness import PATIENCE
 from queue_agent.gateway.keys import new_key
 from queue_agent.testing.process import ServerProcess
@@ -146,7 +146,7 @@ async def test_unfinished_jobs_are_limited_for_all_gateways_together(
         for job_id in jobs:
             await one.delete(f"/v1/jobs/{job_id}")
         for job_id in jobs:
-            await one.post(f"/v1/jobs/{job_id}/wait", params={"timeout": 60})
+            await finished(one, job_id)
         assert (await two.post("/v1/jobs", json={"content": content("free")})).status_code == 202
     other.stop()
 

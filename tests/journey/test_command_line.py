@@ -13,6 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from gateway_site import finished
 from harness import PATIENCE, Scene, until, webui_settings
 from queue_agent.testing.process import ServerProcess, free_port
 
@@ -194,7 +195,7 @@ async def test_after_its_job_the_demo_serves_the_page_until_it_is_interrupted(
             assert "Queue agent" in (await client.get("/")).text
             body = {"content": {"prompt": "x", "steps": 1, "width": 64, "height": 64}}
             job = (await client.post("/v1/jobs", json=body)).json()
-            view = (await client.post(f"/v1/jobs/{job['id']}/wait", params={"timeout": 60})).json()
+            view = await finished(client, job["id"])
             assert view["status"] == "completed", view
         children = _descendants(demo.pid)
         assert len(children) >= 4

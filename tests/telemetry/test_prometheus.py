@@ -17,11 +17,11 @@ import httpx
 import pytest
 import yaml
 
-from harness import until
+from gateway_site import finished
+from harness import PATIENCE, until
 from queue_agent.testing.process import HOST, ServerProcess
 from telemetry.chart_files import QUERIES, RULES, asked
 
-PATIENCE = 120.0
 SMALL = {"width": 64, "height": 64}
 OF_THE_RUNTIME = ("diffusers_images_total", "diffusers_steps_total", "diffusers_job_seconds_count")
 ADDRESSES = re.compile(
@@ -52,10 +52,10 @@ class Demo:
         job = await client.post(f"{self.page}/v1/jobs", json=body)
         return str(job.raise_for_status().json()["id"])
 
-    async def status(self, client: httpx.AsyncClient, job_id: str) -> str:
+    async def status(self, job_id: str) -> str:
         """How a job ended."""
-        view = await client.post(f"{self.page}/v1/jobs/{job_id}/wait", params={"timeout": 60})
-        return str(view.raise_for_status().json()["status"])
+        async with httpx.AsyncClient(base_url=self.page, timeout=PATIENCE) as page:
+            return str((await finished(page, job_id))["status"])
 
     def runtime_pid(self) -> int:
         """Which of its processes is the runtime."""
@@ -76,7 +76,7 @@ async def demo(folder: Path) -> AsyncIterator[Demo]:
         return ADDRESSES.search(log.read_text())
 
     try:
-        found = await until(addresses, what="the demo's addresses", timeout=PATIENCE)
+        found = await until(addresses, what="the demo's addresses", timeout=2 * PATIENCE)
         assert found
         yield Demo(process, found["agent"], found["runtime"], found["page"])
     finally:
@@ -145,8 +145,8 @@ async def test_every_query_of_the_dashboard_returns_data_of_the_running_demo(
 
             async def let_it_work() -> None:
                 good, bad = await shown.submit(client), await shown.submit(client, steps=100_000)
-                assert await shown.status(client, good) == "completed"
-                assert await shown.status(client, bad) == "failed"
+                assert await shown.status(good) == "completed"
+                assert await shown.status(bad) == "failed"
 
             async def ask() -> None:
                 for title, query in list(unanswered.items()):
@@ -163,12 +163,12 @@ async def test_every_query_of_the_dashboard_returns_data_of_the_running_demo(
                 return not unanswered
 
             try:
-                await until(only_failed_attempts_are_left, what="data", timeout=PATIENCE)
+                await until(only_failed_attempts_are_left, what="data", timeout=2 * PATIENCE)
                 assert await values(client, server, 'up{job="demo"}') == [1, 1]
                 for metric in OF_THE_RUNTIME:
                     assert sum(await values(client, server, metric)) > 0, metric
                 await kill_the_runtime_at_work(client, shown)
-                await until(nothing_is_left, what="data", timeout=PATIENCE)
+                await until(nothing_is_left, what="data", timeout=2 * PATIENCE)
             except AssertionError as error:
                 raise AssertionError(f"no data for {sorted(unanswered)}") from error
 
@@ -179,5 +179,5 @@ async def kill_the_runtime_at_work(client: httpx.AsyncClient, shown: Demo) -> No
     async def works() -> bool:
         return bool((await client.get(f"http://{shown.runtime}/v1/jobs")).json()["data"])
 
-    await until(works, what="a job at the runtime", timeout=PATIENCE)
+    await until(works, what="a job at the runtime")
     os.kill(shown.runtime_pid(), signal.SIGKILL)

@@ -6,8 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-import httpx
-
 from queue_agent.cloud import Bucket
 from queue_agent.cloud.connect import connect
 from queue_agent.wire.errors import QueueAgentError
@@ -16,8 +14,6 @@ from queue_agent_diffusers.errors import ModelNotFound
 SCHEME: Final = "s3://"
 _COMPLETE: Final = ".complete"
 _SIMULTANEOUS: Final = 4
-_TIMEOUT: Final = httpx.Timeout(30.0, read=120.0)
-_LINK_SECONDS: Final = 3600.0
 
 
 def fetch_model(address: str, cache: Path, *, region: str) -> Path:
@@ -34,7 +30,7 @@ def fetch_model(address: str, cache: Path, *, region: str) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         try:
             asyncio.run(_fetch(address, folder, region))
-        except (QueueAgentError, httpx.HTTPError, OSError) as error:
+        except (QueueAgentError, OSError) as error:
             raise ModelNotFound(f"{address} cannot be fetched: {error}") from error
         (folder / _COMPLETE).touch()
     files = [path for path in folder.iterdir() if path.name != _COMPLETE]
@@ -52,10 +48,10 @@ async def _fetch(address: str, folder: Path, region: str) -> None:
             raise ModelNotFound(f"There is nothing under {address}.")
         targets = {key: _target(folder, prefix, key) for key in keys}
         slots = asyncio.Semaphore(_SIMULTANEOUS)
-        async with httpx.AsyncClient(timeout=_TIMEOUT) as client, asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as tasks:
             for key, target in targets.items():
-                tasks.create_task(_download(client, bucket, key, target, slots))
-    except* (httpx.HTTPError, QueueAgentError, OSError) as errors:
+                tasks.create_task(_download(bucket, key, target, slots))
+    except* (QueueAgentError, OSError) as errors:
         raise errors.exceptions[0] from errors
     finally:
         await cloud.aclose()
@@ -80,14 +76,12 @@ def _target(folder: Path, prefix: str, key: str) -> Path:
     return target
 
 
-async def _download(
-    client: httpx.AsyncClient, bucket: Bucket, key: str, target: Path, slots: asyncio.Semaphore
-) -> None:
+async def _download(bucket: Bucket, key: str, target: Path, slots: asyncio.Semaphore) -> None:
     async with slots:
-        link = await bucket.presign(key, seconds=_LINK_SECONDS)
         target.parent.mkdir(parents=True, exist_ok=True)
-        async with client.stream("GET", link) as response:
-            response.raise_for_status()
-            with target.open("wb") as file:
-                async for chunk in response.aiter_bytes(1024 * 1024):
-                    await asyncio.to_thread(file.write, chunk)
+        with target.open("wb") as file:
+
+            async def write(piece: bytes) -> None:
+                await asyncio.to_thread(file.write, piece)
+
+            await bucket.read_into(key, write)

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
+from cachetools import LRUCache
 
 from queue_agent.tasks import background
 from queue_agent.wire.errors import QueueAgentError
@@ -48,7 +48,7 @@ class Listener:
         self._pause = pause
         self._subscribe = subscribe
         self._hook = hook
-        self._news: OrderedDict[str, _News] = OrderedDict()
+        self._news: LRUCache[str, _News] = LRUCache(_JOBS_REMEMBERED)
         self._listening = asyncio.Event()
 
     @asynccontextmanager
@@ -116,11 +116,7 @@ class Listener:
         self._entry(job_id).latest = None
 
     def _entry(self, job_id: str) -> _News:
-        news = self._news.setdefault(job_id, _News())
-        self._news.move_to_end(job_id)
-        while len(self._news) > _JOBS_REMEMBERED:
-            self._news.popitem(last=False)
-        return news
+        return self._news.setdefault(job_id, _News())
 
     async def _listen(self) -> None:
         while True:

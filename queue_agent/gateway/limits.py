@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
+
+from cachetools import LRUCache
 
 from queue_agent.gateway.keys import Caller
 from queue_agent.wire.problems import Problem
@@ -17,7 +18,7 @@ class RateLimit:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._tokens: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._tokens: LRUCache[str, tuple[float, float]] = LRUCache(_CALLERS_REMEMBERED)
 
     def count(self, caller: Caller) -> None:
         """Count one request.
@@ -28,12 +29,10 @@ class RateLimit:
         if not caller.rate:
             return
         now = self._clock()
-        left, since = self._tokens.pop(caller.name, (float(caller.rate), now))
+        left, since = self._tokens.get(caller.name, (float(caller.rate), now))
         left = min(float(caller.rate), left + (now - since) * caller.rate / 60)
         enough = left >= 1
         self._tokens[caller.name] = (left - 1 if enough else left, now)
-        while len(self._tokens) > _CALLERS_REMEMBERED:
-            self._tokens.popitem(last=False)
         if not enough:
             pause = math.ceil((1 - left) * 60 / caller.rate)
             raise Problem(

@@ -2,10 +2,10 @@
 
 import asyncio
 import re
-from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from cachetools import LRUCache
 from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, ValidationError
 
 from queue_agent.client.results import ResultLocation
@@ -79,7 +79,7 @@ class Records:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        self._known: OrderedDict[str, Record] = OrderedDict()
+        self._known: LRUCache[str, Record] = LRUCache(_RECORDS_REMEMBERED)
 
     async def add(self, record: Record, *, in_flight: bool) -> tuple[Record, bool]:
         """Note a job; the record and whether it is new, not that of the same job before.
@@ -97,7 +97,7 @@ class Records:
             ):  # fmt: skip
                 raise Problem(409, "id_taken", "Another job has that id.") from None
             record, is_new = earlier, False
-        self._remember(record)
+        self._known[record.id] = record
         marks = [recent_folder(record.owner) + record.cursor]
         if in_flight:
             marks.append(_in_flight_key(record.owner, record.id))
@@ -167,17 +167,12 @@ class Records:
             record = Record.model_validate_json(await self._bucket.read(record_key(job_id)))
         except (ObjectNotFound, ValidationError) as error:
             raise no_such_job() from error
-        self._remember(record)
+        self._known[record.id] = record
         return record
 
     async def _write(self, key: str, data: bytes, *, create_only: bool = False) -> None:
         media_type = "application/json" if data else "text/plain"
         await self._bucket.write(key, data, media_type=media_type, create_only=create_only)
-
-    def _remember(self, record: Record) -> None:
-        self._known[record.id] = record
-        while len(self._known) > _RECORDS_REMEMBERED:
-            self._known.popitem(last=False)
 
 
 def now() -> datetime:

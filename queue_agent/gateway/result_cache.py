@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 from weakref import WeakValueDictionary
+
+from cachetools import LRUCache
 
 from queue_agent.client.results import find_result
 from queue_agent.cloud import Bucket
@@ -35,7 +36,7 @@ class ResultCache:
         self._bucket = bucket
         self._age = age
         self._clock = clock
-        self._found: OrderedDict[str, CachedResult] = OrderedDict()
+        self._found: LRUCache[str, CachedResult] = LRUCache(_JOBS_REMEMBERED)
         self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def of(self, record: Record, *, not_before: float = float("-inf")) -> CachedResult:
@@ -65,7 +66,4 @@ class ResultCache:
 
     def _remember(self, job_id: str, cached: CachedResult) -> CachedResult:
         self._found[job_id] = cached
-        self._found.move_to_end(job_id)
-        while len(self._found) > _JOBS_REMEMBERED:
-            self._found.popitem(last=False)
         return cached

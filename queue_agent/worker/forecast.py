@@ -1,8 +1,9 @@
 """How long things will take, from how long they took: the base of asking just in time."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
+
+from cachetools import LRUCache
 
 from queue_agent.wire.job import Job
 
@@ -57,7 +58,7 @@ class Forecast:
         self.prepare = Estimate(lead / 2)
         """From having it to its being ready for the runtime."""
         self._quickest_receive = float("inf")
-        self._runs: OrderedDict[Kind, Estimate] = OrderedDict()
+        self._runs: LRUCache[Kind, Estimate] = LRUCache(_KINDS)
         self._any: Estimate | None = None
 
     @property
@@ -89,6 +90,3 @@ class Forecast:
         if kind is None:
             return
         self._runs.setdefault(kind, Estimate(seconds)).observe(seconds)
-        self._runs.move_to_end(kind)
-        while len(self._runs) > _KINDS:
-            self._runs.popitem(last=False)

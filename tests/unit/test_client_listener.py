@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
+import pytest
+
 from queue_agent.client.follow import follow
 from queue_agent.client.listener import Listener
 from queue_agent.wire.errors import Unavailable
@@ -57,6 +59,15 @@ async def test_progress_that_arrives_after_the_end_is_ignored() -> None:
     listener.hear(note("completed"))
     listener.hear(note("running", progress=0.9))
     assert await statuses(listener) == [("completed", None)]
+
+
+def test_of_too_many_jobs_those_heard_of_lately_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("queue_agent.client.listener._JOBS_REMEMBERED", 2)
+    listener = silent()
+    for job_id in ("first", "second", "first", "third"):
+        listener.hear(note("running").model_copy(update={"id": job_id}))
+    heard = [job_id for job_id in ("first", "second", "third") if listener.latest(job_id)]
+    assert heard == ["first", "third"]
 
 
 async def test_after_a_passing_failure_a_new_attempt_is_heard() -> None:

@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -62,7 +62,7 @@ class Engine:
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._jobs = JobRegister()
         self._groups = BatchScheduler()
-        self._unplaced: OrderedDict[str, deque[EngineJob]] = OrderedDict()
+        self._unplaced: dict[str, deque[EngineJob]] = {}
         """Jobs by the model that they wait for."""
         self._unplaced_since: dict[str, float] = {}
         self._delivering: Counter[Model] = Counter()

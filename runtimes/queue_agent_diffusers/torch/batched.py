@@ -7,11 +7,11 @@ step answers all of them with one pass of the UNet (`forward`).
 
 import dataclasses
 import functools
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
+from cachetools import LRUCache
 from PIL import Image
 
 from queue_agent_diffusers.engine.model import OnStep
@@ -133,7 +133,9 @@ class BatchedModel:
         self._buckets = sorted(buckets)
         self._loras = loras or LoraCache(None)
         self._pace = Pace(pipeline.device)
-        self._prompts: OrderedDict[Hashable, Mapping[str, torch.Tensor | None]] = OrderedDict()
+        self._prompts: LRUCache[Hashable, Mapping[str, torch.Tensor | None]] = LRUCache(
+            REMEMBERED_PROMPTS
+        )
         self._natural_side: int = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
 
     def check(self, request: ImageRequest) -> None:
@@ -267,9 +269,6 @@ class BatchedModel:
                     negative_prompt=[request.negative_prompt] if request.negative_prompt else None,
                 )
             self._prompts[key] = dict(zip(_EMBEDDINGS, tensors, strict=False))
-            if len(self._prompts) > REMEMBERED_PROMPTS:
-                self._prompts.popitem(last=False)
-        self._prompts.move_to_end(key)
         known = parameters(pipeline)
         encoded = {name: value for name, value in self._prompts[key].items() if name in known}
         return {**encoded, **({"negative_prompt": None} if "negative_prompt" in known else {})}

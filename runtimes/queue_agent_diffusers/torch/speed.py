@@ -5,11 +5,12 @@ channels-last convolutions, one projection for query, key and value; attention i
 `scaled_dot_product_attention` by default. On the CPU a pipeline stays as it is.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
+from cachetools import LRUCache
 
 from queue_agent_diffusers.options import Speed
 
@@ -79,7 +80,7 @@ class GraphedNetwork:
 
     def __init__(self, network: Callable[..., Any]) -> None:
         self._network = network
-        self._captured: OrderedDict[object, _Capture] = OrderedDict()
+        self._captured: LRUCache[object, _Capture] = LRUCache(CAPTURES)
 
     def __call__(self, *arguments: torch.Tensor, **options: Any) -> tuple[torch.Tensor]:
         leaves = [*arguments, *_leaves(options)]
@@ -87,9 +88,6 @@ class GraphedNetwork:
         capture = self._captured.get(key)
         if capture is None:
             capture = self._captured[key] = _Capture(self._network, arguments, options)
-            if len(self._captured) > CAPTURES:
-                self._captured.popitem(last=False)
-        self._captured.move_to_end(key)
         return (capture.replay(leaves),)
 
 

@@ -28,12 +28,15 @@ from queue_agent.telemetry.logs import configure_logs
 from queue_agent.telemetry.probes import probes
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.agent import Agent
-from queue_agent.worker.cancellation import WithdrawalWatch
+from queue_agent.worker.cancellation import CancellationWatch
 from queue_agent.worker.inbox import Inbox
+from queue_agent.worker.notifier import Notifier
 from queue_agent.worker.pod_deletion_cost import PodDeletionCost
-from queue_agent.worker.processor import Journey, Rules
+from queue_agent.worker.policy import Policy
+from queue_agent.worker.processor import Processor
+from queue_agent.worker.runner import JobRunner
 from queue_agent.worker.sampling import GaugeSampler
-from queue_agent.worker.slots import Line
+from queue_agent.worker.slots import Slots
 from queue_agent.worker.store import ResultStore
 from queue_agent.worker.webhooks import Webhooks
 
@@ -123,8 +126,8 @@ async def _observed(agent: Agent, stop: asyncio.Event) -> None:
     if not metrics.exported:
         await agent.run(stop)
         return
-    metrics.observe_gpu(agent.line.gpu.seconds)
-    metrics.observe_in_flight(agent.line.census)
+    metrics.observe_gpu(agent.slots.gpu.seconds)
+    metrics.observe_in_flight(agent.slots.counts)
     async with background(GaugeSampler(agent.queue, agent.runtime, metrics).sample()):
         await agent.run(stop)
 
@@ -173,7 +176,7 @@ def _assemble(
     reading = reference_policy(settings)
     bucket = cloud.bucket(settings.bucket)
     queue = cloud.queue(settings.queue_url)
-    rules = Rules(
+    delivery_policy = Policy(
         runtime_name=settings.name,
         lease=max(_SHORTEST_LEASE, settings.visibility_timeout or policy.visibility_timeout),
         max_receives=policy.max_receives or settings.max_receives,
@@ -185,32 +188,34 @@ def _assemble(
         progress_interval=settings.progress_interval if settings.notify_running else None,
         presign=settings.presign,
     )
-    journey = Journey(
-        rules=rules,
-        queue=queue,
-        topic=cloud.topic(settings.topic_arn),
+    store = ResultStore(bucket, runtime_name=settings.name, patience=settings.store_patience)
+    processor = Processor(
+        policy=delivery_policy,
         inbox=Inbox(
             cloud.bucket,
             may_read=lambda bucket, key: reading.opens(ObjectLocation(bucket, key)),
             task_types=runtime.task_types,
             runtime_name=settings.runtime_name,
         ),
-        store=ResultStore(bucket, runtime_name=settings.name, patience=settings.store_patience),
-        runtime=runtime,
-        references=references,
-        webhooks=webhooks,
-        withdrawals=WithdrawalWatch(bucket, poll=settings.cancel_poll),
-        telemetry=telemetry,
+        store=store,
+        cancellations=CancellationWatch(bucket, poll=settings.cancel_poll),
+        runner=JobRunner(runtime, references, time_limit=settings.run_timeout),
+        notifier=Notifier(
+            delivery_policy,
+            cloud.topic(settings.topic_arn),
+            webhooks,
+            store.with_links,
+        ),
     )
     return Agent(
         queue=queue,
         runtime=runtime,
-        journey=journey,
-        line=Line(
+        processor=processor,
+        slots=Slots(
             concurrency=runtime.concurrency, backlog=runtime.backlog, prefetch=settings.prefetch
         ),
         receive_wait=settings.receive_wait,
-        lease=rules.lease,
+        lease=delivery_policy.lease,
         grace=settings.shutdown_grace,
         max_jobs=settings.max_jobs,
         telemetry=telemetry,

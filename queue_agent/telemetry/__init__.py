@@ -1,4 +1,4 @@
-"""Traces and metrics: what the agent tells of itself (docs/observability.md).
+"""Traces, metrics, probes and logs: what a process tells of itself (docs/observability.md).
 
 Only OpenTelemetry's API is imported here. Its SDK and exporters are in
 `queue_agent.telemetry.export`, which the process's edge imports where something is exported.
@@ -9,7 +9,7 @@ from queue_agent.telemetry.metrics import Metrics
 from queue_agent.telemetry.options import TelemetryOptions
 from queue_agent.telemetry.propagation import continued, publishing, traceparent
 from queue_agent.telemetry.stages import StageSpans
-from queue_agent.telemetry.tracing import Telemetry, Trail, carrier, current_trail, span, step
+from queue_agent.telemetry.tracing import Telemetry, carrier, mark_failed, span
 
 __all__ = [
     "GpuClock",
@@ -17,12 +17,10 @@ __all__ = [
     "StageSpans",
     "Telemetry",
     "TelemetryOptions",
-    "Trail",
     "carrier",
     "continued",
-    "current_trail",
+    "mark_failed",
     "publishing",
     "span",
-    "step",
     "traceparent",
 ]

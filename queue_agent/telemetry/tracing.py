@@ -1,12 +1,12 @@
-"""What one delivery of a message leaves behind: the spans of its trace, and figures.
+"""The current trace: spans for what is done, and what makes other programs continue it.
 
-Whoever works on the message finds its trail by the context (`current_trail`), as log lines find
-the job's id. Outside any journey there is a trail that leads nowhere.
+Whoever works on a message finds its tracer by the context, as log lines find the job's id.
+Outside any message there is a tracer whose spans lead nowhere.
 """
 
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -20,79 +20,14 @@ from opentelemetry.util.types import AttributeValue
 
 from queue_agent.cloud import Message
 from queue_agent.telemetry.metrics import Metrics
-from queue_agent.telemetry.model import model_of
 from queue_agent.telemetry.propagation import W3C, continued_by
-from queue_agent.wire.errors import QueueAgentError, Unavailable
-from queue_agent.wire.job import Job
-from queue_agent.wire.notification import Notification
+from queue_agent.wire.errors import QueueAgentError
 
 _KINDS: Final = {
     "run": SpanKind.CLIENT,
     "notify": SpanKind.PRODUCER,
     "acknowledge": SpanKind.CLIENT,
 }
-
-
-@dataclass
-class Trail:
-    """The trail of one message."""
-
-    tracer: Tracer = field(default_factory=trace.NoOpTracer)
-    metrics: Metrics = field(default_factory=Metrics)
-    propagator: TextMapPropagator = W3C
-    message: Message | None = None
-    span: Span = trace.INVALID_SPAN
-    """The span of the whole journey."""
-    _task_type: str | None = None
-    _began: bool = False
-    _received: float = field(default_factory=time.monotonic)
-
-    def opened(self, name: str) -> "OpenSpan":
-        """A span below the current one, for a block."""
-        return OpenSpan(self.tracer.start_span(name, kind=_KINDS.get(name, SpanKind.INTERNAL)))
-
-    def spent(self, step: str, seconds: float) -> None:
-        """A step took so long."""
-        self.metrics.step(step, seconds, self._task_type)
-
-    def parsed(self, job: Job) -> None:
-        """The message holds this job."""
-        self._task_type = job.task_type
-        self.span.set_attributes(
-            {"queue_agent.job.id": job.id, "queue_agent.job.task_type": job.task_type}
-        )
-
-    def fetched(self, size: int) -> None:
-        """The job's inputs have so many bytes together."""
-        self.metrics.fetched(size)
-
-    def running(self, job: Job) -> None:
-        """The runtime has nothing left to do before this job."""
-        if not self._began:
-            self._began = True
-            self.metrics.began(model_of(job), time.monotonic() - self._received)
-        trace.get_current_span().add_event("running")
-
-    def released(self, error: Unavailable) -> None:
-        """The attempt failed, and the message is given back."""
-        self.metrics.released(error.type)
-        _mark(self.span, error.type, error.message)
-
-    def answered(self, notification: Notification) -> None:
-        """Subscribers know how the job ended."""
-        error = notification.error
-        if not notification.redelivered:
-            self.metrics.stored(sum(image.bytes for image in notification.images))
-        sent = self.message.sent_at if self.message else None
-        self.metrics.answered(
-            notification.status,
-            self._task_type,
-            error_type=error.type if error else None,
-            since_published=None if sent is None else max(0.0, time.time() - sent),
-        )
-        self.span.set_attribute("queue_agent.job.status", notification.status)
-        if error is not None:
-            _mark(self.span, error.type, error.message)
 
 
 @dataclass(frozen=True)
@@ -105,14 +40,14 @@ class Telemetry:
     queue: str = ""
     """Name of the queue."""
 
-    @asynccontextmanager
-    async def journey(self, message: Message, *, asked: float) -> AsyncIterator[Trail]:
-        """A block in which everything belongs to the trail of one message.
+    @contextmanager
+    def processing(self, message: Message, *, asked: float) -> Iterator[Span]:
+        """A block in which every span belongs to the trace of one message; its whole span.
 
         `asked`: when the message was asked for, by the monotonic clock.
         """
         start = _receive_start(message, asked)
-        span = self.tracer.start_span(
+        whole = self.tracer.start_span(
             f"process {self.queue}",
             continued_by(message),
             SpanKind.CONSUMER,
@@ -124,14 +59,13 @@ class Telemetry:
             },
             start_time=start,
         )
-        trail = Trail(self.tracer, self.metrics, self.propagator, message, span)
-        with OpenSpan(span):
+        with OpenSpan(whole):
             self.tracer.start_span(
                 "receive", None, SpanKind.CLIENT, self._attributes("receive"), start_time=start
             ).end()
-            token = _CURRENT.set(trail)
+            token = _CURRENT.set(self)
             try:
-                yield trail
+                yield whole
             finally:
                 _CURRENT.reset(token)
 
@@ -175,47 +109,32 @@ class OpenSpan(AbstractContextManager[Span]):
         self._span.end()
 
 
-_CURRENT: ContextVar[Trail] = ContextVar("trail")
-_NOWHERE: Final = Trail()
-
-
-def current_trail() -> Trail:
-    """The trail of the message in hand."""
-    return _CURRENT.get(_NOWHERE)
+_CURRENT: ContextVar[Telemetry] = ContextVar("telemetry")
+_NOWHERE: Final = Telemetry()
 
 
 def span(name: str) -> OpenSpan:
     """A span of the message in hand, for a block."""
-    return current_trail().opened(name)
-
-
-@contextmanager
-def step(name: str) -> Iterator[None]:
-    """A span of the message in hand, whose duration is also measured."""
-    trail = current_trail()
-    start = time.monotonic()
-    try:
-        with trail.opened(name):
-            yield
-    finally:
-        trail.spent(name, time.monotonic() - start)
+    tracer = _CURRENT.get(_NOWHERE).tracer
+    return OpenSpan(tracer.start_span(name, kind=_KINDS.get(name, SpanKind.INTERNAL)))
 
 
 def carrier() -> dict[str, str]:
     """What makes another program continue the current trace: headers, or message attributes."""
     headers: dict[str, str] = {}
-    current_trail().propagator.inject(headers)
+    _CURRENT.get(_NOWHERE).propagator.inject(headers)
     return headers
+
+
+def mark_failed(span: Span, error_type: str, message: str) -> None:
+    """Note on a span that what it stands for failed."""
+    span.set_attribute("error.type", error_type)
+    span.set_status(Status(StatusCode.ERROR, message))
 
 
 def _record(span: Span, error_type: str, message: str) -> None:
     span.add_event("exception", {"exception.type": error_type, "exception.message": message})
-    _mark(span, error_type, message)
-
-
-def _mark(span: Span, error_type: str, message: str) -> None:
-    span.set_attribute("error.type", error_type)
-    span.set_status(Status(StatusCode.ERROR, message))
+    mark_failed(span, error_type, message)
 
 
 def _receive_start(message: Message, asked: float) -> int:

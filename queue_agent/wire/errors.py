@@ -5,7 +5,7 @@
     │   └── Malformed     … so much that it cannot be understood: its body is quarantined
     ├── Unavailable       something the job needs is at fault: retried, then released
     │   └── TimedOut      … it took too long: released at once, another pod may do better
-    ├── Withdrawn         nobody wants the images any more: answered and acknowledged
+    ├── Unwanted          nobody wants the images any more: answered and acknowledged
     │   ├── JobCancelled
     │   └── JobExpired
     ├── LeaseLost         the message is no longer ours to extend, release or acknowledge
@@ -34,7 +34,7 @@ __all__ = [
     "SettingsError",
     "TimedOut",
     "Unavailable",
-    "Withdrawn",
+    "Unwanted",
 ]
 
 
@@ -85,17 +85,17 @@ class TimedOut(Unavailable):
     default_type = "timeout"
 
 
-class Withdrawn(QueueAgentError):
+class Unwanted(QueueAgentError):
     """The publisher no longer wants the job."""
 
 
-class JobCancelled(Withdrawn):
+class JobCancelled(Unwanted):
     """A cancel marker for the job stands in the bucket."""
 
     default_type = "cancelled"
 
 
-class JobExpired(Withdrawn):
+class JobExpired(Unwanted):
     """The moment of `metadata.expires_at` has passed."""
 
     default_type = "expired"

@@ -150,6 +150,15 @@ def parse_portable(content: Mapping[str, JsonValue]) -> PortableContent:
         raise Rejected(describe_errors(error), type="invalid_content") from error
 
 
+def model_of(content: Mapping[str, JsonValue]) -> str | None:
+    """The model that a content names in this form, read tolerantly; None where it names none."""
+    named = content.get("model")
+    if named is None:
+        options = content.get("override_settings")
+        named = options.get("sd_model_checkpoint") if isinstance(options, Mapping) else None
+    return named if isinstance(named, str) else None
+
+
 def _asks_for_something(name: str, value: JsonValue) -> bool:
     if name in _MEANT_FOR_THE_WEB_UI or value in (None, "", "None", [], {}, 0, False):
         return False

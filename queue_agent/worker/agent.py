@@ -1,9 +1,9 @@
-"""The agent: pulls messages while the runtime is ready, overlaps their journeys, drains."""
+"""The agent: pulls messages while the runtime is ready, overlaps their deliveries, drains."""
 
 import asyncio
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -13,9 +13,10 @@ from queue_agent.runtime import Runtime
 from queue_agent.tasks import together
 from queue_agent.telemetry import Telemetry
 from queue_agent.wire.errors import Unavailable
+from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.lease import Lease
-from queue_agent.worker.processor import Journey
-from queue_agent.worker.slots import Line, Place, Stage
+from queue_agent.worker.processor import Processor
+from queue_agent.worker.slots import Slots, Stage
 
 log = structlog.get_logger()
 
@@ -27,22 +28,24 @@ _LAST_POLL = 0.3
 
 @dataclass
 class Agent:
-    """Runs journeys until told to stop. Durations are in seconds."""
+    """Runs deliveries until told to stop. Durations are in seconds."""
 
     queue: Queue
     runtime: Runtime
-    journey: Journey
-    line: Line
+    processor: Processor
+    slots: Slots
     receive_wait: float
     lease: float
     grace: float
     max_jobs: int | None = None
     """End by itself after so many messages; None: never."""
     telemetry: Telemetry = field(default_factory=Telemetry)
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
     busy: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     idle: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     queue_reachable: bool = field(default=False, init=False)
-    _journeys: dict[asyncio.Task[None], Place] = field(default_factory=dict, init=False)
+    _deliveries: dict[asyncio.Task[None], Delivery] = field(default_factory=dict, init=False)
     _ready_at: float = field(default=float("-inf"), init=False)
 
     async def readiness(self) -> Mapping[str, bool]:
@@ -54,7 +57,7 @@ class Agent:
         async with asyncio.TaskGroup() as tasks:
             pulling = tasks.create_task(self._pull(tasks, stop))
             await stop.wait()
-            log.info("draining", journeys=len(self._journeys))
+            log.info("draining", deliveries=len(self._deliveries))
             pulling.cancel()
             await asyncio.wait({pulling})
             await self._drain()
@@ -64,9 +67,9 @@ class Agent:
         pause = _READINESS_POLL
         left = float("inf") if self.max_jobs is None else self.max_jobs
         while left > 0:
-            room = int(min(await self.line.room(), left))
+            room = int(min(await self.slots.room(), left))
             await self._until_ready()
-            asked = time.monotonic()
+            asked = self.clock()
             try:
                 messages = await self._receive(room)
             except Unavailable as error:
@@ -86,7 +89,7 @@ class Agent:
 
     async def _until_ready(self) -> None:
         """Wait until the runtime answers; it is not asked again within a second."""
-        if time.monotonic() < self._ready_at + _READINESS_POLL:
+        if self.clock() < self._ready_at + _READINESS_POLL:
             return
         waiting = False
         while not await self.runtime.ready():
@@ -96,11 +99,11 @@ class Agent:
             await asyncio.sleep(_READINESS_POLL)
         if waiting or self._ready_at < 0:
             log.info("runtime ready")
-        self.line.resize(concurrency=self.runtime.concurrency, backlog=self.runtime.backlog)
-        self._ready_at = time.monotonic()
+        self.slots.resize(concurrency=self.runtime.concurrency, backlog=self.runtime.backlog)
+        self._ready_at = self.clock()
 
     async def _receive(self, count: int) -> Sequence[Message]:
-        asked = time.monotonic()
+        asked = self.clock()
         poll = asyncio.create_task(
             self.queue.receive(count, wait=self.receive_wait, visibility_timeout=self.lease)
         )
@@ -113,38 +116,47 @@ class Agent:
             if not poll.cancelled() and poll.exception() is None:
                 await self._give_back(poll.result())
             raise
-        took = time.monotonic() - asked
+        took = self.clock() - asked
         self.telemetry.metrics.received(messages)
         if messages:
-            self.line.forecast.observe_receive(took)
+            self.slots.forecast.observe_receive(took)
         return messages
 
     async def _give_back(self, messages: Iterable[Message]) -> None:
-        await together(
-            Lease(self.queue, message, duration=self.lease).release() for message in messages
-        )
+        await together(self._lease(message).release() for message in messages)
 
     def _start(self, tasks: asyncio.TaskGroup, message: Message, asked: float) -> None:
-        place = self.line.join()
-        journey = tasks.create_task(self.journey.complete(message, place, asked=asked))
-        self._journeys[journey] = place
+        delivery = Delivery(
+            message,
+            self._lease(message),
+            self.slots.add(),
+            self.telemetry,
+            clock=self.clock,
+            now=self.now,
+            asked=asked,
+        )
+        processing = tasks.create_task(self.processor.process(delivery))
+        self._deliveries[processing] = delivery
         self.idle.clear()
         self.busy.set()
-        journey.add_done_callback(self._ended)
+        processing.add_done_callback(self._ended)
 
-    def _ended(self, journey: asyncio.Task[None]) -> None:
-        self.line.leave(self._journeys.pop(journey))
-        if not self._journeys:
+    def _ended(self, processing: asyncio.Task[None]) -> None:
+        self.slots.remove(self._deliveries.pop(processing).slot)
+        if not self._deliveries:
             self.busy.clear()
             self.idle.set()
 
     async def _drain(self) -> None:
         """Give back what does not run yet, and what runs longer than the grace."""
         await asyncio.sleep(0)  # a task cancelled before its first step could not give back
-        for journey, place in self._journeys.items():
-            if place.stage in (Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED):
-                journey.cancel()
-        if self._journeys:
-            await asyncio.wait(set(self._journeys), timeout=self.grace)
-        for journey in self._journeys:
-            journey.cancel()
+        for processing, delivery in self._deliveries.items():
+            if delivery.slot.stage in (Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED):
+                processing.cancel()
+        if self._deliveries:
+            await asyncio.wait(set(self._deliveries), timeout=self.grace)
+        for processing in self._deliveries:
+            processing.cancel()
+
+    def _lease(self, message: Message) -> Lease:
+        return Lease(self.queue, message, duration=self.lease, metrics=self.telemetry.metrics)

@@ -10,7 +10,7 @@ import structlog
 
 from queue_agent.cloud import Bucket
 from queue_agent.tasks import background
-from queue_agent.wire.errors import JobCancelled, JobExpired, Unavailable, Withdrawn
+from queue_agent.wire.errors import JobCancelled, JobExpired, Unavailable, Unwanted
 from queue_agent.wire.job import Job
 from queue_agent.worker.cancel_markers import CancelMarkers, Look
 
@@ -22,7 +22,7 @@ _MARKERS_FRESHNESS = 1.0
 """Seconds; a marker that a job is older than is found by its first look."""
 
 
-class WithdrawalWatch:
+class CancellationWatch:
     """Looks whether jobs are still wanted, at once and then every `poll` seconds.
 
     A job's first look is shared with others, and up to a second old, unless `poll` is shorter.
@@ -31,16 +31,24 @@ class WithdrawalWatch:
     """
 
     def __init__(
-        self, bucket: Bucket, *, poll: float, now: Callable[[], float] = time.time
+        self,
+        bucket: Bucket,
+        *,
+        poll: float,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._markers = CancelMarkers(bucket, freshness=min(_MARKERS_FRESHNESS, poll))
+        """`now` tells the wall time by which jobs expire, `clock` what passes between looks."""
+        freshness = min(_MARKERS_FRESHNESS, poll)
+        self._markers = CancelMarkers(bucket, freshness=freshness, now=clock)
+        self._clock = clock
         self._poll = poll
         self._now = now
 
     @asynccontextmanager
     async def wanted(self, job: Job) -> AsyncIterator[None]:
-        """A block that ends with `JobCancelled` or `JobExpired` when the job is withdrawn."""
-        reason: Withdrawn | None = self._expired(job)
+        """A block that ends with `JobCancelled` or `JobExpired` once nobody wants the job."""
+        reason: Unwanted | None = self._expired(job)
         if reason is not None:
             raise reason
         try:
@@ -48,7 +56,7 @@ class WithdrawalWatch:
 
                 async def watch() -> None:
                     nonlocal reason
-                    reason = await self._withdrawn(job)
+                    reason = await self._unwanted(job)
                     scope.reschedule(asyncio.get_running_loop().time())
 
                 async with background(watch()):
@@ -58,11 +66,11 @@ class WithdrawalWatch:
                 raise reason from None
             raise
 
-    async def _withdrawn(self, job: Job) -> Withdrawn:
-        """Wait until the job is withdrawn; the reason."""
+    async def _unwanted(self, job: Job) -> Unwanted:
+        """Wait until nobody wants the job any more; the reason."""
         next_look = float("-inf")
         while True:
-            if time.monotonic() >= next_look:
+            if self._clock() >= next_look:
                 look = await self._look(job)
                 if look.cancelled:
                     return JobCancelled("The job was cancelled.")
@@ -76,11 +84,11 @@ class WithdrawalWatch:
             return await self._markers.look(job.id)
         except Unavailable as error:
             log.warning("cannot look for a cancel marker", reason=error.message)
-            return Look(cancelled=False, began=time.monotonic())
+            return Look(cancelled=False, began=self._clock())
 
     def _pause(self, job: Job, next_look: float) -> float:
         """Seconds until there is something to see."""
-        pause = min(_LONGEST_PAUSE, next_look - time.monotonic())
+        pause = min(_LONGEST_PAUSE, next_look - self._clock())
         if (expires := job.metadata.expires_at) is not None:
             # a jump of the wall clock is noticed within the pause
             pause = min(pause, _EXPIRY_POLL, expires.timestamp() - self._now())

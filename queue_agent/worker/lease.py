@@ -10,7 +10,7 @@ from queue_agent.cloud import Message, Queue
 from queue_agent.tasks import background
 from queue_agent.telemetry import Metrics
 from queue_agent.wire.errors import LeaseLost, QueueAgentError, Unavailable
-from queue_agent.worker.retry import patiently
+from queue_agent.worker.retry import retry_for
 
 log = structlog.get_logger()
 
@@ -33,7 +33,17 @@ class Lease:
         self._metrics = metrics or Metrics()
         self._ended = False
 
-    async def keep(self) -> None:
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Renew the lease while the block runs; cancelled work gives the message back at once."""
+        try:
+            async with background(self._keep()):
+                yield
+        except asyncio.CancelledError:
+            await self.release()
+            raise
+
+    async def _keep(self) -> None:
         """Renew the lease each third of its duration, until cancelled or lost."""
         interval = self._duration / 3
         pause = interval
@@ -70,7 +80,7 @@ class Lease:
     async def acknowledge(self, *, patience: float) -> None:
         """Delete the message; never raises: its redelivery would only notify again."""
         try:
-            await patiently(lambda: self._queue.delete(self.message), seconds=patience)
+            await retry_for(patience, lambda: self._queue.delete(self.message))
         except QueueAgentError as error:
             if isinstance(error, LeaseLost):
                 self._metrics.lease_lost()
@@ -78,17 +88,3 @@ class Lease:
         else:
             log.debug("acknowledged")
         self._ended = True
-
-
-@asynccontextmanager
-async def hold(
-    queue: Queue, message: Message, *, duration: float, metrics: Metrics | None = None
-) -> AsyncIterator[Lease]:
-    """A lease with its heartbeat; cancelled work gives the message back at once."""
-    lease = Lease(queue, message, duration=duration, metrics=metrics)
-    try:
-        async with background(lease.keep()):
-            yield lease
-    except asyncio.CancelledError:
-        await lease.release()
-        raise

@@ -1,4 +1,4 @@
-"""Trying again: a few times in place, or for as long as patience lasts."""
+"""Trying again: a few times in place, or for as long as it is worth."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -17,12 +17,12 @@ from queue_agent.wire.errors import TimedOut, Unavailable
 T = TypeVar("T")
 
 
-async def patiently(action: Callable[[], Awaitable[T]], *, seconds: float) -> T:
+async def retry_for(seconds: float, action: Callable[[], Awaitable[T]]) -> T:
     """Repeat what finished work depends on while it is `Unavailable`, for so many seconds."""
     return await _repeat(action, stop_after_delay(seconds), longest_pause=5.0)
 
 
-async def quickly(action: Callable[[], Awaitable[T]], *, attempts: int) -> T:
+async def retry_in_place(action: Callable[[], Awaitable[T]], *, attempts: int = 3) -> T:
     """Repeat what is `Unavailable` a few times within a second or two.
 
     What took too long (`TimedOut`) is not repeated: another pod may do better.

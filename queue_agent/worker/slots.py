@@ -1,6 +1,6 @@
-"""Who stands where on the way to the GPU, and when to ask for more.
+"""Slots on the way to the GPU: who has one at which stage, and when to ask for more.
 
-Jobs reach the GPU in the order in which they are ready. A place goes through
+Jobs reach the GPU in the order in which they are ready. A slot goes through
 
     preparing → waiting → submitted → running → finishing → acknowledging
 
@@ -30,9 +30,9 @@ _USABLE_PROGRESS: Final = 0.1
 _COMPANY: Final = 0.05
 """Seconds to be earlier still, to ask for several messages at once."""
 _FINISHING_LIMIT: Final = 16
-"""Places that may be storing and notifying; more, and the cloud is the bottleneck."""
+"""Jobs that may be storing and notifying; more, and the cloud is the bottleneck."""
 _ACKNOWLEDGING_LIMIT: Final = 64
-"""Places whose messages may wait to be deleted, which takes little; more, and the queue is."""
+"""Jobs whose messages may wait to be deleted, which takes little; more, and the queue is."""
 
 
 class Stage(Enum):
@@ -44,10 +44,15 @@ class Stage(Enum):
     ACKNOWLEDGING = auto()
 
 
-class Place:
-    """One job's place in the line."""
+class Slot:
+    """Where one job stands. Times are by the monotonic clock."""
 
-    def __init__(self, moved: Callable[["Place"], None], changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        moved: Callable[["Slot"], None],
+        changed: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
         self.stage = Stage.PREPARING
         self.kind: Kind | None = None
         self.submitted = asyncio.Event()
@@ -55,26 +60,27 @@ class Place:
         """Set when the runtime has nothing left to do before this job."""
         self._moved = moved
         self._changed = changed
-        self._entered = {Stage.PREPARING: time.monotonic()}
+        self._clock = clock
+        self._entered = {Stage.PREPARING: clock()}
         self._end: float | None = None
 
     @asynccontextmanager
-    async def turn(self, *, patience: float | None = None) -> AsyncIterator[None]:
-        """Wait for a free place at the runtime and hold it for the block.
+    async def turn(self, *, limit: float | None = None) -> AsyncIterator[None]:
+        """Wait until the runtime takes the job, and hold a place there for the block.
 
         Raises:
-            Unavailable: there was none within `patience` seconds.
+            Unavailable: it took none within `limit` seconds.
         """
         self.enter(Stage.WAITING)
         self._moved(self)
         try:
             try:
                 with span("wait"):
-                    async with asyncio.timeout(patience):
+                    async with asyncio.timeout(limit):
                         await self.submitted.wait()
             except TimeoutError:
                 raise Unavailable(
-                    f"The runtime had no place free for {patience:g} s.", type="runtime_stalled"
+                    f"The runtime had no place free for {limit:g} s.", type="runtime_stalled"
                 ) from None
             yield
         finally:
@@ -83,10 +89,10 @@ class Place:
 
     def enter(self, stage: Stage) -> None:
         self.stage = stage
-        self._entered[stage] = time.monotonic()
+        self._entered[stage] = self._clock()
 
     def entered(self, stage: Stage) -> float:
-        """When the stage was entered, by the monotonic clock; 0 if it never was."""
+        """When the stage was entered; 0 if it never was."""
         return self._entered.get(stage, 0.0)
 
     def answered(self) -> None:
@@ -97,7 +103,7 @@ class Place:
     def report(self, fraction: float) -> None:
         """Note how much of the run is done, from 0 to 1."""
         if self.stage is Stage.RUNNING and fraction >= _USABLE_PROGRESS:
-            now = time.monotonic()
+            now = self._clock()
             started = self.entered(Stage.RUNNING)
             self._end = started + (now - started) / fraction
             self._changed()
@@ -107,7 +113,7 @@ class Place:
         if self.stage is not Stage.RUNNING:
             return expected
         end = self._end if self._end is not None else self.entered(Stage.RUNNING) + expected
-        return max(0.0, end - time.monotonic())
+        return max(0.0, end - self._clock())
 
     @property
     def prepared_in(self) -> float:
@@ -128,8 +134,8 @@ class Place:
         return self.entered(Stage.FINISHING) - self.entered(Stage.RUNNING)
 
 
-class Line:
-    """The places of one agent.
+class Slots:
+    """The slots of one agent.
 
     `concurrency` jobs run at a time, `backlog` more may wait inside the runtime, and at most
     `prefetch` messages are held ahead of the running ones.
@@ -142,13 +148,15 @@ class Line:
         backlog: int = 0,
         prefetch: int = 1,
         forecast: Forecast | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.forecast = forecast or Forecast()
-        self.gpu = GpuClock()
+        self.gpu = GpuClock(clock)
+        self._clock = clock
         self._concurrency = concurrency
         self._backlog = backlog
         self._prefetch = prefetch
-        self._places: list[Place] = []
+        self._slots: list[Slot] = []
         self._changed = asyncio.Event()
 
     def resize(self, *, concurrency: int, backlog: int) -> None:
@@ -157,18 +165,18 @@ class Line:
             self._concurrency, self._backlog = concurrency, backlog
             self._advance()
 
-    def join(self) -> Place:
-        """A place for a message just received."""
-        place = Place(self._moved, self._changed.set)
-        self._places.append(place)
-        return place
+    def add(self) -> Slot:
+        """A slot for a message just received."""
+        slot = Slot(self._moved, self._changed.set, self._clock)
+        self._slots.append(slot)
+        return slot
 
-    def leave(self, place: Place) -> None:
-        """Give up the place of a message that is done with."""
-        self._places.remove(place)
+    def remove(self, slot: Slot) -> None:
+        """Give up the slot of a message that is done with."""
+        self._slots.remove(slot)
         self._advance()
 
-    def census(self) -> Mapping[str, int]:
+    def counts(self) -> Mapping[str, int]:
         """How many jobs are at each stage."""
         return {stage.name.lower(): len(self._at(stage)) for stage in Stage}
 
@@ -197,7 +205,7 @@ class Line:
         acknowledging = len(self._at(Stage.ACKNOWLEDGING))
         if finishing >= _FINISHING_LIMIT or acknowledging >= _ACKNOWLEDGING_LIMIT:
             return 0
-        unfinished = len(self._places) - finishing - acknowledging
+        unfinished = len(self._slots) - finishing - acknowledging
         ahead = self._prefetch if self.forecast.knows_runs else min(1, self._prefetch)
         return max(0, self._concurrency + ahead - unfinished)
 
@@ -212,40 +220,40 @@ class Line:
         return wanted
 
     def _starving_in(self, more: int) -> float:
-        """Seconds until a place at the GPU stays empty, were `more` messages held."""
-        expected = {place: self.forecast.run(place.kind) for place in self._places}
+        """Seconds until the GPU has nothing to do, were `more` messages held."""
+        expected = {slot: self.forecast.run(slot.kind) for slot in self._slots}
         running = self._at(Stage.RUNNING)
-        free = [place.remaining(expected[place]) for place in running]
+        free = [slot.remaining(expected[slot]) for slot in running]
         free += [0.0] * (self._concurrency - len(running))
         heapq.heapify(free)
         queued = self._at(Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED)
-        works = [expected[place] for place in queued] + [self.forecast.run(None)] * more
+        works = [expected[slot] for slot in queued] + [self.forecast.run(None)] * more
         for work in works:
             heapq.heapreplace(free, free[0] + work)
         return free[0]
 
-    def _at(self, *stages: Stage) -> list[Place]:
-        """The places at these stages, by the order in which they became ready."""
-        found = [place for place in self._places if place.stage in stages]
-        return sorted(found, key=lambda place: place.entered(Stage.WAITING))
+    def _at(self, *stages: Stage) -> list[Slot]:
+        """The slots at these stages, by the order in which they became ready."""
+        found = [slot for slot in self._slots if slot.stage in stages]
+        return sorted(found, key=lambda slot: slot.entered(Stage.WAITING))
 
-    def _moved(self, place: Place) -> None:
-        if place.stage is Stage.WAITING:
-            self.forecast.prepare.observe(place.prepared_in)
-        elif place.ran:
-            self.forecast.observe_run(place.kind, place.ran)
+    def _moved(self, slot: Slot) -> None:
+        if slot.stage is Stage.WAITING:
+            self.forecast.prepare.observe(slot.prepared_in)
+        elif slot.ran:
+            self.forecast.observe_run(slot.kind, slot.ran)
         self._advance()
 
     def _advance(self) -> None:
         at_runtime = self._at(Stage.SUBMITTED, Stage.RUNNING)
         free = self._concurrency + self._backlog - len(at_runtime)
-        for place in self._at(Stage.WAITING)[: max(0, free)]:
-            place.enter(Stage.SUBMITTED)
-            place.submitted.set()
-            at_runtime.append(place)
-        for place in at_runtime[: self._concurrency]:
-            if place.stage is Stage.SUBMITTED:
-                place.enter(Stage.RUNNING)
-                place.running.set()
+        for slot in self._at(Stage.WAITING)[: max(0, free)]:
+            slot.enter(Stage.SUBMITTED)
+            slot.submitted.set()
+            at_runtime.append(slot)
+        for slot in at_runtime[: self._concurrency]:
+            if slot.stage is Stage.SUBMITTED:
+                slot.enter(Stage.RUNNING)
+                slot.running.set()
         self.gpu.note(busy=bool(at_runtime))
         self._changed.set()

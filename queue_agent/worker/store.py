@@ -16,13 +16,19 @@ from queue_agent.cloud import Bucket, Message
 from queue_agent.media.facts import UnreadableImage, facts_of
 from queue_agent.runtime import Artifact, Output
 from queue_agent.tasks import together
-from queue_agent.wire.errors import ObjectExists, ObjectNotFound, QueueAgentError
+from queue_agent.wire.errors import (
+    JobCancelled,
+    JobExpired,
+    ObjectExists,
+    ObjectNotFound,
+    QueueAgentError,
+)
 from queue_agent.wire.job import Job, canonical_json
 from queue_agent.wire.layout import ResultKeys, quarantine_key
 from queue_agent.wire.notification import ErrorReport, Image, Notification, Status
 from queue_agent.wire.result import MANIFEST_MEDIA_TYPE, Result
-from queue_agent.worker.attempt import Attempt
-from queue_agent.worker.retry import patiently
+from queue_agent.worker.delivery import Delivery
+from queue_agent.worker.retry import retry_for
 
 log = structlog.get_logger()
 
@@ -53,31 +59,29 @@ class ResultStore:
         else:
             if result.is_final:
                 return result
-        await patiently(lambda: self._bucket.delete(key), seconds=self._patience)
+        await retry_for(self._patience, lambda: self._bucket.delete(key))
         return None
 
-    async def store(self, attempt: Attempt, output: Output) -> Result:
+    async def store(self, delivery: Delivery, output: Output) -> Result:
         """Write a completed job; the winner's result where another attempt was first."""
-        with attempt.timed("store"):
-            images = await self._write_artifacts(attempt.job, output.artifacts)
+        with delivery.step("store"):
+            images = await self._write_artifacts(delivery.job, output.artifacts)
         result = self._result(
-            attempt,
+            delivery,
             "completed",
             image_url=[image.url for image in images],
             images=images,
             warnings=list(output.warnings),
             response=output.response,
         )
-        return await self._commit(attempt.job, result)
+        return await self._commit(delivery.job, result)
 
-    async def store_failure(
-        self, attempt: Attempt, status: Status, error: QueueAgentError
-    ) -> Result:
-        """Write how a job ended that has no images."""
+    async def store_failure(self, delivery: Delivery, error: QueueAgentError) -> Result:
+        """Write how a job ended that has no images; as `store`, the winner's result."""
         result = self._result(
-            attempt, status, error=ErrorReport.of(error), response=dict(error.details)
+            delivery, _status(error), error=ErrorReport.of(error), response=dict(error.details)
         )
-        return await self._commit(attempt.job, result)
+        return await self._commit(delivery.job, result)
 
     async def quarantine(self, message: Message, error: QueueAgentError) -> str:
         """Keep a message that could not be worked on; the URL of where."""
@@ -109,18 +113,18 @@ class ResultStore:
         ]
         return notification.model_copy(update={"images": images})
 
-    def _result(self, attempt: Attempt, status: Status, **fields: Any) -> Result:
-        keys = ResultKeys.of(attempt.job)
+    def _result(self, delivery: Delivery, status: Status, **fields: Any) -> Result:
+        job = delivery.job
         return Result(
             runtime=self._runtime_name,
-            id=attempt.job.id,
+            id=job.id,
             status=status,
             result=status == "completed",
-            output_url=self._bucket.url(keys.manifest),
-            context=attempt.job.metadata.context,
-            attempt=attempt.number,
-            timings=attempt.timings,
-            metadata=attempt.job.metadata.model_dump(mode="json", exclude_none=True),
+            output_url=self._bucket.url(ResultKeys.of(job).manifest),
+            context=job.metadata.context,
+            attempt=delivery.number,
+            timings=delivery.timings,
+            metadata=job.metadata.model_dump(mode="json", exclude_none=True),
             **fields,
         )
 
@@ -154,7 +158,7 @@ class ResultStore:
         return _describe(artifact, self._bucket.url(key))
 
     async def _read(self, key: str) -> bytes:
-        return await patiently(lambda: self._bucket.read(key), seconds=self._patience)
+        return await retry_for(self._patience, lambda: self._bucket.read(key))
 
     async def _create(self, key: str, data: bytes, media_type: str) -> None:
         await self._write(key, data, media_type, create_only=True)
@@ -162,10 +166,16 @@ class ResultStore:
     async def _write(
         self, key: str, data: bytes, media_type: str, *, create_only: bool = False
     ) -> None:
-        await patiently(
+        await retry_for(
+            self._patience,
             lambda: self._bucket.write(key, data, media_type=media_type, create_only=create_only),
-            seconds=self._patience,
         )
+
+
+def _status(error: QueueAgentError) -> Status:
+    if isinstance(error, JobCancelled):
+        return "cancelled"
+    return "expired" if isinstance(error, JobExpired) else "failed"
 
 
 def _describe(artifact: Artifact, url: str) -> Image:

@@ -21,11 +21,10 @@ from queue_agent.inputs.guarded_http import GuardedHttp, Resolver, may_pass
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.notification import Notification
 from queue_agent.wire.signing import SigningSecret
-from queue_agent.worker.retry import quickly
+from queue_agent.worker.retry import retry_in_place
 
 log = structlog.get_logger()
 
-_ATTEMPTS: Final = 3
 _CONNECTIONS: Final = 20
 
 
@@ -86,7 +85,7 @@ class Webhooks:
 
         try:
             async with asyncio.timeout(self._policy.patience):
-                await quickly(post, attempts=_ATTEMPTS)
+                await retry_in_place(post)
         except (Rejected, Unavailable) as error:
             log.warning("webhook failed", host=place.host, reason=error.message)
         except TimeoutError:

@@ -26,7 +26,9 @@ from queue_agent.cloud import Cloud, Deployment
 from queue_agent.runtime import Artifact, Output
 from queue_agent.testing.aws import deploy
 from queue_agent.wire.job import open_envelope, parse_job
-from queue_agent.worker.attempt import Attempt
+from queue_agent.worker.delivery import Delivery
+from queue_agent.worker.lease import Lease
+from queue_agent.worker.slots import Slots
 from queue_agent.worker.store import ResultStore
 
 CASES: Final = int(os.environ.get("SCHEMATHESIS_CASES", "2000"))
@@ -68,12 +70,15 @@ def instant(site: Site) -> Iterator[Deployment]:
 async def _answer_some(cloud: Cloud, deployment: Deployment) -> None:
     queue, topic = cloud.queue(deployment.queue_url), cloud.topic(deployment.notification_topic)
     store = ResultStore(cloud.bucket(deployment.bucket), runtime_name="fuzz", patience=5)
+    slots = Slots(concurrency=1)
     for message in await queue.receive(10, wait=1, visibility_timeout=30):
         job = parse_job(open_envelope(message.body, message.attributes).payload)
         result = await store.find(job)
         if result is None:
             output = Output((Artifact(PIXEL, "image/png", seed=1),))
-            result = await store.store(Attempt(message, job, 0.0), output)
+            delivery = Delivery(message, Lease(queue, message, duration=30), slots.add())
+            delivery.parsed(job)
+            result = await store.store(delivery, output)
         notification = result.notification()
         await topic.publish(notification.to_json(), notification.attributes())
         await queue.delete(message)

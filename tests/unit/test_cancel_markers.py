@@ -10,7 +10,7 @@ from queue_agent.wire.errors import JobCancelled, Unavailable
 from queue_agent.wire.job import Job, Metadata
 from queue_agent.wire.layout import CANCEL_MARKERS, cancel_marker
 from queue_agent.worker.cancel_markers import CancelMarkers
-from queue_agent.worker.cancellation import WithdrawalWatch
+from queue_agent.worker.cancellation import CancellationWatch
 
 
 class CountingShelf(Shelf):
@@ -128,7 +128,7 @@ async def test_a_job_cancelled_before_it_was_received_is_not_worked_on(
 ) -> None:
     shelf = CountingShelf(listable=listable)
     shelf.cancel("unwanted")
-    watch = WithdrawalWatch(shelf, poll=poll)
+    watch = CancellationWatch(shelf, poll=poll)
     with pytest.raises(JobCancelled):
         async with watch.wanted(job("unwanted")):
             await asyncio.Event().wait()
@@ -137,7 +137,7 @@ async def test_a_job_cancelled_before_it_was_received_is_not_worked_on(
 @pytest.mark.parametrize("listable", [True, False], ids=["listed", "asked for"])
 async def test_jobs_cancelled_while_they_are_worked_on_are_stopped(listable: bool) -> None:
     shelf = CountingShelf(listable=listable)
-    watch = WithdrawalWatch(shelf, poll=0.01)
+    watch = CancellationWatch(shelf, poll=0.01)
     begun = [asyncio.Event() for _ in range(3)]
 
     async def work(number: int) -> None:
@@ -159,7 +159,7 @@ async def test_jobs_cancelled_while_they_are_worked_on_are_stopped(listable: boo
 
 async def test_with_no_poll_a_job_that_is_worked_on_looks_only_once() -> None:
     shelf = CountingShelf()
-    watch = WithdrawalWatch(shelf, poll=0)
+    watch = CancellationWatch(shelf, poll=0)
     async with watch.wanted(job("a")):
         for _ in range(5):
             await asyncio.sleep(0)

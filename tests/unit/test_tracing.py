@@ -1,4 +1,4 @@
-"""The parts of a trail by themselves: what is continued, what is passed on, what is counted."""
+"""The parts of tracing by themselves: what is continued, what is passed on, what is counted."""
 
 import asyncio
 import json
@@ -10,6 +10,7 @@ from opentelemetry import trace
 
 from queue_agent.cloud import Message
 from queue_agent.cloud.aws.sqs import SqsQueue
+from queue_agent.cloud.memory import MemoryCloud
 from queue_agent.telemetry import (
     GpuClock,
     Telemetry,
@@ -21,9 +22,10 @@ from queue_agent.telemetry import (
 from queue_agent.telemetry.export import exporting
 from queue_agent.telemetry.propagation import continued_by
 from queue_agent.wire.job import Job, parse_job
-from queue_agent.worker.lease import hold
+from queue_agent.worker.delivery import Delivery
+from queue_agent.worker.lease import Lease
 from queue_agent.worker.progress import noting
-from queue_agent.worker.slots import Line
+from queue_agent.worker.slots import Slots
 
 TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 XRAY = "Root=1-aaaaaaaa-aaaaaaaaaaaaaaaaaaaaaaaa;Parent=bbbbbbbbbbbbbbbb;Sampled=1"
@@ -64,7 +66,7 @@ def test_a_body_that_is_no_envelope_continues_nothing(body: str) -> None:
 
 
 async def test_without_a_trace_nothing_is_passed_on() -> None:
-    async with Telemetry().journey(Message("m", "{}", "r"), asked=0.0):
+    with Telemetry().processing(Message("m", "{}", "r"), asked=0.0):
         assert carrier() == {}
         with publishing("jobs", "job-1") as traceparent:
             assert traceparent is None
@@ -72,7 +74,7 @@ async def test_without_a_trace_nothing_is_passed_on() -> None:
 
 async def test_a_publisher_without_an_sdk_passes_on_the_trace_it_is_in() -> None:
     message = Message("m", "{}", "r", attributes={"traceparent": TRACEPARENT})
-    async with Telemetry().journey(message, asked=0.0):
+    with Telemetry().processing(message, asked=0.0):
         with publishing("jobs", "job-1") as traceparent:
             assert traceparent == TRACEPARENT
         other = TRACEPARENT.replace("a", "c")
@@ -100,25 +102,25 @@ def test_one_of_two_stopwatches_always_runs() -> None:
     assert clock.seconds() == (3.0, 3.0)
 
 
-async def test_the_line_knows_what_is_where_and_whether_the_gpu_works() -> None:
-    line = Line(concurrency=1, backlog=1)
-    places = [line.join() for _ in range(4)]
-    assert line.census()["preparing"] == 4
-    async with places[0].turn(), asyncio.TaskGroup() as group:
+async def test_the_slots_know_what_is_where_and_whether_the_gpu_works() -> None:
+    slots = Slots(concurrency=1, backlog=1)
+    taken = [slots.add() for _ in range(4)]
+    assert slots.counts()["preparing"] == 4
+    async with taken[0].turn(), asyncio.TaskGroup() as group:
         held = asyncio.Event()
 
         async def take(number: int) -> None:
-            async with places[number].turn():
+            async with taken[number].turn():
                 await held.wait()
 
         tasks = [group.create_task(take(number)) for number in (1, 2)]
         await asyncio.sleep(0)
-        census = {stage: count for stage, count in line.census().items() if count}
-        assert census == {"running": 1, "submitted": 1, "waiting": 1, "preparing": 1}
-        busy, _ = line.gpu.seconds()
+        counts = {stage: count for stage, count in slots.counts().items() if count}
+        assert counts == {"running": 1, "submitted": 1, "waiting": 1, "preparing": 1}
+        busy, _ = slots.gpu.seconds()
         for task in tasks:
             task.cancel()
-    assert line.gpu.seconds()[0] >= busy
+    assert slots.gpu.seconds()[0] >= busy
 
 
 class RudeSqs:
@@ -151,7 +153,8 @@ async def test_renewed_and_lost_leases_are_counted() -> None:
 
         queue = SqsQueue(client, "https://sqs.example.com/1/jobs")
         metrics = exports.telemetry.metrics
-        async with hold(queue, Message("m", "", "r"), duration=0.03, metrics=metrics) as lease:
+        lease = Lease(queue, Message("m", "", "r"), duration=0.03, metrics=metrics)
+        async with lease.held():
             await sqs.taken.wait()
             await lease.acknowledge(patience=0.0)
         assert exports.exposition is not None
@@ -174,11 +177,14 @@ async def test_a_switch_of_models_is_counted_once_per_change() -> None:
             job(model="b"),
             job(model="a"),
         ]
+        slots, queue = Slots(concurrency=1), MemoryCloud().queue("jobs")
         for number, wanted in enumerate(jobs):
             message = Message(str(number), "{}", "r")
-            async with exports.telemetry.journey(message, asked=0.0) as trail:
-                trail.running(wanted)
-                trail.running(wanted)
+            lease = Lease(queue, message, duration=30)
+            delivery = Delivery(message, lease, slots.add(), exports.telemetry)
+            delivery.parsed(wanted)
+            delivery.running()
+            delivery.running()
         assert exports.exposition is not None
         page = exports.exposition("")[0].decode()
     assert 'queue_agent_model_switches_total{runtime="sd"} 2.0' in page

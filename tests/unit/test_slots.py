@@ -1,4 +1,4 @@
-"""The line to the GPU: order, how many at the runtime, and when to ask for more."""
+"""The slots to the GPU: order, how many at the runtime, and when to ask for more."""
 
 import asyncio
 
@@ -6,11 +6,11 @@ import pytest
 
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.forecast import Forecast
-from queue_agent.worker.slots import Line, Place, Stage
+from queue_agent.worker.slots import Slot, Slots, Stage
 
 
-async def stand(place: Place, done: asyncio.Event) -> None:
-    async with place.turn(patience=60):
+async def stand(slot: Slot, done: asyncio.Event) -> None:
+    async with slot.turn(limit=60):
         await done.wait()
 
 
@@ -30,8 +30,8 @@ def knowing(*, run: float, lead: float) -> Forecast:
 
 
 async def test_jobs_run_in_the_order_in_which_they_are_ready() -> None:
-    line = Line(concurrency=1)
-    first, second = line.join(), line.join()
+    slots = Slots(concurrency=1)
+    first, second = slots.add(), slots.add()
     ends = asyncio.Event(), asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(stand(second, ends[1]))
@@ -46,44 +46,42 @@ async def test_jobs_run_in_the_order_in_which_they_are_ready() -> None:
 
 
 async def test_the_runtime_is_handed_the_backlog_but_only_works_on_what_it_can() -> None:
-    line = Line(concurrency=1, backlog=1)
-    places = [line.join() for _ in range(3)]
-    done = [asyncio.Event() for _ in places]
+    slots = Slots(concurrency=1, backlog=1)
+    taken = [slots.add() for _ in range(3)]
+    done = [asyncio.Event() for _ in taken]
     async with asyncio.TaskGroup() as tasks:
-        for place, end in zip(places, done, strict=True):
-            tasks.create_task(stand(place, end))
+        for slot, end in zip(taken, done, strict=True):
+            tasks.create_task(stand(slot, end))
         await settle()
-        assert [p.stage for p in places] == [Stage.RUNNING, Stage.SUBMITTED, Stage.WAITING]
-        assert places[1].submitted.is_set()
-        assert not places[1].running.is_set()
+        assert [p.stage for p in taken] == [Stage.RUNNING, Stage.SUBMITTED, Stage.WAITING]
+        assert taken[1].submitted.is_set()
+        assert not taken[1].running.is_set()
         done[0].set()
         await settle()
-        assert [p.stage for p in places] == [Stage.FINISHING, Stage.RUNNING, Stage.SUBMITTED]
+        assert [p.stage for p in taken] == [Stage.FINISHING, Stage.RUNNING, Stage.SUBMITTED]
         done[1].set()
         done[2].set()
 
 
 async def test_a_job_cancelled_while_it_waits_holds_nobody_up() -> None:
-    line = Line(concurrency=1)
-    places = [line.join() for _ in range(3)]
+    slots = Slots(concurrency=1)
+    taken = [slots.add() for _ in range(3)]
     ends = [asyncio.Event() for _ in range(3)]
-    tasks = [
-        asyncio.create_task(stand(place, end)) for place, end in zip(places, ends, strict=True)
-    ]
+    tasks = [asyncio.create_task(stand(slot, end)) for slot, end in zip(taken, ends, strict=True)]
     await settle()
     tasks[1].cancel()
     ends[0].set()
     await settle()
-    assert places[2].stage is Stage.RUNNING
+    assert taken[2].stage is Stage.RUNNING
     ends[2].set()
     await asyncio.wait(tasks)
 
 
 @pytest.mark.parametrize("turns", range(6))
 async def test_a_job_can_be_cancelled_at_any_turn_of_the_loop(turns: int) -> None:
-    line = Line(concurrency=1)
+    slots = Slots(concurrency=1)
     end = asyncio.Event()
-    task = asyncio.create_task(stand(line.join(), end))
+    task = asyncio.create_task(stand(slots.add(), end))
     for _ in range(turns):
         await asyncio.sleep(0)
     task.cancel()
@@ -94,46 +92,46 @@ async def test_a_job_can_be_cancelled_at_any_turn_of_the_loop(turns: int) -> Non
 
 
 async def test_a_job_that_finds_no_place_for_long_is_given_up() -> None:
-    line = Line(concurrency=1)
-    first, second = line.join(), line.join()
+    slots = Slots(concurrency=1)
+    first, second = slots.add(), slots.add()
     end = asyncio.Event()
     running = asyncio.create_task(stand(first, end))
     await settle()
     with pytest.raises(Unavailable, match="no place free"):
-        async with second.turn(patience=0.01):
-            raise AssertionError("there was no place")
+        async with second.turn(limit=0.01):
+            raise AssertionError("there was no slot")
     end.set()
     await running
 
 
 async def test_an_idle_agent_asks_for_as_many_as_run_at_a_time_and_one_more() -> None:
-    assert await Line(concurrency=4, prefetch=20).room() == 5
-    assert await Line(concurrency=1, prefetch=0).room() == 1
+    assert await Slots(concurrency=4, prefetch=20).room() == 5
+    assert await Slots(concurrency=1, prefetch=0).room() == 1
 
 
 async def test_long_jobs_are_asked_for_one_by_one() -> None:
-    line = Line(concurrency=1, prefetch=20, forecast=knowing(run=10.0, lead=0.2))
-    assert await line.room() == 1
+    slots = Slots(concurrency=1, prefetch=20, forecast=knowing(run=10.0, lead=0.2))
+    assert await slots.room() == 1
 
 
 async def test_short_jobs_are_asked_for_as_many_as_fit_the_time_to_get_more() -> None:
-    line = Line(concurrency=1, prefetch=20, forecast=knowing(run=0.05, lead=0.3))
-    asked = await line.room()
+    slots = Slots(concurrency=1, prefetch=20, forecast=knowing(run=0.05, lead=0.3))
+    asked = await slots.room()
     # 0.3 s and a margin at 0.05 s a job, with what little deviation is left
     assert 6 < asked < 11
 
 
 async def test_nothing_is_asked_for_while_a_long_run_has_just_begun() -> None:
-    line = Line(concurrency=1, prefetch=20, forecast=knowing(run=60.0, lead=0.2))
+    slots = Slots(concurrency=1, prefetch=20, forecast=knowing(run=60.0, lead=0.2))
     end = asyncio.Event()
-    running = asyncio.create_task(stand(line.join(), end))
+    running = asyncio.create_task(stand(slots.add(), end))
     await settle()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await line.room()
+            await slots.room()
     end.set()
     await running
-    assert await line.room() == 1
+    assert await slots.room() == 1
 
 
 async def test_where_several_run_at_a_time_those_needed_soon_are_asked_for_together() -> None:
@@ -141,37 +139,37 @@ async def test_where_several_run_at_a_time_those_needed_soon_are_asked_for_toget
     remaining = {("now",): 0.2, ("soon",): 0.26, ("later",): 5.0}
     for kind, seconds in remaining.items():
         forecast.observe_run(kind, seconds)
-    line = Line(concurrency=3, prefetch=20, forecast=forecast)
+    slots = Slots(concurrency=3, prefetch=20, forecast=forecast)
     end = asyncio.Event()
     async with asyncio.TaskGroup() as running:
         for kind in remaining:
-            place = line.join()
-            place.kind = kind
-            running.create_task(stand(place, end))
+            slot = slots.add()
+            slot.kind = kind
+            running.create_task(stand(slot, end))
         await settle()
-        assert await line.room() == 2
+        assert await slots.room() == 2
         end.set()
 
 
 async def test_progress_corrects_the_forecast() -> None:
-    line = Line(concurrency=1, prefetch=20, forecast=knowing(run=60.0, lead=0.2))
-    place, end = line.join(), asyncio.Event()
-    running = asyncio.create_task(stand(place, end))
+    slots = Slots(concurrency=1, prefetch=20, forecast=knowing(run=60.0, lead=0.2))
+    slot, end = slots.add(), asyncio.Event()
+    running = asyncio.create_task(stand(slot, end))
     await settle()
-    room = asyncio.create_task(line.room())
+    room = asyncio.create_task(slots.room())
     await settle()
     assert not room.done()
-    place.report(0.99)
+    slot.report(0.99)
     assert await room == 1
-    assert place.remaining(60.0) < 1.0
+    assert slot.remaining(60.0) < 1.0
     end.set()
     await running
 
 
 async def test_messages_that_only_wait_to_be_deleted_hold_nobody_up() -> None:
-    line = Line(concurrency=1, prefetch=0, forecast=knowing(run=60.0, lead=0.2))
-    first = line.join()
-    room = asyncio.create_task(line.room())
+    slots = Slots(concurrency=1, prefetch=0, forecast=knowing(run=60.0, lead=0.2))
+    first = slots.add()
+    room = asyncio.create_task(slots.room())
     await settle()
     assert not room.done()
     first.answered()
@@ -179,26 +177,26 @@ async def test_messages_that_only_wait_to_be_deleted_hold_nobody_up() -> None:
 
 
 async def test_a_queue_that_deletes_nothing_is_asked_for_no_more() -> None:
-    line = Line(concurrency=1, prefetch=0)
-    places = [line.join() for _ in range(64)]
-    for place in places:
-        place.answered()
-    room = asyncio.create_task(line.room())
+    slots = Slots(concurrency=1, prefetch=0)
+    taken = [slots.add() for _ in range(64)]
+    for slot in taken:
+        slot.answered()
+    room = asyncio.create_task(slots.room())
     await settle()
     assert not room.done()
-    line.leave(places[0])
+    slots.remove(taken[0])
     assert await room == 1
 
 
 async def test_no_more_than_the_limit_is_ever_held() -> None:
-    line = Line(concurrency=1, prefetch=2, forecast=knowing(run=0.001, lead=1.0))
-    assert await line.room() == 3
-    places = [line.join() for _ in range(3)]
+    slots = Slots(concurrency=1, prefetch=2, forecast=knowing(run=0.001, lead=1.0))
+    assert await slots.room() == 3
+    taken = [slots.add() for _ in range(3)]
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await line.room()
-    line.leave(places[0])
-    assert await line.room() == 1
+            await slots.room()
+    slots.remove(taken[0])
+    assert await slots.room() == 1
 
 
 def test_a_kind_that_was_seen_is_forecast_by_its_own_runs() -> None:

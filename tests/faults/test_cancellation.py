@@ -1,4 +1,4 @@
-"""Jobs that are withdrawn while they wait, and withdrawals that come too late."""
+"""Jobs that are cancelled or expire while they wait, and cancellations that come too late."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from harness import until
 from queue_agent.testing.fault_proxy import Reset, Status, on_path
 from queue_agent.wire.errors import JobExpired
 from queue_agent.wire.job import Job, Metadata
-from queue_agent.worker.cancellation import WithdrawalWatch
+from queue_agent.worker.cancellation import CancellationWatch
 
 
 async def _cancel(rig: Rig, job_id: str) -> None:
@@ -27,7 +27,7 @@ async def _let_expire(rig: Rig, job_id: str) -> None:
 
 
 @pytest.mark.parametrize("withdraw", [_cancel, _let_expire], ids=["cancelled", "expired"])
-async def test_a_job_withdrawn_while_it_waits_is_answered_before_its_turn(
+async def test_a_job_cancelled_while_it_waits_is_answered_before_its_turn(
     rig: Rig, withdraw: Callable[[Rig, str], Awaitable[None]]
 ) -> None:
     await rig.agent()
@@ -107,7 +107,7 @@ async def test_a_jump_of_the_clock_past_the_expiry_is_noticed(rig: Rig) -> None:
     expires = datetime.fromtimestamp(now + 1800, UTC)
     metadata = Metadata(id="jump", tasktype="text-to-image", expires_at=expires)
     bucket = rig.scene.cloud.bucket(rig.scene.deployment.bucket)
-    watch = WithdrawalWatch(bucket, poll=0, now=lambda: now)
+    watch = CancellationWatch(bucket, poll=0, now=lambda: now)
 
     async def work() -> None:
         nonlocal now

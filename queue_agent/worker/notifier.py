@@ -1,0 +1,79 @@
+"""What subscribers are told: how a job ended, and on the way how far it has come."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from queue_agent.cloud import Publication, Topic
+from queue_agent.runtime import Progress, ProgressCallback
+from queue_agent.telemetry import carrier
+from queue_agent.wire.notification import Notification
+from queue_agent.worker.delivery import Delivery
+from queue_agent.worker.policy import Policy
+from queue_agent.worker.progress import ProgressRelay
+from queue_agent.worker.retry import retry_for
+from queue_agent.worker.webhooks import Webhooks
+
+log = structlog.get_logger()
+
+Links = Callable[[Notification, float], Awaitable[Notification]]
+"""Adds links to the images of a notification that work for so many seconds."""
+
+
+@dataclass(frozen=True)
+class Notifier:
+    """Publishes to one topic, and calls webhooks beside it."""
+
+    policy: Policy
+    topic: Topic
+    webhooks: Webhooks
+    with_links: Links
+
+    async def notify(self, notification: Notification) -> None:
+        """Tell how a job ended, made to fit the topic; failing webhooks are logged only.
+
+        Raises:
+            Unavailable: the topic took it not, for as long as the policy has it tried.
+        """
+        notification = self.webhooks.checked(notification)
+        if self.policy.presign:
+            notification = await self.with_links(notification, self.policy.presign)
+        attributes = {**notification.attributes(), **carrier()}
+        room = self.topic.size_limit - Publication("", attributes).size
+        body = notification.fitted(room).to_json()
+        await retry_for(self.policy.store_patience, lambda: self.topic.publish(body, attributes))
+        log.debug("notified", status=notification.status)
+        await self.webhooks.send(notification, body)
+
+    @asynccontextmanager
+    async def progress(self, delivery: Delivery) -> AsyncIterator[ProgressCallback]:
+        """Where the runtime reports a run's progress to for the block.
+
+        The slot hears of it, and subscribers where the policy says so.
+        """
+        slot, interval = delivery.slot, self.policy.progress_interval
+        if interval is None:
+            yield lambda progress: slot.report(progress.fraction)
+            return
+
+        async def publish(progress: Progress) -> None:
+            running = Notification(
+                runtime=self.policy.runtime_name,
+                id=delivery.job.id,
+                status="running",
+                result=False,
+                context=delivery.job.metadata.context,
+                attempt=delivery.number,
+                progress=progress.fraction,
+            )
+            await self.topic.publish(running.to_json(), {**running.attributes(), **carrier()})
+
+        async with ProgressRelay(publish, interval=interval).relaying() as tell:
+
+            def report(progress: Progress) -> None:
+                slot.report(progress.fraction)
+                tell(progress)
+
+            yield report

@@ -1,11 +1,11 @@
 """Cancel markers are looked for together, and each by itself where that cannot tell."""
 
 import asyncio
-from collections.abc import Sequence
+import math
 
 import pytest
 
-from client_stubs import Shelf
+from queue_agent.cloud.memory import Faults, MemoryBucket
 from queue_agent.wire.errors import JobCancelled, Unavailable
 from queue_agent.wire.job import Job, Metadata
 from queue_agent.wire.layout import CANCEL_MARKERS, cancel_marker
@@ -13,33 +13,27 @@ from queue_agent.worker.cancel_markers import CancelMarkers
 from queue_agent.worker.cancellation import CancellationWatch
 
 
-class CountingShelf(Shelf):
-    """Counts what it is asked; lists only when it is let, and only where that is allowed."""
+class Markers(MemoryBucket):
+    """A bucket that cancel markers are put into; tells what was asked of it."""
 
     def __init__(self, *, listable: bool = True) -> None:
-        super().__init__()
-        self.listings = 0
-        self.questions: list[str] = []
-        self.asked = asyncio.Event()
-        self.open = asyncio.Event()
-        self.open.set()
-        self._listable = listable
+        self.faults = Faults()
+        super().__init__("results", faults=self.faults)
+        if not listable:
+            forbidden = Unavailable("forbidden", type="cloud_unauthorized")
+            self.faults.fail("bucket.keys", forbidden, times=math.inf)
 
-    async def keys(self, prefix: str, *, after: str = "", limit: int = 1000) -> Sequence[str]:
-        self.listings += 1
-        self.asked.set()
-        found = await super().keys(prefix, after=after, limit=limit)
-        await self.open.wait()
-        if not self._listable:
-            raise Unavailable("forbidden", type="cloud_unauthorized")
-        return found
+    @property
+    def listings(self) -> int:
+        return sum(call.operation == "bucket.keys" for call in self.faults.calls)
 
-    async def exists(self, key: str) -> bool:
-        self.questions.append(key)
-        return await super().exists(key)
+    @property
+    def questions(self) -> list[str]:
+        return [call.subject for call in self.faults.calls if call.operation == "bucket.exists"]
 
     def cancel(self, *ids: str) -> None:
-        self.objects |= {cancel_marker(job_id): b"" for job_id in ids}
+        for job_id in ids:
+            self.put(cancel_marker(job_id), b"")
 
 
 class Clock:
@@ -55,70 +49,70 @@ async def seen(markers: CancelMarkers, *ids: str) -> list[str]:
 
 
 async def test_jobs_that_ask_together_share_one_listing() -> None:
-    shelf = CountingShelf()
-    shelf.cancel("b", "_x.y-z", "other")
-    markers = CancelMarkers(shelf, freshness=1.0)
+    bucket = Markers()
+    bucket.cancel("b", "_x.y-z", "other")
+    markers = CancelMarkers(bucket, freshness=1.0)
     assert await seen(markers, "a", "b", "c", "_x.y-z") == ["b", "_x.y-z"]
-    assert (shelf.listings, shelf.questions) == (1, [])
+    assert (bucket.listings, bucket.questions) == (1, [])
 
 
 async def test_what_was_seen_is_told_again_until_it_is_no_longer_fresh() -> None:
-    shelf, clock = CountingShelf(), Clock()
-    markers = CancelMarkers(shelf, freshness=1.0, now=clock)
+    bucket, clock = Markers(), Clock()
+    markers = CancelMarkers(bucket, freshness=1.0, now=clock)
     assert await seen(markers, "a") == []
-    shelf.cancel("a")
+    bucket.cancel("a")
     clock.now = 0.9
     assert await seen(markers, "a") == []
     clock.now = 1.0
     assert await seen(markers, "a") == ["a"]
-    assert shelf.listings == 2
+    assert bucket.listings == 2
 
 
 async def test_a_listing_under_way_outlives_the_job_that_asked_for_it() -> None:
-    shelf = CountingShelf()
-    shelf.cancel("b")
-    shelf.open.clear()
-    markers = CancelMarkers(shelf, freshness=1.0)
+    bucket = Markers()
+    bucket.cancel("b")
+    listing = bucket.faults.hold("bucket.keys")
+    markers = CancelMarkers(bucket, freshness=1.0)
     first = asyncio.create_task(markers.look("a"))
-    await shelf.asked.wait()
+    await listing.reached.wait()
     second = asyncio.create_task(markers.look("b"))
     await asyncio.sleep(0)
     first.cancel()
     await asyncio.wait({first})
-    shelf.open.set()
+    listing.release()
     assert (await second).cancelled
-    assert shelf.listings == 1
+    assert bucket.listings == 1
 
 
 @pytest.mark.parametrize("wanted", ["0001", "0999", "1000"])
 async def test_among_more_markers_than_are_listed_each_job_asks_for_its_own(wanted: str) -> None:
-    shelf = CountingShelf()
-    shelf.cancel(*(f"{number:04}" for number in range(1001)))
-    markers = CancelMarkers(shelf, freshness=1.0)
+    bucket = Markers()
+    bucket.cancel(*(f"{number:04}" for number in range(1001)))
+    markers = CancelMarkers(bucket, freshness=1.0)
     assert await seen(markers, wanted, "2000") == [wanted]
-    assert shelf.questions == [cancel_marker(wanted), cancel_marker("2000")]
+    assert bucket.questions == [cancel_marker(wanted), cancel_marker("2000")]
 
 
 @pytest.mark.parametrize("obstacle", ["forbidden", "too many"])
 async def test_a_listing_that_cannot_tell_is_tried_again_a_minute_later(obstacle: str) -> None:
-    shelf, clock = CountingShelf(listable=obstacle != "forbidden"), Clock()
+    bucket, clock = Markers(listable=obstacle != "forbidden"), Clock()
     if obstacle == "too many":
-        shelf.cancel(*(f"old-{number}" for number in range(1001)))
-    shelf.cancel("a")
-    markers = CancelMarkers(shelf, freshness=1.0, now=clock)
+        bucket.cancel(*(f"old-{number}" for number in range(1001)))
+    bucket.cancel("a")
+    markers = CancelMarkers(bucket, freshness=1.0, now=clock)
     for clock.now in (0.0, 2.0, 59.0):
         assert await seen(markers, "a", "b") == ["a"]
-    assert shelf.listings == 1
+    assert bucket.listings == 1
     clock.now = 60.0
     assert await seen(markers, "a", "b") == ["a"]
-    assert shelf.listings == 2
+    assert bucket.listings == 2
 
 
 async def test_without_freshness_each_job_asks_for_itself() -> None:
-    shelf = CountingShelf()
-    shelf.cancel("a")
-    assert await seen(CancelMarkers(shelf, freshness=0), "a", "b") == ["a"]
-    assert (shelf.listings, len(shelf.questions)) == (0, 2)
+    bucket = Markers()
+    bucket.cancel("a")
+    assert await seen(CancelMarkers(bucket, freshness=0), "a", "b") == ["a"]
+    assert (bucket.listings, len(bucket.questions)) == (0, 2)
 
 
 @pytest.mark.parametrize("poll", [0.01, 0])
@@ -126,9 +120,9 @@ async def test_without_freshness_each_job_asks_for_itself() -> None:
 async def test_a_job_cancelled_before_it_was_received_is_not_worked_on(
     listable: bool, poll: float
 ) -> None:
-    shelf = CountingShelf(listable=listable)
-    shelf.cancel("unwanted")
-    watch = CancellationWatch(shelf, poll=poll)
+    bucket = Markers(listable=listable)
+    bucket.cancel("unwanted")
+    watch = CancellationWatch(bucket, poll=poll)
     with pytest.raises(JobCancelled):
         async with watch.wanted(job("unwanted")):
             await asyncio.Event().wait()
@@ -136,8 +130,8 @@ async def test_a_job_cancelled_before_it_was_received_is_not_worked_on(
 
 @pytest.mark.parametrize("listable", [True, False], ids=["listed", "asked for"])
 async def test_jobs_cancelled_while_they_are_worked_on_are_stopped(listable: bool) -> None:
-    shelf = CountingShelf(listable=listable)
-    watch = CancellationWatch(shelf, poll=0.01)
+    bucket = Markers(listable=listable)
+    watch = CancellationWatch(bucket, poll=0.01)
     begun = [asyncio.Event() for _ in range(3)]
 
     async def work(number: int) -> None:
@@ -148,7 +142,7 @@ async def test_jobs_cancelled_while_they_are_worked_on_are_stopped(listable: boo
     works = [asyncio.create_task(work(number)) for number in range(3)]
     for event in begun:
         await event.wait()
-    shelf.cancel("job-0", "job-2")
+    bucket.cancel("job-0", "job-2")
     for number in (0, 2):
         with pytest.raises(JobCancelled):
             await works[number]
@@ -158,15 +152,15 @@ async def test_jobs_cancelled_while_they_are_worked_on_are_stopped(listable: boo
 
 
 async def test_with_no_poll_a_job_that_is_worked_on_looks_only_once() -> None:
-    shelf = CountingShelf()
-    watch = CancellationWatch(shelf, poll=0)
+    bucket = Markers()
+    watch = CancellationWatch(bucket, poll=0)
     async with watch.wanted(job("a")):
         for _ in range(5):
             await asyncio.sleep(0)
-        shelf.cancel("a")
+        bucket.cancel("a")
         for _ in range(5):
             await asyncio.sleep(0)
-    assert shelf.questions == [f"{CANCEL_MARKERS}a"]
+    assert bucket.questions == [f"{CANCEL_MARKERS}a"]
 
 
 def job(job_id: str) -> Job:

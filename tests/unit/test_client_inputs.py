@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
-from client_stubs import Shelf
 from queue_agent.client.inputs import Input, publication, upload_files
+from queue_agent.cloud.memory import MemoryBucket
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import POINTER_CLASSES, find_pointer, parse_job
 from queue_agent.wire.submission import make_job
@@ -53,15 +53,15 @@ def test_numbers_that_are_no_json_are_refused() -> None:
 
 
 async def test_files_anywhere_in_the_content_become_references(tmp_path: Path) -> None:
-    shelf, file = Shelf(), tmp_path / "cat.png"
+    bucket, file = MemoryBucket("shelf"), tmp_path / "cat.png"
     file.write_bytes(PNG)
     images: list[Input] = [file, "https://example.com/a.png"]
     content: dict[str, Input] = {"prompt": "x", "init_images": images, "deep": {"a": PNG}}
-    uploaded = await upload_files(content, shelf)
-    (key,) = shelf.objects
+    uploaded = await upload_files(content, bucket)
+    (key,) = bucket.objects
     assert key.startswith("inputs/")
     assert key.endswith(".png")
-    assert shelf.objects[key] == PNG
+    assert bucket.objects[key] == (PNG, "image/png")
     url = f"s3://shelf/{key}"
     assert uploaded == {
         "prompt": "x",
@@ -74,20 +74,23 @@ async def test_files_need_a_bucket_and_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="bucket"):
         await upload_files({"image": PNG}, None)
     with pytest.raises(FileNotFoundError):
-        await upload_files({"image": tmp_path / "none.png"}, Shelf())
+        await upload_files({"image": tmp_path / "none.png"}, MemoryBucket("shelf"))
 
 
 async def test_a_payload_over_the_limit_is_offloaded_and_one_at_it_is_not() -> None:
-    shelf, job = Shelf(), make_job({"prompt": "é" * 500}, runtime="r", job_id="large")
-    whole = await publication(job, shelf, limit=100_000)
+    bucket, job = (
+        MemoryBucket("shelf"),
+        make_job({"prompt": "é" * 500}, runtime="r", job_id="large"),
+    )
+    whole = await publication(job, bucket, limit=100_000)
     assert parse_job(whole.body) == job
-    assert (await publication(job, shelf, limit=whole.size)).body == whole.body
-    assert shelf.objects == {}
-    small = await publication(job, shelf, limit=whole.size - 1)
+    assert (await publication(job, bucket, limit=whole.size)).body == whole.body
+    assert bucket.objects == {}
+    small = await publication(job, bucket, limit=whole.size - 1)
     pointer = find_pointer(small.body)
     assert json.loads(small.body)[0] == POINTER_CLASSES[0]
     assert pointer is not None
-    assert parse_job(shelf.objects[pointer.key].decode()) == job
+    assert parse_job(bucket.objects[pointer.key].data.decode()) == job
     assert small.attributes == {"runtime": "r"}
     with pytest.raises(ValueError, match="bucket"):
         await publication(job, None, limit=10)

@@ -20,12 +20,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 
-from queue_agent.cloud import Bucket, Sink
+from queue_agent.cloud.memory import MemoryBucket, MemoryCloud
 from queue_agent.inputs.guarded_http import Resolver
 from queue_agent.inputs.references import ReferenceFetcher, ReferencePolicy
 from queue_agent.media.asset import IN_MEMORY
 from queue_agent.runtime import Asset, MediaKind, Reference
-from queue_agent.wire.errors import ObjectNotFound, QueueAgentError, Rejected, TimedOut, Unavailable
+from queue_agent.wire.errors import QueueAgentError, Rejected, TimedOut, Unavailable
 
 LOOPBACK = ("127.0.0.1/32",)
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -114,41 +114,6 @@ async def web() -> AsyncIterator[Site]:
         yield place
 
 
-class MemoryBucket(Bucket):
-    """A bucket that lives as long as the test."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.objects: dict[str, bytes] = {}
-
-    async def read_into(self, key: str, sink: Sink, *, limit: int | None = None) -> None:
-        if key not in self.objects:
-            raise ObjectNotFound(f"{self.url(key)} does not exist.")
-        data = self.objects[key]
-        if limit is not None and len(data) > limit:
-            raise Rejected("too large", type="reference_too_large")
-        await sink(data)
-
-    async def write(
-        self, key: str, data: bytes, *, media_type: str, create_only: bool = False
-    ) -> None:
-        del media_type, create_only
-        self.objects[key] = data
-
-    async def exists(self, key: str) -> bool:
-        return key in self.objects
-
-    async def delete(self, key: str) -> None:
-        self.objects.pop(key, None)
-
-    async def keys(self, prefix: str, *, after: str = "", limit: int = 1000) -> Sequence[str]:
-        found = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
-        return found[:limit]
-
-    async def presign(self, key: str, *, seconds: float) -> str:
-        return f"https://example.com/{key}?for={seconds}"
-
-
 def answering(*answers: Sequence[str]) -> Resolver:
     """A resolver that gives these answers in turn, and the last one for ever."""
     left = list(answers)
@@ -224,7 +189,7 @@ async def test_each_url_is_fetched_once_and_several_together(web: Site) -> None:
 async def test_a_large_input_lies_in_a_file_until_its_job_ends(web: Site, scheme: str) -> None:
     data = noise(2 * IN_MEMORY)
     inputs = MemoryBucket("inputs")
-    inputs.objects["a.bmp"] = data
+    inputs.put("a.bmp", data)
     url = web.serve("/a.bmp", data) if scheme == "http" else "s3://inputs/a.bmp"
     policy = ReferencePolicy(allow=LOOPBACK, buckets=frozenset({"inputs"}))
     fetcher = ReferenceFetcher(policy, {"inputs": inputs}.__getitem__)
@@ -534,7 +499,8 @@ async def test_the_environments_proxies_are_not_used(
 async def test_objects_are_read_from_open_buckets_and_prefixes_only() -> None:
     buckets = {name: MemoryBucket(name) for name in ("inputs", "tenants", "foreign")}
     for bucket in buckets.values():
-        bucket.objects = {"a/x.png": picture(), "ab/x.png": picture(), "odd ?#%20.png": picture()}
+        for key in ("a/x.png", "ab/x.png", "odd ?#%20.png"):
+            bucket.put(key, picture())
     policy = ReferencePolicy(buckets=frozenset({"inputs", "tenants/a"}), max_bytes=2**20)
     for url in ("s3://inputs/a/x.png", "s3://inputs/odd ?#%20.png", "s3://tenants/a/x.png"):
         assert url in await fetch(url, policy=policy, buckets=buckets)
@@ -545,7 +511,7 @@ async def test_objects_are_read_from_open_buckets_and_prefixes_only() -> None:
 
 async def test_an_object_that_is_missing_or_too_large_is_rejected() -> None:
     buckets = {"inputs": MemoryBucket("inputs")}
-    buckets["inputs"].objects["big.png"] = picture() + bytes(2**20)
+    buckets["inputs"].put("big.png", picture() + bytes(2**20))
     policy = ReferencePolicy(buckets=frozenset(buckets), max_bytes=2**20)
     missing = await failure("s3://inputs/none.png", policy=policy, buckets=buckets)
     assert (type(missing), missing.type) == (Rejected, "reference_not_found")
@@ -563,12 +529,11 @@ async def test_an_object_that_is_missing_or_too_large_is_rejected() -> None:
 async def test_an_object_that_the_agent_may_not_read_is_rejected_at_once(
     cause: str, kind: type[QueueAgentError], type_: str
 ) -> None:
-    class Closed(MemoryBucket):
-        async def read_into(self, key: str, sink: Sink, *, limit: int | None = None) -> None:
-            raise Unavailable(f"Could not read {key} ({limit}, {sink}).", type=cause)
-
+    cloud = MemoryCloud()
+    cloud.faults.fail("bucket.read", Unavailable("Could not read it.", type=cause))
     policy = ReferencePolicy(buckets=frozenset({"inputs"}))
-    error = await failure("s3://inputs/a.png", policy=policy, buckets={"inputs": Closed("inputs")})
+    buckets = {"inputs": cloud.bucket("inputs")}
+    error = await failure("s3://inputs/a.png", policy=policy, buckets=buckets)
     assert (type(error), error.type) == (kind, type_)
 
 

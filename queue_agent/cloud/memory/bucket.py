@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 from urllib.parse import quote, urlencode
 
-from queue_agent.cloud.memory.clock import Clock
+from queue_agent.cloud.memory.clock import Clock, SystemClock
 from queue_agent.cloud.memory.faults import Faults
 from queue_agent.cloud.ports import Bucket, Sink
 from queue_agent.wire.errors import ObjectExists, ObjectNotFound, Rejected
@@ -26,11 +26,15 @@ class StoredObject(NamedTuple):
 class MemoryBucket(Bucket):
     """Objects by key; tests may read and change `objects` as they like."""
 
-    def __init__(self, name: str, clock: Clock, faults: Faults | None = None) -> None:
+    def __init__(self, name: str, clock: Clock | None = None, faults: Faults | None = None) -> None:
         self.name = name
         self.objects: dict[str, StoredObject] = {}
-        self._clock = clock
+        self._clock = clock or SystemClock()
         self._faults = faults or Faults()
+
+    def put(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
+        """Write without a loop and past all faults, for tests to begin with."""
+        self.objects[key] = StoredObject(bytes(data), media_type)
 
     async def read_into(self, key: str, sink: Sink, *, limit: int | None = None) -> None:
         async with self._faults.around("bucket.read", key):
@@ -50,7 +54,7 @@ class MemoryBucket(Bucket):
         async with self._faults.around("bucket.write", key):
             if create_only and key in self.objects:
                 raise ObjectExists(f"{self.url(key)} exists.")
-            self.objects[key] = StoredObject(bytes(data), media_type)
+            self.put(key, data, media_type)
 
     async def exists(self, key: str) -> bool:
         async with self._faults.around("bucket.exists", key):

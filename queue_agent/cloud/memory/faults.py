@@ -56,7 +56,7 @@ class Hold:
 class _Plan:
     operation: Operation
     matching: str
-    times: int
+    times: float
     error: Exception | None = None
     after: bool = False
     hold: Hold = field(default_factory=Hold)
@@ -65,8 +65,9 @@ class _Plan:
 class Faults:
     """What is to go wrong, by operation.
 
-    An order holds for the next `times` calls whose subject (see `Call`) has `matching` in it.
-    Orders that fit the same call are used up one after the other.
+    An order holds for the next `times` calls whose subject (see `Call`) has `matching` in it;
+    `math.inf` is all of them, until `clear`. Orders that fit the same call are used up one after
+    the other.
     """
 
     def __init__(self) -> None:
@@ -76,13 +77,13 @@ class Faults:
         self._outage: Exception | None = None
 
     def fail(
-        self, operation: Operation, error: Exception, *, times: int = 1, matching: str = ""
+        self, operation: Operation, error: Exception, *, times: float = 1, matching: str = ""
     ) -> None:
         """Raise the error instead of doing what was asked."""
         self._order(_Plan(operation, matching, times, error))
 
     def lose_answer(
-        self, operation: Operation, error: Exception, *, times: int = 1, matching: str = ""
+        self, operation: Operation, error: Exception, *, times: float = 1, matching: str = ""
     ) -> None:
         """Do what was asked, and raise the error all the same."""
         self._order(_Plan(operation, matching, times, error, after=True))

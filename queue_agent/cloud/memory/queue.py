@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from queue_agent.cloud.memory.clock import Clock
+from queue_agent.cloud.memory.clock import Clock, SystemClock
 from queue_agent.cloud.memory.faults import Faults
 from queue_agent.cloud.ports import Backlog, Message, Queue, QueuePolicy
 from queue_agent.wire.errors import LeaseLost
@@ -37,7 +37,7 @@ class MemoryQueue(Queue):
 
     def __init__(
         self,
-        clock: Clock,
+        clock: Clock | None = None,
         faults: Faults | None = None,
         *,
         visibility_timeout: float = 30.0,
@@ -48,7 +48,7 @@ class MemoryQueue(Queue):
         if (max_receives is None) != (dead_letters is None):
             raise ValueError("max_receives and dead_letters go together")
         self._policy = QueuePolicy(visibility_timeout, max_receives)
-        self._clock = clock
+        self._clock = clock or SystemClock()
         self._faults = faults or Faults()
         self._dead_letters = dead_letters
         self._held: dict[str, _Held] = {}

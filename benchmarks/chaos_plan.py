@@ -52,7 +52,7 @@ _LENGTH: Final = (1.0, 8.0)
 
 
 @dataclass(frozen=True)
-class Publication:
+class PlannedJob:
     """One message to publish; times are in seconds from the start."""
 
     at: float
@@ -78,7 +78,7 @@ class Strike:
 class Plan:
     """All of a run: the same for the same arguments."""
 
-    publications: tuple[Publication, ...]
+    publications: tuple[PlannedJob, ...]
     strikes: tuple[Strike, ...]
 
     @classmethod
@@ -87,7 +87,7 @@ class Plan:
         moments = sorted(chance.uniform(0, seconds) for _ in range(jobs))
         kinds = chance.choices(list(_SHARES), list(_SHARES.values()), k=jobs)
         publications = tuple(
-            Publication(
+            PlannedJob(
                 at,
                 f"chaos-{number:04d}",
                 kind,

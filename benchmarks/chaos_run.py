@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from benchmarks.chaos_plan import Fault, Kind, Plan, Publication, Strike
+from benchmarks.chaos_plan import Fault, Kind, Plan, PlannedJob, Strike
 from faults import striking
 from faults.ledger import Balance
 from faults.rig import Rig, rigged, runs_of
@@ -178,7 +178,7 @@ class Chaos:
             seen = len(heard)
             await asyncio.sleep(_LOOK)
 
-    async def _publish(self, publication: Publication) -> None:
+    async def _publish(self, publication: PlannedJob) -> None:
         await self._at(publication.at)
         kind, name = publication.kind, publication.name
         if kind is Kind.MALFORMED:

@@ -30,7 +30,7 @@ from pydantic import JsonValue
 
 from benchmarks.images import noise_png, stored_png
 from benchmarks.latency import LATENCIES, Latency
-from benchmarks.queues import MemoryQueue, QueuedMessage
+from benchmarks.queues import EmulatedQueue, QueuedMessage
 from benchmarks.web import as_json, body_of, serve
 
 JsonObject = dict[str, Any]
@@ -80,7 +80,7 @@ class EmulatedCloud:
 
     def __init__(self) -> None:
         self._latency: Latency = LATENCIES["0 ms"]
-        self._queues: defaultdict[str, MemoryQueue] = defaultdict(MemoryQueue)
+        self._queues: defaultdict[str, EmulatedQueue] = defaultdict(EmulatedQueue)
         self._objects: dict[str, bytes | int] = {}
         self._record = Record()
         self._ids = itertools.count(1)
@@ -157,7 +157,7 @@ class EmulatedCloud:
         await asyncio.sleep(half)
         return as_json(answer, status=status)
 
-    async def _act(self, queue: MemoryQueue, operation: str, asked: JsonObject) -> JsonObject:
+    async def _act(self, queue: EmulatedQueue, operation: str, asked: JsonObject) -> JsonObject:
         match operation:
             case "ReceiveMessage":
                 return await self._receive(queue, asked)
@@ -179,7 +179,7 @@ class EmulatedCloud:
                 return {"MessageId": sent.id, "MD5OfMessageBody": sent.md5}
         raise ServiceError(400, "UnsupportedOperation")
 
-    async def _receive(self, queue: MemoryQueue, asked: JsonObject) -> JsonObject:
+    async def _receive(self, queue: EmulatedQueue, asked: JsonObject) -> JsonObject:
         taken = await queue.receive(
             asked.get("MaxNumberOfMessages", 1),
             wait=asked.get("WaitTimeSeconds", 0),
@@ -276,7 +276,7 @@ class EmulatedCloud:
         return web.Response(text=text, content_type="application/xml")
 
 
-def _change_batch(queue: MemoryQueue, entries: list[JsonObject]) -> JsonObject:
+def _change_batch(queue: EmulatedQueue, entries: list[JsonObject]) -> JsonObject:
     done: list[JsonObject] = []
     failed: list[JsonObject] = []
     for entry in entries:

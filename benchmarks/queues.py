@@ -28,7 +28,7 @@ class QueuedMessage:
         return hashlib.md5(self.body.encode(), usedforsecurity=False).hexdigest()
 
 
-class MemoryQueue:
+class EmulatedQueue:
     """One queue; the newest receipt of a message is the one that counts."""
 
     def __init__(self) -> None:

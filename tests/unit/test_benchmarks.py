@@ -13,7 +13,7 @@ from benchmarks.figures import (
     quantile,
     rate,
 )
-from benchmarks.queues import MemoryQueue
+from benchmarks.queues import EmulatedQueue
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_only_idling_while_messages_are_visible_is_counted() -> None:
 
 
 async def test_a_message_not_deleted_in_time_is_delivered_again() -> None:
-    queue = MemoryQueue()
+    queue = EmulatedQueue()
     queue.send("body")
     (first,) = await queue.receive(10, wait=0, visibility=0.01)
     receipt = first.receipt
@@ -73,7 +73,7 @@ async def test_a_message_not_deleted_in_time_is_delivered_again() -> None:
 
 
 async def test_a_hidden_message_comes_back_when_it_is_released() -> None:
-    queue = MemoryQueue()
+    queue = EmulatedQueue()
     queue.send("body")
     (held,) = await queue.receive(1, wait=0, visibility=30)
     assert await queue.receive(1, wait=0, visibility=30) == []

@@ -8,7 +8,7 @@ counts and dead letters, filters, conditional creates. Time is the system's or a
 from queue_agent.cloud.memory.bucket import MemoryBucket, StoredObject
 from queue_agent.cloud.memory.clock import Clock, ManualClock, SystemClock, Timer
 from queue_agent.cloud.memory.cloud import MemoryCloud
-from queue_agent.cloud.memory.faults import Call, Faults, Hold, Operation
+from queue_agent.cloud.memory.faults import Call, Faults, HeldCall, Operation
 from queue_agent.cloud.memory.queue import MemoryQueue
 from queue_agent.cloud.memory.topic import Condition, FilterPolicy, MemoryTopic
 
@@ -18,7 +18,7 @@ __all__ = [
     "Condition",
     "Faults",
     "FilterPolicy",
-    "Hold",
+    "HeldCall",
     "ManualClock",
     "MemoryBucket",
     "MemoryCloud",

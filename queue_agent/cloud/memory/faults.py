@@ -35,7 +35,7 @@ class Call(NamedTuple):
     """The key or prefix in a bucket, the body published, sent, extended or deleted."""
 
 
-class Hold:
+class HeldCall:
     """A call that has begun and does nothing until it is released."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class _Plan:
     times: float
     error: Exception | None = None
     after: bool = False
-    hold: Hold = field(default_factory=Hold)
+    hold: HeldCall = field(default_factory=HeldCall)
 
 
 class Faults:
@@ -88,7 +88,7 @@ class Faults:
         """Do what was asked, and raise the error all the same."""
         self._order(_Plan(operation, matching, times, error, after=True))
 
-    def hold(self, operation: Operation, *, matching: str = "") -> Hold:
+    def hold(self, operation: Operation, *, matching: str = "") -> HeldCall:
         """Keep the next call waiting until it is released."""
         plan = _Plan(operation, matching, 1)
         self._order(plan)

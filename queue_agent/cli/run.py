@@ -22,10 +22,10 @@ from queue_agent.inputs.references import ReferenceFetcher
 from queue_agent.runtime import Runtime, load_runtime
 from queue_agent.settings.agent import Settings
 from queue_agent.tasks import background
-from queue_agent.telemetry import Telemetry
 from queue_agent.telemetry.export import exporting
 from queue_agent.telemetry.logs import configure_logs
 from queue_agent.telemetry.probes import probes
+from queue_agent.telemetry.tracing import Telemetry
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.agent import Agent
 from queue_agent.worker.cancellation import CancellationWatch

@@ -19,7 +19,7 @@ from queue_agent.cloud import Bucket, Cloud, Message, Topic
 from queue_agent.cloud.connect import connect
 from queue_agent.settings.client import ClientSettings
 from queue_agent.tasks import together
-from queue_agent.telemetry import publishing
+from queue_agent.telemetry.propagation import publishing
 from queue_agent.wire.errors import Malformed, QueueAgentError, Unavailable
 from queue_agent.wire.job import Job, JobId, Prefix, open_envelope
 from queue_agent.wire.layout import DEFAULT_PREFIX, cancel_marker, result_folder

@@ -1,26 +1,11 @@
 """Traces, metrics, probes and logs: what a process tells of itself (docs/observability.md).
 
-Only OpenTelemetry's API is imported here. Its SDK and exporters are in
-`queue_agent.telemetry.export`, which the process's edge imports where something is exported.
+For subscribers that go on with a job's trace, and for runtimes that tell of their stages. What
+the project's own processes use beside it is in the modules: `tracing` and `metrics` are told,
+`export` has OpenTelemetry's SDK and exporters, and only a process's edge imports it.
 """
 
-from queue_agent.telemetry.gpu import GpuClock
-from queue_agent.telemetry.metrics import Metrics
-from queue_agent.telemetry.options import TelemetryOptions
-from queue_agent.telemetry.propagation import continued, publishing, traceparent
+from queue_agent.telemetry.propagation import continued, traceparent
 from queue_agent.telemetry.stages import StageSpans
-from queue_agent.telemetry.tracing import Telemetry, carrier, mark_failed, span
 
-__all__ = [
-    "GpuClock",
-    "Metrics",
-    "StageSpans",
-    "Telemetry",
-    "TelemetryOptions",
-    "carrier",
-    "continued",
-    "mark_failed",
-    "publishing",
-    "span",
-    "traceparent",
-]
+__all__ = ["StageSpans", "continued", "traceparent"]

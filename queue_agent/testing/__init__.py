@@ -4,6 +4,7 @@ Subclass `RuntimeContract` to test an adapter against its server, `CloudContract
 provider of queues, topics and buckets.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,7 +40,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(name)
     module = f"{__name__}.{_MODULES[name]}"
-    if name.endswith("Contract"):
+    if name.endswith("Contract") and module not in sys.modules:
         import pytest  # noqa: PLC0415
 
         pytest.register_assert_rewrite(module)

@@ -11,7 +11,7 @@ import structlog
 from queue_agent.cloud import Message, Queue
 from queue_agent.runtime import Runtime
 from queue_agent.tasks import together
-from queue_agent.telemetry import Telemetry
+from queue_agent.telemetry.tracing import Telemetry
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.lease import Lease

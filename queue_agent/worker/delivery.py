@@ -10,7 +10,7 @@ from opentelemetry.trace import Span
 from structlog.contextvars import bind_contextvars
 
 from queue_agent.cloud import Message
-from queue_agent.telemetry import Telemetry, mark_failed, span
+from queue_agent.telemetry.tracing import Telemetry, mark_failed, span
 from queue_agent.wire.errors import Unavailable
 from queue_agent.wire.job import Job
 from queue_agent.wire.notification import Notification, Timings

@@ -8,7 +8,7 @@ import structlog
 
 from queue_agent.cloud import Message, Queue
 from queue_agent.tasks import background
-from queue_agent.telemetry import Metrics
+from queue_agent.telemetry.metrics import Metrics
 from queue_agent.wire.errors import LeaseLost, QueueAgentError, Unavailable
 from queue_agent.worker.retry import retry_for
 

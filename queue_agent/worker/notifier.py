@@ -8,7 +8,7 @@ import structlog
 
 from queue_agent.cloud import Publication, Topic
 from queue_agent.runtime import Progress, ProgressCallback
-from queue_agent.telemetry import carrier
+from queue_agent.telemetry.tracing import carrier
 from queue_agent.wire.notification import Notification
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.policy import Policy

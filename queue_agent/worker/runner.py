@@ -9,7 +9,7 @@ import structlog
 from queue_agent.inputs.references import ReferenceFetcher
 from queue_agent.runtime import Output, Prepared, ProgressCallback, Runtime
 from queue_agent.tasks import background
-from queue_agent.telemetry import span
+from queue_agent.telemetry.tracing import span
 from queue_agent.wire.errors import TimedOut
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.progress import noting

@@ -19,7 +19,8 @@ from contextlib import asynccontextmanager
 from enum import Enum, auto
 from typing import Final
 
-from queue_agent.telemetry import GpuClock, span
+from queue_agent.telemetry.gpu import GpuClock
+from queue_agent.telemetry.tracing import span
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.forecast import Forecast, Kind
 

@@ -9,8 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from harness import PATIENCE, Scene, until
 from queue_agent.cloud import Backlog, Message
-from queue_agent.telemetry import GpuClock, TelemetryOptions
 from queue_agent.telemetry.export import exporting
+from queue_agent.telemetry.gpu import GpuClock
+from queue_agent.telemetry.options import TelemetryOptions
 from queue_agent.testing.process import ServerProcess
 from telemetry.collector import Collector
 from telemetry.reference import Described, documented

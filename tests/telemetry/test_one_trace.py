@@ -8,8 +8,9 @@ import pytest
 
 from harness import Scene
 from queue_agent.cloud import Message
-from queue_agent.telemetry import TelemetryOptions, continued
+from queue_agent.telemetry import continued
 from queue_agent.telemetry.export import exporting
+from queue_agent.telemetry.options import TelemetryOptions
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.process import ServerProcess
 from queue_agent.wire.job import open_envelope

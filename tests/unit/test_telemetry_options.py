@@ -5,7 +5,7 @@ import pytest
 from queue_agent.cli.options import telemetry_options
 from queue_agent.settings.agent import Settings
 from queue_agent.settings.tracing import TracingSettings
-from queue_agent.telemetry import TelemetryOptions
+from queue_agent.telemetry.options import TelemetryOptions
 from queue_agent.wire.errors import SettingsError
 
 NEEDED = {

@@ -11,16 +11,12 @@ from opentelemetry import trace
 from queue_agent.cloud import Message
 from queue_agent.cloud.aws.sqs import SqsQueue
 from queue_agent.cloud.memory import MemoryCloud
-from queue_agent.telemetry import (
-    GpuClock,
-    Telemetry,
-    TelemetryOptions,
-    carrier,
-    continued,
-    publishing,
-)
+from queue_agent.telemetry import continued
 from queue_agent.telemetry.export import exporting
-from queue_agent.telemetry.propagation import continued_by
+from queue_agent.telemetry.gpu import GpuClock
+from queue_agent.telemetry.options import TelemetryOptions
+from queue_agent.telemetry.propagation import continued_by, publishing
+from queue_agent.telemetry.tracing import Telemetry, carrier
 from queue_agent.wire.job import Job, parse_job
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.lease import Lease

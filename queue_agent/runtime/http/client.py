@@ -14,7 +14,7 @@ from yarl import URL
 from queue_agent.runtime.contract import RuntimeOptions
 from queue_agent.runtime.http.answers import Response, StreamedResponse, unavailable_from
 from queue_agent.runtime.http.bodies import Body, Form
-from queue_agent.telemetry import carrier
+from queue_agent.telemetry.tracing import carrier
 
 Timeout = aiohttp.ClientTimeout
 """Seconds, per phase: `connect`; `sock_read`, without a byte of the answer; `total`."""

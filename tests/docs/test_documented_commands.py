@@ -17,7 +17,10 @@ from queue_agent.settings.known import known_names
 PROJECT: Final = Path(__file__).parents[2]
 DOCUMENTS: Final = sorted(
     [
-        *(PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        *(
+            PROJECT / name
+            for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
+        ),
         *(PROJECT / "docs").rglob("*.md"),
     ]
 )
@@ -26,6 +29,7 @@ FENCED: Final = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOT
 INDENTED: Final = re.compile(r"(?:\A|\n\n)((?: {4}.*\n)+)")
 INLINE: Final = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
+SOURCE_FILE: Final = re.compile(r"[\w.]+(?:/[\w.]+)+\.py")
 VARIABLE: Final = re.compile(r"QUEUE_AGENT_[A-Z]+(?:_[A-Z]+)*")
 TARGETS: Final = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
 
@@ -45,6 +49,15 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
     prose = FENCED.sub("", document.read_text())
     links = [link for link in LINK.findall(prose) if "://" not in link]
     assert [link for link in links if not leads_somewhere(document, link)] == []
+
+
+@each_document
+def test_every_source_file_that_the_documents_name_exists(document: Path) -> None:
+    if document.name in {"adding-a-runtime.md", "CHANGELOG.md"}:  # another package's, and the past
+        return
+    named = [name for name in INLINE.findall(document.read_text()) if SOURCE_FILE.fullmatch(name)]
+    bases = (PROJECT, PROJECT / "queue_agent", document.parent)
+    assert [name for name in named if not any((base / name).is_file() for base in bases)] == []
 
 
 @each_document

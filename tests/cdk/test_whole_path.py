@@ -171,7 +171,7 @@ async def an_image_is_made_and_told_of(stage: Stage) -> None:
     assert told["context"] == {"order": 7}
     assert told["output_url"].startswith(answer["body"]["output_location"] + "/")
     key = told["image_url"][0].removeprefix(f"s3://{stage.bucket}/")
-    assert key.startswith("webui/first/")
+    assert key.startswith("output/first/")
     picture = await stage.cloud.bucket(stage.bucket).read(key)
     assert Image.open(io.BytesIO(picture)).size == (64, 64)
 

@@ -1,5 +1,6 @@
 """The AWS ports keep the promises of a cloud, against the emulator."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from typing import ClassVar
@@ -9,9 +10,10 @@ import pytest_asyncio
 
 from queue_agent.cloud import Cloud, Deployment, Queue
 from queue_agent.cloud.aws import AwsCloud
-from queue_agent.testing import CloudContract
+from queue_agent.testing import CloudContract, FaultProxy
 from queue_agent.testing.aws import REGION, EmbeddedCloud, deploy
 from queue_agent.testing.cloud_contract import CloudHooks, QueuePromises, TopicPromises
+from queue_agent.testing.cloud_contract.hooks import LONG, received
 
 
 class OnAws(CloudHooks):
@@ -74,3 +76,26 @@ class TestAwsCloudWithBatching(QueueOnAws, TopicPromises):
     """Calls that come together in one request; the bucket knows none of it."""
 
     batching = True
+
+    @pytest.mark.parametrize(("active", "requests"), [(True, 3), (False, 15)])
+    async def test_calls_that_come_together_share_requests_while_they_may(
+        self, embedded_cloud: EmbeddedCloud, deployment: Deployment, active: bool, requests: int
+    ) -> None:
+        async with FaultProxy(embedded_cloud.url) as proxy:
+            cloud = AwsCloud(
+                REGION,
+                batching=lambda: active,
+                endpoint_url=proxy.url,
+                aws_access_key_id="id",
+                aws_secret_access_key="secret",
+            )
+            topic, queue = cloud.topic(deployment.job_topic), cloud.queue(deployment.queue_url)
+            attributes = {"runtime": deployment.runtime_name}
+            await asyncio.gather(*(topic.publish(body, attributes) for body in "abcde"))
+            published = proxy.count()
+            messages = await received(cloud.queue(deployment.queue_url), 5)
+            before = proxy.count()
+            await asyncio.gather(*(queue.extend(message, LONG) for message in messages))
+            await asyncio.gather(*(queue.delete(message) for message in messages))
+            assert published + proxy.count() - before == requests
+            await cloud.aclose()

@@ -31,7 +31,7 @@ from benchmarks.chart import draw
 from benchmarks.measurement import Measurement, median
 from benchmarks.report import Row, machine, startup_table, table, write_json
 from benchmarks.scenarios import BY_DEFAULT, SCENARIOS, Cell
-from benchmarks.stage import AGENT, Stage, stage
+from benchmarks.stage import AGENT, BenchServers, stage
 from benchmarks.startup import Startup, measure_startup
 
 _RESULTS = Path(__file__).parent / "results"
@@ -104,7 +104,7 @@ async def _measure(
     return rows, startup
 
 
-async def _measure_cell(servers: Stage, cell: Cell, repeat: int, agent_only: bool) -> Row:
+async def _measure_cell(servers: BenchServers, cell: Cell, repeat: int, agent_only: bool) -> Row:
     subjects = [AGENT] if agent_only else list(cell.subjects)
     measured: dict[str, list[Measurement]] = {subject.name: [] for subject in subjects}
     for _ in range(repeat):

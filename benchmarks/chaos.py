@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))  # their stage, proxies and ledger
 
-from benchmarks.chaos_plan import Fault, Plan
+from benchmarks.chaos_plan import FaultKind, Plan
 from benchmarks.chaos_run import Outcome, staged
 from faults.ledger import is_whole
 
@@ -96,7 +96,7 @@ def _by_fault(outcome: Outcome) -> list[str]:
     head = "| fault | strikes | beyond need | re-notified | recovery p50 | p99 |"
     lines = [head, "|---|--:|--:|--:|--:|--:|"]
     repeats, renotified = _repeats(outcome), _renotified(outcome)
-    for fault in Fault:
+    for fault in FaultKind:
         recoveries = outcome.recoveries(fault)
         lines.append(
             f"| {fault.value} | {len(recoveries)} | {outcome.blamed(repeats, fault)} "

@@ -19,7 +19,7 @@ class Kind(Enum):
     MALFORMED = "no JSON"
 
 
-class Fault(Enum):
+class FaultKind(Enum):
     """What goes wrong."""
 
     KILL = "agent: kill -9"
@@ -68,7 +68,7 @@ class Strike:
     """One fault, for so many seconds; of a moment's duration where it is a signal."""
 
     at: float
-    fault: Fault
+    fault: FaultKind
     length: float
     pod: int
     operation: str
@@ -103,12 +103,12 @@ def _strikes(chance: random.Random, seconds: float, pods: int) -> list[Strike]:
     strikes: list[Strike] = []
     moment = chance.expovariate(1 / _GAP)
     while moment < seconds:
-        if len(strikes) % len(Fault) == 0:  # each once, then each once more in another order
-            order = chance.sample(list(Fault), len(Fault))
+        if len(strikes) % len(FaultKind) == 0:  # each once, then each once more in another order
+            order = chance.sample(list(FaultKind), len(FaultKind))
         strikes.append(
             Strike(
                 moment,
-                order[len(strikes) % len(Fault)],
+                order[len(strikes) % len(FaultKind)],
                 chance.uniform(*_LENGTH),
                 chance.randrange(pods),
                 chance.choice(OPERATIONS),

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from benchmarks.chaos_plan import Fault, Kind, Plan, PlannedJob, Strike
+from benchmarks.chaos_plan import FaultKind, Kind, Plan, PlannedJob, Strike
 from faults import striking
 from faults.ledger import Balance
 from faults.rig import Rig, rigged, runs_of
@@ -21,13 +21,13 @@ from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.fault_proxy import (
     BlackHole,
     Delay,
+    Fault,
     FaultProxy,
     LoseAnswer,
     Matcher,
     Reset,
     Status,
 )
-from queue_agent.testing.fault_proxy import Fault as ProxyFault
 from queue_agent.testing.process import ServerProcess
 
 LEASE: Final = 5
@@ -53,13 +53,13 @@ _OPERATIONS: Final[dict[str, Matcher]] = {
     "manifest": striking.MANIFESTS,
     "S3": striking.S3,
 }
-_PROXY_FAULTS: Final[dict[Fault, ProxyFault]] = {
-    Fault.RUNTIME_500: Status(500),
-    Fault.RUNTIME_HANG: BlackHole(),
-    Fault.CLOUD_503: Status(503),
-    Fault.CLOUD_RESET: Reset(),
-    Fault.CLOUD_SLOW: Delay(1.0),
-    Fault.CLOUD_LOST: LoseAnswer(),
+_PROXY_FAULTS: Final[dict[FaultKind, Fault]] = {
+    FaultKind.RUNTIME_500: Status(500),
+    FaultKind.RUNTIME_HANG: BlackHole(),
+    FaultKind.CLOUD_503: Status(503),
+    FaultKind.CLOUD_RESET: Reset(),
+    FaultKind.CLOUD_SLOW: Delay(1.0),
+    FaultKind.CLOUD_LOST: LoseAnswer(),
 }
 
 
@@ -110,7 +110,7 @@ class Outcome:
     crashes: int
     """How often an agent ended by itself."""
 
-    def recoveries(self, fault: Fault) -> list[float]:
+    def recoveries(self, fault: FaultKind) -> list[float]:
         """Seconds from the end of each such fault until all was answered that was open then."""
         return sorted(
             max([self.answers[job_id][0][0] - blow.ended for job_id in blow.open_jobs], default=0.0)
@@ -118,7 +118,7 @@ class Outcome:
             if blow.strike.fault is fault
         )
 
-    def blamed(self, moments: Iterable[float], fault: Fault) -> int:
+    def blamed(self, moments: Iterable[float], fault: FaultKind) -> int:
         """How many of the moments were preceded most closely by the beginning of such a fault."""
         count = 0
         for moment in moments:
@@ -210,17 +210,17 @@ class Chaos:
     async def _do(self, strike: Strike) -> None:
         pod = self._pods[strike.pod]
         match strike.fault:
-            case Fault.KILL:
+            case FaultKind.KILL:
                 pod.agent.kill()
-            case Fault.TERM:
+            case FaultKind.TERM:
                 pod.agent.send(signal.SIGTERM)
-            case Fault.FREEZE:
+            case FaultKind.FREEZE:
                 pod.agent.send(signal.SIGSTOP)
                 await asyncio.sleep(LEASE + strike.length)
                 pod.agent.send(signal.SIGCONT)
-            case Fault.RUNTIME_RESTART:
+            case FaultKind.RUNTIME_RESTART:
                 await pod.restart_runtime()
-            case Fault.RUNTIME_500 | Fault.RUNTIME_HANG:
+            case FaultKind.RUNTIME_500 | FaultKind.RUNTIME_HANG:
                 fault = _PROXY_FAULTS[strike.fault]
                 with pod.proxy.fault(fault, striking.GENERATIONS):
                     await asyncio.sleep(strike.length)

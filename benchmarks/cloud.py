@@ -49,7 +49,7 @@ _VISIBILITY_TIMEOUT = 30
 
 
 @dataclass
-class Record:
+class CallRecord:
     """What happened since the last mark, by the monotonic clock."""
 
     calls: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -82,7 +82,7 @@ class EmulatedCloud:
         self._latency: Latency = LATENCIES["0 ms"]
         self._queues: defaultdict[str, EmulatedQueue] = defaultdict(EmulatedQueue)
         self._objects: dict[str, bytes | int] = {}
-        self._record = Record()
+        self._record = CallRecord()
         self._ids = itertools.count(1)
 
     async def __call__(self, request: web.BaseRequest) -> web.Response:
@@ -103,7 +103,7 @@ class EmulatedCloud:
                 self._latency = LATENCIES[asked["latency"]]
                 self._queues.clear()
                 self._objects.clear()
-                self._record = Record()
+                self._record = CallRecord()
             case "send":
                 self._queues[asked["queue"]].send(*asked["bodies"])
             case "mark":

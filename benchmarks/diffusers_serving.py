@@ -70,7 +70,7 @@ Load = Callable[[Submit, int], Coroutine[None, None, Latencies]]
 
 
 @dataclass
-class Outcome:
+class LoadOutcome:
     """What a subject did under a load."""
 
     latencies: Latencies = field(default_factory=list)
@@ -80,7 +80,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Row:
+class ServingRow:
     """One line of the report; latencies in seconds."""
 
     subject: str
@@ -96,7 +96,7 @@ class Row:
     share_of_limit_percent: float | None = None
 
 
-class Subject:
+class BatchingSubject:
     """Does jobs one batch after another in its own thread; counts the seconds it works."""
 
     def __init__(self, pipeline: Any, max_batch: int) -> None:
@@ -173,12 +173,12 @@ class Bench:
         if buckets:
             self._model.warm_up()
 
-    def measure(self, subject: str, load: Load, number: int) -> Outcome:
+    def measure(self, subject: str, load: Load, number: int) -> LoadOutcome:
         """Put one subject under a load."""
         with self._running(subject) as (submit, busy):
             before, began = busy(), time.monotonic()
             latencies = asyncio.run(load(submit, number))
-            return Outcome(latencies, time.monotonic() - began, busy() - before)
+            return LoadOutcome(latencies, time.monotonic() - began, busy() - before)
 
     async def closed(
         self, submit: Submit, number: int, *, clients: int, seconds: float | None = None
@@ -224,7 +224,7 @@ class Bench:
     def _running(self, name: str) -> Iterator[tuple[Submit, Callable[[], float]]]:
         if name != "engine":
             limit = 1 if name == "plain" else self._arguments.max_batch
-            subject = Subject(self._pipeline, limit)
+            subject = BatchingSubject(self._pipeline, limit)
             try:
                 yield subject.submit, lambda: subject.busy
             finally:
@@ -358,7 +358,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     limit = _limit(pipeline, arguments)
     subjects = ("plain", "static", "engine")
     _warm_up(bench, subjects)
-    outcomes: dict[tuple[str, str], list[Outcome]] = {}
+    outcomes: dict[tuple[str, str], list[LoadOutcome]] = {}
 
     def measure(load: str, work: Load) -> None:
         for number in range(arguments.rounds):
@@ -391,7 +391,7 @@ def _limit(pipeline: Any, arguments: argparse.Namespace) -> float | None:
     return matrix_rate(pipeline.unet.dtype) / (TFLOP_AT_20_STEPS[arguments.gpu_size] / 20)
 
 
-def _row(subject: str, load: str, seen: Sequence[Outcome], limit: float | None) -> Row:
+def _row(subject: str, load: str, seen: Sequence[LoadOutcome], limit: float | None) -> ServingRow:
     latencies = [latency for outcome in seen for _, latency in outcome.latencies]
     short = [latency for outcome in seen for steps, latency in outcome.latencies if steps == 4]
     done = median(len(outcome.latencies) / outcome.seconds for outcome in seen)
@@ -399,7 +399,7 @@ def _row(subject: str, load: str, seen: Sequence[Outcome], limit: float | None) 
         sum(steps for steps, _ in outcome.latencies) / outcome.seconds for outcome in seen
     )
     share = None if limit is None else 100 * worked / limit
-    return Row(
+    return ServingRow(
         subject=subject,
         load=load,
         jobs=len(latencies),

@@ -122,7 +122,7 @@ class _Snapshot:
 
 
 @dataclass
-class Stage:
+class BenchServers:
     """The servers, which serve one measurement after the other."""
 
     folder: Path
@@ -280,7 +280,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(folder: Path) -> AsyncIterator[Stage]:
+async def stage(folder: Path) -> AsyncIterator[BenchServers]:
     """A stage with one GPU; more are added when a load wants them."""
     cloud = ServerProcess(
         [sys.executable, "-m", "benchmarks.cloud", "--port", "{port}"], log=folder / "cloud.log"
@@ -293,7 +293,7 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
             server.wait_until_listening()
         timeout = aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(timeout=timeout) as http:
-            yield Stage(folder, cloud, gpus, http)
+            yield BenchServers(folder, cloud, gpus, http)
     finally:
         for server in (cloud, *gpus):
             server.stop()

@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from benchmarks.stage import AGENT, Load, Stage
+from benchmarks.stage import AGENT, BenchServers, Load
 
 _IMPORT = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
 
@@ -25,7 +25,7 @@ class Startup:
     """The interpreter itself, from its start to its end."""
 
 
-async def measure_startup(stage: Stage, repeat: int) -> Startup:
+async def measure_startup(stage: BenchServers, repeat: int) -> Startup:
     """Start the agent so often, at least three times, on an empty queue."""
     times = range(max(3, repeat))
     load = Load("0 ms", 0.0, 0)

@@ -28,7 +28,7 @@ PRICES: Final = {
 
 
 @dataclass(frozen=True)
-class Load:
+class MonthlyLoad:
     """What is asked of a deployment like examples/minimal.yaml in a month."""
 
     images: int = MILLION
@@ -49,7 +49,7 @@ class Position:
     usd: float
 
 
-def bill(load: Load) -> Iterator[Position]:
+def bill(load: MonthlyLoad) -> Iterator[Position]:
     """The lines, what runs without any load first."""
     price, jobs = PRICES, load.images / MILLION
     yield Position("EKS", f"{HOURS} h", HOURS * price["EKS cluster, hour"])
@@ -74,7 +74,7 @@ def bill(load: Load) -> Iterator[Position]:
     yield Position("GPU nodes", how, hours * price["g6.xlarge, hour"])
 
 
-def table(load: Load) -> str:
+def table(load: MonthlyLoad) -> str:
     """The bill in Markdown."""
     positions = list(bill(load))
     total = sum(position.usd for position in positions)
@@ -86,4 +86,4 @@ def table(load: Load) -> str:
 
 if __name__ == "__main__":
     images = int(sys.argv[1]) if len(sys.argv) > 1 else MILLION
-    sys.stdout.write(table(Load(images=images)) + "\n")
+    sys.stdout.write(table(MonthlyLoad(images=images)) + "\n")

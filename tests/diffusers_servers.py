@@ -115,7 +115,7 @@ class SteppingModel:
     def check(self, request: ImageRequest) -> None:
         """Everything is fine."""
 
-    def group(self, request: ImageRequest) -> Hashable:
+    def batch_key(self, request: ImageRequest) -> Hashable:
         return request.width
 
     def max_rows(self, request: ImageRequest) -> int:

@@ -38,13 +38,13 @@ from queue_agent.testing.fault_proxy import (
     BlackHole,
     Fault,
     FaultProxy,
-    Hold,
     LoseAnswer,
     Oversized,
     Request,
     Reset,
     Status,
     Truncate,
+    Withhold,
 )
 from queue_agent.testing.process import ServerProcess
 from queue_agent.testing.samples import in_a_file, sample_png
@@ -420,7 +420,7 @@ class RuntimeContract:
         job = self.jobs()[0]
         async with FaultProxy(server.url) as proxy, self.opened(proxy.url) as runtime:
             prepared = await runtime.prepare(job, self.assets_for(runtime, job))
-            held = Hold()
+            held = Withhold()
             with proxy.fault(held):
                 asked = proxy.count()
                 async with _task_of(runtime, prepared) as task:

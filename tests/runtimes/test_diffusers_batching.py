@@ -55,14 +55,14 @@ def one_thread() -> Iterator[None]:
 
 def alone(pipeline: Any, request: ImageRequest) -> list[Any]:
     """What the plain pipeline makes of the request, one seed at a time, from 0 to 1."""
-    from queue_agent_diffusers.torch.pipeline_arguments import Family, call_arguments  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.pipeline_arguments import Family, pipeline_arguments  # noqa: PLC0415  loads torch
 
     family = Family(pipeline)
     images = []
     for seed in request.seeds:
         chosen: Any = copy(family.choose(request))  # the next call finds the model's scheduler
         chosen.scheduler, _ = family.scheduler(request)
-        arguments, _ = call_arguments(chosen, request, [seed])
+        arguments, _ = pipeline_arguments(chosen, request, [seed])
         images.append(chosen(**arguments, output_type="pt").images[0])
     return images
 
@@ -297,7 +297,7 @@ def test_loras_act_on_their_own_requests_only(lora_dir: Path) -> None:
     model = batched(pipeline, loras=LoraCache(lora_dir))
     styles = [(), (LoraWeight("ink"),), (LoraWeight("ink", 0.5), LoraWeight("chalk")), ()]
     requests = [replace(SIMPLE, loras=loras) for loras in styles]
-    assert len({model.group(request) for request in requests}) == 3
+    assert len({model.batch_key(request) for request in requests}) == 3
     with one_thread():
         before, ink, both, after = (together(model, [request])[0][0] for request in requests)
         [plain] = alone(tiny_pipeline(), SIMPLE)

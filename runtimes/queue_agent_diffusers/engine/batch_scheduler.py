@@ -1,8 +1,8 @@
 """Who shares steps with whom, and whose turn it is: no torch, no threads.
 
-Jobs whose samples may share forward passes form a group. The groups take turns, each of at most
-the model's `turn` steps while others wait, so that of g groups none waits longer than g - 1
-turns. Within a group samples come in the order of their jobs, and join as rows become free.
+Jobs whose samples may share forward passes form a batch. The batches take turns, each of at most
+the model's `turn` steps while others wait, so that of n batches none waits longer than n - 1
+turns. Within a batch samples come in the order of their jobs, and join as rows become free.
 """
 
 from collections import OrderedDict, deque
@@ -14,7 +14,7 @@ from queue_agent_diffusers.engine.jobs import EngineJob
 from queue_agent_diffusers.engine.model import Model, Sample
 
 RECOVERY: Final = 32
-"""Steps without a failure after which a group that was halved may grow again."""
+"""Steps without a failure after which a batch that was halved may grow again."""
 
 
 @dataclass(eq=False)
@@ -31,7 +31,7 @@ class Member:
 
 
 class Batch:
-    """Jobs of one model whose samples may share steps."""
+    """Jobs of one model whose samples may share steps, as many of them as there are rows for."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -97,34 +97,34 @@ class Batch:
 
 
 class BatchScheduler:
-    """All groups that have work, the one whose turn was longest ago first."""
+    """All batches that have work, the one whose turn was longest ago first."""
 
     def __init__(self) -> None:
-        self._groups: OrderedDict[Hashable, Batch] = OrderedDict()
+        self._batches: OrderedDict[Hashable, Batch] = OrderedDict()
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(list(self._groups.values()))
+        return iter(list(self._batches.values()))
 
     def __len__(self) -> int:
-        return len(self._groups)
+        return len(self._batches)
 
-    def join(self, key: Hashable, model: Model, members: Sequence[Member]) -> None:
-        """Put samples into their group."""
-        group = self._groups.get(key)
-        if group is None:
-            group = self._groups[key] = Batch(model)
-        group.add(members)
+    def add(self, key: Hashable, model: Model, members: Sequence[Member]) -> None:
+        """Put samples into the batch of that key."""
+        batch = self._batches.get(key)
+        if batch is None:
+            batch = self._batches[key] = Batch(model)
+        batch.add(members)
 
     def next(self, may_run: Callable[[Batch], bool] = lambda _: True) -> Batch | None:
-        """The group whose turn it is; it goes to the end of the line."""
-        for key, group in list(self._groups.items()):
-            if group.empty:
-                del self._groups[key]
-            elif may_run(group):
-                self._groups.move_to_end(key)
-                return group
+        """The batch whose turn it is; its next one comes after all others'."""
+        for key, batch in list(self._batches.items()):
+            if batch.empty:
+                del self._batches[key]
+            elif may_run(batch):
+                self._batches.move_to_end(key)
+                return batch
         return None
 
     def uses(self, model: Model) -> bool:
-        """Whether a group works or waits with this model."""
-        return any(group.model is model and not group.empty for group in self._groups.values())
+        """Whether a batch works or waits with this model."""
+        return any(batch.model is model and not batch.empty for batch in self._batches.values())

@@ -61,7 +61,7 @@ class Engine:
         self._on_failure: Callable[[], None] = lambda: None
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._jobs = JobRegister()
-        self._groups = BatchScheduler()
+        self._scheduler = BatchScheduler()
         self._unplaced: dict[str, deque[EngineJob]] = {}
         """Jobs by the model that they wait for."""
         self._unplaced_since: dict[str, float] = {}
@@ -159,11 +159,11 @@ class Engine:
             self._load_first()
             while not self._closing.is_set():
                 self._note_changes()
-                group = self._groups.next()
-                if group is None:
+                batch = self._scheduler.next()
+                if batch is None:
                     self._take_in(wait=True)
                 else:
-                    self._turn(group)
+                    self._turn(batch)
         finally:
             self._abandon()
 
@@ -179,16 +179,16 @@ class Engine:
             self._on_failure()
         self._begun = self.failure is None
 
-    def _turn(self, group: Batch) -> None:
-        """Let a group step until it is done or, where others wait, its turn is over."""
+    def _turn(self, batch: Batch) -> None:
+        """Let a batch step until it is done or, where others wait, its turn is over."""
         steps = 0
-        while not group.empty and not self._closing.is_set():
-            self._admit(group)
-            if group.running:
-                self._step(group)
+        while not batch.empty and not self._closing.is_set():
+            self._admit(batch)
+            if batch.running:
+                self._step(batch)
             self._note_changes()
             steps += 1
-            if steps >= group.model.turn and len(self._groups) > 1:
+            if steps >= batch.model.turn and len(self._scheduler) > 1:
                 return
 
     def _note_changes(self) -> None:
@@ -202,12 +202,12 @@ class Engine:
             self._place_jobs(self._overdue())
         self._drop_unwanted()
 
-    def _admit(self, group: Batch) -> None:
-        for member in group.admit():
+    def _admit(self, batch: Batch) -> None:
+        for member in batch.admit():
             if member.started:
                 continue
             if not member.job.begin():
-                self._drop(group, member.job)
+                self._drop(batch, member.job)
                 continue
             try:
                 with self._answering(member.job, pass_on=OutOfMemory):
@@ -216,37 +216,37 @@ class Engine:
                     member.started = True
             except OutOfMemory as error:
                 member.sample.stop()
-                if len(group.running) == 1:
+                if len(batch.running) == 1:
                     member.job.fail(error)
                 else:
                     self._observer.halved()
-                    group.set_aside([member])
+                    batch.set_aside([member])
             if member.job.ended:
-                self._drop(group, member.job)
+                self._drop(batch, member.job)
 
-    def _step(self, group: Batch) -> None:
+    def _step(self, batch: Batch) -> None:
         began = time.monotonic()
-        members = list(group.running)
-        rows = group.rows
+        members = list(batch.running)
+        rows = batch.rows
         for member in members:
             member.job.enter("steps")
         try:
             with self._answering(members[0].job, pass_on=Exception if len(members) > 1 else None):
-                moves = group.model.predict([member.sample for member in members])
+                moves = batch.model.predict([member.sample for member in members])
         except Exception as error:  # whose fault it is shows when there are fewer
             _log.warning("a step of %d images failed: %s", len(members), error)
             self._observer.halved()
-            group.halve()
+            batch.halve()
             return
         if members[0].job.ended:
-            self._drop(group, members[0].job)
+            self._drop(batch, members[0].job)
             return
         for member, move in zip(members, moves, strict=True):
-            self._move(group, member, move)
-        group.stepped()
+            self._move(batch, member, move)
+        batch.stepped()
         self._observer.stepped(len(members), rows, time.monotonic() - began)
 
-    def _move(self, group: Batch, member: Member, move: Callable[[], None]) -> None:
+    def _move(self, batch: Batch, member: Member, move: Callable[[], None]) -> None:
         job, siblings = member.job, member.siblings
         if job.ended:
             return  # a sibling has failed in this very step
@@ -256,14 +256,14 @@ class Engine:
             job.advance(sum(sample.step for sample in siblings) // len(siblings), steps)
             self._show(member)
             if member.sample.done:
-                group.running.remove(member)
+                batch.running.remove(member)
             if all(sample.done for sample in siblings):
                 job.enter("decode")
-                make = group.model.finish(job.request, siblings)
-                self._delivering[group.model] += 1
-                self._finisher.submit(self._deliver, job, group.model, make)
+                make = batch.model.finish(job.request, siblings)
+                self._delivering[batch.model] += 1
+                self._finisher.submit(self._deliver, job, batch.model, make)
         if job.ended:
-            self._drop(group, job)
+            self._drop(batch, job)
 
     def _show(self, member: Member) -> None:
         """Draw a preview where one is due, beside the step loop."""
@@ -285,7 +285,7 @@ class Engine:
         self._delivering[model] -= 1
 
     def _in_use(self, model: Model) -> bool:
-        return self._groups.uses(model) or self._delivering[model] > 0
+        return self._scheduler.uses(model) or self._delivering[model] > 0
 
     def _deliver_preview(
         self, member: Member, number: int, draw: Callable[[], Image.Image]
@@ -308,15 +308,15 @@ class Engine:
                 error = GenerationFailed(f"{type(error).__name__}: {error}")
             job.fail(error)
 
-    def _drop(self, group: Batch, job: EngineJob) -> None:
-        for member in group.remove(job):
+    def _drop(self, batch: Batch, job: EngineJob) -> None:
+        for member in batch.remove(job):
             member.sample.stop()
 
     def _drop_unwanted(self) -> None:
-        for group in self._groups:
-            for job in {member.job for member in group.members if member.job.unwanted}:
+        for batch in self._scheduler:
+            for job in {member.job for member in batch.members if member.job.unwanted}:
                 job.fail(job.stopped())
-                self._drop(group, job)
+                self._drop(batch, job)
 
     def _take(self, job: EngineJob) -> None:
         self._unplaced_of(self._model_name(job.request)).append(job)
@@ -367,18 +367,18 @@ class Engine:
                 members = [
                     Member(job, sample, number, samples) for number, sample in enumerate(samples)
                 ]
-                self._groups.join((name, model.group(job.request)), model, members)
+                self._scheduler.add((name, model.batch_key(job.request)), model, members)
 
     def _make_way_for(self, name: str) -> None:
         """Take what has not begun from the other models; what has begun is finished."""
         for other in self.pool.names:
             model = self.pool.find(other)
-            for group in self._groups:
-                if group.model is not model or other == name:
+            for batch in self._scheduler:
+                if batch.model is not model or other == name:
                     continue
-                members = [member for member in group.waiting if member.job.state == "queued"]
+                members = [member for member in batch.waiting if member.job.state == "queued"]
                 for job in dict.fromkeys(member.job for member in members):
-                    self._drop(group, job)
+                    self._drop(batch, job)
                     self._unplaced_of(other).append(job)
 
     def _unload(self, name: str, done: "Future[None]") -> None:
@@ -407,8 +407,8 @@ class Engine:
 
     def _abandon(self) -> None:
         self._closing.set()
-        for group in self._groups:
-            for member in group.members:
+        for batch in self._scheduler:
+            for member in batch.members:
                 member.sample.stop()
         for job in self.active_jobs():
             job.cancel()

@@ -1,6 +1,6 @@
 """What the engine needs of a model; it knows no more of torch than this.
 
-Every image of a request is a `Sample`. The engine starts samples, advances those of one group
+Every image of a request is a `Sample`. The engine starts samples, advances those of one batch
 together by `Model.predict`, and hands the finished ones of a job to `Model.finish`.
 """
 
@@ -16,7 +16,7 @@ OnStep = Callable[[int, int], None]
 
 
 class Sample(Protocol):
-    """One image on its way, or the images of one whole call; used in the engine's thread only."""
+    """One image on its way, or all of an unbatched call; used in the engine's thread only."""
 
     rows: int
     """How many rows it takes in a forward pass: two with guidance, else one."""
@@ -46,13 +46,13 @@ class ModelOf(Protocol[S]):
     memory: int
     """Bytes of its weights."""
     turn: int
-    """How many steps a group takes at a time while others wait."""
+    """How many steps a batch takes at a time while others wait."""
 
     def check(self, request: ImageRequest) -> None:
         """Raise `InvalidRequest` for what this model can never do; does no work. Any thread."""
 
-    def group(self, request: ImageRequest) -> Hashable:
-        """Requests of equal groups may share steps. Any thread."""
+    def batch_key(self, request: ImageRequest) -> Hashable:
+        """Requests of equal keys may share steps. Any thread."""
 
     def max_rows(self, request: ImageRequest) -> int:
         """How many rows of such requests may share a step."""

@@ -24,7 +24,7 @@ class UnbatchedCall:
         """`run` does all that there is to do."""
 
     def run(self) -> None:
-        """Do the whole work."""
+        """Do all the work."""
         self.pictures = self._run(self)
         self.step = self.steps = self.steps or 1
         self.done = True
@@ -55,8 +55,8 @@ class UnbatchedModel:
         """
         raise NotImplementedError
 
-    def group(self, request: ImageRequest) -> Hashable:
-        """All in one line."""
+    def batch_key(self, request: ImageRequest) -> Hashable:
+        """All wait for the one before them."""
         del request
         return "one by one"
 

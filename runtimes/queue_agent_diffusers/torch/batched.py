@@ -24,10 +24,10 @@ from queue_agent_diffusers.torch.memory import memory_watched, release_memory, w
 from queue_agent_diffusers.torch.pipeline_arguments import (
     Family,
     Pipeline,
-    call_arguments,
     default,
     library,
     parameters,
+    pipeline_arguments,
     withheld,
 )
 from queue_agent_diffusers.torch.schedulers import keep_timesteps_on_host
@@ -110,7 +110,7 @@ class UNetSample:
 
 
 class BatchedModel:
-    """A UNet pipeline with its siblings; all but `check` and `group` in one thread."""
+    """A UNet pipeline with its siblings; all but `check` and `batch_key` in one thread."""
 
     turn = 4
 
@@ -145,7 +145,7 @@ class BatchedModel:
         if self._unet.config.in_channels != 4 and request.mask is None:
             raise InvalidRequest("This model only paints in masks.", param="mask")
 
-    def group(self, request: ImageRequest) -> Hashable:
+    def batch_key(self, request: ImageRequest) -> Hashable:
         """The same size and the same LoRAs."""
         return (*self._size(request), request.loras)
 
@@ -220,7 +220,7 @@ class BatchedModel:
         """The pipeline's call for one image, not started."""
         request = sample.request
         pipeline = self._family.choose(request)
-        arguments, _ignored = call_arguments(pipeline, request, [sample.seed])
+        arguments, _ignored = pipeline_arguments(pipeline, request, [sample.seed])
         arguments |= {"prompt": None, **self._embeddings(pipeline, request)}
 
         def after_step(
@@ -278,5 +278,5 @@ class BatchedModel:
 
     def _warnings(self, request: ImageRequest) -> list[str]:
         pipeline = self._family.choose(request)
-        _arguments, ignored = call_arguments(pipeline, request, request.seeds)
+        _arguments, ignored = pipeline_arguments(pipeline, request, request.seeds)
         return [*self._family.scheduler(request)[1], *ignored]

@@ -78,7 +78,7 @@ class Family:
         return make_scheduler(self._scheduler, request.scheduler)
 
 
-def call_arguments(
+def pipeline_arguments(
     pipeline: Pipeline, request: ImageRequest, seeds: Sequence[int]
 ) -> tuple[dict[str, object], list[str]]:
     """What to call the pipeline with for these seeds, and what it has no word for.

@@ -10,8 +10,8 @@ from queue_agent_diffusers.torch.memory import memory_watched, release_memory, w
 from queue_agent_diffusers.torch.pipeline_arguments import (
     Family,
     Pipeline,
-    call_arguments,
     parameters,
+    pipeline_arguments,
     withheld,
 )
 
@@ -36,7 +36,7 @@ class PipelineModel(UnbatchedModel):
         """Make all images of the request in one call."""
         pipeline = self._family.choose(request)
         pipeline.scheduler, warnings = self._family.scheduler(request)
-        arguments, ignored = call_arguments(pipeline, request, request.seeds)
+        arguments, ignored = pipeline_arguments(pipeline, request, request.seeds)
 
         def after_step(
             running: Pipeline, step: int, _timestep: object, tensors: dict[str, object]

@@ -75,15 +75,15 @@ class WebUIRuntime(Runtime):
 
     def __init__(self, options: RuntimeOptions) -> None:
         self._switch_models = options.switch_models
-        self._client = RuntimeClient(options, self.default_url)
-        self._server = WebUIClient(self._client)
+        self._http = RuntimeClient(options, self.default_url)
+        self._client = WebUIClient(self._http)
         self._calls: list[_Call] = []
         """In the order they were sent."""
         self._watchers: set[asyncio.Task[None]] = set()
         self._interrupting = asyncio.Lock()
 
     async def ready(self) -> bool:
-        return await self._server.answers()
+        return await self._client.answers()
 
     def references(self, job: Job) -> Iterable[Reference]:
         return references(job)
@@ -99,7 +99,7 @@ class WebUIRuntime(Runtime):
         translated = translate(job, assets, switch_models=self._switch_models)
         request = translated.request
         if translated.checkpoint:
-            title = await self._server.find_checkpoint(translated.checkpoint)
+            title = await self._client.find_checkpoint(translated.checkpoint)
             request = with_checkpoint(request, title)
         return WebUIPrepared(job, request, translated.warnings, translated.route, assets)
 
@@ -145,7 +145,7 @@ class WebUIRuntime(Runtime):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._client.aclose()
+        await self._http.aclose()
 
     def _start(self, prepared: WebUIPrepared) -> _Call:
         request, task = prepared.request, None
@@ -154,7 +154,7 @@ class WebUIRuntime(Runtime):
             request = {**request, "force_task_id": task}
         body = body_of(request, prepared.assets)
         answer = asyncio.create_task(
-            self._client.send("POST", prepared.route, body=body, timeout=WORK)
+            self._http.send("POST", prepared.route, body=body, timeout=WORK)
         )
         call = _Call(answer, task)
         self._calls.append(call)
@@ -163,7 +163,7 @@ class WebUIRuntime(Runtime):
 
     async def _fraction(self, call: _Call) -> float | None:
         """How far the call has come; None unless it is the one that the server works on."""
-        return await self._server.fraction(call.task, first=self._is_first(call))
+        return await self._client.fraction(call.task, first=self._is_first(call))
 
     def _is_first(self, call: _Call) -> bool:
         return next(iter(self._calls), None) is call
@@ -200,10 +200,10 @@ class WebUIRuntime(Runtime):
         """
         others = [other for other in self._calls if other is not call]
         async with self._interrupting:
-            await self._server.interrupt()
+            await self._client.interrupt()
             if await self._fraction(call) is None:
                 for other in others:
-                    other.disturbed |= await self._server.was_hit(other.task)
+                    other.disturbed |= await self._client.was_hit(other.task)
 
 
 class _Rising:

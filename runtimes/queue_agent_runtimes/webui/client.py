@@ -18,14 +18,14 @@ _CHECKSUM: Final = re.compile(r"\s*\[[^]]+]\s*$")
 class WebUIClient:
     """Asks and orders; errors are `Rejected` or `Unavailable`."""
 
-    def __init__(self, client: RuntimeClient) -> None:
-        self._client = client
+    def __init__(self, http: RuntimeClient) -> None:
+        self._http = http
         self._knows_tasks = True
 
     async def answers(self) -> bool:
         """Whether the API is there and accepts our credentials."""
         try:
-            answer = await self._client.send("GET", _PROGRESS, params=_WITHOUT_IMAGE, timeout=READY)
+            answer = await self._http.send("GET", _PROGRESS, params=_WITHOUT_IMAGE, timeout=READY)
             answer.json_object()
         except Unavailable:
             return False
@@ -56,7 +56,7 @@ class WebUIClient:
 
     async def interrupt(self) -> None:
         """Stop whatever runs now at its next step."""
-        answer = await self._client.send("POST", "/sdapi/v1/interrupt")
+        answer = await self._http.send("POST", "/sdapi/v1/interrupt")
         if not answer.ok:
             raise error_of(answer)
 
@@ -68,7 +68,7 @@ class WebUIClient:
         """
         found = _match(name, await self._checkpoints())
         if found is None:
-            answer = await self._client.send("POST", "/sdapi/v1/refresh-checkpoints")
+            answer = await self._http.send("POST", "/sdapi/v1/refresh-checkpoints")
             if not answer.ok:
                 raise error_of(answer)
             found = _match(name, await self._checkpoints())
@@ -77,7 +77,7 @@ class WebUIClient:
         return found
 
     async def _checkpoints(self) -> list[JsonObject]:
-        answer = await self._client.send("GET", "/sdapi/v1/sd-models")
+        answer = await self._http.send("GET", "/sdapi/v1/sd-models")
         if not answer.ok:
             raise error_of(answer)
         listed = answer.json()
@@ -89,7 +89,7 @@ class WebUIClient:
         """What the server says of one task; None where it cannot tell tasks apart."""
         if not self._knows_tasks:
             return None
-        answer = await self._client.send(
+        answer = await self._http.send(
             "POST", "/internal/progress", json={"id_task": task, "live_preview": False}
         )
         if answer.ok:
@@ -100,7 +100,7 @@ class WebUIClient:
         return None
 
     async def _report(self) -> JsonObject:
-        answer = await self._client.send("GET", _PROGRESS, params=_WITHOUT_IMAGE)
+        answer = await self._http.send("GET", _PROGRESS, params=_WITHOUT_IMAGE)
         if not answer.ok:
             raise error_of(answer)
         return answer.json_object()

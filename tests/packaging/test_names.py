@@ -1,0 +1,27 @@
+"""A class name stands for one thing, wherever it is met."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+TREES: Final = ("queue_agent", "runtimes", "benchmarks", "cdk/image_service", "cdk/intake")
+"""Folders of sources, beside the files in cdk/ itself, where builds are left too."""
+
+
+def test_no_public_class_name_is_given_twice() -> None:
+    places = defaultdict(list)
+    for path in _sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert len(places) > 200
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def _sources() -> Iterator[Path]:
+    yield from (ROOT / "cdk").glob("*.py")
+    for tree in TREES:
+        yield from (ROOT / tree).rglob("*.py")

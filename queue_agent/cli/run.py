@@ -15,9 +15,8 @@ from queue_agent.cli.options import (
     telemetry_options,
     webhook_policy,
 )
-from queue_agent.cloud import Cloud, Queue, QueuePolicy
+from queue_agent.cloud import Queue, QueuePolicy
 from queue_agent.cloud.connect import connect
-from queue_agent.inputs.addresses import ObjectLocation
 from queue_agent.inputs.references import ReferenceFetcher
 from queue_agent.runtime import Runtime, load_runtime
 from queue_agent.settings.agent import Settings
@@ -28,16 +27,10 @@ from queue_agent.telemetry.probes import probes
 from queue_agent.telemetry.tracing import Telemetry
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.agent import Agent
-from queue_agent.worker.cancellation import CancellationWatch
-from queue_agent.worker.inbox import Inbox
-from queue_agent.worker.notifier import Notifier
+from queue_agent.worker.assembly import Ports, assemble
 from queue_agent.worker.pod_deletion_cost import PodDeletionCost
 from queue_agent.worker.policy import Policy
-from queue_agent.worker.processor import Processor
-from queue_agent.worker.runner import JobRunner
 from queue_agent.worker.sampling import GaugeSampler
-from queue_agent.worker.slots import Slots
-from queue_agent.worker.store import ResultStore
 from queue_agent.worker.webhooks import Webhooks
 
 log = structlog.get_logger()
@@ -68,10 +61,16 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
         # where several jobs may end together, but not once told to stop
         batching=lambda: runtime.concurrency > 1 and not stop.is_set(),
     )
+    ports = Ports(
+        cloud.queue(settings.queue_url),
+        cloud.topic(settings.topic_arn),
+        cloud.bucket(settings.bucket),
+        cloud.bucket,
+    )
     references = ReferenceFetcher(reference_policy(settings), cloud.bucket)
     webhooks = Webhooks(webhook_policy(settings))
     try:
-        policy = await _policy(cloud.queue(settings.queue_url), settings, stop)
+        policy = await _policy(ports.queue, settings, stop)
         if policy is not None:
             async with exporting(
                 telemetry_options(settings),
@@ -79,8 +78,13 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
                 task_types=runtime.task_types,
                 queue=settings.queue_url.rpartition("/")[2],
             ) as exports:
-                agent = _assemble(
-                    settings, policy, cloud, runtime, references, webhooks, exports.telemetry
+                agent = assemble(
+                    _worker_policy(settings, policy),
+                    ports,
+                    runtime,
+                    references,
+                    webhooks,
+                    exports.telemetry,
                 )
                 async with probes(
                     agent.readiness,
@@ -164,59 +168,23 @@ async def _policy(queue: Queue, settings: Settings, stop: asyncio.Event) -> Queu
     return None
 
 
-def _assemble(
-    settings: Settings,
-    policy: QueuePolicy,
-    cloud: Cloud,
-    runtime: Runtime,
-    references: ReferenceFetcher,
-    webhooks: Webhooks,
-    telemetry: Telemetry,
-) -> Agent:
-    reading = reference_policy(settings)
-    bucket = cloud.bucket(settings.bucket)
-    queue = cloud.queue(settings.queue_url)
-    delivery_policy = Policy(
+def _worker_policy(settings: Settings, queue: QueuePolicy) -> Policy:
+    """What settings and queue prescribe together."""
+    return Policy(
         runtime_name=settings.name,
-        lease=max(_SHORTEST_LEASE, settings.visibility_timeout or policy.visibility_timeout),
-        max_receives=policy.max_receives or settings.max_receives,
-        has_dead_letter_queue=policy.max_receives is not None,
+        serves=settings.runtime_name,
+        lease=max(_SHORTEST_LEASE, settings.visibility_timeout or queue.visibility_timeout),
+        max_receives=queue.max_receives or settings.max_receives,
+        has_dead_letter_queue=queue.max_receives is not None,
         run_timeout=settings.run_timeout,
         store_patience=settings.store_patience,
         retry_delay=settings.retry_delay,
         hold_limit=settings.hold_limit,
-        progress_interval=settings.progress_interval if settings.notify_running else None,
-        presign=settings.presign,
-    )
-    store = ResultStore(bucket, runtime_name=settings.name, patience=settings.store_patience)
-    processor = Processor(
-        policy=delivery_policy,
-        inbox=Inbox(
-            cloud.bucket,
-            may_read=lambda bucket, key: reading.opens(ObjectLocation(bucket, key)),
-            task_types=runtime.task_types,
-            runtime_name=settings.runtime_name,
-        ),
-        store=store,
-        cancellations=CancellationWatch(bucket, poll=settings.cancel_poll),
-        runner=JobRunner(runtime, references, time_limit=settings.run_timeout),
-        notifier=Notifier(
-            delivery_policy,
-            cloud.topic(settings.topic_arn),
-            webhooks,
-            store.with_links,
-        ),
-    )
-    return Agent(
-        queue=queue,
-        runtime=runtime,
-        processor=processor,
-        slots=Slots(
-            concurrency=runtime.concurrency, backlog=runtime.backlog, prefetch=settings.prefetch
-        ),
+        cancel_poll=settings.cancel_poll,
         receive_wait=settings.receive_wait,
-        lease=delivery_policy.lease,
+        prefetch=settings.prefetch,
         grace=settings.shutdown_grace,
         max_jobs=settings.max_jobs,
-        telemetry=telemetry,
+        progress_interval=settings.progress_interval if settings.notify_running else None,
+        presign=settings.presign,
     )

@@ -85,6 +85,10 @@ class ReferenceFetcher:
             policy.allowlist, timeout=policy.timeout, connections=_CONCURRENCY, resolve=resolve
         )
 
+    def may_read(self, bucket: str, key: str) -> bool:
+        """Whether references and offloaded payloads may name this object."""
+        return self._policy.opens(ObjectLocation(bucket, key))
+
     async def fetch(self, references: Iterable[Reference], keep: ExitStack) -> dict[str, Asset]:
         """The assets by URL, fetched at the same time and each URL once; good until `keep` ends.
 

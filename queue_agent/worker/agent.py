@@ -15,6 +15,7 @@ from queue_agent.telemetry.tracing import Telemetry
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.lease import Lease
+from queue_agent.worker.policy import Policy
 from queue_agent.worker.processor import Processor
 from queue_agent.worker.slots import Slots, Stage
 
@@ -34,11 +35,7 @@ class Agent:
     runtime: Runtime
     processor: Processor
     slots: Slots
-    receive_wait: float
-    lease: float
-    grace: float
-    max_jobs: int | None = None
-    """End by itself after so many messages; None: never."""
+    policy: Policy
     telemetry: Telemetry = field(default_factory=Telemetry)
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
@@ -65,7 +62,7 @@ class Agent:
 
     async def _pull(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         pause = _READINESS_POLL
-        left = float("inf") if self.max_jobs is None else self.max_jobs
+        left = float("inf") if self.policy.max_jobs is None else self.policy.max_jobs
         while left > 0:
             room = int(min(await self.slots.room(), left))
             await self._until_ready()
@@ -105,7 +102,9 @@ class Agent:
     async def _receive(self, count: int) -> Sequence[Message]:
         asked = self.clock()
         poll = asyncio.create_task(
-            self.queue.receive(count, wait=self.receive_wait, visibility_timeout=self.lease)
+            self.queue.receive(
+                count, wait=self.policy.receive_wait, visibility_timeout=self.policy.lease
+            )
         )
         try:
             messages = await asyncio.shield(poll)
@@ -154,9 +153,11 @@ class Agent:
             if delivery.slot.stage in (Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED):
                 processing.cancel()
         if self._deliveries:
-            await asyncio.wait(set(self._deliveries), timeout=self.grace)
+            await asyncio.wait(set(self._deliveries), timeout=self.policy.grace)
         for processing in self._deliveries:
             processing.cancel()
 
     def _lease(self, message: Message) -> Lease:
-        return Lease(self.queue, message, duration=self.lease, metrics=self.telemetry.metrics)
+        return Lease(
+            self.queue, message, duration=self.policy.lease, metrics=self.telemetry.metrics
+        )

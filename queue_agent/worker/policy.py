@@ -14,18 +14,34 @@ class Policy:
     """How messages are dealt with. Durations are in seconds."""
 
     runtime_name: str
+    """What notifications call the runtime."""
     lease: float
+    """Of a message; renewed each third of it."""
     max_receives: int
     has_dead_letter_queue: bool
-    run_timeout: float
-    store_patience: float
+    serves: str | None = None
+    """Jobs that name another runtime are refused; None takes them all."""
+    run_timeout: float = 900.0
+    store_patience: float = 300.0
     """How long finished work is kept and retried while the cloud fails."""
-    retry_delay: float
-    hold_limit: float
+    retry_delay: float = 2.0
+    """Before a released message returns; doubled with each delivery."""
+    hold_limit: float = 60.0
     """A message that the runtime has no place for is given back after so long."""
+    cancel_poll: float = 2.0
+    """Cancel markers are noticed within so long; 0: each job looks only once."""
+    receive_wait: float = 20.0
+    """Length of a long poll."""
+    prefetch: int = 20
+    """At most so many messages are held ahead of the GPU."""
+    grace: float = 50.0
+    """Told to stop: so long to finish what runs."""
+    max_jobs: int | None = None
+    """End after so many messages; None: never."""
     progress_interval: float | None = None
     """None: no `running` notifications."""
     presign: float = 0.0
+    """Links to the images work for so long; 0: none are made."""
     spread: Callable[[float, float], float] = random.uniform
     """A random number between two; spreads delays, so that no messages come back together."""
 

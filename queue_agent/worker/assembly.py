@@ -1,0 +1,81 @@
+"""The parts of an agent, put together."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from queue_agent.cloud import Bucket, Queue, Topic
+from queue_agent.inputs.references import ReferenceFetcher
+from queue_agent.runtime import Runtime
+from queue_agent.telemetry import Telemetry
+from queue_agent.worker.agent import Agent
+from queue_agent.worker.cancellation import CancellationWatch
+from queue_agent.worker.inbox import Inbox
+from queue_agent.worker.notifier import Notifier
+from queue_agent.worker.policy import Policy
+from queue_agent.worker.processor import Processor
+from queue_agent.worker.runner import JobRunner
+from queue_agent.worker.slots import Slots
+from queue_agent.worker.store import ResultStore
+from queue_agent.worker.webhooks import Webhooks
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What an agent uses of the cloud."""
+
+    queue: Queue
+    topic: Topic
+    """For notifications."""
+    results: Bucket
+    bucket: Callable[[str], Bucket]
+    """Any bucket by its name, for offloaded payloads."""
+
+
+def assemble(
+    policy: Policy,
+    ports: Ports,
+    runtime: Runtime,
+    references: ReferenceFetcher,
+    webhooks: Webhooks,
+    telemetry: Telemetry | None = None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], float] = time.time,
+) -> Agent:
+    """An agent of one runtime. `clock` tells what passes, `now` the seconds since the epoch."""
+    store = ResultStore(
+        ports.results, runtime_name=policy.runtime_name, patience=policy.store_patience
+    )
+    inbox = Inbox(
+        ports.bucket,
+        may_read=references.may_read,
+        task_types=runtime.task_types,
+        runtime_name=policy.serves,
+    )
+    processor = Processor(
+        policy=policy,
+        inbox=inbox,
+        store=store,
+        cancellations=CancellationWatch(
+            ports.results, poll=policy.cancel_poll, now=now, clock=clock
+        ),
+        runner=JobRunner(runtime, references, time_limit=policy.run_timeout),
+        notifier=Notifier(policy, ports.topic, webhooks, store.with_links),
+    )
+    slots = Slots(
+        concurrency=runtime.concurrency,
+        backlog=runtime.backlog,
+        prefetch=policy.prefetch,
+        clock=clock,
+    )
+    return Agent(
+        queue=ports.queue,
+        runtime=runtime,
+        processor=processor,
+        slots=slots,
+        policy=policy,
+        telemetry=telemetry or Telemetry(),
+        clock=clock,
+        now=now,
+    )

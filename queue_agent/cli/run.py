@@ -24,7 +24,6 @@ from queue_agent.tasks import background
 from queue_agent.telemetry.export import exporting
 from queue_agent.telemetry.logs import configure_logs
 from queue_agent.telemetry.probes import probes
-from queue_agent.telemetry.tracing import Telemetry
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.agent import Agent
 from queue_agent.worker.assembly import Ports, assemble

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from queue_agent.cloud import Bucket, Queue, Topic
 from queue_agent.inputs.references import ReferenceFetcher
 from queue_agent.runtime import Runtime
-from queue_agent.telemetry import Telemetry
+from queue_agent.telemetry.tracing import Telemetry
 from queue_agent.worker.agent import Agent
 from queue_agent.worker.cancellation import CancellationWatch
 from queue_agent.worker.inbox import Inbox

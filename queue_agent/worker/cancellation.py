@@ -17,6 +17,7 @@ from queue_agent.worker.cancel_markers import CancelMarkers, Look
 log = structlog.get_logger()
 
 _EXPIRY_POLL = 1.0
+_SHORTEST_PAUSE = 0.001
 _LONGEST_PAUSE = 3600.0
 _MARKERS_FRESHNESS = 1.0
 """Seconds; a marker that a job is older than is found by its first look."""
@@ -92,7 +93,7 @@ class CancellationWatch:
         if (expires := job.metadata.expires_at) is not None:
             # a jump of the wall clock is noticed within the pause
             pause = min(pause, _EXPIRY_POLL, expires.timestamp() - self._now())
-        return max(0.0, pause)
+        return max(_SHORTEST_PAUSE, pause)
 
     def _expired(self, job: Job) -> JobExpired | None:
         expires: datetime | None = job.metadata.expires_at

@@ -1,16 +1,16 @@
 """Trying again: a few times in place, or for as long as it is worth."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from tenacity import (
     AsyncRetrying,
+    RetryCallState,
     retry_if_exception,
     stop_after_attempt,
-    stop_after_delay,
     wait_random_exponential,
 )
-from tenacity.stop import stop_base
 
 from queue_agent.wire.errors import TimedOut, Unavailable
 
@@ -19,7 +19,9 @@ T = TypeVar("T")
 
 async def retry_for(seconds: float, action: Callable[[], Awaitable[T]]) -> T:
     """Repeat what finished work depends on while it is `Unavailable`, for so many seconds."""
-    return await _repeat(action, stop_after_delay(seconds), longest_pause=5.0)
+    time = asyncio.get_running_loop().time
+    end = time() + seconds
+    return await _repeat(action, lambda _: time() >= end, longest_pause=5.0)
 
 
 async def retry_in_place(action: Callable[[], Awaitable[T]], *, attempts: int = 3) -> T:
@@ -31,7 +33,10 @@ async def retry_in_place(action: Callable[[], Awaitable[T]], *, attempts: int = 
 
 
 async def _repeat(
-    action: Callable[[], Awaitable[T]], stop: stop_base, *, longest_pause: float
+    action: Callable[[], Awaitable[T]],
+    stop: Callable[[RetryCallState], bool],
+    *,
+    longest_pause: float,
 ) -> T:
     retrying = AsyncRetrying(
         retry=retry_if_exception(_may_pass),

@@ -26,6 +26,7 @@ from queue_agent.worker.forecast import Forecast, Kind
 
 _MARGIN: Final = 0.02
 """Seconds to be early, for the noise of timers and of the runtime."""
+_SHORTEST_PAUSE: Final = 0.001
 _USABLE_PROGRESS: Final = 0.1
 """Below this share of a run its progress predicts too badly."""
 _COMPANY: Final = 0.05
@@ -188,7 +189,7 @@ class Slots:
             wanted = self._wanted()
             if wanted:
                 return wanted
-            pause = self._starving_in(0) - self._ahead
+            pause = max(_SHORTEST_PAUSE, self._starving_in(0) - self._ahead)
             try:
                 async with asyncio.timeout(pause if self._may_take else None):
                     await self._changed.wait()

@@ -6,6 +6,7 @@ same job exactly one manifest wins, and it describes the artifacts of its own at
 
 import hashlib
 import secrets
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -154,7 +155,8 @@ class ResultStore:
         except ObjectExists:
             # left by an attempt that has not (or not yet) committed: its name stays its own
             key = keys.artifact(number, artifact.media_type, suffix=secrets.token_hex(4))
-            await self._create(key, artifact.data, artifact.media_type)
+            with suppress(ObjectExists):  # nobody else knows the name: an answer was lost
+                await self._create(key, artifact.data, artifact.media_type)
         return _describe(artifact, self._bucket.url(key))
 
     async def _read(self, key: str) -> bytes:

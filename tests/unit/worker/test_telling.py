@@ -1,0 +1,85 @@
+"""What subscribers hear on the way, and how a notification is made to fit."""
+
+import json
+
+import pytest
+
+from queue_agent.wire.notification import Notification
+from worker_bench import Bench, drawing
+
+pytestmark = pytest.mark.looptime
+
+
+def running(bench: Bench) -> list[Notification]:
+    return [one for one in bench.heard if one.status == "running"]
+
+
+async def test_progress_is_told_at_intervals_from_0_and_never_after_the_end() -> None:
+    bench = Bench(policy={"progress_interval": 1.0})
+    bench.runtime.script("order-1", drawing(10.0, progress=[n / 40 for n in range(1, 40)]))
+    await bench.publish("order-1", context="mine")
+    async with bench.working():
+        await bench.settled("order-1")
+        await bench.pass_time(10)
+    told = running(bench)
+    assert [one.progress for one in told] == sorted(one.progress or 0 for one in told)
+    assert told[0].progress == 0
+    assert 9 <= len(told) <= 12
+    assert bench.heard[-1].status == "completed"
+    assert {one.context for one in told} == {"mine"}
+
+
+async def test_progress_is_kept_to_oneself_unless_asked_for(bench: Bench) -> None:
+    bench.runtime.script("order-1", drawing(progress=[0.5]))
+    await bench.publish("order-1")
+    async with bench.working():
+        await bench.settled("order-1")
+    assert running(bench) == []
+
+
+async def test_progress_that_cannot_be_told_holds_nothing_up() -> None:
+    bench = Bench(policy={"progress_interval": 1.0})
+    hold = bench.cloud.faults.hold("topic.publish", matching='"running"')
+    bench.runtime.script("order-1", drawing(10.0, progress=[0.5]))
+    await bench.publish("order-1")
+    async with bench.working():
+        assert (await bench.settled("order-1")).timings.run == pytest.approx(10.0)
+    hold.release()
+
+
+async def test_a_notification_too_large_for_the_topic_is_made_to_fit(bench: Bench) -> None:
+    context = "x" * (bench.topic.size_limit + 1)
+    await bench.queue.send(bench.body("order-1", context=context), {})
+    async with bench.working():
+        told = await bench.settled("order-1")
+    assert (told.context, told.status) == (None, "completed")
+    assert any("Too large" in warning for warning in told.warnings)
+    assert bench.manifests()[0].context == context
+    (publication,) = bench.topic.published
+    assert publication.size <= bench.topic.size_limit
+
+
+async def test_one_that_just_fits_is_told_whole(bench: Bench) -> None:
+    await bench.publish("order-1")
+    async with bench.working():
+        first = await bench.settled("order-1")
+    spare = bench.topic.size_limit - bench.topic.published[0].size
+    context = "x" * (spare - 2 * len('"') + len("null") - len("order-22") + len("order-1") - 200)
+    await bench.queue.send(bench.body("order-22", context=context), {})
+    async with bench.working():
+        told = await bench.answer("order-22")
+        await bench.emptied()
+    assert (told.context, told.warnings, first.warnings) == (context, [], [])
+
+
+async def test_links_are_added_where_they_are_wanted() -> None:
+    bench = Bench(policy={"presign": 3600.0})
+    await bench.publish("order-1")
+    async with bench.working():
+        told = await bench.settled("order-1")
+    (image,) = told.images
+    assert image.presigned_url is not None
+    linked = await bench.cloud.fetch(image.presigned_url)
+    assert linked == bench.results.objects[image.url.removeprefix(bench.results.url(""))]
+    assert "presigned_url" not in json.dumps(bench.manifests()[0].metadata)
+    assert bench.manifests()[0].images[0].presigned_url is None

@@ -142,23 +142,20 @@ async def test_of_200_random_jobs_none_is_lost() -> None:
         assert engine.active_jobs() == []
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 6), st.lists(st.integers(1, 4), min_size=1, max_size=8))
-def test_memory_that_is_short_halves_the_batch_and_loses_nobody(
+async def test_memory_that_is_short_halves_the_batch_and_loses_nobody(
     fits: int, counts: list[int]
 ) -> None:
-    async def run() -> None:
-        model = SteppingModel(max_batch=8, fits=fits)
-        async with working(model) as engine:
-            jobs = [
-                engine.submit(str(number), wanted("x", count=count))
-                for number, count in enumerate(counts)
-            ]
-            for job, count in zip(jobs, counts, strict=True):
-                assert len((await pictures_of(job)).images) == count
-        assert max(map(len, model.batches)) <= fits
-
-    asyncio.run(run())
+    model = SteppingModel(max_batch=8, fits=fits)
+    async with working(model) as engine:
+        jobs = [
+            engine.submit(str(number), wanted("x", count=count))
+            for number, count in enumerate(counts)
+        ]
+        for job, count in zip(jobs, counts, strict=True):
+            assert len((await pictures_of(job)).images) == count
+    assert max(map(len, model.batches)) <= fits
 
 
 async def test_a_job_that_does_not_even_fit_alone_is_refused_and_the_others_go_on() -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "Exchange",
     "Fault",
     "FaultProxy",
+    "Hold",
     "LoseAnswer",
     "Matcher",
     "Oversized",
@@ -37,7 +38,6 @@ __all__ = [
     "Reset",
     "Status",
     "Truncate",
-    "Withhold",
     "aws_operation",
     "everything",
     "on_path",
@@ -200,7 +200,7 @@ class Delay(Fault):
 
 
 @dataclass
-class Withhold(Fault):
+class Hold(Fault):
     """Keeps requests from the server until they are released, then relays them and all others."""
 
     _released: asyncio.Event = field(default_factory=asyncio.Event, init=False)

@@ -18,7 +18,7 @@ from fakes import fake_runtime
 from queue_agent.runtime import Asset, Output, Progress, Runtime, RuntimeOptions
 from queue_agent.testing import FaultProxy, RuntimeContract, ServerProcess, eventually, sample_png
 from queue_agent.testing.fault_proxy import Reset
-from queue_agent.testing.runtime_contract import contents, ignore
+from queue_agent.testing.runtime_contract.hooks import contents, ignore
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.job import Job, parse_job
 from queue_agent_runtimes.comfyui import ComfyUIRuntime
@@ -112,8 +112,9 @@ class TestComfyUIContract(RuntimeContract):
     def slow_job(self) -> Job:
         return pipeline(generation(steps=10_000))
 
-    def two_jobs(self) -> tuple[Job, Job]:
-        return pipeline(generation(steps=40)), text_to_image(steps=20, seed=8, n_iter=2)
+    def two_jobs(self, seconds: float = 1.0) -> tuple[Job, Job]:
+        steps = int(25 * seconds)
+        return pipeline(generation(steps=2 * steps)), text_to_image(steps=steps, seed=8, n_iter=2)
 
     def bad_job(self) -> tuple[Job, str]:
         return pipeline(generation(steps=0)), "Value 0 smaller than min of 1"
@@ -379,17 +380,26 @@ async def is_working(server: ServerProcess) -> bool:
 async def test_cancelling_leaves_the_prompts_of_others_alone(
     runtime: Runtime, server: ServerProcess
 ) -> None:
-    others: Json = {"prompt": generation(steps=120), "prompt_id": "of-somebody-else"}
-    await tell(server, "/prompt", others)
-    await eventually(lambda: is_working(server))
-    task = asyncio.create_task(run(runtime, pipeline()))
-    await eventually(lambda: is_waiting(server))
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    others: Json = {"prompt": generation(), "prompt_id": "of-somebody-else"}
+    async with paused(server):
+        await tell(server, "/prompt", others)
+        await eventually(lambda: is_working(server))
+        task = asyncio.create_task(run(runtime, pipeline()))
+        await eventually(lambda: is_waiting(server))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
     await eventually(lambda: is_idle(server))
     (only,) = await runs(server)
     assert (only["prompt_id"], only["outcome"]) == ("of-somebody-else", "success")
+
+
+@asynccontextmanager
+async def paused(server: ServerProcess) -> AsyncIterator[None]:
+    """While the server's GPU stands still, whatever it is given."""
+    await tell(server, "/fake/faults", {"paused": True})
+    yield
+    await tell(server, "/fake/faults", {})
 
 
 async def is_waiting(server: ServerProcess) -> bool:
@@ -441,30 +451,45 @@ async def test_outputs_that_are_gone_are_made_again_by_the_next_attempt(
 
 
 async def test_an_agent_that_restarts_joins_the_prompt_under_way(server: ServerProcess) -> None:
-    job = pipeline(generation(steps=100))
-    async with FaultProxy(server.url) as proxy, opened(proxy.url) as before:
-        task = asyncio.create_task(run(before, job))
-        await eventually(lambda: is_working(server))
-        with proxy.fault(Reset()):
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-    assert await is_working(server), "the agent vanished without stopping its prompt"
+    job = pipeline()
     reports: list[Progress] = []
     async with opened(server.url) as after:
-        output = await run(after, job, reports)
+        async with paused(server):
+            async with FaultProxy(server.url) as proxy, opened(proxy.url) as before:
+                task = asyncio.create_task(run(before, job))
+                await eventually(lambda: is_working(server))
+                with proxy.fault(Reset()):
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+            assert await is_working(server), "the agent vanished without stopping its prompt"
+            known = await sockets_opened(server)
+            joined = asyncio.create_task(run(after, job, reports))
+            await eventually(lambda: has_more_sockets(server, known))
+        output = await joined
     assert len(output.artifacts) == 1
     assert any(report.step for report in reports)
     assert [executed["prompt_id"] for executed in await runs(server)] == [prompt_id_of(job)]
 
 
+async def sockets_opened(server: ServerProcess) -> int:
+    opened = (await ask(server, "/fake/state"))["sockets_opened"]
+    assert isinstance(opened, int)
+    return opened
+
+
+async def has_more_sockets(server: ServerProcess, known: int) -> bool:
+    return await sockets_opened(server) > known
+
+
 async def test_a_job_that_was_cancelled_can_be_run_again_at_once(
     runtime: Runtime, server: ServerProcess
 ) -> None:
-    job = pipeline(generation(steps=30))
-    task = asyncio.create_task(run(runtime, job))
-    await eventually(lambda: is_working(server))
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    job = pipeline()
+    async with paused(server):
+        task = asyncio.create_task(run(runtime, job))
+        await eventually(lambda: is_working(server))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
     assert len((await run(runtime, job)).artifacts) == 1
     assert [executed["outcome"] for executed in await runs(server)] == ["interrupted", "success"]
 

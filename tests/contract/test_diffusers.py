@@ -45,10 +45,11 @@ class TestDiffusers(RuntimeContract):
     def slow_job(self) -> Job:
         return job("text-to-image", steps=500, n=8, seed=1, width=512, height=512)
 
-    def two_jobs(self) -> tuple[Job, Job]:
+    def two_jobs(self, seconds: float = 1.0) -> tuple[Job, Job]:
         """Of two sizes: jobs of one size share passes, where rounding may differ in a bit."""
+        steps = min(500, int(60 * seconds))
         first, second = (
-            job("text-to-image", steps=60, seed=1, width=width, height=64) for width in (64, 72)
+            job("text-to-image", steps=steps, seed=1, width=width, height=64) for width in (64, 72)
         )
         return first, second
 

@@ -36,9 +36,10 @@ class TestOpenAIImages(RuntimeContract):
     def slow_job(self) -> Job:
         return job("text-to-image", steps=500, n=16, seed=1, width=64, height=64)
 
-    def two_jobs(self) -> tuple[Job, Job]:
+    def two_jobs(self, seconds: float = 1.0) -> tuple[Job, Job]:
+        steps = min(500, int(50 * seconds))
         first, second = (
-            job("text-to-image", steps=50, seed=seed, width=64, height=64) for seed in (1, 2)
+            job("text-to-image", steps=steps, seed=seed, width=64, height=64) for seed in (1, 2)
         )
         return first, second
 

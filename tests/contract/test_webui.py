@@ -16,13 +16,15 @@ from fakes import fake_runtime
 from queue_agent.runtime import Asset, Output, Progress, Runtime, RuntimeOptions
 from queue_agent.testing import FaultProxy, RuntimeContract, ServerProcess, eventually, sample_png
 from queue_agent.testing.fault_proxy import Status, on_path
-from queue_agent.testing.runtime_contract import contents, ignore
+from queue_agent.testing.runtime_contract.hooks import contents, ignore
 from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.webui import WebUIRuntime
 
 PNG = base64.b64encode(sample_png()).decode()
 URL = "https://images.example.com/cat.png"
+LONG = 60_000
+"""Steps that would take ten minutes."""
 
 
 def webui_server(*flags: str) -> ServerProcess:
@@ -62,10 +64,11 @@ class TestWebUIContract(RuntimeContract):
         ]
 
     def slow_job(self) -> Job:
-        return text_to_image(steps=60_000)
+        return text_to_image(steps=LONG)
 
-    def two_jobs(self) -> tuple[Job, Job]:
-        return text_to_image(steps=100), text_to_image(steps=50, seed=8, n_iter=2)
+    def two_jobs(self, seconds: float = 1.0) -> tuple[Job, Job]:
+        steps = int(50 * seconds)
+        return text_to_image(steps=2 * steps), text_to_image(steps=steps, seed=8, n_iter=2)
 
     def bad_job(self) -> tuple[Job, str]:
         return text_to_image(sampler_name="Nonsense"), "Sampler not found"
@@ -404,12 +407,17 @@ class TestProgressAndInterruption:
         with fresh(*flags) as server:
             async with opened(server) as runtime:
                 alone = await run(runtime, text_to_image(steps=50))
-                first = asyncio.create_task(run(runtime, text_to_image(steps=50)))
-                await eventually(lambda: is_busy(server))
-                second = asyncio.create_task(run(runtime, text_to_image(prompt="b", steps=6000)))
-                await eventually(lambda: waits(server))
-                third = asyncio.create_task(run(runtime, text_to_image(steps=50)))
-                second.cancel()
+                async with paused(server):
+                    first = asyncio.create_task(run(runtime, text_to_image(steps=50)))
+                    await eventually(lambda: is_busy(server))
+                    second = asyncio.create_task(
+                        run(runtime, text_to_image(prompt="b", steps=LONG))
+                    )
+                    await eventually(lambda: holds(server, 2))
+                    third = asyncio.create_task(run(runtime, text_to_image(steps=50)))
+                    await eventually(lambda: holds(server, 3))
+                    second.cancel()
+                    await asyncio.wait({second})
                 assert contents(await first) == contents(alone)
                 assert contents(await third) == contents(alone)
                 assert second.cancelled()
@@ -433,10 +441,10 @@ class TestProgressAndInterruption:
         with fresh() as server:
             await tell(server, "/fake/faults", {"kind": "late_interrupt"})
             async with opened(server) as runtime:
-                first = asyncio.create_task(run(runtime, text_to_image(steps=6000)))
+                first = asyncio.create_task(run(runtime, text_to_image(steps=LONG)))
                 await eventually(lambda: is_busy(server))
                 second = asyncio.create_task(run(runtime, text_to_image(steps=50)))
-                await eventually(lambda: waits(server))
+                await eventually(lambda: holds(server, 2))
                 first.cancel()
                 with pytest.raises(Unavailable) as caught:
                     await second
@@ -448,13 +456,16 @@ class TestProgressAndInterruption:
         """Somebody at the Web UI's own page generates: our cancelled run must not stop that."""
         with fresh() as server:
             async with opened(server) as runtime, httpx.AsyncClient(base_url=server.url) as page:
-                human = asyncio.create_task(
-                    page.post("/sdapi/v1/txt2img", json={"steps": 100}, timeout=60)
-                )
-                await eventually(lambda: is_busy(server))
-                ours = asyncio.create_task(run(runtime, text_to_image(prompt="ours", steps=6000)))
-                await eventually(lambda: waits(server))
-                ours.cancel()
+                async with paused(server):
+                    human = asyncio.create_task(
+                        page.post("/sdapi/v1/txt2img", json={"steps": 100}, timeout=None)
+                    )
+                    await eventually(lambda: is_busy(server))
+                    asked = text_to_image(prompt="ours", steps=LONG)
+                    ours = asyncio.create_task(run(runtime, asked))
+                    await eventually(lambda: holds(server, 2))
+                    ours.cancel()
+                    await asyncio.wait({ours})
                 assert (await human).status_code == 200
                 await eventually(lambda: is_idle(server))
             runs = await ask_list(server, "runs")
@@ -475,5 +486,13 @@ async def is_idle(server: ServerProcess) -> bool:
     return await jobs_held(server) == 0
 
 
-async def waits(server: ServerProcess) -> bool:
-    return await jobs_held(server) > 1
+async def holds(server: ServerProcess, count: int) -> bool:
+    return await jobs_held(server) == count
+
+
+@asynccontextmanager
+async def paused(server: ServerProcess) -> AsyncIterator[None]:
+    """While the server's GPU stands still, whatever it is given."""
+    await tell(server, "/fake/paused", True)
+    yield
+    await tell(server, "/fake/paused", False)

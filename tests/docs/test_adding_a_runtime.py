@@ -1,14 +1,11 @@
 """The tutorial's package, taken out of its page, installed and used as a stranger would."""
 
-import ast
 import os
 import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +17,6 @@ from queue_agent.testing.process import ServerProcess
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "adding-a-runtime.md"
 FILE: Final = re.compile(r"^\*\*`([^`]+)`\*\*\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PUBLIC: Final = re.compile(
-    r"queue_agent\.(runtime(\.http|\.images)?|testing(\.fault_proxy)?|media\.facts|wire\.[a-z_]+)"
-)
-"""The modules that authors of adapters import."""
 
 
 @dataclass(frozen=True)
@@ -78,31 +71,6 @@ def test_the_page_holds_the_files_that_it_names(package: Package) -> None:
     found = {path.name for path in package.sources.rglob("*.*") if path.suffix in {".py", ".toml"}}
     assert set(tree) == found
     assert len(found) == 4
-
-
-@pytest.mark.parametrize("name", ["paintbox_runtime.py", "tests/test_paintbox.py"])
-def test_the_tutorial_touches_no_private_module(package: Package, name: str) -> None:
-    assert not list(private_imports((package.sources / name).read_text()))
-
-
-def test_our_own_adapters_import_what_those_of_others_may() -> None:
-    adapters = PAGE.parents[1] / "runtimes" / "queue_agent_runtimes"
-    for path in adapters.rglob("*.py"):
-        assert not list(private_imports(path.read_text())), path
-
-
-def private_imports(source: str) -> Iterator[str]:
-    """What the source takes from the agent without its being meant for authors of adapters."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("queue_agent."))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("queue_agent."):
-            module = node.module or ""
-            exported = getattr(import_module(module), "__all__", None)
-            for alias in node.names:
-                public = not alias.name.startswith("_") and PUBLIC.fullmatch(module)
-                if not public or (exported is not None and alias.name not in exported):
-                    yield f"{module}: {alias.name}"
 
 
 def test_the_installed_package_holds_the_adapter_alone(package: Package) -> None:

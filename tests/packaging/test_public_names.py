@@ -103,13 +103,24 @@ def pages_with_python() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("code", [pytest.param(code, id=at) for at, code in pages_with_python()])
 def test_documented_python_imports_public_names_only(code: str) -> None:
-    imported = {
+    assert imports(code) - PUBLIC == set()
+
+
+@pytest.mark.parametrize("adapter", ["comfyui", "openai_images", "webui"])
+def test_our_own_adapters_import_what_those_of_others_may(adapter: str) -> None:
+    for path in (PROJECT / "runtimes" / "queue_agent_runtimes" / adapter).glob("*.py"):
+        ours = {name for name in imports(path.read_text()) if name.startswith("queue_agent.")}
+        assert ours - PUBLIC == set()
+
+
+def imports(code: str) -> set[str]:
+    """What is imported by name from packages of this project."""
+    return {
         f"{statement.module}:{alias.name}"
         for statement in ast.walk(ast.parse(code))
         if isinstance(statement, ast.ImportFrom) and str(statement.module).startswith("queue_agent")
         for alias in statement.names
     }
-    assert imported - PUBLIC == set()
 
 
 def things_of(module: str) -> Iterator[Any]:

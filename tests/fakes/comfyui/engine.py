@@ -150,6 +150,8 @@ class Engine:
     async def step(self, run: Run) -> None:
         """One step of work; where an interrupt takes effect."""
         await asyncio.sleep(self.step_seconds)
+        while self.faults.paused and not self._interrupted.is_set():  # noqa: ASYNC110  simple enough
+            await asyncio.sleep(0.001)
         run.steps += 1
         self.check_interrupted()
 

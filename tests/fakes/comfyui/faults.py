@@ -17,6 +17,8 @@ class Faults(BaseModel):
     """Send a binary preview at each sampler step."""
     late_events: bool = False
     """Repeat the closing events of the previous prompt when the next one starts."""
+    paused: bool = False
+    """Sampling stands still, except that an interrupt ends it."""
     fail_next: Literal["oom", "exception"] | None = None
     """Let the next prompt's sampler, or its last node, raise."""
     fail_always: Literal["oom", "exception"] | None = None

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import JsonValue
@@ -200,6 +200,10 @@ def _control(generator: Generator, requests: deque[JsonValue]) -> APIRouter:
     @router.delete("/faults")
     async def end_faults() -> None:
         engine.faults.clear()
+
+    @router.post("/paused")
+    async def pause(paused: Annotated[bool, Body()]) -> None:
+        engine.paused = paused
 
     @router.post("/models")
     async def add_model(file: dict[str, str]) -> None:

@@ -53,6 +53,8 @@ class Engine:
     finished: list[str | None] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    paused: bool = False
+    """Whether sampling stands still, except that an interrupt ends it."""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _interrupt_next: bool = False
     _skip_rest: bool = False
@@ -89,6 +91,9 @@ class Engine:
         clock = asyncio.get_running_loop().time
         due = clock()
         while self.state.sampling_step < steps:
+            while self.paused and not self.state.interrupted:
+                await asyncio.sleep(0.001)
+                due = clock()
             if self.state.interrupted:
                 break
             if not self._skip_rest:

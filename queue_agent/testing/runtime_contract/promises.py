@@ -1,53 +1,34 @@
-"""The promises of an adapter, one test each; every adapter passes them.
-
-    class TestMyRuntime(RuntimeContract):
-        adapter = MyRuntime
-
-        @classmethod
-        def new_server(cls) -> ServerProcess:
-            return ServerProcess([sys.executable, "-m", "my_fake", "--port", "{port}"])
-
-        def jobs(self): ...  # and the other hooks below
-
-Every hook that raises `NotImplementedError` here is to be overridden. The server may be the
-real one or a fake that refuses what the real one refuses. The tests wait for what the server
-says of itself, never for time, so that they hold on a slow machine too.
-"""
+"""The promises of an adapter, one test each."""
 
 import asyncio
 import contextlib
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator, Sequence
 from copy import copy
-from typing import ClassVar, Final
+from typing import Final
 
 import pytest
-import pytest_asyncio
 
 from queue_agent.runtime import (
     Asset,
-    Assets,
-    Output,
-    Prepared,
     Progress,
     Runtime,
-    RuntimeOptions,
 )
 from queue_agent.testing.fault_proxy import (
     BlackHole,
     Fault,
     FaultProxy,
+    Hold,
     LoseAnswer,
     Oversized,
     Request,
     Reset,
     Status,
     Truncate,
-    Withhold,
 )
 from queue_agent.testing.process import ServerProcess
-from queue_agent.testing.samples import in_a_file, sample_png
+from queue_agent.testing.runtime_contract.hooks import RuntimeHooks, contents, ignore, task_of
+from queue_agent.testing.samples import in_a_file
 from queue_agent.testing.waiting import SOON, eventually
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.job import Job
@@ -64,142 +45,9 @@ BROKEN_ANSWERS: Final[dict[str, Fault]] = {
     "a connection lost before the answer": LoseAnswer(),
 }
 
-_MEETINGS: Final = 5
 
-
-class RuntimeContract:
+class RuntimeContract(RuntimeHooks):
     """Tests that any adapter must pass; subclass it and override the hooks."""
-
-    adapter: ClassVar[type[Runtime]]
-    takes_two_jobs: ClassVar[bool] = True
-    """Whether the server takes a second job while it works on one, at its side or in a queue.
-
-    Where it does not, the tests of two jobs at a time are skipped, and `concurrency` and
-    `backlog` of the adapter must say so.
-    """
-
-    @classmethod
-    def new_server(cls) -> ServerProcess:
-        """A server on a free port, not started."""
-        raise NotImplementedError
-
-    def options(self, url: str) -> RuntimeOptions:
-        """Options for an adapter of the server at `url`."""
-        return RuntimeOptions(base_url=url)
-
-    def jobs(self) -> Sequence[Job]:
-        """One quick job of each declared task type."""
-        raise NotImplementedError
-
-    def slow_job(self) -> Job:
-        """A job that keeps the server busy for three minutes or more; each test stops it."""
-        raise NotImplementedError
-
-    def two_jobs(self) -> tuple[Job, Job]:
-        """Two jobs of about a second each: long enough to be met by another job.
-
-        Each gives the same artifacts whenever it is run (fix the seed), and other ones than
-        the other job.
-        """
-        raise NotImplementedError
-
-    def bad_job(self) -> tuple[Job, str]:
-        """A job that the server refuses with a 4xx status, and some words of its answer."""
-        raise NotImplementedError
-
-    def job_with_references(self) -> tuple[Job, set[str]]:
-        """A job with URLs in the fields that hold media *and* in some that do not.
-
-        A prompt should begin with ``http``. The set holds the URLs that are references. The job
-        must run once they have been replaced by images.
-        """
-        raise NotImplementedError
-
-    async def jobs_held(self, server: ServerProcess) -> int:
-        """How many jobs the server works on or has waiting; asked of the server itself."""
-        raise NotImplementedError
-
-    def assets_for(self, runtime: Runtime, job: Job) -> Assets:
-        """Bytes for the references of a job: a small PNG each, unless overridden."""
-        return {found.url: Asset(sample_png(), "image/png") for found in runtime.references(job)}
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def server(cls) -> Iterator[ServerProcess]:
-        """The server that the tests of the class share; tests that kill one start their own."""
-        with cls.new_server() as server:
-            yield server
-
-    @pytest_asyncio.fixture
-    async def runtime(self, server: ServerProcess) -> AsyncIterator[Runtime]:
-        async with self.opened(server.url) as runtime:
-            yield runtime
-        await eventually(lambda: self.idle(server))
-
-    @contextlib.asynccontextmanager
-    async def opened(self, url: str) -> AsyncIterator[Runtime]:
-        """An adapter for the server at `url`, closed at the end."""
-        runtime = self.adapter(self.options(url))
-        try:
-            yield runtime
-        finally:
-            await runtime.aclose()
-
-    async def prepare_and_run(self, runtime: Runtime, job: Job) -> Output:
-        prepared = await runtime.prepare(job, self.assets_for(runtime, job))
-        return await runtime.run(prepared, ignore)
-
-    async def busy(self, server: ServerProcess) -> bool:
-        """Whether the server works on a job or has one waiting."""
-        return await self.jobs_held(server) > 0
-
-    async def idle(self, server: ServerProcess) -> bool:
-        """Whether the server has nothing to do."""
-        return not await self.busy(server)
-
-    @contextlib.asynccontextmanager
-    async def running(self, runtime: Runtime, job: Job) -> AsyncIterator[asyncio.Task[Output]]:
-        """The job under way in a task that is cancelled at the end, if it still runs."""
-        prepared = await runtime.prepare(job, self.assets_for(runtime, job))
-        async with _task_of(runtime, prepared) as task:
-            yield task
-
-    @contextlib.asynccontextmanager
-    async def both_held(
-        self, runtime: Runtime, server: ServerProcess, first: Job, second: Job
-    ) -> AsyncIterator[tuple[asyncio.Task[Output], asyncio.Task[Output]]]:
-        """Two jobs that the server holds at the same time, the second sent when it has the first.
-
-        The first may be over before the second is there, on a machine that is slow just then:
-        they are sent again.
-        """
-        for _ in range(_MEETINGS):
-            async with self.running(runtime, first) as running:
-                await self._until_held(server, 1, running)
-                async with self.running(runtime, second) as waiting:
-                    await self._until_held(server, 2, running)
-                    if not running.done():
-                        yield running, waiting
-                        return
-                    running.result()
-            await eventually(lambda: self.idle(server))
-        pytest.fail(f"{first.id} is over before the server has a second job: make it longer")
-
-    async def _until_held(
-        self, server: ServerProcess, count: int, running: asyncio.Task[Output]
-    ) -> None:
-        """Wait until the server holds so many jobs, or the one that runs is over."""
-
-        async def held() -> bool:
-            return running.done() or await self.jobs_held(server) >= count
-
-        await eventually(held)
-
-    @pytest.fixture
-    def two_jobs_at_a_time(self) -> None:
-        """For tests that need a server that takes them."""
-        if not self.takes_two_jobs:
-            pytest.skip("the server takes one job at a time")
 
     @pytest.mark.asyncio
     async def test_it_can_be_made_without_a_loop_and_without_its_server(self) -> None:
@@ -348,32 +196,35 @@ class RuntimeContract:
     async def test_cancelling_a_waiting_job_does_not_disturb_the_running_one(
         self, runtime: Runtime, server: ServerProcess
     ) -> None:
-        job, other = self.two_jobs()
-        alone = await self.prepare_and_run(runtime, job)
-        async with self.both_held(runtime, server, job, other) as (running, waiting):
+        async with self.both_held(runtime, server, self.two_jobs) as (running, waiting, job, _):
             waiting.cancel()
             await asyncio.wait({waiting}, timeout=SOON)
-            assert contents(await running) == contents(alone)
+            undisturbed = contents(await running)
+        assert undisturbed == contents(await self.prepare_and_run(runtime, job))
 
     @pytest.mark.asyncio
     @pytest.mark.usefixtures("two_jobs_at_a_time")
     async def test_cancelling_the_running_job_does_not_disturb_the_waiting_one(
         self, runtime: Runtime, server: ServerProcess
     ) -> None:
-        job, _ = self.two_jobs()
-        alone = await self.prepare_and_run(runtime, job)
-        async with self.both_held(runtime, server, self.slow_job(), job) as (running, waiting):
+        def jobs(seconds: float) -> tuple[Job, Job]:
+            return self.slow_job(), self.two_jobs(seconds)[0]
+
+        async with self.both_held(runtime, server, jobs) as (running, waiting, _, job):
             running.cancel()
             async with asyncio.timeout(SOON):
-                assert contents(await waiting) == contents(alone)
+                undisturbed = contents(await waiting)
+        assert undisturbed == contents(await self.prepare_and_run(runtime, job))
 
     @pytest.mark.asyncio
     @pytest.mark.usefixtures("two_jobs_at_a_time")
     async def test_a_cancelled_waiting_job_is_not_worked_on_later(
         self, runtime: Runtime, server: ServerProcess
     ) -> None:
-        first, _ = self.two_jobs()
-        async with self.both_held(runtime, server, first, self.slow_job()) as (running, waiting):
+        def jobs(seconds: float) -> tuple[Job, Job]:
+            return self.two_jobs(seconds)[0], self.slow_job()
+
+        async with self.both_held(runtime, server, jobs) as (running, waiting, _, _):
             waiting.cancel()
             await asyncio.wait({waiting}, timeout=SOON)
             await running
@@ -420,10 +271,10 @@ class RuntimeContract:
         job = self.jobs()[0]
         async with FaultProxy(server.url) as proxy, self.opened(proxy.url) as runtime:
             prepared = await runtime.prepare(job, self.assets_for(runtime, job))
-            held = Withhold()
+            held = Hold()
             with proxy.fault(held):
                 asked = proxy.count()
-                async with _task_of(runtime, prepared) as task:
+                async with task_of(runtime, prepared) as task:
                     await eventually(lambda: proxy.count() > asked)
                     assert not task.done()
                     held.release()
@@ -457,24 +308,6 @@ class RuntimeContract:
         await eventually(lambda: asyncio.all_tasks() <= tasks)
         await eventually(lambda: open_sockets() <= sockets)
         await eventually(lambda: self.idle(server))
-
-
-@contextlib.asynccontextmanager
-async def _task_of(runtime: Runtime, prepared: Prepared) -> AsyncIterator[asyncio.Task[Output]]:
-    task = asyncio.create_task(runtime.run(prepared, ignore))
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def ignore(_: Progress) -> None:
-    """A progress callback for tests that do not care."""
-
-
-def contents(output: Output) -> list[bytes]:
-    return [artifact.data for artifact in output.artifacts]
 
 
 def open_sockets() -> int:

@@ -360,3 +360,16 @@ async def test_a_runtime_that_says_it_took_too_long_is_not_tried_in_place(bench:
     async with bench.working():
         assert (await bench.settled("order-1")).attempt == 2
     assert len(bench.runtime.runs) == 2
+
+
+async def test_a_payload_in_a_place_that_may_not_be_read_is_not_read(bench: Bench) -> None:
+    elsewhere = bench.cloud.bucket("elsewhere")
+    body = bench.body("order-1").encode()
+    await elsewhere.write("payloads/1.json", body, media_type="application/json")
+    place = {"s3BucketName": "elsewhere", "s3Key": "payloads/1.json"}
+    pointer = ["software.amazon.payloadoffloading.PayloadS3Pointer", place]
+    await bench.queue.send(json.dumps(pointer), {})
+    async with bench.working():
+        told = await bench.settled()
+    assert told.error is not None
+    assert (told.error.type, bench.runtime.runs) == ("payload_forbidden", [])

@@ -16,8 +16,8 @@ from datetime import datetime
 from typing import Final, Self
 
 from pydantic import BaseModel, JsonValue, ValidationError
-from pydantic_core import from_json
 
+from queue_agent.wire.bounded_json import JsonError, load
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job, canonical_json, describe_errors, unwrapped
 from queue_agent.wire.layout import DEFAULT_PREFIX, ResultKeys
@@ -69,9 +69,9 @@ def read_body(text: str | bytes) -> dict[str, JsonValue]:
         Rejected: there is none.
     """
     try:
-        value: JsonValue = from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        raise Rejected(f"The body is not JSON: {error}", type=INVALID_JSON) from error
+        value = load(text)
+    except JsonError as error:
+        raise Rejected(f"The body is not usable JSON: {error}", type=INVALID_JSON) from error
     body = unwrapped(value)
     if body is None:
         raise Rejected(

@@ -1,38 +1,42 @@
 # Two images: `agent`, the default, which holds no torch, and `diffusers`, the bundled
 # runtime, chosen with `docker build --target diffusers`.
-ARG PYTHON_VERSION=3.11
+#
+# The base is named by its tag, which moves. To build upon the same bytes again, give the digest
+# that `docker buildx imagetools inspect python:3.11-slim` tells:
+# `--build-arg PYTHON_IMAGE=python:3.11-slim@sha256:…`.
+ARG PYTHON_IMAGE=python:3.11-slim
 
-FROM python:${PYTHON_VERSION}-slim AS base
+FROM ${PYTHON_IMAGE} AS base
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1
 # A name for the user, because libraries ask for the name and the home of who they run as.
 RUN groupadd --gid 65532 agent \
     && useradd --no-log-init --uid 65532 --gid 65532 --create-home agent
 
-FROM python:${PYTHON_VERSION}-slim AS build
+# pip takes files with the hashes in requirements/ and no others, and runs no foreign build.
+FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1
 WORKDIR /src
 RUN python -m venv --without-pip /opt/venv
-COPY pyproject.toml constraints.txt README.md LICENSE ./
 
-# Dependencies only, against empty packages: a change of the code leaves these layers as they are.
+# Dependencies only: a change of the code leaves these layers as they are.
 FROM build AS agent-dependencies
-RUN for package in queue_agent runtimes/queue_agent_diffusers runtimes/queue_agent_runtimes; do \
-    mkdir -p "$package" && touch "$package/__init__.py"; done \
-    && pip --python /opt/venv/bin/python install --constraint constraints.txt '.[gateway,telemetry]' \
-    && pip --python /opt/venv/bin/python uninstall --yes sd-queue-agent
+COPY requirements/agent.txt ./
+RUN pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r agent.txt
 
 FROM build AS diffusers-dependencies
-RUN for package in queue_agent runtimes/queue_agent_diffusers runtimes/queue_agent_runtimes; do \
-    mkdir -p "$package" && touch "$package/__init__.py"; done \
-    && pip --python /opt/venv/bin/python install --constraint constraints.txt '.[diffusers,telemetry]' \
-    && pip --python /opt/venv/bin/python uninstall --yes sd-queue-agent
+COPY requirements/diffusers.txt ./
+RUN pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r diffusers.txt
 
 FROM build AS project
+COPY requirements/build.txt ./
+RUN pip install --require-hashes --only-binary :all: -r build.txt
+COPY pyproject.toml README.md LICENSE ./
 COPY queue_agent queue_agent
 COPY runtimes runtimes
-RUN pip --python /opt/venv/bin/python install --no-deps .
+RUN python -m hatchling build --target wheel --directory /dist \
+    && pip --python /opt/venv/bin/python install --no-deps --no-index /dist/*.whl
 
 FROM base AS diffusers
 # Models from a hub are kept here; mount a volume to keep them longer than the container.

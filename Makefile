@@ -4,11 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
 CHECKOV := tests/charts/checkov-constraints.txt
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --constraint constraints.txt \
+  --generate-hashes --no-annotate --custom-compile-command 'make hashes'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo check test lint style format docs bench bench-diffusers synth venv constraints fuzz audit chaos demo-metrics
+.PHONY: help demo check test lint style format docs bench bench-diffusers synth venv constraints hashes fuzz audit chaos demo-metrics
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -75,7 +77,7 @@ synth: $(VENV)/.cdk ## Write the CloudFormation templates of every example under
 venv: $(VENV)/.dev ## Make .venv with everything for development (PYTHON=python3.12 to choose one)
 
 # torch keeps its pin, so that the result does not depend on the builds this machine finds.
-constraints: ## Write the newest versions that fit pyproject.toml into constraints.txt, and checkov's
+constraints: ## Write the newest versions that fit pyproject.toml into constraints.txt, and checkov's; then `hashes`
 	tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
 	$(PYTHON) -m venv "$$tools" && \
 	grep '^torch==' constraints.txt > "$$tools/torch" && \
@@ -88,6 +90,14 @@ constraints: ## Write the newest versions that fit pyproject.toml into constrain
 	{ sed -n '/^#/p' $(CHECKOV); \
 	  "$$tools/checkov/bin/python" -m pip freeze --all --exclude pip; } > "$$tools/constraints" && \
 	cp "$$tools/constraints" $(CHECKOV)
+	$(MAKE) hashes
+
+# Of the files for every platform and Python; nothing is downloaded but the index's own pages.
+hashes: $(VENV)/.dev ## Write the pins of constraints.txt with their files' hashes into requirements/, for images and cdk
+	$(COMPILE) --extra gateway --extra telemetry --output-file requirements/agent.txt pyproject.toml
+	$(COMPILE) --extra diffusers --extra telemetry --output-file requirements/diffusers.txt pyproject.toml
+	echo hatchling | $(COMPILE) --output-file requirements/build.txt -
+	echo pydantic | $(COMPILE) --output-file requirements/intake.txt -
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'

@@ -5,6 +5,7 @@ pydantic. botocore is Lambda's own.
 """
 
 import compileall
+import re
 import shutil
 import subprocess
 import sys
@@ -17,13 +18,8 @@ from image_service.versions import LAMBDA_PYTHON, LAMBDA_WHEELS
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
-LIBRARIES: Final = (
-    "annotated-types",
-    "pydantic",
-    "pydantic-core",
-    "typing-extensions",
-    "typing-inspection",
-)
+REQUIREMENTS: Final = ROOT / "requirements" / "intake.txt"
+"""The libraries, each with its version and the hashes of its files."""
 
 Libraries = Literal["lambda", "installed"]
 """Wheels downloaded for Lambda's platform, or copied from this environment (no network)."""
@@ -33,6 +29,11 @@ def shared_modules() -> list[Path]:
     """The agent's modules that go along: the formats, which need nothing but pydantic."""
     package = ROOT / "queue_agent"
     return [package / "__init__.py", *sorted((package / "wire").glob("*.py"))]
+
+
+def libraries_of(requirements: str) -> list[str]:
+    """The names that a file of requirements pins."""
+    return re.findall(r"(?m)^([\w.-]+)==", requirements)
 
 
 def build(folder: Path, libraries: Libraries) -> None:
@@ -62,7 +63,7 @@ def _download(folder: Path) -> None:
             "--target", str(folder), "--no-deps", "--only-binary", ":all:",
             "--implementation", "cp", "--python-version", "{}.{}".format(*LAMBDA_PYTHON),
             "--platform", LAMBDA_WHEELS,
-            "--constraint", str(ROOT / "constraints.txt"), *LIBRARIES,
+            "--require-hashes", "--requirement", str(REQUIREMENTS),
         ],
         check=True,
     )  # fmt: skip
@@ -71,7 +72,7 @@ def _download(folder: Path) -> None:
 
 
 def _copy_installed(folder: Path) -> None:
-    for library in LIBRARIES:
+    for library in libraries_of(REQUIREMENTS.read_text()):
         for file in distribution(library).files or ():
             if ".dist-info" not in file.parts[0] and file.suffix != ".pyc":
                 _copy(Path(str(file.locate())), folder / file)

@@ -6,7 +6,7 @@ what is refused, and `queue_agent.inputs.guarded_http` for how the refusal is ke
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,7 +24,7 @@ from queue_agent.inputs.guarded_http import GuardedHttp, Resolver, may_pass
 from queue_agent.media.asset import Asset, Spool
 from queue_agent.media.facts import MAX_PIXELS, BrokenImage, TooManyPixels, facts_of
 from queue_agent.wire.errors import ObjectNotFound, QueueAgentError, Rejected, TimedOut, Unavailable
-from queue_agent.wire.reference import MediaKind, Reference
+from queue_agent.wire.reference import MediaKind, Reference, spelled
 
 if TYPE_CHECKING:
     import httpx
@@ -130,7 +130,7 @@ class ReferenceFetcher:
         await self._http.aclose()
 
     async def _fetch_one(self, reference: Reference, spool: Spool) -> Asset:
-        field = _spelled(reference.path)
+        field = spelled(reference.path)
         try:
             place = _place(reference.url)
         except Rejected as error:
@@ -268,9 +268,3 @@ def _decoder(encoding: str) -> Callable[[bytes, int], bytes]:
             raise Rejected("is broken gzip data", type="reference_refused") from error
 
     return unpack
-
-
-def _spelled(path: Sequence[str | int]) -> str:
-    """A field's place as people write it: ``init_images[0]``."""
-    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
-    return "".join(steps).removeprefix(".") or "content"

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 from pydantic import JsonValue
 
 from queue_agent.media.asset import Asset
+from queue_agent.runtime.places import refuse_unfetched
 from queue_agent.wire.job import Job
 from queue_agent.wire.reference import Reference
 
@@ -152,6 +153,19 @@ class Runtime(ABC):
         Raises:
             Rejected: the content cannot be understood.
         """
+
+    def check_places(self, job: Job) -> None:
+        """Refuse a job of which the runtime would fetch a part by itself.
+
+        Asked before the references are fetched; computes only. By default, any text of the
+        content that names a place is refused, except in the fields of `references` and in
+        prompts. Override it where other fields hold words, or where references stand elsewhere
+        than in the content; see `queue_agent.runtime.places`.
+
+        Raises:
+            Rejected: of type ``reference_forbidden``, with the field's path.
+        """
+        refuse_unfetched(job.content, fetched=self.references(job))
 
     @abstractmethod
     async def prepare(self, job: Job, assets: Assets) -> Prepared:

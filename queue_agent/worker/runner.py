@@ -32,6 +32,7 @@ class JobRunner:
         job = delivery.job
 
         async def prepare() -> Prepared:
+            self.runtime.check_places(job)
             with ExitStack() as fetched:
                 assets = await self.references.fetch(self.runtime.references(job), fetched)
                 delivery.fetched(sum(asset.size for asset in assets.values()))

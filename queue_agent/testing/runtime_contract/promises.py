@@ -115,6 +115,7 @@ class RuntimeContract(RuntimeHooks):
         assert {found.url for found in runtime.references(job)} == expected
         for found in runtime.references(job):
             assert found.path, "a reference says where it stands"
+        runtime.check_places(job)  # what may name a place is a reference or a prompt
         assert job.model_dump_json() == before, "looking for references must not change the job"
 
     @pytest.mark.asyncio

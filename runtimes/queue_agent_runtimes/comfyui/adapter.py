@@ -20,6 +20,7 @@ from queue_agent.runtime import (
     Runtime,
     RuntimeOptions,
 )
+from queue_agent.runtime.places import refuse_unfetched
 from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent.wire.portable import parse_portable
@@ -33,6 +34,7 @@ from queue_agent_runtimes.comfyui.outputs import (
     find_outputs,
 )
 from queue_agent_runtimes.comfyui.translator import (
+    IMAGE_FIELDS,
     PORTABLE_TASKS,
     Translator,
     find_portable_references,
@@ -43,6 +45,8 @@ from queue_agent_runtimes.comfyui.workflow import (
     class_of,
     find_references,
     folder_of,
+    inputs_by_node,
+    is_text_input,
     read_workflow,
     with_files,
     with_unique_prefixes,
@@ -91,6 +95,21 @@ class ComfyUIRuntime(Runtime):
         if job.task_type == PIPELINE:
             return list(find_references(read_workflow(job.content).graph))
         return list(find_portable_references(parse_portable(job.content), job.task_type))
+
+    def check_places(self, job: Job) -> None:
+        """Inputs of nodes are looked at, except those that are prompts by their names.
+
+        What goes along (`_meta`, the editor's workflow in `extra_data`) is kept with the images
+        and read by nobody. Portable jobs send no field but those that this adapter understands.
+        """
+        if job.task_type == PIPELINE:
+            graph = read_workflow(job.content).graph
+            refuse_unfetched(
+                inputs_by_node(graph), fetched=find_references(graph), is_text=is_text_input
+            )
+        else:
+            others = {name: job.content[name] for name in job.content.keys() - IMAGE_FIELDS}
+            refuse_unfetched(others)
 
     async def prepare(self, job: Job, assets: Assets) -> Prepared:
         """Build or check the workflow, and upload its input files."""

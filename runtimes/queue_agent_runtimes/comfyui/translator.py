@@ -31,6 +31,8 @@ _USED_ONLY_BY: Final = {
     "mask": IMAGE_TO_IMAGE,
     "image": UPSCALING,
 }
+IMAGE_FIELDS: Final = frozenset(_USED_ONLY_BY)
+"""Those of portable jobs; what they hold is fetched, decoded or not used, never sent."""
 
 
 def find_portable_references(content: PortableContent, task_type: str) -> Iterator[Reference]:

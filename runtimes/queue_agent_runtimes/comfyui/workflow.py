@@ -26,7 +26,33 @@ MEDIA_INPUTS: Final[Mapping[str, MediaKind]] = {
 }
 """Inputs by which loading nodes name a file; `file` is the core LoadVideo's."""
 
+TEXT_INPUTS: Final = frozenset(
+    {
+        "clip_g",
+        "clip_l",
+        "llama",
+        "negative",
+        "negative_prompt",
+        "positive",
+        "positive_prompt",
+        "prompt",
+        "t5xxl",
+        "text",
+        "text_g",
+        "text_l",
+        "text_negative",
+        "text_positive",
+    }
+)
+"""Inputs by which encoding nodes, ComfyUI's own and the usual others, take a prompt.
+
+`value` and `string` of nodes that hold a text for others are none: what they hold can be
+linked to a node that fetches it.
+"""
+
 _REFERENCE_SCHEMES: Final = ("https://", "http://", "s3://")
+_DEPTH_OF_INPUTS: Final = 3
+"""Of the path to one: the node's id, ``inputs``, its name."""
 _PREFIX_INPUT: Final = "filename_prefix"
 _HOW_TO_EXPORT: Final = (
     "This is a workflow in the editor's format. Export it in the API format instead: "
@@ -73,6 +99,16 @@ def find_references(graph: Graph) -> Iterator[Reference]:
     """Inputs of loading nodes whose whole value is a URL; texts are never looked at."""
     for node_id, name, value in _file_inputs(graph):
         yield Reference(value, (node_id, "inputs", name), MEDIA_INPUTS[name])
+
+
+def inputs_by_node(graph: Graph) -> dict[str, JsonValue]:
+    """What the nodes are given, in the places of the graph."""
+    return {node_id: {"inputs": inputs_of(node)} for node_id, node in graph.items()}
+
+
+def is_text_input(path: tuple[str | int, ...]) -> bool:
+    """Whether a place in the graph is the input of a node that holds a prompt."""
+    return len(path) == _DEPTH_OF_INPUTS and path[-1] in TEXT_INPUTS
 
 
 def with_files(graph: Graph, names: Mapping[tuple[str, str], str]) -> Graph:

@@ -22,6 +22,7 @@ from queue_agent.runtime import (
     is_url,
 )
 from queue_agent.runtime.http import READY, WORK, Response, RuntimeClient
+from queue_agent.runtime.places import refuse_unfetched
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.openai_images.answer import error_from, read_output, read_progress
@@ -86,6 +87,15 @@ class OpenAIImagesRuntime(Runtime):
         for path, value in image_fields(job.content):
             if is_url(value):
                 yield Reference(str(value), path)
+
+    def check_places(self, job: Job) -> None:
+        """What is sent is looked at, except the prompts and the model's name.
+
+        Servers of the dialect look that name up among those they serve, which may be URLs.
+        """
+        request, _ = translate(job.content, job.task_type, self.dialect)
+        request.pop("model", None)
+        refuse_unfetched(request)
 
     async def prepare(self, job: Job, assets: Assets) -> Prepared:
         """Translate the fields and gather the files; sends nothing."""

@@ -18,6 +18,8 @@ from queue_agent.client.listener import Listener
 from queue_agent.cloud import Cloud
 from queue_agent.cloud.connect import connect
 from queue_agent.gateway import compatibility, events, jobs
+from queue_agent.gateway.admission import Admission
+from queue_agent.gateway.bodies import large_bodies
 from queue_agent.gateway.dependencies import Gateway
 from queue_agent.gateway.keys import KeyRing
 from queue_agent.gateway.limits import RateLimit
@@ -92,7 +94,9 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         app.include_router(part.router)
     _add_page(app)
     _add_probes(app)
-    app.add_middleware(BodyLimit, limit=settings.body_limit)
+    app.state.large_bodies = large_bodies()
+    app.add_middleware(BodyLimit, limit=settings.body_limit, seconds=settings.body_seconds)
+    app.add_middleware(Admission)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -6,6 +6,7 @@ base URL. The connection waits for the job; what takes too long is answered by 5
 job's id, by which the result can be fetched later.
 """
 
+import asyncio
 import base64
 import json
 from collections.abc import Mapping
@@ -15,9 +16,9 @@ from fastapi import APIRouter, Header
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from queue_agent.gateway.bodies import CleanRoute
 from queue_agent.gateway.dependencies import (
     CallerPart,
-    CleanRoute,
     Gateway,
     GatewayPart,
     OwnId,
@@ -128,7 +129,7 @@ class _SynchronousJob:
         """
         service = self.gateway.service
         metadata: JsonValue = {"id": self._id, "tasktype": task_type, "runtime": runtime}
-        job = service.job({"metadata": metadata, "content": content})
+        job = await asyncio.to_thread(service.job, {"metadata": metadata, "content": content})
         record = await service.submit(self._caller, job, traceparent=self._traceparent)
         view = await service.wait(record, seconds=self.gateway.settings.sync_timeout)
         result = await service.result(record)

@@ -2,24 +2,22 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Header, Request, Response, Security
-from fastapi.routing import APIRoute
+from fastapi import Depends, Header, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import JsonValue
-from pydantic_core import from_json
 from starlette.requests import HTTPConnection
 
+from queue_agent.gateway.bodies import says_json
 from queue_agent.gateway.keys import Caller, KeyRing, credential
 from queue_agent.gateway.limits import RateLimit
 from queue_agent.gateway.service import JobService
 from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.wire.problems import Problem
-from queue_agent.wire.submission import read_body
+from queue_agent.wire.submission import job_body
 
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -55,8 +53,14 @@ _BEARER = Security(HTTPBearer(auto_error=False, description="The API key."))
 _HEADER = Security(APIKeyHeader(name="X-Api-Key", auto_error=False))
 
 
+def caller_of(connection: HTTPConnection) -> Caller:
+    """Who was admitted (`queue_agent.gateway.admission`)."""
+    found: Caller = connection.state.caller
+    return found
+
+
 async def _caller(request: Request, _bearer: Any = _BEARER, _header: Any = _HEADER) -> Caller:
-    return gateway_of(request).admit(request)
+    return caller_of(request)
 
 
 async def _own_id(
@@ -86,35 +90,12 @@ async def _job_body(request: Request, _who: CallerPart) -> dict[str, JsonValue]:
 
     Whoever sends JSON says so: a web page of others could send a form without asking first.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if not re.fullmatch(r"application/([\w.-]+\+)?json", kind):
+    if not says_json(request):
         raise Problem(
             415, "unsupported_media_type", "The body must come as Content-Type: application/json."
         )
-    return read_body(await request.body())
+    return job_body(await request.json())
 
 
 JobBody = Annotated[dict[str, JsonValue], Depends(_job_body)]
 """The object with a job's `metadata` and `content` in the request's body."""
-
-
-class _CleanRequest(Request):
-    async def json(self) -> JsonValue:
-        """The body; Python's own parser takes NaN, lone surrogates and any depth."""
-        try:
-            value: JsonValue = from_json(await self.body(), allow_inf_nan=False)
-        except ValueError as error:
-            raise Problem(400, "invalid_json", f"The body is not JSON: {error}") from error
-        return value
-
-
-class CleanRoute(APIRoute):
-    """A route whose JSON bodies are checked to be such before they are used."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def handle_clean(request: Request) -> Response:
-            return await handle(_CleanRequest(request.scope, request.receive))
-
-        return handle_clean

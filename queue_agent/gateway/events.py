@@ -15,7 +15,7 @@ from fastapi import APIRouter, WebSocket
 from fastapi.responses import StreamingResponse
 from starlette.websockets import WebSocketDisconnect
 
-from queue_agent.gateway.dependencies import CallerPart, GatewayPart, gateway_of
+from queue_agent.gateway.dependencies import CallerPart, GatewayPart, caller_of, gateway_of
 from queue_agent.gateway.keys import SUBPROTOCOL
 from queue_agent.gateway.problems import documented, render
 from queue_agent.gateway.records import Record
@@ -50,7 +50,7 @@ async def send_events(socket: WebSocket, job_id: str) -> None:
     """The job with each change, one text message each; closed after the last."""
     gateway = gateway_of(socket)
     try:
-        record = await gateway.service.find(gateway.admit(socket), job_id)
+        record = await gateway.service.find(caller_of(socket), job_id)
     except (Problem, QueueAgentError) as error:
         problem = error if isinstance(error, Problem) else problem_of(error)
         request_id = str(socket.state.request_id)

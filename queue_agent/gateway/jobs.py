@@ -1,12 +1,13 @@
 """The routes for jobs: asked for and answered later."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from queue_agent.gateway.bodies import CleanRoute
 from queue_agent.gateway.dependencies import (
     CallerPart,
-    CleanRoute,
     GatewayPart,
     JobBody,
     OwnId,
@@ -32,7 +33,7 @@ async def submit_job(
     traceparent: Traceparent,
 ) -> JobView:
     """Ask for images; the answer says where to look for them."""
-    job = gateway.service.job(body, own_id=own_id)
+    job = await asyncio.to_thread(gateway.service.job, body, own_id=own_id)
     record = await gateway.service.submit(caller, job, traceparent=traceparent)
     response.headers["Location"] = f"/v1/jobs/{record.id}"
     return await gateway.service.view(record)
@@ -47,7 +48,7 @@ async def submit_task(
     traceparent: Traceparent,
 ) -> Accepted:
     """The same, answered as AWS's guidance answers."""
-    job = gateway.service.job(body, own_id=own_id)
+    job = await asyncio.to_thread(gateway.service.job, body, own_id=own_id)
     await gateway.service.submit(caller, job, traceparent=traceparent)
     return Accepted.of(job, gateway.settings.bucket)
 

@@ -4,22 +4,19 @@ import asyncio
 import re
 import time
 import uuid
-from contextlib import suppress
 from typing import Final
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from queue_agent.gateway.problems import render
+from queue_agent.gateway.refusals import refuse
 from queue_agent.wire.problems import TOO_LARGE, Problem
 
 log = structlog.get_logger()
 
 ID_HEADER: Final = "X-Request-Id"
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_DISCARD_BYTES: Final = 64 * 2**20
-_DISCARD_SECONDS: Final = 10.0
 _QUIET: Final = frozenset({"/healthz", "/readyz"})
 _SAFE: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -71,60 +68,77 @@ class EveryRequest:
 
 
 class BodyLimit:
-    """Answers 413 as soon as a body is too large, whatever its headers promise."""
+    """Answers 413 as soon as a body is too large, whatever its headers promise, and 408 when it
+    is not there in time.
+    """
 
-    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+    def __init__(self, app: ASGIApp, *, limit: int, seconds: float) -> None:
         self._app = app
         self._limit = limit
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         promised = Headers(scope=scope).get("content-length", "")
-        refused_at_once = promised.isdecimal() and int(promised) > self._limit
-        received, complete = 0, False
-
-        async def receive_within_limit() -> Message:
-            nonlocal received, complete
-            message = await receive()
-            received += len(message.get("body", b""))
-            complete = not message.get("more_body", False)
-            if received > self._limit:
-                raise _too_large(self._limit)
-            return message
+        if promised.isdecimal() and int(promised) > self._limit:
+            await refuse(_too_large(self._limit), scope, receive, send)
+            return
+        body = _LimitedBody(receive, self._limit, self._seconds)
 
         async def send_unless_refused(message: Message) -> None:
-            if received <= self._limit:
+            if body.refusal is None:
                 await send(message)
 
-        if not refused_at_once:
-            await self._app(scope, receive_within_limit, send_unless_refused)
-            if received <= self._limit:
-                return
-        if not complete:
-            await _discard(receive)
-        request_id = str(scope.get("state", {}).get("request_id", ""))
-        answer = render(_too_large(self._limit), path=scope["path"], request_id=request_id)
-        await answer(scope, receive, send)
+        await self._app(scope, body.receive, send_unless_refused)
+        if body.refusal is not None:
+            await refuse(body.refusal, scope, receive, send, discard=body.is_coming)
 
 
-async def _discard(receive: Receive) -> None:
-    """Take in the rest of a refused body, up to a point: a client that is still sending would
-    otherwise see the connection break instead of the answer.
+class _LimitedBody:
+    """What comes of one body; a refusal stands here too, since frameworks make of it what they
+    like.
     """
-    discarded = 0
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_DISCARD_SECONDS):
-            while discarded < _DISCARD_BYTES:
-                message = await receive()
-                discarded += len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return
+
+    def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
+        self.refusal: Problem | None = None
+        self.is_coming = True
+        """There may be more of it, and the client sends on."""
+        self._receive = receive
+        self._limit = limit
+        self._seconds = seconds
+        self._received = 0
+        self._deadline: float | None = None
+
+    async def receive(self) -> Message:
+        """The next message; while the body is coming, only in time and while it fits.
+
+        Raises:
+            Problem: 413 or 408.
+        """
+        if not self.is_coming:
+            return await self._receive()
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + self._seconds
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            self.is_coming = False
+            self.refusal = _too_slow(self._seconds)
+            raise self.refusal from None
+        self._received += len(message.get("body", b""))
+        self.is_coming = message.get("more_body", False)
+        if self._received > self._limit:
+            self.refusal = _too_large(self._limit)
+            raise self.refusal
+        return message
 
 
 def _too_large(limit: int) -> Problem:
-    return Problem(
-        413, TOO_LARGE, f"The body has more than {limit} bytes.",
-        headers={"Connection": "close"},
-    )  # fmt: skip
+    return Problem(413, TOO_LARGE, f"The body has more than {limit} bytes.")
+
+
+def _too_slow(seconds: float) -> Problem:
+    return Problem(408, "too_slow", f"The body was not there within {seconds:g} s.")

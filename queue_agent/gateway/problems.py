@@ -48,9 +48,10 @@ class OpenAIError(BaseModel):
 
 
 _CASES: Final[Mapping[int, str]] = {
-    400: "The body is not JSON.",
+    400: "The body is not JSON, or too much of it.",
     401: "No valid API key.",
     404: "No such job.",
+    408: "The body came too slowly.",
     409: "Another job has that id.",
     413: "The body is too large.",
     415: "The body says that it is something else than JSON.",

@@ -79,6 +79,12 @@ class GatewaySettings(ClientSettings, LogSettings):
         gt=0,
         description="Largest request body; larger ones are answered 413.",
     )
+    body_seconds: float = setting(
+        "GATEWAY_BODY_SECONDS",
+        default=60.0,
+        gt=0,
+        description="Within so long a request's body must be there; later it is answered 408.",
+    )
     cors_origins: Names = setting(
         "GATEWAY_CORS_ORIGINS",
         default=(),

@@ -68,10 +68,23 @@ def read_body(text: str | bytes) -> dict[str, JsonValue]:
     Raises:
         Rejected: there is none.
     """
+    return job_body(read_json(text))
+
+
+def read_json(text: str | bytes) -> JsonValue:
+    """What a request's body says.
+
+    Raises:
+        Rejected: it is no JSON, or too much of it (`queue_agent.wire.bounded_json`).
+    """
     try:
-        value = load(text)
+        return load(text)
     except JsonError as error:
         raise Rejected(f"The body is not usable JSON: {error}", type=INVALID_JSON) from error
+
+
+def job_body(value: JsonValue) -> dict[str, JsonValue]:
+    """The same as `read_body`, of a body that was parsed before; raises like it."""
     body = unwrapped(value)
     if body is None:
         raise Rejected(

@@ -14,7 +14,7 @@ from queue_agent.client.follow import follow
 from queue_agent.client.handle import SubmittedJob, save_images
 from queue_agent.client.inputs import Input, publication, upload_files
 from queue_agent.client.listener import Listener
-from queue_agent.client.results import ResultLocation, find_result
+from queue_agent.client.results import ResultLocation, find_result, forget_passing_failure
 from queue_agent.cloud import Bucket, Cloud, Message, Topic
 from queue_agent.cloud.connect import connect
 from queue_agent.settings.client import ClientSettings
@@ -151,7 +151,7 @@ class Client:
                 job, self._maybe_bucket(), limit=topic.size_limit, trace=current
             )
             await topic.publish(message.body, message.attributes)
-        return SubmittedJob(self, job.id, place)
+        return SubmittedJob(self, place)
 
     async def submit_many(self, jobs: Iterable[Job]) -> list[SubmittedJob]:
         """Publish many jobs in few requests; their handles in order.
@@ -177,7 +177,7 @@ class Client:
                 type="cloud_unavailable",
                 details={"failed": reasons},
             )
-        return [SubmittedJob(self, job.id, ResultLocation.of(job)) for job in wanted]
+        return [SubmittedJob(self, ResultLocation.of(job)) for job in wanted]
 
     async def upload(self, value: Input) -> JsonValue:
         """The value with every file in it uploaded and replaced by its address.
@@ -194,7 +194,7 @@ class Client:
             ValueError: it can be no job's id or prefix.
         """
         parts = (_PREFIX.validate_python(prefix), _ID.validate_python(job_id))
-        return SubmittedJob(self, job_id, ResultLocation(result_folder(*parts)))
+        return SubmittedJob(self, ResultLocation(result_folder(*parts), job_id))
 
     async def cancel(self, job_id: str) -> None:
         """Ask for a job to be given up, whoever submitted it.
@@ -209,14 +209,14 @@ class Client:
         """A finished job's result."""
         return await find_result(self._results(), place)
 
-    async def follow(self, job_id: str, place: ResultLocation) -> AsyncGenerator[Notification]:
+    async def follow(self, place: ResultLocation) -> AsyncGenerator[Notification]:
         """A job's news until its end; see `SubmittedJob.events`."""
         listener, results = await self._heard(), self._results()
 
         async def look() -> Result | None:
             return await find_result(results, place)
 
-        async with aclosing(follow(listener, job_id, look, poll=self._poll)) as news:
+        async with aclosing(follow(listener, place, look, poll=self._poll)) as news:
             async for event in news:
                 yield event
 
@@ -304,12 +304,10 @@ class Client:
 
     async def _forget_passing_failure(self, job_id: str, place: ResultLocation) -> None:
         """Remove what another attempt would replace, so that it is not taken for its answer."""
-        if self._bucket is None or place.manifest is None:
+        if self._bucket is None:
             return
         with suppress(Unavailable):  # without the right to read results, publishing must go on
-            before = await find_result(self._results(), place)
-            if before is not None and not before.is_final:
-                await self._results().delete(place.manifest)
+            await forget_passing_failure(self._results(), place)
         if self._listener is not None:
             self._listener.forget(job_id)
 

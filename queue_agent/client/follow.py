@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from queue_agent.client.listener import Listener
+from queue_agent.client.results import ResultLocation
 from queue_agent.wire.notification import Notification
 from queue_agent.wire.result import Result
 
@@ -12,7 +13,7 @@ Look = Callable[[], Awaitable[Result | None]]
 
 
 async def follow(
-    listener: Listener, job_id: str, look: Look, *, poll: float
+    listener: Listener, place: ResultLocation, look: Look, *, poll: float
 ) -> AsyncGenerator[Notification]:
     """The job's news as they come, the last of them final.
 
@@ -23,8 +24,8 @@ async def follow(
     shown: float | None = None
     next_look = clock()
     while True:
-        count, latest = listener.count(job_id), listener.latest(job_id)
-        ended = latest is not None and latest.status != "running"
+        count, latest = listener.count(place.id), listener.latest(place.id)
+        ended = latest is not None and place.ends_by(latest)
         if ended or clock() >= next_look:
             result = await look()
             if result is not None:
@@ -34,7 +35,7 @@ async def follow(
         if latest is not None and ended:
             yield latest  # its manifest could not be written
             return
-        if latest is not None and latest.progress != shown:
+        if latest is not None and latest.status == "running" and latest.progress != shown:
             shown = latest.progress
             yield latest
-        await listener.changed(job_id, count, patience=max(0.0, next_look - clock()))
+        await listener.changed(place.id, count, patience=max(0.0, next_look - clock()))

@@ -30,7 +30,7 @@ class JobFailed(QueueAgentError):
 class _Jobs(Protocol):
     """What a handle needs of its client."""
 
-    def follow(self, job_id: str, place: ResultLocation) -> AsyncGenerator[Notification]: ...
+    def follow(self, place: ResultLocation) -> AsyncGenerator[Notification]: ...
     async def find(self, place: ResultLocation) -> Result | None: ...
     async def cancel(self, job_id: str) -> None: ...
     async def download(self, image: Image) -> bytes: ...
@@ -39,10 +39,10 @@ class _Jobs(Protocol):
 class SubmittedJob:
     """A handle; it holds no state but the id, so any number of them may be used anywhere."""
 
-    def __init__(self, jobs: _Jobs, job_id: str, place: ResultLocation) -> None:
+    def __init__(self, jobs: _Jobs, place: ResultLocation) -> None:
         self._jobs = jobs
         self._place = place
-        self.id = job_id
+        self.id = place.id
 
     def __repr__(self) -> str:
         return f"SubmittedJob({self.id!r})"
@@ -53,7 +53,7 @@ class SubmittedJob:
         The end is never missed: where the notification is lost, the bucket is asked. Progress
         is only heard where agents are set to publish it.
         """
-        return self._jobs.follow(self.id, self._place)
+        return self._jobs.follow(self._place)
 
     async def find(self) -> Result | None:
         """The result if the job is finished, without waiting."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -65,7 +66,9 @@ class Record(BaseModel):
 
     @property
     def place(self) -> ResultLocation:
-        return ResultLocation(self.folder, self.manifest)
+        place = ResultLocation(self.folder, self.id, self.digest)
+        known = self.manifest in place.manifests
+        return place if known else replace(place, former=self.manifest)
 
     @property
     def cursor(self) -> str:
@@ -92,8 +95,8 @@ class Records:
             await self._write(record_key(record.id), data, create_only=True)
         except ObjectExists:
             earlier = await self.find(record.id)
-            if (earlier.owner, earlier.digest, earlier.manifest) != (
-                record.owner, record.digest, record.manifest,
+            if (earlier.owner, earlier.digest, earlier.folder) != (
+                record.owner, record.digest, record.folder,
             ):  # fmt: skip
                 raise Problem(409, "id_taken", "Another job has that id.") from None
             record, is_new = earlier, False

@@ -92,7 +92,7 @@ class JobService:
         """The job as it stands now."""
         cached, heard = await self._look(record)
         ending: Notification | Result | None = cached.result
-        if ending is None and heard is not None and heard.status != "running":
+        if ending is None and heard is not None and record.place.ends_by(heard):
             ending = heard  # its manifest could not be written
         if ending is not None:
             return await self._ended(record, ending)
@@ -178,7 +178,7 @@ class JobService:
     async def _look(self, record: Record) -> tuple[CachedResult, Notification | None]:
         """The bucket's word and the last thing heard; the former not older than a heard end."""
         heard = self._listener.latest(record.id)
-        ended = heard is not None and heard.status != "running"
+        ended = heard is not None and record.place.ends_by(heard)
         since = self._listener.heard_at(record.id) if ended else float("-inf")
         return await self._results.of(record, not_before=since), heard
 

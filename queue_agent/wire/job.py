@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Annotated, Final
+from functools import cached_property
+from typing import Annotated, Any, Final
 
 from pydantic import (
     AfterValidator,
@@ -116,11 +117,18 @@ class Job(BaseModel):
     def prefix(self) -> str:
         return self.metadata.prefix
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hexadecimal SHA-256 of what is asked: the content and the task type."""
         asked: JsonValue = {"content": self.content, "tasktype": self.task_type}
         return hashlib.sha256(canonical_json(asked).encode()).hexdigest()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Job":
+        """As of any model; the digest is that of the copy."""
+        copied = super().model_copy(update=update, deep=deep)
+        if copied.content is not self.content or copied.task_type != self.task_type:
+            copied.__dict__.pop("digest", None)
+        return copied
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The bucket's layout: every key that is written or read, and which first segments are taken.
 
-{prefix}/{id}/{id}-{digest}-{n}.{ext}      artifacts, n from 1
-{prefix}/{id}/{id}-{digest}.out            the result manifest
+{prefix}/{id}/{id}-{digest16}-{n}.{ext}    artifacts, n from 1
+{prefix}/{id}/{id}-{digest16}.out          the result manifest
 output/queue-agent-check/{token}           what `queue-agent check` writes and removes
 cancelled/{id}                             cancel markers
 quarantine/{date}/{message-id}.json        messages that could not be worked on
@@ -41,7 +41,8 @@ WRITTEN_BY_PUBLISHERS: Final = (CANCELLED, INPUTS, PAYLOADS)
 CANCEL_MARKERS: Final = f"{CANCELLED}/"
 """What the keys of all cancel markers begin with."""
 
-_DIGEST_DIGITS: Final = 8
+_DIGEST_DIGITS: Final = 16
+"""How many digits of the digest names have; the manifest has all of them, which are compared."""
 _PAYLOAD_DIGITS: Final = 16
 _MANIFEST_SUFFIX: Final = ".out"
 
@@ -64,22 +65,34 @@ class ResultKeys:
     """The keys of everything one job leaves in the bucket."""
 
     folder: str
-    stem: str
+    id: str
+    digest: str
 
     @classmethod
     def of(cls, job: Storable) -> "ResultKeys":
-        return cls(result_folder(job.prefix, job.id), f"{job.id}-{job.digest[:_DIGEST_DIGITS]}")
+        return cls(result_folder(job.prefix, job.id), job.id, job.digest)
 
     @property
     def manifest(self) -> str:
-        return f"{self.folder}/{self.stem}{_MANIFEST_SUFFIX}"
+        """Where the manifest lies unless another job's has that name."""
+        return self.manifests[0]
+
+    @property
+    def manifests(self) -> tuple[str, str]:
+        """Where to look for the manifest: the second where another job's is at the first."""
+        first, second = (
+            f"{self.folder}/{self.id}-{digits}{_MANIFEST_SUFFIX}"
+            for digits in (self.digest[:_DIGEST_DIGITS], self.digest)
+        )
+        return first, second
 
     def artifact(self, number: int, media_type: str, *, suffix: str = "") -> str:
         """The key of the `number`-th artifact, counted from 1.
 
         `suffix` tells it apart from that of another attempt at the same job.
         """
-        name = f"{self.stem}-{number}" + (f"-{suffix}" if suffix else "")
+        name = f"{self.id}-{self.digest[:_DIGEST_DIGITS]}-{number}"
+        name += f"-{suffix}" if suffix else ""
         return f"{self.folder}/{name}.{extension(media_type)}"
 
 
@@ -113,6 +126,11 @@ def unreserved(value: str) -> str:
 def result_folder(prefix: str, job_id: str) -> str:
     """The folder of a job's results, whatever its content."""
     return f"{prefix}/{job_id}"
+
+
+def manifests_begin(folder: str, job_id: str) -> str:
+    """What the keys of a job's manifests begin with, whatever its content."""
+    return f"{folder}/{job_id}-"
 
 
 def is_manifest(key: str) -> bool:

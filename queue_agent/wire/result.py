@@ -22,8 +22,17 @@ class Result(Notification):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
+    digest: str | None = Field(
+        default=None,
+        description="Hexadecimal SHA-256 of the job's content and task type; null in results of "
+        "the first version.",
+    )
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     response: dict[str, JsonValue] = Field(default_factory=dict)
+
+    def is_of(self, job_id: str, digest: str) -> bool:
+        """Whether it is the result of this very job: of its id and of all that it asks."""
+        return (self.id, self.digest) == (job_id, digest)
 
     def again(self, attempt: int) -> "Result":
         """The same result, to be told to subscribers once more."""

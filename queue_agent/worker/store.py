@@ -8,6 +8,7 @@ import hashlib
 import secrets
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -23,6 +24,7 @@ from queue_agent.wire.errors import (
     ObjectExists,
     ObjectNotFound,
     QueueAgentError,
+    Unavailable,
 )
 from queue_agent.wire.job import Job, canonical_json
 from queue_agent.wire.layout import ResultKeys, quarantine_key
@@ -48,19 +50,23 @@ class ResultStore:
         A failure worth another attempt (and a manifest nobody can read) is removed, so that
         the new attempt can commit.
         """
-        key = ResultKeys.of(job).manifest
-        try:
-            manifest = await self._read(key)
-        except ObjectNotFound:
+        for key in ResultKeys.of(job).manifests:
+            try:
+                manifest = await self._read(key)
+            except ObjectNotFound:
+                return None
+            try:
+                result = Result.model_validate_json(manifest)
+            except ValidationError:
+                log.warning("unreadable manifest replaced", key=key)
+            else:
+                if not result.is_of(job.id, job.digest):
+                    log.warning("another job's manifest has this job's place", key=key)
+                    continue
+                if result.is_final:
+                    return result
+            await retry_for(self._patience, partial(self._bucket.delete, key))
             return None
-        try:
-            result = Result.model_validate_json(manifest)
-        except ValidationError:
-            log.warning("unreadable manifest replaced", key=key)
-        else:
-            if result.is_final:
-                return result
-        await retry_for(self._patience, lambda: self._bucket.delete(key))
         return None
 
     async def store(self, delivery: Delivery, output: Output) -> Result:
@@ -121,7 +127,7 @@ class ResultStore:
             id=job.id,
             status=status,
             result=status == "completed",
-            output_url=self._bucket.url(ResultKeys.of(job).manifest),
+            digest=job.digest,
             context=job.metadata.context,
             attempt=delivery.number,
             timings=delivery.timings,
@@ -130,16 +136,27 @@ class ResultStore:
         )
 
     async def _commit(self, job: Job, result: Result) -> Result:
-        key = ResultKeys.of(job).manifest
-        manifest = result.model_dump_json(ensure_ascii=True).encode()
-        try:
-            await self._create(key, manifest, MANIFEST_MEDIA_TYPE)
-        except ObjectExists:
-            winner = await self._read(key)
-            if winner != manifest:
-                log.info("another attempt was first", key=key)
-                return Result.model_validate_json(winner).again(result.attempt)
-        return result
+        """Create the manifest; the winner's where another attempt at the same job was first.
+
+        Raises:
+            Unavailable: other jobs' manifests have both places, which no agent brings about.
+        """
+        for key in ResultKeys.of(job).manifests:
+            placed = result.model_copy(update={"output_url": self._bucket.url(key)})
+            manifest = placed.model_dump_json(ensure_ascii=True).encode()
+            try:
+                await self._create(key, manifest, MANIFEST_MEDIA_TYPE)
+            except ObjectExists:
+                found = await self._read(key)
+                winner = placed if found == manifest else Result.model_validate_json(found)
+                if not winner.is_of(job.id, job.digest):
+                    log.warning("another job's manifest has this job's place", key=key)
+                    continue
+                if found != manifest:
+                    log.info("another attempt was first", key=key)
+                    return winner.again(result.attempt)
+            return placed
+        raise Unavailable("Other jobs' results have the places of this job's.", type="place_taken")
 
     async def _write_artifacts(self, job: Job, artifacts: tuple[Artifact, ...]) -> list[Image]:
         return await together(

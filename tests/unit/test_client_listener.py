@@ -8,9 +8,12 @@ import pytest
 
 from queue_agent.client.follow import follow
 from queue_agent.client.listener import Listener
+from queue_agent.client.results import ResultLocation
 from queue_agent.wire.errors import Unavailable
 from queue_agent.wire.notification import ErrorReport, Notification, Status
 from queue_agent.wire.result import Result
+
+PLACE = ResultLocation("output/j", "j")
 
 
 def note(status: Status, *, progress: float | None = None, retryable: bool = False) -> Notification:
@@ -37,14 +40,14 @@ async def nothing() -> Result | None:
 
 
 async def statuses(listener: Listener, *, poll: float = 60) -> list[tuple[str, float | None]]:
-    async with aclosing(follow(listener, "j", nothing, poll=poll)) as news:
+    async with aclosing(follow(listener, PLACE, nothing, poll=poll)) as news:
         return [(event.status, event.progress) async for event in news]
 
 
 async def test_progress_is_told_as_it_comes_and_the_end_ends_it() -> None:
     listener = silent()
     told: list[float | None] = []
-    async with aclosing(follow(listener, "j", nothing, poll=60)) as news:
+    async with aclosing(follow(listener, PLACE, nothing, poll=60)) as news:
         for progress in (0.1, 0.5):
             listener.hear(note("running", progress=progress))
             told.append((await anext(news)).progress)
@@ -87,7 +90,7 @@ async def test_an_end_that_was_never_announced_is_found_in_the_bucket() -> None:
         looks += 1
         return Result(runtime="r", id="j", status="completed", result=True) if looks == 3 else None
 
-    async with aclosing(follow(silent(), "j", look, poll=0.01)) as news:
+    async with aclosing(follow(silent(), PLACE, look, poll=0.01)) as news:
         assert [event.status async for event in news] == ["completed"]
 
 

@@ -15,7 +15,9 @@ JOBS = [make_job({"prompt": "x"}, runtime="r", job_id=f"job-{n}") for n in "abc"
 
 def failure(job: Job, *, retryable: bool) -> bytes:
     error = ErrorReport(type="x", message="x", retryable=retryable, final=True)
-    result = Result(runtime="r", id=job.id, status="failed", result=False, error=error)
+    result = Result(
+        runtime="r", id=job.id, digest=job.digest, status="failed", result=False, error=error
+    )
     return result.model_dump_json().encode()
 
 

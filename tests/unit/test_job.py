@@ -99,7 +99,7 @@ def test_the_digest_depends_on_content_and_task_type_only() -> None:
 def test_the_keys_of_a_jobs_objects_are_those_of_the_wire_format() -> None:
     job = parse_job(json.dumps(JOB))
     keys = ResultKeys.of(job)
-    stem = f"output/order-7f3a/order-7f3a-{job.digest[:8]}"
+    stem = f"output/order-7f3a/order-7f3a-{job.digest[:16]}"
     assert keys.manifest == f"{stem}.out"
     assert keys.artifact(1, "image/png") == f"{stem}-1.png"
     assert keys.artifact(2, "image/jpeg", suffix="ab12") == f"{stem}-2-ab12.jpg"

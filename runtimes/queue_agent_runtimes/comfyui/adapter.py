@@ -210,7 +210,7 @@ async def _with_uploads(graph: Graph, assets: Assets, uploads: Uploads) -> Graph
 
 
 def _tag(job: Job) -> str:
-    return f"{job.id}-{job.digest[:8]}"
+    return f"{job.id}-{job.digest[:16]}"
 
 
 def _asks_for(job: Job, option: str) -> bool:

@@ -23,12 +23,13 @@ log = structlog.get_logger()
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT: Final = 3.0
-_BUSY: Final = {
+BUSY: Final = {
     "controller.kubernetes.io/pod-deletion-cost": "1000",
     "karpenter.sh/do-not-disrupt": "true",
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
 }
-_IDLE: Final = dict.fromkeys(_BUSY)
+"""The chart's admission policy allows these annotations and no others."""
+_IDLE: Final = dict.fromkeys(BUSY)
 """In a merge patch null removes a key (RFC 7396)."""
 
 
@@ -97,7 +98,7 @@ class PodDeletionCost:
         try:
             answer = await self._client.patch(
                 self._path,
-                json={"metadata": {"annotations": _BUSY if busy else _IDLE}},
+                json={"metadata": {"annotations": BUSY if busy else _IDLE}},
                 headers={
                     "Authorization": f"Bearer {self._token.read_text().strip()}",
                     "Content-Type": "application/merge-patch+json",

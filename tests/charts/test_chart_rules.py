@@ -131,6 +131,34 @@ def test_a_digest_wins_over_a_tag_and_a_registry_is_not_put_before_another() -> 
     }
 
 
+DIGEST = f"sha256:{'0' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "container"),
+    [
+        (BASE, ("runtime", "image"), "runtime"),
+        (BASE, ("agent", "image"), "agent"),
+        ("gateway-ingress", ("agent", "image"), "gateway"),
+        ("comfyui", ("models", "download", "image"), "models"),
+        ("traces-by-otlp", ("telemetry", "collector", "image"), "collector"),
+    ],
+)
+def test_every_image_can_be_given_by_its_digest(
+    name: str, path: tuple[str, ...], container: str
+) -> None:
+    own: Manifest = {"digest": DIGEST}
+    for part in reversed(path):
+        own = {part: own}
+    found = [
+        containers(template)[container]["image"]
+        for template in pod_templates(render(merged(values_of(name), own)))
+        if container in containers(template)
+    ]
+    assert found
+    assert all(image.endswith(f"@{DIGEST}") for image in found)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_probes_ask_ports_that_exist(name: str) -> None:
     for template in templates(name):

@@ -53,6 +53,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
+{{- define "chart.gatewayAccountName" -}}
+{{- if .Values.gateway.serviceAccount.create -}}
+{{- default (printf "%s-gateway" (include "chart.fullname" .)) .Values.gateway.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.gateway.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* (dict "root" $ "image" .Values.….image "repository" "default" "tag" "default") */ -}}
 {{- define "chart.image" -}}
 {{- $repository := default .repository .image.repository -}}

@@ -131,7 +131,6 @@ async def test_health_says_how_many_jobs_share_a_step(client: httpx.AsyncClient)
 
 
 async def test_the_api_is_described(client: httpx.AsyncClient) -> None:
-    assert (await client.get("/docs")).status_code == 200
     described = (await client.get("/openapi.json")).json()
     fields = described["paths"][EDITS]["post"]["requestBody"]["content"]["multipart/form-data"]
     assert {"image", "mask", "prompt", "strength"} <= set(fields["schema"]["properties"])

@@ -54,6 +54,16 @@ def client_of(engine: Engine) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 
+@pytest.mark.parametrize("path", ["/docs", "/docs/", "/docs/oauth2-redirect", "/redoc", "/"])
+async def test_no_page_loads_scripts_from_elsewhere(path: str) -> None:
+    with running(ScriptedModel()) as engine:
+        async with client_of(engine) as client:
+            answer = await client.get(path)
+            assert answer.status_code == 404
+            assert "<script" not in answer.text
+            assert (await client.get("/openapi.json")).status_code == 200
+
+
 async def test_health_is_503_until_the_model_is_loaded() -> None:
     loaded, model = threading.Event(), ScriptedModel()
 

@@ -10,7 +10,7 @@ GET    /v1/jobs/{id}            how far a request is, by its X-Request-Id
 DELETE /v1/jobs/{id}            stop it between two steps
 GET    /health                  503 until the first model is loaded
 GET    /metrics                 for Prometheus
-GET    /docs                    these routes, by OpenAPI
+GET    /openapi.json            these routes, by OpenAPI
 """
 
 import asyncio
@@ -60,7 +60,13 @@ def create_app(
             yield
             await asyncio.to_thread(engine.close)
 
-    app = FastAPI(title="Bundled diffusers runtime", description=__doc__, lifespan=lifespan)
+    app = FastAPI(
+        title="Bundled diffusers runtime",
+        description=__doc__,
+        lifespan=lifespan,
+        docs_url=None,  # they load scripts from elsewhere
+        redoc_url=None,
+    )
     app.state.tracer = NoOpTracer()
     app.add_middleware(RequestBodyLimit, limit=MAX_BODY)
     app.add_middleware(RequestIds)

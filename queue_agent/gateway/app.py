@@ -20,6 +20,7 @@ from queue_agent.cloud.connect import connect
 from queue_agent.gateway import compatibility, events, jobs
 from queue_agent.gateway.admission import Admission
 from queue_agent.gateway.bodies import large_bodies
+from queue_agent.gateway.browsers import Browsers, TrustedHosts
 from queue_agent.gateway.dependencies import Gateway
 from queue_agent.gateway.keys import KeyRing
 from queue_agent.gateway.limits import RateLimit
@@ -105,8 +106,16 @@ def create_app(settings: GatewaySettings) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["Location", "Retry-After", "X-Job-Id", ID_HEADER],
         )
+    app.add_middleware(Browsers, hosts=_trusted_hosts(settings), origins=settings.cors_origins)
     app.add_middleware(EveryRequest)
     return app
+
+
+def _trusted_hosts(settings: GatewaySettings) -> TrustedHosts | None:
+    """None where keys are asked for and nothing is said: a page knows no key."""
+    if settings.keys_file is not None and not settings.trusted_hosts:
+        return None
+    return TrustedHosts(settings.trusted_hosts, addresses=not _is_loopback(settings.host))
 
 
 class _DescribedApp(FastAPI):

@@ -1,7 +1,7 @@
 """The routes for jobs: asked for and answered later."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Response
 
@@ -19,6 +19,14 @@ from queue_agent.gateway.records import Record
 from queue_agent.gateway.schemas import REQUEST_BODY, JobPage, JobView, RuntimeList
 from queue_agent.wire.problems import ProblemDetails
 from queue_agent.wire.submission import Accepted
+
+INLINE: Final = frozenset({
+    "image/apng", "image/avif", "image/bmp", "image/gif", "image/jpeg", "image/jpx", "image/png",
+    "image/tiff", "image/webp", "video/mp4", "video/ogg", "video/quicktime", "video/webm",
+    "audio/aac", "audio/flac", "audio/mp4", "audio/mpeg", "audio/ogg", "audio/wav", "audio/x-flac",
+    "audio/x-wav",
+})  # fmt: skip
+"""What browsers may show at the gateway's own address, for it can hold no script (an SVG can)."""
 
 router = APIRouter(route_class=CleanRoute, responses=documented(ProblemDetails), tags=["jobs"])
 
@@ -91,18 +99,23 @@ async def wait_for_job(
     "/v1/jobs/{job_id}/images/{number}",
     response_class=Response,
     responses={
-        200: {"content": {"image/*": {}}, "description": "The file."},
+        200: {
+            "content": {"image/*": {}, "application/octet-stream": {}},
+            "description": "The file; shown by browsers if it is a raster image, video or audio.",
+        },
         410: {"model": ProblemDetails, "description": "It is no longer kept."},
     },
 )
 async def get_image(job_id: str, number: int, gateway: GatewayPart, caller: CallerPart) -> Response:
     """One of the files a job made, counted from 1."""
     data, media_type = await gateway.service.image(await _find(gateway, caller, job_id), number)
+    shown = media_type if media_type in INLINE else "application/octet-stream"
     headers = {
         "Cache-Control": "private, max-age=31536000, immutable",
-        "Content-Disposition": "inline" if media_type.startswith("image/") else "attachment",
+        "Content-Disposition": "inline" if media_type in INLINE else "attachment",
+        "Content-Security-Policy": "sandbox",
     }
-    return Response(data, media_type=media_type, headers=headers)
+    return Response(data, media_type=shown, headers=headers)
 
 
 @router.get("/v1/runtimes", tags=["runtimes"])

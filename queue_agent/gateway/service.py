@@ -165,15 +165,27 @@ class JobService:
             raise Problem(410, "image_gone", "The image is no longer kept.") from error
 
     async def download(self, image: Image) -> bytes:
-        """The bytes of an image."""
-        return await self._client.download(image)
+        """The bytes of an image.
+
+        Raises:
+            ObjectNotFound: it is not there, or not in the bucket of the results.
+        """
+        key = self._key(image)
+        if key is None:
+            raise ObjectNotFound(f"{image.url} is not in the bucket of the results.")
+        return await self._bucket.read(key)
 
     async def presigned(self, image: Image) -> str | None:
         """A link to the image that works for a while, where the operator allows them."""
-        if not self._settings.link_seconds:
+        key = self._key(image)
+        if key is None or not self._settings.link_seconds:
             return None
-        key = image.url.removeprefix(self._bucket.url(""))
         return await self._bucket.presign(key, seconds=self._settings.link_seconds)
+
+    def _key(self, image: Image) -> str | None:
+        """Where the image lies in the results' bucket; manifests may name any."""
+        ours = self._bucket.url("")
+        return image.url.removeprefix(ours) if image.url.startswith(ours) else None
 
     async def _look(self, record: Record) -> tuple[CachedResult, Notification | None]:
         """The bucket's word and the last thing heard; the former not older than a heard end."""

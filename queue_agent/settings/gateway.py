@@ -90,6 +90,12 @@ class GatewaySettings(ClientSettings, LogSettings):
         default=(),
         description="Origins whose pages may use the gateway; * for all.",
     )
+    trusted_hosts: Names = setting(
+        "GATEWAY_TRUSTED_HOSTS",
+        default=(),
+        description="Names that the gateway may be called by in `Host`, beside those of the "
+        "loopback interface; * for any. Where none is set and API keys are asked for, any will do.",
+    )
     sync_timeout: float = setting(
         "GATEWAY_SYNC_TIMEOUT",
         default=300.0,

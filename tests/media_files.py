@@ -4,9 +4,11 @@ import functools
 import gzip
 import io
 import json
+import random
 import struct
 import wave
 import zipfile
+import zlib
 from typing import Any
 
 from PIL import Image
@@ -152,3 +154,80 @@ UNKNOWNS = {
     "a png's first half signature": b"\x89PNG",
 }
 """Those of which a name says more than the bytes."""
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG whose header claims a size."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + _png_chunk(b"IHDR", header) + _png_chunk(b"IDAT", b"")
+
+
+def _png_chunk(name: bytes, data: bytes) -> bytes:
+    checksum = zlib.crc32(name + data)
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum)
+
+
+def _png_with_text() -> bytes:
+    """A text chunk of 40 kB that is 40 MB once unpacked."""
+    text = _png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(40_000_000), 9))
+    return image("PNG")[:33] + text + image("PNG")[33:]
+
+
+def webp_of(width: int, height: int) -> bytes:
+    """A moving WebP of 130 bytes or less whose canvas has a size (RFC 9649, 2.7)."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return name + struct.pack("<I", len(data)) + data
+
+    sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    file = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(file, "WEBP", lossless=True)
+    frame = chunk(b"ANMF", bytes(16) + file.getvalue()[12:])
+    begin = chunk(b"VP8X", b"\2\0\0\0" + sides) + chunk(b"ANIM", bytes(6))
+    body = b"WEBP" + begin + frame
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+HUGE = {
+    "webp of a huge canvas": webp_of(2**24, 2**24),
+    "webp of a wide canvas": webp_of(16_383, 16_383),
+    "png of a huge header": png_of(100_000, 100_000),
+    "bmp of a huge header": image("BMP")[:18]
+    + struct.pack("<ii", 60_000, 60_000)
+    + image("BMP")[26:],
+    "gif of a huge screen": b"GIF89a\xff\xff\xff\xff" + image("GIF")[10:],
+}
+"""Small files of images that would not fit into memory."""
+
+BROKEN = {
+    "avif of zeros": image("AVIF")[:64] + bytes(200),
+    "avif without its picture": image("AVIF")[:150],
+    "png of a large text": _png_with_text(),
+    "png without its header": image("PNG")[:20],
+    "webp without its frame": webp_of(8, 8)[:40],
+    "jpeg of two markers": b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(40),
+    "tiff that points behind itself": b"II*\0\xff\xff\xff\x7f" + bytes(40),
+    "jpeg 2000 of nothing": image("JPEG2000")[:45],
+}
+"""Files of which even the header cannot be read."""
+
+
+def mutated(data: bytes, dice: random.Random) -> bytes:
+    """The data with a few bytes changed, left out, doubled or zeroed; often in the header."""
+    changed = bytearray(data)
+    for _ in range(dice.randint(1, 4)):
+        reach = dice.choice([64, 256, len(changed)])
+        place = dice.randrange(max(1, min(reach, len(changed))))
+        length = dice.choice([1, 1, 2, 4, 30])
+        match dice.randrange(5):
+            case 0:
+                changed[place : place + length] = dice.randbytes(length)
+            case 1:
+                changed[place : place + length] = b""
+            case 2:
+                changed[place:place] = changed[place : place + length]
+            case 3:
+                changed[place : place + length] = dice.choice([b"\0", b"\xff"]) * length
+            case _:
+                del changed[dice.randrange(len(changed) + 1) :]
+    return bytes(changed)

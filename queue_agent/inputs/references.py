@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from pydantic import JsonValue
+
 from queue_agent.cloud import Bucket
 from queue_agent.inputs.addresses import (
     Allowlist,
@@ -21,6 +23,7 @@ from queue_agent.inputs.addresses import (
     scheme_of,
 )
 from queue_agent.inputs.guarded_http import GuardedHttp, Resolver, may_pass
+from queue_agent.inputs.inline import check_carried, find_carried
 from queue_agent.media.asset import Asset, Spool
 from queue_agent.media.facts import MAX_PIXELS, BrokenImage, TooManyPixels, facts_of
 from queue_agent.wire.errors import ObjectNotFound, QueueAgentError, Rejected, TimedOut, Unavailable
@@ -89,8 +92,29 @@ class ReferenceFetcher:
         """Whether references and offloaded payloads may name this object."""
         return self._policy.opens(ObjectLocation(bucket, key))
 
-    async def fetch(self, references: Iterable[Reference], keep: ExitStack) -> dict[str, Asset]:
+    async def check_carried(self, content: JsonValue) -> int:
+        """The bytes of all images and other media that a content carries in itself.
+
+        Raises:
+            Rejected: see `queue_agent.inputs.inline`.
+        """
+        carried = find_carried(content)
+        if not carried:
+            return 0
+        return await asyncio.to_thread(
+            check_carried,
+            carried,
+            max_bytes=self._policy.max_bytes,
+            max_pixels=self._policy.max_pixels,
+            max_total_bytes=self._policy.max_total_bytes,
+        )
+
+    async def fetch(
+        self, references: Iterable[Reference], keep: ExitStack, *, carried: int = 0
+    ) -> dict[str, Asset]:
         """The assets by URL, fetched at the same time and each URL once; good until `keep` ends.
+
+        `carried` are the bytes of the job's other inputs, which count among all inputs' together.
 
         Raises:
             Rejected: of type ``reference_forbidden``, ``reference_not_found``,
@@ -106,7 +130,10 @@ class ReferenceFetcher:
                 assets[reference.url] = await self._fetch_one(
                     reference, keep.enter_context(Spool())
                 )
-            if sum(asset.size for asset in assets.values()) > self._policy.max_total_bytes:
+            if (
+                carried + sum(asset.size for asset in assets.values())
+                > self._policy.max_total_bytes
+            ):
                 raise Rejected(
                     f"The inputs have more than {self._policy.max_total_bytes} bytes together.",
                     type="reference_too_large",

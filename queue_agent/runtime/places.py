@@ -6,15 +6,15 @@ place is refused unless the agent fetches it itself, or it stands where words st
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from pydantic import JsonValue
 
 from queue_agent.wire.errors import Rejected
-from queue_agent.wire.reference import Path, Reference, spelled
+from queue_agent.wire.reference import Path, Reference, spelled, strings_of
 
-__all__ = ["is_prompt", "names_a_place", "refuse_unfetched", "strings_of"]
+__all__ = ["is_prompt", "names_a_place", "refuse_unfetched"]
 
 _PROMPTS: Final = frozenset(
     {
@@ -80,22 +80,3 @@ def refuse_unfetched(
                 "and the runtime must not.",
                 type="reference_forbidden",
             )
-
-
-def strings_of(value: JsonValue) -> Iterator[tuple[Path, str]]:
-    """Every text in it and where it stands, in order, however deep and however many."""
-    above: list[tuple[Path, Iterator[tuple[str | int, JsonValue]]]] = [((), iter([("", value)]))]
-    while above:
-        path, items = above[-1]
-        for step, found in items:
-            place = (*path, step) if len(above) > 1 else ()
-            if isinstance(found, str):
-                yield place, found
-            elif isinstance(found, dict):
-                above.append((place, iter(found.items())))
-                break
-            elif isinstance(found, list):
-                above.append((place, iter(enumerate(found))))
-                break
-        else:
-            above.pop()

@@ -1,8 +1,10 @@
 """Inputs that a job names by URL."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from pydantic import JsonValue
 
 MediaKind = Literal["image", "video", "audio"]
 Path = tuple[str | int, ...]
@@ -31,3 +33,22 @@ def spelled(path: Sequence[str | int]) -> str:
     """A field's place as people write it: ``init_images[0]``."""
     steps = (f"[{step}]" if isinstance(step, int) else f".{step[:100]}" for step in path)
     return "".join(steps).removeprefix(".") or "content"
+
+
+def strings_of(value: JsonValue) -> Iterator[tuple[Path, str]]:
+    """Every text in it and where it stands, in order, however deep and however many."""
+    above: list[tuple[Path, Iterator[tuple[str | int, JsonValue]]]] = [((), iter([("", value)]))]
+    while above:
+        path, items = above[-1]
+        for step, found in items:
+            place = (*path, step) if len(above) > 1 else ()
+            if isinstance(found, str):
+                yield place, found
+            elif isinstance(found, dict):
+                above.append((place, iter(found.items())))
+                break
+            elif isinstance(found, list):
+                above.append((place, iter(enumerate(found))))
+                break
+        else:
+            above.pop()

@@ -33,8 +33,11 @@ class JobRunner:
 
         async def prepare() -> Prepared:
             self.runtime.check_places(job)
+            carried = await self.references.check_carried(job.content)
             with ExitStack() as fetched:
-                assets = await self.references.fetch(self.runtime.references(job), fetched)
+                assets = await self.references.fetch(
+                    self.runtime.references(job), fetched, carried=carried
+                )
                 delivery.fetched(sum(asset.size for asset in assets.values()))
                 prepared = await self.runtime.prepare(job, assets)
                 inputs.enter_context(fetched.pop_all())

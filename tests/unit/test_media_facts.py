@@ -3,16 +3,14 @@
 import io
 import os
 import random
-import struct
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
 from PIL import Image
 
-from media_files import IMAGES, OTHERS, UNKNOWNS, image, picture
+from media_files import BROKEN, HUGE, IMAGES, OTHERS, UNKNOWNS, image, mutated, picture, png_of
 from queue_agent.media.asset import Asset
 from queue_agent.media.facts import (
     BrokenImage,
@@ -37,14 +35,6 @@ def in_a_file(data: bytes) -> Iterator[Asset]:
         file.write(data)
         file.flush()
         yield Asset(file, UNKNOWN)
-
-
-def png_of(width: int, height: int) -> bytes:
-    """A PNG whose header claims a size."""
-    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    begin = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13)
-    data = begin + chunk + struct.pack(">I", zlib.crc32(chunk))
-    return data + struct.pack(">I4s", 0, b"IDAT") + struct.pack(">I", zlib.crc32(b"IDAT"))
 
 
 @pytest.mark.parametrize(("data", "media_type"), OTHERS.values(), ids=OTHERS.keys())
@@ -124,6 +114,20 @@ def test_an_image_of_too_many_pixels_is_refused_by_its_header() -> None:
             look(huge, max_pixels=1000)
 
 
+@pytest.mark.parametrize("data", HUGE.values(), ids=HUGE.keys())
+def test_a_small_file_of_a_huge_image_has_too_many_pixels(data: bytes) -> None:
+    for look in (decode, check_whole):
+        with pytest.raises(TooManyPixels):
+            look(data)
+
+
+@pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
+def test_a_file_whose_header_cannot_be_read_is_broken(data: bytes) -> None:
+    for look in (facts_of, decode, check_whole):
+        with pytest.raises(BrokenImage):
+            look(data)
+
+
 def test_an_animation_has_a_limit_for_all_its_frames() -> None:
     file = io.BytesIO()
     frames = [Image.new("L", (10, 10), shade) for shade in range(17)]
@@ -157,33 +161,12 @@ def test_hostile_bytes_get_an_answer(name: str) -> None:
     data, _ = IMAGES.get(name) or OTHERS[name]
     dice = random.Random(name)  # noqa: S311
     for _ in range(250):
-        changed = _mutated(data, dice)
+        changed = mutated(data, dice)
         with suppress(UnreadableImage):
             facts_of(changed)
         for look in (decode, check_whole):
             with suppress(UnreadableImage):
                 look(changed, max_pixels=100_000)
-
-
-def _mutated(data: bytes, dice: random.Random) -> bytes:
-    """The data with a few bytes changed, left out, doubled or zeroed; often in the header."""
-    changed = bytearray(data)
-    for _ in range(dice.randint(1, 4)):
-        reach = dice.choice([64, 256, len(changed)])
-        place = dice.randrange(max(1, min(reach, len(changed))))
-        length = dice.choice([1, 1, 2, 4, 30])
-        match dice.randrange(5):
-            case 0:
-                changed[place : place + length] = dice.randbytes(length)
-            case 1:
-                changed[place : place + length] = b""
-            case 2:
-                changed[place:place] = changed[place : place + length]
-            case 3:
-                changed[place : place + length] = dice.choice([b"\0", b"\xff"]) * length
-            case _:
-                del changed[dice.randrange(len(changed) + 1) :]
-    return bytes(changed)
 
 
 def test_nothing_stays_open_behind_a_broken_image() -> None:

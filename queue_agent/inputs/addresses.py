@@ -19,7 +19,8 @@ from ipaddress import (
     ip_network,
 )
 from typing import Final, Self
-from urllib.parse import urljoin, urlsplit
+from unicodedata import normalize
+from urllib.parse import unquote, urljoin, urlsplit
 
 from queue_agent.wire.errors import Rejected
 
@@ -34,7 +35,12 @@ _NETLOC: Final = re.compile(
 )
 _NAME: Final = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _ENDS_IN_A_NUMBER: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
-_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_BUCKET: Final = re.compile(r"(?=.{3,63}$)[a-z0-9](?:-*[a-z0-9])*(?:\.[a-z0-9](?:-*[a-z0-9])*)*")
+_LONGEST_KEY: Final = 1024
+"""Bytes: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
+_STEPS: Final = frozenset({".", ".."})
+"""Segments of keys that some stores and proxies resolve."""
 
 # https://www.iana.org/assignments/ipv6-unicast-address-assignments/
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
@@ -144,10 +150,24 @@ class HttpLocation:
 
 @dataclass(frozen=True)
 class ObjectLocation:
-    """A bucket and a key, from ``s3://bucket/key``."""
+    """A bucket and a key, from ``s3://bucket/key``: the one judge of such names.
+
+    Raises:
+        Rejected: it names no bucket or key, or the key steps out of its prefix, as it stands or
+            as a store or proxy may read it.
+    """
 
     bucket: str
     key: str
+
+    def __post_init__(self) -> None:
+        if not _BUCKET.fullmatch(self.bucket) or _is_address(self.bucket):
+            raise forbidden("names no bucket")
+        key, read = self.key, normalize("NFKC", unquote(self.key))
+        if not key or not key.isprintable() or len(key.encode()) > _LONGEST_KEY:
+            raise forbidden("names no valid object key")
+        if not read.isprintable() or _STEPS & {*re.split(r"[/\\]", read)}:
+            raise forbidden("names no valid object key")
 
     @property
     def public(self) -> str:
@@ -158,13 +178,9 @@ class ObjectLocation:
         """Read an s3 URL; the key stands as it is, nothing in it is percent-decoded.
 
         Raises:
-            Rejected: it names no bucket or key, or the key steps out of its prefix.
+            Rejected: it is none.
         """
         bucket, _, key = url.partition("://")[2].partition("/")
-        if not _BUCKET.fullmatch(bucket):
-            raise forbidden("names no bucket")
-        if not key or not key.isprintable() or {".", ".."} & set(re.split(r"[/\\]", key)):
-            raise forbidden("names no valid object key")
         return cls(bucket, key)
 
 

@@ -65,8 +65,6 @@ class ReferencePolicy:
 
     def opens(self, place: ObjectLocation) -> bool:
         """Whether references and offloaded payloads may name this object."""
-        if {".", ".."} & set(place.key.split("/")):  # some stores and proxies resolve them
-            return False
         wanted = f"{place.bucket}/{place.key}"
         return any(wanted.startswith(entry.rstrip("/") + "/") for entry in self.buckets)
 
@@ -90,7 +88,10 @@ class ReferenceFetcher:
 
     def may_read(self, bucket: str, key: str) -> bool:
         """Whether references and offloaded payloads may name this object."""
-        return self._policy.opens(ObjectLocation(bucket, key))
+        try:
+            return self._policy.opens(ObjectLocation(bucket, key))
+        except Rejected:
+            return False
 
     async def check_carried(self, content: JsonValue) -> int:
         """The bytes of all images and other media that a content carries in itself.

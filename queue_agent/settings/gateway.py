@@ -26,6 +26,7 @@ from queue_agent.settings.values import (
     QueueUrl,
     TopicArn,
 )
+from queue_agent.wire.publication import LARGEST_PAYLOAD
 
 
 class GatewaySettings(ClientSettings, LogSettings):
@@ -75,7 +76,7 @@ class GatewaySettings(ClientSettings, LogSettings):
     )
     body_limit: int = setting(
         "GATEWAY_BODY_LIMIT",
-        default=32 * 2**20,
+        default=LARGEST_PAYLOAD,
         gt=0,
         description="Largest request body; larger ones are answered 413.",
     )

@@ -6,7 +6,6 @@ checked strictly: ids, prefixes and task types end up in object keys and URLs.
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from pydantic import (
     JsonValue,
     ValidationError,
 )
-from pydantic_core import from_json
 
+from queue_agent.wire.bounded_json import JsonError, load
 from queue_agent.wire.errors import Malformed
 from queue_agent.wire.layout import DEFAULT_PREFIX, clean_prefix
 
@@ -47,7 +46,6 @@ POINTER_CLASSES: Final = (
     "software.amazon.payloadoffloading.PayloadS3Pointer",
     "com.amazon.sqs.javamessaging.MessageS3Pointer",
 )
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def _no_step(value: str) -> str:
@@ -192,8 +190,8 @@ def find_pointer(payload: str) -> PayloadPointer | None:
     return PayloadPointer(bucket, key)
 
 
-def parse_job(payload: str) -> Job:
-    """Read a job from its JSON text.
+def parse_job(payload: str | bytes) -> Job:
+    """Read a job from its JSON text, and take its digest.
 
     Raises:
         Malformed: the text is no job; `details` carries the id and the context where they
@@ -203,12 +201,14 @@ def parse_job(payload: str) -> Job:
     if value is None:
         raise Malformed("The body is JSON, but not an object with 'metadata' and 'content'.")
     try:
-        canonical_json(value)  # numbers that cannot be written again are found here
-        return Job.model_validate(value)
+        canonical_json(value.get("metadata"))  # numbers that cannot be written again
+        job = Job.model_validate(value)
+        _ = job.digest  # … are found here
     except ValidationError as error:
         raise Malformed(describe_errors(error), details=_salvage(value)) from error
     except (ValueError, RecursionError) as error:
         raise Malformed(f"The body cannot be processed: {error}") from error
+    return job
 
 
 def unwrapped(value: JsonValue) -> dict[str, JsonValue] | None:
@@ -227,14 +227,11 @@ def describe_errors(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
-def _load(text: str) -> JsonValue:
-    if _SURROGATE.search(text):
-        raise Malformed("The body holds unpaired surrogates; it is not Unicode text.")
+def _load(text: str | bytes) -> JsonValue:
     try:
-        value: JsonValue = from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        raise Malformed(f"The body is not JSON: {error}") from error
-    return value
+        return load(text)
+    except JsonError as error:
+        raise Malformed(f"The body is not usable JSON: {error}") from error
 
 
 def _salvage(value: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

@@ -158,6 +158,11 @@ def payload_key(job_id: str, digest: str) -> str:
     return f"{PAYLOADS}/{job_id}-{digest[:_PAYLOAD_DIGITS]}.json"
 
 
+def is_payload(key: str) -> bool:
+    """Whether a key is one of those where jobs lie that are too large for the topic."""
+    return key.startswith(f"{PAYLOADS}/")
+
+
 def record_key(job_id: str) -> str:
     """Where a gateway's record of a job lies."""
     return f"{GATEWAY}/jobs/{job_id}.json"

@@ -3,11 +3,17 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from pydantic import JsonValue
 
+from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import POINTER_CLASSES, Job, canonical_json
 from queue_agent.wire.layout import payload_key
+
+LARGEST_PAYLOAD: Final = 32 * 2**20
+"""Bytes of a job, whichever way it comes. What an agent makes of it, its digest and its request
+included, takes some five times as much, which fits a container of 512 MiB."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,17 @@ def publication_of(job: Job, *, traceparent: str | None = None) -> Publication:
 
 
 def offloaded(job: Job, whole: Publication, *, bucket: str) -> OffloadedPublication:
-    """The same job by way of a bucket, for topics that do not take it whole."""
+    """The same job by way of a bucket, for topics that do not take it whole.
+
+    Raises:
+        Rejected: it is larger than agents read.
+    """
     data = whole.body.encode()
+    if len(data) > LARGEST_PAYLOAD:
+        raise Rejected(
+            f"The job has {len(data)} bytes; the limit is {LARGEST_PAYLOAD}.",
+            type="payload_too_large",
+        )
     key = payload_key(job.id, hashlib.sha256(data).hexdigest())
     pointer: JsonValue = [POINTER_CLASSES[0], {"s3BucketName": bucket, "s3Key": key}]
     return OffloadedPublication(key, data, Publication(canonical_json(pointer), whole.attributes))

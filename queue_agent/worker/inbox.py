@@ -1,13 +1,20 @@
 """From a message to a job: envelope, offloaded payload, and whether the job is for us."""
 
+import asyncio
 from collections.abc import Callable, Collection
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from queue_agent.cloud import Bucket, Message
 from queue_agent.wire.errors import Malformed, ObjectNotFound, Rejected
 from queue_agent.wire.job import Job, PayloadPointer, find_pointer, open_envelope, parse_job
+from queue_agent.wire.layout import is_payload
+from queue_agent.wire.publication import LARGEST_PAYLOAD
 
-_LARGEST_PAYLOAD: Final = 64 * 2**20
+_AT_ONCE: Final = 32 * 2**10
+"""Bytes that are parsed within milliseconds; more would hold up leases and probes."""
+
+_Read = TypeVar("_Read")
 
 
 class Inbox:
@@ -29,6 +36,7 @@ class Inbox:
         self._may_read = may_read
         self._task_types = task_types
         self._runtime_name = runtime_name
+        self._parsing = asyncio.Semaphore(1)
 
     async def open(self, message: Message) -> Job:
         """Read the job in a message.
@@ -37,10 +45,22 @@ class Inbox:
             Malformed: the message holds no job that could be understood.
             Unavailable: its payload lies in a bucket that cannot be read now.
         """
-        envelope = open_envelope(message.body, message.attributes)
-        pointer = find_pointer(envelope.payload)
-        payload = await self._fetch(pointer) if pointer else envelope.payload
-        return parse_job(payload)
+        found = await self._parsed(len(message.body), partial(_read, message))
+        if isinstance(found, Job):
+            return found
+        payload = await self._fetch(found)
+        try:
+            return await self._parsed(len(payload), partial(parse_job, payload))
+        except Malformed as error:
+            # what is said of it goes to whoever wrote the pointer, who may be another
+            raise Malformed(error.message, type=error.type) from error
+
+    async def _parsed(self, size: int, parse: Callable[[], _Read]) -> _Read:
+        """What is read from so many bytes; much of it in a thread, one at a time."""
+        if size <= _AT_ONCE:
+            return parse()
+        async with self._parsing:
+            return await asyncio.to_thread(parse)
 
     def check(self, job: Job) -> None:
         """Raise `Rejected` when the job is meant for another runtime."""
@@ -57,21 +77,22 @@ class Inbox:
                 type="unknown_task_type",
             )
 
-    async def _fetch(self, pointer: PayloadPointer) -> str:
-        if not self._may_read(pointer.bucket, pointer.key):
+    async def _fetch(self, pointer: PayloadPointer) -> bytes:
+        bucket, key = pointer.bucket, pointer.key
+        if not (is_payload(key) and self._may_read(bucket, key)):
             raise Malformed(
-                f"Payloads may not be read from s3://{pointer.bucket}/{pointer.key}.",
-                type="payload_forbidden",
+                f"Payloads may not be read from s3://{bucket}/{key}.", type="payload_forbidden"
             )
         try:
-            data = await self._bucket(pointer.bucket).read(pointer.key, limit=_LARGEST_PAYLOAD)
-            return data.decode()
+            return await self._bucket(bucket).read(key, limit=LARGEST_PAYLOAD)
         except ObjectNotFound as error:
             raise Malformed(
-                f"There is no payload at s3://{pointer.bucket}/{pointer.key}.",
-                type="payload_not_found",
+                f"There is no payload at s3://{bucket}/{key}.", type="payload_not_found"
             ) from error
-        except UnicodeDecodeError as error:
-            raise Malformed("The payload is not UTF-8 text.") from error
         except Rejected as error:
             raise Malformed(error.message, type="payload_too_large") from error
+
+
+def _read(message: Message) -> Job | PayloadPointer:
+    payload = open_envelope(message.body, message.attributes).payload
+    return find_pointer(payload) or parse_job(payload)

@@ -1,5 +1,6 @@
 """Whatever a message holds, it is a job or an error of ours, and either can be answered."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Callable
@@ -177,7 +178,7 @@ def test_an_answer_fits_the_topic_whatever_it_quotes() -> None:
 def judge(body: str) -> None:
     message = Message(id="message", body=body, receipt="receipt")
     try:
-        job = settled(INBOX.open(message))
+        job = asyncio.run(INBOX.open(message))
     except Malformed as error:
         judge_refusal(message, error)
     else:

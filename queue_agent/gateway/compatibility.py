@@ -129,7 +129,9 @@ class _SynchronousJob:
         """
         service = self.gateway.service
         metadata: JsonValue = {"id": self._id, "tasktype": task_type, "runtime": runtime}
-        job = await asyncio.to_thread(service.job, {"metadata": metadata, "content": content})
+        job = await asyncio.to_thread(
+            service.job, self._caller, {"metadata": metadata, "content": content}
+        )
         record = await service.submit(self._caller, job, traceparent=self._traceparent)
         view = await service.wait(record, seconds=self.gateway.settings.sync_timeout)
         result = await service.result(record)

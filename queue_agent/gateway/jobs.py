@@ -41,7 +41,7 @@ async def submit_job(
     traceparent: Traceparent,
 ) -> JobView:
     """Ask for images; the answer says where to look for them."""
-    job = await asyncio.to_thread(gateway.service.job, body, own_id=own_id)
+    job = await asyncio.to_thread(gateway.service.job, caller, body, own_id=own_id)
     record = await gateway.service.submit(caller, job, traceparent=traceparent)
     response.headers["Location"] = f"/v1/jobs/{record.id}"
     return await gateway.service.view(record)
@@ -56,7 +56,7 @@ async def submit_task(
     traceparent: Traceparent,
 ) -> Accepted:
     """The same, answered as AWS's guidance answers."""
-    job = await asyncio.to_thread(gateway.service.job, body, own_id=own_id)
+    job = await asyncio.to_thread(gateway.service.job, caller, body, own_id=own_id)
     await gateway.service.submit(caller, job, traceparent=traceparent)
     return Accepted.of(job, gateway.settings.bucket)
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from queue_agent.wire.errors import SettingsError
-from queue_agent.wire.job import describe_errors
+from queue_agent.wire.errors import Rejected, SettingsError
+from queue_agent.wire.job import Job, JobId, describe_errors
 from queue_agent.wire.problems import Problem
+from queue_agent.wire.submission import INVALID_JOB
 
 log = structlog.get_logger()
 
@@ -29,7 +30,15 @@ SUBPROTOCOL: Final = "queue-agent.key."
 """A WebSocket of a browser can send no header but this one: the key follows the dot."""
 _PREFIX: Final = "qag_"
 
-KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+def _not_everyone(value: str) -> str:
+    if value == EVERYONE:
+        raise ValueError("means those who have no key")
+    return value
+
+
+KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$"), AfterValidator(_not_everyone)]
+_ID: Final = TypeAdapter[str](JobId)
 
 
 class KeyEntry(BaseModel):
@@ -59,6 +68,30 @@ class Caller:
     name: str
     rate: int
     jobs_in_flight: int
+
+    def own_id(self, job_id: str) -> str:
+        """The id by which everybody else knows the job that the caller calls so.
+
+        It begins with the caller's name, which has no dot; so no two callers can share an id,
+        and with it results, news and cancel markers, whatever they ask for.
+        """
+        mark = f"{self.name}."
+        return job_id if self.name == EVERYONE or job_id.startswith(mark) else mark + job_id
+
+    def owning(self, job: Job) -> Job:
+        """The job under such an id.
+
+        Raises:
+            Rejected: with the name before it, the id is none.
+        """
+        try:
+            own = _ID.validate_python(self.own_id(job.id))
+        except ValidationError as error:
+            reason = f"metadata.id: with {self.name!r} before it: {error.errors()[0]['msg']}"
+            raise Rejected(reason, type=INVALID_JOB) from error
+        if own == job.id:
+            return job
+        return job.model_copy(update={"metadata": job.metadata.model_copy(update={"id": own})})
 
 
 class KeyRing:

@@ -12,10 +12,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, Validation
 from queue_agent.client.results import ResultLocation
 from queue_agent.cloud import Bucket
 from queue_agent.gateway.problems import no_such_job
-from queue_agent.tasks import together
 from queue_agent.wire.errors import ObjectExists, ObjectNotFound
 from queue_agent.wire.job import Job, canonical_json
-from queue_agent.wire.layout import ResultKeys, in_flight_folder, recent_folder, record_key
+from queue_agent.wire.layout import ResultKeys, recent_folder, record_key
 from queue_agent.wire.problems import Problem
 
 _RECORDS_REMEMBERED: Final = 5_000
@@ -82,50 +81,43 @@ class Records:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        self._known: LRUCache[str, Record] = LRUCache(_RECORDS_REMEMBERED)
+        self._known: LRUCache[tuple[str, str], Record] = LRUCache(_RECORDS_REMEMBERED)
 
-    async def add(self, record: Record, *, in_flight: bool) -> tuple[Record, bool]:
+    async def add(self, record: Record) -> tuple[Record, bool]:
         """Note a job; the record and whether it is new, not that of the same job before.
 
         Raises:
-            Problem: 409, another job has that id.
+            Problem: 409, another job of the owner has that id.
         """
         data, is_new = record.model_dump_json().encode(), True
         try:
-            await self._write(record_key(record.id), data, create_only=True)
+            await self._write(record_key(record.owner, record.id), data, create_only=True)
         except ObjectExists:
-            earlier = await self.find(record.id)
-            if (earlier.owner, earlier.digest, earlier.folder) != (
-                record.owner, record.digest, record.folder,
-            ):  # fmt: skip
-                raise Problem(409, "id_taken", "Another job has that id.") from None
+            earlier = await self.find(record.owner, record.id)
+            if (earlier.digest, earlier.folder) != (record.digest, record.folder):
+                raise Problem(409, "id_taken", "Another of your jobs has that id.") from None
             record, is_new = earlier, False
-        self._known[record.id] = record
-        marks = [recent_folder(record.owner) + record.cursor]
-        if in_flight:
-            marks.append(_in_flight_key(record.owner, record.id))
-        await together(self._write(mark, b"") for mark in marks)
+        self._known[record.owner, record.id] = record
+        await self._write(recent_folder(record.owner) + record.cursor, b"")
         return record, is_new
 
     async def remove(self, record: Record) -> None:
         """Forget a job that could not be published."""
-        self._known.pop(record.id, None)
-        marks = (recent_folder(record.owner) + record.cursor, record_key(record.id))
-        for key in (_in_flight_key(record.owner, record.id), *marks):
+        self._known.pop((record.owner, record.id), None)
+        for key in (
+            recent_folder(record.owner) + record.cursor, record_key(record.owner, record.id),
+        ):  # fmt: skip
             await self._bucket.delete(key)
 
-    async def find(self, job_id: str, *, owner: str | None = None) -> Record:
-        """The record of a job, of this owner.
+    async def find(self, owner: str, job_id: str) -> Record:
+        """The record of an owner's job; those of others lie elsewhere.
 
         Raises:
             Problem: 404, there is none.
         """
         if not _ID.fullmatch(job_id) or job_id == "." or ".." in job_id:
             raise no_such_job()
-        record = self._known.get(job_id) or await self._read(job_id)
-        if owner is not None and record.owner != owner:
-            raise no_such_job()
-        return record
+        return self._known.get((owner, job_id)) or await self._read(owner, job_id)
 
     async def recent(
         self, owner: str, *, after: str | None, limit: int
@@ -141,7 +133,7 @@ class Records:
         keys = await self._bucket.keys(folder, after=folder + (after or ""), limit=limit + 1)
         cursors = [key.removeprefix(folder) for key in keys]
         found = await asyncio.gather(
-            *(self.find(cursor.partition("-")[2]) for cursor in cursors[:limit]),
+            *(self.find(owner, cursor.partition("-")[2]) for cursor in cursors[:limit]),
             return_exceptions=True,
         )
         records: list[Record] = []
@@ -152,25 +144,16 @@ class Records:
                 raise record
         return records, cursors[limit - 1] if len(cursors) > limit else None
 
-    async def in_flight(self, owner: str) -> list[str]:
-        """Ids of an owner's jobs that were not seen to be over."""
-        folder = in_flight_folder(owner)
-        return [key.removeprefix(folder) for key in await self._bucket.keys(folder)]
-
-    async def over(self, owner: str, job_id: str) -> None:
-        """The job no longer counts as in flight."""
-        await self._bucket.delete(_in_flight_key(owner, job_id))
-
     def outlived(self, record: Record, now: datetime) -> bool:
         """Whether no queue can hold the job any more."""
         return now - record.submitted_at > _LONGEST_IN_FLIGHT
 
-    async def _read(self, job_id: str) -> Record:
+    async def _read(self, owner: str, job_id: str) -> Record:
         try:
-            record = Record.model_validate_json(await self._bucket.read(record_key(job_id)))
+            record = Record.model_validate_json(await self._bucket.read(record_key(owner, job_id)))
         except (ObjectNotFound, ValidationError) as error:
             raise no_such_job() from error
-        self._known[record.id] = record
+        self._known[owner, job_id] = record
         return record
 
     async def _write(self, key: str, data: bytes, *, create_only: bool = False) -> None:
@@ -181,10 +164,6 @@ class Records:
 def now() -> datetime:
     """The moment, in UTC."""
     return datetime.now(UTC)
-
-
-def _in_flight_key(owner: str, job_id: str) -> str:
-    return in_flight_folder(owner) + job_id
 
 
 def _summary(content: dict[str, JsonValue]) -> dict[str, JsonValue]:

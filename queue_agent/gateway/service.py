@@ -12,6 +12,7 @@ from queue_agent.client.listener import Listener
 from queue_agent.cloud import Cloud
 from queue_agent.gateway.keys import Caller
 from queue_agent.gateway.problems import no_such_job
+from queue_agent.gateway.quota import IsOver, Quota
 from queue_agent.gateway.records import Record, Records, now
 from queue_agent.gateway.result_cache import CachedResult, ResultCache
 from queue_agent.gateway.schemas import ImageView, JobPage, JobStatus, JobView
@@ -39,29 +40,42 @@ class JobService:
         self._listener = listener
         self._statistics = statistics
         self._records = Records(self._bucket)
+        self._quota = Quota(self._bucket, self._over)
         self._results = ResultCache(self._bucket, age=settings.poll)
         folders = (DEFAULT_PREFIX, *settings.prefixes) if settings.prefixes else ()
         self._terms = Terms.among(dict.fromkeys(settings.queues, folders))
 
-    def job(self, body: Mapping[str, JsonValue], *, own_id: str | None = None) -> Job:
-        """The job that a body asks for; `own_id` is for one that has no id.
+    def job(
+        self, caller: Caller, body: Mapping[str, JsonValue], *, own_id: str | None = None
+    ) -> Job:
+        """The job that a body asks for, under an id that is the caller's alone.
+
+        `own_id` is for one that has no id.
 
         Raises:
             Rejected: no agent would understand it, or none is there for it.
         """
-        return complete(body, self._terms, job_id=own_id)
+        return caller.owning(complete(body, self._terms, job_id=own_id))
 
     async def submit(self, caller: Caller, job: Job, *, traceparent: str | None = None) -> Record:
         """Note the job and publish it; the same again is the same job.
 
         Raises:
-            Problem: 409, another job has its id; 429, too many unfinished.
+            Problem: 409, another of the caller's jobs has its id; 429, too many unfinished.
         """
-        await self._check_quota(caller, job.id)
+        known = caller.jobs_in_flight > 0 and await self._is_known(caller, job.id)
+        slot = await self._quota.take(caller, job.id, known=known, now=now())
+        try:
+            return await self._publish(caller, job, traceparent)
+        except (Problem, QueueAgentError):
+            if slot is not None and not await self._is_known(caller, job.id):
+                await self._quota.give_back(slot)
+            raise
+
+    async def _publish(self, caller: Caller, job: Job, traceparent: str | None) -> Record:
         ahead = await self._statistics.ahead(job.metadata.runtime or "")
         record, is_new = await self._records.add(
-            Record.of(job, caller.name, now=now(), ahead=ahead),
-            in_flight=caller.jobs_in_flight > 0,
+            Record.of(job, caller.name, now=now(), ahead=ahead)
         )
         if not is_new and await self._is_done(record):
             return record
@@ -75,13 +89,20 @@ class JobService:
             raise
         return record
 
+    async def _is_known(self, caller: Caller, job_id: str) -> bool:
+        try:
+            await self._records.find(caller.name, job_id)
+        except Problem:
+            return False
+        return True
+
     async def find(self, caller: Caller, job_id: str) -> Record:
         """The record of one of the caller's jobs.
 
         Raises:
             Problem: 404, there is none.
         """
-        return await self._records.find(job_id, owner=caller.name)
+        return await self._records.find(caller.name, caller.own_id(job_id))
 
     async def page(self, caller: Caller, *, cursor: str | None, limit: int) -> JobPage:
         """The caller's jobs, the newest first."""
@@ -221,32 +242,15 @@ class JobService:
         result = (await self._results.of(record)).result
         return result is not None and result.is_final
 
-    async def _check_quota(self, caller: Caller, job_id: str) -> None:
-        limit = caller.jobs_in_flight
-        if not limit:
-            return
-        unfinished = await self._records.in_flight(caller.name)
-        if len(unfinished) < limit or job_id in unfinished:
-            return
-        over = await together(self._is_over(caller, other) for other in unfinished)
-        if len(unfinished) - sum(over) >= limit:
-            raise Problem(
-                429,
-                "too_many_jobs",
-                f"{limit} jobs are unfinished, which is the limit.",
-                headers={"Retry-After": "5"},
-            )
+    def _over(self, caller: Caller) -> IsOver:
+        async def is_over(job_id: str) -> bool | None:
+            try:
+                record = await self._records.find(caller.name, job_id)
+            except Problem:
+                return None
+            return (await self.view(record)).finished or self._records.outlived(record, now())
 
-    async def _is_over(self, caller: Caller, job_id: str) -> bool:
-        """Whether a job in flight is not; then it is no longer counted."""
-        try:
-            record = await self._records.find(job_id)
-            over = (await self.view(record)).finished or self._records.outlived(record, now())
-        except Problem:
-            over = True
-        if over:
-            await self._records.over(caller.name, job_id)
-        return over
+        return is_over
 
     def _common(self, record: Record) -> dict[str, object]:
         return {

@@ -7,9 +7,9 @@ cancelled/{id}                             cancel markers
 quarantine/{date}/{message-id}.json        messages that could not be worked on
 inputs/{digest}.{ext}                      files that clients uploaded
 payloads/{id}-{digest}.json                jobs too large for the topic
-gateway/jobs/{id}.json                     what a gateway was asked, by whom
+gateway/jobs/{owner}/{id}.json             what a gateway was asked, by whom
 gateway/recent/{owner}/{age}-{id}          for listing, the newest first: `age` counts down
-gateway/in-flight/{owner}/{id}             for quotas; removed when found to be over
+gateway/slots/{owner}/{number}-{generation}  for quotas; the highest generation holds the slot
 checkpoints/…  runtimes/…                  kept free
 """
 
@@ -163,9 +163,9 @@ def is_payload(key: str) -> bool:
     return key.startswith(f"{PAYLOADS}/")
 
 
-def record_key(job_id: str) -> str:
-    """Where a gateway's record of a job lies."""
-    return f"{GATEWAY}/jobs/{job_id}.json"
+def record_key(owner: str, job_id: str) -> str:
+    """Where a gateway's record of an owner's job lies."""
+    return f"{GATEWAY}/jobs/{owner}/{job_id}.json"
 
 
 def recent_folder(owner: str) -> str:
@@ -173,9 +173,9 @@ def recent_folder(owner: str) -> str:
     return f"{GATEWAY}/recent/{owner}/"
 
 
-def in_flight_folder(owner: str) -> str:
-    """The folder, with its slash, of the marks by which an owner's unfinished jobs are counted."""
-    return f"{GATEWAY}/in-flight/{owner}/"
+def slots_folder(owner: str) -> str:
+    """The folder, with its slash, of the slots that an owner's unfinished jobs hold."""
+    return f"{GATEWAY}/slots/{owner}/"
 
 
 def trial_key(token: str) -> str:

@@ -26,9 +26,9 @@ def test_what_is_no_result_lies_under_a_segment_that_no_prefix_begins_with() -> 
         layout.input_key("0" * 64, "image/png"),
         layout.payload_key("a", "0" * 64),
         layout.quarantine_key("2026-01-01", "m"),
-        layout.record_key("a"),
+        layout.record_key("team", "a"),
         layout.recent_folder("team"),
-        layout.in_flight_folder("team"),
+        layout.slots_folder("team"),
     )
     for key in keys:
         with pytest.raises(ValueError, match="must not begin with"):

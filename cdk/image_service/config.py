@@ -38,6 +38,12 @@ def _without_trailing_slash(value: str) -> str:
     return value.rstrip("/")
 
 
+def _literal(value: str) -> str:
+    if set(value) & set("*?$"):
+        raise ValueError("must not contain '*', '?' or '$', which policies read as wildcards")
+    return value
+
+
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
 Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")]
 Bucket = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
@@ -48,6 +54,7 @@ BucketOrPrefix = Annotated[
 ]
 RoleArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$")]
 Cidr = Annotated[str, AfterValidator(_network)]
+Folder = Annotated[Prefix, AfterValidator(_literal)]
 RuntimeName = Annotated[Name, AfterValidator(unreserved)]
 
 
@@ -74,7 +81,7 @@ class RuntimeConfig(_Section):
     priorities: tuple[Name, ...] = Field(
         default=(), description="Each has a queue and pods of its own, beside the usual ones."
     )
-    prefixes: tuple[Prefix, ...] = Field(
+    prefixes: tuple[Folder, ...] = Field(
         default=(),
         description="Folders that jobs may name as `prefix`, beside the default one that all "
         "runtimes share; none: the runtime's name.",

@@ -17,10 +17,11 @@ from queue_agent.client.listener import Listener
 from queue_agent.client.results import ResultLocation, find_result, forget_passing_failure
 from queue_agent.cloud import Bucket, Cloud, Message, Topic
 from queue_agent.cloud.connect import connect
+from queue_agent.inputs.addresses import ObjectLocation, scheme_of
 from queue_agent.settings.client import ClientSettings
 from queue_agent.tasks import together
 from queue_agent.telemetry.propagation import publishing
-from queue_agent.wire.errors import Malformed, QueueAgentError, Unavailable
+from queue_agent.wire.errors import Malformed, QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.job import Job, JobId, Prefix, open_envelope
 from queue_agent.wire.layout import DEFAULT_PREFIX, cancel_marker, result_folder
 from queue_agent.wire.notification import Image, Notification
@@ -245,9 +246,15 @@ class Client:
             yield _matching(bodies, {})
 
     async def download(self, image: Image) -> bytes:
-        """The bytes of a stored image."""
-        bucket, _, key = image.url.removeprefix("s3://").partition("/")
-        return await self._cloud.bucket(bucket).read(key)
+        """The bytes of a stored image.
+
+        Raises:
+            Rejected: it is said to lie where no results do.
+        """
+        place = ObjectLocation.parse(image.url)
+        if scheme_of(image.url) != "s3" or self._bucket not in {None, place.bucket}:
+            raise Rejected(f"{image.url} is in no bucket of results.", type="image_elsewhere")
+        return await self._cloud.bucket(place.bucket).read(place.key)
 
     async def save(self, ending: Notification, folder: Path) -> list[Path]:
         """Download a finished job's files into the folder, which is made if needed."""

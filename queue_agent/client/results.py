@@ -111,6 +111,24 @@ def _is_named(result: Result, place: ResultLocation, key: str) -> bool:
 
 async def _read(bucket: Bucket, key: str) -> Result | None:
     try:
-        return Result.model_validate_json(await bucket.read(key))
+        result = Result.model_validate_json(await bucket.read(key))
     except (ObjectNotFound, ValidationError):
         return None
+    return _with_own_files(result, key.rpartition("/")[0])
+
+
+def _with_own_files(result: Result, folder: str) -> Result:
+    """The result without files that lie elsewhere than beside its manifest."""
+
+    def is_own(url: str) -> bool:
+        place, _, name = url.rpartition("/")
+        return bool(name) and place.removeprefix("s3://").partition("/")[2] == folder
+
+    if all(map(is_own, [*result.image_url, *(image.url for image in result.images)])):
+        return result
+    return result.model_copy(
+        update={
+            "images": [image for image in result.images if is_own(image.url)],
+            "image_url": [url for url in result.image_url if is_own(url)],
+        }
+    )

@@ -13,8 +13,11 @@ gateway/slots/{owner}/{number}-{generation}  for quotas; the highest generation 
 checkpoints/…  runtimes/…                  kept free
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final, Protocol
+from unicodedata import normalize
+from urllib.parse import unquote
 
 from queue_agent.wire.media_types import extension
 
@@ -103,11 +106,13 @@ def clean_prefix(value: str) -> str:
         ValueError: results may not lie there.
     """
     parts = [part for part in value.split("/") if part]
-    if any(part in {".", ".."} for part in parts):
+    read = normalize("NFKC", unquote(value))  # as some stores and proxies would
+    read_parts = [part for part in re.split(r"[/\\]", read) if part]
+    if any(part in {".", ".."} for part in read_parts):
         raise ValueError("must not contain '.' or '..' as a path segment")
-    if any(not character.isprintable() or character == "\\" for character in value):
+    if not (value.isprintable() and read.isprintable()) or "\\" in value:
         raise ValueError("must not contain control characters or backslashes")
-    if parts and parts[0] in RESERVED:
+    if read_parts and read_parts[0].casefold() in RESERVED:
         raise ValueError(f"must not begin with any of {', '.join(RESERVED)}")
     return "/".join(parts) or DEFAULT_PREFIX
 
@@ -118,7 +123,7 @@ def unreserved(value: str) -> str:
     Raises:
         ValueError: a folder of the bucket has a meaning of its own under that name.
     """
-    if value in RESERVED:
+    if normalize("NFKC", unquote(value)).strip().casefold() in RESERVED:
         raise ValueError(f"must be none of {', '.join(RESERVED)}")
     return value
 

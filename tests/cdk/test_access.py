@@ -1,11 +1,13 @@
 """Who may do what: as little as possible, and never without TLS."""
 
+from fnmatch import fnmatchcase
+
 import pytest
 from assembly import EXAMPLES, Found, JsonObject, synthesised
 from iam import identity_statements, listed
 from intrinsics import Resolver
 
-from queue_agent.wire.layout import DEFAULT_PREFIX, PAYLOADS
+from queue_agent.wire.layout import DEFAULT_PREFIX, PAYLOADS, QUARANTINE, RESERVED
 
 POLICIES = {
     "AWS::SQS::Queue": ("AWS::SQS::QueuePolicy", "Queues", "sqs:*"),
@@ -79,6 +81,10 @@ def test_every_pod_may_keep_the_results_of_jobs_without_a_prefix(name: str) -> N
     assert len(keepers) == len(assembly.config.lanes)
     for places in keepers:
         assert any(place.endswith(f"/{DEFAULT_PREFIX}/*") for place in places), places
+        for folder in set(RESERVED) - {QUARANTINE}:
+            assert not any(
+                fnmatchcase(f"{folder}/order-1", place.partition("/")[2]) for place in places
+            ), "no pod forges what gateways and publishers write"
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -51,6 +51,10 @@ def test_the_configuration_in_the_repository_can_be_used() -> None:
             "prefixes.0: must not begin with",
         ),
         ({"runtimes": [{**RUNTIME, "name": "runtimes"}]}, "runtimes.0.name: must be none of"),
+        *(
+            ({"runtimes": [{**RUNTIME, "prefixes": [wild]}]}, "runtimes.0.prefixes.0: must not")
+            for wild in ("*", "g*", "gatewa?", "a/*/b", "${aws:username}")
+        ),
         ({"runtimes": [{**RUNTIME, "prefixes": ["a/../b"]}]}, "runtimes.0.prefixes.0: must not"),
         ({"runtimes": [{**RUNTIME, "inputs": ["bucket/*"]}]}, "runtimes.0.inputs.0: "),
         ({"runtimes": [RUNTIME, RUNTIME]}, "more than one queue is called sdruntime"),

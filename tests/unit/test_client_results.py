@@ -8,8 +8,9 @@ from queue_agent.client import Client, make_job
 from queue_agent.client.results import ResultLocation, find_result
 from queue_agent.cloud.memory import MemoryCloud
 from queue_agent.gateway.records import Record, now
+from queue_agent.wire.errors import Rejected
 from queue_agent.wire.layout import ResultKeys
-from queue_agent.wire.notification import Notification
+from queue_agent.wire.notification import Image, Notification
 from queue_agent.wire.result import Result
 
 JOB = make_job({"prompt": "mine"}, runtime="r", job_id="order-1")
@@ -21,6 +22,10 @@ WHOLE = ResultLocation.of(JOB)
 def stored(job_id: str = "order-1", digest: str | None = JOB.digest, runtime: str = "r") -> bytes:
     result = Result(runtime=runtime, id=job_id, digest=digest, status="completed", result=True)
     return result.model_dump_json(exclude_none=True).encode()
+
+
+def image(url: str) -> Image:
+    return Image(url=url, media_type="image/png", bytes=1, sha256="0" * 64)
 
 
 def keys_of(prefix: str, job_id: str) -> str:
@@ -124,3 +129,56 @@ def test_news_of_another_content_under_the_same_id_end_no_job(
     news = Notification(runtime="r", id="order-1", status="completed", result=True, output_url=url)
     assert WHOLE.ends_by(news) is is_end
     assert not WHOLE.ends_by(news.model_copy(update={"id": "order-2"}))
+
+
+ELSEWHERE = [
+    "s3://results/output/order-2/order-2-0-1.png",
+    "s3://results/gateway/jobs/order-1.json",
+    "s3://results/output/order-1/sub/x.png",
+    "s3://results/output/order-1/../order-2/x.png",
+    "s3://results/output/order-1/",
+    "s3://results/other/output/order-1/x.png",
+    "s3://results/payloads/order-1-0.json",
+    "https://example.com/output/x.png",
+    "order-1-1.png",
+]
+
+
+@pytest.mark.parametrize("url", ELSEWHERE)
+@pytest.mark.parametrize("place", [BY_ID, WHOLE], ids=["by id", "by digest"])
+async def test_a_result_has_files_only_that_lie_beside_its_manifest(
+    place: ResultLocation, url: str
+) -> None:
+    keys = ResultKeys.of(JOB)
+    own = f"s3://results/{keys.artifact(1, 'image/png')}"
+    images = [image(own), image(url)]
+    result = Result(
+        runtime="r", id=JOB.id, digest=JOB.digest, status="completed", result=True,
+        images=images, image_url=[own, url],
+    )  # fmt: skip
+    bucket = MemoryCloud().bucket("results")
+    bucket.put(keys.manifest, result.model_dump_json().encode())
+    found = await find_result(bucket, place)
+    assert found is not None
+    assert (found.images, found.image_url) == (images[:1], [own])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://elsewhere/a.png",
+        "s3://results/../elsewhere/a.png",
+        "s3://results/a/..",
+        "https://results/a.png",
+        "results/a.png",
+        "s3://Results/a.png",
+    ],
+)
+async def test_a_client_downloads_from_the_bucket_of_results_only(url: str) -> None:
+    cloud = MemoryCloud()
+    cloud.bucket("results").put("a.png", b"picture")
+    cloud.bucket("elsewhere").put("a.png", b"secret")
+    client = Client(cloud, bucket="results")
+    assert await client.download(image("s3://results/a.png")) == b"picture"
+    with pytest.raises(Rejected):
+        await client.download(image(url))

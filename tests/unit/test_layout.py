@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from queue_agent.client import Client
+from queue_agent.cloud.memory import MemoryCloud
 from queue_agent.settings.agent import Settings
 from queue_agent.settings.client import ClientSettings
 from queue_agent.settings.gateway import GatewaySettings
@@ -63,3 +65,47 @@ def test_no_runtime_is_called_like_a_folder_of_the_system(
     assert line.startswith(variable)
     assert "must be none of" in line
     assert len(line.splitlines()) == 1
+
+
+RESERVED_SPELLINGS = [
+    "gateway",
+    "/gateway/recent",
+    "//gateway",
+    "gateway/recent/team",
+    "gateway/in-flight",
+    "Gateway/jobs",
+    "GATEWAY",
+    "%67ateway/jobs",
+    "gateway%2Fjobs",
+    "%2fgateway",
+    "\uff47ateway/recent",
+    "payloads/a",
+    "cancelled",
+    "runtimes/webui",
+]
+
+
+@pytest.mark.parametrize("prefix", RESERVED_SPELLINGS)
+def test_no_prefix_begins_with_a_reserved_segment_however_it_is_written(prefix: str) -> None:
+    with pytest.raises(ValueError, match="must not begin with"):
+        layout.clean_prefix(prefix)
+    with pytest.raises(ValueError, match="must not begin with"):
+        Metadata(id="a", tasktype="b", prefix=prefix)
+    with pytest.raises(ValueError, match="must not begin with"):
+        Client(MemoryCloud(), bucket="results").job("a", prefix=prefix)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["a/%2e%2e/gateway", "a/..%2fgateway", "\uff0e\uff0e/gateway", "%2e/a", "a%5c..", "\u2025/a"],
+)
+def test_no_prefix_steps_elsewhere_however_it_is_written(prefix: str) -> None:
+    with pytest.raises(ValueError, match="path segment"):
+        layout.clean_prefix(prefix)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["a/gateway", "my-payloads", "gateways", "shop 7/\u00e9t\u00e9", "50%"]
+)
+def test_other_prefixes_are_as_free_as_before(prefix: str) -> None:
+    assert layout.clean_prefix(prefix) == prefix

@@ -1,7 +1,7 @@
 """A class name stands for one thing, wherever it is met."""
 
 import ast
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,12 @@ def test_no_public_class_name_is_given_twice() -> None:
                 places[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert len(places) > 200
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_no_two_test_files_are_called_alike() -> None:
+    """Pytest imports them by their names alone."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert {name: count for name, count in names.items() if count > 1} == {}
 
 
 def _sources() -> Iterator[Path]:

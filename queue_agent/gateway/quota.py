@@ -42,7 +42,7 @@ class _Holder(BaseModel):
 
 
 @dataclass(frozen=True)
-class Slot:
+class QuotaSlot:
     """One generation of one slot."""
 
     folder: str
@@ -54,8 +54,8 @@ class Slot:
         return f"{self.folder}{self.number:06d}-{self.generation:09d}"
 
     @property
-    def following(self) -> "Slot":
-        return Slot(self.folder, self.number, self.generation + 1)
+    def following(self) -> "QuotaSlot":
+        return QuotaSlot(self.folder, self.number, self.generation + 1)
 
 
 class Quota:
@@ -65,7 +65,9 @@ class Quota:
         self._bucket = bucket
         self._is_over = is_over
 
-    async def take(self, caller: Caller, job_id: str, *, known: bool, now: datetime) -> Slot | None:
+    async def take(
+        self, caller: Caller, job_id: str, *, known: bool, now: datetime
+    ) -> QuotaSlot | None:
         """Take a slot for the job; None if it has one, or there is no quota.
 
         `known`: the job was asked for before.
@@ -80,13 +82,15 @@ class Quota:
             if free is None or await self._create(free, _Holder(job=job_id, since=now)):
                 return free
 
-    async def give_back(self, slot: Slot) -> None:
+    async def give_back(self, slot: QuotaSlot) -> None:
         """The job was not published after all. The slot is not removed, as nothing is that may
         be the highest generation.
         """
         await self._write(slot, _Holder(job=_NOBODY, since=datetime.min.replace(tzinfo=UTC)))
 
-    async def _free(self, caller: Caller, job_id: str, known: bool, now: datetime) -> Slot | None:
+    async def _free(
+        self, caller: Caller, job_id: str, known: bool, now: datetime
+    ) -> QuotaSlot | None:
         """A slot to be taken; None if the job has one.
 
         Raises:
@@ -94,7 +98,7 @@ class Quota:
         """
         limit, held = caller.jobs_in_flight, await self._held(caller)
         folder, start = slots_folder(caller.name), zlib.crc32(job_id.encode())
-        free = [Slot(folder, n, 1) for n in range(1, limit + 1) if n not in held]
+        free = [QuotaSlot(folder, n, 1) for n in range(1, limit + 1) if n not in held]
         slots = [slot for slot in held.values() if slot.number <= limit]
         for first in range(0, len(slots), _LOOKED_AT_ONCE):
             if free and not known:
@@ -117,18 +121,18 @@ class Quota:
             headers={"Retry-After": "5"},
         )
 
-    async def _held(self, caller: Caller) -> dict[int, Slot]:
+    async def _held(self, caller: Caller) -> dict[int, QuotaSlot]:
         """The highest generation of each number."""
         folder = slots_folder(caller.name)
-        held: dict[int, Slot] = {}
+        held: dict[int, QuotaSlot] = {}
         for key in await self._bucket.keys(folder):  # in order
             found = _NAME.fullmatch(key.removeprefix(folder))
             if found:
-                slot = Slot(folder, int(found[1]), int(found[2]))
+                slot = QuotaSlot(folder, int(found[1]), int(found[2]))
                 held[slot.number] = slot
         return held
 
-    async def _holder(self, slot: Slot) -> _Holder | None:
+    async def _holder(self, slot: QuotaSlot) -> _Holder | None:
         """None: it is held by another by now, and what it says matters no more."""
         try:
             return _Holder.model_validate_json(await self._bucket.read(slot.key))
@@ -141,7 +145,7 @@ class Quota:
         over = None if holder.job == _NOBODY else await self._is_over(caller)(holder.job)
         return now - holder.since > _UNRECORDED if over is None else over
 
-    async def _create(self, slot: Slot, holder: _Holder) -> bool:
+    async def _create(self, slot: QuotaSlot, holder: _Holder) -> bool:
         """Whether the slot is ours: nobody was there before, and nobody had come after that."""
         try:
             await self._write(slot, holder, create_only=True)
@@ -157,7 +161,7 @@ class Quota:
                 await self._bucket.delete(key)
         return True
 
-    async def _write(self, slot: Slot, holder: _Holder, *, create_only: bool = False) -> None:
+    async def _write(self, slot: QuotaSlot, holder: _Holder, *, create_only: bool = False) -> None:
         data = holder.model_dump_json().encode()
         await self._bucket.write(
             slot.key, data, media_type="application/json", create_only=create_only

@@ -21,6 +21,7 @@ from queue_agent.gateway import compatibility, events, jobs
 from queue_agent.gateway.admission import Admission
 from queue_agent.gateway.bodies import large_bodies
 from queue_agent.gateway.browsers import Browsers, TrustedHosts
+from queue_agent.gateway.connections import guarded
 from queue_agent.gateway.dependencies import Gateway
 from queue_agent.gateway.keys import KeyRing
 from queue_agent.gateway.limits import RateLimit
@@ -56,10 +57,16 @@ def serve(settings: GatewaySettings) -> None:
         )
     app = create_app(settings)
     log.info("gateway starts", host=host, port=settings.port, runtimes=list(settings.queues))
-    uvicorn.run(
+    uvicorn.Server(server_config(app, settings)).run()
+
+
+def server_config(app: FastAPI, settings: GatewaySettings) -> uvicorn.Config:
+    """How the application is served."""
+    return uvicorn.Config(
         app,
-        host=host,
+        host=settings.host,
         port=settings.port,
+        http=guarded(limit=settings.connections, header_seconds=settings.header_seconds),
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=_GRACE,

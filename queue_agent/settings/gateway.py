@@ -80,6 +80,19 @@ class GatewaySettings(ClientSettings, LogSettings):
         gt=0,
         description="Largest request body; larger ones are answered 413.",
     )
+    connections: int = setting(
+        "GATEWAY_CONNECTIONS",
+        default=1000,
+        gt=0,
+        description="Connections at once, WebSockets too; more are answered 503 and closed.",
+    )
+    header_seconds: float = setting(
+        "GATEWAY_HEADER_SECONDS",
+        default=10.0,
+        gt=0,
+        description="Within so long a request's headers must be there, from its first byte or "
+        "the connection's beginning; later the connection is closed.",
+    )
     body_seconds: float = setting(
         "GATEWAY_BODY_SECONDS",
         default=60.0,

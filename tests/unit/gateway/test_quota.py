@@ -12,7 +12,7 @@ from gateway_bench import Gateways, client_of
 from queue_agent.client.client import Client
 from queue_agent.cloud.memory import MemoryBucket
 from queue_agent.gateway.keys import Caller
-from queue_agent.gateway.quota import Quota, Slot
+from queue_agent.gateway.quota import Quota, QuotaSlot
 from queue_agent.wire.errors import Unavailable
 from queue_agent.wire.job import parse_job
 from queue_agent.wire.layout import ResultKeys
@@ -134,7 +134,7 @@ async def test_who_looked_long_ago_takes_nothing_from_who_came_in_between(
     assert last is not None
     held, views = quota._held, [{1: first}]
 
-    async def stale_at_first(owner: Caller) -> dict[int, Slot]:
+    async def stale_at_first(owner: Caller) -> dict[int, QuotaSlot]:
         return views.pop() if views else await held(owner)
 
     monkeypatch.setattr(quota, "_held", stale_at_first)

@@ -25,6 +25,14 @@ def serve_diffusers(
     ],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535)] = 8000,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A name that the server may be called by, beside localhost and every address; "
+            "* for any. May be given several times.",
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; else the best.")] = None,
     dtype: Annotated[
         str | None, typer.Option(help="float16, bfloat16 or float32; else by device.")
@@ -57,6 +65,7 @@ def serve_diffusers(
         first,
         host=host,
         port=port,
+        allow_hosts=allow_host or (),
         options=Options(
             device=device,
             dtype=dtype,

@@ -4,6 +4,8 @@
     ├── InvalidRequest    a field is wrong; `param` names it
     │   ├── BodyTooLarge      … because it holds too much
     │   └── UnknownModel  … because another model is served
+    ├── UnknownHost       the server is not called so
+    ├── ForbiddenOrigin   a page of others sent it
     ├── OutOfMemory       the images do not fit in the device's memory, even alone
     ├── DuplicateJob      a job of that id is waiting or running
     ├── JobNotFound       no job of that id is known
@@ -75,6 +77,22 @@ class UnknownModel(InvalidRequest):
 
     status = 404
     code = "model_not_found"
+
+
+class UnknownHost(ServerError):
+    """The request's `Host` is no name of the server."""
+
+    status = 421
+    kind = "invalid_request_error"
+    code = "unknown_host"
+
+
+class ForbiddenOrigin(ServerError):
+    """A page of another origin would change something."""
+
+    status = 403
+    kind = "invalid_request_error"
+    code = "forbidden_origin"
 
 
 class OutOfMemory(ServerError):

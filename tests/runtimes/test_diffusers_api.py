@@ -139,7 +139,7 @@ async def test_the_api_is_described(client: httpx.AsyncClient) -> None:
 
 def client_of(engine: Engine) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(create_app(engine))
-    return httpx.AsyncClient(transport=transport, base_url="http://test")
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 
 
 async def test_a_full_server_says_when_to_come_again() -> None:

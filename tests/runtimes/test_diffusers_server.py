@@ -315,6 +315,12 @@ async def test_a_bad_body_is_refused(
         ({"image": PHOTO}, {"strength": 0}, "strength"),
         ({"image": PHOTO}, {"strength": "nan"}, "strength"),
         ({"image": PHOTO}, {"strength": 0.1, "num_inference_steps": 5}, "strength"),
+        ({"image": PHOTO}, {"num_inference_steps": 1}, "strength"),
+        ({"image": PHOTO}, {"num_inference_steps": 1, "stream": "true"}, "strength"),
+        ({"image": PHOTO}, {"num_inference_steps": 1, "n": 2}, "strength"),
+        ({"image": PHOTO}, {"num_inference_steps": 1, "scheduler": "Heun"}, "strength"),
+        ({"image": PHOTO}, {"num_inference_steps": 1, "strength": 0.99}, "strength"),
+        ({"image": PHOTO, "mask": PHOTO}, {"num_inference_steps": 2, "strength": 0.4}, "strength"),
         ({"image": PHOTO}, {"n": "many"}, "n"),
     ],
 )

@@ -51,7 +51,7 @@ def running(model: Model, *, max_waiting: int = 64) -> Iterator[Engine]:
 
 def client_of(engine: Engine) -> httpx.AsyncClient:
     app = create_app(engine)
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1")
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/", "/docs/oauth2-redirect", "/redoc", "/"])

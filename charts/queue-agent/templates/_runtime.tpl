@@ -5,7 +5,7 @@
 {{- $row := regexFind (printf "(?m)^%s:\n(?:  .*\n|\n)*" $given.preset) $rows -}}
 {{- $defaultPort := regexFind "(?m)^  port: [0-9]+" $row | trimPrefix "  port: " | int -}}
 {{- $port := default $defaultPort (int $given.port) -}}
-{{- $context := dict "port" $port "model" $given.model "Template" .Template -}}
+{{- $context := dict "port" $port "model" $given.model "mode" .Values.mode "Template" .Template -}}
 {{- if $given.args }}{{ $_ := set $context "model" (default "unused" $given.model) }}{{ end -}}
 {{- $preset := index (tpl $row $context | fromYaml) $given.preset -}}
 {{- $repository := default $preset.image.repository $given.image.repository -}}

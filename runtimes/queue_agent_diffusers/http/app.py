@@ -15,7 +15,7 @@ GET    /openapi.json            these routes, by OpenAPI
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -40,6 +40,7 @@ from queue_agent_diffusers.http.api import (
     ServedModel,
     ServedModels,
 )
+from queue_agent_diffusers.http.browsers import Browsers
 from queue_agent_diffusers.http.image_routes import add_image_routes, invalid_request
 from queue_agent_diffusers.http.metrics import EngineMetrics
 from queue_agent_diffusers.http.middleware import RequestBodyLimit, RequestIds
@@ -49,9 +50,16 @@ MAX_BODY: Final = 64 * 1024 * 1024
 
 
 def create_app(
-    engine: Engine, metrics: EngineMetrics | None = None, traces: TelemetryOptions | None = None
+    engine: Engine,
+    metrics: EngineMetrics | None = None,
+    traces: TelemetryOptions | None = None,
+    *,
+    hosts: Collection[str] = (),
 ) -> FastAPI:
-    """The application around an engine that the caller has started; closes it at its end."""
+    """The application around an engine that the caller has started; closes it at its end.
+
+    `hosts` are names that it may be called by; see `Browsers`.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -70,6 +78,7 @@ def create_app(
     app.state.tracer = NoOpTracer()
     app.add_middleware(RequestBodyLimit, limit=MAX_BODY)
     app.add_middleware(RequestIds)
+    app.add_middleware(Browsers, hosts=hosts)
     app.add_exception_handler(ServerError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_error)

@@ -30,9 +30,13 @@ from queue_agent_diffusers.http.images import (
 )
 from queue_agent_diffusers.http.middleware import request_id
 
+_DECODED_AT_ONCE: Final = 1
+"""Requests whose images are decoded: one of `MAX_INPUT_PIXELS` takes several hundred MB."""
+
 
 def add_image_routes(app: FastAPI, engine: Engine, names: Names) -> None:
     """Add them to the application."""
+    decoding = asyncio.Semaphore(_DECODED_AT_ONCE)
 
     @app.post("/v1/images/generations")
     async def generate(body: GenerationRequest, request: Request) -> Response:
@@ -45,10 +49,11 @@ def add_image_routes(app: FastAPI, engine: Engine, names: Names) -> None:
         async with request.form(max_files=4, max_fields=64) as form:
             body = _parse_fields(form)
             start = _image_request(body, names)
-            image, mask = await _read_file(form, "image"), await _read_file(form, "mask")
-        if image is None:
-            raise InvalidRequest("An image is required.", param="image")
-        wanted = await asyncio.to_thread(_edit_request, body, start, image, mask)
+            async with decoding:
+                image, mask = await _read_file(form, "image"), await _read_file(form, "mask")
+                if image is None:
+                    raise InvalidRequest("An image is required.", param="image")
+                wanted = await asyncio.to_thread(_edit_request, body, start, image, mask)
         return await _answer(engine, request, body, wanted)
 
 
@@ -134,16 +139,21 @@ def _image_request(body: GenerationRequest, names: Names) -> ImageRequest:
 def _edit_request(
     body: EditRequest, start: ImageRequest, image: bytes, mask: bytes | None
 ) -> ImageRequest:
-    picture = decode_image(image, field="image")
-    width, height = body.dimensions or natural_size(picture)
+    fitted = _fit_image(image, body.dimensions)
     return dataclasses.replace(
         start,
-        width=width,
-        height=height,
-        image=fit_image(picture, (width, height)),
-        mask=None if mask is None else _fit_mask(mask, (width, height)),
+        width=fitted.width,
+        height=fitted.height,
+        image=fitted,
+        mask=None if mask is None else _fit_mask(mask, fitted.size),
         strength=body.strength,
     )
+
+
+def _fit_image(image: bytes, size: tuple[int, int] | None) -> Image.Image:
+    """Of that size, else of its own; what was decoded is gone before the mask is."""
+    picture = decode_image(image, field="image")
+    return fit_image(picture, size or natural_size(picture))
 
 
 def _fit_mask(mask: bytes, size: tuple[int, int]) -> Image.Image:

@@ -9,12 +9,13 @@ from typing import Final, Literal
 
 from PIL import Image, ImageOps
 
-from queue_agent.media.facts import BrokenImage, TooManyPixels, decode
+from queue_agent.media.facts import MAX_PIXELS, BrokenImage, TooManyPixels, decode
 from queue_agent_diffusers.errors import BodyTooLarge, InvalidRequest
 
 MAX_SIDE: Final = 2048
 MIN_SIDE: Final = 64
-MAX_INPUT_PIXELS: Final = 64 * 1024 * 1024
+MAX_INPUT_PIXELS: Final = MAX_PIXELS
+"""Of an image as it is sent; those of the agent's inputs."""
 SIDE_STEP: Final = 8
 """Sides are multiples of the factor by which the VAE shrinks an image."""
 

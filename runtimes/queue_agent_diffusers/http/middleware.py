@@ -34,7 +34,7 @@ class RequestIds:
         given = Request(scope).headers.get(ID_HEADER)
         if given is not None and not _ID.fullmatch(given):
             message = f"{ID_HEADER} must be 1 to 200 of A-Z a-z 0-9 . _ : -"
-            await _send_error(send, InvalidRequest(message, param=ID_HEADER))
+            await send_error(send, InvalidRequest(message, param=ID_HEADER))
             return
         identity = given or str(uuid.uuid4())
         scope.setdefault("state", {})["request_id"] = identity
@@ -72,10 +72,11 @@ class RequestBodyLimit:
 
         await self._app(scope, receive_within_limit, send_unless_refused)
         if received > self._limit:
-            await _send_error(send, refusal)
+            await send_error(send, refusal)
 
 
-async def _send_error(send: Send, error: ServerError) -> None:
+async def send_error(send: Send, error: ServerError) -> None:
+    """Answer without the application."""
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": json.dumps(error.body).encode()})

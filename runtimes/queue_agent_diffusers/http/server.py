@@ -6,6 +6,7 @@ The port listens while the first model loads. torch is loaded in the loader's th
 import functools
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -24,8 +25,12 @@ _KEEP_ALIVE: Final = 75
 """Seconds that an idle connection stays open: longer than proxies and clients keep theirs."""
 
 
-def serve(model: str, *, host: str, port: int, options: Options) -> None:
+def serve(
+    model: str, *, host: str, port: int, options: Options, allow_hosts: Collection[str] = ()
+) -> None:
     """Serve a model until SIGTERM or SIGINT, which let running requests finish.
+
+    `allow_hosts` are names that it may be called by, beside `localhost` and every address.
 
     Raises:
         SystemExit: with code 1, after one line on stderr, when the model cannot be loaded.
@@ -43,7 +48,7 @@ def serve(model: str, *, host: str, port: int, options: Options) -> None:
         "Bytes of the device's memory that the server has taken.",
         functools.partial(_device_memory, engine),
     )
-    app = create_app(engine, metrics, traces)
+    app = create_app(engine, metrics, traces, hosts=allow_hosts)
     server = uvicorn.Server(
         uvicorn.Config(app, host=host, port=port, access_log=False, timeout_keep_alive=_KEEP_ALIVE)
     )

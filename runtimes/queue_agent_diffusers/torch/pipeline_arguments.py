@@ -53,13 +53,14 @@ class Family:
         """Raise `InvalidRequest` for what none of them can ever do."""
         pipeline = self.choose(request)
         self.scheduler(request)
-        if request.image and request.strength is not None:
-            steps = request.steps or default(pipeline, "num_inference_steps")
-            if isinstance(steps, int) and int(steps * request.strength) < 1:
-                raise InvalidRequest(
-                    f"{steps} steps at strength {request.strength} leave no step to do.",
-                    param="strength",
-                )
+        steps = request.steps or default(pipeline, "num_inference_steps")
+        strength = _strength(pipeline, request)
+        if isinstance(steps, int) and strength is not None and int(steps * strength) < 1:
+            of_the_model = " (the model's own)" if request.strength is None else ""
+            raise InvalidRequest(
+                f"{steps} steps at strength {strength}{of_the_model} leave no step to do.",
+                param="strength",
+            )
 
     def choose(self, request: ImageRequest) -> Pipeline:
         """The one for the request."""
@@ -114,6 +115,19 @@ def pipeline_arguments(
         else:
             ignored.append(f"{name}: {type(pipeline).__name__} has no use for it; ignored.")
     return arguments, ignored
+
+
+def _strength(pipeline: Pipeline, request: ImageRequest) -> float | None:
+    """What the steps of an edit are multiplied by.
+
+    Of pipelines' own strengths only those with a UNet do less than a step by rounding down.
+    """
+    if request.image is None:
+        return None
+    if request.strength is not None:
+        return request.strength
+    own = default(pipeline, "strength") if hasattr(pipeline, "unet") else None
+    return own if isinstance(own, float) else None
 
 
 def parameters(pipeline: Pipeline) -> Mapping[str, inspect.Parameter]:

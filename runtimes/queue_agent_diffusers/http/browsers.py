@@ -1,0 +1,71 @@
+"""Browsers as tools: no page may use the server through somebody's browser.
+
+A page can have a name of its own resolve to the server's address (DNS rebinding), but browsers
+then say that name in `Host`. It can send forms to any address, but browsers then name the page in
+`Origin`: https://fetch.spec.whatwg.org/#origin-header. Agents and probes send none.
+"""
+
+import ipaddress
+import re
+from collections.abc import Collection
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from queue_agent_diffusers.errors import ForbiddenOrigin, ServerError, UnknownHost
+from queue_agent_diffusers.http.middleware import send_error
+
+ANY: Final = "*"
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::([0-9]{1,5}))?")
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Browsers:
+    """Refuses what comes by a name that is not the server's, and what pages would change.
+
+    The server may be called `localhost`, by any address (no page is called by an address that
+    is not its own), and by the names given; `*` stands for every name.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str] = ()) -> None:
+        self._app = app
+        self._hosts = {host.lower().removesuffix(".") for host in hosts} | {"localhost"}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        fault = self._fault(scope) if scope["type"] == "http" else None
+        if fault is None:
+            await self._app(scope, receive, send)
+        else:
+            await send_error(send, fault)
+
+    def _fault(self, scope: Scope) -> ServerError | None:
+        headers = Headers(scope=scope)
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        if len(hosts) != 1 or not self._trusts(hosts[0]):
+            return UnknownHost("The server is not called so; --allow-host names more.")
+        if scope["method"] in _SAFE_METHODS or not origins:
+            return None
+        if len(origins) == 1 and _same_origin(origins[0], hosts[0]):
+            return None
+        return ForbiddenOrigin("Pages of others may not use the server.")
+
+    def _trusts(self, host: str) -> bool:
+        if ANY in self._hosts:
+            return True
+        found = _HOST.fullmatch(host.lower())
+        if found is None:
+            return False
+        name = found[1].removesuffix(".")
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            return name in self._hosts
+        return True
+
+
+def _same_origin(origin: str, host: str) -> bool:
+    """Whether a page of that origin came from here; a proxy may have taken TLS off."""
+    scheme, _, place = origin.lower().partition("://")
+    port = {"http": ":80", "https": ":443"}.get(scheme)
+    return port is not None and place.removesuffix(port) == host.lower().removesuffix(port)

@@ -40,7 +40,7 @@ from queue_agent_diffusers.http.api import (
     ServedModel,
     ServedModels,
 )
-from queue_agent_diffusers.http.browsers import Browsers
+from queue_agent_diffusers.http.browsers import BrowserGuard
 from queue_agent_diffusers.http.image_routes import add_image_routes, invalid_request
 from queue_agent_diffusers.http.metrics import EngineMetrics
 from queue_agent_diffusers.http.middleware import RequestBodyLimit, RequestIds
@@ -58,7 +58,7 @@ def create_app(
 ) -> FastAPI:
     """The application around an engine that the caller has started; closes it at its end.
 
-    `hosts` are names that it may be called by; see `Browsers`.
+    `hosts` are names that it may be called by; see `BrowserGuard`.
     """
 
     @asynccontextmanager
@@ -78,7 +78,7 @@ def create_app(
     app.state.tracer = NoOpTracer()
     app.add_middleware(RequestBodyLimit, limit=MAX_BODY)
     app.add_middleware(RequestIds)
-    app.add_middleware(Browsers, hosts=hosts)
+    app.add_middleware(BrowserGuard, hosts=hosts)
     app.add_exception_handler(ServerError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_error)

@@ -21,7 +21,7 @@ _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::([0-9]{1,5}))?")
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-class Browsers:
+class BrowserGuard:
     """Refuses what comes by a name that is not the server's, and what pages would change.
 
     The server may be called `localhost`, by any address (no page is called by an address that

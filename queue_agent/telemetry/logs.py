@@ -11,8 +11,11 @@ from opentelemetry import trace
 
 LogFormat = Literal["auto", "json", "console"]
 
-_CREDENTIALS: Final = re.compile(r"://\S{0,1000}@")
-_QUERY: Final = re.compile(r"\?[^\s\"'<>=]{1,1000}=[^\s\"'<>]*")
+_WORD: Final = re.compile(r"[^ \t\r\n]+")
+_AFTER_SCHEME: Final = re.compile(r":\\{0,2}/\\{0,2}/")
+"""Also with the backslashes of JSON that is quoted."""
+_CLOSING: Final = "\"')]}>.,;:"
+_BLANK: Final = "***"
 
 
 def configure_logs(level: str = "INFO", style: LogFormat = "auto") -> None:
@@ -74,18 +77,45 @@ def _blank_url_secrets(
 
 
 def without_url_secrets(text: str) -> str:
-    """The text with blanks for the queries and credentials of the URLs in it."""
-    return _QUERY.sub("?***", _CREDENTIALS.sub("://***@", text))
+    """The text with blanks for the queries and credentials of the URLs in it.
+
+    A URL is thought to reach to the next blank, whatever else is in it: quotes and brackets may
+    be part of a secret, and what follows them is better lost than told.
+    """
+    return _WORD.sub(_word_without_secrets, text)
+
+
+def _word_without_secrets(found: re.Match[str]) -> str:
+    word = found[0]
+    scheme = _AFTER_SCHEME.search(word)
+    path, mark, query = word.partition("?")
+    if scheme is None or (mark and scheme.start() > len(path)):
+        return f"{path}?{_BLANK}{_closing(word)}" if "=" in query or scheme else word
+    begin, rest = word[: scheme.end()], word[scheme.end() :]
+    query_at = min((at for at in map(rest.find, "?#") if at >= 0), default=len(rest))
+    host_at = rest.rfind("@") + 1
+    if host_at > query_at:  # a query with an @, or credentials with a question mark
+        return f"{begin}{_BLANK}{_closing(word)}"
+    shown = (f"{_BLANK}@" if host_at else "") + rest[host_at:query_at]
+    if query_at == len(rest):
+        return begin + shown
+    return f"{begin}{shown}{rest[query_at]}{_BLANK}{_closing(word)}"
+
+
+def _closing(word: str) -> str:
+    return word[len(word.rstrip(_CLOSING)) :]
 
 
 def _blanked(value: Any) -> Any:
     if isinstance(value, str):
         return without_url_secrets(value)
     if isinstance(value, Mapping):
-        return {name: _blanked(item) for name, item in value.items()}
+        return {_blanked(name): _blanked(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_blanked(item) for item in value]
-    return value
+    if value is None or isinstance(value, int | float):
+        return value
+    return without_url_secrets(repr(value))  # as it would be written
 
 
 def _tracebacks() -> structlog.typing.Processor:

@@ -46,6 +46,7 @@ def keys_of(prefix: str, job_id: str) -> str:
         ("output/order-1/other.out", stored()),
         ("output/order-10/order-10-0.out", stored()),
         (ResultKeys.of(JOB).manifest, b"no JSON"),
+        (f"output/order-1/order-1-{JOB.digest[:8]}.out", stored("order-2", None)),
     ],
 )
 @pytest.mark.parametrize("place", [BY_ID, WHOLE], ids=["by id", "by digest"])

@@ -16,11 +16,13 @@ from pydantic import JsonValue
 
 from fuzz.fuzzing import Json, damaged, examples, json_values, mutated, settled, written
 from queue_agent.cloud import Bucket, Message
+from queue_agent.inputs.inline import check_carried, find_carried
 from queue_agent.runtime import Reference, Runtime, RuntimeOptions
 from queue_agent.wire.errors import Malformed, QueueAgentError, Rejected
 from queue_agent.wire.job import Job
 from queue_agent.wire.layout import RESERVED, ResultKeys
 from queue_agent.wire.notification import ErrorReport, Notification
+from queue_agent.wire.reference import strings_of
 from queue_agent.wire.result import Result
 from queue_agent.worker.inbox import Inbox
 from queue_agent.worker.webhooks import WebhookPolicy, Webhooks
@@ -94,6 +96,7 @@ SAMPLES: Final[tuple[JsonValue, ...]] = (
         },
     },
 )
+PLACES: Final = ("https://example.com/a.png", " http://a", "file:/etc/passwd", "\\\\host\\a")
 POINTER: Final[JsonValue] = [
     "software.amazon.payloadoffloading.PayloadS3Pointer",
     {"s3BucketName": "foreign", "s3Key": "key"},
@@ -231,13 +234,66 @@ def judge_notification(notification: Notification) -> None:
 def try_out(job: Job) -> None:
     """What the adapters make of it before they ask their runtimes."""
     refuse_at_most(lambda: INBOX.check(job))
+    refuse_at_most(partial(_check_carried, job))
     for runtime in RUNTIMES:
         refuse_at_most(partial(_references, runtime, job))
+        refuse_at_most(partial(runtime.check_places, job))
     if job.task_type in ROUTES:
         refuse_at_most(lambda: webui_request(job, {}, switch_models=True))
     refuse_at_most(lambda: openai_request(job.content, job.task_type, BUNDLED))
     refuse_at_most(lambda: read_workflow(job.content))
     refuse_at_most(lambda: settled(RUNTIMES[2].prepare(job, {})))
+
+
+@st.composite
+def with_places_about(draw: st.DrawFn) -> Json:
+    """Content of the Web UI with a place somewhere, in whatever shape."""
+    place = draw(st.sampled_from(PLACES))
+    shape = draw(
+        st.recursive(
+            st.just(place),
+            lambda inner: st.one_of(
+                st.lists(inner, min_size=1, max_size=2),
+                st.dictionaries(st.sampled_from(("image", "mask", "url")), inner, min_size=1),
+            ),
+            max_leaves=3,
+        )
+    )
+    return draw(
+        st.sampled_from(
+            (
+                {"init_images": shape},
+                {"init_images": [shape]},
+                {"mask": shape},
+                {"image": shape},
+                {"imageList": [{"data": shape}]},
+                {"script_args": [1, shape]},
+                {"alwayson_scripts": {"controlnet": {"args": [{"image": shape}]}}},
+                {"alwayson_scripts": {"controlnet": {"args": shape}}},
+                {"alwayson_scripts": {"image_link": shape}},
+                {"mask_image": shape, "init_images": [place]},
+            )
+        )
+    )
+
+
+@examples(500)
+@given(with_places_about())
+def test_no_place_reaches_the_web_ui_but_by_way_of_its_bytes(content: Json) -> None:
+    job = Job.model_validate(
+        {"metadata": {"id": "a", "tasktype": "image-to-image"}, "content": content}
+    )
+    runtime = RUNTIMES[0]
+    with suppress(Rejected):
+        runtime.check_places(job)
+        own = {reference.path for reference in runtime.references(job)}
+        assert {path for path, text in strings_of(content) if text in PLACES} <= own
+
+
+def _check_carried(job: Job) -> int:
+    return check_carried(
+        find_carried(job.content), max_bytes=1000, max_pixels=1000, max_total_bytes=2000
+    )
 
 
 def _references(runtime: Runtime, job: Job) -> list[Reference]:

@@ -126,7 +126,7 @@ class TestComfyUIContract(RuntimeContract):
         workflow["8"] = node("LoadImage", image=image)
         workflow["9"] = node("LoadImageMask", image=mask, channel="red")
         workflow["10"] = node("SetLatentNoiseMask", samples=["4", 0], mask=["9", 0])
-        workflow["11"] = node("PreviewAny", source="https://example.com/text")
+        workflow["11"] = node("PreviewAny", source="a text")
         workflow["5"] = generation(latent_image=["10", 0])["5"]
         return pipeline(workflow), {image, mask}
 

@@ -51,7 +51,6 @@ class TestOpenAIImages(RuntimeContract):
         content: dict[str, JsonValue] = {
             "prompt": "https://example.com/prompt.png",
             "negative_prompt": "s3://bucket/negative.png",
-            "user": "https://example.com/user.png",
             "steps": 4,
             "width": 64,
             "height": 64,

@@ -79,19 +79,18 @@ class TestWebUIContract(RuntimeContract):
             f"https://images.example.com/{name}.png" for name in names
         )
         units: list[JsonValue] = [
-            {"image": control, "module": "canny", "model": "https://example.com/model"},
+            {"image": control, "module": "canny", "model": "none"},
             {"input_image": given},
             {"image": {"image": nested, "mask": nested_mask}},
         ]
         content: dict[str, JsonValue] = {
             "prompt": "http://example.com/ is a prompt",
             "negative_prompt": "https://example.com/no.png",
-            "styles": ["https://example.com/style.png"],
             "init_images": [init, PNG, f"data:image/png;base64,{PNG}"],
             "mask": mask,
             "alwayson_scripts": {
                 "ControlNet": {"args": units},
-                "Seed": {"args": ["https://example.com/argument.png"]},
+                "Seed": {"args": ["argument"]},
             },
         }
         return image_to_image(**content), {init, mask, control, given, nested, nested_mask}

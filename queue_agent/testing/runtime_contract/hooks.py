@@ -60,7 +60,7 @@ class RuntimeHooks:
         raise NotImplementedError
 
     def job_with_references(self) -> tuple[Job, set[str]]:
-        """A job with URLs in the fields that hold media *and* in some that do not.
+        """A job with URLs in the fields that hold media *and* in its prompts.
 
         A prompt should begin with ``http``. The set holds the URLs that are references. The job
         must run once they have been replaced by images.

@@ -1,5 +1,6 @@
 """What a publisher puts into the bucket on the way to a job: local files, large payloads."""
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -48,15 +49,17 @@ async def publication(
 ) -> Publication:
     """What is published of the job: itself, or a pointer to it where it is too large.
 
+    Written off the loop, which megabytes of text would hold up.
+
     Raises:
         ValueError: it is too large, and there is no bucket to put it in.
     """
-    whole = publication_of(job, traceparent=trace)
+    whole = await asyncio.to_thread(publication_of, job, traceparent=trace)
     if whole.size <= limit:
         return whole
     if bucket is None:
         raise ValueError(f"a job of {whole.size} bytes needs a bucket to be offloaded to")
-    offload = offloaded(job, whole, bucket=bucket.name)
+    offload = await asyncio.to_thread(offloaded, job, whole, bucket=bucket.name)
     await bucket.write(offload.key, offload.data, media_type="application/json")
     return offload.pointer
 

@@ -19,7 +19,7 @@ from queue_agent.cloud import Cloud
 from queue_agent.cloud.connect import connect
 from queue_agent.gateway import compatibility, events, jobs
 from queue_agent.gateway.admission import Admission
-from queue_agent.gateway.bodies import large_bodies
+from queue_agent.gateway.bodies import LargeBodies
 from queue_agent.gateway.browsers import Browsers, TrustedHosts
 from queue_agent.gateway.connections import guarded
 from queue_agent.gateway.dependencies import Gateway
@@ -102,7 +102,8 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         app.include_router(part.router)
     _add_page(app)
     _add_probes(app)
-    app.state.large_bodies = large_bodies()
+    app.state.large_bodies = LargeBodies()
+    app.state.body_limit = settings.body_limit
     app.add_middleware(BodyLimit, limit=settings.body_limit, seconds=settings.body_seconds)
     app.add_middleware(Admission)
     if settings.cors_origins:

@@ -161,6 +161,43 @@ async def test_only_so_many_large_bodies_are_read_at_once(
     assert most == 2
 
 
+async def test_large_bodies_share_the_memory_until_their_requests_are_answered(
+    gateways: Gateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "_TOGETHER", 700_000)
+    app = await gateways.start()
+    held = gateways.cloud.faults.hold("topic.publish")
+    large = {"content": {"prompt": "a" * 400_000}}
+    async with client_of(app) as client:
+        first = asyncio.create_task(client.post("/v1/jobs", json=large))
+        await held.reached.wait()
+        second = asyncio.create_task(client.post("/v1/jobs", json=large))
+        small = await client.post("/v1/jobs", json={"content": {"prompt": "small"}})
+        assert (small.status_code, second.done()) == (202, False)
+        assert len(gateways.cloud.topic("jobs").published) == 1
+        held.release()
+        assert [(await task).status_code for task in (first, second)] == [202, 202]
+
+
+async def test_a_large_body_that_finds_no_room_is_refused_for_now(
+    gateways: Gateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "_TOGETHER", 700_000)
+    monkeypatch.setattr(bodies, "_PATIENCE", 0.0)
+    app = await gateways.start()
+    held = gateways.cloud.faults.hold("topic.publish")
+    large = {"content": {"prompt": "a" * 900_000}}
+    async with client_of(app) as client:
+        first = asyncio.create_task(client.post("/v1/jobs", json=large))
+        await held.reached.wait()
+        refused = await client.post("/v1/jobs", json=large)
+        held.release()
+        assert (await first).status_code == 202, "one is taken however large it is"
+        again = await client.post("/v1/jobs", json=large)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    assert again.status_code == 202
+
+
 @pytest.mark.parametrize("path", [path for _, path in BODIES])
 async def test_a_body_that_does_not_come_is_not_waited_for(gateways: Gateways, path: str) -> None:
     async def never() -> AsyncIterator[bytes]:

@@ -22,8 +22,8 @@ _LARGE: Final = 256 * 2**10
 _AT_ONCE: Final = 4
 """So many large bodies are read and parsed at once; the others wait unread."""
 _TOGETHER: Final = 64 * 2**20
-"""Bytes of the large bodies whose requests are under way. A job takes up to six times its body while
-it is published, and the chart gives the gateway 512 MiB."""
+"""Bytes of the large bodies whose requests are under way. A job takes up to six times its body
+while it is published, and the chart gives the gateway 512 MiB."""
 _PATIENCE: Final = 10.0
 """Seconds that a large body waits for its share."""
 _JSON: Final = re.compile(r"application/([\w.-]+\+)?json")

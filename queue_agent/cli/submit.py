@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from queue_agent.client import Client
+from queue_agent.client import Client, SubmittedJob
 from queue_agent.wire.job import Job
 from queue_agent.wire.notification import Notification
 
@@ -21,8 +21,7 @@ async def submit_and_wait(client: Client, job: Job, output: Path | None) -> bool
     """Publish and follow the job, print its notification, save the images; whether it completed."""
     console = Console(stderr=True)
     async with client.notifications(job_id=job.id) as notifications:
-        await client.submit(job)
-        final = await follow(notifications, console, job.id)
+        final = await follow(notifications, console, await client.submit(job))
     Console().print_json(final.to_json())
     if output is not None:
         for path in await client.save(final, output):
@@ -31,15 +30,19 @@ async def submit_and_wait(client: Client, job: Job, output: Path | None) -> bool
 
 
 async def follow(
-    notifications: AsyncIterator[Notification], console: Console, label: str
+    notifications: AsyncIterator[Notification], console: Console, job: SubmittedJob
 ) -> Notification:
-    """Show a progress bar until the job's final notification, which is returned."""
+    """Show a progress bar until the job's final notification, which is returned.
+
+    That of another content under the same id is none.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
-        task = bar.add_task(label, total=1.0)
+        task = bar.add_task(job.id, total=1.0)
         async for notification in notifications:
-            if notification.status != "running":
+            if job.ended_by(notification):
                 bar.update(task, completed=1.0 if notification.result else None)
                 return notification
-            bar.update(task, completed=notification.progress or 0.0)
+            if notification.status == "running":
+                bar.update(task, completed=notification.progress or 0.0)
     raise RuntimeError("the notifications ended")

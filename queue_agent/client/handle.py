@@ -55,6 +55,10 @@ class SubmittedJob:
         """
         return self._jobs.follow(self._place)
 
+    def ended_by(self, news: Notification) -> bool:
+        """Whether a notification tells of this job's end, not of another content's by its id."""
+        return self._place.ends_by(news)
+
     async def find(self) -> Result | None:
         """The result if the job is finished, without waiting."""
         return await self._jobs.find(self._place)

@@ -20,7 +20,7 @@ from queue_agent.cloud.connect import connect
 from queue_agent.gateway import compatibility, events, jobs
 from queue_agent.gateway.admission import Admission
 from queue_agent.gateway.bodies import LargeBodies
-from queue_agent.gateway.browsers import Browsers, TrustedHosts
+from queue_agent.gateway.browsers import Browsers
 from queue_agent.gateway.connections import guarded
 from queue_agent.gateway.dependencies import Gateway
 from queue_agent.gateway.keys import KeyRing
@@ -32,6 +32,7 @@ from queue_agent.gateway.service import JobService
 from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.wire.errors import SettingsError
+from queue_agent.wire.web_origin import TrustedHosts
 
 log = structlog.get_logger()
 

@@ -5,19 +5,16 @@ then say that name in `Host`. It can send forms to any address, but browsers the
 `Origin`: https://fetch.spec.whatwg.org/#origin-header. Agents and probes send none.
 """
 
-import ipaddress
-import re
 from collections.abc import Collection
 from typing import Final
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from queue_agent.wire.web_origin import TrustedHosts, same_origin
 from queue_agent_diffusers.errors import ForbiddenOrigin, ServerError, UnknownHost
 from queue_agent_diffusers.http.middleware import send_error
 
-ANY: Final = "*"
-_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::([0-9]{1,5}))?")
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -30,7 +27,7 @@ class BrowserGuard:
 
     def __init__(self, app: ASGIApp, *, hosts: Collection[str] = ()) -> None:
         self._app = app
-        self._hosts = {host.lower().removesuffix(".") for host in hosts} | {"localhost"}
+        self._hosts = TrustedHosts(hosts, addresses=True)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         fault = self._fault(scope) if scope["type"] == "http" else None
@@ -42,30 +39,10 @@ class BrowserGuard:
     def _fault(self, scope: Scope) -> ServerError | None:
         headers = Headers(scope=scope)
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
-        if len(hosts) != 1 or not self._trusts(hosts[0]):
+        if len(hosts) != 1 or not self._hosts.trust(hosts[0]):
             return UnknownHost("The server is not called so; --allow-host names more.")
         if scope["method"] in _SAFE_METHODS or not origins:
             return None
-        if len(origins) == 1 and _same_origin(origins[0], hosts[0]):
+        if len(origins) == 1 and same_origin(origins[0].lower(), hosts[0]):
             return None
         return ForbiddenOrigin("Pages of others may not use the server.")
-
-    def _trusts(self, host: str) -> bool:
-        if ANY in self._hosts:
-            return True
-        found = _HOST.fullmatch(host.lower())
-        if found is None:
-            return False
-        name = found[1].removesuffix(".")
-        try:
-            ipaddress.ip_address(name.strip("[]"))
-        except ValueError:
-            return name in self._hosts
-        return True
-
-
-def _same_origin(origin: str, host: str) -> bool:
-    """Whether a page of that origin came from here; a proxy may have taken TLS off."""
-    scheme, _, place = origin.lower().partition("://")
-    port = {"http": ":80", "https": ":443"}.get(scheme)
-    return port is not None and place.removesuffix(port) == host.lower().removesuffix(port)

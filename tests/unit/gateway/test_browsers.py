@@ -4,7 +4,7 @@ import pytest
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from gateway_bench import Gateways, client_of
-from queue_agent.gateway.browsers import TrustedHosts
+from queue_agent.wire.web_origin import TrustedHosts
 
 OURS = [
     "localhost", "localhost:8000", "LocalHost:8000", "localhost.", "localhost.:80", "127.0.0.1",

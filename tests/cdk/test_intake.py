@@ -32,7 +32,7 @@ def job(content: object = {"prompt": "a"}, **metadata: object) -> str:
 
 
 BAD_BODIES = {
-    "no JSON": ("prompt=a", 400, "not JSON"),
+    "no JSON": ("prompt=a", 400, "not usable JSON"),
     "a list": ("[]", 422, "not an object"),
     "no content": (json.dumps({"metadata": GOOD}), 422, "content: Field required"),
     "an id that is a path": (job(id="a/b"), 422, "metadata.id: "),

@@ -105,7 +105,7 @@ MISUNDERSTOOD: dict[str, str] = {
     "an id that is a number": json.dumps(job(id=7)),
     "nesting 10,000 deep": '{"content":' * 10_000 + "1" + "}" * 10_000,
     "lists nested 10,000 deep": "[" * 10_000 + "]" * 10_000,
-    "a number without end": '{"metadata": {"id": "n"}, "content": {"steps": 1e999}}',
+    "a number without end": '{"metadata": {}, "content": {"steps": 1e999}}',
     "an integer of 5,000 digits": '{"content": {"seed": ' + "9" * 5_000 + "}}",
     "not a number": '{"metadata": {"id": "n"}, "content": {"cfg_scale": NaN}}',
     "half a surrogate pair": '{"metadata": {"id": "s"}, "content": {"prompt": "\\ud83d"}}',

@@ -18,6 +18,7 @@ from queue_agent.runtime import (
     Prepared,
     Progress,
     ProgressCallback,
+    Readiness,
     Reference,
     Runtime,
     RuntimeOptions,
@@ -74,7 +75,7 @@ class ScriptedRuntime(Runtime):
         """What the next runs of a job do; the last holds for all that follow."""
         self._behaviours[job_id] = list(behaviours)
 
-    async def ready(self) -> bool:
+    async def ready(self) -> bool | Readiness:
         return self.up
 
     def references(self, job: Job) -> Iterable[Reference]:

@@ -131,7 +131,7 @@ async def _observed(agent: Agent, stop: asyncio.Event) -> None:
         return
     metrics.observe_gpu(agent.slots.gpu.seconds)
     metrics.observe_in_flight(agent.slots.counts)
-    async with background(GaugeSampler(agent.queue, agent.runtime, metrics).sample()):
+    async with background(GaugeSampler(agent.queue, agent.health, metrics).sample()):
         await agent.run(stop)
 
 

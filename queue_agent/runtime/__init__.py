@@ -16,8 +16,10 @@ from queue_agent.runtime.contract import (
     Prepared,
     Progress,
     ProgressCallback,
+    Readiness,
     Runtime,
     RuntimeOptions,
+    RuntimeState,
 )
 from queue_agent.runtime.registry import ENTRY_POINT_GROUP, installed_runtimes, load_runtime
 from queue_agent.wire.reference import MediaKind, Reference, is_url
@@ -33,9 +35,11 @@ __all__ = [
     "Prepared",
     "Progress",
     "ProgressCallback",
+    "Readiness",
     "Reference",
     "Runtime",
     "RuntimeOptions",
+    "RuntimeState",
     "installed_runtimes",
     "is_url",
     "load_runtime",

@@ -72,6 +72,30 @@ ProgressCallback = Callable[[Progress], None]
 """Takes a report of a run's progress; reports may come as often as they like."""
 
 
+RuntimeState = Literal["ready", "away", "starting", "stuck", "sick"]
+"""`away`: it does not answer; `starting`: it answers and cannot work yet; `stuck`: it answers and
+works no more; `sick`: it fails at whatever it is asked. The last two end when it is restarted."""
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether a runtime would work on a job sent now; true only when `ready`."""
+
+    state: RuntimeState = "ready"
+    reason: str = ""
+    """Why it is not ready, in words for the operator."""
+
+    def __bool__(self) -> bool:
+        return self.state == "ready"
+
+    @classmethod
+    def of(cls, answer: "bool | Readiness") -> "Readiness":
+        """What an adapter answered, of which a plain no means `away`."""
+        if isinstance(answer, Readiness):
+            return answer
+        return cls() if answer else cls("away", "the runtime does not answer")
+
+
 @dataclass(frozen=True)
 class RuntimeOptions:
     """What the operator says of the runtime; each adapter takes what concerns it."""
@@ -134,8 +158,11 @@ class Runtime(ABC):
         """
 
     @abstractmethod
-    async def ready(self) -> bool:
+    async def ready(self) -> bool | Readiness:
         """Whether a job sent now would be worked on. Cheap; never raises, whatever is answered.
+
+        A `Readiness` says why not, and tells a runtime that starts from one that is stuck or sick,
+        which the pod's liveness probe restarts.
 
         Asked before messages are taken unless it answered true within the last second; every
         second while it answers false, when no messages are taken; and beside that by each probe

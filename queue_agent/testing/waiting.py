@@ -10,7 +10,7 @@ _PAUSE: Final = 0.02
 
 
 async def eventually(
-    condition: Callable[[], Awaitable[bool] | bool], seconds: float = SOON
+    condition: Callable[[], Awaitable[object] | object], seconds: float = SOON
 ) -> None:
     """Wait until the condition holds, asking again and again.
 
@@ -25,6 +25,6 @@ async def eventually(
         raise AssertionError(f"not within {seconds} s: {condition}") from None
 
 
-async def _holds(condition: Callable[[], Awaitable[bool] | bool]) -> bool:
+async def _holds(condition: Callable[[], Awaitable[object] | object]) -> bool:
     answer = condition()
-    return answer if isinstance(answer, bool) else await answer
+    return bool(await answer if isinstance(answer, Awaitable) else answer)

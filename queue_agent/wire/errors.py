@@ -4,7 +4,11 @@
     ├── Rejected          the job is at fault: answered, acknowledged, never retried
     │   └── Malformed     … so much that it cannot be understood: its body is quarantined
     ├── Unavailable       something the job needs is at fault: retried, then released
-    │   └── TimedOut      … it took too long: released at once, another pod may do better
+    │   ├── TimedOut      … it took too long: released at once, another pod may do better
+    │   ├── RuntimeAway   … the runtime cannot be reached: it never had the job
+    │   ├── RunLost       … the runtime went away while it had the job
+    │   ├── RuntimeStuck  … the runtime answers, and works no more
+    │   └── RuntimeSick   … the runtime fails whatever it is asked until it is started anew
     ├── Unwanted          nobody wants the images any more: answered and acknowledged
     │   ├── JobCancelled
     │   └── JobExpired
@@ -31,6 +35,10 @@ __all__ = [
     "ObjectNotFound",
     "QueueAgentError",
     "Rejected",
+    "RunLost",
+    "RuntimeAway",
+    "RuntimeSick",
+    "RuntimeStuck",
     "SettingsError",
     "TimedOut",
     "Unavailable",
@@ -83,6 +91,26 @@ class TimedOut(Unavailable):
     """The runtime did not finish within the time limit and was interrupted."""
 
     default_type = "timeout"
+
+
+class RuntimeAway(Unavailable):
+    """The runtime cannot be reached: whatever was to be sent, it never had."""
+
+
+class RunLost(Unavailable):
+    """The runtime had the job and went away; perhaps the job is why."""
+
+
+class RuntimeStuck(Unavailable):
+    """The runtime answers and does not work: what it was told to stop goes on, or nothing runs."""
+
+    default_type = "runtime_stuck"
+
+
+class RuntimeSick(Unavailable):
+    """The runtime's process is beyond repair, by a broken CUDA context say; no job's fault."""
+
+    default_type = "runtime_sick"
 
 
 class Unwanted(QueueAgentError):

@@ -14,6 +14,7 @@ from queue_agent.tasks import together
 from queue_agent.telemetry.tracing import Telemetry
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.delivery import Delivery
+from queue_agent.worker.health import RuntimeHealth
 from queue_agent.worker.lease import Lease
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.processor import Processor
@@ -33,6 +34,7 @@ class Agent:
 
     queue: Queue
     runtime: Runtime
+    health: RuntimeHealth
     processor: Processor
     slots: Slots
     policy: Policy
@@ -43,11 +45,10 @@ class Agent:
     idle: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     queue_reachable: bool = field(default=False, init=False)
     _deliveries: dict[asyncio.Task[None], Delivery] = field(default_factory=dict, init=False)
-    _ready_at: float = field(default=float("-inf"), init=False)
 
     async def readiness(self) -> Mapping[str, bool]:
         """What the agent needs to work, and whether it is there."""
-        return {"runtime": await self.runtime.ready(), "queue": self.queue_reachable}
+        return {"runtime": bool(await self.health.check()), "queue": self.queue_reachable}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; return when every message is acknowledged or given back."""
@@ -65,7 +66,8 @@ class Agent:
         left = float("inf") if self.policy.max_jobs is None else self.policy.max_jobs
         while left > 0:
             room = int(min(await self.slots.room(), left))
-            await self._until_ready()
+            await self.health.until_ready()
+            self.slots.resize(concurrency=self.runtime.concurrency, backlog=self.runtime.backlog)
             asked = self.clock()
             try:
                 messages = await self._receive(room)
@@ -83,21 +85,6 @@ class Agent:
             left -= len(messages)
         await self.idle.wait()
         stop.set()
-
-    async def _until_ready(self) -> None:
-        """Wait until the runtime answers; it is not asked again within a second."""
-        if self.clock() < self._ready_at + _READINESS_POLL:
-            return
-        waiting = False
-        while not await self.runtime.ready():
-            if not waiting:
-                log.warning("waiting for the runtime")
-                waiting = True
-            await asyncio.sleep(_READINESS_POLL)
-        if waiting or self._ready_at < 0:
-            log.info("runtime ready")
-        self.slots.resize(concurrency=self.runtime.concurrency, backlog=self.runtime.backlog)
-        self._ready_at = self.clock()
 
     async def _receive(self, count: int) -> Sequence[Message]:
         asked = self.clock()

@@ -10,6 +10,7 @@ from queue_agent.runtime import Runtime
 from queue_agent.telemetry.tracing import Telemetry
 from queue_agent.worker.agent import Agent
 from queue_agent.worker.cancellation import CancellationWatch
+from queue_agent.worker.health import RuntimeHealth
 from queue_agent.worker.inbox import Inbox
 from queue_agent.worker.notifier import Notifier
 from queue_agent.worker.policy import Policy
@@ -53,6 +54,7 @@ def assemble(
         task_types=runtime.task_types,
         runtime_name=policy.serves,
     )
+    health = RuntimeHealth(runtime, clock)
     processor = Processor(
         policy=policy,
         inbox=inbox,
@@ -60,7 +62,7 @@ def assemble(
         cancellations=CancellationWatch(
             ports.results, poll=policy.cancel_poll, now=now, clock=clock
         ),
-        runner=JobRunner(runtime, references, time_limit=policy.run_timeout),
+        runner=JobRunner(runtime, health, references, time_limit=policy.run_timeout),
         notifier=Notifier(policy, ports.topic, webhooks, store.with_links),
     )
     slots = Slots(
@@ -72,6 +74,7 @@ def assemble(
     return Agent(
         queue=ports.queue,
         runtime=runtime,
+        health=health,
         processor=processor,
         slots=slots,
         policy=policy,

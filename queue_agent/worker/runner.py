@@ -10,8 +10,9 @@ from queue_agent.inputs.references import ReferenceFetcher
 from queue_agent.runtime import Output, Prepared, ProgressCallback, Runtime
 from queue_agent.tasks import background
 from queue_agent.telemetry.tracing import span
-from queue_agent.wire.errors import TimedOut
+from queue_agent.wire.errors import TimedOut, Unavailable
 from queue_agent.worker.delivery import Delivery
+from queue_agent.worker.health import RuntimeHealth
 from queue_agent.worker.progress import noting
 from queue_agent.worker.retry import retry_in_place
 
@@ -23,6 +24,7 @@ class JobRunner:
     """Uses one runtime for one job after another. Durations are in seconds."""
 
     runtime: Runtime
+    health: RuntimeHealth
     references: ReferenceFetcher
     time_limit: float
     """For a run, from when the runtime has nothing left to do before it."""
@@ -81,3 +83,6 @@ class JobRunner:
             if not limit.expired():
                 raise
             raise TimedOut(f"The runtime did not finish within {self.time_limit:g} s.") from None
+        except Unavailable as error:
+            self.health.failed(error)
+            raise

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import structlog
 
 from queue_agent.cloud import Queue
-from queue_agent.runtime import Runtime
 from queue_agent.telemetry.metrics import Metrics
 from queue_agent.wire.errors import QueueAgentError
+from queue_agent.worker.health import RuntimeHealth
 
 log = structlog.get_logger()
 
@@ -18,14 +18,14 @@ class GaugeSampler:
     """Asks every `interval` seconds."""
 
     queue: Queue
-    runtime: Runtime
+    health: RuntimeHealth
     metrics: Metrics
     interval: float = 15.0
 
     async def sample(self) -> None:
         """Ask, until cancelled."""
         while True:
-            self.metrics.runtime_ready(await self.runtime.ready())
+            self.metrics.runtime_ready(bool(await self.health.check()))
             try:
                 self.metrics.backlog(await self.queue.backlog())
             except QueueAgentError as error:

@@ -10,7 +10,7 @@ import aiohttp
 from pydantic import JsonValue
 from pydantic_core import from_json
 
-from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
+from queue_agent.wire.errors import QueueAgentError, Rejected, RunLost, RuntimeAway, Unavailable
 
 FAULTS_OF_THE_JOB: Final = frozenset({400, 404, 405, 409, 413, 415, 422})
 """Statuses by which most servers say that the request is wrong, and not they."""
@@ -135,14 +135,17 @@ def words_of(answer: Response) -> str:
 
 
 def unavailable_from(error: aiohttp.ClientError | TimeoutError) -> Unavailable:
-    """A failure of the connection in words."""
+    """A failure of the connection in words.
+
+    `RuntimeAway` where there was none, so that nothing was sent; `RunLost` where it broke.
+    """
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.ConnectionTimeoutError):
-        return Unavailable(f"The runtime cannot be reached: {error}")
+        return RuntimeAway(f"The runtime cannot be reached: {error}")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return Unavailable(f"The runtime cannot be reached: {error.os_error}")
+        return RuntimeAway(f"The runtime cannot be reached: {error.os_error}")
     if isinstance(error, TimeoutError):
         return Unavailable("The runtime does not answer.")
-    return Unavailable(f"The connection to the runtime broke: {str(error) or type(error).__name__}")
+    return RunLost(f"The connection to the runtime broke: {str(error) or type(error).__name__}")
 
 
 def _words(value: JsonValue) -> str:

@@ -12,7 +12,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from queue_agent.client.follow import follow
 from queue_agent.client.handle import SubmittedJob, save_images
-from queue_agent.client.inputs import Input, publication, upload_files
+from queue_agent.client.inputs import Input, publication, repeated, upload_files
 from queue_agent.client.listener import Listener
 from queue_agent.client.results import ResultLocation, find_result, forget_passing_failure
 from queue_agent.cloud import Bucket, Cloud, Message, Topic
@@ -151,7 +151,7 @@ class Client:
             message = await publication(
                 job, self._maybe_bucket(), limit=topic.size_limit, trace=current
             )
-            await topic.publish(message.body, message.attributes)
+            await repeated(lambda: topic.publish(message.body, message.attributes))
         return SubmittedJob(self, place)
 
     async def submit_many(self, jobs: Iterable[Job]) -> list[SubmittedJob]:
@@ -166,10 +166,11 @@ class Client:
         messages = await together(
             publication(job, self._maybe_bucket(), limit=topic.size_limit) for job in wanted
         )
-        failed = dict(await topic.publish_many(messages))
+        failed = dict(await repeated(lambda: topic.publish_many(messages)))
         if failed:
             places = sorted(failed)
-            again = await topic.publish_many([messages[place] for place in places])
+            rest = [messages[place] for place in places]
+            again = await repeated(lambda: topic.publish_many(rest))
             failed = {places[number]: reason for number, reason in again.items()}
         if failed:
             reasons: JsonValue = {wanted[place].id: why for place, why in failed.items()}

@@ -2,18 +2,23 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final, TypeVar
 
 from pydantic import JsonValue
 
 from queue_agent.cloud import Bucket, Publication
 from queue_agent.media.facts import media_type_of
-from queue_agent.wire.errors import ObjectExists
+from queue_agent.wire.errors import ObjectExists, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent.wire.layout import input_key
 from queue_agent.wire.publication import offloaded, publication_of
+
+T = TypeVar("T")
+
+_PAUSES: Final = (0.1, 0.5)
 
 Scalar = str | int | float | bool | Path | bytes | None
 Input = Scalar | Sequence["Input"] | Mapping[str, "Input"]
@@ -42,6 +47,25 @@ async def upload_files(value: Input, bucket: Bucket | None) -> JsonValue:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [await upload_files(part, bucket) for part in value]
     return value
+
+
+async def repeated(publish: Callable[[], Awaitable[T]]) -> T:
+    """Publish jobs, a few times within a second where that fails.
+
+    A job that was taken twice is done once, by its id, so that an answer that was lost is no
+    reason not to ask again.
+
+    Raises:
+        Unavailable: they were taken in no attempt, or not surely.
+    """
+    for pause in _PAUSES:
+        try:
+            return await publish()
+        except Unavailable as error:
+            if error.type == "cloud_unauthorized":
+                raise
+        await asyncio.sleep(pause)
+    return await publish()
 
 
 async def publication(

@@ -1,8 +1,9 @@
 """The cloud as the agent sees it: a queue, a topic and a bucket (ports).
 
 Providers implement these in one file each (`queue_agent.cloud.aws`) and translate every
-foreign exception into `queue_agent.wire.errors`: `Unavailable` where trying again may help,
-`LeaseLost`, `ObjectNotFound` and `ObjectExists` where the name says so.
+foreign exception into `queue_agent.wire.errors`: `Unavailable` where trying again may help
+(`Unanswered` where what was asked may have been done all the same), `LeaseLost`,
+`ObjectNotFound` and `ObjectExists` where the name says so.
 """
 
 import io
@@ -84,7 +85,7 @@ class Queue(ABC):
 
     @abstractmethod
     async def send(self, body: str, attributes: Mapping[str, str]) -> None:
-        """Put a message into the queue, past any topic."""
+        """Put a message into the queue, past any topic; it may come to lie there twice."""
 
     @abstractmethod
     async def backlog(self) -> Backlog:
@@ -96,7 +97,11 @@ class Topic(ABC):
 
     @abstractmethod
     async def publish(self, body: str, attributes: Mapping[str, str]) -> None:
-        """Publish text with string attributes that subscribers can filter by."""
+        """Publish text with string attributes that subscribers can filter by, at most once.
+
+        Raises:
+            Unanswered: it may have been taken; `Unavailable` of other kinds: it was not.
+        """
 
     @property
     @abstractmethod

@@ -19,7 +19,7 @@ from queue_agent.gateway.schemas import ImageView, JobPage, JobStatus, JobView
 from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.tasks import together
-from queue_agent.wire.errors import ObjectNotFound, QueueAgentError
+from queue_agent.wire.errors import ObjectNotFound, QueueAgentError, Unanswered
 from queue_agent.wire.job import Job
 from queue_agent.wire.layout import DEFAULT_PREFIX
 from queue_agent.wire.notification import Image, Notification
@@ -83,8 +83,8 @@ class JobService:
         self._results.forget(job.id)
         try:
             await self._client.submit(job, traceparent=traceparent)
-        except QueueAgentError:
-            if is_new:
+        except QueueAgentError as error:
+            if is_new and not isinstance(error, Unanswered):  # which may be on its way
                 await self._records.remove(record)
             raise
         return record

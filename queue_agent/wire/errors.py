@@ -8,7 +8,8 @@
     │   ├── RuntimeAway   … the runtime cannot be reached: it never had the job
     │   ├── RunLost       … the runtime went away while it had the job
     │   ├── RuntimeStuck  … the runtime answers, and works no more
-    │   └── RuntimeSick   … the runtime fails whatever it is asked until it is started anew
+    │   ├── RuntimeSick   … the runtime fails whatever it is asked until it is started anew
+    │   └── Unanswered    … no answer came: what was asked may have been done all the same
     ├── Unwanted          nobody wants the images any more: answered and acknowledged
     │   ├── JobCancelled
     │   └── JobExpired
@@ -41,6 +42,7 @@ __all__ = [
     "RuntimeStuck",
     "SettingsError",
     "TimedOut",
+    "Unanswered",
     "Unavailable",
     "Unwanted",
 ]
@@ -111,6 +113,16 @@ class RuntimeSick(Unavailable):
     """The runtime's process is beyond repair, by a broken CUDA context say; no job's fault."""
 
     default_type = "runtime_sick"
+
+
+class Unanswered(Unavailable):
+    """The cloud was asked for something and did not say what became of it.
+
+    The connection broke after the request, the answer took too long or was none. Other
+    failures of the cloud mean that nothing was done.
+    """
+
+    default_type = "cloud_unavailable"
 
 
 class Unwanted(QueueAgentError):

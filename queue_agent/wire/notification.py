@@ -80,7 +80,9 @@ class Notification(_Written):
     images: list[Image] = Field(default_factory=list)
     progress: float | None = Field(default=None, ge=0, le=1, description="While running.")
     attempt: int = Field(default=1, ge=1, description="How often the message was delivered.")
-    redelivered: bool = Field(default=False, description="The result existed already.")
+    redelivered: bool = Field(
+        default=False, description="It may have been told before, and told the same."
+    )
     timings: Timings = Field(default_factory=Timings)
     warnings: list[str] = Field(default_factory=list)
     error: ErrorReport | None = None

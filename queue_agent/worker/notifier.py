@@ -1,6 +1,6 @@
 """What subscribers are told: how a job ended, and on the way how far it has come."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -9,11 +9,12 @@ import structlog
 from queue_agent.cloud import Publication, Topic
 from queue_agent.runtime import Progress, ProgressCallback
 from queue_agent.telemetry.tracing import carrier
+from queue_agent.wire.errors import Unanswered
 from queue_agent.wire.notification import Notification
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.progress import ProgressRelay
-from queue_agent.worker.retry import retry_for
+from queue_agent.worker.retry import retry_warily
 from queue_agent.worker.webhooks import Webhooks
 
 log = structlog.get_logger()
@@ -42,10 +43,24 @@ class Notifier:
             notification = await self.with_links(notification, self.policy.presign)
         attributes = {**notification.attributes(), **carrier()}
         room = self.topic.size_limit - Publication("", attributes).size
-        body = notification.fitted(room).to_json()
-        await retry_for(self.policy.store_patience, lambda: self.topic.publish(body, attributes))
+        notification = notification.fitted(room)
+        await self._publish(notification, attributes)
         log.debug("notified", status=notification.status)
-        await self.webhooks.send(notification, body)
+        await self.webhooks.send(notification, notification.to_json())
+
+    async def _publish(self, notification: Notification, attributes: Mapping[str, str]) -> None:
+        """Publish once, and what may be a repetition marked as one."""
+
+        async def publish() -> None:
+            nonlocal notification
+            try:
+                await self.topic.publish(notification.to_json(), attributes)
+            except Unanswered as error:
+                log.warning("notification perhaps published", reason=error.message)
+                notification = notification.model_copy(update={"redelivered": True})
+                raise
+
+        await retry_warily(self.policy.store_patience, publish)
 
     @asynccontextmanager
     async def progress(self, delivery: Delivery) -> AsyncIterator[ProgressCallback]:

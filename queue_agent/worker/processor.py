@@ -139,6 +139,7 @@ class Processor:
             output_url=url,
             context=error.details.get("context"),
             attempt=delivery.number,
+            redelivered=isinstance(error, Malformed) and delivery.number > 1,
             error=ErrorReport.of(error),
         )
 

@@ -2,26 +2,48 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception,
     stop_after_attempt,
+    wait_exponential,
+    wait_random,
     wait_random_exponential,
 )
 
-from queue_agent.wire.errors import TimedOut, Unavailable
+from queue_agent.wire.errors import TimedOut, Unanswered, Unavailable
 
 T = TypeVar("T")
+
+_IN_PLACE: Final = wait_random_exponential(multiplier=0.2, max=1.0)
+_QUICK: Final = wait_random_exponential(multiplier=0.2, max=5.0)
+_WARY: Final = wait_exponential(multiplier=2.0, max=60.0) + wait_random(0.0, 1.0)
 
 
 async def retry_for(seconds: float, action: Callable[[], Awaitable[T]]) -> T:
     """Repeat what finished work depends on while it is `Unavailable`, for so many seconds."""
     time = asyncio.get_running_loop().time
     end = time() + seconds
-    return await _repeat(action, lambda _: time() >= end, longest_pause=5.0)
+    return await _repeat(action, lambda _: time() >= end, _QUICK)
+
+
+async def retry_warily(seconds: float, action: Callable[[], Awaitable[T]]) -> T:
+    """Like `retry_for`, for what is heard twice where it is done twice.
+
+    After an attempt that may have been heard (`Unanswered`) the next one waits longer and longer.
+    """
+    time = asyncio.get_running_loop().time
+    end = time() + seconds
+
+    def pause(state: RetryCallState) -> float:
+        failed = state.outcome.exception() if state.outcome else None
+        wait = _WARY if isinstance(failed, Unanswered) else _QUICK
+        return min(wait(state), max(0.0, end - time()))
+
+    return await _repeat(action, lambda _: time() >= end, pause)
 
 
 async def retry_in_place(action: Callable[[], Awaitable[T]], *, attempts: int = 3) -> T:
@@ -29,19 +51,18 @@ async def retry_in_place(action: Callable[[], Awaitable[T]], *, attempts: int = 
 
     What took too long (`TimedOut`) is not repeated: another pod may do better.
     """
-    return await _repeat(action, stop_after_attempt(attempts), longest_pause=1.0)
+    return await _repeat(action, stop_after_attempt(attempts), _IN_PLACE)
 
 
 async def _repeat(
     action: Callable[[], Awaitable[T]],
     stop: Callable[[RetryCallState], bool],
-    *,
-    longest_pause: float,
+    pause: Callable[[RetryCallState], float],
 ) -> T:
     retrying = AsyncRetrying(
         retry=retry_if_exception(_may_pass),
         stop=stop,
-        wait=wait_random_exponential(multiplier=0.2, max=longest_pause),
+        wait=pause,
         reraise=True,
     )
 

@@ -10,10 +10,12 @@ import pytest_asyncio
 
 from queue_agent.cloud import Cloud, Deployment, Queue
 from queue_agent.cloud.aws import AwsCloud
-from queue_agent.testing import CloudContract, FaultProxy
+from queue_agent.testing import CloudContract
 from queue_agent.testing.aws import REGION, EmbeddedCloud, deploy
 from queue_agent.testing.cloud_contract import CloudHooks, QueuePromises, TopicPromises
 from queue_agent.testing.cloud_contract.hooks import LONG, received
+from queue_agent.testing.fault_proxy import Fault, FaultProxy, LoseAnswer, Reset, Status
+from queue_agent.wire.errors import Unanswered
 
 
 class OnAws(CloudHooks):
@@ -70,6 +72,51 @@ class TestAwsCloud(QueueOnAws, CloudContract):
         assert after["Subscriptions"] == []
         queue = subscription["Endpoint"].rpartition(":")[2]
         assert "QueueUrls" not in await sqs.list_queues(QueueNamePrefix=queue)
+
+
+def refusal(status: int, code: str) -> Status:
+    error = f"<ErrorResponse><Error><Code>{code}</Code><Message>x</Message></Error></ErrorResponse>"
+    return Status(status, error.encode(), {"content-type": "text/xml"})
+
+
+CLEAR: dict[str, Fault] = {
+    "throttled": refusal(400, "Throttling"),
+    "forbidden": refusal(403, "AuthorizationError"),
+    "unavailable": refusal(503, "ServiceUnavailable"),
+    "no such topic": refusal(404, "NotFound"),
+}
+UNCLEAR: dict[str, Fault] = {
+    "answer lost": LoseAnswer(),
+    "reset": Reset(),
+    "internal error": refusal(500, "InternalError"),
+    "a proxy's own answer": Status(502, b"<html>bad gateway</html>"),
+    "no answer of the topic": Status(200, b"<garbage"),
+}
+
+
+class TestPublicationsToAws(OnAws):
+    @pytest.mark.parametrize("batching", [False, True])
+    @pytest.mark.parametrize("fault", [*CLEAR.values(), *UNCLEAR.values()], ids=[*CLEAR, *UNCLEAR])
+    async def test_a_publication_is_asked_for_once_and_says_whether_it_may_have_been_taken(
+        self, embedded_cloud: EmbeddedCloud, deployment: Deployment, fault: Fault, batching: bool
+    ) -> None:
+        async with FaultProxy(embedded_cloud.url) as proxy:
+            cloud = AwsCloud(
+                REGION,
+                batching=lambda: batching,
+                endpoint_url=proxy.url,
+                aws_access_key_id="id",
+                aws_secret_access_key="secret",
+            )
+            topic = cloud.topic(deployment.job_topic)
+            with proxy.fault(fault):
+                outcomes = await asyncio.gather(
+                    *(topic.publish(body, {}) for body in "ab"), return_exceptions=True
+                )
+            await cloud.aclose()
+        assert proxy.count() == (1 if batching else 2)
+        unclear = [isinstance(outcome, Unanswered) for outcome in outcomes]
+        assert unclear == [fault in UNCLEAR.values()] * 2, outcomes
 
 
 class TestAwsCloudWithBatching(QueueOnAws, TopicPromises):

@@ -40,6 +40,23 @@ async def test_what_the_topic_does_not_take_is_named_by_id() -> None:
     assert len(cloud.topic("jobs").published) == 2
 
 
+async def test_a_job_whose_publication_was_not_answered_is_published_again() -> None:
+    cloud = MemoryCloud()
+    cloud.faults.lose_answer("topic.publish")
+    client = Client(cloud, job_topic="jobs")
+    assert (await client.submit(JOBS[0])).id == "job-a"
+    taken = [parse_job(publication.body) for publication in cloud.topic("jobs").published]
+    assert taken == [JOBS[0]] * 2, "by its id one job"
+
+
+async def test_what_the_topic_forbids_is_asked_for_once() -> None:
+    cloud = MemoryCloud()
+    cloud.faults.outage(Unavailable("no", type="cloud_unauthorized"))
+    with pytest.raises(Unavailable):
+        await Client(cloud, job_topic="jobs").submit(JOBS[0])
+    assert len(cloud.calls) == 1
+
+
 @pytest.mark.parametrize("retryable", [True, False])
 async def test_only_a_passing_failure_is_forgotten_when_its_job_is_submitted_again(
     retryable: bool,

@@ -93,6 +93,7 @@ def _config(service: str, s3: Mapping[str, str]) -> AioConfig:
         connect_timeout=5,
         read_timeout=_LONGEST_POLL + 10 if service == "sqs" else 30,
         max_pool_connections=50,
-        retries={"mode": "standard", "total_max_attempts": 3},
+        # a publication that may have arrived is repeated by those who can mark it
+        retries={"mode": "standard", "total_max_attempts": 1 if service == "sns" else 3},
         s3=dict(s3) or None,
     )

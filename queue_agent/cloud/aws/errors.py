@@ -5,7 +5,13 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import aiohttp
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+)
 from botocore.parsers import ResponseParserError
 
 from queue_agent.wire.errors import (
@@ -13,11 +19,13 @@ from queue_agent.wire.errors import (
     ObjectExists,
     ObjectNotFound,
     QueueAgentError,
+    Unanswered,
     Unavailable,
 )
 
 Failures = Sequence[QueueAgentError | None]
 
+_SERVER_ERROR: Final = 500
 _LEASE_LOST: Final = frozenset(
     {
         "ReceiptHandleIsInvalid",
@@ -29,6 +37,8 @@ _LEASE_LOST: Final = frozenset(
     }
 )
 _NOT_FOUND: Final = frozenset({"NoSuchKey", "404", "NotFound"})
+_TURNED_AWAY: Final = frozenset({"ServiceUnavailable", "SlowDown", "Throttling"})
+"""Codes of answers by 5xx that say that nothing was done."""
 _DENIED: Final = frozenset(
     {"AccessDenied", "AccessDeniedException", "AuthorizationError", "403", "Forbidden"}
 )
@@ -40,7 +50,10 @@ def translated(action: str, *, lease: bool = False) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _from_error(error.response.get("Error", {}), action, lease=lease) from error
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        raise _from_error(
+            error.response.get("Error", {}), action, lease=lease, status=status
+        ) from error
     except NoCredentialsError as error:
         raise Unavailable(
             f"Could not {action}: no credentials were found.", type="cloud_unauthorized"
@@ -53,7 +66,8 @@ def translated(action: str, *, lease: bool = False) -> Iterator[None]:
         OSError,
     ) as error:
         reason = str(error) or type(error).__name__
-        raise Unavailable(f"Could not {action}: {reason}", type="cloud_unavailable") from error
+        kind = Unanswered if _may_have_arrived(error) else Unavailable
+        raise kind(f"Could not {action}: {reason}", type="cloud_unavailable") from error
 
 
 def failures(
@@ -67,7 +81,9 @@ def failures(
     ]
 
 
-def _from_error(error: Mapping[str, Any], action: str, *, lease: bool) -> QueueAgentError:
+def _from_error(
+    error: Mapping[str, Any], action: str, *, lease: bool, status: int = 0
+) -> QueueAgentError:
     code = str(error.get("Code", ""))
     text = str(error.get("Message", "")) or code
     message = f"Could not {action}: {text} ({code})"
@@ -79,4 +95,18 @@ def _from_error(error: Mapping[str, Any], action: str, *, lease: bool) -> QueueA
         return ObjectExists(message)
     if code in _DENIED:
         return Unavailable(message, type="cloud_unauthorized")
+    if status >= _SERVER_ERROR and code not in _TURNED_AWAY:
+        return Unanswered(message)
     return Unavailable(message, type="cloud_unavailable")
+
+
+def _may_have_arrived(error: Exception) -> bool:
+    """Whether the service may have done what it was asked for before this happened."""
+    if isinstance(error, EndpointConnectionError):  # the SDK's word for broken ones, too
+        error = error.kwargs.get("error", error)
+        return isinstance(error, aiohttp.ClientError) and not isinstance(
+            error, aiohttp.ClientConnectorError
+        )
+    if isinstance(error, BotoCoreError):
+        return isinstance(error, HTTPClientError)
+    return not isinstance(error, aiohttp.ClientConnectorError)

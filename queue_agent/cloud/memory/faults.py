@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
+from queue_agent.wire.errors import Unanswered
+
 Operation = Literal[
     "queue.policy",
     "queue.receive",
@@ -83,9 +85,15 @@ class Faults:
         self._order(_Plan(operation, matching, times, error))
 
     def lose_answer(
-        self, operation: Operation, error: Exception, *, times: float = 1, matching: str = ""
+        self,
+        operation: Operation,
+        error: Exception | None = None,
+        *,
+        times: float = 1,
+        matching: str = "",
     ) -> None:
-        """Do what was asked, and raise the error all the same."""
+        """Do what was asked, and raise the error all the same: `Unanswered`, if none is given."""
+        error = error or Unanswered("The answer was lost.")
         self._order(_Plan(operation, matching, times, error, after=True))
 
     def hold(self, operation: Operation, *, matching: str = "") -> HeldCall:

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from queue_agent.cloud import Cloud, Deployment, Message, Queue
 from queue_agent.testing.waiting import SOON
-from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.errors import Unanswered, Unavailable
 
 LONG: Final = 600.0
 """A lease that does not run out while a test goes on, in seconds."""
@@ -58,7 +58,8 @@ async def received(queue: Queue, count: int = 1, *, lease: float = LONG) -> Sequ
 
 
 async def all_unavailable(*calls: Coroutine[Any, Any, object]) -> None:
-    """Each of the calls fails with the error that says: try again later."""
+    """Each of the calls fails with the error that says: nothing was done, try again later."""
     for outcome in await asyncio.gather(*calls, return_exceptions=True):
         assert isinstance(outcome, Unavailable), repr(outcome)
+        assert not isinstance(outcome, Unanswered), repr(outcome)
         assert outcome.message

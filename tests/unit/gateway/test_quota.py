@@ -13,7 +13,7 @@ from queue_agent.client.client import Client
 from queue_agent.cloud.memory import MemoryBucket
 from queue_agent.gateway.keys import Caller
 from queue_agent.gateway.quota import Quota, QuotaSlot
-from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.errors import Unanswered, Unavailable
 from queue_agent.wire.job import parse_job
 from queue_agent.wire.layout import ResultKeys
 from queue_agent.wire.problems import Problem
@@ -96,6 +96,20 @@ async def test_a_job_that_could_not_be_published_holds_no_slot(
         patch.setattr(Client, "submit", fail)
         assert await submit(app, "once") == 503
     assert [await submit(app, "once"), await submit(app, "once")] == [202, 429]
+
+
+async def test_a_job_that_may_have_been_published_stays_on_record(
+    gateways: Gateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = await gateways.start(keys=True)
+
+    async def lose_answer(*_: object, **__: object) -> None:
+        raise Unanswered("The connection broke.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Client, "submit", lose_answer)
+        assert await submit(app, "once") == 503
+    assert len([key for key in gateways.bucket.objects if key.startswith("gateway/jobs/")]) == 1
 
 
 async def test_a_gateway_that_dies_leaves_no_slot_taken_for_ever() -> None:

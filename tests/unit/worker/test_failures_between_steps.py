@@ -9,13 +9,14 @@ import math
 import pytest
 
 from queue_agent.cloud.memory import Operation
-from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.errors import Unanswered, Unavailable
 from worker_bench import Bench, ScriptedRuntime, drawing, failing
 
 pytestmark = pytest.mark.looptime
 
 MOMENT, LONG = 2, math.inf
 OUTAGE = Unavailable("the cloud does not answer", type="cloud_unavailable")
+LOST = Unanswered("the connection broke")
 PATIENCE = 30.0
 CALLS: list[tuple[Operation, str]] = [
     ("bucket.read", ".out"),
@@ -36,7 +37,7 @@ async def test_a_cloud_that_fails_at_one_step_costs_no_job(
 ) -> None:
     bench = Bench(max_receives=20, policy={"store_patience": PATIENCE})
     order = bench.cloud.faults.lose_answer if answer_lost else bench.cloud.faults.fail
-    order(operation, OUTAGE, times=times, matching=matching)
+    order(operation, LOST if answer_lost else OUTAGE, times=times, matching=matching)
     await bench.publish("order-1")
     async with bench.working():
         await bench.pass_time(3 * PATIENCE)
@@ -57,7 +58,7 @@ async def test_a_cloud_that_fails_at_one_step_costs_no_job(
 async def test_a_manifest_that_was_written_is_never_made_twice(answer_lost: bool) -> None:
     bench = Bench(policy={"store_patience": PATIENCE})
     order = bench.cloud.faults.lose_answer if answer_lost else bench.cloud.faults.fail
-    order("topic.publish", OUTAGE, times=math.inf, matching="completed")
+    order("topic.publish", LOST if answer_lost else OUTAGE, times=math.inf, matching="completed")
     await bench.publish("order-1")
     async with bench.working():
         await bench.pass_time(2 * PATIENCE)

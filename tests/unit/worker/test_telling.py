@@ -1,9 +1,11 @@
 """What subscribers hear on the way, and how a notification is made to fit."""
 
 import json
+import math
 
 import pytest
 
+from queue_agent.wire.errors import LeaseLost, Unavailable
 from queue_agent.wire.notification import Notification
 from worker_bench import Bench, drawing
 
@@ -89,3 +91,79 @@ async def test_no_notification_is_larger_than_the_topic_takes(bench: Bench, beyo
     await bench.queue.send(bench.body("order-1", context=context), {})
     async with bench.working():
         assert (await bench.settled("order-1")).attempt == 1
+
+
+async def ended(bench: Bench, *job_ids: str) -> None:
+    for job_id in job_ids:
+        await bench.publish(job_id)
+    async with bench.working():
+        for job_id in job_ids:
+            await bench.answer(job_id)
+        await bench.emptied()
+
+
+async def test_what_may_have_been_heard_is_told_again_marked(bench: Bench) -> None:
+    bench.runtime.script("order-1", drawing(1.0))
+    bench.cloud.faults.lose_answer("topic.publish", matching="completed")
+    await ended(bench, "order-1")
+    first, second = bench.told("order-1")
+    assert (first.redelivered, second.redelivered) == (False, True)
+    assert second == first.model_copy(update={"redelivered": True})
+    assert not bench.manifests()[0].redelivered
+
+
+async def test_what_was_not_taken_is_told_again_as_it_was(bench: Bench) -> None:
+    refused = Unavailable("throttled", type="cloud_unavailable")
+    bench.cloud.faults.fail("topic.publish", refused, times=2, matching="completed")
+    await ended(bench, "order-1")
+    (only,) = bench.told("order-1")
+    assert not only.redelivered
+
+
+async def test_a_mark_stays_when_a_clear_refusal_follows(bench: Bench) -> None:
+    bench.cloud.faults.lose_answer("topic.publish", matching="completed")
+    bench.cloud.faults.fail("topic.publish", Unavailable("throttled"), matching="completed")
+    await ended(bench, "order-1")
+    assert [one.redelivered for one in bench.told("order-1")] == [False, True]
+
+
+async def test_ten_seconds_of_lost_answers_make_few_copies(bench: Bench) -> None:
+    jobs = [f"order-{n}" for n in range(4)]
+    for job_id in jobs:
+        bench.runtime.script(job_id, drawing(0.1))
+        await bench.publish(job_id)
+    bench.cloud.faults.lose_answer("topic.publish", times=math.inf, matching="completed")
+    async with bench.working():
+        await bench.pass_time(10)
+        bench.cloud.faults.clear()
+        await bench.emptied()
+    for job_id in jobs:
+        told = bench.told(job_id)
+        assert len(told) <= 4
+        assert [one.redelivered for one in told] == [False] + [True] * (len(told) - 1)
+    assert sorted(bench.runtime.runs) == jobs
+
+
+async def test_repetitions_end_with_the_patience_of_the_policy() -> None:
+    bench = Bench(policy={"store_patience": 100.0}, max_receives=20)
+    bench.cloud.faults.lose_answer("topic.publish", times=math.inf, matching="completed")
+    await bench.publish("order-1")
+    async with bench.working():
+        await bench.pass_time(10 + 100 + 1)
+        calls = bench.operations()["topic.publish"]
+        assert bench.operations()["queue.extend"] > 0
+        bench.cloud.faults.clear()
+        await bench.emptied()
+    assert 5 <= calls <= 8
+    assert [one.redelivered for one in bench.told()][1:] == [True] * (len(bench.told()) - 1)
+
+
+async def test_an_answer_to_what_cannot_be_understood_is_marked_where_it_may_be_the_second(
+    bench: Bench,
+) -> None:
+    bench.cloud.faults.fail("queue.delete", LeaseLost("gone"))
+    await bench.queue.send("no JSON", {})
+    async with bench.working():
+        await bench.answer(nth=2)
+        await bench.emptied()
+    assert [one.redelivered for one in bench.told()] == [False, True]

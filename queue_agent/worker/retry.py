@@ -14,7 +14,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from queue_agent.wire.errors import TimedOut, Unanswered, Unavailable
+from queue_agent.wire.errors import RuntimeSick, RuntimeStuck, TimedOut, Unanswered, Unavailable
 
 T = TypeVar("T")
 
@@ -49,7 +49,8 @@ async def retry_warily(seconds: float, action: Callable[[], Awaitable[T]]) -> T:
 async def retry_in_place(action: Callable[[], Awaitable[T]], *, attempts: int = 3) -> T:
     """Repeat what is `Unavailable` a few times within a second or two.
 
-    What took too long (`TimedOut`) is not repeated: another pod may do better.
+    What took too long (`TimedOut`) is not repeated, nor what met a runtime that is stuck or sick:
+    another pod may do better.
     """
     return await _repeat(action, stop_after_attempt(attempts), _IN_PLACE)
 
@@ -73,4 +74,5 @@ async def _repeat(
 
 
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, Unavailable) and not isinstance(error, TimedOut)
+    lasting = isinstance(error, TimedOut | RuntimeStuck | RuntimeSick)
+    return isinstance(error, Unavailable) and not lasting

@@ -10,7 +10,15 @@ import aiohttp
 from pydantic import JsonValue
 from pydantic_core import from_json
 
-from queue_agent.wire.errors import QueueAgentError, Rejected, RunLost, RuntimeAway, Unavailable
+from queue_agent.runtime.failures import is_beyond_repair
+from queue_agent.wire.errors import (
+    QueueAgentError,
+    Rejected,
+    RunLost,
+    RuntimeAway,
+    RuntimeSick,
+    Unavailable,
+)
 
 FAULTS_OF_THE_JOB: Final = frozenset({400, 404, 405, 409, 413, 415, 422})
 """Statuses by which most servers say that the request is wrong, and not they."""
@@ -109,7 +117,8 @@ def error_from(
     """What an answer that is no success means, where the API has no rules of its own.
 
     `Rejected` for the statuses of `faults_of_the_job`, for the others `Unavailable`; of type
-    ``runtime_unauthorized`` for 401 and 403, at which no job is at fault. The message holds the
+    ``runtime_unauthorized`` for 401 and 403, at which no job is at fault, and `RuntimeSick` where
+    a server's failure (from 500) is one that only its restart ends. The message holds the
     server's own words, `details` the status and the words.
     """
     words = words_of(answer)
@@ -122,6 +131,8 @@ def error_from(
         )
     if answer.status in faults_of_the_job:
         return Rejected(f"The runtime refused the job: {words}", details=details)
+    if answer.status >= 500 and is_beyond_repair(words):
+        return RuntimeSick(f"The runtime is beyond repair: {words}", details=details)
     return Unavailable(f"The runtime answered {answer.status}: {words}", details=details)
 
 

@@ -5,8 +5,9 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from queue_agent.runtime.failures import is_beyond_repair, is_of_the_device, is_out_of_memory
 from queue_agent.runtime.http import Response, error_from
-from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
+from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeSick, Unavailable
 from queue_agent_runtimes.comfyui.workflow import INVALID_WORKFLOW
 
 Json = dict[str, JsonValue]
@@ -56,7 +57,8 @@ def failure_of(entry: Mapping[str, JsonValue]) -> QueueAgentError | None:
     """The error that a finished prompt's history tells of; None if it succeeded.
 
     An out-of-memory error is `Unavailable` of type ``out_of_memory``: with more memory free
-    it may succeed. Another exception would only be raised again.
+    it may succeed. A failure of the GPU beneath is no job's, and where only a restart ends it,
+    `RuntimeSick`. Another exception would only be raised again.
     """
     status = entry.get("status")
     if not isinstance(status, dict) or status.get("status_str") != "error":
@@ -78,9 +80,19 @@ def _execution_error(data: Json) -> QueueAgentError:
     sentence = f"Node {data.get('node_id')} ({data.get('node_type')}) raised {kind}: {message}"
     keys = ("node_id", "node_type", "exception_type", "exception_message", "traceback")
     details = {key: data.get(key) for key in keys}
-    if "OutOfMemory" in kind or "out of memory" in message.casefold():
+    if is_out_of_memory(kind) or is_out_of_memory(message):
         return Unavailable(sentence, type=OUT_OF_MEMORY, details=details)
+    if _may_be_of_the_device(kind) and is_beyond_repair(message):
+        return RuntimeSick(sentence, details=details)
+    if _may_be_of_the_device(kind) and is_of_the_device(message):
+        return Unavailable(sentence, type="execution_error", details=details)
     return Rejected(sentence, type="execution_error", details=details)
+
+
+def _may_be_of_the_device(kind: str) -> bool:
+    """Whether an exception may be the GPU's; others repeat what the workflow says."""
+    last = kind.rpartition(".")[2]
+    return last in {"RuntimeError", "AcceleratorError", "Exception"} or "." in kind
 
 
 def _messages(status: Json) -> Iterator[tuple[str, Json]]:

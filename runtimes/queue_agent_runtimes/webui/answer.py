@@ -8,9 +8,10 @@ from pydantic_core import from_json
 
 from queue_agent.media.facts import kind_of, media_type_of
 from queue_agent.runtime import Artifact, ArtifactRole, Output
+from queue_agent.runtime.failures import is_beyond_repair, is_out_of_memory
 from queue_agent.runtime.http import Response, error_from, words_of
 from queue_agent.runtime.images import decode_images
-from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
+from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeSick, Unavailable
 from queue_agent_runtimes.webui.request import JsonObject, without_images
 
 _FAULT_OF_THE_JOB: Final = re.compile(
@@ -20,6 +21,8 @@ _FAULT_OF_THE_JOB: Final = re.compile(
     re.IGNORECASE,
 )
 """What a 500 says when another try cannot help."""
+_OF_THE_REQUEST: Final = frozenset({"HTTPException", "ValueError", "KeyError", "TypeError"})
+"""Exceptions that repeat what was asked for; none of them is the GPU's."""
 _UNKNOWN_MODEL: Final = re.compile(r"model '.*' not found|unknown checkpoint", re.IGNORECASE)
 
 
@@ -57,14 +60,19 @@ def error_of(answer: Response) -> QueueAgentError:
     if answer.status < 500:
         usual = error_from(answer)
         return refused if isinstance(usual, Rejected) else usual
-    if name == "OutOfMemoryError" or "out of memory" in words:
+    if _UNKNOWN_MODEL.search(words):
+        return Rejected(words, type="unknown_model", details=details)
+    return refused if _FAULT_OF_THE_JOB.search(words) else _failure(name, words, details)
+
+
+def _failure(name: str, words: str, details: JsonObject) -> Unavailable:
+    """What lies in the server or its GPU, and not in the job."""
+    if name == "OutOfMemoryError" or is_out_of_memory(words):
         return Unavailable(
             f"The GPU ran out of memory: {words}", type="out_of_memory", details=details
         )
-    if _UNKNOWN_MODEL.search(words):
-        return Rejected(words, type="unknown_model", details=details)
-    if _FAULT_OF_THE_JOB.search(words):
-        return refused
+    if name not in _OF_THE_REQUEST and is_beyond_repair(words):
+        return RuntimeSick(f"The runtime is beyond repair: {words}", details=details)
     return Unavailable(f"The runtime failed: {words}", details=details)
 
 

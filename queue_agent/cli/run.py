@@ -3,8 +3,9 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import structlog
 
@@ -18,7 +19,7 @@ from queue_agent.cli.options import (
 from queue_agent.cloud import Queue, QueuePolicy
 from queue_agent.cloud.connect import connect
 from queue_agent.inputs.references import ReferenceFetcher
-from queue_agent.runtime import Runtime, load_runtime
+from queue_agent.runtime import Readiness, Runtime, load_runtime
 from queue_agent.settings.agent import Settings
 from queue_agent.tasks import background
 from queue_agent.telemetry.export import exporting
@@ -27,6 +28,7 @@ from queue_agent.telemetry.probes import probes
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.agent import Agent
 from queue_agent.worker.assembly import Ports, assemble
+from queue_agent.worker.health import missing
 from queue_agent.worker.pod_deletion_cost import PodDeletionCost
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.sampling import GaugeSampler
@@ -68,16 +70,25 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
     )
     references = ReferenceFetcher(reference_policy(settings), cloud.bucket)
     webhooks = Webhooks(webhook_policy(settings))
+    start = _Start(runtime)
     try:
-        policy = await _policy(ports.queue, settings, stop)
-        if policy is not None:
-            async with exporting(
+        async with (
+            exporting(
                 telemetry_options(settings),
                 runtime=settings.name,
                 task_types=runtime.task_types,
                 queue=settings.queue_url.rpartition("/")[2],
-            ) as exports:
-                agent = assemble(
+            ) as exports,
+            probes(
+                start.readiness,
+                host=settings.health_host,
+                port=settings.health_port,
+                exposition=exports.exposition,
+            ),
+        ):
+            policy = await start.policy(ports.queue, settings, stop)
+            if policy is not None:
+                start.agent = agent = assemble(
                     _worker_policy(settings, policy),
                     ports,
                     runtime,
@@ -85,15 +96,9 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
                     webhooks,
                     exports.telemetry,
                 )
-                async with probes(
-                    agent.readiness,
-                    host=settings.health_host,
-                    port=settings.health_port,
-                    exposition=exports.exposition,
-                ):
-                    log.info("started", runtime=settings.name, adapter=settings.runtime)
-                    async with _marking_pod(agent, pod):
-                        await _observed(agent, stop)
+                log.info("started", runtime=settings.name, adapter=settings.runtime)
+                async with _marking_pod(agent, pod):
+                    await _observed(agent, stop)
     finally:
         if pod is not None:
             await pod.aclose()
@@ -150,21 +155,45 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-async def _policy(queue: Queue, settings: Settings, stop: asyncio.Event) -> QueuePolicy | None:
-    """What the queue prescribes; waits for the queue, None if told to stop before it answers."""
-    while not stop.is_set():
+@dataclass
+class _Start:
+    """The way to an agent: what must be known of the queue, and what is missing until then."""
+
+    runtime: Runtime
+    agent: Agent | None = None
+    waiting: str = "The queue has not answered yet."
+
+    async def readiness(self) -> Mapping[str, str | None]:
+        """The agent's own, once there is one."""
+        if self.agent is not None:
+            return await self.agent.readiness()
+        runtime = Readiness.of(await self.runtime.ready())
+        return {"runtime": missing(runtime), "queue": self.waiting}
+
+    async def policy(
+        self, queue: Queue, settings: Settings, stop: asyncio.Event
+    ) -> QueuePolicy | None:
+        """What the queue prescribes; waits for the queue, None if told to stop meanwhile."""
+        asking = asyncio.create_task(self._policy(queue, settings))
+        stopping = asyncio.create_task(stop.wait())
         try:
-            return await queue.policy()
-        except Unavailable as error:
-            log.warning("cannot read the queue's attributes", reason=error.message)
-            if error.type == "cloud_unauthorized" and settings.visibility_timeout:
-                return QueuePolicy(settings.visibility_timeout)
-        try:
-            async with asyncio.timeout(_POLICY_PAUSE):
-                await stop.wait()
-        except TimeoutError:
-            continue
-    return None
+            await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return asking.result() if asking.done() else None
+        finally:
+            for task in (asking, stopping):
+                task.cancel()
+            await asyncio.wait({asking, stopping})
+
+    async def _policy(self, queue: Queue, settings: Settings) -> QueuePolicy:
+        while True:
+            try:
+                return await queue.policy()
+            except Unavailable as error:
+                self.waiting = error.message
+                log.warning("cannot read the queue's attributes", reason=error.message)
+                if error.type == "cloud_unauthorized" and settings.visibility_timeout:
+                    return QueuePolicy(settings.visibility_timeout)
+            await asyncio.sleep(_POLICY_PAUSE)
 
 
 def _worker_policy(settings: Settings, queue: QueuePolicy) -> Policy:

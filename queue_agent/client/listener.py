@@ -50,6 +50,7 @@ class Listener:
         self._hook = hook
         self._news: LRUCache[str, _News] = LRUCache(_JOBS_REMEMBERED)
         self._listening = asyncio.Event()
+        self._missing = "The subscription is not made yet."
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -67,9 +68,9 @@ class Listener:
         return True
 
     @property
-    def hears(self) -> bool:
-        """Whether notifications are heard now."""
-        return self._listening.is_set()
+    def missing(self) -> str | None:
+        """Why notifications are not heard; None while they are."""
+        return None if self._listening.is_set() else self._missing
 
     def latest(self, job_id: str) -> Notification | None:
         """The last notification heard of a job."""
@@ -127,6 +128,7 @@ class Listener:
                     async for notification in notifications:
                         self.hear(notification)
             except QueueAgentError as error:
+                self._missing = error.message
                 log.warning("notifications are not heard", reason=error.message)
                 if _is_cancelled():  # it was the subscription's removal that failed
                     return

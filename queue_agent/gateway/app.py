@@ -31,6 +31,7 @@ from queue_agent.gateway.schemas import request_schemas
 from queue_agent.gateway.service import JobService
 from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
+from queue_agent.telemetry.probes import readiness
 from queue_agent.wire.errors import SettingsError
 from queue_agent.wire.web_origin import TrustedHosts
 
@@ -168,8 +169,8 @@ def _add_probes(app: FastAPI) -> None:
 
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:
-        hears = bool(app.state.listener.hears)
-        return JSONResponse({"notifications": hears}, status_code=200 if hears else 503)
+        status, body = readiness({"notifications": app.state.listener.missing})
+        return JSONResponse(body, status_code=status)
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,12 +4,25 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from pydantic import JsonValue
 
 from queue_agent.telemetry.export import Exposition
 from queue_agent.wire.errors import SettingsError
 
-State = Callable[[], Awaitable[Mapping[str, bool]]]
-"""What the process needs to work, by name, and whether it is there."""
+State = Callable[[], Awaitable[Mapping[str, str | None]]]
+"""What the process needs to work, by name: None where it is there, else why not, in words."""
+
+
+def readiness(state: Mapping[str, str | None]) -> tuple[int, dict[str, JsonValue]]:
+    """The status and body that tell the state: 200 when nothing is missing, else 503.
+
+    The body has true or false by name, and under ``reasons`` why for each that is false.
+    """
+    body: dict[str, JsonValue] = {name: reason is None for name, reason in state.items()}
+    reasons: dict[str, JsonValue] = {name: why for name, why in state.items() if why is not None}
+    if not reasons:
+        return 200, body
+    return 503, {**body, "reasons": reasons}
 
 
 @asynccontextmanager
@@ -18,8 +31,7 @@ async def probes(
 ) -> AsyncIterator[None]:
     """Serve ``/healthz`` and ``/readyz`` while the block runs; port 0 serves nothing.
 
-    ``/healthz`` answers 200 while the event loop turns. ``/readyz`` answers 200 when everything
-    that the `state` names is ready, else 503; its JSON says what is missing.
+    ``/healthz`` answers 200 while the event loop turns. ``/readyz`` answers as `readiness` says.
     ``/metrics`` shows the `exposition`, where there is one.
 
     Raises:
@@ -33,8 +45,8 @@ async def probes(
         return web.json_response({"status": "ok"})
 
     async def readyz(_request: web.Request) -> web.Response:
-        ready = await state()
-        return web.json_response(dict(ready), status=200 if all(ready.values()) else 503)
+        status, body = readiness(await state())
+        return web.json_response(body, status=status)
 
     async def metrics(request: web.Request) -> web.Response:
         assert exposition is not None  # noqa: S101  the route is only there with one

@@ -14,7 +14,7 @@ from queue_agent.tasks import together
 from queue_agent.telemetry.tracing import Telemetry
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.delivery import Delivery
-from queue_agent.worker.health import RuntimeHealth
+from queue_agent.worker.health import RuntimeHealth, missing
 from queue_agent.worker.lease import Lease
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.processor import Processor
@@ -43,12 +43,13 @@ class Agent:
     now: Callable[[], float] = time.time
     busy: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     idle: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    queue_reachable: bool = field(default=False, init=False)
+    queue_missing: str | None = field(default="Nothing was received yet.", init=False)
+    """Why no messages are received; None while they are."""
     _deliveries: dict[asyncio.Task[None], Delivery] = field(default_factory=dict, init=False)
 
-    async def readiness(self) -> Mapping[str, bool]:
-        """What the agent needs to work, and whether it is there."""
-        return {"runtime": bool(await self.health.check()), "queue": self.queue_reachable}
+    async def readiness(self) -> Mapping[str, str | None]:
+        """What the agent needs to work: None where it is there, else why not."""
+        return {"runtime": missing(await self.health.check()), "queue": self.queue_missing}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; return when every message is acknowledged or given back."""
@@ -72,13 +73,13 @@ class Agent:
             try:
                 messages = await self._receive(room)
             except Unavailable as error:
-                self.queue_reachable = False
+                self.queue_missing = error.message
                 self.telemetry.metrics.receive_failed()
                 log.warning("receive failed", reason=error.message, pause=pause)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
-            self.queue_reachable = True
+            self.queue_missing = None
             pause = _READINESS_POLL
             for message in messages:
                 self._start(tasks, message, asked)

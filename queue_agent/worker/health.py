@@ -58,3 +58,8 @@ class RuntimeHealth:
         elif not isinstance(error, RuntimeAway | RunLost):
             return
         self._ready_at = min(self._ready_at, self.clock() - _POLL)
+
+
+def missing(readiness: Readiness) -> str | None:
+    """What a probe is told: None of a runtime that is ready, else why it is not."""
+    return None if readiness else f"{readiness.state}: {readiness.reason}".removesuffix(": ")

@@ -17,6 +17,7 @@ from aiobotocore.session import AioSession, get_session
 from queue_agent import __version__
 from queue_agent.cloud import Cloud
 from queue_agent.cloud.aws.batching import BatchingQueue, BatchingTopic
+from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.s3 import S3Bucket
 from queue_agent.cloud.aws.sns import SnsTopic
 from queue_agent.cloud.aws.sqs import SqsQueue
@@ -63,11 +64,16 @@ class AwsCloud(Cloud):
         await self._stack.aclose()
 
     async def client(self, service: str) -> Any:
-        """The process's client for ``"sqs"``, ``"sns"`` or ``"s3"``."""
+        """The process's client for ``"sqs"``, ``"sns"`` or ``"s3"``.
+
+        Raises:
+            Unavailable: it cannot be made now; credentials, for one, may come from a server.
+        """
         if service not in self._clients:
             async with self._creating:
                 if service not in self._clients:
-                    self._clients[service] = await self._create(service)
+                    with translated(f"make a client for {service}"):
+                        self._clients[service] = await self._create(service)
         return self._clients[service]
 
     async def _create(self, service: str) -> Any:

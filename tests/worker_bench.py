@@ -146,6 +146,7 @@ class Bench:
     runtime: ScriptedRuntime = field(default_factory=ScriptedRuntime)
     max_receives: int | None = 3
     visibility: float = 30.0
+    fifo: bool = False
     policy: JsonObject = field(default_factory=dict)
     """What differs from the policy's defaults."""
     heard: list[Notification] = field(default_factory=list)
@@ -154,7 +155,10 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.deployment: Deployment = self.cloud.deploy(
-            NAME, visibility_timeout=self.visibility, max_receives=self.max_receives
+            NAME,
+            visibility_timeout=self.visibility,
+            max_receives=self.max_receives,
+            fifo=self.fifo,
         )
         self.queue = self.cloud.queue(self.deployment.queue_url)
         self.topic = self.cloud.topic(self.deployment.notification_topic)

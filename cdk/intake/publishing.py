@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent.wire.problems import TOO_MANY_REQUESTS
-from queue_agent.wire.publication import offloaded, publication_of
+from queue_agent.wire.publication import Ordering, offloaded, publication_of
 from queue_agent.wire.submission import INVALID_JOB
 
 LARGEST_PUBLICATION: Final = 262_144
@@ -67,12 +67,26 @@ class JobTopic:
                     name: {"DataType": "String", "StringValue": value}
                     for name, value in publication.attributes.items()
                 },
+                **_fifo_fields(self._arn, publication.ordering),
             )
 
     def _store(self, key: str, data: bytes) -> None:
         with _translated("results bucket"):
             s3 = self._clients("s3")  # few jobs need it
             s3.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType="application/json")
+
+
+def _fifo_fields(arn: str, ordering: Ordering) -> dict[str, str]:
+    """What topics that keep an order want beside the body, and others refuse.
+
+    https://docs.aws.amazon.com/sns/latest/dg/fifo-message-grouping.html
+    """
+    if not arn.endswith(".fifo"):
+        return {}
+    return {
+        "MessageGroupId": ordering.group,
+        "MessageDeduplicationId": ordering.deduplication_id,
+    }
 
 
 @contextmanager

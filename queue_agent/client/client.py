@@ -15,7 +15,7 @@ from queue_agent.client.handle import SubmittedJob, save_images
 from queue_agent.client.inputs import Input, publication, repeated, upload_files
 from queue_agent.client.listener import Listener
 from queue_agent.client.results import ResultLocation, find_result, forget_passing_failure
-from queue_agent.cloud import Bucket, Cloud, Message, Topic
+from queue_agent.cloud import Bucket, Cloud, Message, Ordering, Topic
 from queue_agent.cloud.connect import connect
 from queue_agent.inputs.addresses import ObjectLocation, scheme_of
 from queue_agent.settings.client import ClientSettings
@@ -151,7 +151,9 @@ class Client:
             message = await publication(
                 job, self._maybe_bucket(), limit=topic.size_limit, trace=current
             )
-            await repeated(lambda: topic.publish(message.body, message.attributes))
+            await repeated(
+                lambda: topic.publish(message.body, message.attributes, message.ordering)
+            )
         return SubmittedJob(self, place)
 
     async def submit_many(self, jobs: Iterable[Job]) -> list[SubmittedJob]:
@@ -285,7 +287,8 @@ class Client:
                     if (limit is not None and sent >= limit) or not wanted(payload):
                         kept.append(message)
                         continue
-                    await target.send(message.body, message.attributes)
+                    same = Ordering(message.group or "", message.id)  # sent once if asked again
+                    await target.send(message.body, message.attributes, same)
                     await source.delete(message)
                     sent += 1
                     yield payload

@@ -11,7 +11,7 @@ from queue_agent.cloud.ports import (
     Sink,
     Topic,
 )
-from queue_agent.wire.publication import Publication
+from queue_agent.wire.publication import Ordering, Publication
 
 __all__ = [
     "Backlog",
@@ -19,6 +19,7 @@ __all__ = [
     "Cloud",
     "Deployment",
     "Message",
+    "Ordering",
     "Publication",
     "Queue",
     "QueuePolicy",

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
-from queue_agent.wire.publication import Publication
+from queue_agent.wire.publication import Ordering, Publication
 
 Sink = Callable[[bytes], Awaitable[None]]
 """Takes an object's bytes, piece by piece."""
@@ -30,6 +30,8 @@ class Message:
     sent_at: float | None = None
     """When the publisher's message reached the queue, seconds since the epoch."""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    group: str | None = None
+    """What it is kept in order with, where the queue keeps an order."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,11 @@ class Backlog:
 
 
 class Queue(ABC):
-    """The queue that jobs come from."""
+    """The queue that jobs come from.
+
+    One that keeps an order (FIFO) gives what was sent to a group in that order, and nothing of
+    a group while a message of it is delivered, or given back for later.
+    """
 
     @abstractmethod
     async def policy(self) -> QueuePolicy:
@@ -84,7 +90,9 @@ class Queue(ABC):
         """
 
     @abstractmethod
-    async def send(self, body: str, attributes: Mapping[str, str]) -> None:
+    async def send(
+        self, body: str, attributes: Mapping[str, str], ordering: Ordering | None = None
+    ) -> None:
         """Put a message into the queue, past any topic; it may come to lie there twice."""
 
     @abstractmethod
@@ -96,7 +104,9 @@ class Topic(ABC):
     """The topic that notifications (or jobs) go to."""
 
     @abstractmethod
-    async def publish(self, body: str, attributes: Mapping[str, str]) -> None:
+    async def publish(
+        self, body: str, attributes: Mapping[str, str], ordering: Ordering | None = None
+    ) -> None:
         """Publish text with string attributes that subscribers can filter by, at most once.
 
         Raises:

@@ -44,23 +44,32 @@ async def deploy(
     visibility_timeout: int = 30,
     max_receives: int | None = 3,
     raw_delivery: bool = False,
+    fifo: bool = False,
 ) -> Deployment:
     """Make the topics, queues and bucket of one runtime.
 
     Jobs published with the attribute ``runtime`` equal to `name` reach its queue. Without
-    `max_receives` there is no dead-letter queue.
+    `max_receives` there is no dead-letter queue. With `fifo` queues and topics keep an order.
     """
     sns, sqs, s3 = [await cloud.client(service) for service in ("sns", "sqs", "s3")]
-    job_topic = (await sns.create_topic(Name=f"{name}-jobs"))["TopicArn"]
-    notification_topic = (await sns.create_topic(Name=f"{name}-notifications"))["TopicArn"]
-    attributes = {"VisibilityTimeout": str(visibility_timeout)}
+    end = ".fifo" if fifo else ""
+    ordered = {"FifoTopic": "true"} if fifo else {}
+    job_topic, notification_topic = [
+        (await sns.create_topic(Name=f"{name}-{what}{end}", Attributes=ordered))["TopicArn"]
+        for what in ("jobs", "notifications")
+    ]
+    kind = {"FifoQueue": "true"} if fifo else {}
+    attributes = {"VisibilityTimeout": str(visibility_timeout), **kind}
     dead_letters = None
     if max_receives is not None:
-        dead_letters = (await sqs.create_queue(QueueName=f"{name}-dead"))["QueueUrl"]
+        made = await sqs.create_queue(QueueName=f"{name}-dead{end}", Attributes=kind)
+        dead_letters = made["QueueUrl"]
         target = await _queue_arn(sqs, dead_letters)
         redrive = {"deadLetterTargetArn": target, "maxReceiveCount": str(max_receives)}
         attributes["RedrivePolicy"] = json.dumps(redrive)
-    queue_url = (await sqs.create_queue(QueueName=name, Attributes=attributes))["QueueUrl"]
+    queue_url = (await sqs.create_queue(QueueName=f"{name}{end}", Attributes=attributes))[
+        "QueueUrl"
+    ]
     await sns.subscribe(
         TopicArn=job_topic,
         Protocol="sqs",

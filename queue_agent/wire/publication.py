@@ -1,6 +1,7 @@
 """What is published of a job: itself, or a pointer to it, and what queues filter it by."""
 
 import hashlib
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,11 +18,25 @@ included, takes some five times as much, which fits a container of 512 MiB."""
 
 
 @dataclass(frozen=True)
+class Ordering:
+    """Where a message has its place in topics and queues that keep an order (FIFO).
+
+    Others take no notice of it.
+    """
+
+    group: str = ""
+    """What is kept in order with others of the same group; empty: a group of its own."""
+    deduplication_id: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
+    """What is sent again with the same id within five minutes is taken for the first."""
+
+
+@dataclass(frozen=True)
 class Publication:
     """What goes to a topic at once."""
 
     body: str = field(repr=False)
     attributes: Mapping[str, str] = field(default_factory=dict)
+    ordering: Ordering = field(default_factory=Ordering)
 
     @property
     def size(self) -> int:
@@ -52,6 +67,7 @@ def publication_of(job: Job, *, traceparent: str | None = None) -> Publication:
     return Publication(
         job.model_dump_json(exclude_none=True, ensure_ascii=True),
         {name: value for name, value in attributes.items() if value},
+        Ordering(job.id),
     )
 
 
@@ -69,4 +85,6 @@ def offloaded(job: Job, whole: Publication, *, bucket: str) -> OffloadedPublicat
         )
     key = payload_key(job.id, hashlib.sha256(data).hexdigest())
     pointer: JsonValue = [POINTER_CLASSES[0], {"s3BucketName": bucket, "s3Key": key}]
-    return OffloadedPublication(key, data, Publication(canonical_json(pointer), whole.attributes))
+    return OffloadedPublication(
+        key, data, Publication(canonical_json(pointer), whole.attributes, whole.ordering)
+    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from queue_agent.cloud import Publication, Topic
+from queue_agent.cloud import Ordering, Publication, Topic
 from queue_agent.runtime import Progress, ProgressCallback
 from queue_agent.telemetry.tracing import carrier
 from queue_agent.wire.errors import Unanswered
@@ -50,11 +50,12 @@ class Notifier:
 
     async def _publish(self, notification: Notification, attributes: Mapping[str, str]) -> None:
         """Publish once, and what may be a repetition marked as one."""
+        ordering = Ordering(notification.id)
 
         async def publish() -> None:
             nonlocal notification
             try:
-                await self.topic.publish(notification.to_json(), attributes)
+                await self.topic.publish(notification.to_json(), attributes, ordering)
             except Unanswered as error:
                 log.warning("notification perhaps published", reason=error.message)
                 notification = notification.model_copy(update={"redelivered": True})
@@ -83,7 +84,8 @@ class Notifier:
                 attempt=delivery.number,
                 progress=progress.fraction,
             )
-            await self.topic.publish(running.to_json(), {**running.attributes(), **carrier()})
+            attributes = {**running.attributes(), **carrier()}
+            await self.topic.publish(running.to_json(), attributes, Ordering(running.id))
 
         async with ProgressRelay(publish, interval=interval).relaying() as tell:
 

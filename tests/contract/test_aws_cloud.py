@@ -12,7 +12,12 @@ from queue_agent.cloud import Cloud, Deployment, Queue
 from queue_agent.cloud.aws import AwsCloud
 from queue_agent.testing import CloudContract
 from queue_agent.testing.aws import REGION, EmbeddedCloud, deploy
-from queue_agent.testing.cloud_contract import CloudHooks, QueuePromises, TopicPromises
+from queue_agent.testing.cloud_contract import (
+    CloudHooks,
+    FifoPromises,
+    QueuePromises,
+    TopicPromises,
+)
 from queue_agent.testing.cloud_contract.hooks import LONG, received
 from queue_agent.testing.fault_proxy import Fault, FaultProxy, LoseAnswer, Reset, Status
 from queue_agent.wire.errors import Unanswered
@@ -28,7 +33,12 @@ class OnAws(CloudHooks):
         await cloud.aclose()
 
     async def deploy(
-        self, cloud: Cloud, *, visibility_timeout: int = 30, max_receives: int | None = None
+        self,
+        cloud: Cloud,
+        *,
+        visibility_timeout: int = 30,
+        max_receives: int | None = None,
+        fifo: bool = False,
     ) -> Deployment:
         assert isinstance(cloud, AwsCloud)
         return await deploy(
@@ -37,6 +47,7 @@ class OnAws(CloudHooks):
             visibility_timeout=visibility_timeout,
             max_receives=max_receives,
             raw_delivery=True,
+            fifo=fifo,
         )
 
     @pytest_asyncio.fixture
@@ -119,7 +130,7 @@ class TestPublicationsToAws(OnAws):
         assert unclear == [fault in UNCLEAR.values()] * 2, outcomes
 
 
-class TestAwsCloudWithBatching(QueueOnAws, TopicPromises):
+class TestAwsCloudWithBatching(QueueOnAws, FifoPromises, TopicPromises):
     """Calls that come together in one request; the bucket knows none of it."""
 
     batching = True

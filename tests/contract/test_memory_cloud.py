@@ -20,7 +20,12 @@ class TestMemoryCloud(CloudContract):
         await self._cloud.aclose()
 
     async def deploy(
-        self, cloud: Cloud, *, visibility_timeout: int = 30, max_receives: int | None = None
+        self,
+        cloud: Cloud,
+        *,
+        visibility_timeout: int = 30,
+        max_receives: int | None = None,
+        fifo: bool = False,
     ) -> Deployment:
         assert isinstance(cloud, MemoryCloud)
         return cloud.deploy(
@@ -28,6 +33,7 @@ class TestMemoryCloud(CloudContract):
             visibility_timeout=visibility_timeout,
             max_receives=max_receives,
             raw_delivery=True,
+            fifo=fifo,
         )
 
     @pytest_asyncio.fixture

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pytest
 from PIL import Image
 
 from gateway_site import finished
-from harness import PATIENCE, Scene, until, webui_settings
+from harness import PATIENCE, Scene, scene, until, webui_settings
+from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.process import ServerProcess, free_port
 
 
@@ -223,3 +225,25 @@ def _lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+async def test_check_run_and_submit_work_where_topics_and_queues_keep_an_order(
+    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
+) -> None:
+    settings = {**webui_settings(webui.url), "QUEUE_AGENT_NOTIFY_RUNNING": "true"}
+    name = f"fifo-{secrets.token_hex(4)}"
+    async with scene(embedded_cloud, name, tmp_path, settings, fifo=True) as stage:
+        environment = agent_environment(stage)
+        checked = await asyncio.to_thread(command, "check", **environment)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        stage.start_agent()
+        for job_id in ("one", "two"):
+            await stage.publish(stage.job(job_id))
+        submit = ("submit", "--prompt", "a picture", "--id", "three", "--wait")
+        environment["QUEUE_AGENT_JOB_TOPIC_ARN"] = stage.deployment.job_topic
+        ended = await asyncio.to_thread(command, *submit, **environment)
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert json.loads(ended.stdout)["status"] == "completed"
+        for job_id in ("one", "two"):
+            assert (await stage.answer(job_id))["status"] == "completed"
+        await stage.emptied()

@@ -11,7 +11,7 @@ from queue_agent.cloud.aws.sns import Clients, SnsTopic
 from queue_agent.cloud.aws.sqs import Client, SqsQueue
 from queue_agent.cloud.ports import Message
 from queue_agent.wire.errors import Unavailable
-from queue_agent.wire.publication import Publication
+from queue_agent.wire.publication import Ordering, Publication
 
 T = TypeVar("T")
 
@@ -120,8 +120,10 @@ class BatchingTopic(SnsTopic):
             capacity=LARGEST_PUBLICATION,
         )
 
-    async def publish(self, body: str, attributes: Mapping[str, str]) -> None:
-        await self._publications.add(Publication(body, attributes))
+    async def publish(
+        self, body: str, attributes: Mapping[str, str], ordering: Ordering | None = None
+    ) -> None:
+        await self._publications.add(Publication(body, attributes, ordering or Ordering()))
 
     async def _publish_several(self, publications: Sequence[Publication]) -> Failures:
         failed = await self.publish_many(publications)

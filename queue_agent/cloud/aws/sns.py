@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from queue_agent.cloud import Publication, Topic
-from queue_agent.cloud.aws.attributes import message_attributes
+from queue_agent.cloud import Ordering, Publication, Topic
+from queue_agent.cloud.aws.attributes import fifo_fields, message_attributes
 from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.limits import LARGEST_PUBLICATION, MOST_ENTRIES
 from queue_agent.cloud.aws.subscription import subscription
@@ -19,8 +19,10 @@ class SnsTopic(Topic):
         self._client = client
         self._arn = arn
 
-    async def publish(self, body: str, attributes: Mapping[str, str]) -> None:
-        await self.publish_one(Publication(body, attributes))
+    async def publish(
+        self, body: str, attributes: Mapping[str, str], ordering: Ordering | None = None
+    ) -> None:
+        await self.publish_one(Publication(body, attributes, ordering or Ordering()))
 
     async def publish_one(self, publication: Publication) -> None:
         """Like `publish`."""
@@ -30,6 +32,7 @@ class SnsTopic(Topic):
                 TopicArn=self._arn,
                 Message=publication.body,
                 MessageAttributes=message_attributes(publication.attributes),
+                **fifo_fields(self._arn, publication.ordering),
             )
 
     @property
@@ -48,6 +51,7 @@ class SnsTopic(Topic):
                             "Id": str(place),
                             "Message": publications[place].body,
                             "MessageAttributes": message_attributes(publications[place].attributes),
+                            **fifo_fields(self._arn, publications[place].ordering),
                         }
                         for place in batch
                     ],

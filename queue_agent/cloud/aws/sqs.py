@@ -4,8 +4,8 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from queue_agent.cloud import Backlog, Message, Queue, QueuePolicy
-from queue_agent.cloud.aws.attributes import message_attributes
+from queue_agent.cloud import Backlog, Message, Ordering, Queue, QueuePolicy
+from queue_agent.cloud.aws.attributes import fifo_fields, is_fifo, message_attributes
 from queue_agent.cloud.aws.errors import Failures, failures, translated
 from queue_agent.cloud.aws.limits import MOST_ENTRIES
 
@@ -48,6 +48,7 @@ class SqsQueue(Queue):
                     "ApproximateReceiveCount",
                     "SentTimestamp",
                     "AWSTraceHeader",
+                    *(["MessageGroupId"] if is_fifo(self._url) else ()),
                 ],
                 MessageAttributeNames=["All"],
             )
@@ -93,13 +94,16 @@ class SqsQueue(Queue):
             answer = await sqs.delete_message_batch(QueueUrl=self._url, Entries=entries)
         return failures(answer, len(entries), _DELETE, lease=True)
 
-    async def send(self, body: str, attributes: Mapping[str, str]) -> None:
+    async def send(
+        self, body: str, attributes: Mapping[str, str], ordering: Ordering | None = None
+    ) -> None:
         sqs = await self._client()
         with translated("send a message"):
             await sqs.send_message(
                 QueueUrl=self._url,
                 MessageBody=body,
                 MessageAttributes=message_attributes(attributes),
+                **fifo_fields(self._url, ordering),
             )
 
     async def backlog(self) -> Backlog:
@@ -139,6 +143,7 @@ def _message(raw: Mapping[str, Any]) -> Message:
         receive_count=int(system.get("ApproximateReceiveCount", 1)),
         sent_at=int(sent) / 1000 if sent else None,
         attributes=attributes,
+        group=system.get("MessageGroupId"),
     )
 
 

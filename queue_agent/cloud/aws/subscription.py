@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from typing import Any
 
+from queue_agent.cloud.aws.attributes import is_fifo
 from queue_agent.cloud.aws.errors import translated
 
 Clients = Callable[[str], Awaitable[Any]]
@@ -16,12 +17,20 @@ Clients = Callable[[str], Awaitable[Any]]
 async def subscription(
     client: Clients, topic_arn: str, filter_policy: Mapping[str, Sequence[str]] | None
 ) -> AsyncIterator[AsyncIterator[str]]:
-    """The bodies published to the topic from now on, as an endless iterator."""
+    """The bodies published to the topic from now on, as an endless iterator.
+
+    Of a topic that keeps an order they come in it, by a queue that does.
+    """
     sqs, sns = await client("sqs"), await client("sns")
+    fifo = is_fifo(topic_arn)
     with translated("make a queue to listen with"):
         made = await sqs.create_queue(
-            QueueName=f"queue-agent-watch-{uuid.uuid4().hex}",
-            Attributes={"MessageRetentionPeriod": "3600", "SqsManagedSseEnabled": "true"},
+            QueueName=f"queue-agent-watch-{uuid.uuid4().hex}{'.fifo' if fifo else ''}",
+            Attributes={
+                "MessageRetentionPeriod": "3600",
+                "SqsManagedSseEnabled": "true",
+                **({"FifoQueue": "true"} if fifo else {}),
+            },
         )
     url = made["QueueUrl"]
     try:

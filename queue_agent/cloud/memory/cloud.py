@@ -19,7 +19,8 @@ class MemoryCloud(Cloud):
         deployment = cloud.deploy("sdruntime")
         client = Client(cloud, job_topic=deployment.job_topic, bucket=deployment.bucket)
 
-    What is asked for by a name that is new is made, empty; `deploy` makes what a runtime needs.
+    What is asked for by a name that is new is made, empty, and keeps an order if the name ends
+    in ``.fifo``; `deploy` makes what a runtime needs.
     Nothing is shared with other instances, nothing outlives this one, and no two threads may
     use it. `faults` says what is to go wrong, `calls` what was asked for.
     """
@@ -39,12 +40,14 @@ class MemoryCloud(Cloud):
 
     def queue(self, url: str) -> MemoryQueue:
         if url not in self._queues:
-            self._queues[url] = MemoryQueue(self.clock, self.faults)
+            self._queues[url] = MemoryQueue(self.clock, self.faults, fifo=_is_fifo(url))
         return self._queues[url]
 
     def topic(self, name: str) -> MemoryTopic:
         if name not in self._topics:
-            self._topics[name] = MemoryTopic(name, self.faults)
+            self._topics[name] = MemoryTopic(
+                name, self.faults, fifo=_is_fifo(name), clock=self.clock
+            )
         return self._topics[name]
 
     def bucket(self, name: str) -> MemoryBucket:
@@ -62,30 +65,33 @@ class MemoryCloud(Cloud):
         visibility_timeout: float = 30.0,
         max_receives: int | None = 3,
         raw_delivery: bool = False,
+        fifo: bool = False,
     ) -> Deployment:
         """Make the topics, queues and bucket of one runtime.
 
         Jobs published with the attribute ``runtime`` equal to `name` reach its queue. Without
-        `max_receives` there is no dead-letter queue.
+        `max_receives` there is no dead-letter queue. With `fifo` queues and topics keep an order.
         """
-        dead_letters = None if max_receives is None else f"{name}-dead"
-        queue = self._queues[name] = MemoryQueue(
+        end = ".fifo" if fifo else ""
+        dead_letters = None if max_receives is None else f"{name}-dead{end}"
+        queue = self._queues[f"{name}{end}"] = MemoryQueue(
             self.clock,
             self.faults,
             visibility_timeout=visibility_timeout,
             max_receives=max_receives,
             dead_letters=self.queue(dead_letters) if dead_letters else None,
+            fifo=fifo,
         )
-        self.topic(f"{name}-jobs").subscribe_queue(
+        self.topic(f"{name}-jobs{end}").subscribe_queue(
             queue, {"runtime": [name]}, raw_delivery=raw_delivery
         )
         self.bucket(f"{name}-results")
         return Deployment(
             runtime_name=name,
-            job_topic=f"{name}-jobs",
-            queue_url=name,
+            job_topic=f"{name}-jobs{end}",
+            queue_url=f"{name}{end}",
             dead_letter_queue_url=dead_letters,
-            notification_topic=f"{name}-notifications",
+            notification_topic=f"{name}-notifications{end}",
             bucket=f"{name}-results",
         )
 
@@ -103,3 +109,8 @@ class MemoryCloud(Cloud):
         if found is None:
             raise ObjectNotFound("The link leads to nothing.")
         return found
+
+
+def _is_fifo(name: str) -> bool:
+    """As SQS and SNS have it."""
+    return name.endswith(".fifo")

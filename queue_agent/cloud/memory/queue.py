@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from queue_agent.cloud.memory.clock import Clock, SystemClock
 from queue_agent.cloud.memory.faults import Faults
+from queue_agent.cloud.memory.repetitions import Repetitions
 from queue_agent.cloud.ports import Backlog, Message, Queue, QueuePolicy
 from queue_agent.wire.errors import LeaseLost
+from queue_agent.wire.publication import Ordering
 
 _NUMBERS = itertools.count(1)
 """No two messages of a process have the same id."""
@@ -22,6 +24,7 @@ class _Held:
     body: str
     attributes: Mapping[str, str]
     sent_at: float
+    group: str | None = None
     receive_count: int = 0
     receipt: str | None = None
     """Of the latest delivery."""
@@ -30,6 +33,9 @@ class _Held:
 
 class MemoryQueue(Queue):
     """Delivers in the order of sending, each message until it is deleted.
+
+    With `fifo` it keeps the order of a group's messages even where one of them is given back,
+    and takes what is sent with the same deduplication id once.
 
     What was delivered `max_receives` times goes to the dead-letter queue when it would be
     delivered once more, with its id, its time of sending and its receive count.
@@ -43,6 +49,7 @@ class MemoryQueue(Queue):
         visibility_timeout: float = 30.0,
         max_receives: int | None = None,
         dead_letters: "MemoryQueue | None" = None,
+        fifo: bool = False,
     ) -> None:
         """`max_receives` and `dead_letters` go together."""
         if (max_receives is None) != (dead_letters is None):
@@ -51,6 +58,8 @@ class MemoryQueue(Queue):
         self._clock = clock or SystemClock()
         self._faults = faults or Faults()
         self._dead_letters = dead_letters
+        self.fifo = fifo
+        self._repetitions = Repetitions(self._clock)
         self._held: dict[str, _Held] = {}
         self._waiting: set[asyncio.Event] = set()
 
@@ -85,18 +94,27 @@ class MemoryQueue(Queue):
         async with self._faults.around("queue.delete", message.body):
             del self._held[self._of(message).id]
 
-    async def send(self, body: str, attributes: Mapping[str, str]) -> None:
+    async def send(
+        self, body: str, attributes: Mapping[str, str], ordering: Ordering | None = None
+    ) -> None:
         async with self._faults.around("queue.send", body):
-            self.put(body, attributes)
+            self.put(body, attributes, ordering)
 
     async def backlog(self) -> Backlog:
         async with self._faults.around("queue.backlog"):
             waiting = sum(held.visible_at <= self._clock.now() for held in self._held.values())
             return Backlog(waiting, len(self._held) - waiting)
 
-    def put(self, body: str, attributes: Mapping[str, str]) -> None:
+    def put(
+        self, body: str, attributes: Mapping[str, str], ordering: Ordering | None = None
+    ) -> None:
         """Send without a loop and past all faults, as topics do."""
         held = _Held(f"message-{next(_NUMBERS)}", body, dict(attributes), self._clock.now())
+        if self.fifo:
+            ordering = ordering or Ordering()
+            held.group = ordering.group or ordering.deduplication_id
+            if self._repetitions.is_one(ordering):
+                return
         self._accept(held)
 
     def _accept(self, held: _Held) -> None:
@@ -114,10 +132,12 @@ class MemoryQueue(Queue):
     def _take(self, count: int, visibility_timeout: float) -> Sequence[Message]:
         now = self._clock.now()
         taken: list[Message] = []
+        hidden = [held for held in self._held.values() if held.visible_at > now]
+        blocked = {held.group for held in hidden if held.group is not None}
         for held in list(self._held.values()):
             if len(taken) == count:
                 break
-            if held.visible_at > now:
+            if held.visible_at > now or held.group in blocked:
                 continue
             if held.receive_count == self._policy.max_receives:
                 self._bury(held)
@@ -145,9 +165,9 @@ class MemoryQueue(Queue):
 
     async def _change(self, end: float) -> None:
         """Wait until there may be a message to deliver, until `end` at most."""
-        event = asyncio.Event()
-        moments = [held.visible_at for held in self._held.values()]
-        timer = self._clock.call_at(min([*moments, end]), event.set)
+        event, now = asyncio.Event(), self._clock.now()
+        hidden = [held.visible_at for held in self._held.values() if held.visible_at > now]
+        timer = self._clock.call_at(min([*hidden, end]), event.set)
         self._waiting.add(event)
         try:
             await event.wait()
@@ -164,4 +184,5 @@ def _message(held: _Held, receipt: str) -> Message:
         receive_count=held.receive_count,
         sent_at=held.sent_at,
         attributes=dict(held.attributes),
+        group=held.group,
     )

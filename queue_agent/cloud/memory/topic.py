@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
+from queue_agent.cloud.memory.clock import Clock, SystemClock
 from queue_agent.cloud.memory.faults import Faults
 from queue_agent.cloud.memory.queue import MemoryQueue
+from queue_agent.cloud.memory.repetitions import Repetitions
 from queue_agent.cloud.ports import Topic
 from queue_agent.wire.errors import Unavailable
-from queue_agent.wire.publication import Publication
+from queue_agent.wire.publication import Ordering, Publication
 
 Condition = str | Mapping[str, str | bool | Sequence[str]]
 """An exact value, or ``{"prefix": …}``, ``{"anything-but": …}`` or ``{"exists": …}``."""
@@ -30,22 +32,35 @@ class _Subscription:
 
 
 class MemoryTopic(Topic):
-    """Hands what is published to all its subscriptions, at once."""
+    """Hands what is published to all its subscriptions, at once.
+
+    With `fifo` it takes what is published with the same deduplication id once.
+    """
 
     def __init__(
-        self, name: str, faults: Faults | None = None, *, size_limit: int = 262_144
+        self,
+        name: str,
+        faults: Faults | None = None,
+        *,
+        size_limit: int = 262_144,
+        fifo: bool = False,
+        clock: Clock | None = None,
     ) -> None:
         self.published: list[Publication] = []
         """All that was taken, in order, whether or not anyone subscribed to it."""
         self._name = name
         self._faults = faults or Faults()
         self._size_limit = size_limit
+        self._fifo = fifo
+        self._repetitions = Repetitions(clock or SystemClock())
         self._subscriptions: list[_Subscription] = []
         self._numbers = itertools.count(1)
 
-    async def publish(self, body: str, attributes: Mapping[str, str]) -> None:
+    async def publish(
+        self, body: str, attributes: Mapping[str, str], ordering: Ordering | None = None
+    ) -> None:
         async with self._faults.around("topic.publish", body):
-            self._take(Publication(body, dict(attributes)))
+            self._take(Publication(body, dict(attributes), ordering or Ordering()))
 
     @property
     def size_limit(self) -> int:
@@ -56,7 +71,9 @@ class MemoryTopic(Topic):
         async with self._faults.around("topic.publish_many"):
             for place, publication in enumerate(publications):
                 try:
-                    await self.publish(publication.body, publication.attributes)
+                    await self.publish(
+                        publication.body, publication.attributes, publication.ordering
+                    )
                 except Unavailable as error:
                     failed[place] = error.message
         return failed
@@ -82,12 +99,14 @@ class MemoryTopic(Topic):
         With `raw_delivery` messages are what was published, with its attributes; else their
         body is an envelope as SNS makes it, which holds both.
         """
+        if queue.fifo and not self._fifo:
+            raise ValueError("a queue that keeps an order wants a topic that does")
 
         def deliver(publication: Publication) -> None:
             if raw_delivery:
-                queue.put(publication.body, publication.attributes)
+                queue.put(publication.body, publication.attributes, publication.ordering)
             else:
-                queue.put(self._envelope(publication), {})
+                queue.put(self._envelope(publication), {}, publication.ordering)
 
         self._subscriptions.append(_Subscription(filter_policy or {}, deliver))
 
@@ -108,6 +127,8 @@ class MemoryTopic(Topic):
                 f"Could not publish to the topic: more than {self._size_limit} bytes.",
                 type="cloud_unavailable",
             )
+        if self._fifo and self._repetitions.is_one(publication.ordering):
+            return
         self.published.append(publication)
         for subscription in self._subscriptions:
             if lets_through(subscription.policy, publication.attributes):

@@ -14,12 +14,20 @@ let time pass only for leases to run out.
 """
 
 from queue_agent.testing.cloud_contract.bucket import BucketPromises
+from queue_agent.testing.cloud_contract.fifo import FifoPromises
 from queue_agent.testing.cloud_contract.hooks import CloudHooks
 from queue_agent.testing.cloud_contract.queue import QueuePromises
 from queue_agent.testing.cloud_contract.topic import TopicPromises
 
-__all__ = ["BucketPromises", "CloudContract", "CloudHooks", "QueuePromises", "TopicPromises"]
+__all__ = [
+    "BucketPromises",
+    "CloudContract",
+    "CloudHooks",
+    "FifoPromises",
+    "QueuePromises",
+    "TopicPromises",
+]
 
 
-class CloudContract(QueuePromises, TopicPromises, BucketPromises):
+class CloudContract(QueuePromises, FifoPromises, TopicPromises, BucketPromises):
     """Tests that any cloud must pass; subclass it and override the hooks."""

@@ -22,13 +22,18 @@ class CloudHooks:
     """
 
     async def deploy(
-        self, cloud: Cloud, *, visibility_timeout: int = 30, max_receives: int | None = None
+        self,
+        cloud: Cloud,
+        *,
+        visibility_timeout: int = 30,
+        max_receives: int | None = None,
+        fifo: bool = False,
     ) -> Deployment:
         """Queue, topics and bucket that no other test has.
 
         The queue gets what is published to the job topic with the attribute ``runtime`` equal
         to the deployment's name, as it was published. With `max_receives` it has a dead-letter
-        queue.
+        queue. With `fifo` queues and topics keep an order.
         """
         raise NotImplementedError
 

@@ -31,7 +31,7 @@ def runtime_rights(
         Right("Notify", ["sns:Publish", "sns:GetTopicAttributes"], [topic.topic_arn]),
         Right(
             "KeepResults",
-            ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+            ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"],
             [f"{bucket}/{folder}/*" for folder in runtime.folders],
             "Jobs give the names of results under the runtime's folders.",
         ),

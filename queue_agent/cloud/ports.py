@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
+from queue_agent.media.asset import Asset
 from queue_agent.wire.publication import Ordering, Publication
 
 Sink = Callable[[bytes], Awaitable[None]]
@@ -160,9 +161,9 @@ class Bucket(ABC):
 
     @abstractmethod
     async def write(
-        self, key: str, data: bytes, *, media_type: str, create_only: bool = False
+        self, key: str, data: bytes | Asset, *, media_type: str, create_only: bool = False
     ) -> None:
-        """Store an object.
+        """Store an object; what lies in a file is read while it is sent.
 
         Raises:
             ObjectExists: `create_only` was asked for and the object exists.

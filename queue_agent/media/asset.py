@@ -1,4 +1,4 @@
-"""The bytes of an input: in memory where they are few, else in a file without a name."""
+"""Bytes of an input or an output: in memory where they are few, else in a file without a name."""
 
 import asyncio
 import io
@@ -16,23 +16,24 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 IN_MEMORY: Final = 2**20
-"""Bytes up to which an input stays in memory."""
+"""Bytes up to which they stay in memory."""
 
 _READ: Final = 2**20
 
 
 @dataclass(frozen=True)
 class Asset:
-    """The fetched bytes of a reference; any number of readers may read them at a time.
+    """Bytes and what they are; any number of readers may read them at a time.
 
-    A large asset lies in a temporary file and is there until its job ends, on whatever
-    thread it is read. Prefer `open` and `stream` to `data`, which holds all of it in memory.
+    The fetched bytes of a reference or, as an artifact, those that a runtime produced. Large
+    ones lie in a temporary file and are there until their job ends, on whatever thread they
+    are read. Prefer `open` and `stream` to `data`, which holds all of them in memory.
     """
 
     content: bytes | BinaryIO = field(repr=False)
     """The bytes, or the file that holds them; owned by whoever made the asset."""
     media_type: str
-    """Found from the bytes, not from what the server said."""
+    """Found from the bytes rather than from what the server said."""
 
     @property
     def size(self) -> int:
@@ -58,6 +59,11 @@ class Asset:
         if isinstance(self.content, bytes):
             return io.BytesIO(self.content)
         return io.BufferedReader(_Reader(os.dup(self.content.fileno())))
+
+    def close(self) -> None:
+        """Give up the file, if there is one; what readers have open can still be read."""
+        if not isinstance(self.content, bytes):
+            self.content.close()
 
     async def stream(self, size: int) -> AsyncGenerator[bytes, None]:
         """Its bytes in pieces of that size, of which only the last may be smaller."""

@@ -1,16 +1,22 @@
-"""Whether an image file reaches its end: what decoders are lenient about."""
+"""Whether a file reaches its end, by its format's own structure; nothing is decoded.
 
+What decoders are lenient about shows here: a file cut short, and damage where there are checksums.
+"""
+
+import os
 import zlib
 from collections.abc import Callable
 from typing import BinaryIO, Final
 
 _PIECE: Final = 2**20
+_UNTOLD: Final = frozenset({0, 2**32 - 1, 2**32 - 9})
+"""Sizes in a RIFF header by which a writer that could not go back says nothing."""
 
 
 def is_cut_off(file: BinaryIO, media_type: str) -> bool:
-    """Whether the file lacks its end, or its checksums are wrong; to be asked of decoded images.
+    """Whether the file lacks its end, or its checksums are wrong.
 
-    False where the format marks no end, since its decoder then knows how much there should be.
+    False where the format marks no end: then only its decoder knows how much there should be.
     """
     check = _CHECKS.get(media_type)
     return check is not None and not check(file)
@@ -19,6 +25,7 @@ def is_cut_off(file: BinaryIO, media_type: str) -> bool:
 def _png_is_whole(file: BinaryIO) -> bool:
     """Every chunk with its checksum, to the last one: https://www.w3.org/TR/png-3/#5Chunk-layout"""
     file.seek(8)
+    names = set()
     while len(head := file.read(8)) == 8:
         left, checksum = int.from_bytes(head[:4]), zlib.crc32(head[4:])
         while left and (piece := file.read(min(left, _PIECE))):
@@ -26,8 +33,9 @@ def _png_is_whole(file: BinaryIO) -> bool:
             checksum = zlib.crc32(piece, checksum)
         if file.read(4) != checksum.to_bytes(4):
             return False
+        names.add(head[4:])
         if head[4:] == b"IEND":
-            return True
+            return names >= {b"IHDR", b"IDAT"}
     return False
 
 
@@ -44,18 +52,143 @@ def _jpeg_is_whole(file: BinaryIO) -> bool:
             continue
         file.seek(int.from_bytes(head[2:]) - 2, 1)
         if head[1] == 0xDA:
-            return b"\xff\xd9" in file.read()
+            return _holds(file, b"\xff\xd9")
     return False
 
 
 def _gif_is_whole(file: BinaryIO) -> bool:
     """The trailer; zeros that pad the file count for nothing (GIF89a, section 27)."""
-    return file.read().rstrip(b"\0").endswith(b";")
+    end = _size(file)
+    while end:
+        start = max(0, end - _PIECE)
+        file.seek(start)
+        if piece := file.read(end - start).rstrip(b"\0"):
+            return piece.endswith(b";")
+        end = start
+    return False
 
+
+def _riff_is_whole(file: BinaryIO) -> bool:
+    """The size that its header tells: Multimedia Programming Interface 1.0, chapter 2."""
+    told = int.from_bytes(_at(file, 4, 4), "little")
+    return told in _UNTOLD or told + 8 <= _size(file) + 1  # the pad byte at the end may lack
+
+
+def _boxes_are_whole(*needed: bytes) -> Callable[[BinaryIO], bool]:
+    """Boxes to the end, one of which is needed: ISO/IEC 14496-12, 4.2."""
+
+    def check(file: BinaryIO) -> bool:
+        names, place, end = set(), 0, _size(file)
+        while place + 8 <= end:
+            head = _at(file, place, 16)
+            length = int.from_bytes(head[:4])
+            if length == 1:
+                length = int.from_bytes(head[8:16])
+            names.add(head[4:8])
+            if length == 0:  # to the end of the file
+                place = end
+            elif length < 8 or place + length > end:
+                return not any(head) and not names.isdisjoint(needed)  # zeros that pad the file
+            else:
+                place += length
+        return not names.isdisjoint(needed)
+
+    return check
+
+
+def _matroska_is_whole(file: BinaryIO) -> bool:
+    """The header and the segment by their sizes, where they tell them: RFC 8794, section 6."""
+    place, end = 0, _size(file)
+    for _ in range(2):
+        head = _at(file, place, 16)
+        if len(head) < 2:
+            return False
+        name = _vint_length(head[0])
+        length = _vint_length(head[name])
+        value = int.from_bytes(head[name : name + length]) & (1 << 7 * length) - 1
+        if value == (1 << 7 * length) - 1:  # not known when it was written
+            return True
+        place += name + length + value
+    return place <= end
+
+
+def _vint_length(first: int) -> int:
+    return 9 - first.bit_length()
+
+
+def _ogg_is_whole(file: BinaryIO) -> bool:
+    """Whole pages to the end: RFC 3533, section 6."""
+    place, end = 0, _size(file)
+    while place < end:
+        head = _at(file, place, 27)
+        if len(head) < 27 or not head.startswith(b"OggS"):
+            return False
+        lengths = file.read(head[26])
+        if len(lengths) < head[26]:
+            return False
+        place += 27 + head[26] + sum(lengths)
+    return place == end
+
+
+def _glb_is_whole(file: BinaryIO) -> bool:
+    """The length that its header tells: glTF 2.0, section 4.4.2."""
+    return int.from_bytes(_at(file, 8, 4), "little") <= _size(file)
+
+
+def _bmp_is_whole(file: BinaryIO) -> bool:
+    """The size that its header tells: https://learn.microsoft.com/windows/win32/gdi/bitmap-storage"""
+    return int.from_bytes(_at(file, 2, 4), "little") <= _size(file)
+
+
+def _zip_is_whole(file: BinaryIO) -> bool:
+    """The end of the central directory, before a comment (APPNOTE.TXT, 4.3.16)."""
+    file.seek(max(0, _size(file) - 22 - 0xFFFF))
+    return b"PK\5\6" in file.read()
+
+
+def _size(file: BinaryIO) -> int:
+    return file.seek(0, os.SEEK_END)
+
+
+def _at(file: BinaryIO, place: int, size: int) -> bytes:
+    file.seek(place)
+    return file.read(size)
+
+
+def _holds(file: BinaryIO, wanted: bytes) -> bool:
+    """Whether the rest of the file has these bytes in it."""
+    before = b""
+    while piece := file.read(_PIECE):
+        if wanted in before + piece:
+            return True
+        before = piece[1 - len(wanted) :]
+    return False
+
+
+_MOVIE: Final = _boxes_are_whole(b"moov", b"moof")
+_STILL: Final = _boxes_are_whole(b"meta", b"moov")
 
 _CHECKS: Final[dict[str, Callable[[BinaryIO], bool]]] = {
+    "application/zip": _zip_is_whole,
+    "audio/mp4": _MOVIE,
+    "audio/ogg": _ogg_is_whole,
+    "audio/x-wav": _riff_is_whole,
     "image/apng": _png_is_whole,
+    "image/avif": _STILL,
+    "image/bmp": _bmp_is_whole,
     "image/gif": _gif_is_whole,
+    "image/heic": _STILL,
     "image/jpeg": _jpeg_is_whole,
+    "image/jpx": _boxes_are_whole(b"jp2c"),
     "image/png": _png_is_whole,
+    "image/webp": _riff_is_whole,
+    "model/gltf-binary": _glb_is_whole,
+    "video/3gpp": _MOVIE,
+    "video/mp4": _MOVIE,
+    "video/ogg": _ogg_is_whole,
+    "video/quicktime": _MOVIE,
+    "video/webm": _matroska_is_whole,
+    "video/x-m4v": _MOVIE,
+    "video/x-matroska": _matroska_is_whole,
+    "video/x-msvideo": _riff_is_whole,
 }

@@ -25,11 +25,12 @@ Assets = Mapping[str, Asset]
 
 
 @dataclass(frozen=True)
-class Artifact:
-    """One file a runtime produced."""
+class Artifact(Asset):
+    """One file a runtime produced: bytes or, where it is large, a file that holds them.
 
-    data: bytes = field(repr=False)
-    media_type: str
+    Large ones are best written into a `Spool` as they come.
+    """
+
     seed: int | None = None
     info: str | None = None
     """The runtime's own description of how it was made (the Web UI's infotext)."""
@@ -39,11 +40,29 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Output:
-    """What a run produced: artifacts, and the runtime's answer without the binary data."""
+    """What a run produced: artifacts, and the runtime's answer without the binary data.
+
+    The files of its artifacts are whoever's that has the output, and gone once it is closed.
+    """
 
     artifacts: tuple[Artifact, ...]
     response: dict[str, JsonValue] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    """Outputs that were made and are not here, in words; each counts as a failed attempt.
+
+    What is here is delivered all the same when the queue allows no other attempt.
+    """
+
+    @property
+    def size(self) -> int:
+        """Of all artifacts, in bytes."""
+        return sum(artifact.size for artifact in self.artifacts)
+
+    def close(self) -> None:
+        """Give up the files of the artifacts."""
+        for artifact in self.artifacts:
+            artifact.close()
 
 
 @dataclass(frozen=True)

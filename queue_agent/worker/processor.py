@@ -8,8 +8,8 @@ Errors are decided here, by class: what is `Rejected` or `Unwanted` is answered,
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 import structlog
@@ -84,12 +84,13 @@ class Processor:
         done = await self._done_before(delivery)
         if done is not None:
             return done
-        try:
-            output = await self._output(delivery)
-        except (Rejected, Unwanted) as error:
-            log.info("refused", error=error.type, reason=error.message)
-            return await self.store.store_failure(delivery, error)
-        ended = await self.store.store(delivery, output)
+        with ExitStack() as outputs:
+            try:
+                output = await self._output(delivery, outputs)
+            except (Rejected, Unwanted) as error:
+                log.info("refused", error=error.type, reason=error.message)
+                return await self.store.store_failure(delivery, error)
+            ended = await self.store.store(delivery, output)
         log.info("completed", images=len(ended.images), **ended.timings.model_dump())
         return ended
 
@@ -106,8 +107,11 @@ class Processor:
             )
         return None
 
-    async def _output(self, delivery: Delivery) -> Output:
-        """Prepare and run: what a job that nobody wants any more does not need."""
+    async def _output(self, delivery: Delivery, outputs: ExitStack) -> Output:
+        """Prepare and run: what a job that nobody wants any more does not need.
+
+        The files of what was made are there until `outputs` is closed.
+        """
         async with self.cancellations.wanted(delivery.job), AsyncExitStack() as inputs:
             self.inbox.check(delivery.job)
             prepared = await self.runner.prepare(delivery, inputs)
@@ -116,8 +120,21 @@ class Processor:
                 self.notifier.progress(delivery) as report,
             ):
                 output = await self.runner.run(delivery, prepared, report)
+                outputs.callback(output.close)
         delivery.spent(wait=delivery.slot.waited, run=delivery.slot.ran)
-        return output
+        return self._with_what_is_there(delivery, output)
+
+    def _with_what_is_there(self, delivery: Delivery, output: Output) -> Output:
+        """The output, with a warning for what it lacks where nobody may try again.
+
+        Raises:
+            Unavailable: something is missing that another attempt may bring.
+        """
+        if not output.missing:
+            return output
+        if not (output.artifacts and self.policy.is_last(delivery.number)):
+            raise Unavailable(" ".join(output.missing), type="output_missing")
+        return replace(output, warnings=(*output.warnings, *output.missing))
 
     async def _acknowledge(self, delivery: Delivery) -> None:
         if delivery.left_to_dead_letters:

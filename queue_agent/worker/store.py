@@ -4,7 +4,6 @@ Nothing here overwrites: every write is a conditional create, so that of two att
 same job exactly one manifest wins, and it describes the artifacts of its own attempt.
 """
 
-import hashlib
 import secrets
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,7 +14,8 @@ import structlog
 from pydantic import JsonValue, ValidationError
 
 from queue_agent.cloud import Bucket, Message
-from queue_agent.media.facts import UnreadableImage, facts_of
+from queue_agent.media.asset import Asset
+from queue_agent.outputs import Description, describe
 from queue_agent.runtime import Artifact, Output
 from queue_agent.tasks import together
 from queue_agent.wire.errors import (
@@ -70,7 +70,12 @@ class ResultStore:
         return None
 
     async def store(self, delivery: Delivery, output: Output) -> Result:
-        """Write a completed job; the winner's result where another attempt was first."""
+        """Write a completed job; the winner's result where another attempt was first.
+
+        Raises:
+            Unavailable: an artifact is broken, upon which nothing is written (type
+                ``invalid_answer``); or the bucket fails for too long.
+        """
         with delivery.step("store"):
             images = await self._write_artifacts(delivery.job, output.artifacts)
         result = self._result(
@@ -159,31 +164,39 @@ class ResultStore:
         raise Unavailable("Other jobs' results have the places of this job's.", type="place_taken")
 
     async def _write_artifacts(self, job: Job, artifacts: tuple[Artifact, ...]) -> list[Image]:
-        return await together(
-            self._write_artifact(job, number, artifact)
+        described = [
+            await describe(artifact, f"Artifact {number}")
             for number, artifact in enumerate(artifacts, start=1)
+        ]
+        return await together(
+            self._write_artifact(job, number, artifact, description)
+            for number, (artifact, description) in enumerate(
+                zip(artifacts, described, strict=True), start=1
+            )
         )
 
-    async def _write_artifact(self, job: Job, number: int, artifact: Artifact) -> Image:
+    async def _write_artifact(
+        self, job: Job, number: int, artifact: Artifact, description: Description
+    ) -> Image:
         keys = ResultKeys.of(job)
         key = keys.artifact(number, artifact.media_type)
         try:
-            await self._create(key, artifact.data, artifact.media_type)
+            await self._create(key, artifact, artifact.media_type)
         except ObjectExists:
             # left by an attempt that has not (or not yet) committed: its name stays its own
             key = keys.artifact(number, artifact.media_type, suffix=secrets.token_hex(4))
             with suppress(ObjectExists):  # nobody else knows the name: an answer was lost
-                await self._create(key, artifact.data, artifact.media_type)
-        return _describe(artifact, self._bucket.url(key))
+                await self._create(key, artifact, artifact.media_type)
+        return _image(artifact, description, self._bucket.url(key))
 
     async def _read(self, key: str) -> bytes:
         return await retry_for(self._patience, lambda: self._bucket.read(key))
 
-    async def _create(self, key: str, data: bytes, media_type: str) -> None:
+    async def _create(self, key: str, data: bytes | Asset, media_type: str) -> None:
         await self._write(key, data, media_type, create_only=True)
 
     async def _write(
-        self, key: str, data: bytes, media_type: str, *, create_only: bool = False
+        self, key: str, data: bytes | Asset, media_type: str, *, create_only: bool = False
     ) -> None:
         await retry_for(
             self._patience,
@@ -197,24 +210,15 @@ def _status(error: QueueAgentError) -> Status:
     return "expired" if isinstance(error, JobExpired) else "failed"
 
 
-def _describe(artifact: Artifact, url: str) -> Image:
-    width, height = _size(artifact)
+def _image(artifact: Artifact, described: Description, url: str) -> Image:
     return Image(
         url=url,
         media_type=artifact.media_type,
-        width=width,
-        height=height,
-        bytes=len(artifact.data),
-        sha256=hashlib.sha256(artifact.data).hexdigest(),
+        width=described.width,
+        height=described.height,
+        bytes=described.size,
+        sha256=described.sha256,
         seed=artifact.seed,
         info=artifact.info,
         role=artifact.role,
     )
-
-
-def _size(artifact: Artifact) -> tuple[int | None, int | None]:
-    try:
-        found = facts_of(artifact.data)
-    except UnreadableImage:
-        return None, None
-    return found.width, found.height

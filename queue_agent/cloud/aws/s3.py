@@ -1,15 +1,27 @@
 """S3: the bucket that results go to and inputs come from."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from contextlib import suppress
+from typing import Any, BinaryIO, Final
 
 from queue_agent.cloud import Bucket, Sink
 from queue_agent.cloud.aws.errors import translated
-from queue_agent.wire.errors import ObjectNotFound, Rejected
+from queue_agent.media.asset import Asset
+from queue_agent.wire.errors import (
+    ObjectExists,
+    ObjectNotFound,
+    QueueAgentError,
+    Rejected,
+)
 
 Client = Callable[[], Awaitable[Any]]
 
 _CHUNK: Final = 2**20
+_PART: Final = 5 * 2**20
+"""Bytes of a part of a large object: the fewest that S3 allows for any but the last."""
+_PARTS_AT_ONCE: Final = 2
+"""Parts of a bucket's uploads that are held in memory at a time."""
 
 
 class S3Bucket(Bucket):
@@ -20,6 +32,7 @@ class S3Bucket(Bucket):
 
     def __init__(self, client: Client, name: str) -> None:
         self._client = client
+        self._parts = asyncio.Semaphore(_PARTS_AT_ONCE)
         self.name = name
 
     async def read_into(self, key: str, sink: Sink, *, limit: int | None = None) -> None:
@@ -37,14 +50,66 @@ class S3Bucket(Bucket):
         raise Rejected(f"{self.url(key)} has more than {limit} bytes.", type="reference_too_large")
 
     async def write(
-        self, key: str, data: bytes, *, media_type: str, create_only: bool = False
+        self, key: str, data: bytes | Asset, *, media_type: str, create_only: bool = False
     ) -> None:
+        if isinstance(data, Asset) and data.size > _PART:
+            await self._write_in_parts(key, data, media_type, create_only=create_only)
+            return
+        body = data if isinstance(data, bytes) else data.data
         s3 = await self._client()
-        condition = {"IfNoneMatch": "*"} if create_only else {}
         with translated(f"write {self.url(key)}"):
             await s3.put_object(
-                Bucket=self.name, Key=key, Body=data, ContentType=media_type, **condition
+                Bucket=self.name,
+                Key=key,
+                Body=body,
+                ContentType=media_type,
+                **_condition(create_only=create_only),
             )
+
+    async def _write_in_parts(
+        self, key: str, asset: Asset, media_type: str, *, create_only: bool
+    ) -> None:
+        """An upload in parts, which makes no object before it is completed.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html; a create is
+        decided when it is completed, like that of a small object. What is not completed is
+        aborted; what a killed agent left is for the bucket's lifecycle rule.
+        """
+        if create_only and await self.exists(key):  # else known only when all has been sent
+            raise ObjectExists(f"{self.url(key)} exists.")
+        s3 = await self._client()
+        with translated(f"begin to write {self.url(key)}"):
+            begun = await s3.create_multipart_upload(
+                Bucket=self.name, Key=key, ContentType=media_type
+            )
+        upload = {"Bucket": self.name, "Key": key, "UploadId": begun["UploadId"]}
+        try:
+            parts = await self._send_parts(upload, asset)
+            with translated(f"write {self.url(key)}"):
+                await s3.complete_multipart_upload(
+                    **upload,
+                    MultipartUpload={"Parts": parts},
+                    **_condition(create_only=create_only),
+                )
+        except BaseException:
+            await asyncio.shield(self._abort(upload))
+            raise
+
+    async def _send_parts(self, upload: dict[str, str], asset: Asset) -> list[dict[str, Any]]:
+        s3, parts = await self._client(), []
+        with asset.open() as file:
+            for number in range(1, -(-asset.size // _PART) + 1):
+                async with self._parts:
+                    part = await asyncio.to_thread(_read_part, file)
+                    with translated(f"write part {number} of {self.url(upload['Key'])}"):
+                        sent = await s3.upload_part(**upload, PartNumber=number, Body=part)
+                parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+        return parts
+
+    async def _abort(self, upload: dict[str, str]) -> None:
+        s3 = await self._client()
+        with suppress(QueueAgentError), translated(f"abort {self.url(upload['Key'])}"):
+            await s3.abort_multipart_upload(**upload)
 
     async def exists(self, key: str) -> bool:
         s3 = await self._client()
@@ -75,3 +140,11 @@ class S3Bucket(Bucket):
                 "get_object", Params={"Bucket": self.name, "Key": key}, ExpiresIn=round(seconds)
             )
         return url
+
+
+def _condition(*, create_only: bool) -> dict[str, str]:
+    return {"IfNoneMatch": "*"} if create_only else {}
+
+
+def _read_part(file: BinaryIO) -> bytes:
+    return file.read(_PART)

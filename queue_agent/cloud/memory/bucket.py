@@ -7,6 +7,7 @@ from urllib.parse import quote, urlencode
 from queue_agent.cloud.memory.clock import Clock, SystemClock
 from queue_agent.cloud.memory.faults import Faults
 from queue_agent.cloud.ports import Bucket, Sink
+from queue_agent.media.asset import Asset
 from queue_agent.wire.errors import ObjectExists, ObjectNotFound, Rejected
 
 PRESIGNED: Final = "https://memory.invalid/"
@@ -49,12 +50,12 @@ class MemoryBucket(Bucket):
                 await sink(data[start : start + _CHUNK])
 
     async def write(
-        self, key: str, data: bytes, *, media_type: str, create_only: bool = False
+        self, key: str, data: bytes | Asset, *, media_type: str, create_only: bool = False
     ) -> None:
         async with self._faults.around("bucket.write", key):
             if create_only and key in self.objects:
                 raise ObjectExists(f"{self.url(key)} exists.")
-            self.put(key, data, media_type)
+            self.put(key, data if isinstance(data, bytes) else data.data, media_type)
 
     async def exists(self, key: str) -> bool:
         async with self._faults.around("bucket.exists", key):

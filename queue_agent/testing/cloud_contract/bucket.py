@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from queue_agent.cloud import Bucket, Cloud, Deployment
+from queue_agent.media.asset import Asset
 from queue_agent.testing.cloud_contract.hooks import CloudHooks, all_unavailable
+from queue_agent.testing.samples import in_a_file
 from queue_agent.wire.errors import ObjectExists, ObjectNotFound, Rejected
 
 _NAMES = ("plain", "%41", "-._~", "a b+c&d=e?f#g", "ünï/cödé", "deep/er/still")
@@ -33,6 +35,22 @@ class BucketPromises(CloudHooks):
         await bucket.read_into("large", keep)
         assert b"".join(pieces) == data
         assert len(pieces) > 1
+
+    @pytest.mark.parametrize("size", [0, 1, 3 * 2**20, 5 * 2**20, 5 * 2**20 + 1, 12_345_678])
+    async def test_what_lies_in_a_file_is_written_whole(self, bucket: Bucket, size: int) -> None:
+        data = (bytes(range(251)) * (size // 251 + 1))[:size]
+        with in_a_file(data) as file:
+            asset = Asset(file, "image/x-test")
+            await bucket.write("a", asset, media_type="image/x-test")
+            await bucket.write("b", asset, media_type="image/x-test", create_only=True)
+        assert await bucket.read("a") == await bucket.read("b") == data
+
+    @pytest.mark.parametrize("size", [1, 5 * 2**20 + 1])
+    async def test_a_create_from_a_file_never_replaces(self, bucket: Bucket, size: int) -> None:
+        await bucket.write("a", b"first", media_type="text/plain", create_only=True)
+        with in_a_file(bytes(size)) as file, pytest.raises(ObjectExists):
+            await bucket.write("a", Asset(file, ""), media_type="text/plain", create_only=True)
+        assert await bucket.read("a") == b"first"
 
     async def test_a_write_replaces_what_was_there(self, bucket: Bucket) -> None:
         for data in (b"first", b"second"):

@@ -1,0 +1,78 @@
+"""What an artifact is, found in one look that also finds whether it is whole."""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from queue_agent.media.asset import IN_MEMORY, Asset
+from queue_agent.media.facts import BrokenImage, Facts, TooManyPixels, facts_of, kind_of
+from queue_agent.media.signatures import HEAD, sniff
+from queue_agent.media.wholeness import is_cut_off
+from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.media_types import UNKNOWN
+
+_PIECE: Final = 2**20
+_UNSIGNED: Final = frozenset({"image/svg+xml"})
+"""Images that have no signature, so that nothing tells them from what is none."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What subscribers are told of an artifact."""
+
+    size: int
+    """In bytes."""
+    sha256: str
+    """In hexadecimal digits."""
+    width: int | None = None
+    """In pixels, of images whose header is read."""
+    height: int | None = None
+
+
+async def describe(asset: Asset, name: str) -> Description:
+    """Look an artifact through; a large one in a thread of its own.
+
+    Raises:
+        Unavailable: it is cut off or damaged, or no image where it should be one (type
+            ``invalid_answer``); the message begins with its name.
+    """
+    if asset.size <= IN_MEMORY:
+        return _describe(asset, name)
+    return await asyncio.to_thread(_describe, asset, name)
+
+
+def _describe(asset: Asset, name: str) -> Description:
+    with asset.open() as file:
+        found = sniff(file.read(HEAD))
+        if complaint := _complaint(asset, file, found):
+            raise Unavailable(f"{name} {complaint}.", type="invalid_answer")
+        facts = _facts(asset, found, name)
+        return Description(asset.size, _sha256(file), facts.width, facts.height)
+
+
+def _complaint(asset: Asset, file: BinaryIO, found: str) -> str:
+    told = asset.media_type
+    if not asset.size:
+        return "is empty"
+    if kind_of(told) == "image" and kind_of(found) != "image" and told not in _UNSIGNED:
+        return f"is no {told}"
+    media_type = told if found == UNKNOWN else found
+    return f"is cut off or damaged ({media_type})" if is_cut_off(file, media_type) else ""
+
+
+def _facts(asset: Asset, media_type: str, name: str) -> Facts:
+    try:
+        return facts_of(asset)
+    except BrokenImage as error:
+        raise Unavailable(f"{name} {error}.", type="invalid_answer") from error
+    except TooManyPixels:
+        return Facts(media_type)
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    file.seek(0)
+    while piece := file.read(_PIECE):
+        digest.update(piece)
+    return digest.hexdigest()

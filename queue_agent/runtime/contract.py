@@ -237,12 +237,34 @@ class Runtime(ABC):
         must go.
 
         Cancelling this call stops the work on the runtime itself, not only the waiting,
-        and touches no other job's work. It ends within seconds, also where the server is gone.
+        and touches no other job's work. It ends within seconds, also where the server is gone or
+        goes on with the work: what is left of it is asked of `still_runs`.
 
         Raises:
             Rejected: the runtime refused the job, or failed for a reason that lies in it.
             Unavailable: the runtime is gone, failed, or gave an answer that makes no sense.
+            RuntimeStuck: it holds the job and works on nothing. `ready` says so, too, until it
+                works again; where it never does, the agent takes no jobs until it was away.
+            RuntimeSick: it fails whatever it is asked, until it is started anew; see
+                `queue_agent.runtime.failures`. The agent takes no jobs until it was away.
         """
+
+    async def still_runs(self, prepared: Prepared) -> bool | None:
+        """Whether the runtime still works on a run that was cancelled; None: nobody can tell.
+
+        Asked twice a second after a run was cancelled, until it is over. Until then the job's
+        place counts as taken, so that no other job's time runs while the GPU is not free; and a
+        runtime that goes on for longer than the rest of the run could take is *stuck*. The place
+        for another order to stop, where servers lose one. Cheap.
+
+        Where nobody can tell, which is what this method says unless it is overridden, the place
+        is taken for as long as the run was expected to go on.
+
+        Raises:
+            Unavailable: the server does not answer; it is asked again, unless it is gone.
+        """
+        del prepared
+        return None
 
     @abstractmethod
     async def aclose(self) -> None:

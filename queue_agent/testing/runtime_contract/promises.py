@@ -11,6 +11,7 @@ import pytest
 
 from queue_agent.runtime import (
     Asset,
+    Prepared,
     Progress,
     Readiness,
     Runtime,
@@ -172,6 +173,46 @@ class RuntimeContract(RuntimeHooks):
         assert output.artifacts, "the runtime works on after a cancelled job"
 
     @pytest.mark.asyncio
+    async def test_after_a_cancelled_run_it_says_when_the_server_is_free(
+        self, runtime: Runtime, server: ServerProcess
+    ) -> None:
+        job = self.slow_job()
+        prepared = await runtime.prepare(job, self.assets_for(runtime, job))
+        async with task_of(runtime, prepared) as task:
+            await eventually(lambda: self.busy(server))
+            task.cancel()
+            await asyncio.wait({task}, timeout=SOON)
+        answers: set[bool | None] = set()
+
+        async def over() -> bool:
+            answers.add(await runtime.still_runs(prepared))
+            return not answers.isdisjoint({False, None})
+
+        await eventually(over)
+        assert answers <= {True, False} or answers == {None}, "either it can tell, or it cannot"
+        if False in answers:
+            assert await self.idle(server)
+        assert await runtime.ready()
+
+    @pytest.mark.asyncio
+    async def test_a_cancelled_run_is_over_when_the_server_is_gone(self) -> None:
+        server = self.new_server()
+        try:
+            await asyncio.to_thread(server.start)
+            async with self.opened(server.url) as runtime:
+                await eventually(runtime.ready)
+                job = self.slow_job()
+                prepared = await runtime.prepare(job, self.assets_for(runtime, job))
+                async with task_of(runtime, prepared) as task:
+                    await eventually(lambda: self.busy(server))
+                    await asyncio.to_thread(server.kill)
+                    task.cancel()
+                    await asyncio.wait({task}, timeout=SOON)
+                await eventually(lambda: _is_over(runtime, prepared))
+        finally:
+            await asyncio.to_thread(server.stop)
+
+    @pytest.mark.asyncio
     async def test_cancelling_a_job_before_the_server_has_it_leaves_nothing_behind(
         self, runtime: Runtime, server: ServerProcess
     ) -> None:
@@ -310,6 +351,13 @@ class RuntimeContract(RuntimeHooks):
         await eventually(lambda: asyncio.all_tasks() <= tasks)
         await eventually(lambda: open_sockets() <= sockets)
         await eventually(lambda: self.idle(server))
+
+
+async def _is_over(runtime: Runtime, prepared: Prepared) -> bool:
+    try:
+        return not await runtime.still_runs(prepared)
+    except Unavailable:
+        return True
 
 
 def open_sockets() -> int:

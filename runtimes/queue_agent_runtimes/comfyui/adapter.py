@@ -1,5 +1,6 @@
 """`ComfyUIRuntime`: the contract of `queue_agent.runtime` in ComfyUI's words."""
 
+import asyncio
 import secrets
 import uuid
 from collections.abc import Iterable, Mapping
@@ -16,12 +17,13 @@ from queue_agent.runtime import (
     Prepared,
     Progress,
     ProgressCallback,
+    Readiness,
     Reference,
     Runtime,
     RuntimeOptions,
 )
 from queue_agent.runtime.places import refuse_unfetched
-from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
+from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeStuck, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent.wire.portable import parse_portable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
@@ -77,11 +79,21 @@ class ComfyUIRuntime(Runtime):
         self._api = ComfyUIApi(options, self.default_url)
         self._translator = Translator(self._api, switch_models=options.switch_models)
         self._introduced = False
+        self._given_up: dict[str, str] = {}
+        """By the id of a job's prompt, that which the server gave to it."""
+        self._stranded: str | None = None
+        """The prompt that waits in the queue of a server whose worker stands still."""
 
-    async def ready(self) -> bool:
-        """By `/system_stats`; the first answer's version and devices are logged."""
+    async def ready(self) -> bool | Readiness:
+        """By `/system_stats`; the first answer's version and devices are logged.
+
+        Stuck as long as a prompt that was found to be stranded is; it is left where it is to
+        see by it whether the server works again, and is removed then.
+        """
         try:
             stats = await self._api.system_stats()
+            if self._stranded is not None:
+                return await self._standstill(self._stranded)
         except QueueAgentError:
             return False
         if not self._introduced:
@@ -150,7 +162,15 @@ class ComfyUIRuntime(Runtime):
         """
         if not isinstance(prepared, ComfyUIPrepared):
             raise TypeError("run() takes what prepare() of the same adapter returned")
-        finished = await Execution(self._api, prepared, progress).finish()
+        execution = Execution(self._api, prepared, progress)
+        try:
+            finished = await execution.finish()
+        except asyncio.CancelledError:
+            self._given_up[prepared.prompt_id] = execution.prompt_id
+            raise
+        except RuntimeStuck:
+            self._stranded = execution.prompt_id
+            raise
         try:
             output = await self._output(prepared, finished)
         except Unavailable as error:
@@ -161,8 +181,25 @@ class ComfyUIRuntime(Runtime):
         progress(Progress(1.0))
         return output
 
+    async def still_runs(self, prepared: Prepared) -> bool:
+        """By `/queue`; interrupted once more if it does."""
+        if not isinstance(prepared, ComfyUIPrepared):
+            raise TypeError("still_runs() takes what prepare() of the same adapter returned")
+        prompt_id = self._given_up.get(prepared.prompt_id, prepared.prompt_id)
+        if await self._api.stop(prompt_id):
+            return True
+        self._given_up.pop(prepared.prompt_id, None)
+        return False
+
     async def aclose(self) -> None:
         await self._api.aclose()
+
+    async def _standstill(self, prompt_id: str) -> Readiness:
+        if await self._api.whereabouts(prompt_id) == "stranded":
+            return Readiness("stuck", "ComfyUI has a prompt waiting and works on none.")
+        await self._api.stop(prompt_id)
+        self._stranded = None
+        return Readiness()
 
     async def _forget(self, prompt_id: str) -> None:
         with suppress(QueueAgentError):

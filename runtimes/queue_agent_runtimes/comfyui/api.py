@@ -25,7 +25,8 @@ from queue_agent_runtimes.comfyui.events import EventStream
 from queue_agent_runtimes.comfyui.failures import refused
 
 Json = dict[str, JsonValue]
-WhereAbouts = Literal["running", "pending", "unknown"]
+WhereAbouts = Literal["running", "pending", "stranded", "unknown"]
+"""Of a prompt in the server's queue; it is `stranded` while it waits though nothing runs."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +94,22 @@ class ComfyUIApi:
         queue = await self._ask("GET", "/queue")
         if _has(queue.get("queue_running"), prompt_id):
             return "running"
-        return "pending" if _has(queue.get("queue_pending"), prompt_id) else "unknown"
+        if not _has(queue.get("queue_pending"), prompt_id):
+            return "unknown"
+        return "pending" if queue.get("queue_running") else "stranded"
 
-    async def stop(self, prompt_id: str) -> None:
-        """Delete the prompt from the queue, or interrupt it if it is the one that runs.
+    async def stop(self, prompt_id: str) -> bool:
+        """Delete the prompt from the queue, or interrupt it; whether it is the one that runs.
 
-        Older servers interrupt whatever runs, so they are only told to when it is ours.
+        Older servers interrupt whatever runs, so they are only told to when it is ours. It runs
+        on until the node or the sampler's step under way is done. An interrupt that comes just
+        before the server begins with the prompt is lost.
         """
         await self._tell("/queue", {"delete": [prompt_id]})
-        if await self.whereabouts(prompt_id) == "running":
-            await self._tell("/interrupt", {"prompt_id": prompt_id})
+        if await self.whereabouts(prompt_id) != "running":
+            return False
+        await self._tell("/interrupt", {"prompt_id": prompt_id})
+        return True
 
     async def free_memory(self) -> None:
         await self._tell("/free", {"unload_models": True, "free_memory": True})

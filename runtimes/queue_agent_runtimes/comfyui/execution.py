@@ -59,6 +59,8 @@ class Execution:
         self._progress = progress
         self._tracker = ProgressTracker(prepared.graph)
         self._warnings: tuple[str, ...] = ()
+        self.prompt_id = prepared.prompt_id
+        """As the server knows it: old ones give prompts their own."""
 
     async def finish(self) -> Finished:
         """Have the prompt executed and wait for its end; once more if memory ran out.
@@ -73,6 +75,8 @@ class Execution:
             except asyncio.CancelledError:
                 await self._stop(stream.prompt_id)
                 raise
+            finally:
+                self.prompt_id = stream.prompt_id
             return Finished(stream.prompt_id, entry, self._warnings)
 
     async def _entry(self, stream: EventStream) -> Json:

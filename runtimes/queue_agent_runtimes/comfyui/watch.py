@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.errors import RuntimeStuck, Unavailable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.events import Event, EventStream
 
@@ -19,6 +19,8 @@ _AGAIN: Final = 0.5
 _SOON: Final = 0.1
 """Seconds between looks while the history of an ended prompt is being written."""
 _SOON_LOOKS: Final = 20
+STRANDED: Final = 15.0
+"""Seconds for which a prompt may wait while nothing runs; models are freed between two prompts."""
 _MAX_FAILURES: Final = 3
 """Looks in a row that may fail (the server is busy loading a model) or find nothing."""
 
@@ -35,6 +37,7 @@ class Watch:
         self._soon_looks = 0
         self._failures = 0
         self._absences = 0
+        self._stranded_since: float | None = None
 
     async def entry(self) -> Json:
         """The prompt's history entry, once it has ended.
@@ -42,6 +45,7 @@ class Watch:
         Raises:
             Unavailable: the server does not answer, or does not know the prompt any more
                 (type ``prompt_lost``).
+            RuntimeStuck: it holds the prompt, and works on nothing.
         """
         loop = asyncio.get_running_loop()
         look_at = loop.time() + SILENCE
@@ -77,7 +81,19 @@ class Watch:
         self._failures = 0
         if entry is None:
             self._note_absence(absent=place == "unknown")
+            self._note_standstill(stranded=place == "stranded")
         return entry
+
+    def _note_standstill(self, *, stranded: bool) -> None:
+        now = asyncio.get_running_loop().time()
+        if not stranded:
+            self._stranded_since = None
+        elif self._stranded_since is None:
+            self._stranded_since = now
+        elif now >= self._stranded_since + STRANDED:
+            raise RuntimeStuck(
+                "ComfyUI has a prompt waiting and works on none: its worker is dead or hangs."
+            )
 
     def _note_absence(self, *, absent: bool) -> None:
         """Between the two questions the prompt may have ended, so one absence is no proof."""

@@ -45,6 +45,7 @@ POLL_INTERVAL: Final = 0.25
 STOP_TIMEOUT: Final = 5.0
 """Seconds that the bundled runtime has to take note of a cancellation."""
 
+_UNDER_WAY: Final = frozenset({"queued", "running"})
 _SMALL: Final = 1024 * 1024
 
 
@@ -57,7 +58,11 @@ class PreparedImages(Prepared):
 
 
 class OpenAIImagesRuntime(Runtime):
-    """Any server of the dialect; cancelling closes the connection, which such servers heed."""
+    """Any server of the dialect.
+
+    Cancelling closes the connection, and that is all that the dialect has: some servers stop at
+    it, others finish what nobody waits for any more, and none can be asked.
+    """
 
     name: ClassVar[str] = "openai"
     task_types: ClassVar[frozenset[str]] = frozenset({"text-to-image", IMAGE_TO_IMAGE})
@@ -117,7 +122,7 @@ class OpenAIImagesRuntime(Runtime):
         if not isinstance(prepared, PreparedImages):
             raise TypeError("prepared by another adapter")
         run_id = f"{prepared.job.id}.{secrets.token_hex(4)}"
-        async with self._following(run_id, progress):
+        async with self._following(prepared, run_id, progress):
             answer = await self._generate(prepared, run_id)
         output = await read_output(answer, prepared)
         progress(Progress(1.0))
@@ -128,9 +133,11 @@ class OpenAIImagesRuntime(Runtime):
         await self._client.aclose()
 
     @asynccontextmanager
-    async def _following(self, run_id: str, progress: ProgressCallback) -> AsyncIterator[None]:
+    async def _following(
+        self, prepared: PreparedImages, run_id: str, progress: ProgressCallback
+    ) -> AsyncIterator[None]:
         """Around the wait for the answer; the dialect itself has no progress to relay."""
-        del run_id, progress
+        del prepared, run_id, progress
         yield
 
     def _note_health(self, answer: Response) -> None:
@@ -172,6 +179,29 @@ class DiffusersRuntime(OpenAIImagesRuntime):
     dialect: ClassVar[Dialect] = BUNDLED
     backlog: int = 1
 
+    def __init__(self, options: RuntimeOptions) -> None:
+        super().__init__(options)
+        self._given_up: list[tuple[PreparedImages, str]] = []
+        """The runs that were cancelled, by what was prepared and by the ids of their jobs."""
+
+    async def still_runs(self, prepared: Prepared) -> bool:
+        """By ``/v1/jobs/{id}``; stopped once more if it does."""
+        for entry in self._given_up:
+            if entry[0] is prepared:
+                if await self._runs(entry[1]):
+                    return True
+                self._given_up.remove(entry)
+                return False
+        return False
+
+    async def _runs(self, run_id: str) -> bool:
+        answer = await self._ask("DELETE", f"/v1/jobs/{run_id}")
+        if answer.status == 404:  # it ended long ago, or the server is another
+            return False
+        if not answer.ok:
+            raise error_from(answer)
+        return answer.json_object().get("status") in _UNDER_WAY
+
     def _note_health(self, answer: Response) -> None:
         try:
             places = answer.json_object().get("max_batch")
@@ -181,12 +211,15 @@ class DiffusersRuntime(OpenAIImagesRuntime):
             self.concurrency = places
 
     @asynccontextmanager
-    async def _following(self, run_id: str, progress: ProgressCallback) -> AsyncIterator[None]:
+    async def _following(
+        self, prepared: PreparedImages, run_id: str, progress: ProgressCallback
+    ) -> AsyncIterator[None]:
         path = f"/v1/jobs/{run_id}"
         relay = asyncio.create_task(self._relay(path, progress))
         try:
             yield
         except asyncio.CancelledError:
+            self._given_up.append((prepared, run_id))
             await asyncio.shield(self._stop(path))
             raise
         finally:

@@ -57,6 +57,7 @@ class WebUIPrepared(Prepared):
 class _Call:
     """A generation request under way."""
 
+    prepared: WebUIPrepared
     answer: asyncio.Task[Response]
     task: str | None
     """The id by which the server knows it; extras have none."""
@@ -133,6 +134,14 @@ class WebUIRuntime(Runtime):
         rising.report(1.0)
         return output
 
+    async def still_runs(self, prepared: Prepared) -> bool:
+        """Whether its call is unanswered; until it is, its watcher interrupts it.
+
+        A call that waits behind others is not answered either: the server works on it when its
+        turn comes, until it is interrupted.
+        """
+        return any(call.prepared is prepared for call in self._calls)
+
     async def aclose(self) -> None:
         """End what is under way and close the connections.
 
@@ -156,7 +165,7 @@ class WebUIRuntime(Runtime):
         answer = asyncio.create_task(
             self._http.send("POST", prepared.route, body=body, timeout=WORK)
         )
-        call = _Call(answer, task)
+        call = _Call(prepared, answer, task)
         self._calls.append(call)
         answer.add_done_callback(lambda _: self._calls.remove(call))
         return call

@@ -21,8 +21,8 @@ _FAULT_OF_THE_JOB: Final = re.compile(
     re.IGNORECASE,
 )
 """What a 500 says when another try cannot help."""
-_OF_THE_REQUEST: Final = frozenset({"HTTPException", "ValueError", "KeyError", "TypeError"})
-"""Exceptions that repeat what was asked for; none of them is the GPU's."""
+_OF_THE_GPU: Final = frozenset({"RuntimeError", "AcceleratorError", ""})
+"""Exceptions of torch and its libraries; others may repeat what was asked for."""
 _UNKNOWN_MODEL: Final = re.compile(r"model '.*' not found|unknown checkpoint", re.IGNORECASE)
 
 
@@ -71,7 +71,7 @@ def _failure(name: str, words: str, details: JsonObject) -> Unavailable:
         return Unavailable(
             f"The GPU ran out of memory: {words}", type="out_of_memory", details=details
         )
-    if name not in _OF_THE_REQUEST and is_beyond_repair(words):
+    if name in _OF_THE_GPU and is_beyond_repair(words):
         return RuntimeSick(f"The runtime is beyond repair: {words}", details=details)
     return Unavailable(f"The runtime failed: {words}", details=details)
 

@@ -122,6 +122,8 @@ class Engine:
                 self._arrived.clear()
                 await self._arrived.wait()
             self.idle.clear()
+            if self.faults.worker == "idle":
+                await asyncio.Event().wait()
             self.running = self.pending.pop(0)
             self.announce_status()
             await self._execute(self.running)
@@ -149,6 +151,8 @@ class Engine:
 
     async def step(self, run: Run) -> None:
         """One step of work; where an interrupt takes effect."""
+        if self.faults.worker == "dead":
+            await asyncio.Event().wait()
         await asyncio.sleep(self.step_seconds)
         while self.faults.paused and not self._interrupted.is_set():  # noqa: ASYNC110  simple enough
             await asyncio.sleep(0.001)
@@ -156,7 +160,7 @@ class Engine:
         self.check_interrupted()
 
     def check_interrupted(self) -> None:
-        if self._interrupted.is_set():
+        if self._interrupted.is_set() and self.faults.worker != "deaf":
             self._interrupted.clear()
             raise Interrupted
 
@@ -165,6 +169,8 @@ class Engine:
         self.faults.fail_next = None
         if kind == "oom":
             raise NodeFailure(_OUT_OF_MEMORY, "CUDA out of memory. Tried to allocate 2.00 GiB.")
+        if kind == "cuda":
+            raise NodeFailure("RuntimeError", "CUDA error: device-side assert triggered\n")
         if kind == "exception":
             raise NodeFailure("ValueError", "the node does not like this")
 

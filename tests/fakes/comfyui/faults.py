@@ -19,9 +19,13 @@ class Faults(BaseModel):
     """Repeat the closing events of the previous prompt when the next one starts."""
     paused: bool = False
     """Sampling stands still, except that an interrupt ends it."""
-    fail_next: Literal["oom", "exception"] | None = None
+    worker: Literal["normal", "dead", "idle", "deaf"] = "normal"
+    """The thread that executes prompts: `dead` ends within a sampler's first step, whose prompt
+    stays in the running queue for ever; `idle` takes no prompt any more; `deaf` heeds no
+    interrupt. The first two stay so until the fake is started anew."""
+    fail_next: Literal["oom", "exception", "cuda"] | None = None
     """Let the next prompt's sampler, or its last node, raise."""
-    fail_always: Literal["oom", "exception"] | None = None
+    fail_always: Literal["oom", "exception", "cuda"] | None = None
     view: Literal["normal", "html", "missing", "truncated", "oversized", "slow"] = "normal"
     status: int | None = None
     """Answer every request but those under /fake with this status."""

@@ -55,6 +55,8 @@ class Engine:
     faults: list[Fault] = field(default_factory=list)
     paused: bool = False
     """Whether sampling stands still, except that an interrupt ends it."""
+    broken: bool = False
+    """Whether CUDA's context is: nothing works until the server is started anew."""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _interrupt_next: bool = False
     _skip_rest: bool = False

@@ -141,7 +141,10 @@ class Generator:
         return max(1, round(self.behaviour.job_seconds / self.behaviour.step_seconds))
 
     async def _suffer(self) -> None:
-        fault = self.engine.take_fault("status", "out_of_memory", "hang")
+        fault = self.engine.take_fault("status", "out_of_memory", "hang", "cuda")
+        if self.engine.broken or (fault is not None and fault.kind == "cuda"):
+            self.engine.broken = True
+            raise RuntimeError("CUDA error: device-side assert triggered\n")
         if fault is None:
             return
         if fault.kind == "hang":

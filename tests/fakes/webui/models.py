@@ -85,8 +85,9 @@ class TaskProgress(BaseModel):
 class Fault(BaseModel):
     """What shall go wrong, for so many generations (or interrupts)."""
 
-    kind: Literal["status", "out_of_memory", "hang", "late_interrupt"]
-    """`late_interrupt`: the running generation ends before the interrupt reaches it."""
+    kind: Literal["status", "out_of_memory", "hang", "cuda", "late_interrupt"]
+    """`hang`: it goes on for ever, whatever it is told; `cuda`: its context breaks, and all after
+    it fail; `late_interrupt`: the running generation ends before the interrupt reaches it."""
     times: int = Field(default=1, ge=1)
     status: int = 500
     body: JsonValue = None

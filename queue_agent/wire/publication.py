@@ -26,7 +26,7 @@ class Ordering:
 
     group: str = ""
     """What is kept in order with others of the same group; empty: a group of its own."""
-    deduplication_id: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
+    deduplication_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     """What is sent again with the same id within five minutes is taken for the first."""
 
 
@@ -36,7 +36,7 @@ class Publication:
 
     body: str = field(repr=False)
     attributes: Mapping[str, str] = field(default_factory=dict)
-    ordering: Ordering = field(default_factory=Ordering)
+    ordering: Ordering = field(default_factory=Ordering, compare=False)
 
     @property
     def size(self) -> int:

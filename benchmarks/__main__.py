@@ -5,10 +5,13 @@
     python -m benchmarks --quick --only gap                one scenario; may be repeated
     python -m benchmarks --only gap --gpu 0.2 --cloud "30 ms" --agent-only --repeat 3
 
-Scenarios: gap, images, arrivals, batch, fleet, large-input, startup (and smoke: does it work?).
-`--gpu` and `--cloud` choose cells of `gap`. The agent reads QUEUE_AGENT_… of the environment
-beside what the benchmark sets, so that settings can be compared. The servers' and subjects'
-logs are kept with `--logs FOLDER`.
+    python -m benchmarks --only bound --repeat 7           ratios to a bare pipelined loop
+    python -m benchmarks --only bound --against ../before  and an earlier checkout's agent
+
+Scenarios: gap, bound, images, arrivals, batch, fleet, large-input, startup (and smoke: does it
+work?). `--gpu` and `--cloud` choose cells of `gap` and `bound`. The agent reads QUEUE_AGENT_…
+of the environment beside what the benchmark sets, so that settings can be compared. The
+servers' and subjects' logs are kept with `--logs FOLDER`.
 
 Subjects take turns (agent, sequential, agent, …) and the median of the repeats is shown. A
 subject is a fresh process: it works off a warm-up, then the measured jobs. Tables are
@@ -20,6 +23,7 @@ import asyncio
 import itertools
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -28,14 +32,15 @@ import typer
 from rich.console import Console
 
 from benchmarks.chart import draw
-from benchmarks.measurement import Measurement, median
-from benchmarks.report import Row, machine, startup_table, table, write_json
+from benchmarks.measurement import Measurement
+from benchmarks.report import Row, machine, ratios_table, startup_table, table, write_json
 from benchmarks.scenarios import BY_DEFAULT, SCENARIOS, Cell
-from benchmarks.stage import AGENT, BenchServers, stage
+from benchmarks.stage import AGENT, BARE, BenchServers, stage
 from benchmarks.startup import Startup, measure_startup
 
 _RESULTS = Path(__file__).parent / "results"
 _STARTUP = "startup"
+_BY_GPU_AND_CLOUD = ("gap", "bound")
 _WIDTH = 170
 """Columns of the tables where the output is no terminal."""
 
@@ -43,10 +48,13 @@ _WIDTH = 170
 def main(
     quick: Annotated[bool, typer.Option(help="About a minute in all.")] = False,
     only: Annotated[list[str] | None, typer.Option(help="Scenario; may be repeated.")] = None,
-    gpu: Annotated[list[float] | None, typer.Option(help="Seconds a job, of gap.")] = None,
-    cloud: Annotated[list[str] | None, typer.Option(help="Latency profile, of gap.")] = None,
+    gpu: Annotated[list[float] | None, typer.Option(help="Seconds a job.")] = None,
+    cloud: Annotated[list[str] | None, typer.Option(help="Latency profile.")] = None,
     repeat: Annotated[int | None, typer.Option(min=1, help="Else 3, or 1 if quick.")] = None,
-    agent_only: Annotated[bool, typer.Option(help="Leave the baseline out.")] = False,
+    agent_only: Annotated[bool, typer.Option(help="Leave the others out.")] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="Another checkout, whose agent takes turns too.")
+    ] = None,
     logs: Annotated[Path | None, typer.Option(help="Keep the logs there.")] = None,
     write: Annotated[
         bool | None, typer.Option(help="Write JSON and chart; else only if nothing is left out.")
@@ -58,16 +66,18 @@ def main(
     if unknown:
         raise typer.BadParameter(f"no scenario {', '.join(sorted(unknown))}", param_hint="--only")
     cells = [cell for name in chosen if name in SCENARIOS for cell in SCENARIOS[name](quick)]
-    cells = [cell for cell in cells if _wanted(cell, gpu, cloud)]
+    cells = [
+        _with_subjects(cell, agent_only, against) for cell in cells if _wanted(cell, gpu, cloud)
+    ]
     repeat = repeat or (1 if quick else 3)
     about = machine()
     with ExitStack() as stack:
         folder = logs or Path(stack.enter_context(TemporaryDirectory(prefix="benchmark-")))
         folder.mkdir(parents=True, exist_ok=True)
         rows, startup = asyncio.run(
-            _measure(cells, repeat, agent_only, folder, with_startup=_STARTUP in chosen)
+            _measure(cells, repeat, folder, with_startup=_STARTUP in chosen)
         )
-    if write if write is not None else not (only or gpu or cloud or agent_only):
+    if write if write is not None else not (only or gpu or cloud or agent_only or against):
         name = "quick" if quick else "benchmark"
         write_json(_RESULTS / f"{name}.json", rows, startup, {**about, "repeats": repeat})
         if any(row.cell.scenario == "gap" for row in rows):
@@ -75,14 +85,22 @@ def main(
 
 
 def _wanted(cell: Cell, gpu: Sequence[float] | None, cloud: Sequence[str] | None) -> bool:
-    if cell.scenario != "gap":
+    if cell.scenario not in _BY_GPU_AND_CLOUD:
         return True
     load = cell.load
     return (not gpu or load.gpu_seconds in gpu) and (not cloud or load.latency in cloud)
 
 
+def _with_subjects(cell: Cell, agent_only: bool, against: Path | None) -> Cell:
+    others = () if agent_only else [subject for subject in cell.subjects if subject is not AGENT]
+    another = (
+        () if against is None else [replace(AGENT, name="other agent", checkout=against.resolve())]
+    )
+    return replace(cell, subjects=(AGENT, *another, *others))
+
+
 async def _measure(
-    cells: Iterable[Cell], repeat: int, agent_only: bool, folder: Path, *, with_startup: bool
+    cells: Iterable[Cell], repeat: int, folder: Path, *, with_startup: bool
 ) -> tuple[list[Row], Startup | None]:
     console = Console()
     if not console.is_terminal:
@@ -93,8 +111,10 @@ async def _measure(
             found = []
             for cell in group:
                 with console.status(f"{scenario}: {cell.label}"):
-                    found.append(await _measure_cell(servers, cell, repeat, agent_only))
+                    found.append(await _measure_cell(servers, cell, repeat))
             console.print(table(scenario, found))
+            if all(BARE.name in row.rounds for row in found):
+                console.print(ratios_table(found))
             rows += found
         startup = None
         if with_startup:
@@ -104,14 +124,13 @@ async def _measure(
     return rows, startup
 
 
-async def _measure_cell(servers: BenchServers, cell: Cell, repeat: int, agent_only: bool) -> Row:
-    subjects = [AGENT] if agent_only else list(cell.subjects)
-    measured: dict[str, list[Measurement]] = {subject.name: [] for subject in subjects}
+async def _measure_cell(servers: BenchServers, cell: Cell, repeat: int) -> Row:
+    measured: dict[str, list[Measurement]] = {subject.name: [] for subject in cell.subjects}
     for _ in range(repeat):
-        for subject in subjects:
+        for subject in cell.subjects:
             seen = await servers.observe(subject, cell.load_of(subject), warm_up=cell.warm_up)
             measured[subject.name].append(Measurement.of(seen))
-    return Row(cell, {name: median(each) for name, each in measured.items()})
+    return Row(cell, measured)
 
 
 if __name__ == "__main__":

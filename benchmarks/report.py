@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,8 +13,9 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from benchmarks.measurement import Measurement, as_dict
+from benchmarks.measurement import Measurement, as_dict, median
 from benchmarks.scenarios import Cell
+from benchmarks.stage import BARE
 from benchmarks.startup import Startup
 
 _COLUMNS: Final = {
@@ -47,7 +49,19 @@ class Row:
     """The figures of every subject in one cell."""
 
     cell: Cell
-    measured: Mapping[str, Measurement]
+    rounds: Mapping[str, Sequence[Measurement]]
+    """In each round every subject was measured once, one after the other."""
+
+    @property
+    def measured(self) -> Mapping[str, Measurement]:
+        """The median of each figure."""
+        return {subject: median(each) for subject, each in self.rounds.items()}
+
+    def ratio(self, figure: str, subject: str, to: str) -> float:
+        """The median over the rounds of one subject's figure in parts of another's."""
+        pairs = zip(self.rounds[subject], self.rounds[to], strict=True)
+        ratios = [getattr(one, figure) / getattr(other, figure) for one, other in pairs]
+        return float(statistics.median(ratios))
 
 
 def table(scenario: str, rows: Sequence[Row]) -> Table:
@@ -67,6 +81,22 @@ def table(scenario: str, rows: Sequence[Row]) -> Table:
                 *figures,
                 end_section=number == len(row.measured) - 1,
             )
+    return shown
+
+
+def ratios_table(rows: Sequence[Row]) -> Table:
+    """What each subject takes and reaches in parts of what the bare loop does."""
+    shown = Table(title=f"in parts of the {BARE.name}", title_justify="left")
+    for heading in ("case", "subject", "CPU/job", "jobs/s"):
+        shown.add_column(heading, no_wrap=True)
+    for row in rows:
+        for subject in row.rounds:
+            if subject != BARE.name:
+                figures = (
+                    f"{row.ratio(figure, subject, to=BARE.name):.2f}"
+                    for figure in ("cpu_ms_per_job", "jobs_per_second")
+                )
+                shown.add_row(row.cell.label, subject, *figures)
     return shown
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.latency import LATENCIES
-from benchmarks.stage import AGENT, SEQUENTIAL, Load, Subject
+from benchmarks.stage import AGENT, BARE, SEQUENTIAL, Load, Subject
 from benchmarks.wide import LANES
 
 _JOBS: Final = {0.0: 200, 0.05: 40, 0.2: 40, 1.0: 24}
@@ -28,7 +28,7 @@ class Cell:
 
     def load_of(self, subject: Subject) -> Load:
         """The load; fewer jobs for the baseline, which takes them one by one."""
-        if subject is AGENT or self.load.utilisation is not None or self.load.workers > 1:
+        if subject is not SEQUENTIAL or self.load.utilisation is not None or self.load.workers > 1:
             return self.load
         return self.load.but(jobs=max(3, self.load.jobs // 4))
 
@@ -52,6 +52,21 @@ def _gap(quick: bool) -> list[Cell]:
 _LEFT_OUT_WHEN_QUICK: Final = frozenset(
     {(seconds, "0 ms") for seconds in _JOBS} | {(0.0, "realistic + input"), (1.0, "30 ms")}
 )
+
+
+def _bound(quick: bool) -> list[Cell]:
+    """Beside the bare pipelined loop, which keeps no promises: what these cost."""
+    jobs = {0.0: 100, 0.2: 10} if quick else {0.0: 400, 0.2: 60}
+    return [
+        Cell(
+            "bound",
+            f"{seconds:g} s, 30 ms",
+            Load("30 ms", seconds, jobs[seconds]),
+            (AGENT, BARE),
+            warm_up=_WARM_UP,
+        )
+        for seconds in jobs
+    ]
 
 
 def _images(quick: bool) -> list[Cell]:
@@ -113,6 +128,7 @@ def _smoke(_quick: bool) -> list[Cell]:
 
 SCENARIOS: Final[dict[str, Callable[[bool], list[Cell]]]] = {
     "gap": _gap,
+    "bound": _bound,
     "images": _images,
     "arrivals": _arrivals,
     "batch": _batch,

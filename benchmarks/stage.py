@@ -30,14 +30,24 @@ class Subject:
 
     name: str
     module: tuple[str, ...]
+    checkout: Path | None = None
+    """Where its code is; None: here."""
 
     @property
     def command(self) -> list[str]:
         return [sys.executable, "-m", *self.module]
 
+    @property
+    def environment(self) -> dict[str, str]:
+        if self.checkout is None:
+            return {}
+        path = f"{self.checkout}{os.pathsep}{self.checkout / 'runtimes'}"
+        return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # and not the current folder
+
 
 AGENT = Subject("agent", ("queue_agent", "run"))
 SEQUENTIAL = Subject("sequential", ("benchmarks.sequential",))
+BARE = Subject("bare loop", ("benchmarks.bare",))
 
 
 @dataclass(frozen=True)
@@ -170,7 +180,8 @@ class BenchServers:
             for number, gpu in enumerate(self.gpus[: load.workers]):
                 worker = ServerProcess(
                     subject.command,
-                    env=self._environment(load, gpu, f"{subject.name}-{number}"),
+                    env=self._environment(load, gpu, f"{subject.name}-{number}")
+                    | subject.environment,
                     log=self.folder / f"{self._count}-{subject.name}-{number}.log",
                 )
                 worker.spawn()

@@ -1,10 +1,10 @@
 """Images as text: the fields of a job that hold them, and those of a runtime's answer."""
 
 import asyncio
-import base64
 import binascii
 from collections.abc import Iterable
 
+import pybase64
 from pydantic import JsonValue
 
 from queue_agent.media.asset import Asset
@@ -32,7 +32,7 @@ def image_asset(value: str, assets: Assets, *, field: str) -> Asset:
     if value.startswith("data:"):
         encoded = value.partition(",")[2]
     try:
-        data = base64.b64decode("".join(encoded.split()), validate=True)
+        data = pybase64.b64decode("".join(encoded.split()), validate=True)
     except ValueError as error:  # also of a text that is not ASCII
         raise Rejected(
             f"{field}: neither a URL, a data URL nor base64.", type="invalid_content"
@@ -56,7 +56,7 @@ async def decode_images(encoded: Iterable[JsonValue]) -> list[bytes]:
         if not isinstance(text, str):
             raise _not_an_image(number)
         try:
-            images.append(base64.b64decode(_payload(text)))
+            images.append(pybase64.b64decode(_payload(text)))
         except (binascii.Error, ValueError) as error:
             raise _not_an_image(number) from error
         if not images[-1]:

@@ -60,6 +60,12 @@ async def _repeat(
     stop: Callable[[RetryCallState], bool],
     pause: Callable[[RetryCallState], float],
 ) -> T:
+    try:
+        return await action()  # nearly always all: what repeats is made when it is needed
+    except Unavailable as error:
+        if not _may_pass(error):
+            raise
+        failed: Unavailable | None = error
     retrying = AsyncRetrying(
         retry=retry_if_exception(_may_pass),
         stop=stop,
@@ -68,6 +74,10 @@ async def _repeat(
     )
 
     async def attempt() -> T:
+        nonlocal failed
+        if failed is not None:  # the first one, which counts
+            error, failed = failed, None
+            raise error
         return await action()
 
     return await retrying(attempt)

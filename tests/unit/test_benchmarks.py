@@ -1,9 +1,14 @@
 """The benchmark's arithmetic and its emulated queue."""
 
+import hashlib
 import math
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
+from benchmarks.bare import authorization
 from benchmarks.figures import (
     Span,
     busy_fraction,
@@ -79,3 +84,15 @@ async def test_a_hidden_message_comes_back_when_it_is_released() -> None:
     assert await queue.receive(1, wait=0, visibility=30) == []
     assert queue.hide(held.receipt, 0)
     assert len(await queue.receive(1, wait=0, visibility=30)) == 1
+
+
+def test_the_bare_loop_signs_as_the_sdk_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKID")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    theirs = AWSRequest("POST", "http://127.0.0.1:9000/", data=b"{}", headers={"x-amz-target": "A"})
+    SigV4Auth(Credentials("AKID", "secret"), "sqs", "eu-west-1").add_auth(theirs)
+    moment = theirs.headers["X-Amz-Date"]
+    headers = {"x-amz-target": "A", "host": "127.0.0.1:9000", "x-amz-date": moment}
+    scope = f"{moment[:8]}/eu-west-1/sqs/aws4_request"
+    ours = authorization("POST", "/", headers, hashlib.sha256(b"{}").hexdigest(), scope)
+    assert ours == theirs.headers["Authorization"]

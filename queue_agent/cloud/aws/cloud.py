@@ -18,6 +18,7 @@ from queue_agent import __version__
 from queue_agent.cloud import Cloud
 from queue_agent.cloud.aws.batching import BatchingQueue, BatchingTopic
 from queue_agent.cloud.aws.errors import translated
+from queue_agent.cloud.aws.handlers import send_small_bodies_at_once
 from queue_agent.cloud.aws.s3 import S3Bucket
 from queue_agent.cloud.aws.sns import SnsTopic
 from queue_agent.cloud.aws.sqs import SqsQueue
@@ -79,9 +80,12 @@ class AwsCloud(Cloud):
     async def _create(self, service: str) -> Any:
         # other servers rarely answer to BUCKET.HOST
         by_path = service == "s3" and ".amazonaws." not in await self._endpoint(service)
-        return await self._stack.enter_async_context(
+        client = await self._stack.enter_async_context(
             self._context(service, {"addressing_style": "path"} if by_path else {})
         )
+        if service == "s3":
+            send_small_bodies_at_once(client)
+        return client
 
     async def _endpoint(self, service: str) -> str:
         """Where the SDK finds the service, by environment, configuration files or its rules."""

@@ -1,12 +1,12 @@
 """Bodies of requests that are sent piece by piece, so that no memory holds a large one."""
 
-import base64
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
+import pybase64
 from aiohttp.abc import AbstractStreamWriter
 
 from queue_agent.media.asset import Asset
@@ -30,7 +30,7 @@ class Base64:
         """The text of pieces of so many bytes, a multiple of 3, one after another."""
         async with aclosing(self.asset.stream(size)) as pieces:
             async for piece in pieces:
-                yield base64.b64encode(piece)
+                yield pybase64.b64encode(piece)
 
 
 Part = bytes | Asset | Base64

@@ -25,7 +25,7 @@ from queue_agent.runtime import (
 )
 from queue_agent.tasks import background
 from queue_agent.testing import sample_png
-from queue_agent.wire.errors import Rejected, Unavailable
+from queue_agent.wire.errors import Rejected, RunLost, RuntimeAway, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent.wire.notification import Notification
 from queue_agent.wire.result import Result
@@ -54,22 +54,30 @@ class LoopClock(Clock):
 
 
 class ScriptedRuntime(Runtime):
-    """Does what a test says, one job at a time; by default a picture after `RUN` seconds."""
+    """Does what a test says, so many jobs at a time; by default a picture after `RUN` seconds."""
 
     name: ClassVar[str] = "scripted"
     task_types: ClassVar[frozenset[str]] = frozenset({"text-to-image", "image-to-image"})
     default_url: ClassVar[str] = "http://127.0.0.1:1"
 
-    def __init__(self, options: RuntimeOptions | None = None) -> None:
+    def __init__(
+        self, options: RuntimeOptions | None = None, *, concurrency: int = 1, backlog: int = 0
+    ) -> None:
         self.options = options
+        self.concurrency, self.backlog = concurrency, backlog
         self.up = True
+        self.lost: list[str] = []
+        """The ids of the jobs that the runtime had when it died, as each run tells."""
         self.runs: list[str] = []
         """The ids of the jobs whose runs began, in order."""
         self.interrupted: list[str] = []
         self.prepared: list[str] = []
         self.began = asyncio.Event()
         self._behaviours: dict[str, list[Behaviour]] = {}
-        self._free = asyncio.Lock()
+        self._free = asyncio.Semaphore(concurrency)
+        self._death = asyncio.Event()
+        self.notice: Callable[[], float] = lambda: 0.0
+        """Seconds until a run notices that the runtime died."""
 
     def script(self, job_id: str, *behaviours: Behaviour) -> None:
         """What the next runs of a job do; the last holds for all that follow."""
@@ -90,15 +98,56 @@ class ScriptedRuntime(Runtime):
         return Prepared(job, {}, warnings=("prepared oddly",) if job.content.get("odd") else ())
 
     async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
-        job_id = prepared.job.id
+        if not self.up:
+            raise RuntimeAway("connection refused")
+        job_id, death = prepared.job.id, self._death
+        work = asyncio.create_task(self._work(prepared, progress))
+        dying = asyncio.create_task(death.wait())
+        try:
+            await asyncio.wait({work, dying}, return_when=asyncio.FIRST_COMPLETED)
+            if not death.is_set():
+                return await work
+        finally:
+            for task in (work, dying):
+                task.cancel()
+            await asyncio.gather(work, dying, return_exceptions=True)
+        await asyncio.sleep(self.notice())
+        self.lost.append(job_id)
+        raise RunLost("the connection broke")
+
+    async def _work(self, prepared: Prepared, progress: ProgressCallback) -> Output:
+        job_id, death = prepared.job.id, self._death
         async with self._free:
             self.runs.append(job_id)
             self.began.set()
             try:
                 return await self._behaviour(job_id)(prepared, progress)
             except asyncio.CancelledError:
-                self.interrupted.append(job_id)
+                if not death.is_set():
+                    self.interrupted.append(job_id)
                 raise
+
+    def die(self, back_after: float) -> None:
+        """Take down all runs, and be away for so many seconds."""
+        self._death.set()
+        self._death, self._free = asyncio.Event(), asyncio.Semaphore(self.concurrency)
+        self.up = False
+
+        def start() -> None:
+            self.up = True
+
+        asyncio.get_running_loop().call_later(back_after, start)
+
+    def killing(self, *, after: float, back_after: float) -> Behaviour:
+        """Ends this runtime after so long, which starts again."""
+
+        async def behave(prepared: Prepared, report: ProgressCallback) -> Output:
+            await asyncio.sleep(after)
+            self.die(back_after)
+            await asyncio.Event().wait()
+            raise AssertionError("the dead do not go on")
+
+        return behave
 
     async def aclose(self) -> None:
         """Nothing is open."""

@@ -134,7 +134,8 @@ class Settings(TracingSettings, LogSettings):
         "HOLD_LIMIT",
         default=60.0,
         gt=0,
-        description="A message that the runtime has no place for is given back after so long.",
+        description="A message for which the runtime has no place, or is away, is given back after "
+        "so long, unless half of the queue's allowance is used up; then it waits.",
     )
     run_timeout: float = setting(
         "RUN_TIMEOUT",

@@ -10,7 +10,7 @@ import structlog
 
 from queue_agent.cloud import Message, Queue
 from queue_agent.runtime import Runtime
-from queue_agent.tasks import together
+from queue_agent.tasks import background, together
 from queue_agent.telemetry.tracing import Telemetry
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.delivery import Delivery
@@ -54,11 +54,12 @@ class Agent:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; return when every message is acknowledged or given back."""
         async with asyncio.TaskGroup() as tasks:
-            pulling = tasks.create_task(self._pull(tasks, stop))
-            await stop.wait()
-            log.info("draining", deliveries=len(self._deliveries))
-            pulling.cancel()
-            await asyncio.wait({pulling})
+            async with background(self._reopen()):
+                pulling = tasks.create_task(self._pull(tasks, stop))
+                await stop.wait()
+                log.info("draining", deliveries=len(self._deliveries))
+                pulling.cancel()
+                await asyncio.wait({pulling})
             await self._drain()
         log.info("stopped")
 
@@ -86,6 +87,15 @@ class Agent:
             left -= len(messages)
         await self.idle.wait()
         stop.set()
+
+    async def _reopen(self) -> None:
+        """Whenever the runtime was away, let jobs go to it as soon as it is ready."""
+        while True:
+            await self.slots.closed.wait()
+            await self.health.until_ready()
+            self.slots.resize(concurrency=self.runtime.concurrency, backlog=self.runtime.backlog)
+            self.slots.open()
+            await asyncio.sleep(_READINESS_POLL)  # one that is ready and refuses is not rushed
 
     async def _receive(self, count: int) -> Sequence[Message]:
         asked = self.clock()
@@ -116,7 +126,7 @@ class Agent:
         delivery = Delivery(
             message,
             self._lease(message),
-            self.slots.add(),
+            self.slots.add(hold_limit=self.policy.hold_limit_of(message.receive_count)),
             self.telemetry,
             clock=self.clock,
             now=self.now,
@@ -135,15 +145,26 @@ class Agent:
             self.idle.set()
 
     async def _drain(self) -> None:
-        """Give back what does not run yet, and what runs longer than the grace."""
+        """Give back what does not run yet or any more, and what runs longer than the grace."""
         await asyncio.sleep(0)  # a task cancelled before its first step could not give back
+        given_back: set[asyncio.Task[None]] = set()
+        try:
+            async with asyncio.timeout(self.policy.grace):
+                while self._deliveries:
+                    self.slots.changed.clear()
+                    for processing in {*self._not_running()} - given_back:
+                        processing.cancel()
+                        given_back.add(processing)
+                    await self.slots.changed.wait()
+        except TimeoutError:
+            for processing in self._deliveries:
+                processing.cancel()
+
+    def _not_running(self) -> Iterable[asyncio.Task[None]]:
+        """The deliveries that the runtime does not work on."""
         for processing, delivery in self._deliveries.items():
             if delivery.slot.stage in (Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED):
-                processing.cancel()
-        if self._deliveries:
-            await asyncio.wait(set(self._deliveries), timeout=self.policy.grace)
-        for processing in self._deliveries:
-            processing.cancel()
+                yield processing
 
     def _lease(self, message: Message) -> Lease:
         return Lease(

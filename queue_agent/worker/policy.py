@@ -27,7 +27,7 @@ class Policy:
     retry_delay: float = 2.0
     """Before a released message returns; doubled with each delivery."""
     hold_limit: float = 60.0
-    """A message that the runtime has no place for is given back after so long."""
+    """A message for which the runtime has no place, or is away, is given back after so long."""
     cancel_poll: float = 2.0
     """Cancel markers are noticed within so long; 0: each job looks only once."""
     receive_wait: float = 20.0
@@ -54,8 +54,11 @@ class Policy:
         return receive_count > self.max_receives
 
     def hold_limit_of(self, receive_count: int) -> float | None:
-        """How long a message may wait for the runtime; the last delivery waits for ever."""
-        return None if self.is_last(receive_count) else self.hold_limit
+        """How long a message may wait for the runtime; None: as long as it takes.
+
+        Waiting uses up half of the queue's allowance at most: the other half is for attempts.
+        """
+        return self.hold_limit if receive_count <= self.max_receives // 2 else None
 
     def delay(self, receive_count: int) -> float:
         """Seconds until the next attempt, doubled with each."""

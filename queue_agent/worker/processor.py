@@ -115,12 +115,10 @@ class Processor:
         async with self.cancellations.wanted(delivery.job), AsyncExitStack() as inputs:
             self.inbox.check(delivery.job)
             prepared = await self.runner.prepare(delivery, inputs)
-            async with (
-                delivery.slot.turn(limit=self.policy.hold_limit_of(delivery.number)),
-                self.notifier.progress(delivery) as report,
-            ):
-                output = await self.runner.run(delivery, prepared, report)
-                outputs.callback(output.close)
+            output = await self.runner.run(
+                delivery, prepared, lambda: self.notifier.progress(delivery)
+            )
+            outputs.callback(output.close)
         delivery.spent(wait=delivery.slot.waited, run=delivery.slot.ran)
         return self._with_what_is_there(delivery, output)
 

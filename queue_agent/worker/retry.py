@@ -14,10 +14,19 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from queue_agent.wire.errors import RuntimeSick, RuntimeStuck, TimedOut, Unanswered, Unavailable
+from queue_agent.wire.errors import (
+    RunLost,
+    RuntimeAway,
+    RuntimeSick,
+    RuntimeStuck,
+    TimedOut,
+    Unanswered,
+    Unavailable,
+)
 
 T = TypeVar("T")
 
+_LASTING: Final = (TimedOut, RuntimeAway, RunLost, RuntimeStuck, RuntimeSick)
 _IN_PLACE: Final = wait_random_exponential(multiplier=0.2, max=1.0)
 _QUICK: Final = wait_random_exponential(multiplier=0.2, max=5.0)
 _WARY: Final = wait_exponential(multiplier=2.0, max=60.0) + wait_random(0.0, 1.0)
@@ -49,8 +58,8 @@ async def retry_warily(seconds: float, action: Callable[[], Awaitable[T]]) -> T:
 async def retry_in_place(action: Callable[[], Awaitable[T]], *, attempts: int = 3) -> T:
     """Repeat what is `Unavailable` a few times within a second or two.
 
-    What took too long (`TimedOut`) is not repeated, nor what met a runtime that is stuck or sick:
-    another pod may do better.
+    What took too long (`TimedOut`) is not repeated: another pod may do better. Neither is what
+    says that the runtime is away, stuck or sick: it takes longer than that to come back.
     """
     return await _repeat(action, stop_after_attempt(attempts), _IN_PLACE)
 
@@ -84,5 +93,4 @@ async def _repeat(
 
 
 def _may_pass(error: BaseException) -> bool:
-    lasting = isinstance(error, TimedOut | RuntimeStuck | RuntimeSick)
-    return isinstance(error, Unavailable) and not lasting
+    return isinstance(error, Unavailable) and not isinstance(error, _LASTING)

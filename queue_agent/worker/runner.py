@@ -1,22 +1,41 @@
-"""Preparing and running a job on the runtime, with tries in place and a time limit."""
+"""Preparing and running a job on the runtime, with tries in place and a time limit.
+
+A job answers for its own runs only. While the runtime is away it waits, and tries again. A run
+that was lost with the runtime makes its job suspected, and it is run again, alone; if the runtime
+goes once more, the job is at fault.
+"""
 
 import asyncio
-from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeVar
 
 import structlog
+from cachetools import LRUCache
 
 from queue_agent.inputs.references import ReferenceFetcher
 from queue_agent.runtime import Output, Prepared, ProgressCallback, Runtime
 from queue_agent.tasks import background
 from queue_agent.telemetry.tracing import span
-from queue_agent.wire.errors import TimedOut, Unavailable
+from queue_agent.wire.errors import RunLost, RuntimeAway, TimedOut, Unavailable
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.health import RuntimeHealth
 from queue_agent.worker.progress import noting
 from queue_agent.worker.retry import retry_in_place
+from queue_agent.worker.slots import Slot
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
+ProgressRelays = Callable[[], AbstractAsyncContextManager[ProgressCallback]]
+
+
+_OUTAGES: Final = 20
+"""So often a job waits for a runtime that is ready and refuses it when it comes."""
+_LOST_PREPARATIONS: Final = 3
+"""So often the runtime may go away while it is given a job's inputs."""
+_REMEMBERED: Final = 256
 
 
 @dataclass(frozen=True)
@@ -28,6 +47,10 @@ class JobRunner:
     references: ReferenceFetcher
     time_limit: float
     """For a run, from when the runtime has nothing left to do before it."""
+    _deadly: LRUCache[str, None] = field(
+        default_factory=lambda: LRUCache(_REMEMBERED), init=False, repr=False
+    )
+    """Digests of the jobs with which, alone, the runtime was lost."""
 
     async def prepare(self, delivery: Delivery, inputs: AsyncExitStack) -> Prepared:
         """The job in the runtime's words; what it needs of its inputs is there until they end."""
@@ -46,17 +69,60 @@ class JobRunner:
             return prepared
 
         with delivery.step("prepare"):
-            prepared = await retry_in_place(prepare)
+            prepared = await self._when_there(delivery, prepare)
         log.debug("prepared")
         return prepared
 
-    async def run(self, delivery: Delivery, prepared: Prepared, report: ProgressCallback) -> Output:
-        """Have the job worked on; it must have its turn at the runtime.
+    async def _when_there(self, delivery: Delivery, action: Callable[[], Awaitable[T]]) -> T:
+        """Do what may need the runtime; while that is away, wait."""
+        outages = lost = 0
+        while True:
+            try:
+                return await retry_in_place(action)
+            except (RuntimeAway, RunLost) as error:
+                self.health.failed(error)
+                outages += 1
+                lost += isinstance(error, RunLost)
+                if outages >= _OUTAGES or lost >= _LOST_PREPARATIONS:
+                    raise
+                await delivery.slot.outage()
+
+    async def run(self, delivery: Delivery, prepared: Prepared, progress: ProgressRelays) -> Output:
+        """Have the job worked on when its turn comes; `progress` is opened for each run.
 
         Raises:
             TimedOut: it took longer than the time limit, and was interrupted.
+            RunLost: the runtime went away while it had this job and no other.
+            Unavailable: also when the message has waited for the runtime for too long.
         """
+        slot, digest = delivery.slot, delivery.job.digest
+        slot.suspected = digest in self._deadly
+        outages = 0
+        while True:
+            try:
+                async with slot.turn(), progress() as report:
+                    output = await self._run(delivery, prepared, report)
+            except RuntimeAway:
+                outages += 1
+                if outages >= _OUTAGES:
+                    raise
+            except RunLost as error:
+                if await self._is_at_fault(slot):
+                    self._deadly[digest] = None
+                    raise
+                log.warning("suspected", reason=error.message)
+                slot.suspected = True
+            else:
+                self._deadly.pop(digest, None)
+                return output
 
+    async def _is_at_fault(self, slot: Slot) -> bool:
+        """Whether a lost run was the job's own doing, or else a connection's that broke."""
+        return slot.suspected or not (slot.had_company or await self.health.check())
+
+    async def _run(
+        self, delivery: Delivery, prepared: Prepared, report: ProgressCallback
+    ) -> Output:
         async def run() -> Output:
             return await self._run_once(delivery, prepared, report)
 

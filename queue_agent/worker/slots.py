@@ -9,6 +9,10 @@ runtime takes its requests in order, so the earliest submitted ones are the runn
 
 A held message is one that an idle pod could have had, so the next is asked for just in time:
 when, by forecast, all that is held will be done about as soon as another could be ready.
+
+When a run ends because the runtime is away, the slots are closed: no job is submitted, and no
+message asked for, until somebody opens them. A run that the runtime's end took with it makes its
+job suspected of being the cause: it runs alone, after the others, and then it is known.
 """
 
 import asyncio
@@ -21,7 +25,13 @@ from typing import Final
 
 from queue_agent.telemetry.gpu import GpuClock
 from queue_agent.telemetry.tracing import span
-from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.errors import (
+    RunLost,
+    RuntimeAway,
+    RuntimeSick,
+    RuntimeStuck,
+    Unavailable,
+)
 from queue_agent.worker.forecast import Forecast, Kind
 
 _MARGIN: Final = 0.02
@@ -50,44 +60,81 @@ class Slot:
     """Where one job stands. Times are by the monotonic clock."""
 
     def __init__(
-        self,
-        moved: Callable[["Slot"], None],
-        changed: Callable[[], None],
-        clock: Callable[[], float],
+        self, slots: "Slots", clock: Callable[[], float], hold_limit: float | None
     ) -> None:
         self.stage = Stage.PREPARING
         self.kind: Kind | None = None
         self.submitted = asyncio.Event()
         self.running = asyncio.Event()
         """Set when the runtime has nothing left to do before this job."""
-        self._moved = moved
-        self._changed = changed
+        self.suspected = False
+        """Whether the job may have ended the runtime: it has its turns alone, after the others."""
+        self.had_company = False
+        """Whether other jobs were with the runtime when it was lost with this one."""
+        self._slots = slots
         self._clock = clock
+        self._hold_limit = hold_limit
+        self._held = 0.0
+        """Seconds for which the job has waited for the runtime."""
         self._entered = {Stage.PREPARING: clock()}
         self._end: float | None = None
 
     @asynccontextmanager
-    async def turn(self, *, limit: float | None = None) -> AsyncIterator[None]:
+    async def turn(self) -> AsyncIterator[None]:
         """Wait until the runtime takes the job, and hold a place there for the block.
 
+        There may be several, one after another. One that ends because the runtime is away, stuck
+        or sick closes the slots; that the runtime was lost is noted here and for those beside it.
+
         Raises:
-            Unavailable: it took none within `limit` seconds.
+            Unavailable: it took none within the slot's time to wait.
         """
-        self.enter(Stage.WAITING)
-        self._moved(self)
+        self._wait()
         try:
-            try:
-                with span("wait"):
-                    async with asyncio.timeout(limit):
-                        await self.submitted.wait()
-            except TimeoutError:
-                raise Unavailable(
-                    f"The runtime had no place free for {limit:g} s.", type="runtime_stalled"
-                ) from None
+            with span("wait"):
+                await self._until(self.submitted)
             yield
+        except (RunLost, RuntimeAway, RuntimeStuck, RuntimeSick) as error:
+            self._slots.broke(self, lost=isinstance(error, RunLost))
+            raise
         finally:
             self.enter(Stage.FINISHING)
-            self._moved(self)
+            self._slots.finishes(self)
+
+    async def outage(self) -> None:
+        """Close the slots, since the runtime is away, and wait until they are open.
+
+        Raises:
+            Unavailable: they were not within the slot's time to wait.
+        """
+        self._slots.close()
+        await self._until(self._slots.opened)
+
+    def _wait(self) -> None:
+        first = Stage.WAITING not in self._entered
+        for stage in (Stage.SUBMITTED, Stage.RUNNING, Stage.FINISHING):
+            self._entered.pop(stage, None)
+        self.submitted.clear()
+        self.running.clear()
+        self.had_company, self._end = False, None
+        if first:
+            self.enter(Stage.WAITING)
+        self.stage = Stage.WAITING  # and keeps its place among those that wait
+        self._slots.waits(self, first=first)
+
+    def forget_run(self) -> None:
+        """What the runtime's end cut short teaches nothing about how long runs take."""
+        self._entered.pop(Stage.RUNNING, None)
+
+    async def _until(self, event: asyncio.Event) -> None:
+        began, limit = self._clock(), self._hold_limit
+        try:
+            async with asyncio.timeout(None if limit is None else max(0.0, limit - self._held)):
+                await event.wait()
+        except TimeoutError:
+            raise self._slots.held_up(limit or 0.0) from None
+        finally:
+            self._held += self._clock() - began
 
     def enter(self, stage: Stage) -> None:
         self.stage = stage
@@ -100,7 +147,7 @@ class Slot:
     def answered(self) -> None:
         """Note that all that is left is to acknowledge the message."""
         self.enter(Stage.ACKNOWLEDGING)
-        self._changed()
+        self._slots.changed.set()
 
     def report(self, fraction: float) -> None:
         """Note how much of the run is done, from 0 to 1."""
@@ -108,7 +155,7 @@ class Slot:
             now = self._clock()
             started = self.entered(Stage.RUNNING)
             self._end = started + (now - started) / fraction
-            self._changed()
+            self._slots.changed.set()
 
     def remaining(self, expected: float) -> float:
         """Seconds of GPU work left, where a whole run is expected to take so long."""
@@ -159,7 +206,13 @@ class Slots:
         self._backlog = backlog
         self._prefetch = prefetch
         self._slots: list[Slot] = []
-        self._changed = asyncio.Event()
+        self._stalled = False
+        """Whether a message was given back for want of a place, and no run has ended since."""
+        self.changed = asyncio.Event()
+        """Set with each change; whoever waits for the next clears it first."""
+        self.opened = asyncio.Event()
+        self.opened.set()
+        self.closed = asyncio.Event()
 
     def resize(self, *, concurrency: int, backlog: int) -> None:
         """Follow what the runtime says of itself once it is up."""
@@ -167,9 +220,9 @@ class Slots:
             self._concurrency, self._backlog = concurrency, backlog
             self._advance()
 
-    def add(self) -> Slot:
-        """A slot for a message just received."""
-        slot = Slot(self._moved, self._changed.set, self._clock)
+    def add(self, *, hold_limit: float | None = None) -> Slot:
+        """A slot for a message just received, which may wait so many seconds for the runtime."""
+        slot = Slot(self, self._clock, hold_limit)
         self._slots.append(slot)
         return slot
 
@@ -178,6 +231,41 @@ class Slots:
         self._slots.remove(slot)
         self._advance()
 
+    def close(self) -> None:
+        """The runtime is away: submit nothing, and ask for no messages, until `open`."""
+        self.opened.clear()
+        self.closed.set()
+
+    def open(self) -> None:
+        """The runtime is ready."""
+        self.closed.clear()
+        self.opened.set()
+        self._stalled = False
+        self._advance()
+
+    def broke(self, slot: Slot, *, lost: bool) -> None:
+        """The slot's run ended because the runtime is away; or `lost`, taken along by its end."""
+        self.close()
+        slot.forget_run()
+        if not lost:
+            return
+        others = [other for other in self._at_runtime() if other is not slot]
+        slot.had_company |= bool(others)
+        for other in others:  # whose runs may be lost with this one, and told of later
+            other.had_company = True
+
+    def held_up(self, seconds: float) -> Unavailable:
+        """A message has waited so long: why.
+
+        An idle pod may have it. This agent asks for no other until there may be a place for it.
+        """
+        self._stalled = True
+        if self.closed.is_set():
+            return Unavailable(f"The runtime was away for {seconds:g} s.")
+        return Unavailable(
+            f"The runtime had no place free for {seconds:g} s.", type="runtime_stalled"
+        )
+
     def counts(self) -> Mapping[str, int]:
         """How many jobs are at each stage."""
         return {stage.name.lower(): len(self._at(stage)) for stage in Stage}
@@ -185,14 +273,14 @@ class Slots:
     async def room(self) -> int:
         """Wait until it is time to ask for messages; how many."""
         while True:
-            self._changed.clear()
+            self.changed.clear()
             wanted = self._wanted()
             if wanted:
                 return wanted
             pause = max(_SHORTEST_PAUSE, self._starving_in(0) - self._ahead)
             try:
                 async with asyncio.timeout(pause if self._may_take else None):
-                    await self._changed.wait()
+                    await self.changed.wait()
             except TimeoutError:
                 continue
 
@@ -203,13 +291,17 @@ class Slots:
     @property
     def _may_take(self) -> int:
         """How many more messages may be held at all."""
+        if self.closed.is_set() or (self._stalled and self._at_runtime()):
+            return 0
         finishing = len(self._at(Stage.FINISHING))
         acknowledging = len(self._at(Stage.ACKNOWLEDGING))
         if finishing >= _FINISHING_LIMIT or acknowledging >= _ACKNOWLEDGING_LIMIT:
             return 0
-        unfinished = len(self._slots) - finishing - acknowledging
+        unfinished = self._at(Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED, Stage.RUNNING)
+        if any(slot.suspected for slot in unfinished):
+            return 0
         ahead = self._prefetch if self.forecast.knows_runs else min(1, self._prefetch)
-        return max(0, self._concurrency + ahead - unfinished)
+        return max(0, self._concurrency + ahead - len(unfinished))
 
     def _wanted(self) -> int:
         limit = self._may_take
@@ -239,17 +331,37 @@ class Slots:
         found = [slot for slot in self._slots if slot.stage in stages]
         return sorted(found, key=lambda slot: slot.entered(Stage.WAITING))
 
-    def _moved(self, slot: Slot) -> None:
-        if slot.stage is Stage.WAITING:
+    def _at_runtime(self) -> list[Slot]:
+        """The slots of submitted jobs, in the order of their submission."""
+        found = self._at(Stage.SUBMITTED, Stage.RUNNING)
+        return sorted(found, key=lambda slot: slot.entered(Stage.SUBMITTED))
+
+    def waits(self, slot: Slot, *, first: bool) -> None:
+        """The slot's job is ready for the runtime, for the first time or again."""
+        if first:
             self.forecast.prepare.observe(slot.prepared_in)
-        elif slot.ran:
+        self._advance()
+
+    def finishes(self, slot: Slot) -> None:
+        """The slot's job is with the runtime no more, or never was."""
+        if slot.ran:
+            self._stalled = False
             self.forecast.observe_run(slot.kind, slot.ran)
         self._advance()
 
+    def _submittable(self, at_runtime: list[Slot]) -> list[Slot]:
+        """The jobs whose turn it is; a suspected one's only where there is no other."""
+        if self.closed.is_set() or any(slot.suspected for slot in at_runtime):
+            return []
+        waiting = self._at(Stage.WAITING)
+        others = [slot for slot in waiting if not slot.suspected]
+        if others or at_runtime:
+            return others[: max(0, self._concurrency + self._backlog - len(at_runtime))]
+        return waiting[:1]
+
     def _advance(self) -> None:
-        at_runtime = self._at(Stage.SUBMITTED, Stage.RUNNING)
-        free = self._concurrency + self._backlog - len(at_runtime)
-        for slot in self._at(Stage.WAITING)[: max(0, free)]:
+        at_runtime = self._at_runtime()
+        for slot in self._submittable(at_runtime):
             slot.enter(Stage.SUBMITTED)
             slot.submitted.set()
             at_runtime.append(slot)
@@ -258,4 +370,4 @@ class Slots:
                 slot.enter(Stage.RUNNING)
                 slot.running.set()
         self.gpu.note(busy=bool(at_runtime))
-        self._changed.set()
+        self.changed.set()

@@ -8,7 +8,7 @@ import pytest
 
 from queue_agent.testing import sample_png
 from queue_agent.wire.errors import TimedOut, Unavailable
-from worker_bench import EPOCH, NAME, RUN, Bench, drawing, failing
+from worker_bench import EPOCH, NAME, RUN, Bench, ScriptedRuntime, drawing, failing
 
 pytestmark = pytest.mark.looptime
 
@@ -211,6 +211,31 @@ async def test_a_message_that_the_runtime_has_no_place_for_is_given_back() -> No
         told = await bench.answer("short")
     assert told.status == "completed"
     assert told.attempt > 1
+
+
+async def test_waiting_for_one_long_job_costs_one_delivery_at_most() -> None:
+    bench = Bench(policy={"hold_limit": 20.0}, max_receives=9)
+    bench.runtime.script("long", drawing(300.0))
+    await bench.publish("long")
+    await bench.publish("short")
+    async with bench.working():
+        assert (await bench.answer("short")).attempt == 2
+
+
+async def test_what_is_given_back_goes_to_an_idle_pod() -> None:
+    bench = Bench(policy={"hold_limit": 20.0}, max_receives=9)
+    bench.runtime.script("long", drawing(300.0))
+    await bench.publish("long")
+    await bench.publish("short")
+    idle = ScriptedRuntime()
+    async with bench.working():
+        await bench.pass_time(10)
+        assert bench.runtime.prepared == ["long", "short"]
+        began = asyncio.get_running_loop().time()
+        async with bench.working(bench.agent(idle)):
+            await bench.answer("short")
+        assert asyncio.get_running_loop().time() - began < 30
+    assert idle.runs == ["short"]
 
 
 async def test_the_last_delivery_waits_for_the_runtime_as_long_as_it_takes() -> None:

@@ -21,12 +21,12 @@ POLICY = Policy(
     ("count", "last", "exhausted", "hold"),
     [
         (1, False, False, 60.0),
-        (2, False, False, 60.0),
+        (2, False, False, None),
         (3, True, False, None),
         (4, True, True, None),
     ],
 )
-def test_the_last_delivery_is_the_one_the_queue_allows(
+def test_the_last_delivery_is_known_and_half_of_all_may_go_by_in_waiting(
     count: int, last: bool, exhausted: bool, hold: float | None
 ) -> None:
     assert POLICY.is_last(count) is last

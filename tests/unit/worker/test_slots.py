@@ -13,7 +13,7 @@ pytestmark = pytest.mark.looptime
 
 
 async def stand(slot: Slot, done: asyncio.Event) -> None:
-    async with slot.turn(limit=60):
+    async with slot.turn():
         await done.wait()
 
 
@@ -101,12 +101,12 @@ async def test_a_job_can_be_cancelled_at_any_turn_of_the_loop(turns: int) -> Non
 
 async def test_a_job_that_finds_no_place_for_long_is_given_up() -> None:
     slots = new_slots(concurrency=1)
-    first, second = slots.add(), slots.add()
+    first, second = slots.add(), slots.add(hold_limit=0.01)
     end = asyncio.Event()
     running = asyncio.create_task(stand(first, end))
     await settle()
     with pytest.raises(Unavailable, match="no place free"):
-        async with second.turn(limit=0.01):
+        async with second.turn():
             raise AssertionError("there was no slot")
     end.set()
     await running

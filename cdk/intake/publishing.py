@@ -29,22 +29,22 @@ class Throttled(Unavailable):
     default_type = TOO_MANY_REQUESTS
 
 
-def clients_of_the_sdk(service: str) -> Any:
-    """Region and credentials are those of the environment."""
-    return botocore.session.get_session().create_client(service, config=_PATIENCE)
+def clients_of_the_sdk(service: str, region: str | None = None) -> Any:
+    """Credentials are those of the environment, and the region unless it is given."""
+    return botocore.session.get_session().create_client(service, region, config=_PATIENCE)
 
 
 class JobTopic:
     """Where agents' queues are subscribed; jobs too large for it go by way of the bucket."""
 
     def __init__(
-        self, arn: str, bucket: str, clients: Callable[[str], Any] = clients_of_the_sdk
+        self, arn: str, bucket: str, clients: Callable[..., Any] = clients_of_the_sdk
     ) -> None:
-        """`clients` makes one by the service's name."""
+        """`clients` makes one by the service's name, and the region if it is known."""
         self._arn = arn
         self._bucket = bucket
         self._clients = clients
-        self._sns = clients("sns")
+        self._sns = clients("sns", arn.split(":")[3])
 
     def publish(self, job: Job, traceparent: str | None) -> None:
         """Publish the job with what queues filter by.

@@ -12,7 +12,8 @@ def connect(
 ) -> Cloud:
     """The cloud that the topics and queues with these addresses belong to; contacts nobody.
 
-    Without a `region` it is the first that an address names. `batching` is asked before each
+    Each is asked for in the region that its address names; those that name none, and buckets,
+    in `region`, or without it in the first that an address names. `batching` is asked before each
     call that could share a request with others: whether it may wait for them a moment. Without
     it none does.
 

@@ -24,7 +24,8 @@ BUCKET: Final = Definition(
 REGION: Final = Definition(
     "REGION",
     ("AWS_REGION", "AWS_DEFAULT_REGION"),
-    description="Region of queue, topics and bucket; else taken from a topic's ARN.",
+    description="Region of the bucket, and of queues and topics whose addresses name none; "
+    "else the first that an address names.",
 )
 RUNTIME_NAME: Final = Definition(
     "RUNTIME_NAME",

@@ -22,6 +22,7 @@ from queue_agent.wire.submission import Terms, complete, read_body
 RUNTIME: Final = "sdruntime"
 FOLDERS: Final = ("output", "mine/own")
 BUCKET: Final = "images-results"
+TOPIC: Final = "arn:aws:sns:us-east-1:123456789012:jobs"
 METADATA: Final = {"id": "a", "tasktype": "text-to-image", "runtime": RUNTIME, "prefix": "output"}
 TRACE: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -135,7 +136,7 @@ def known_ids(monkeypatch: pytest.MonkeyPatch) -> None:
 def handler(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     for name, value in {
         "AWS_DEFAULT_REGION": "us-east-1",
-        "JOB_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:jobs",
+        "JOB_TOPIC_ARN": TOPIC,
         "RESULTS_BUCKET": BUCKET,
         "RUNTIMES": json.dumps({RUNTIME: FOLDERS}),
     }.items():
@@ -148,7 +149,7 @@ def handler(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.fixture
 def function(handler: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Front:
     calls = RecordedCalls()
-    monkeypatch.setattr(handler, "_TOPIC", handler.JobTopic("arn", BUCKET, lambda _: calls))
+    monkeypatch.setattr(handler, "_TOPIC", handler.JobTopic(TOPIC, BUCKET, lambda *_: calls))
 
     async def post(path: str, body: str) -> httpx.Response:
         event = {

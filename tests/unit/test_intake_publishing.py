@@ -22,7 +22,7 @@ class ClientOfNothing:
 
 def published(arn: str, times: int = 1) -> list[dict[str, Any]]:
     client = ClientOfNothing()
-    topic = JobTopic(arn, "results", lambda _service: client)
+    topic = JobTopic(arn, "results", lambda *_: client)
     for _ in range(times):
         topic.publish(JOB, None)
     return client.asked

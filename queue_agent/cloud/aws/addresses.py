@@ -1,6 +1,27 @@
 """How queues, topics and buckets are named on AWS, as far as it can be judged without asking."""
 
 import re
+from typing import Final
+
+_REGION: Final = r"[a-z]{2,}(?:-[a-z]+)+-\d+"
+_SUFFIXES: Final = (
+    r"amazonaws\.(?:com(?:\.cn)?|eu)",
+    r"api\.(?:aws|amazonwebservices\.(?:com\.cn|eu))",
+    r"(?:c2s|csp\.hci)\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk",
+    r"localhost\.localstack\.cloud",
+)
+"""What the names of AWS's hosts end with, partition by partition:
+https://docs.aws.amazon.com/general/latest/gr/rande.html
+"""
+_QUEUE_HOST: Final = re.compile(
+    rf"(?:[\w-]+\.)?(?:sqs(?:-fips)?\.({_REGION})|({_REGION})\.queue)"
+    rf"\.(?:vpce\.)?(?:{'|'.join(_SUFFIXES)})"
+)
+"""Also through a VPC endpoint, and as queues were called in former times:
+https://docs.aws.amazon.com/general/latest/gr/sqs-service.html
+"""
+_FIRST_QUEUE_HOST: Final = "queue.amazonaws.com"
+"""Of queues in us-east-1."""
 
 
 def queue_url(text: str) -> str:
@@ -40,5 +61,12 @@ def bucket_name(text: str) -> str:
 
 def region_of(address: str) -> str | None:
     """The region that a topic's ARN or a queue's URL names; None where it names none."""
-    found = re.match(r"arn:[\w-]+:\w+:([\w-]+):|https://sqs\.([\w-]+)\.amazonaws\.", address)
+    if arn := re.match(r"arn:[\w-]+:\w+:([\w-]+):", address):
+        return arn[1]
+    if not (url := re.match(r"https?://([^/:]+)(?::\d+)?/", address)):
+        return None
+    host = url[1].lower()
+    if host == _FIRST_QUEUE_HOST:
+        return "us-east-1"
+    found = _QUEUE_HOST.fullmatch(host)
     return found and (found[1] or found[2])

@@ -16,9 +16,11 @@ from aiobotocore.session import AioSession, get_session
 
 from queue_agent import __version__
 from queue_agent.cloud import Cloud
+from queue_agent.cloud.aws.addresses import region_of
 from queue_agent.cloud.aws.batching import BatchingQueue, BatchingTopic
 from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.handlers import send_small_bodies_at_once
+from queue_agent.cloud.aws.regions import BucketRegions
 from queue_agent.cloud.aws.s3 import S3Bucket
 from queue_agent.cloud.aws.sns import SnsTopic
 from queue_agent.cloud.aws.sqs import SqsQueue
@@ -29,7 +31,11 @@ _USER_AGENT: Final = f"sd-queue-agent/{__version__} Botocore/{botocore.__version
 
 
 class AwsCloud(Cloud):
-    """One client per service, made on first use and shared by all ports."""
+    """One client per service and region, made on first use and shared by all ports.
+
+    Queues and topics are asked for in the region that their addresses name, all else in the
+    region given. The SDK finds by itself where a bucket is.
+    """
 
     def __init__(
         self, region: str, *, batching: Callable[[], bool] | None = None, **options: str
@@ -40,60 +46,68 @@ class AwsCloud(Cloud):
         it may wait for them a moment. Without it none does.
         """
         self._batching = batching
-        self._options = {"region_name": region, **options}
+        self._region = region
+        self._options = options
         self._session: AioSession = get_session()
         self._stack = AsyncExitStack()
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, str], Any] = {}
         self._creating = asyncio.Lock()
+        self._bucket_regions = BucketRegions()
 
     def queue(self, url: str) -> SqsQueue:
-        client = partial(self.client, "sqs")
+        client = partial(self.client, "sqs", region_of(url))
         if self._batching:
             return BatchingQueue(client, url, self._batching)
         return SqsQueue(client, url)
 
     def topic(self, name: str) -> SnsTopic:
+        client = partial(self.client, region=region_of(name))
         if self._batching:
-            return BatchingTopic(self.client, name, self._batching)
-        return SnsTopic(self.client, name)
+            return BatchingTopic(client, name, self._batching)
+        return SnsTopic(client, name)
 
     def bucket(self, name: str) -> S3Bucket:
-        return S3Bucket(partial(self.client, "s3"), name)
+        return S3Bucket(partial(self.client, "s3"), name, self._bucket_regions)
 
     async def aclose(self) -> None:
         self._clients.clear()
         await self._stack.aclose()
 
-    async def client(self, service: str) -> Any:
-        """The process's client for ``"sqs"``, ``"sns"`` or ``"s3"``.
+    async def client(self, service: str, region: str | None = None) -> Any:
+        """The process's client for ``"sqs"``, ``"sns"`` or ``"s3"``; in the cloud's own region
+        unless one is given.
 
         Raises:
             Unavailable: it cannot be made now; credentials, for one, may come from a server.
         """
-        if service not in self._clients:
+        key = service, region or self._region
+        if key not in self._clients:
             async with self._creating:
-                if service not in self._clients:
+                if key not in self._clients:
                     with translated(f"make a client for {service}"):
-                        self._clients[service] = await self._create(service)
-        return self._clients[service]
+                        self._clients[key] = await self._create(*key)
+        return self._clients[key]
 
-    async def _create(self, service: str) -> Any:
+    async def _create(self, service: str, region: str) -> Any:
         # other servers rarely answer to BUCKET.HOST
-        by_path = service == "s3" and ".amazonaws." not in await self._endpoint(service)
+        by_path = service == "s3" and ".amazonaws." not in await self._endpoint(service, region)
         client = await self._stack.enter_async_context(
-            self._context(service, {"addressing_style": "path"} if by_path else {})
+            self._context(service, region, {"addressing_style": "path"} if by_path else {})
         )
         if service == "s3":
+            self._bucket_regions.watch(client)
             send_small_bodies_at_once(client)
         return client
 
-    async def _endpoint(self, service: str) -> str:
+    async def _endpoint(self, service: str, region: str) -> str:
         """Where the SDK finds the service, by environment, configuration files or its rules."""
-        async with self._context(service, {}) as client:
+        async with self._context(service, region, {}) as client:
             return str(client.meta.endpoint_url)
 
-    def _context(self, service: str, s3: Mapping[str, str]) -> Any:
-        return self._session.create_client(service, config=_config(service, s3), **self._options)
+    def _context(self, service: str, region: str, s3: Mapping[str, str]) -> Any:
+        return self._session.create_client(
+            service, region, config=_config(service, s3), **self._options
+        )
 
 
 def _config(service: str, s3: Mapping[str, str]) -> AioConfig:

@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, Final
 
 from queue_agent.cloud import Bucket, Sink
 from queue_agent.cloud.aws.errors import translated
+from queue_agent.cloud.aws.regions import BucketRegions
 from queue_agent.media.asset import Asset
 from queue_agent.wire.errors import (
     ObjectExists,
@@ -15,7 +16,8 @@ from queue_agent.wire.errors import (
     Rejected,
 )
 
-Client = Callable[[], Awaitable[Any]]
+Client = Callable[..., Awaitable[Any]]
+"""Makes one of a region, else of the cloud's own."""
 
 _CHUNK: Final = 2**20
 _PART: Final = 5 * 2**20
@@ -30,10 +32,11 @@ class S3Bucket(Bucket):
     Payloads are left unsigned over TLS only, where a checksum guards them: the SDK's default.
     """
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: Client, name: str, regions: BucketRegions) -> None:
         self._client = client
         self._parts = asyncio.Semaphore(_PARTS_AT_ONCE)
         self.name = name
+        self._regions = regions
 
     async def read_into(self, key: str, sink: Sink, *, limit: int | None = None) -> None:
         s3 = await self._client()
@@ -134,7 +137,7 @@ class S3Bucket(Bucket):
         return [entry["Key"] for entry in answer.get("Contents", ())]
 
     async def presign(self, key: str, *, seconds: float) -> str:
-        s3 = await self._client()
+        s3 = await self._client(self._regions.of(self.name))
         with translated(f"presign {self.url(key)}"):
             url: str = await s3.generate_presigned_url(
                 "get_object", Params={"Bucket": self.name, "Key": key}, ExpiresIn=round(seconds)

@@ -10,6 +10,7 @@ from typing import Final
 from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeter, Observation
 
 from queue_agent.cloud import Backlog, Message
+from queue_agent.wire.foreign import ForeignKind
 
 _BOUNDARIES: Final = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0
@@ -20,7 +21,9 @@ _OTHER: Final = "other"
 
 Labels = Mapping[str, str]
 
-_LABELLED: Final = frozenset({"receives", "jobs", "job.errors", "failed.attempts"})
+_LABELLED: Final = frozenset(
+    {"receives", "jobs", "job.errors", "failed.attempts", "ignored.messages"}
+)
 
 _COUNTERS: Final[Mapping[str, tuple[str, str]]] = {
     "jobs": ("", "Jobs whose end was told to subscribers."),
@@ -32,6 +35,10 @@ _COUNTERS: Final[Mapping[str, tuple[str, str]]] = {
     "heartbeats": ("", "Renewals of leases."),
     "lease.losses": ("", "Leases that the queue had taken away."),
     "quarantines": ("", "Messages put aside in the bucket, because nobody could work on them."),
+    "ignored.messages": (
+        "",
+        "Messages that ask for nothing: acknowledged, not answered.",
+    ),
     "dead.letters": ("", "Messages left to the dead-letter queue after the last attempt."),
     "model.switches": ("", "Jobs that named another model than the one before them."),
     "input": ("By", "Inputs fetched."),
@@ -122,6 +129,10 @@ class Metrics:
         """A message that cannot be worked on was put aside."""
         self._count("quarantines")
 
+    def ignored(self, kind: str) -> None:
+        """A message asks for nothing."""
+        self._count("ignored.messages", {"kind": kind})
+
     def left_to_dead_letters(self) -> None:
         """A message was answered for the last time, and left to the dead-letter queue."""
         self._count("dead.letters")
@@ -203,6 +214,8 @@ class Metrics:
         """So that the first event is an increase and not the birth of a series."""
         for result in ("messages", "empty", "failed"):
             self._counters["receives"].add(0, {**self._runtime, "result": result})
+        for kind in ForeignKind:
+            self._counters["ignored.messages"].add(0, {**self._runtime, "kind": kind.value})
         for task_type in self._task_types:
             for status in ("completed", "failed", "cancelled", "expired"):
                 labels = {**self._runtime, "status": status, "task_type": task_type}

@@ -6,6 +6,7 @@ without memory of their own. JSON: https://www.rfc-editor.org/rfc/rfc8259
 """
 
 import re
+from codecs import BOM_UTF8
 from typing import Final
 
 from pydantic import JsonValue
@@ -32,7 +33,7 @@ class JsonError(ValueError):
 def load(
     data: bytes | str, *, max_values: int = MAX_VALUES, max_depth: int = MAX_DEPTH
 ) -> JsonValue:
-    """What a JSON text says.
+    """What a JSON text says; a byte order mark before it is ignored.
 
     `max_values` bounds the marks `[`, `{`, `,` and `:` outside of texts: as many as values and
     keys, and an empty list counts twice where it stands in another. `max_depth` bounds the lists
@@ -43,6 +44,7 @@ def load(
     """
     try:
         raw = data.encode() if isinstance(data, str) else data
+        raw = raw.removeprefix(BOM_UTF8)
         _check(raw, max_values, max_depth)
         value: JsonValue = from_json(raw, allow_inf_nan=False)
     except JsonError:

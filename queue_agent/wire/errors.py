@@ -13,6 +13,7 @@
     ├── Unwanted          nobody wants the images any more: answered and acknowledged
     │   ├── JobCancelled
     │   └── JobExpired
+    ├── NoJob             the message asks for nothing: acknowledged and counted, never answered
     ├── LeaseLost         the message is no longer ours to extend, release or acknowledge
     ├── ObjectNotFound    the bucket holds no such object
     ├── ObjectExists      a conditional write lost against another writer
@@ -32,6 +33,7 @@ __all__ = [
     "JobExpired",
     "LeaseLost",
     "Malformed",
+    "NoJob",
     "ObjectExists",
     "ObjectNotFound",
     "QueueAgentError",
@@ -139,6 +141,15 @@ class JobExpired(Unwanted):
     """The moment of `metadata.expires_at` has passed."""
 
     default_type = "expired"
+
+
+class NoJob(QueueAgentError):
+    """The message is one of our own, or what a cloud says of itself; `type` says which.
+
+    Its types are those of `queue_agent.wire.foreign.ForeignKind`.
+    """
+
+    default_type = "no_job"
 
 
 class LeaseLost(QueueAgentError):

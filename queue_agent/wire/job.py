@@ -25,6 +25,7 @@ from pydantic import (
 from queue_agent.wire.bounded_json import JsonError, load
 from queue_agent.wire.errors import Malformed
 from queue_agent.wire.layout import DEFAULT_PREFIX, clean_prefix
+from queue_agent.wire.pointer import PayloadPointer, pointer_of
 
 __all__ = [
     "Envelope",
@@ -41,11 +42,8 @@ __all__ = [
     "parse_job",
 ]
 
-POINTER_CLASSES: Final = (
-    # Amazon SQS Extended Client Library for Java 2.x (and Python, SNS), and 1.x.
-    "software.amazon.payloadoffloading.PayloadS3Pointer",
-    "com.amazon.sqs.javamessaging.MessageS3Pointer",
-)
+MOST_WRAPPINGS: Final = 5
+"""Of a message within each other, that are opened."""
 
 
 def _no_step(value: str) -> str:
@@ -137,57 +135,54 @@ class Envelope:
     attributes: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class PayloadPointer:
-    """Where a payload lies that was too large for the queue."""
-
-    bucket: str
-    key: str
-
-
 def canonical_json(value: JsonValue) -> str:
     """The one spelling of a JSON value that digests are taken of."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def open_envelope(body: str, attributes: Mapping[str, str]) -> Envelope:
-    """Take a message out of its SNS envelope; a raw delivery is returned as it is.
+    """Take a message out of its SNS envelope, or several; a raw delivery is returned as it is.
 
     The envelope's form: https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
+
+    Raises:
+        Malformed: it is not JSON, or an envelope with nothing in it.
     """
-    value = _load(body)
-    if not (isinstance(value, dict) and value.get("Type") == "Notification"):
-        return Envelope(body, attributes)
-    message = value.get("Message")
+    envelope, value = Envelope(body, attributes), _load(body)
+    for _ in range(MOST_WRAPPINGS):
+        if not (isinstance(value, dict) and value.get("Type") == "Notification"):
+            break
+        envelope = _opened(value, envelope.attributes)
+        try:
+            value = load(envelope.payload)
+        except JsonError:
+            break
+    return envelope
+
+
+def _opened(envelope: Mapping[str, JsonValue], attributes: Mapping[str, str]) -> Envelope:
+    message = envelope.get("Message")
     if not isinstance(message, str):
         raise Malformed("The SNS envelope has no text in 'Message'.")
-    inner = value.get("MessageAttributes")
-    envelope_attributes = {
+    inner = envelope.get("MessageAttributes")
+    own = {
         name: str(attribute.get("Value", ""))
         for name, attribute in (inner if isinstance(inner, dict) else {}).items()
         if isinstance(attribute, dict)
     }
-    return Envelope(message, {**attributes, **envelope_attributes})
+    return Envelope(message, {**attributes, **own})
 
 
 def find_pointer(payload: str) -> PayloadPointer | None:
     """The place of an offloaded payload, if the payload is only a pointer to it.
 
-    The pointer's form is that of the SQS Extended Client:
-    https://github.com/awslabs/amazon-sqs-java-extended-client-lib
+    Raises:
+        Malformed: it is a pointer that names no place.
     """
-    if not payload.lstrip().startswith("["):
+    try:
+        return pointer_of(load(payload))
+    except JsonError:
         return None
-    value = _load(payload)
-    if not (isinstance(value, list) and len(value) == 2 and value[0] in POINTER_CLASSES):
-        return None
-    place = value[1]
-    if not isinstance(place, dict):
-        raise Malformed("The payload pointer names no place.")
-    bucket, key = place.get("s3BucketName"), place.get("s3Key")
-    if not (isinstance(bucket, str) and bucket and isinstance(key, str) and key):
-        raise Malformed("The payload pointer lacks 's3BucketName' or 's3Key'.")
-    return PayloadPointer(bucket, key)
 
 
 def parse_job(payload: str | bytes) -> Job:
@@ -197,15 +192,20 @@ def parse_job(payload: str | bytes) -> Job:
         Malformed: the text is no job; `details` carries the id and the context where they
             could be read all the same, so that the publisher can be answered.
     """
-    value = unwrapped(_load(payload))
-    if value is None:
+    return job_of(_load(payload))
+
+
+def job_of(value: JsonValue) -> Job:
+    """The job that a JSON value is; raises as `parse_job`."""
+    found = unwrapped(value)
+    if found is None:
         raise Malformed("The body is JSON, but not an object with 'metadata' and 'content'.")
     try:
-        canonical_json(value.get("metadata"))  # numbers that cannot be written again
-        job = Job.model_validate(value)
+        canonical_json(found.get("metadata"))  # numbers that cannot be written again
+        job = Job.model_validate(found)
         _ = job.digest  # … are found here
     except ValidationError as error:
-        raise Malformed(describe_errors(error), details=_salvage(value)) from error
+        raise Malformed(describe_errors(error), details=salvaged(found)) from error
     except (ValueError, RecursionError) as error:
         raise Malformed(f"The body cannot be processed: {error}") from error
     return job
@@ -234,7 +234,7 @@ def _load(text: str | bytes) -> JsonValue:
         raise Malformed(f"The body is not usable JSON: {error}") from error
 
 
-def _salvage(value: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+def salvaged(value: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """The id and context of a job that is otherwise wrong, each only if usable."""
     metadata = value.get("metadata")
     if not isinstance(metadata, dict):

@@ -9,8 +9,9 @@ from typing import Final
 from pydantic import JsonValue
 
 from queue_agent.wire.errors import Rejected
-from queue_agent.wire.job import POINTER_CLASSES, Job, canonical_json
+from queue_agent.wire.job import Job, canonical_json
 from queue_agent.wire.layout import payload_key
+from queue_agent.wire.pointer import POINTER_CLASSES
 
 LARGEST_PAYLOAD: Final = 32 * 2**20
 """Bytes of a job, whichever way it comes. What an agent makes of it, its digest and its request

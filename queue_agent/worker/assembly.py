@@ -9,8 +9,10 @@ from queue_agent.inputs.references import ReferenceFetcher
 from queue_agent.runtime import Runtime
 from queue_agent.telemetry.tracing import Telemetry
 from queue_agent.worker.agent import Agent
+from queue_agent.worker.answer_rate import AnswerRate
 from queue_agent.worker.cancellation import CancellationWatch
 from queue_agent.worker.health import RuntimeHealth
+from queue_agent.worker.ignored import IgnoredMessages
 from queue_agent.worker.inbox import Inbox
 from queue_agent.worker.notifier import Notifier
 from queue_agent.worker.policy import Policy
@@ -64,6 +66,8 @@ def assemble(
         ),
         runner=JobRunner(runtime, health, references, time_limit=policy.run_timeout),
         notifier=Notifier(policy, ports.topic, webhooks, store.with_links),
+        ignored=IgnoredMessages(clock),
+        answer_rate=AnswerRate(policy.answer_burst, policy.answers_per_second, clock),
     )
     slots = Slots(
         concurrency=runtime.concurrency,

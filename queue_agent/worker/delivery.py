@@ -125,6 +125,12 @@ class Delivery:
         """The message was put aside in the bucket."""
         self.telemetry.metrics.quarantined()
 
+    def ignored(self, kind: str) -> None:
+        """The message asks for nothing; what is left is to acknowledge it."""
+        self.slot.answered()
+        self.telemetry.metrics.ignored(kind)
+        self._span.set_attribute("queue_agent.message.kind", kind)
+
     def answered(self, notification: Notification) -> None:
         """Subscribers know how the job ended; what is left is to acknowledge the message."""
         self.slot.answered()

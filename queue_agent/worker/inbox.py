@@ -7,8 +7,10 @@ from typing import Final, TypeVar
 
 from queue_agent.cloud import Bucket, Message
 from queue_agent.wire.errors import Malformed, ObjectNotFound, Rejected
-from queue_agent.wire.job import Job, PayloadPointer, find_pointer, open_envelope, parse_job
+from queue_agent.wire.job import Job
 from queue_agent.wire.layout import is_payload
+from queue_agent.wire.message import read_message
+from queue_agent.wire.pointer import PayloadPointer
 from queue_agent.wire.publication import LARGEST_PAYLOAD
 
 _AT_ONCE: Final = 32 * 2**10
@@ -42,15 +44,17 @@ class Inbox:
         """Read the job in a message.
 
         Raises:
+            NoJob: the message asks for nothing.
             Malformed: the message holds no job that could be understood.
             Unavailable: its payload lies in a bucket that cannot be read now.
         """
-        found = await self._parsed(len(message.body), partial(_read, message))
+        read = partial(read_message, message.body, message.attributes)
+        found = await self._parsed(len(message.body), read)
         if isinstance(found, Job):
             return found
         payload = await self._fetch(found)
         try:
-            return await self._parsed(len(payload), partial(parse_job, payload))
+            return await self._parsed(len(payload), partial(_job_in, payload))
         except Malformed as error:
             # what is said of it goes to whoever wrote the pointer, who may be another
             raise Malformed(error.message, type=error.type) from error
@@ -93,6 +97,8 @@ class Inbox:
             raise Malformed(error.message, type="payload_too_large") from error
 
 
-def _read(message: Message) -> Job | PayloadPointer:
-    payload = open_envelope(message.body, message.attributes).payload
-    return find_pointer(payload) or parse_job(payload)
+def _job_in(payload: bytes) -> Job:
+    found = read_message(payload)
+    if isinstance(found, Job):
+        return found
+    raise Malformed("The payload is a pointer to another.", type="payload_forbidden")

@@ -42,6 +42,10 @@ class Policy:
     """None: no `running` notifications."""
     presign: float = 0.0
     """Links to the images work for so long; 0: none are made."""
+    answer_burst: int = 20
+    """So many messages that name no job are kept and answered at once …"""
+    answers_per_second: float = 1.0
+    """… and then so many a second, since each answer may be the cause of another."""
     spread: Callable[[float, float], float] = random.uniform
     """A random number between two; spreads delays, so that no messages come back together."""
 

@@ -2,8 +2,9 @@
 
     receive → parse → (already done?) → prepare → run → store → notify → acknowledge
 
-Errors are decided here, by class: what is `Rejected` or `Unwanted` is answered, what is
-`Unavailable` is tried again by this or another pod until the queue's allowance is used up.
+Errors are decided here, by class: what is `Rejected` or `Unwanted` is answered, what is `NoJob` is
+acknowledged and no more, what is `Unavailable` is tried again by this or another pod until the
+queue's allowance is used up.
 """
 
 import asyncio
@@ -15,13 +16,22 @@ from weakref import WeakValueDictionary
 import structlog
 
 from queue_agent.runtime import Output
-from queue_agent.wire.errors import Malformed, QueueAgentError, Rejected, Unavailable, Unwanted
+from queue_agent.wire.errors import (
+    Malformed,
+    NoJob,
+    QueueAgentError,
+    Rejected,
+    Unavailable,
+    Unwanted,
+)
 from queue_agent.wire.job import Job
 from queue_agent.wire.layout import ResultKeys
 from queue_agent.wire.notification import ErrorReport, Notification
 from queue_agent.wire.result import Result
+from queue_agent.worker.answer_rate import AnswerRate
 from queue_agent.worker.cancellation import CancellationWatch
 from queue_agent.worker.delivery import Delivery
+from queue_agent.worker.ignored import IgnoredMessages
 from queue_agent.worker.inbox import Inbox
 from queue_agent.worker.notifier import Notifier
 from queue_agent.worker.policy import Policy
@@ -41,6 +51,9 @@ class Processor:
     cancellations: CancellationWatch
     runner: JobRunner
     notifier: Notifier
+    ignored: IgnoredMessages
+    answer_rate: AnswerRate
+    """Of messages that name no job."""
     _under_way: WeakValueDictionary[str, asyncio.Lock] = field(
         default_factory=WeakValueDictionary, init=False
     )
@@ -56,12 +69,19 @@ class Processor:
                     ending = await self._ending(delivery)
                     with delivery.step("notify"):
                         await self.notifier.notify(ending)
+            except NoJob as error:
+                delivery.ignored(error.type)
+                self.ignored.note(error.type)
+            except _Later as later:
+                await self._put_off(delivery, later)
+                return
             except Unavailable as error:
                 delivery.released(error)
                 log.warning("attempt failed", error=error.type, reason=error.message)
                 await delivery.lease.release(self.policy.delay(delivery.number))
                 return
-            delivery.answered(ending)
+            else:
+                delivery.answered(ending)
             await self._acknowledge(delivery)
 
     async def _ending(self, delivery: Delivery) -> Notification:
@@ -74,6 +94,8 @@ class Processor:
                 async with self._one_at_a_time(delivery.job):
                     return (await self._result(delivery)).notification()
         except Malformed as error:
+            if "id" not in error.details:
+                await self._turn(delivery)
             return await self._quarantine(delivery, error)
         except Unavailable as error:
             if not self.policy.is_last(delivery.number):
@@ -141,6 +163,27 @@ class Processor:
         with delivery.step("acknowledge"):
             await delivery.lease.acknowledge(patience=self.policy.store_patience)
 
+    async def _turn(self, delivery: Delivery) -> None:
+        """Wait until a message that names no job may be answered, beside the jobs.
+
+        Raises:
+            _Later: too many wait already.
+        """
+        delivery.slot.needs_no_runtime()
+        wait = self.answer_rate.turn()
+        if wait is None:
+            raise _Later(self.answer_rate.later())
+        await asyncio.sleep(wait)
+
+    async def _put_off(self, delivery: Delivery, later: "_Later") -> None:
+        """Leave a message that names no job to a later delivery, or to the dead letters."""
+        delivery.released(later)
+        last = self.policy.is_last(delivery.number) and self.policy.has_dead_letter_queue
+        if last:
+            delivery.telemetry.metrics.left_to_dead_letters()
+        log.warning("not answered yet", error=later.type, reason=later.message, dead_letter=last)
+        await delivery.lease.release(0.0 if last else later.delay)
+
     async def _quarantine(self, delivery: Delivery, error: QueueAgentError) -> Notification:
         """Keep the body, and answer as well as the message lets us."""
         url = await self.store.quarantine(delivery.message, error)
@@ -192,6 +235,14 @@ class Processor:
         lock = self._under_way.setdefault(ResultKeys.of(job).manifest, asyncio.Lock())
         async with lock:
             yield
+
+
+class _Later(Unavailable):
+    """A message is to come again after so many seconds."""
+
+    def __init__(self, delay: float) -> None:
+        super().__init__("Too many messages at once that name no job.", type="too_many_malformed")
+        self.delay = delay
 
 
 @contextmanager

@@ -144,6 +144,11 @@ class Slot:
         """When the stage was entered; 0 if it never was."""
         return self._entered.get(stage, 0.0)
 
+    def needs_no_runtime(self) -> None:
+        """Note that there is nothing to run: what is left is to tell so."""
+        self.enter(Stage.FINISHING)
+        self._slots.changed.set()
+
     def answered(self) -> None:
         """Note that all that is left is to acknowledge the message."""
         self.enter(Stage.ACKNOWLEDGING)

@@ -9,7 +9,8 @@ from pydantic import JsonValue
 from queue_agent.client.inputs import Input, publication, upload_files
 from queue_agent.cloud.memory import MemoryBucket
 from queue_agent.wire.errors import Rejected
-from queue_agent.wire.job import POINTER_CLASSES, find_pointer, parse_job
+from queue_agent.wire.job import find_pointer, parse_job
+from queue_agent.wire.pointer import POINTER_CLASSES
 from queue_agent.wire.submission import make_job
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(32)

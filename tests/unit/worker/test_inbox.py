@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,9 @@ from queue_agent.cloud import Message
 from queue_agent.cloud.memory import MemoryCloud
 from queue_agent.inputs.references import ReferenceFetcher, ReferencePolicy
 from queue_agent.wire.errors import Malformed, Rejected
-from queue_agent.wire.job import Job, Metadata, parse_job
+from queue_agent.wire.job import Job, Metadata
+from queue_agent.wire.message import read_message
+from queue_agent.wire.pointer import PayloadPointer
 from queue_agent.wire.publication import LARGEST_PAYLOAD, offloaded, publication_of
 from queue_agent.worker import inbox as inbox_module
 from queue_agent.worker.inbox import Inbox
@@ -113,16 +116,18 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     seen: list[bool] = []
     lock, own = threading.Lock(), threading.get_ident()
 
-    def parse_alone(payload: str | bytes) -> Job:
+    def read_alone(*message: Any) -> Job | PayloadPointer:
+        if message[0] == pointer():
+            return read_message(*message)
         if not lock.acquire(blocking=False):
             raise AssertionError("two at once")
         try:
             seen.append(threading.get_ident() == own)
-            return parse_job(payload)
+            return read_message(*message)
         finally:
             lock.release()
 
-    monkeypatch.setattr(inbox_module, "parse_job", parse_alone)
+    monkeypatch.setattr(inbox_module, "read_message", read_alone)
     return seen
 
 

@@ -22,6 +22,7 @@ from queue_agent.runtime.contract import (
     RuntimeState,
 )
 from queue_agent.runtime.registry import ENTRY_POINT_GROUP, installed_runtimes, load_runtime
+from queue_agent.runtime.submission import not_yet_submitted, submitted
 from queue_agent.wire.reference import MediaKind, Reference, is_url
 
 __all__ = [
@@ -43,4 +44,6 @@ __all__ = [
     "installed_runtimes",
     "is_url",
     "load_runtime",
+    "not_yet_submitted",
+    "submitted",
 ]

@@ -242,7 +242,10 @@ class Runtime(ABC):
 
         Raises:
             Rejected: the runtime refused the job, or failed for a reason that lies in it.
-            Unavailable: the runtime is gone, failed, or gave an answer that makes no sense.
+            RuntimeAway: the runtime is gone, and never had the job; it waits, and spends nothing.
+            RunLost: the runtime had the job and went away, or forgot it; perhaps the job is why.
+                `submitted` and `not_yet_submitted` tell the two apart.
+            Unavailable: the runtime failed, or gave an answer that makes no sense.
             RuntimeStuck: it holds the job and works on nothing. `ready` says so, too, until it
                 works again; where it never does, the agent takes no jobs until it was away.
             RuntimeSick: it fails whatever it is asked, until it is started anew; see

@@ -32,7 +32,7 @@ from queue_agent.testing.process import ServerProcess
 from queue_agent.testing.runtime_contract.hooks import RuntimeHooks, contents, ignore, task_of
 from queue_agent.testing.samples import in_a_file
 from queue_agent.testing.waiting import SOON, eventually
-from queue_agent.wire.errors import Rejected, Unavailable
+from queue_agent.wire.errors import Rejected, RunLost, RuntimeAway, Unavailable
 from queue_agent.wire.job import Job
 
 BROKEN_ANSWERS: Final[dict[str, Fault]] = {
@@ -274,7 +274,7 @@ class RuntimeContract(RuntimeHooks):
         await eventually(lambda: self.idle(server))
 
     @pytest.mark.asyncio
-    async def test_a_server_killed_mid_run_is_unavailable(self) -> None:
+    async def test_a_run_on_a_server_that_is_killed_is_lost(self) -> None:
         server = self.new_server()
         try:
             await asyncio.to_thread(server.start)
@@ -283,11 +283,54 @@ class RuntimeContract(RuntimeHooks):
                 async with self.running(runtime, self.slow_job()) as task:
                     await eventually(lambda: self.busy(server))
                     await asyncio.to_thread(server.kill)
-                    with pytest.raises(Unavailable):
+                    with pytest.raises(RunLost):
                         async with asyncio.timeout(SOON):
                             await task
         finally:
             await asyncio.to_thread(server.stop)
+
+    @pytest.mark.asyncio
+    @pytest.mark.usefixtures("two_jobs_at_a_time")
+    async def test_a_job_that_waits_on_a_server_that_is_killed_is_lost_too(self) -> None:
+        server = self.new_server()
+        try:
+            await asyncio.to_thread(server.start)
+            async with self.opened(server.url) as runtime:
+                await eventually(runtime.ready)
+                async with self.both_held(
+                    runtime, server, lambda _: (self.slow_job(), self.two_jobs()[0])
+                ) as (running, waiting, _, _):
+                    await asyncio.to_thread(server.kill)
+                    for task in (running, waiting):
+                        with pytest.raises(RunLost):
+                            async with asyncio.timeout(SOON):
+                                await task
+        finally:
+            await asyncio.to_thread(server.stop)
+
+    @pytest.mark.asyncio
+    async def test_a_server_that_is_not_there_never_had_the_job(self) -> None:
+        server, job = self.new_server(), self.jobs()[0]
+        try:
+            await asyncio.to_thread(server.start)
+            async with self.opened(server.url) as runtime:
+                await eventually(runtime.ready)
+                prepared = await runtime.prepare(job, self.assets_for(runtime, job))
+                await asyncio.to_thread(server.kill)
+                with pytest.raises(RuntimeAway):
+                    async with asyncio.timeout(SOON):
+                        await runtime.run(prepared, ignore)
+        finally:
+            await asyncio.to_thread(server.stop)
+
+    @pytest.mark.asyncio
+    async def test_preparing_without_the_server_needs_none_or_says_that_it_is_away(self) -> None:
+        nowhere = ServerProcess([]).url
+        async with self.opened(nowhere) as runtime:
+            for job in [*self.jobs(), self.job_with_references()[0]]:
+                with contextlib.suppress(RuntimeAway):
+                    async with asyncio.timeout(SOON):
+                        await runtime.prepare(job, self.assets_for(runtime, job))
 
     @pytest.mark.asyncio
     async def test_a_refused_job_is_rejected_with_the_servers_words(self, runtime: Runtime) -> None:

@@ -21,6 +21,7 @@ from queue_agent.runtime import (
     Reference,
     Runtime,
     RuntimeOptions,
+    submitted,
 )
 from queue_agent.runtime.places import refuse_unfetched
 from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeStuck, Unavailable
@@ -172,7 +173,8 @@ class ComfyUIRuntime(Runtime):
             self._stranded = execution.prompt_id
             raise
         try:
-            output = await self._output(prepared, finished)
+            with submitted():
+                output = await self._output(prepared, finished)
         except Unavailable as error:
             if error.type == MISSING:  # what is gone does not come back by asking again
                 await self._forget(finished.prompt_id)

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 from pydantic import JsonValue
 
-from queue_agent.runtime import Prepared, ProgressCallback
+from queue_agent.runtime import Prepared, ProgressCallback, not_yet_submitted, submitted
 from queue_agent.wire.errors import QueueAgentError, Rejected
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.events import Event, EventStream
@@ -67,6 +67,8 @@ class Execution:
 
         Raises:
             Rejected: the server refuses the workflow, or a node raised an exception.
+            RuntimeAway: the server was away before it had the prompt.
+            RunLost: it went away afterwards, or knows the prompt no more.
             Unavailable: anything else that went wrong.
         """
         async with self._api.events(self._prepared.prompt_id) as stream:
@@ -80,17 +82,19 @@ class Execution:
             return Finished(stream.prompt_id, entry, self._warnings)
 
     async def _entry(self, stream: EventStream) -> Json:
-        entry = await self._earlier_success(stream)
-        if entry is not None:
-            return entry
-        joined = await self._api.whereabouts(stream.prompt_id) != "unknown"
+        with not_yet_submitted():
+            entry = await self._earlier_success(stream)
+            if entry is not None:
+                return entry
+            joined = await self._api.whereabouts(stream.prompt_id) != "unknown"
         if not joined:
             await self._submit(stream)
-        entry = await self._wait(stream)
-        failure = failure_of(entry)
-        if failure is not None and (joined or failure.type == OUT_OF_MEMORY):
-            entry = await self._once_more(stream, failure)
+        with submitted():
+            entry = await self._wait(stream)
             failure = failure_of(entry)
+            if failure is not None and (joined or failure.type == OUT_OF_MEMORY):
+                entry = await self._once_more(stream, failure)
+                failure = failure_of(entry)
         if failure is not None:
             raise failure
         return entry

@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from queue_agent.wire.errors import RuntimeStuck, Unavailable
+from queue_agent.wire.errors import RunLost, RuntimeStuck, Unavailable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.events import Event, EventStream
 
@@ -43,8 +43,8 @@ class Watch:
         """The prompt's history entry, once it has ended.
 
         Raises:
-            Unavailable: the server does not answer, or does not know the prompt any more
-                (type ``prompt_lost``).
+            Unavailable: the server does not answer.
+            RunLost: it does not know the prompt any more (type ``prompt_lost``).
             RuntimeStuck: it holds the prompt, and works on nothing.
         """
         loop = asyncio.get_running_loop()
@@ -99,7 +99,7 @@ class Watch:
         """Between the two questions the prompt may have ended, so one absence is no proof."""
         self._absences = self._absences + 1 if absent else 0
         if self._absences >= _MAX_FAILURES:
-            raise Unavailable(
+            raise RunLost(
                 "ComfyUI does not know the prompt any more: it restarted, or its queue or "
                 "history was cleared.",
                 type="prompt_lost",

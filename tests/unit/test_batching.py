@@ -94,3 +94,27 @@ async def test_while_batching_is_off_each_entry_is_sent_at_once() -> None:
     wanted = True
     await outcomes(batcher, ["c", "d"])
     assert (service.alone, service.calls) == (["a", "b", "bad"], [["c", "d"]])
+
+
+@pytest.mark.looptime
+async def test_what_comes_seldom_waits_for_nobody() -> None:
+    service = Service()
+    batcher = batching(service, crowd=1.0, active=lambda: False)
+    for word in ("a", "b", "c"):
+        before = asyncio.get_running_loop().time()
+        await batcher.add(word)
+        assert asyncio.get_running_loop().time() == before
+        await asyncio.sleep(1.0)
+    assert (service.alone, service.calls) == (["a", "b", "c"], [])
+
+
+@pytest.mark.looptime
+async def test_what_follows_another_closely_waits_for_more() -> None:
+    service = Service()
+    batcher = batching(service, crowd=1.0, active=lambda: False)
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(12):
+            tasks.create_task(batcher.add(str(number)))
+            await asyncio.sleep(0.25)
+    assert service.alone == ["0"]
+    assert service.calls == [["1", "2", "3", "4"], ["5", "6", "7", "8"], ["9", "10", "11"]]

@@ -43,7 +43,8 @@ class AwsCloud(Cloud):
         """`options` go to the SDK's clients; what is not given it finds in the environment.
 
         `batching` is asked before each call that could share a request with others: whether
-        it may wait for them a moment. Without it none does.
+        it may wait for them a moment; calls that come close together wait in any case.
+        Without it none does.
         """
         self._batching = batching
         self._region = region

@@ -2,6 +2,7 @@
 
 {prefix}/{id}/{id}-{digest16}-{n}.{ext}    artifacts, n from 1
 {prefix}/{id}/{id}-{digest16}.out          the result manifest
+{prefix}/{id}/{id}-{digest}.claim          which message's the job is, while it is worked on
 output/queue-agent-check/{token}           what `queue-agent check` writes and removes
 cancelled/{id}                             cancel markers
 quarantine/{date}/{message-id}.json        messages that could not be worked on
@@ -88,6 +89,11 @@ class ResultKeys:
             for digits in (self.digest[:_DIGEST_DIGITS], self.digest)
         )
         return first, second
+
+    @property
+    def claim(self) -> str:
+        """Where it stands by which message the job is being worked on."""
+        return f"{self.folder}/{self.id}-{self.digest}.claim"
 
     def artifact(self, number: int, media_type: str, *, suffix: str = "") -> str:
         """The key of the `number`-th artifact, counted from 1.

@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 _READINESS_POLL = 1.0
 _LONGEST_PAUSE = 20.0
+_NOT_RUNNING = (Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED, Stage.ELSEWHERE)
 _LAST_POLL = 0.3
 """Seconds that a long poll in flight gets at the end, for a message already on its way."""
 
@@ -163,7 +164,7 @@ class Agent:
     def _not_running(self) -> Iterable[asyncio.Task[None]]:
         """The deliveries that the runtime does not work on."""
         for processing, delivery in self._deliveries.items():
-            if delivery.slot.stage in (Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED):
+            if delivery.slot.stage in _NOT_RUNNING:
                 yield processing
 
     def _lease(self, message: Message) -> Lease:

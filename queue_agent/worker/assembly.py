@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from queue_agent.cloud import Bucket, Queue, Topic
 from queue_agent.inputs.references import ReferenceFetcher
@@ -11,6 +12,8 @@ from queue_agent.telemetry.tracing import Telemetry
 from queue_agent.worker.agent import Agent
 from queue_agent.worker.answer_rate import AnswerRate
 from queue_agent.worker.cancellation import CancellationWatch
+from queue_agent.worker.claims import Claims
+from queue_agent.worker.forecast import Forecast, Kind
 from queue_agent.worker.health import RuntimeHealth
 from queue_agent.worker.ignored import IgnoredMessages
 from queue_agent.worker.inbox import Inbox
@@ -21,6 +24,9 @@ from queue_agent.worker.runner import JobRunner
 from queue_agent.worker.slots import Slots
 from queue_agent.worker.store import ResultStore
 from queue_agent.worker.webhooks import Webhooks
+
+_WORTH_CLAIMING: Final = 0.25
+"""Seconds on the GPU; for less, a claim costs more than doing some jobs twice."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,11 @@ def assemble(
     now: Callable[[], float] = time.time,
 ) -> Agent:
     """An agent of one runtime. `clock` tells what passes, `now` the seconds since the epoch."""
+    forecast = Forecast()
+
+    def worth(kind: Kind | None) -> bool:
+        return not forecast.knows_runs or forecast.run(kind) >= _WORTH_CLAIMING
+
     store = ResultStore(
         ports.results, runtime_name=policy.runtime_name, patience=policy.store_patience
     )
@@ -61,6 +72,7 @@ def assemble(
         policy=policy,
         inbox=inbox,
         store=store,
+        claims=Claims(ports.results, lease=policy.lease, worth=worth, now=now, clock=clock),
         cancellations=CancellationWatch(
             ports.results, poll=policy.cancel_poll, now=now, clock=clock
         ),
@@ -73,6 +85,7 @@ def assemble(
         concurrency=runtime.concurrency,
         backlog=runtime.backlog,
         prefetch=policy.prefetch,
+        forecast=forecast,
         clock=clock,
     )
     return Agent(

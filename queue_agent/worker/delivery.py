@@ -38,6 +38,8 @@ class Delivery:
     """When the message was asked for, by the clock; None: when it was received."""
     left_to_dead_letters: bool = False
     """Whether the message is given back after the answer, for its queue to put it aside."""
+    claim: str | None = None
+    """The key of the job's claim, once it was made for this message."""
     _job: Job | None = field(default=None, init=False)
     _span: Span = field(default=trace.INVALID_SPAN, init=False)
     _seconds: dict[str, float] = field(default_factory=dict, init=False)

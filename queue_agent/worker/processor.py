@@ -9,8 +9,15 @@ queue's allowance is used up.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass, field, replace
+from functools import partial
 from weakref import WeakValueDictionary
 
 import structlog
@@ -24,12 +31,12 @@ from queue_agent.wire.errors import (
     Unavailable,
     Unwanted,
 )
-from queue_agent.wire.job import Job
 from queue_agent.wire.layout import ResultKeys
 from queue_agent.wire.notification import ErrorReport, Notification
 from queue_agent.wire.result import Result
 from queue_agent.worker.answer_rate import AnswerRate
 from queue_agent.worker.cancellation import CancellationWatch
+from queue_agent.worker.claims import Claims
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.ignored import IgnoredMessages
 from queue_agent.worker.inbox import Inbox
@@ -48,6 +55,7 @@ class Processor:
     policy: Policy
     inbox: Inbox
     store: ResultStore
+    claims: Claims
     cancellations: CancellationWatch
     runner: JobRunner
     notifier: Notifier
@@ -63,7 +71,7 @@ class Processor:
 
         Only cancellation is raised, and it gives the message back at once.
         """
-        async with delivery.held():
+        async with self.claims.removed(delivery), delivery.held():
             try:
                 with _no_surprises():
                     ending = await self._ending(delivery)
@@ -91,7 +99,7 @@ class Processor:
                 with delivery.step("parse"):
                     delivery.parsed(await self.inbox.open(delivery.message))
                 log.info("received", task_type=delivery.job.task_type)
-                async with self._one_at_a_time(delivery.job):
+                async with self._one_at_a_time(delivery):
                     return (await self._result(delivery)).notification()
         except Malformed as error:
             if "id" not in error.details:
@@ -106,6 +114,10 @@ class Processor:
         done = await self._done_before(delivery)
         if done is not None:
             return done
+        async with self.claims.renewed(delivery):
+            return await self._worked_on(delivery)
+
+    async def _worked_on(self, delivery: Delivery) -> Result:
         with ExitStack() as outputs:
             try:
                 output = await self._output(delivery, outputs)
@@ -118,7 +130,7 @@ class Processor:
 
     async def _done_before(self, delivery: Delivery) -> Result | None:
         with delivery.step("find"):
-            done = await self.store.find(delivery.job)
+            done = await self.claims.first(delivery, partial(self.store.find, delivery.job))
         if done is not None:
             log.info("done before", status=done.status)
             return done.again(delivery.number)
@@ -230,11 +242,15 @@ class Processor:
             )
 
     @asynccontextmanager
-    async def _one_at_a_time(self, job: Job) -> AsyncIterator[None]:
+    async def _one_at_a_time(self, delivery: Delivery) -> AsyncIterator[None]:
         """Duplicates in this process wait for the first, and then find its result."""
-        lock = self._under_way.setdefault(ResultKeys.of(job).manifest, asyncio.Lock())
-        async with lock:
+        lock = self._under_way.setdefault(ResultKeys.of(delivery.job).manifest, asyncio.Lock())
+        with delivery.slot.elsewhere() if lock.locked() else nullcontext():
+            await lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
 
 class _Later(Unavailable):

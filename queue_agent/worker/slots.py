@@ -18,8 +18,8 @@ job suspected of being the cause: it runs alone, after the others, and then it i
 import asyncio
 import heapq
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from enum import Enum, auto
 from typing import Final
 
@@ -43,6 +43,8 @@ _COMPANY: Final = 0.05
 """Seconds to be earlier still, to ask for several messages at once."""
 _FINISHING_LIMIT: Final = 16
 """Jobs that may be storing and notifying; more, and the cloud is the bottleneck."""
+_ELSEWHERE_LIMIT: Final = 64
+"""Messages that may wait for what another message of their job comes to."""
 _ACKNOWLEDGING_LIMIT: Final = 64
 """Jobs whose messages may wait to be deleted, which takes little; more, and the queue is."""
 
@@ -54,6 +56,8 @@ class Stage(Enum):
     RUNNING = auto()
     FINISHING = auto()
     ACKNOWLEDGING = auto()
+    ELSEWHERE = auto()
+    """Another message of the same job is worked on, here or by another agent."""
 
 
 class Slot:
@@ -135,6 +139,17 @@ class Slot:
             raise self._slots.held_up(limit or 0.0) from None
         finally:
             self._held += self._clock() - began
+
+    @contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """For the block another message has the job, which is not on its way to the GPU."""
+        self.enter(Stage.ELSEWHERE)
+        self._slots.changed.set()
+        try:
+            yield
+        finally:
+            self.enter(Stage.PREPARING)
+            self._slots.changed.set()
 
     def enter(self, stage: Stage) -> None:
         self.stage = stage
@@ -300,7 +315,12 @@ class Slots:
             return 0
         finishing = len(self._at(Stage.FINISHING))
         acknowledging = len(self._at(Stage.ACKNOWLEDGING))
-        if finishing >= _FINISHING_LIMIT or acknowledging >= _ACKNOWLEDGING_LIMIT:
+        elsewhere = len(self._at(Stage.ELSEWHERE))
+        if (
+            finishing >= _FINISHING_LIMIT
+            or acknowledging >= _ACKNOWLEDGING_LIMIT
+            or elsewhere >= _ELSEWHERE_LIMIT
+        ):
             return 0
         unfinished = self._at(Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED, Stage.RUNNING)
         if any(slot.suspected for slot in unfinished):

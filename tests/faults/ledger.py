@@ -78,7 +78,7 @@ class Ledger:
         for notification in _final(scene.notifications):
             if notification["id"] in answers:
                 answers[notification["id"]].append(notification)
-        keys = set(await all_keys(scene))
+        keys = {key for key in await all_keys(scene) if not key.endswith(".claim")}
         dead = await _bodies(scene, scene.deployment.dead_letter_queue_url)
         unanswered = [job_id for job_id in self.entries if not answers[job_id]]
         return Balance(

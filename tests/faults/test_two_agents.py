@@ -21,6 +21,20 @@ async def test_a_job_of_twelve_seconds_with_a_lease_of_five_is_generated_once_by
         assert rig.cloud.count(HEARTBEAT) > 3
 
 
+async def test_jobs_published_twice_are_generated_once_by_two_idle_agents(
+    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
+) -> None:
+    async with rigged(embedded_cloud, webui, tmp_path, visibility_timeout=20) as rig:
+        for _ in range(2):
+            await rig.agent()
+        for number in range(8):
+            (job_id,) = await rig.publish(f"twice-{number}", steps=60)
+            await rig.publish_as(job_id, steps=60)
+            await rig.scene.answer(job_id, nth=2)
+            assert {answer["redelivered"] for answer in rig.scene.answers(job_id)} == {False, True}
+        (await rig.settled()).check(renotified=8)
+
+
 async def test_a_message_that_returns_to_its_own_agent_is_generated_once(brief_rig: Rig) -> None:
     await brief_rig.agent()
     with brief_rig.cloud.fault(Status(503), HEARTBEAT):

@@ -303,3 +303,163 @@ RESEMBLING: Final[dict[str, JsonObject]] = {
     }.items()
 }
 """Jobs that also have the fields of something else."""
+
+
+def base64_of(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def sqs_record(body: str) -> JsonObject:
+    """A record of SQS, as pipes and functions pass it on."""
+    return {
+        "messageId": "059f36b4",
+        "receiptHandle": "AQEBwJnK",
+        "body": body,
+        "attributes": {"ApproximateReceiveCount": "1"},
+        "messageAttributes": {},
+        "md5OfBody": "0",
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:eu-central-1:111122223333:queue",
+        "awsRegion": "eu-central-1",
+    }
+
+
+def sns_record(text: str) -> JsonObject:
+    """A record of SNS, as functions get it."""
+    return {"EventSource": "aws:sns", "EventVersion": "1.0", "Sns": json.loads(sns(text))}
+
+
+_JOB: Final = json.dumps(JOB)
+
+OPENED: Final[dict[str, str]] = {
+    "raw": _JOB,
+    "with blanks": f"\n {_JOB} \r\n",
+    "with a byte order mark": f"\ufeff{_JOB}",
+    "as the guidance's task": json.dumps({"task": JOB}),
+    "as JSON in JSON": json.dumps(_JOB),
+    "as JSON in JSON in an envelope": sns(json.dumps(_JOB)),
+    "in base64": base64_of(_JOB),
+    "in base64, by lines": "\n".join(
+        base64_of(_JOB)[n : n + 76] for n in range(0, len(base64_of(_JOB)), 76)
+    ),
+    "in an envelope": sns(_JOB),
+    "in an envelope with a mark inside": sns(f"\ufeff{_JOB}"),
+    "in two envelopes": sns(sns(_JOB)),
+    "in three envelopes": sns(sns(sns(_JOB))),
+    "as an EventBridge detail": event_bridge(JOB),
+    "as the text of an EventBridge detail": event_bridge(_JOB),
+    "as the task of an EventBridge detail": event_bridge({"task": JOB}),
+    "as an EventBridge detail by SNS": sns(event_bridge(JOB)),
+    "as a record in an EventBridge detail": event_bridge(sqs_record(_JOB)),
+    "as a cloud event": cloud_event(datacontenttype="application/json", data=JOB),
+    "as a cloud event's text": cloud_event(data=_JOB),
+    "as a cloud event's bytes": cloud_event(data_base64=base64_of(_JOB)),
+    "as a cloud event's bytes with a mark": cloud_event(data_base64=base64_of(f"\ufeff{_JOB}")),
+    "as a cloud event by SNS": sns(cloud_event(data=JOB)),
+    "as a cloud event in an event": event_bridge(json.loads(cloud_event(data=JOB))),
+    "as a record of SQS": json.dumps(sqs_record(_JOB)),
+    "as the one record of SQS": json.dumps({"Records": [sqs_record(_JOB)]}),
+    "as the one record of SQS behind SNS": json.dumps({"Records": [sqs_record(sns(_JOB))]}),
+    "as the one record of SNS": json.dumps({"Records": [sns_record(_JOB)]}),
+}
+"""The same job, in what others put around it."""
+
+_PLACE: Final[JsonObject] = {"s3BucketName": "results", "s3Key": "payloads/a.json"}
+
+POINTERS: Final[dict[str, str]] = {
+    "Java 2, Python, SNS": json.dumps(
+        ["software.amazon.payloadoffloading.PayloadS3Pointer", _PLACE]
+    ),
+    "Java 1": json.dumps(["com.amazon.sqs.javamessaging.MessageS3Pointer", _PLACE]),
+    "a class of others": json.dumps(["Amazon.SQS.ExtendedClient.MessageS3Pointer", _PLACE]),
+    "with more": json.dumps(["x", {**_PLACE, "s3BucketRegion": "eu-central-1"}]),
+    "without a class": json.dumps(_PLACE),
+    ".NET": json.dumps({"S3BucketName": "results", "S3Key": "payloads/a.json"}),
+    "Node": json.dumps(
+        {
+            "S3Payload": {
+                "Id": "7f2a",
+                "Bucket": "results",
+                "Key": "payloads/a.json",
+                "Location": "https://results.s3.amazonaws.com/payloads/a.json",
+            }
+        }
+    ),
+    "Node in an envelope": sns(
+        json.dumps({"S3Payload": {"Bucket": "results", "Key": "payloads/a.json"}})
+    ),
+    "in an envelope": sns(json.dumps(["x", _PLACE])),
+    "as an EventBridge detail": event_bridge(_PLACE),
+    "as a cloud event": cloud_event(data=["x", _PLACE]),
+    "as a text": json.dumps(json.dumps(_PLACE)),
+}
+"""The same place, as libraries write it."""
+
+NAMED: Final[dict[str, tuple[str, str]]] = {
+    "a Kubernetes object": (
+        "Kubernetes",
+        '{"apiVersion": "v1", "kind": "Event", "metadata": {"name": "a"}, "reason": "Failed"}',
+    ),
+    "a Kubernetes object with an id": (
+        "Kubernetes",
+        '{"apiVersion": "batch/v1", "kind": "Job", "metadata": {"uid": "1", "labels": {}}}',
+    ),
+    "a Celery task": ("Celery", '[[2, 2], {}, {"callbacks": null, "chord": null}]'),
+    "an old Celery task": ("Celery", '{"id": "1", "task": "t.add", "args": [1], "kwargs": {}}'),
+    "a Celery task by kombu": (
+        "Celery",
+        base64_of(
+            '{"body": "W1tdLHt9XQ==", "content-encoding": "utf-8", "headers": {}, "properties": {}}'
+        ),
+    ),
+    "a list of jobs": ("list of jobs", json.dumps([JOB, JOB])),
+    "a list of one job": ("list of jobs", json.dumps([JOB])),
+    "a list": ("a list", "[1, 2]"),
+    "an empty list": ("empty list", "[]"),
+    "a batch of cloud events": ("list of objects", f"[{cloud_event(data=JOB)}]"),
+    "several records": (
+        "several records",
+        json.dumps({"Records": [sqs_record(_JOB), sqs_record(_JOB)]}),
+    ),
+    "a number": ("a number", "42"),
+    "true": ("true or false", "true"),
+    "null": ("null", "null"),
+    "a text": ("a text", '"hello"'),
+    "nothing": ("nothing", ""),
+    "a form": ("form", "prompt=a+lighthouse&steps=20"),
+    "a form with JSON": ("form", "payload=%7B%22metadata%22%3A%7B%7D%7D"),
+    "a multipart form": (
+        "multipart",
+        '--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--',
+    ),
+    "XML": ("XML", '<?xml version="1.0"?><job><id>a</id></job>'),
+    "HTML": ("HTML", "<!DOCTYPE html><html><body>504</body></html>"),
+    "YAML": ("YAML", "metadata:\n  id: a\ncontent:\n  prompt: x\n"),
+    "JSON lines": ("one a line", f"{_JOB}\n{_JOB}\n"),
+    "Python": ("Python", "{'metadata': {'id': 'a'}, 'content': {}}"),
+    "a code block": ("backquotes", f"```json\n{_JOB}\n```"),
+    "gzip in base64": ("gzip", "H4sIAAAAAAAAA6tWKkktLlGyUlAqS8wpTtVRUMpMU7JSMlKqBQBWSqJ3HgAAAA=="),
+    "binary": ("binary", "\x00\x01\x02{}"),
+    "a token": ("JWT", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"),
+    "an address": ("address", "s3://results/payloads/a.json"),
+    "a workflow": (
+        "ComfyUI",
+        '{"1": {"class_type": "LoadImage", "inputs": {}}, "2": {"class_type": "SaveImage"}}',
+    ),
+    "content alone": ("without its metadata", '{"prompt": "x", "steps": 20}'),
+    "an alarm": ("alarm", '{"AlarmName": "a", "NewStateValue": "ALARM", "Trigger": {}}'),
+    "a prediction": ("prediction", '{"input": {"prompt": "x"}, "webhook": "https://a"}'),
+    "a chat": ("chat", '{"model": "m", "messages": []}'),
+    "a request by API Gateway": (
+        "API Gateway",
+        json.dumps({"requestContext": {}, "headers": {}, "body": _JOB}),
+    ),
+    "a pointer without a bucket": ("no bucket", '{"offloadedPayloadPointer": "a"}'),
+    "an event without a job": ("EventBridge", event_bridge(5)),
+    "a scheduled event": ("EventBridge", event_bridge(None, kind="Scheduled Event")),
+    "a cloud event without data": ("CloudEvent", cloud_event()),
+    "a cloud event of broken bytes": ("data_base64", cloud_event(data_base64="!")),
+    "a cloud event of XML": ("XML", cloud_event(data="<job/>")),
+    "too many envelopes": ("wrappings", sns(sns(sns(sns(sns(sns(_JOB))))))),
+}
+"""What is not opened: a word of the name that it is given, and its text."""

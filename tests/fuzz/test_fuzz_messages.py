@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from pydantic import JsonValue
 
+from foreign_bodies import FOREIGN, OPENED, RESEMBLING
 from fuzz.fuzzing import Json, damaged, examples, json_values, mutated, settled, written
 from queue_agent.cloud import Bucket, Message
 from queue_agent.inputs.inline import check_carried, find_carried
 from queue_agent.runtime import Reference, Runtime, RuntimeOptions
-from queue_agent.wire.errors import Malformed, QueueAgentError, Rejected
+from queue_agent.wire.errors import Malformed, NoJob, QueueAgentError, Rejected
+from queue_agent.wire.foreign import ForeignKind
 from queue_agent.wire.job import Job
 from queue_agent.wire.layout import RESERVED, ResultKeys
 from queue_agent.wire.notification import ErrorReport, Notification
@@ -95,6 +97,12 @@ SAMPLES: Final[tuple[JsonValue, ...]] = (
             "extra_data": {},
         },
     },
+)
+FOREIGN_SAMPLES: Final[tuple[JsonValue, ...]] = tuple(
+    json.loads(body) for _, body in FOREIGN.values() if body.startswith("{")
+)
+WRAPPED_SAMPLES: Final[tuple[JsonValue, ...]] = tuple(
+    json.loads(body) for body in OPENED.values() if body.startswith("{")
 )
 PLACES: Final = ("https://example.com/a.png", " http://a", "file:/etc/passwd", "\\\\host\\a")
 POINTER: Final[JsonValue] = [
@@ -178,14 +186,38 @@ def test_an_answer_fits_the_topic_whatever_it_quotes() -> None:
     judge(written(["software.amazon.payloadoffloading.PayloadS3Pointer", place]))
 
 
+@examples(1500)
+@given(
+    st.one_of(
+        mutated(FOREIGN_SAMPLES).map(written),
+        mutated(FOREIGN_SAMPLES).map(written).flatmap(enveloped),
+        damaged(st.sampled_from([body for _, body in FOREIGN.values()])),
+        mutated(WRAPPED_SAMPLES).map(written),
+    )
+)
+def test_what_asks_for_nothing_gone_wrong_is_ignored_or_answered(body: str) -> None:
+    judge(body)
+
+
 def judge(body: str) -> None:
     message = Message(id="message", body=body, receipt="receipt")
     try:
         job = asyncio.run(INBOX.open(message))
+    except NoJob as error:
+        ForeignKind(error.type)  # raises where it is none
     except Malformed as error:
         judge_refusal(message, error)
     else:
         judge_job(job)
+
+
+@examples(500)
+@given(st.sampled_from(SAMPLES[:-1]), st.sampled_from([*FOREIGN_SAMPLES, *RESEMBLING.values()]))
+def test_no_job_is_ignored_whatever_else_it_has(job: Json, beside: Json) -> None:
+    assert isinstance(job, dict)
+    assert isinstance(beside, dict)
+    whole = {**beside, **job} if "task" not in job else {**beside, "task": job["task"]}
+    assert asyncio.run(INBOX.open(Message("message", written(whole), "receipt"))).content
 
 
 def judge_refusal(message: Message, error: QueueAgentError) -> None:

@@ -4,11 +4,22 @@ import json
 
 import pytest
 
-from foreign_bodies import FOREIGN, JOB, RESEMBLING, cloud_event, event_bridge, sns
+from foreign_bodies import (
+    FOREIGN,
+    JOB,
+    NAMED,
+    OPENED,
+    POINTERS,
+    RESEMBLING,
+    cloud_event,
+    event_bridge,
+    sns,
+)
 from queue_agent.wire.errors import Malformed, NoJob
 from queue_agent.wire.foreign import ForeignKind, foreign_kind
-from queue_agent.wire.job import Job
+from queue_agent.wire.job import Job, parse_job
 from queue_agent.wire.message import read_message
+from queue_agent.wire.pointer import PayloadPointer
 
 
 @pytest.mark.parametrize("name", FOREIGN)
@@ -72,3 +83,80 @@ def test_a_broken_job_beside_a_notifications_fields_is_answered_by_its_id() -> N
     with pytest.raises(Malformed) as error:
         read_message(json.dumps({**told, "metadata": JOB["metadata"]}))
     assert error.value.details["id"] == "order-1"
+
+
+@pytest.mark.parametrize("name", OPENED)
+def test_a_job_is_found_in_what_others_put_around_it(name: str) -> None:
+    assert read_message(OPENED[name]) == parse_job(json.dumps(JOB))
+
+
+@pytest.mark.parametrize("name", POINTERS)
+def test_a_pointer_of_any_library_is_read(name: str) -> None:
+    assert read_message(POINTERS[name]) == PayloadPointer("results", "payloads/a.json")
+
+
+@pytest.mark.parametrize(
+    "body", ["payloads/a.json", "(results)payloads/a.json", " payloads/a.json"]
+)
+def test_a_pointer_in_an_attribute_is_read(body: str) -> None:
+    attributes = {"S3MessageBodyKey": "(results)payloads/a.json"}
+    assert read_message(body, attributes) == PayloadPointer("results", "payloads/a.json")
+    assert isinstance(read_message(json.dumps(JOB), attributes), Job), "the body comes first"
+
+
+@pytest.mark.parametrize("value", ["results/payloads/a.json", "()a", "(a)", ""])
+def test_an_attribute_that_is_no_pointer_leads_nowhere(value: str) -> None:
+    with pytest.raises(Malformed):
+        read_message("payloads/a.json", {"S3MessageBodyKey": value})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"S3Payload": {"Bucket": "results"}},
+        {"S3Payload": {"Bucket": ["results"], "Key": "payloads/a.json"}},
+        {"s3BucketName": "", "s3Key": "payloads/a.json"},
+        ["x", {"s3BucketName": "results", "s3Key": 7}],
+        ["software.amazon.payloadoffloading.PayloadS3Pointer", "results"],
+        ["software.amazon.payloadoffloading.PayloadS3Pointer", {}],
+    ],
+)
+def test_a_pointer_that_names_no_place_is_told_so(body: object) -> None:
+    with pytest.raises(Malformed, match="pointer"):
+        read_message(json.dumps(body))
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_is_not_opened_is_called_by_its_name(name: str) -> None:
+    word, body = NAMED[name]
+    with pytest.raises(Malformed, match=word) as error:
+        read_message(body)
+    assert error.value.type == "invalid_message"
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_is_not_opened_is_repeated_nowhere_in_its_name(name: str) -> None:
+    _, body = NAMED[name]
+    with pytest.raises(Malformed) as error:
+        read_message(body.replace("lighthouse", "s3cr3t").replace('"a"', '"s3cr3t"'))
+    assert "s3cr3t" not in error.value.message
+
+
+def test_a_job_gone_wrong_is_answered_by_its_id_whatever_is_around_it() -> None:
+    metadata = {**JOB["metadata"], "prefix": "gateway", "context": 5}
+    job = {**JOB, "metadata": metadata}
+    for body in (json.dumps(job), event_bridge(job), sns(cloud_event(data=json.dumps(job)))):
+        with pytest.raises(Malformed) as error:
+            read_message(body)
+        assert error.value.details == {"id": "order-1", "context": 5}
+
+
+def test_one_that_has_no_content_is_told_what_it_lacks() -> None:
+    bodies: list[object] = [
+        {"metadata": JOB["metadata"]},
+        {"metadata": {"id": "a"}},
+        {"content": {}},
+    ]
+    for body in bodies:
+        with pytest.raises(Malformed, match="Field required"):
+            read_message(json.dumps(body))

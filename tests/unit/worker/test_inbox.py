@@ -1,6 +1,7 @@
 """What a message may make an agent read: how much of it, and from where."""
 
 import asyncio
+import base64
 import json
 import threading
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from foreign_bodies import POINTERS, event_bridge
 from queue_agent.cloud import Message
 from queue_agent.cloud.memory import MemoryCloud
 from queue_agent.inputs.references import ReferenceFetcher, ReferencePolicy
@@ -257,3 +259,54 @@ async def test_a_publisher_is_answered_by_id_for_what_is_in_the_message() -> Non
     with pytest.raises(Malformed) as error:
         await Reader().read(FAULTY["no content"])
     assert error.value.details == {"id": "victim", "context": 1}
+
+
+@pytest.mark.parametrize("name", POINTERS)
+async def test_a_pointer_of_any_library_is_followed_to_payloads_only(name: str) -> None:
+    reader = Reader()
+    reader.bucket.put(KEY, body().encode())
+    assert (await reader.read(POINTERS[name])).id == "order-1"
+    for elsewhere in (
+        POINTERS[name].replace(KEY, "output/a.json"),
+        POINTERS[name].replace("results", "foreign"),
+    ):
+        with pytest.raises(Malformed) as error:
+            await reader.read(elsewhere)
+        assert error.value.type == "payload_forbidden"
+
+
+async def test_a_pointer_in_an_attribute_is_followed_to_payloads_only() -> None:
+    reader = Reader()
+    reader.bucket.put("payloads/a", body().encode())
+    reader.bucket.put("output/a", body().encode())
+    for key, is_read in (("payloads/a", True), ("output/a", False)):
+        message = Message("m", key, "r", attributes={"S3MessageBodyKey": f"(results){key}"})
+        if is_read:
+            assert (await reader.inbox.open(message)).id == "order-1"
+        else:
+            with pytest.raises(Malformed, match="may not be read"):
+                await reader.inbox.open(message)
+
+
+async def test_a_pointer_to_a_pointer_is_not_followed() -> None:
+    reader = Reader()
+    reader.bucket.put(KEY, pointer("payloads/b.json").encode())
+    reader.bucket.put("payloads/b.json", body().encode())
+    with pytest.raises(Malformed) as error:
+        await reader.read(pointer())
+    assert error.value.type == "payload_forbidden"
+
+
+async def test_what_a_pointer_leads_to_is_opened_as_a_message_is() -> None:
+    reader = Reader()
+    for payload in (envelope(body()), f"\ufeff{body()}", event_bridge(body())):
+        reader.bucket.put(KEY, payload.encode())
+        assert (await reader.read(pointer())).id == "order-1"
+
+
+async def test_a_bomb_behind_a_wrapping_is_counted_too() -> None:
+    bomb = body(BOMBS["empty lists"])
+    encoded = base64.b64encode(bomb.encode()).decode()
+    for text in (encoded, json.dumps(bomb), envelope(envelope(bomb)), event_bridge(bomb)):
+        with pytest.raises(Malformed, match="More than"):
+            await Reader().read(text)

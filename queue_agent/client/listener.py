@@ -50,7 +50,7 @@ class Listener:
         self._hook = hook
         self._news: LRUCache[str, _News] = LRUCache(_JOBS_REMEMBERED)
         self._listening = asyncio.Event()
-        self._missing = "The subscription is not made yet."
+        self._missing = "not_subscribed_yet"
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -69,7 +69,7 @@ class Listener:
 
     @property
     def missing(self) -> str | None:
-        """Why notifications are not heard; None while they are."""
+        """Why notifications are not heard, in a word; None while they are."""
         return None if self._listening.is_set() else self._missing
 
     def latest(self, job_id: str) -> Notification | None:
@@ -128,7 +128,7 @@ class Listener:
                     async for notification in notifications:
                         self.hear(notification)
             except QueueAgentError as error:
-                self._missing = error.message
+                self._missing = error.type
                 log.warning("notifications are not heard", reason=error.message)
                 if _is_cancelled():  # it was the subscription's removal that failed
                     return

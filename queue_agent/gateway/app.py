@@ -17,6 +17,7 @@ from queue_agent.client import Client
 from queue_agent.client.listener import Listener
 from queue_agent.cloud import Cloud
 from queue_agent.cloud.connect import connect
+from queue_agent.cloud.watched import WatchedCloud
 from queue_agent.gateway import compatibility, events, jobs
 from queue_agent.gateway.admission import Admission
 from queue_agent.gateway.bodies import LargeBodies
@@ -32,6 +33,7 @@ from queue_agent.gateway.service import JobService
 from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.telemetry.probes import readiness
+from queue_agent.telemetry.refusals import CloudRefusals
 from queue_agent.wire.errors import SettingsError
 from queue_agent.wire.web_origin import TrustedHosts
 
@@ -83,11 +85,16 @@ def create_app(settings: GatewaySettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        cloud = connect(settings.job_topic, settings.notification_topic, region=settings.region)
+        refusals = CloudRefusals()
+        cloud = WatchedCloud(
+            connect(settings.job_topic, settings.notification_topic, region=settings.region),
+            refusals,
+        )
         try:
             async with _parts(cloud, settings, keys) as (gateway, listener):
                 app.state.gateway = gateway
                 app.state.listener = listener
+                app.state.refusals = refusals
                 yield
         finally:
             await cloud.aclose()
@@ -169,7 +176,10 @@ def _add_probes(app: FastAPI) -> None:
 
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:
-        status, body = readiness({"notifications": app.state.listener.missing})
+        # anyone may ask, so the words of the cloud are for the log
+        refused = {name: error.type for name, error in app.state.refusals.lasting().items()}
+        state = {name: refused.get(name) for name in ("topic", "bucket")}
+        status, body = readiness({"notifications": app.state.listener.missing, **state})
         return JSONResponse(body, status_code=status)
 
 

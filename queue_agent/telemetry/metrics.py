@@ -10,6 +10,7 @@ from typing import Final
 from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeter, Observation
 
 from queue_agent.cloud import Backlog, Message
+from queue_agent.cloud.refusals import REASONS
 from queue_agent.wire.foreign import ForeignKind
 
 _BOUNDARIES: Final = (
@@ -22,7 +23,14 @@ _OTHER: Final = "other"
 Labels = Mapping[str, str]
 
 _LABELLED: Final = frozenset(
-    {"receives", "jobs", "job.errors", "failed.attempts", "ignored.messages"}
+    {
+        "cloud.refusals",
+        "failed.attempts",
+        "ignored.messages",
+        "job.errors",
+        "jobs",
+        "receives",
+    }
 )
 
 _COUNTERS: Final[Mapping[str, tuple[str, str]]] = {
@@ -41,6 +49,7 @@ _COUNTERS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "dead.letters": ("", "Messages left to the dead-letter queue after the last attempt."),
     "model.switches": ("", "Jobs that named another model than the one before them."),
+    "cloud.refusals": ("", "Calls that the cloud refused or did not answer, by the reason."),
     "input": ("By", "Inputs fetched."),
     "output": ("By", "Artifacts stored."),
 }
@@ -141,6 +150,10 @@ class Metrics:
         """An attempt failed, and its message was given back."""
         self._count("failed.attempts", {"error_type": self._error_type(error_type)})
 
+    def cloud_refused(self, service: str, reason: str) -> None:
+        """A call was refused; service and reason are words of this project."""
+        self._count("cloud.refusals", {"service": service, "reason": reason})
+
     def fetched(self, size: int) -> None:
         """Inputs of so many bytes were fetched."""
         self._count("input", amount=size)
@@ -216,6 +229,10 @@ class Metrics:
             self._counters["receives"].add(0, {**self._runtime, "result": result})
         for kind in ForeignKind:
             self._counters["ignored.messages"].add(0, {**self._runtime, "kind": kind.value})
+        for service in ("queue", "topic", "bucket"):
+            for reason in REASONS:
+                labels = {**self._runtime, "service": service, "reason": reason}
+                self._counters["cloud.refusals"].add(0, labels)
         for task_type in self._task_types:
             for status in ("completed", "failed", "cancelled", "expired"):
                 labels = {**self._runtime, "status": status, "task_type": task_type}

@@ -7,6 +7,7 @@ from aiohttp import web
 from pydantic import JsonValue
 
 from queue_agent.telemetry.export import Exposition
+from queue_agent.telemetry.logs import without_url_secrets
 from queue_agent.wire.errors import SettingsError
 
 State = Callable[[], Awaitable[Mapping[str, str | None]]]
@@ -19,7 +20,9 @@ def readiness(state: Mapping[str, str | None]) -> tuple[int, dict[str, JsonValue
     The body has true or false by name, and under ``reasons`` why for each that is false.
     """
     body: dict[str, JsonValue] = {name: reason is None for name, reason in state.items()}
-    reasons: dict[str, JsonValue] = {name: why for name, why in state.items() if why is not None}
+    reasons: dict[str, JsonValue] = {
+        name: without_url_secrets(why) for name, why in state.items() if why is not None
+    }
     if not reasons:
         return 200, body
     return 503, {**body, "reasons": reasons}

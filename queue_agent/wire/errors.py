@@ -86,9 +86,23 @@ class Malformed(Rejected):
 
 
 class Unavailable(QueueAgentError):
-    """A runtime, an input's host or the cloud fails now and may work later."""
+    """A runtime, an input's host or the cloud fails now and may work later.
+
+    `remedy` says what the operator can do about it, where that is known; only the log has it.
+    """
 
     default_type = "runtime_unavailable"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        type: str | None = None,  # noqa: A002  the wire format's own word
+        details: Mapping[str, JsonValue] | None = None,
+        remedy: str = "",
+    ) -> None:
+        super().__init__(message, type=type, details=details)
+        self.remedy = remedy
 
 
 class TimedOut(Unavailable):

@@ -11,6 +11,7 @@ import structlog
 from queue_agent.cloud import Message, Queue
 from queue_agent.runtime import Runtime
 from queue_agent.tasks import background, together
+from queue_agent.telemetry.refusals import CloudRefusals
 from queue_agent.telemetry.tracing import Telemetry
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.delivery import Delivery
@@ -39,6 +40,7 @@ class Agent:
     processor: Processor
     slots: Slots
     policy: Policy
+    refusals: CloudRefusals = field(default_factory=CloudRefusals)
     telemetry: Telemetry = field(default_factory=Telemetry)
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
@@ -50,7 +52,13 @@ class Agent:
 
     async def readiness(self) -> Mapping[str, str | None]:
         """What the agent needs to work: None where it is there, else why not."""
-        return {"runtime": missing(await self.health.check()), "queue": self.queue_missing}
+        refused = {name: error.message for name, error in self.refusals.lasting().items()}
+        return {
+            "runtime": missing(await self.health.check()),
+            "queue": self.queue_missing or refused.get("queue"),
+            "topic": refused.get("topic"),
+            "bucket": refused.get("bucket"),
+        }
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; return when every message is acknowledged or given back."""

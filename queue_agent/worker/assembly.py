@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 from queue_agent.cloud import Bucket, Queue, Topic
+from queue_agent.cloud.watched import Watch, watched
 from queue_agent.inputs.references import ReferenceFetcher
 from queue_agent.runtime import Runtime
+from queue_agent.telemetry.refusals import CloudRefusals
 from queue_agent.telemetry.tracing import Telemetry
 from queue_agent.worker.agent import Agent
 from queue_agent.worker.answer_rate import AnswerRate
@@ -40,6 +42,15 @@ class Ports:
     bucket: Callable[[str], Bucket]
     """Any bucket by its name, for offloaded payloads."""
 
+    def watched(self, watch: Watch) -> Self:
+        """The same, of whose calls `watch` is told; not of those to the buckets of others."""
+        return replace(
+            self,
+            queue=watched(self.queue, "queue", watch),
+            topic=watched(self.topic, "topic", watch),
+            results=watched(self.results, "bucket", watch),
+        )
+
 
 def assemble(
     policy: Policy,
@@ -58,6 +69,9 @@ def assemble(
     def worth(kind: Kind | None) -> bool:
         return not forecast.knows_runs or forecast.run(kind) >= _WORTH_CLAIMING
 
+    telemetry = telemetry or Telemetry()
+    refusals = CloudRefusals(telemetry.metrics, clock=clock)
+    ports = ports.watched(refusals)
     store = ResultStore(
         ports.results, runtime_name=policy.runtime_name, patience=policy.store_patience
     )
@@ -95,7 +109,8 @@ def assemble(
         processor=processor,
         slots=slots,
         policy=policy,
-        telemetry=telemetry or Telemetry(),
+        refusals=refusals,
+        telemetry=telemetry,
         clock=clock,
         now=now,
     )

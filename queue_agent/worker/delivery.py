@@ -11,7 +11,7 @@ from structlog.contextvars import bind_contextvars
 
 from queue_agent.cloud import Message
 from queue_agent.telemetry.tracing import Telemetry, mark_failed, span
-from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.job import Job
 from queue_agent.wire.notification import Notification, Timings
 from queue_agent.wire.portable import model_of
@@ -118,7 +118,7 @@ class Delivery:
             self.telemetry.metrics.began(model_of(self.job.content), held)
         trace.get_current_span().add_event("running")
 
-    def released(self, error: Unavailable) -> None:
+    def released(self, error: QueueAgentError) -> None:
         """The attempt failed, and the message is given back."""
         self.telemetry.metrics.released(error.type)
         mark_failed(self._span, error.type, error.message)

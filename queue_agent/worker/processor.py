@@ -83,7 +83,7 @@ class Processor:
             except _Later as later:
                 await self._put_off(delivery, later)
                 return
-            except Unavailable as error:
+            except QueueAgentError as error:
                 delivery.released(error)
                 log.warning("attempt failed", error=error.type, reason=error.message)
                 await delivery.lease.release(self.policy.delay(delivery.number))

@@ -20,7 +20,7 @@ from queue_agent.testing.cloud_contract import (
 )
 from queue_agent.testing.cloud_contract.hooks import LONG, received
 from queue_agent.testing.fault_proxy import Fault, FaultProxy, LoseAnswer, Reset, Status
-from queue_agent.wire.errors import Unanswered
+from queue_agent.wire.errors import Unanswered, Unavailable
 
 
 class OnAws(CloudHooks):
@@ -157,3 +157,25 @@ class TestAwsCloudWithBatching(QueueOnAws, FifoPromises, TopicPromises):
             await asyncio.gather(*(queue.delete(message) for message in messages))
             assert published + proxy.count() - before == requests
             await cloud.aclose()
+
+
+class TestWhatIsGoneFromAws(OnAws):
+    async def test_a_topic_a_queue_or_a_bucket_that_was_removed_is_unavailable(
+        self, cloud: AwsCloud, deployment: Deployment
+    ) -> None:
+        sns, sqs, s3 = [await cloud.client(service) for service in ("sns", "sqs", "s3")]
+        await sns.delete_topic(TopicArn=deployment.notification_topic)
+        await sqs.delete_queue(QueueUrl=deployment.queue_url)
+        await s3.delete_bucket(Bucket=deployment.bucket)
+        queue, bucket = cloud.queue(deployment.queue_url), cloud.bucket(deployment.bucket)
+        for call in (
+            cloud.topic(deployment.notification_topic).publish("{}", {}),
+            queue.receive(1, wait=0, visibility_timeout=30),
+            queue.policy(),
+            bucket.write("key", b"", media_type="text/plain"),
+            bucket.read("key"),
+        ):
+            with pytest.raises(Unavailable) as raised:
+                await call
+            assert raised.value.type == "cloud_not_found"
+            assert "setting" in raised.value.remedy

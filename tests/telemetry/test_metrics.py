@@ -9,10 +9,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from harness import PATIENCE, Scene, until
 from queue_agent.cloud import Backlog, Message
+from queue_agent.cloud.refusals import REASONS
 from queue_agent.telemetry.export import exporting
 from queue_agent.telemetry.gpu import GpuClock
 from queue_agent.telemetry.options import TelemetryOptions
+from queue_agent.telemetry.refusals import CloudRefusals
 from queue_agent.testing.process import ServerProcess
+from queue_agent.wire.errors import Unavailable
 from telemetry.collector import Collector
 from telemetry.reference import Described, documented
 
@@ -40,6 +43,7 @@ async def everything(page_of: TelemetryOptions) -> str:
         metrics.backlog(Backlog(waiting=1, in_flight=2))
         metrics.step("run", 1.0, "text-to-image")
         metrics.released("timeout")
+        metrics.cloud_refused("topic", "unauthorized")
         metrics.answered("failed", "text-to-image", error_type="timeout", since_published=1.0)
         metrics.began("a", 1.0)
         assert exports.exposition is not None
@@ -60,6 +64,22 @@ async def test_error_types_beyond_the_first_few_count_as_other() -> None:
     rows = [line for line in page.splitlines() if line.startswith("queue_agent_failed_attempts")]
     assert len(rows) == 65
     assert 'error_type="other",runtime="sd"} 136.0' in "\n".join(rows)
+
+
+async def test_refusals_are_counted_by_service_and_reason_from_zero() -> None:
+    async with exporting(TelemetryOptions(metrics="prometheus"), runtime="sd") as exports:
+        refusals = CloudRefusals(exports.telemetry.metrics)
+        for type_ in ("cloud_unauthorized", "cloud_unauthorized", "made_up", "made_up_too"):
+            refusals("topic.publish", Unavailable("no", type=type_))
+        refusals("topic.publish", None)
+        assert exports.exposition is not None
+        page = exports.exposition("")[0].decode()
+    seen = {family.name: family for family in text_string_to_metric_families(page)}
+    counted = "queue_agent_cloud_refusals_total"
+    assert value(seen, counted, service="topic", reason="unauthorized") == 2
+    assert value(seen, counted, service="topic", reason="unavailable") == 2
+    assert value(seen, counted) == 4
+    assert len(seen["queue_agent_cloud_refusals"].samples) == 3 * len(REASONS)
 
 
 async def metrics_of(agent: ServerProcess) -> dict[str, Metric]:

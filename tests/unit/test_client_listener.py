@@ -115,7 +115,7 @@ async def test_a_subscription_that_cannot_be_made_is_made_again() -> None:
         assert await listener.ready(patience=90)
         assert (await statuses(listener))[-1][0] == "completed"
     assert attempts == 2
-    assert listener.missing == "not now"
+    assert listener.missing == "runtime_unavailable"
 
 
 async def test_listening_ends_although_the_subscription_cannot_be_removed() -> None:

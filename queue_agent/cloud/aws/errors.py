@@ -8,12 +8,19 @@ import aiohttp
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     HTTPClientError,
     NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
 )
 from botocore.parsers import ResponseParserError
 
+from queue_agent.cloud.aws.refusals import CREDENTIALS, Refusal, refusal_of
+from queue_agent.cloud.refusals import type_of
 from queue_agent.wire.errors import (
     LeaseLost,
     ObjectExists,
@@ -25,6 +32,14 @@ from queue_agent.wire.errors import (
 
 Failures = Sequence[QueueAgentError | None]
 
+_WITHOUT_CREDENTIALS: Final = (
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
 _SERVER_ERROR: Final = 500
 _LEASE_LOST: Final = frozenset(
     {
@@ -39,9 +54,8 @@ _LEASE_LOST: Final = frozenset(
 _NOT_FOUND: Final = frozenset({"NoSuchKey", "404", "NotFound"})
 _TURNED_AWAY: Final = frozenset({"ServiceUnavailable", "SlowDown", "Throttling"})
 """Codes of answers by 5xx that say that nothing was done."""
-_DENIED: Final = frozenset(
-    {"AccessDenied", "AccessDeniedException", "AuthorizationError", "403", "Forbidden"}
-)
+_OF_OBJECTS: Final = frozenset({"DeleteObject", "GetObject", "HeadObject"})
+"""Operations that say so of an object; others miss a topic, a queue or a bucket."""
 
 
 @contextmanager
@@ -52,12 +66,14 @@ def translated(action: str, *, lease: bool = False) -> Iterator[None]:
     except ClientError as error:
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         raise _from_error(
-            error.response.get("Error", {}), action, lease=lease, status=status
+            error.response.get("Error", {}),
+            action,
+            lease=lease,
+            status=status,
+            operation=error.operation_name,
         ) from error
-    except NoCredentialsError as error:
-        raise Unavailable(
-            f"Could not {action}: no credentials were found.", type="cloud_unauthorized"
-        ) from error
+    except _WITHOUT_CREDENTIALS as error:
+        raise _unavailable(f"Could not {action}: {error}", CREDENTIALS) from error
     except (
         BotoCoreError,
         ResponseParserError,
@@ -82,22 +98,26 @@ def failures(
 
 
 def _from_error(
-    error: Mapping[str, Any], action: str, *, lease: bool, status: int = 0
+    error: Mapping[str, Any], action: str, *, lease: bool, status: int = 0, operation: str = ""
 ) -> QueueAgentError:
     code = str(error.get("Code", ""))
     text = str(error.get("Message", "")) or code
     message = f"Could not {action}: {text} ({code})"
     if lease and code in _LEASE_LOST:
         return LeaseLost(message)
-    if code in _NOT_FOUND:
+    if code in _NOT_FOUND and operation in _OF_OBJECTS:
         return ObjectNotFound(message)
     if code == "PreconditionFailed":
         return ObjectExists(message)
-    if code in _DENIED:
-        return Unavailable(message, type="cloud_unauthorized")
+    if refusal := refusal_of(code, text, operation=operation or f"to {action}", status=status):
+        return _unavailable(message, refusal)
     if status >= _SERVER_ERROR and code not in _TURNED_AWAY:
         return Unanswered(message)
     return Unavailable(message, type="cloud_unavailable")
+
+
+def _unavailable(message: str, refusal: Refusal) -> Unavailable:
+    return Unavailable(message, type=type_of(refusal.reason), remedy=refusal.remedy)
 
 
 def _may_have_arrived(error: Exception) -> bool:

@@ -3,7 +3,12 @@
 import asyncio
 import math
 
+import pytest
+from structlog.testing import capture_logs
+
 from gateway_bench import Gateways, client_of
+from queue_agent.gateway import app as gateway_app
+from queue_agent.telemetry.refusals import CloudRefusals
 from queue_agent.wire.errors import Unavailable
 
 AWAY = Unavailable("The cloud is away.", type="cloud_unavailable")
@@ -21,7 +26,9 @@ async def test_a_gateway_whose_cloud_is_away_lives_and_says_what_is_missing(
     assert answer.status_code == 503
     assert answer.json() == {
         "notifications": False,
-        "reasons": {"notifications": "The cloud is away."},
+        "topic": True,
+        "bucket": True,
+        "reasons": {"notifications": "cloud_unavailable"},  # anyone may ask
     }
 
 
@@ -30,4 +37,28 @@ async def test_a_gateway_that_hears_notifications_is_ready(gateways: Gateways) -
     assert await app.state.listener.ready(patience=90)
     async with client_of(app) as client:
         answer = await client.get("/readyz")
-    assert (answer.status_code, answer.json()) == (200, {"notifications": True})
+    assert answer.status_code == 200
+    assert answer.json() == {"notifications": True, "topic": True, "bucket": True}
+
+
+async def test_a_gateway_whose_bucket_refuses_for_long_says_so_until_it_answers(
+    gateways: Gateways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(gateway_app, "CloudRefusals", lambda: CloudRefusals(clock=lambda: now))
+    forbidden = Unavailable("Access Denied to arn:aws:s3:::b", type="cloud_unauthorized")
+    gateways.cloud.faults.fail("bucket.read", forbidden, times=2)
+    app = await gateways.start()
+    assert await app.state.listener.ready(patience=90)
+    async with client_of(app) as client:
+        with capture_logs() as lines:
+            assert (await client.get("/v1/jobs/order-1")).status_code == 503
+            now = 31.0
+            assert (await client.get("/v1/jobs/order-1")).status_code == 503
+        refused = await client.get("/readyz")
+        assert (await client.get("/v1/jobs/order-1")).status_code == 404
+        assert (await client.get("/readyz")).status_code == 200
+    assert refused.status_code == 503
+    assert refused.json()["reasons"] == {"bucket": "cloud_unauthorized"}
+    said = [line for line in lines if line["event"] == "cloud refuses"]
+    assert [(line["service"], line["reason"]) for line in said] == [("bucket", forbidden.message)]

@@ -17,6 +17,7 @@ from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.health import RuntimeHealth, missing
 from queue_agent.worker.lease import Lease
+from queue_agent.worker.leftovers import Leftovers
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.processor import Processor
 from queue_agent.worker.slots import Slots, Stage
@@ -37,6 +38,7 @@ class Agent:
     queue: Queue
     runtime: Runtime
     health: RuntimeHealth
+    leftovers: Leftovers
     processor: Processor
     slots: Slots
     policy: Policy
@@ -62,7 +64,7 @@ class Agent:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; return when every message is acknowledged or given back."""
-        async with asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as tasks, background(self.leftovers.watch()):
             async with background(self._reopen()):
                 pulling = tasks.create_task(self._pull(tasks, stop))
                 await stop.wait()

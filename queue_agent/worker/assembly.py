@@ -19,6 +19,7 @@ from queue_agent.worker.forecast import Forecast, Kind
 from queue_agent.worker.health import RuntimeHealth
 from queue_agent.worker.ignored import IgnoredMessages
 from queue_agent.worker.inbox import Inbox
+from queue_agent.worker.leftovers import Leftovers
 from queue_agent.worker.notifier import Notifier
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.processor import Processor
@@ -82,6 +83,14 @@ def assemble(
         runtime_name=policy.serves,
     )
     health = RuntimeHealth(runtime, clock)
+    slots = Slots(
+        concurrency=runtime.concurrency,
+        backlog=runtime.backlog,
+        prefetch=policy.prefetch,
+        forecast=forecast,
+        clock=clock,
+    )
+    leftovers = Leftovers(runtime, slots, health, clock)
     processor = Processor(
         policy=policy,
         inbox=inbox,
@@ -90,22 +99,23 @@ def assemble(
         cancellations=CancellationWatch(
             ports.results, poll=policy.cancel_poll, now=now, clock=clock
         ),
-        runner=JobRunner(runtime, health, references, time_limit=policy.run_timeout),
+        runner=JobRunner(
+            runtime,
+            health,
+            leftovers,
+            references,
+            time_limit=policy.run_timeout,
+            is_last=policy.is_last,
+        ),
         notifier=Notifier(policy, ports.topic, webhooks, store.with_links),
         ignored=IgnoredMessages(clock),
         answer_rate=AnswerRate(policy.answer_burst, policy.answers_per_second, clock),
-    )
-    slots = Slots(
-        concurrency=runtime.concurrency,
-        backlog=runtime.backlog,
-        prefetch=policy.prefetch,
-        forecast=forecast,
-        clock=clock,
     )
     return Agent(
         queue=ports.queue,
         runtime=runtime,
         health=health,
+        leftovers=leftovers,
         processor=processor,
         slots=slots,
         policy=policy,

@@ -2,19 +2,27 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
-from queue_agent.runtime import Readiness, Runtime
-from queue_agent.wire.errors import QueueAgentError, RunLost, RuntimeAway, RuntimeSick, RuntimeStuck
+from queue_agent.runtime import Readiness, Runtime, RuntimeState
+from queue_agent.wire.errors import (
+    QueueAgentError,
+    RunLost,
+    RuntimeAway,
+    RuntimeSick,
+    RuntimeStuck,
+)
 
 log = structlog.get_logger()
 
 _POLL: Final = 1.0
 """Seconds between two questions to a runtime that is not ready, and for which a yes holds."""
+_TO_RESTART: Final[Mapping[RuntimeState, float]] = {"sick": 0.0, "stuck": 60.0, "away": 120.0}
+"""Seconds after which a runtime of such a state should be started anew."""
 
 
 @dataclass
@@ -23,16 +31,51 @@ class RuntimeHealth:
 
     runtime: Runtime
     clock: Callable[[], float] = time.monotonic
+    broken: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    """Set while the runtime is known to be stuck or sick, whatever it says of itself."""
     _mark: Readiness | None = field(default=None, init=False)
     """What a run has shown that the runtime does not say of itself."""
+    _confirmed: bool = field(default=False, init=False)
+    """Whether the runtime has said so since, so that it also says when it is over."""
+    _goes_on: Readiness | None = field(default=None, init=False)
+    """What was seen of a run that was given up."""
     _ready_at: float = field(default=float("-inf"), init=False)
+    _state: RuntimeState = field(default="away", init=False)
+    _since: float = field(default=float("inf"), init=False)
+    """Since when the runtime is of that state."""
 
     async def check(self) -> Readiness:
         """Ask the runtime. One that has been away is another: what was known of it is forgotten."""
-        readiness = Readiness.of(await self.runtime.ready())
-        if readiness.state == "away":
-            self._mark = None
-        return readiness if self._mark is None else self._mark
+        told = Readiness.of(await self.runtime.ready())
+        if told.state == "away" or (self._confirmed and told):
+            self._set_mark(None)
+        elif told.state in {"stuck", "sick"}:
+            self._confirmed = self._mark is not None
+        known = told if self.trouble is None else self.trouble
+        if known.state != self._state or self._since == float("inf"):
+            self._state, self._since = known.state, self.clock()
+        return known
+
+    @property
+    def trouble(self) -> Readiness | None:
+        """What is known of a runtime that is stuck or sick, without asking it."""
+        return self._goes_on if self._mark is None else self._mark
+
+    def error(self) -> RuntimeSick | RuntimeStuck | None:
+        """Why no job can be worked on; None of a runtime that is not known to be broken."""
+        if (trouble := self.trouble) is None:
+            return None
+        kind = RuntimeSick if trouble.state == "sick" else RuntimeStuck
+        return kind(trouble.reason)
+
+    async def to_restart(self) -> tuple[bool, Readiness]:
+        """Whether the runtime should be started anew by whoever can, and its state.
+
+        Sick at once; stuck, or silent though it was started, when it has been so for a while.
+        """
+        readiness = await self.check()
+        patience = _TO_RESTART.get(readiness.state, float("inf"))
+        return self.clock() >= self._since + patience, readiness
 
     async def until_ready(self) -> None:
         """Wait until the runtime is ready; a yes holds for a second, unless a run failed since."""
@@ -54,9 +97,36 @@ class RuntimeHealth:
         """A run ended so: what it says of the runtime."""
         if isinstance(error, RuntimeSick | RuntimeStuck):
             sick = isinstance(error, RuntimeSick)
-            self._mark = Readiness("sick" if sick else "stuck", error.message)
+            self._set_mark(Readiness("sick" if sick else "stuck", error.message))
         elif not isinstance(error, RuntimeAway | RunLost):
             return
+        self._doubt()
+
+    def found_stuck(self, reason: str) -> None:
+        """A run that was given up goes on, and shows that the runtime is stuck."""
+        if self._goes_on is None:
+            log.warning("the runtime is stuck", reason=reason)
+            self._goes_on = Readiness("stuck", reason)
+            self.broken.set()
+            self._doubt()
+
+    def relieved(self) -> None:
+        """No run that was given up goes on for too long."""
+        self._goes_on = None
+        self._note_trouble()
+
+    def _set_mark(self, mark: Readiness | None) -> None:
+        self._mark, self._confirmed = mark, False
+        self._note_trouble()
+
+    def _note_trouble(self) -> None:
+        if self.trouble is None:
+            self.broken.clear()
+        else:
+            self.broken.set()
+
+    def _doubt(self) -> None:
+        """The last yes holds no more."""
         self._ready_at = min(self._ready_at, self.clock() - _POLL)
 
 

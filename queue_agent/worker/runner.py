@@ -13,14 +13,27 @@ from typing import Final, TypeVar
 
 import structlog
 from cachetools import LRUCache
+from pydantic_core import to_json
 
 from queue_agent.inputs.references import ReferenceFetcher
-from queue_agent.runtime import Output, Prepared, ProgressCallback, Runtime
+from queue_agent.runtime import Output, Prepared, Progress, ProgressCallback, Runtime
+from queue_agent.runtime.failures import is_beyond_repair
 from queue_agent.tasks import background
 from queue_agent.telemetry.tracing import span
-from queue_agent.wire.errors import RunLost, RuntimeAway, TimedOut, Unavailable
+from queue_agent.wire.errors import (
+    QueueAgentError,
+    Rejected,
+    RunLost,
+    RuntimeAway,
+    RuntimeSick,
+    RuntimeStuck,
+    TimedOut,
+    Unavailable,
+)
+from queue_agent.wire.job import Job
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.health import RuntimeHealth
+from queue_agent.worker.leftovers import Leftovers
 from queue_agent.worker.progress import noting
 from queue_agent.worker.retry import retry_in_place
 from queue_agent.worker.slots import Slot
@@ -44,9 +57,12 @@ class JobRunner:
 
     runtime: Runtime
     health: RuntimeHealth
+    leftovers: Leftovers
     references: ReferenceFetcher
     time_limit: float
     """For a run, from when the runtime has nothing left to do before it."""
+    is_last: Callable[[int], bool] = lambda _: False
+    """Whether the queue allows no delivery after that of this number."""
     _deadly: LRUCache[str, None] = field(
         default_factory=lambda: LRUCache(_REMEMBERED), init=False, repr=False
     )
@@ -93,19 +109,26 @@ class JobRunner:
         Raises:
             TimedOut: it took longer than the time limit, and was interrupted.
             RunLost: the runtime went away while it had this job and no other.
+            RuntimeStuck, RuntimeSick: another pod may do better. At the last delivery, where none
+                would, the job waits for the runtime and is run once more.
             Unavailable: also when the message has waited for the runtime for too long.
         """
         slot, digest = delivery.slot, delivery.job.digest
         slot.suspected = digest in self._deadly
         outages = 0
+        once_more = self.is_last(delivery.number)
         while True:
             try:
                 async with slot.turn(), progress() as report:
                     output = await self._run(delivery, prepared, report)
-            except RuntimeAway:
+            except (RuntimeAway, _Bystander):
                 outages += 1
                 if outages >= _OUTAGES:
                     raise
+            except (RuntimeStuck, RuntimeSick, TimedOut):
+                if not (once_more and await self._is_broken(prepared)):
+                    raise
+                once_more = False
             except RunLost as error:
                 if await self._is_at_fault(slot):
                     self._deadly[digest] = None
@@ -115,6 +138,11 @@ class JobRunner:
             else:
                 self._deadly.pop(digest, None)
                 return output
+
+    async def _is_broken(self, prepared: Prepared) -> bool:
+        """Whether the runtime is found to be stuck or sick, now that this run has failed."""
+        await self.leftovers.judged(prepared)
+        return self.health.broken.is_set()
 
     async def _is_at_fault(self, slot: Slot) -> bool:
         """Whether a lost run was the job's own doing, or else a connection's that broke."""
@@ -136,19 +164,54 @@ class JobRunner:
     ) -> Output:
         limit = asyncio.timeout(None)
 
+        def moved(progress: Progress) -> None:
+            self.leftovers.moved()
+            report(progress)
+
+        async def end_with_the_runtime() -> None:
+            await self.health.broken.wait()
+            limit.reschedule(asyncio.get_running_loop().time())
+
         async def limit_from_start_of_work() -> None:
             await delivery.slot.running.wait()
+            if self.health.broken.is_set():
+                return
             delivery.running()
             log.debug("running")
             limit.reschedule(asyncio.get_running_loop().time() + self.time_limit)
 
         try:
-            async with limit, background(limit_from_start_of_work()):
-                return await self.runtime.run(prepared, noting(report))
+            async with (
+                limit,
+                background(limit_from_start_of_work()),
+                background(end_with_the_runtime()),
+            ):
+                output = await self.runtime.run(prepared, noting(moved))
+        except asyncio.CancelledError:
+            self.leftovers.leave(prepared, delivery.slot)
+            raise
         except TimeoutError:
             if not limit.expired():
                 raise
+            self.leftovers.leave(prepared, delivery.slot)
+            if (trouble := self.health.error()) is not None:
+                raise _Bystander(trouble.message, type=trouble.type) from None
             raise TimedOut(f"The runtime did not finish within {self.time_limit:g} s.") from None
-        except Unavailable as error:
-            self.health.failed(error)
-            raise
+        except QueueAgentError as error:
+            meant = self._meant(error, delivery.job)
+            self.health.failed(meant)
+            raise meant from error
+        self.leftovers.moved()
+        return output
+
+    def _meant(self, error: QueueAgentError, job: Job) -> QueueAgentError:
+        """What a run's failure says, where the runtime is broken, or the job speaks of that."""
+        if isinstance(error, RuntimeSick) and is_beyond_repair(to_json(job.content).decode()):
+            return Unavailable(error.message, details=error.details)
+        if isinstance(error, Rejected) and (trouble := self.health.error()) is not None:
+            return trouble
+        return error
+
+
+class _Bystander(RuntimeStuck):
+    """A run that was ended because the runtime is broken, as another has shown."""

@@ -126,6 +126,13 @@ class Slot:
         self.stage = Stage.WAITING  # and keeps its place among those that wait
         self._slots.waits(self, first=first)
 
+    def successor(self) -> "Slot":
+        """A slot without a job, where this one stands."""
+        place = Slot(self._slots, self._clock, None)
+        place.stage, place.kind = self.stage, self.kind
+        place._entered, place._end = {**self._entered}, self._end
+        return place
+
     def forget_run(self) -> None:
         """What the runtime's end cut short teaches nothing about how long runs take."""
         self._entered.pop(Stage.RUNNING, None)
@@ -245,6 +252,12 @@ class Slots:
         slot = Slot(self, self._clock, hold_limit)
         self._slots.append(slot)
         return slot
+
+    def keep(self, slot: Slot) -> Slot:
+        """A slot in the place of a run that was given up and may go on; to be removed after it."""
+        place = slot.successor()
+        self._slots.insert(self._slots.index(slot), place)
+        return place
 
     def remove(self, slot: Slot) -> None:
         """Give up the slot of a message that is done with."""

@@ -26,7 +26,8 @@ from queue_agent.wire.errors import (
 
 T = TypeVar("T")
 
-_LASTING: Final = (TimedOut, RuntimeAway, RunLost, RuntimeStuck, RuntimeSick)
+LASTING: Final = (TimedOut, RuntimeAway, RunLost, RuntimeStuck, RuntimeSick)
+"""What is not over within a second or two."""
 _IN_PLACE: Final = wait_random_exponential(multiplier=0.2, max=1.0)
 _QUICK: Final = wait_random_exponential(multiplier=0.2, max=5.0)
 _WARY: Final = wait_exponential(multiplier=2.0, max=60.0) + wait_random(0.0, 1.0)
@@ -93,4 +94,4 @@ async def _repeat(
 
 
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, Unavailable) and not isinstance(error, _LASTING)
+    return isinstance(error, Unavailable) and not isinstance(error, LASTING)

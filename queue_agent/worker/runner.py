@@ -35,8 +35,7 @@ from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.health import RuntimeHealth
 from queue_agent.worker.leftovers import Leftovers
 from queue_agent.worker.progress import noting
-from queue_agent.worker.retry import retry_in_place
-from queue_agent.worker.slots import Slot
+from queue_agent.worker.retry import LASTING, retry_in_place
 
 log = structlog.get_logger()
 
@@ -49,6 +48,8 @@ _OUTAGES: Final = 20
 _LOST_PREPARATIONS: Final = 3
 """So often the runtime may go away while it is given a job's inputs."""
 _REMEMBERED: Final = 256
+_PRESENT: Final = frozenset({"ready", "stuck", "sick"})
+"""States of a runtime whose process is there."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,11 @@ class JobRunner:
         while True:
             try:
                 return await retry_in_place(action)
-            except (RuntimeAway, RunLost) as error:
-                self.health.failed(error)
+            except Unavailable as error:
+                seen = await self._seen_from_here(error)
+                if not isinstance(seen, RuntimeAway | RunLost):
+                    raise
+                self.health.failed(seen)
                 outages += 1
                 lost += isinstance(error, RunLost)
                 if outages >= _OUTAGES or lost >= _LOST_PREPARATIONS:
@@ -108,7 +112,7 @@ class JobRunner:
 
         Raises:
             TimedOut: it took longer than the time limit, and was interrupted.
-            RunLost: the runtime went away while it had this job and no other.
+            RunLost: the runtime went away with this job, and again while it had no other.
             RuntimeStuck, RuntimeSick: another pod may do better. At the last delivery, where none
                 would, the job waits for the runtime and is run once more.
             Unavailable: also when the message has waited for the runtime for too long.
@@ -130,7 +134,7 @@ class JobRunner:
                     raise
                 once_more = False
             except RunLost as error:
-                if await self._is_at_fault(slot):
+                if slot.suspected:  # and so alone
                     self._deadly[digest] = None
                     raise
                 log.warning("suspected", reason=error.message)
@@ -144,10 +148,6 @@ class JobRunner:
         await self.leftovers.judged(prepared)
         return self.health.broken.is_set()
 
-    async def _is_at_fault(self, slot: Slot) -> bool:
-        """Whether a lost run was the job's own doing, or else a connection's that broke."""
-        return slot.suspected or not (slot.had_company or await self.health.check())
-
     async def _run(
         self, delivery: Delivery, prepared: Prepared, report: ProgressCallback
     ) -> Output:
@@ -155,9 +155,22 @@ class JobRunner:
             return await self._run_once(delivery, prepared, report)
 
         with span("run"):
-            output = await retry_in_place(run)
+            try:
+                output = await retry_in_place(run)
+            except Unavailable as error:
+                if (seen := await self._seen_from_here(error)) is error:
+                    raise
+                raise seen from error
         warnings = dict.fromkeys((*prepared.warnings, *output.warnings))
         return replace(output, warnings=tuple(warnings))
+
+    async def _seen_from_here(self, error: Unavailable) -> Unavailable:
+        """What a failure says: where a proxy answers for it, a runtime that is gone is a 502."""
+        if isinstance(error, LASTING) or (await self.health.check()).state in _PRESENT:
+            return error
+        lost = RunLost(error.message, type=error.type, details=error.details)
+        self.health.failed(lost)
+        return lost
 
     async def _run_once(
         self, delivery: Delivery, prepared: Prepared, report: ProgressCallback

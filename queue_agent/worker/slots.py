@@ -73,8 +73,6 @@ class Slot:
         """Set when the runtime has nothing left to do before this job."""
         self.suspected = False
         """Whether the job may have ended the runtime: it has its turns alone, after the others."""
-        self.had_company = False
-        """Whether other jobs were with the runtime when it was lost with this one."""
         self._slots = slots
         self._clock = clock
         self._hold_limit = hold_limit
@@ -88,7 +86,7 @@ class Slot:
         """Wait until the runtime takes the job, and hold a place there for the block.
 
         There may be several, one after another. One that ends because the runtime is away, stuck
-        or sick closes the slots; that the runtime was lost is noted here and for those beside it.
+        or sick closes the slots.
 
         Raises:
             Unavailable: it took none within the slot's time to wait.
@@ -98,8 +96,9 @@ class Slot:
             with span("wait"):
                 await self._until(self.submitted)
             yield
-        except (RunLost, RuntimeAway, RuntimeStuck, RuntimeSick) as error:
-            self._slots.broke(self, lost=isinstance(error, RunLost))
+        except (RunLost, RuntimeAway, RuntimeStuck, RuntimeSick):
+            self.forget_run()
+            self._slots.close()
             raise
         finally:
             self.enter(Stage.FINISHING)
@@ -120,7 +119,7 @@ class Slot:
             self._entered.pop(stage, None)
         self.submitted.clear()
         self.running.clear()
-        self.had_company, self._end = False, None
+        self._end = None
         if first:
             self.enter(Stage.WAITING)
         self.stage = Stage.WAITING  # and keeps its place among those that wait
@@ -275,17 +274,6 @@ class Slots:
         self.opened.set()
         self._stalled = False
         self._advance()
-
-    def broke(self, slot: Slot, *, lost: bool) -> None:
-        """The slot's run ended because the runtime is away; or `lost`, taken along by its end."""
-        self.close()
-        slot.forget_run()
-        if not lost:
-            return
-        others = [other for other in self._at_runtime() if other is not slot]
-        slot.had_company |= bool(others)
-        for other in others:  # whose runs may be lost with this one, and told of later
-            other.had_company = True
 
     def held_up(self, seconds: float) -> Unavailable:
         """A message has waited so long: why.

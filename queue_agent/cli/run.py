@@ -1,6 +1,7 @@
 """`queue-agent run`: the agent, put together from its settings."""
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -96,6 +97,7 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
                     webhooks,
                     exports.telemetry,
                 )
+                gc.freeze()  # what is here now stays: no collection need look at it again
                 log.info("started", runtime=settings.name, adapter=settings.runtime)
                 async with _marking_pod(agent, pod):
                     await _observed(agent, stop)

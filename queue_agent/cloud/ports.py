@@ -161,9 +161,17 @@ class Bucket(ABC):
 
     @abstractmethod
     async def write(
-        self, key: str, data: bytes | Asset, *, media_type: str, create_only: bool = False
+        self,
+        key: str,
+        data: bytes | Asset,
+        *,
+        media_type: str,
+        create_only: bool = False,
+        sha256: str | None = None,
     ) -> None:
         """Store an object; what lies in a file is read while it is sent.
+
+        `sha256` is the digest of its bytes in hexadecimal digits, where the caller knows it.
 
         Raises:
             ObjectExists: `create_only` was asked for and the object exists.

@@ -181,26 +181,26 @@ class ResultStore:
         keys = ResultKeys.of(job)
         key = keys.artifact(number, artifact.media_type)
         try:
-            await self._create(key, artifact, artifact.media_type)
+            await self._create(key, artifact, artifact.media_type, description.sha256)
         except ObjectExists:
             # left by an attempt that has not (or not yet) committed: its name stays its own
             key = keys.artifact(number, artifact.media_type, suffix=secrets.token_hex(4))
             with suppress(ObjectExists):  # nobody else knows the name: an answer was lost
-                await self._create(key, artifact, artifact.media_type)
+                await self._create(key, artifact, artifact.media_type, description.sha256)
         return _image(artifact, description, self._bucket.url(key))
 
     async def _read(self, key: str) -> bytes:
         return await retry_for(self._patience, lambda: self._bucket.read(key))
 
-    async def _create(self, key: str, data: bytes | Asset, media_type: str) -> None:
-        await self._write(key, data, media_type, create_only=True)
-
-    async def _write(
-        self, key: str, data: bytes | Asset, media_type: str, *, create_only: bool = False
+    async def _create(
+        self, key: str, data: bytes | Asset, media_type: str, sha256: str | None = None
     ) -> None:
+        await self._write(key, data, media_type, create_only=True, sha256=sha256)
+
+    async def _write(self, key: str, data: bytes | Asset, media_type: str, **options: Any) -> None:
         await retry_for(
             self._patience,
-            lambda: self._bucket.write(key, data, media_type=media_type, create_only=create_only),
+            lambda: self._bucket.write(key, data, media_type=media_type, **options),
         )
 
 

@@ -316,3 +316,10 @@ def test_a_filter_that_is_not_known_is_refused() -> None:
 def test_a_limit_of_deliveries_needs_dead_letters(clock: ManualClock) -> None:
     with pytest.raises(ValueError, match="go together"):
         MemoryQueue(clock, max_receives=3)
+
+
+async def test_an_object_of_another_digest_than_was_told_is_refused() -> None:
+    bucket = MemoryCloud().bucket("results")
+    with pytest.raises(Unavailable):
+        await bucket.write("a", b"cut", media_type="image/png", sha256="0" * 64)
+    assert not await bucket.exists("a")

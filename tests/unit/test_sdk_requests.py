@@ -8,15 +8,23 @@ import pytest
 from aiobotocore.awsrequest import AioAWSResponse
 from botocore.awsrequest import AWSPreparedRequest
 
+from queue_agent.cloud import Message
 from queue_agent.cloud.aws import AwsCloud
 from queue_agent.cloud.aws.s3 import S3Bucket
+from queue_agent.cloud.aws.signing import LessCostlyS3SigV4, LessCostlySigV4
+
+QUEUE = "http://127.0.0.1:9/000000000000/jobs"
+BODIES = {"sqs": b"{}", "sns": b"<PublishResponse><PublishResult/></PublishResponse>"}
 
 
-class _NoBody:
-    """The body of an answer that has none."""
+@dataclass
+class _Body:
+    """The body of an answer."""
+
+    text: bytes
 
     async def read(self) -> bytes:
-        return b""
+        return self.text
 
 
 @dataclass(eq=False)
@@ -25,9 +33,10 @@ class _Recorder:
 
     sent: list[AWSPreparedRequest] = field(default_factory=list)
 
-    def __call__(self, request: AWSPreparedRequest, **_: Any) -> AioAWSResponse:
+    def __call__(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AioAWSResponse:
         self.sent.append(request)
-        return AioAWSResponse(request.url, 200, {}, _NoBody())
+        body = _Body(BODIES.get(event_name.split(".")[1], b""))
+        return AioAWSResponse(request.url, 200, {}, body)
 
 
 @pytest.fixture
@@ -63,6 +72,14 @@ async def test_a_small_object_is_sent_without_asking_first(
     assert sent.headers["If-None-Match"] == b"*"
 
 
+async def test_an_object_of_known_digest_is_signed_with_it(
+    bucket: S3Bucket, recorder: _Recorder
+) -> None:
+    await bucket.write("a/b", b"small", media_type="image/png", sha256="0" * 64)
+    (sent,) = recorder.sent
+    assert sent.headers["X-Amz-Content-SHA256"] == b"0" * 64
+
+
 async def test_a_large_object_is_read_piece_by_piece_once_the_server_wants_it(
     bucket: S3Bucket, recorder: _Recorder
 ) -> None:
@@ -71,3 +88,36 @@ async def test_a_large_object_is_read_piece_by_piece_once_the_server_wants_it(
     (sent,) = recorder.sent
     assert sent.headers["Expect"] == b"100-continue"
     assert sent.body.read() == large
+
+
+async def test_each_client_signs_at_less_cost(
+    cloud: AwsCloud, bucket: S3Bucket, recorder: _Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed: list[str] = []
+    for signer in (LessCostlySigV4, LessCostlyS3SigV4):
+
+        def noted(self: Any, text: str, request: Any, plain: Any = signer.signature) -> Any:
+            signed.append(self._service_name)
+            return plain(self, text, request)
+
+        monkeypatch.setattr(signer, "signature", noted)
+    await bucket.write("a/b", b"small", media_type="image/png")
+    await cloud.queue(QUEUE).delete(Message("id", "body", "receipt"))
+    await cloud.topic("arn:aws:sns:eu-west-1:000000000000:results").publish("body", {})
+    assert signed == ["s3", "sqs", "sns"]
+    assert len(recorder.sent) == 3
+
+
+async def test_links_are_signed_as_ever(bucket: S3Bucket) -> None:
+    link = await bucket.presign("a/b", seconds=60)
+    assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in link
+    assert "X-Amz-Signature=" in link
+
+
+async def test_where_the_operator_prefers_another_scheme_the_sdk_chooses(
+    monkeypatch: pytest.MonkeyPatch, cloud: AwsCloud, recorder: _Recorder
+) -> None:
+    (await cloud.client("sqs")).meta.config.auth_scheme_preference = "sigv4"
+    monkeypatch.setattr(LessCostlySigV4, "signature", None)
+    await cloud.queue(QUEUE).delete(Message("id", "body", "receipt"))
+    assert recorder.sent

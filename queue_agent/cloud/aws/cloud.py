@@ -22,6 +22,7 @@ from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.handlers import send_small_bodies_at_once
 from queue_agent.cloud.aws.regions import BucketRegions
 from queue_agent.cloud.aws.s3 import S3Bucket
+from queue_agent.cloud.aws.signing import sign_at_less_cost
 from queue_agent.cloud.aws.sns import SnsTopic
 from queue_agent.cloud.aws.sqs import SqsQueue
 
@@ -95,6 +96,7 @@ class AwsCloud(Cloud):
         client = await self._stack.enter_async_context(
             self._context(service, region, {"addressing_style": "path"} if by_path else {})
         )
+        sign_at_less_cost(client)
         if service == "s3":
             self._bucket_regions.watch(client)
             send_small_bodies_at_once(client)

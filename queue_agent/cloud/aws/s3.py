@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, Final
 from queue_agent.cloud import Bucket, Sink
 from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.regions import BucketRegions
+from queue_agent.cloud.aws.signing import payload_digest
 from queue_agent.media.asset import Asset
 from queue_agent.wire.errors import (
     ObjectExists,
@@ -53,14 +54,20 @@ class S3Bucket(Bucket):
         raise Rejected(f"{self.url(key)} has more than {limit} bytes.", type="reference_too_large")
 
     async def write(
-        self, key: str, data: bytes | Asset, *, media_type: str, create_only: bool = False
+        self,
+        key: str,
+        data: bytes | Asset,
+        *,
+        media_type: str,
+        create_only: bool = False,
+        sha256: str | None = None,
     ) -> None:
         if isinstance(data, Asset) and data.size > _PART:
             await self._write_in_parts(key, data, media_type, create_only=create_only)
             return
         body = data if isinstance(data, bytes) else data.data
         s3 = await self._client()
-        with translated(f"write {self.url(key)}"):
+        with translated(f"write {self.url(key)}"), payload_digest(sha256):
             await s3.put_object(
                 Bucket=self.name,
                 Key=key,

@@ -1,5 +1,6 @@
 """A bucket in memory."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 from urllib.parse import quote, urlencode
@@ -8,7 +9,7 @@ from queue_agent.cloud.memory.clock import Clock, SystemClock
 from queue_agent.cloud.memory.faults import Faults
 from queue_agent.cloud.ports import Bucket, Sink
 from queue_agent.media.asset import Asset
-from queue_agent.wire.errors import ObjectExists, ObjectNotFound, Rejected
+from queue_agent.wire.errors import ObjectExists, ObjectNotFound, Rejected, Unavailable
 
 PRESIGNED: Final = "https://memory.invalid/"
 """What presigned URLs begin with; `MemoryCloud.fetch` opens them, and nobody else can."""
@@ -50,12 +51,21 @@ class MemoryBucket(Bucket):
                 await sink(data[start : start + _CHUNK])
 
     async def write(
-        self, key: str, data: bytes | Asset, *, media_type: str, create_only: bool = False
+        self,
+        key: str,
+        data: bytes | Asset,
+        *,
+        media_type: str,
+        create_only: bool = False,
+        sha256: str | None = None,
     ) -> None:
         async with self._faults.around("bucket.write", key):
             if create_only and key in self.objects:
                 raise ObjectExists(f"{self.url(key)} exists.")
-            self.put(key, data if isinstance(data, bytes) else data.data, media_type)
+            body = data if isinstance(data, bytes) else data.data
+            if sha256 not in {None, hashlib.sha256(body).hexdigest()}:
+                raise Unavailable(f"{self.url(key)} has another digest than was told.")
+            self.put(key, body, media_type)
 
     async def exists(self, key: str) -> bool:
         async with self._faults.around("bucket.exists", key):

@@ -234,7 +234,7 @@ class Bench:
             ReferenceFetcher(reading, self.cloud.bucket),
             Webhooks(WebhookPolicy()),
             clock=asyncio.get_running_loop().time,
-            now=self.cloud.clock.now,
+            now=self.cloud.now,
         )
 
     @asynccontextmanager

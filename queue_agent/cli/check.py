@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from queue_agent.runtime import Runtime, load_runtime
 from queue_agent.settings.agent import Settings
 from queue_agent.settings.known import unknown_names
 from queue_agent.settings.reader import names_of, origin
+from queue_agent.telemetry.clock import TOLERATED
 from queue_agent.telemetry.logs import without_url_secrets
 from queue_agent.wire.errors import ObjectExists, QueueAgentError
 from queue_agent.wire.layout import trial_key
@@ -27,6 +29,8 @@ _HINTS = {
     "bucket": "Is QUEUE_AGENT_BUCKET right, and does the role allow s3:GetObject, s3:PutObject, "
     "s3:DeleteObject on its objects and s3:ListBucket on it? Without s3:ListBucket an object "
     "that is not there looks forbidden.",
+    "clock": "Let the machine keep time (chrony, systemd-timesyncd); jobs expire by the cloud's "
+    "clock, and at some minutes of difference the cloud refuses all requests.",
     "runtime": "Is the runtime started (the Web UI with --api), and is QUEUE_AGENT_RUNTIME_URL "
     "right?",
 }
@@ -90,7 +94,13 @@ def _trials(
             raise QueueAgentError(f"{settings.runtime} does not answer at {url}")
         return f"{settings.runtime} is ready"
 
-    return {"queue": queue, "topic": topic, "bucket": bucket, "runtime": ready}
+    async def clock() -> str:
+        offset = cloud.now() - time.time()
+        if abs(offset) > TOLERATED:
+            raise QueueAgentError(f"the cloud's clock is {offset:+.0f} s from this machine's")
+        return "agrees with the cloud's"
+
+    return {"queue": queue, "topic": topic, "bucket": bucket, "runtime": ready, "clock": clock}
 
 
 async def _try(name: str, trial: Callable[[], Awaitable[str]]) -> Finding:

@@ -23,6 +23,7 @@ from queue_agent.inputs.references import ReferenceFetcher
 from queue_agent.runtime import Readiness, Runtime, load_runtime
 from queue_agent.settings.agent import Settings
 from queue_agent.tasks import background
+from queue_agent.telemetry.clock import ClockWatch
 from queue_agent.telemetry.export import exporting
 from queue_agent.telemetry.logs import configure_logs
 from queue_agent.telemetry.probes import probes
@@ -70,7 +71,7 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
         cloud.bucket,
     )
     references = ReferenceFetcher(reference_policy(settings), cloud.bucket)
-    webhooks = Webhooks(webhook_policy(settings))
+    webhooks = Webhooks(webhook_policy(settings), now=cloud.now)
     start = _Start(runtime)
     try:
         async with (
@@ -96,10 +97,12 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
                     references,
                     webhooks,
                     exports.telemetry,
+                    now=cloud.now,
                 )
                 gc.freeze()  # what is here now stays: no collection need look at it again
                 log.info("started", runtime=settings.name, adapter=settings.runtime)
-                async with _marking_pod(agent, pod):
+                clock = ClockWatch(cloud.now, exports.telemetry.metrics)
+                async with _marking_pod(agent, pod), background(clock.watch()):
                     await _observed(agent, stop)
     finally:
         if pod is not None:

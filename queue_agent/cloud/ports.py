@@ -214,5 +214,12 @@ class Cloud(ABC):
         """A bucket by its name."""
 
     @abstractmethod
+    def now(self) -> float:
+        """Seconds since the epoch by the cloud's own clock, within a second or two.
+
+        This machine's, while the cloud has not told its time.
+        """
+
+    @abstractmethod
     async def aclose(self) -> None:
         """Close all connections."""

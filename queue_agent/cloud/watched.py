@@ -72,5 +72,8 @@ class WatchedCloud(Cloud):
     def bucket(self, name: str) -> Bucket:
         return watched(self._cloud.bucket(name), "bucket", self._watch)
 
+    def now(self) -> float:
+        return self._cloud.now()
+
     async def aclose(self) -> None:
         await self._cloud.aclose()

@@ -32,6 +32,8 @@ from queue_agent.gateway.schemas import request_schemas
 from queue_agent.gateway.service import JobService
 from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
+from queue_agent.tasks import background
+from queue_agent.telemetry.clock import ClockWatch
 from queue_agent.telemetry.probes import readiness
 from queue_agent.telemetry.refusals import CloudRefusals
 from queue_agent.wire.errors import SettingsError
@@ -153,11 +155,11 @@ class _DescribedApp(FastAPI):
 async def _parts(
     cloud: Cloud, settings: GatewaySettings, keys: KeyRing
 ) -> AsyncIterator[tuple[Gateway, Listener]]:
-    statistics = Statistics(cloud, settings.queues)
+    statistics = Statistics(cloud, settings.queues, now=cloud.now)
     client = Client(cloud, notification_topic=settings.notification_topic)
     listener = Listener(client.notifications, hook=statistics.note)
     service = JobService(cloud, settings, listener, statistics)
-    async with listener.listening():
+    async with listener.listening(), background(ClockWatch(cloud.now).watch()):
         yield Gateway(settings, service, statistics, keys, RateLimit()), listener
 
 

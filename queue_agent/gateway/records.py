@@ -3,7 +3,7 @@
 import asyncio
 import re
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from cachetools import LRUCache
@@ -159,11 +159,6 @@ class Records:
     async def _write(self, key: str, data: bytes, *, create_only: bool = False) -> None:
         media_type = "application/json" if data else "text/plain"
         await self._bucket.write(key, data, media_type=media_type, create_only=create_only)
-
-
-def now() -> datetime:
-    """The moment, in UTC."""
-    return datetime.now(UTC)
 
 
 def _summary(content: dict[str, JsonValue]) -> dict[str, JsonValue]:

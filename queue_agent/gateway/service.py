@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 from pydantic import JsonValue
@@ -13,7 +14,7 @@ from queue_agent.cloud import Cloud
 from queue_agent.gateway.keys import Caller
 from queue_agent.gateway.problems import no_such_job
 from queue_agent.gateway.quota import IsOver, Quota
-from queue_agent.gateway.records import Record, Records, now
+from queue_agent.gateway.records import Record, Records
 from queue_agent.gateway.result_cache import CachedResult, ResultCache
 from queue_agent.gateway.schemas import ImageView, JobPage, JobStatus, JobView
 from queue_agent.gateway.statistics import Statistics
@@ -35,6 +36,7 @@ class JobService:
         self, cloud: Cloud, settings: GatewaySettings, listener: Listener, statistics: Statistics
     ) -> None:
         self._settings = settings
+        self._cloud = cloud
         self._bucket = cloud.bucket(settings.bucket)
         self._client = Client(cloud, job_topic=settings.job_topic, bucket=settings.bucket)
         self._listener = listener
@@ -44,6 +46,10 @@ class JobService:
         self._results = ResultCache(self._bucket, age=settings.poll)
         folders = (DEFAULT_PREFIX, *settings.prefixes) if settings.prefixes else ()
         self._terms = Terms.among(dict.fromkeys(settings.queues, folders))
+
+    def _now(self) -> datetime:
+        """The moment by the cloud's clock, which all gateways share."""
+        return datetime.fromtimestamp(self._cloud.now(), UTC)
 
     def job(
         self, caller: Caller, body: Mapping[str, JsonValue], *, own_id: str | None = None
@@ -64,7 +70,7 @@ class JobService:
             Problem: 409, another of the caller's jobs has its id; 429, too many unfinished.
         """
         known = caller.jobs_in_flight > 0 and await self._is_known(caller, job.id)
-        slot = await self._quota.take(caller, job.id, known=known, now=now())
+        slot = await self._quota.take(caller, job.id, known=known, now=self._now())
         try:
             return await self._publish(caller, job, traceparent)
         except (Problem, QueueAgentError):
@@ -75,7 +81,7 @@ class JobService:
     async def _publish(self, caller: Caller, job: Job, traceparent: str | None) -> Record:
         ahead = await self._statistics.ahead(job.metadata.runtime or "")
         record, is_new = await self._records.add(
-            Record.of(job, caller.name, now=now(), ahead=ahead)
+            Record.of(job, caller.name, now=self._now(), ahead=ahead)
         )
         if not is_new and await self._is_done(record):
             return record
@@ -248,7 +254,7 @@ class JobService:
                 record = await self._records.find(caller.name, job_id)
             except Problem:
                 return None
-            return (await self.view(record)).finished or self._records.outlived(record, now())
+            return (await self.view(record)).finished or self._records.outlived(record, self._now())
 
         return is_over
 

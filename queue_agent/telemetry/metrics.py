@@ -3,7 +3,6 @@
 Labels hold only what the operator or this code decides: a job can add no value to them.
 """
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -61,6 +60,7 @@ _DURATIONS: Final = {
 }
 _GAUGES: Final = {
     "runtime.ready": ("", "1 while the runtime answers, else 0."),
+    "clock.offset": ("s", "Seconds by which the cloud's clock is ahead of this machine's."),
     "queue.messages": ("", "Messages in the queue, about."),
     "queue.age": ("s", "Time in the queue of the last message received; 0 after an empty answer."),
 }
@@ -79,14 +79,12 @@ class Metrics:
         *,
         runtime: str = "",
         task_types: Collection[str] = (),
-        clock: Callable[[], float] = time.time,
     ) -> None:
         """`task_types` are those that get a label of their own."""
         self.exported = meter is not None
         self._meter = meter or NoOpMeter("queue_agent")
         self._runtime = {"runtime": runtime}
         self._task_types = frozenset(task_types)
-        self._clock = clock
         self._error_types: set[str] = set()
         self._last_model: str | None = None
         self._counters = {
@@ -108,8 +106,8 @@ class Metrics:
         }
         self._begin_at_zero()
 
-    def received(self, messages: Sequence[Message]) -> None:
-        """A request for messages was answered."""
+    def received(self, messages: Sequence[Message], *, now: float) -> None:
+        """A request for messages was answered, at a moment by the queue's clock."""
         self._count("receives", {"result": "messages" if messages else "empty"})
         if not messages:
             self._gauges["queue.age"].set(0.0, self._runtime)
@@ -118,7 +116,7 @@ class Metrics:
             if message.receive_count > 1:
                 self._count("redeliveries")
             if message.sent_at is not None:
-                queued = max(0.0, self._clock() - message.sent_at)
+                queued = max(0.0, now - message.sent_at)
                 self._durations["queue.time"].record(queued, self._runtime)
                 self._gauges["queue.age"].set(queued, self._runtime)
 
@@ -195,6 +193,10 @@ class Metrics:
     def runtime_ready(self, ready: bool) -> None:
         """Whether the runtime answers."""
         self._gauges["runtime.ready"].set(int(ready), self._runtime)
+
+    def clock_offset(self, seconds: float) -> None:
+        """The cloud's clock is ahead by so much."""
+        self._gauges["clock.offset"].set(seconds, self._runtime)
 
     def backlog(self, backlog: Backlog) -> None:
         """What the queue holds, about."""

@@ -125,7 +125,7 @@ class Agent:
                 await self._give_back(poll.result())
             raise
         took = self.clock() - asked
-        self.telemetry.metrics.received(messages)
+        self.telemetry.metrics.received(messages, now=self.now())
         if messages:
             self.slots.forecast.observe_receive(took)
         return messages

@@ -39,7 +39,7 @@ class CancellationWatch:
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`now` tells the wall time by which jobs expire, `clock` what passes between looks."""
+        """`now` tells the time by which jobs expire, `clock` what passes between looks."""
         freshness = min(_MARKERS_FRESHNESS, poll)
         self._markers = CancelMarkers(bucket, freshness=freshness, now=clock)
         self._clock = clock
@@ -91,7 +91,7 @@ class CancellationWatch:
         """Seconds until there is something to see."""
         pause = min(_LONGEST_PAUSE, next_look - self._clock())
         if (expires := job.metadata.expires_at) is not None:
-            # a jump of the wall clock is noticed within the pause
+            # what is learnt anew of the cloud's clock counts within the pause
             pause = min(pause, _EXPIRY_POLL, expires.timestamp() - self._now())
         return max(_SHORTEST_PAUSE, pause)
 

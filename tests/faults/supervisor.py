@@ -27,7 +27,7 @@ class Agent:
         """
         inherited = {**os.environ, **environment}
         self._environment = {name: value for name, value in inherited.items() if value is not None}
-        self._log = log
+        self.log = log
         self._replaced = replaced
         self._limits: Callable[[], None] | None = None if may_write_files else _forbid_writing
         self._process: asyncio.subprocess.Process | None = None
@@ -66,7 +66,7 @@ class Agent:
 
     async def drains(self) -> bool:
         """Whether it has noticed the signal to end."""
-        return '"draining"' in self._log.read_text()
+        return '"draining"' in self.log.read_text()
 
     async def ended(self, *, times: int = 1) -> int:
         """Wait for the end of the `times`-th process; its exit code."""
@@ -75,7 +75,7 @@ class Agent:
         return self.exits[times - 1]
 
     async def _run_once(self) -> None:
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",

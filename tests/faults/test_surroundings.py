@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from faults.rig import Rig
+from harness import until
 from queue_agent.testing.fault_proxy import Request, Status
 from queue_agent.testing.process import HOST, free_port
 
@@ -18,24 +19,33 @@ FAKETIME = next(Path("/usr/lib").glob(f"{platform.machine()}-*/faketime/libfaket
 
 
 @pytest.mark.skipif(FAKETIME is None, reason="Debian's libfaketime is not installed")
-async def test_jumps_of_the_wall_clock_do_not_disturb_the_work(rig: Rig, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("first", "then"), [("+0", "+1h"), ("+1h", "-1h"), ("-1h", "+0")])
+async def test_jobs_expire_by_the_cloud_whatever_the_wall_clock_says(
+    rig: Rig, tmp_path: Path, first: str, then: str
+) -> None:
     clock = tmp_path / "clock"
-    clock.write_text("+0")
+    clock.write_text(first)
     await rig.agent(
         LD_PRELOAD=str(FAKETIME),
         FAKETIME_TIMESTAMP_FILE=str(clock),
         FAKETIME_NO_CACHE="1",
         FAKETIME_DONT_FAKE_MONOTONIC="1",
     )
-    (job_id,) = await rig.publish("forward", steps=25)
+    soon = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
+    just_now = (datetime.now(UTC) - timedelta(minutes=30)).isoformat()
+    (job_id,) = await rig.publish("steady", steps=25, expires_at=soon)
+    await rig.publish("late", ends={"expired"}, expires_at=just_now)
     await rig.running(job_id)
-    clock.write_text("+1h")
-    in_half_an_hour = (datetime.now(UTC) + timedelta(minutes=30)).isoformat()
-    (dated,) = await rig.publish("dated", ends={"expired"}, expires_at=in_half_an_hour)
-    await rig.scene.answer(dated)
-    clock.write_text("-1h")
-    await rig.publish("backward", steps=25, expires_at=in_half_an_hour)
+    clock.write_text(then)
+    await rig.publish("after-the-jump", steps=25, expires_at=soon)
+    await rig.publish("later", ends={"expired"}, expires_at=just_now)
     (await rig.settled()).check()
+
+    async def warned() -> bool:
+        (agent,) = rig.started
+        return "clock differs from the cloud's" in agent.log.read_text()
+
+    await until(warned, what="a word about the clock")
 
 
 @dataclass

@@ -1,7 +1,5 @@
 """What /metrics shows: as documented, counted right, and bounded whatever jobs say."""
 
-import time
-
 import httpx
 import pytest
 from prometheus_client import Metric
@@ -38,8 +36,9 @@ async def everything(page_of: TelemetryOptions) -> str:
         metrics = exports.telemetry.metrics
         metrics.observe_gpu(GpuClock().seconds)
         metrics.observe_in_flight(lambda: {"running": 1})
-        metrics.received([Message("m", "{}", "r", 2, sent_at=time.time())])
+        metrics.received([Message("m", "{}", "r", 2, sent_at=0.0)], now=1.0)
         metrics.runtime_ready(True)
+        metrics.clock_offset(0.5)
         metrics.backlog(Backlog(waiting=1, in_flight=2))
         metrics.step("run", 1.0, "text-to-image")
         metrics.released("timeout")

@@ -1,13 +1,14 @@
 """Results are found by what their jobs are, not by what lies beside or below them."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
 from queue_agent.client import Client, make_job
 from queue_agent.client.results import ResultLocation, find_result
 from queue_agent.cloud.memory import MemoryCloud
-from queue_agent.gateway.records import Record, now
+from queue_agent.gateway.records import Record
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.layout import ResultKeys
 from queue_agent.wire.notification import Image, Notification
@@ -103,7 +104,7 @@ async def test_a_gateways_record_of_the_first_version_still_has_its_result(
     digest: str | None, job_id: str, found: bool
 ) -> None:
     former = f"output/order-1/order-1-{JOB.digest[:8]}.out"
-    record = Record.of(JOB, "team", now=now(), ahead=None)
+    record = Record.of(JOB, "team", now=datetime.now(UTC), ahead=None)
     bucket = MemoryCloud().bucket("results")
     bucket.put(former, stored(job_id, digest))
     assert await find_result(bucket, record.place) is None

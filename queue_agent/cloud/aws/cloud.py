@@ -18,6 +18,7 @@ from queue_agent import __version__
 from queue_agent.cloud import Cloud
 from queue_agent.cloud.aws.addresses import region_of
 from queue_agent.cloud.aws.batching import BatchingQueue, BatchingTopic
+from queue_agent.cloud.aws.dates import Dates
 from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.handlers import send_small_bodies_at_once
 from queue_agent.cloud.aws.regions import BucketRegions
@@ -55,6 +56,7 @@ class AwsCloud(Cloud):
         self._clients: dict[tuple[str, str], Any] = {}
         self._creating = asyncio.Lock()
         self._bucket_regions = BucketRegions()
+        self._dates = Dates()
 
     def queue(self, url: str) -> SqsQueue:
         client = partial(self.client, "sqs", region_of(url))
@@ -70,6 +72,9 @@ class AwsCloud(Cloud):
 
     def bucket(self, name: str) -> S3Bucket:
         return S3Bucket(partial(self.client, "s3"), name, self._bucket_regions)
+
+    def now(self) -> float:
+        return self._dates.now()
 
     async def aclose(self) -> None:
         self._clients.clear()
@@ -97,6 +102,7 @@ class AwsCloud(Cloud):
             self._context(service, region, {"addressing_style": "path"} if by_path else {})
         )
         sign_at_less_cost(client)
+        self._dates.watch(client, service)
         if service == "s3":
             self._bucket_regions.watch(client)
             send_small_bodies_at_once(client)

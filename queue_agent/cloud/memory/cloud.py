@@ -55,6 +55,9 @@ class MemoryCloud(Cloud):
             self._buckets[name] = MemoryBucket(name, self.clock, self.faults)
         return self._buckets[name]
 
+    def now(self) -> float:
+        return self.clock.now()
+
     async def aclose(self) -> None:
         """Nothing is open; what was stored stays, to be looked at."""
 

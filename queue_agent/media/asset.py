@@ -4,7 +4,7 @@ import asyncio
 import io
 import os
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
@@ -79,6 +79,8 @@ class Asset:
 class Spool:
     """Takes in an asset's bytes as they come. What was written is gone once it is closed.
 
+    A few bytes stay in memory and are there as long as their asset.
+
     Raises:
         Unavailable: the temporary folder takes no more; the message continues "https://… ".
     """
@@ -97,8 +99,15 @@ class Spool:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         if self._file is not None:
             self._file.close()
+
+    def holds(self, asset: Asset) -> bool:
+        """Whether the asset lies in this spool's file."""
+        return self._file is not None and asset.content is self._file
 
     async def write(self, chunk: bytes) -> None:
         self.size += len(chunk)
@@ -123,6 +132,53 @@ class Spool:
         except OSError as error:
             raise Unavailable(f"cannot be kept on disk: {error.strerror or error}") from error
         self._buffer = io.BytesIO()
+
+
+class Spools:
+    """The spools of a block, closed at its end but for those that are kept.
+
+    with Spools() as spools:
+        output = await painted(spools.new())
+        spools.keep(output.artifacts)
+    return output
+    """
+
+    def __init__(self) -> None:
+        self._spools: list[Spool] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def new(self) -> Spool:
+        """One more."""
+        spool = Spool()
+        self._spools.append(spool)
+        return spool
+
+    def moved(self) -> "Spools":
+        """All of them, for another block; this one's end closes none."""
+        others = Spools()
+        self._spools, others._spools = others._spools, self._spools
+        return others
+
+    def keep(self, assets: Iterable[Asset]) -> None:
+        """Leave these to others: whoever has them closes them."""
+        kept = tuple(assets)
+        self._spools = [
+            spool for spool in self._spools if not any(spool.holds(asset) for asset in kept)
+        ]
+
+    def close(self) -> None:
+        for spool in self._spools:
+            spool.close()
 
 
 class _Reader(io.RawIOBase):

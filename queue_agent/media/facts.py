@@ -80,6 +80,11 @@ def media_type_of(data: bytes) -> str:
     return sniff(data)
 
 
+def typed(asset: Asset) -> Asset:
+    """The same bytes, with the media type that they show."""
+    return Asset(asset.content, _type_of(asset))
+
+
 def facts_of(content: bytes | Asset) -> Facts:
     """What a file is, from its first bytes and, of an image, its header; no pixel is decoded.
 

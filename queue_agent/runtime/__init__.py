@@ -7,7 +7,7 @@ Servers that speak HTTP are spoken to by `queue_agent.runtime.http`; fields and 
 images are read by `queue_agent.runtime.images`.
 """
 
-from queue_agent.media.asset import Asset
+from queue_agent.media.asset import Asset, Spool, Spools
 from queue_agent.runtime.contract import (
     Artifact,
     ArtifactRole,
@@ -41,6 +41,8 @@ __all__ = [
     "Runtime",
     "RuntimeOptions",
     "RuntimeState",
+    "Spool",
+    "Spools",
     "installed_runtimes",
     "is_url",
     "load_runtime",

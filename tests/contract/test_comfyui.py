@@ -450,6 +450,30 @@ async def test_outputs_that_are_gone_are_made_again_by_the_next_attempt(
     assert len(await runs(server)) == 2
 
 
+async def test_what_is_there_of_several_outputs_is_handed_over_with_what_is_missing(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    await tell(server, "/fake/faults", {"gone": "other"})
+    workflow = empty_image(**{"3": node("SaveImage", images=["1", 0], filename_prefix="other")})
+    output = await run(runtime, pipeline(workflow))
+    assert len(output.artifacts) == 1
+    (words,) = output.missing
+    assert "does not hand out its output" in words
+    await tell(server, "/fake/faults", {})
+    whole = await run(runtime, pipeline(workflow))
+    assert (len(whole.artifacts), whole.missing) == (2, ())
+
+
+async def test_a_failing_server_is_no_missing_output(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    await tell(server, "/fake/faults", {"view": "html"})
+    workflow = empty_image(**{"3": node("PreviewAny", source="a text")})
+    with pytest.raises(Unavailable) as caught:
+        await run(runtime, pipeline(workflow))
+    assert caught.value.type == "invalid_answer"
+
+
 async def test_an_agent_that_restarts_joins_the_prompt_under_way(server: ServerProcess) -> None:
     job = pipeline()
     reports: list[Progress] = []

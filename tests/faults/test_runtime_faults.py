@@ -1,6 +1,7 @@
 """A runtime that breaks, vanishes and lies: no job fails of it, and none is given up for it."""
 
 import asyncio
+import base64
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -8,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from pydantic import JsonValue
 
 from faults.ledger import Ledger
 from faults.rig import Rig, rigged
 from faults.striking import GENERATIONS, READINESS, Hold, both, naming
 from harness import until, webui_process
+from queue_agent.testing import sample_png
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.fault_proxy import Fault, LoseAnswer, Reset, Status, Truncate
 from queue_agent.testing.process import ServerProcess
@@ -48,6 +51,15 @@ class Passing:
     beyond_need: int = 0
 
 
+PNG = sample_png(64, 64)
+
+
+def pictures(*images: bytes) -> Status:
+    """The Web UI's answer of success with these."""
+    encoded: list[JsonValue] = [base64.b64encode(image).decode() for image in images]
+    return Status.of_json(200, {"images": encoded, "parameters": {}, "info": "{}"})
+
+
 FAULTS = {
     "an answer that is no JSON": Passing(Status(200, b"<html>please wait</html>")),
     "an answer without images": Passing(Status.of_json(200, {"images": None})),
@@ -68,6 +80,22 @@ async def test_a_fault_of_the_runtime_that_passes_is_nobodys_concern(
         answer = await steady.scene.answer(job_id)
     assert (answer["status"], answer["attempt"]) == ("completed", 1)
     (await steady.settled()).check(beyond_need=passing.beyond_need)
+
+
+BROKEN = {
+    "half a picture": pictures(PNG[: len(PNG) // 2]),
+    "a picture with a hole": pictures(PNG[:60] + bytes(20) + PNG[80:]),
+    "a good and a broken picture": pictures(PNG, PNG[:-12]),
+}
+
+
+@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN.keys())
+async def test_a_broken_picture_is_a_failed_attempt(steady: Rig, answer: Status) -> None:
+    with steady.runtime.fault(answer, GENERATIONS, times=1):
+        (job_id,) = await steady.publish("broken")
+        told = await steady.scene.answer(job_id)
+    assert (told["status"], told["attempt"], len(told["images"])) == ("completed", 2, 1)
+    (await steady.settled()).check()
 
 
 async def test_twenty_jobs_wait_untouched_while_the_runtime_refuses_connections(

@@ -2,8 +2,8 @@
 
 import base64
 import io
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 from hypothesis import given
@@ -13,8 +13,9 @@ from PIL import Image
 from pydantic import JsonValue
 
 from fuzz.fuzzing import Json, damaged, examples, json_values, mutated, settled, written
+from queue_agent.media.asset import Spool
 from queue_agent.runtime import Asset, Output, Prepared, RuntimeOptions
-from queue_agent.runtime.http import Response, RuntimeClient
+from queue_agent.runtime.http import Response, RuntimeClient, StreamedResponse
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.job import Job
 from queue_agent.wire.notification import ErrorReport
@@ -152,6 +153,23 @@ class Answering(RuntimeClient):
     async def send(self, *_: Any, **__: Any) -> Response:
         return self._answer
 
+    @asynccontextmanager
+    async def stream(self, *_: Any, **__: Any) -> AsyncIterator[StreamedResponse]:
+        yield Streamed(self._answer)
+
+
+class Streamed(StreamedResponse):
+    """The answer in pieces of a few bytes."""
+
+    def __init__(self, answer: Response) -> None:
+        self.status = answer.status
+        self.headers = answer.headers
+        self._body = answer.body
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(self._body), 7):
+            yield self._body[start : start + 7]
+
 
 def comfyui_answering(answer: Response) -> ComfyUIApi:
     api = ComfyUIApi(RuntimeOptions(), "http://127.0.0.1")
@@ -186,7 +204,7 @@ def storable(error: QueueAgentError) -> None:
 @given(st.one_of(bodies(GENERATED), mutated((INFO,)).map(lambda info: _generated(written(info)))))
 def test_the_web_uis_images(body: bytes) -> None:
     async def read() -> Output:
-        return await output_of(Response(200, body).json_object(), ())
+        return await output_of(Response(200, body).json_object(), {}, ())
 
     only_our_errors(read())
 
@@ -225,7 +243,7 @@ def test_the_history_and_the_files_of_comfyui(body: bytes, file: bytes) -> None:
             storable(failure)
         for found in find_outputs(entry):
             with suppress(QueueAgentError):
-                settled(fetch_artifact(api, found, 1))
+                settled(fetch_artifact(api, found, 1, Spool()))
 
 
 @examples(600)

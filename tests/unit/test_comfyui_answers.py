@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
+from queue_agent.media.asset import Spool
 from queue_agent.runtime import RuntimeOptions
 from queue_agent.runtime.http import Response
 from queue_agent.wire.errors import Rejected, Unavailable
@@ -145,7 +146,7 @@ async def test_an_output_outside_its_folder_is_not_asked_for(record: FileRecord)
     api = ComfyUIApi(RuntimeOptions(), "http://127.0.0.1:9")
     try:
         with pytest.raises(Unavailable, match="outside its folder") as caught:
-            await fetch_artifact(api, Found("7", record), None)
+            await fetch_artifact(api, Found("7", record), None, Spool())
     finally:
         await api.aclose()
     assert caught.value.type == "invalid_answer"

@@ -23,16 +23,19 @@ from queue_agent.runtime.http.bodies import Base64, Body, Form, FormFile, Part, 
 from queue_agent.runtime.http.client import (
     ANSWER_LIMIT,
     ASK,
+    DOWNLOAD,
     READY,
     UPLOAD,
     WORK,
     RuntimeClient,
     Timeout,
 )
+from queue_agent.runtime.http.json_answers import SpooledText, parse_json
 
 __all__ = [
     "ANSWER_LIMIT",
     "ASK",
+    "DOWNLOAD",
     "FAULTS_OF_THE_JOB",
     "READY",
     "UPLOAD",
@@ -44,9 +47,11 @@ __all__ = [
     "Part",
     "Response",
     "RuntimeClient",
+    "SpooledText",
     "StreamedResponse",
     "Timeout",
     "error_from",
     "form",
+    "parse_json",
     "words_of",
 ]

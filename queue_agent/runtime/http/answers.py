@@ -8,9 +8,11 @@ from typing import Final
 
 import aiohttp
 from pydantic import JsonValue
-from pydantic_core import from_json
 
+from queue_agent.media.asset import IN_MEMORY, Asset, Spool, Spools
+from queue_agent.media.facts import typed
 from queue_agent.runtime.failures import is_beyond_repair
+from queue_agent.runtime.http.json_answers import JsonReader, parse_json
 from queue_agent.wire.errors import (
     QueueAgentError,
     Rejected,
@@ -47,19 +49,15 @@ class Response:
             Unavailable: it is none (type ``invalid_answer``).
         """
         try:
-            value: JsonValue = from_json(self.body, allow_inf_nan=False)
+            return parse_json(self.body)
         except ValueError as error:
             raise Unavailable(
                 f"The runtime's answer is not JSON: {error}", type="invalid_answer"
             ) from error
-        return value
 
     def json_object(self) -> dict[str, JsonValue]:
         """The body as a JSON object; raises like `json`."""
-        value = self.json()
-        if not isinstance(value, dict):
-            raise Unavailable("The runtime's answer is not a JSON object.", type="invalid_answer")
-        return value
+        return _object(self.json())
 
 
 class StreamedResponse:
@@ -105,10 +103,51 @@ class StreamedResponse:
                 body.write(chunk)
         return Response(self.status, body.getvalue(), self.headers)
 
+    async def into(self, spool: Spool) -> Asset:
+        """The whole answer, in memory or in the spool's file, of the type of its bytes.
+
+        Raises like `chunks`, and like `Spool`.
+        """
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                await spool.write(chunk)
+        return typed(await spool.asset())
+
+    async def json(self, spools: Spools) -> JsonValue:
+        """The body as JSON, whose long base64 texts, in a large one, go into spools.
+
+        They are then `SpooledText`, which `queue_agent.runtime.images.decode_images` takes.
+
+        Raises:
+            Unavailable: as by `chunks`; it is no JSON (type ``invalid_answer``).
+        """
+        reader, begin = None, io.BytesIO()
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                if reader is not None:
+                    await reader.feed(chunk)
+                elif begin.write(chunk) and begin.tell() > IN_MEMORY:
+                    reader = JsonReader(spools)
+                    await reader.feed(begin.getvalue())
+                    begin = io.BytesIO()
+        if reader is not None:
+            return await reader.value()
+        return Response(self.status, begin.getvalue(), self.headers).json()
+
+    async def json_object(self, spools: Spools) -> dict[str, JsonValue]:
+        """The body as a JSON object; like `json`."""
+        return _object(await self.json(spools))
+
     def _too_large(self) -> Unavailable:
         return Unavailable(
             f"The runtime's answer is over {self._limit} bytes.", type="answer_too_large"
         )
+
+
+def _object(value: JsonValue) -> dict[str, JsonValue]:
+    if not isinstance(value, dict):
+        raise Unavailable("The runtime's answer is not a JSON object.", type="invalid_answer")
+    return value
 
 
 def error_from(
@@ -139,7 +178,7 @@ def error_from(
 def words_of(answer: Response) -> str:
     """The server's own words: of the usual JSON shapes, else the text of the body."""
     try:
-        value: JsonValue = from_json(answer.body)
+        value = parse_json(answer.body)
     except ValueError:
         value = answer.body[:_WORDS_LIMIT].decode(errors="replace").strip()
     return (_words(value) or f"HTTP status {answer.status}")[:_WORDS_LIMIT]

@@ -27,6 +27,8 @@ WORK: Final = Timeout(connect=5.0)
 """For calls that last as long as the GPU works: the caller's deadline ends them."""
 UPLOAD: Final = Timeout(total=300.0, connect=5.0, sock_read=60.0)
 """For what is large, or makes the server think; `sock_read` does not count while sending."""
+DOWNLOAD: Final = Timeout(connect=5.0, sock_read=60.0)
+"""For large answers: they may take as long as they like, as long as something comes."""
 ANSWER_LIMIT: Final = 512 * 1024 * 1024
 """Bytes of an answer; more is taken for a fault of the runtime."""
 

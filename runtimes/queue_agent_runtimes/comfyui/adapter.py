@@ -21,6 +21,7 @@ from queue_agent.runtime import (
     Reference,
     Runtime,
     RuntimeOptions,
+    Spools,
     submitted,
 )
 from queue_agent.runtime.places import refuse_unfetched
@@ -212,10 +213,9 @@ class ComfyUIRuntime(Runtime):
         order = {node_id: index for index, node_id in enumerate(prepared.graph)}
         found.sort(key=lambda output: order.get(output.node_id, len(order)))
         wanted = [output for output in found if prepared.include_temp or not _is_temp(output)]
-        artifacts: list[Artifact] = [
-            await fetch_artifact(self._api, output, prepared.seeds.get(output.node_id))
-            for output in wanted
-        ]
+        with Spools() as spools:
+            artifacts, missing = await self._fetch(wanted, prepared.seeds, spools)
+            spools.keep(artifacts)
         warnings = [*prepared.warnings, *finished.warnings]
         if not artifacts:
             warnings.append(_nothing_to_show(temporary=len(found)))
@@ -227,7 +227,29 @@ class ComfyUIRuntime(Runtime):
                 "status": finished.entry.get("status"),
             },
             tuple(warnings),
+            tuple(missing),
         )
+
+    async def _fetch(
+        self, wanted: Iterable[Found], seeds: Mapping[str, int], spools: Spools
+    ) -> tuple[list[Artifact], list[str]]:
+        """What is there, and words for what is missing.
+
+        Raises:
+            Unavailable: all of it is missing, or the server fails.
+        """
+        artifacts, missing = [], []
+        for output in wanted:
+            try:
+                seed = seeds.get(output.node_id)
+                artifacts.append(await fetch_artifact(self._api, output, seed, spools.new()))
+            except Unavailable as error:
+                if error.type != MISSING:
+                    raise
+                missing.append(error)
+        if missing and not artifacts:
+            raise missing[0]
+        return artifacts, [error.message for error in missing]
 
 
 def prompt_id_of(job: Job) -> str:

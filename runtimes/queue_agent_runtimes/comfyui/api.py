@@ -9,9 +9,10 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from queue_agent.runtime import Asset, RuntimeOptions
+from queue_agent.runtime import Asset, RuntimeOptions, Spool
 from queue_agent.runtime.http import (
     ASK,
+    DOWNLOAD,
     READY,
     UPLOAD,
     FormFile,
@@ -136,9 +137,16 @@ class ComfyUIApi:
         name = "/".join(filter(None, (str(stored.get("subfolder", "")), str(stored.get("name")))))
         return name if folder == "input" else f"{name} [{folder}]"
 
-    async def view(self, record: Mapping[str, str]) -> Response:
-        """A file that a node produced, whatever the server answers."""
-        return await self._client.send("GET", "/view", params=record, timeout=UPLOAD)
+    async def view(self, record: Mapping[str, str], spool: Spool) -> Asset:
+        """A file that a node produced, of the type of its bytes.
+
+        Raises:
+            Rejected, Unavailable: the server does not hand it out.
+        """
+        async with self._client.stream("GET", "/view", params=record, timeout=DOWNLOAD) as answer:
+            if not answer.ok:
+                raise error_from(await answer.read())
+            return await answer.into(spool)
 
     async def _ask(self, method: str, path: str, *, timeout: Timeout = ASK) -> Json:  # noqa: ASYNC109  aiohttp's
         answer = await self._client.send(method, path, timeout=timeout)

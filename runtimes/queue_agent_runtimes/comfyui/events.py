@@ -12,9 +12,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from pydantic import JsonValue
-from pydantic_core import from_json
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
+
+from queue_agent.runtime.http import parse_json
 
 _LARGEST_FRAME: Final = 64 * 1024 * 1024
 _OPEN_TIMEOUT: Final = 2.0
@@ -111,7 +112,7 @@ def parse_event(frame: str | bytes, prompt_id: str) -> Event | None:
     if '"progress_state"' in frame[:_TYPE_IS_WITHIN]:
         return None
     try:
-        value = from_json(frame)
+        value = parse_json(frame)
     except ValueError:
         return None
     if not isinstance(value, dict):

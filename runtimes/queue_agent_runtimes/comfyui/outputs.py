@@ -7,10 +7,8 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from queue_agent.media.facts import media_type_of
-from queue_agent.runtime import Artifact
-from queue_agent.runtime.http import Response, error_from
-from queue_agent.wire.errors import Unavailable
+from queue_agent.runtime import Artifact, Asset, Spool
+from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.media_types import UNKNOWN, media_type_by_name
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 
@@ -58,23 +56,26 @@ def find_outputs(entry: Mapping[str, JsonValue]) -> list[Found]:
     return list(found.values())
 
 
-async def fetch_artifact(api: ComfyUIApi, found: Found, seed: int | None) -> Artifact:
+async def fetch_artifact(api: ComfyUIApi, found: Found, seed: int | None, spool: Spool) -> Artifact:
     """The artifact behind a file record or text.
 
     Raises:
-        Unavailable: the server has no such file, or answers with something else.
+        Unavailable: the server has no such file (type `MISSING`), or answers with something else.
     """
     if isinstance(found.value, str):
         return Artifact(found.value.encode(), "text/plain", seed=seed)
     record = found.value
     _raise_if_outside(record)
-    answer = await api.view(
-        {"filename": record.filename, "subfolder": record.subfolder, "type": record.type}
-    )
-    if not answer.ok:
-        raise _missing(record, answer)
-    media_type = _media_type(record, answer.body)
-    return Artifact(answer.body, media_type, seed=seed)
+    asked = {"filename": record.filename, "subfolder": record.subfolder, "type": record.type}
+    try:
+        asset = await api.view(asked, spool)
+    except Rejected as error:
+        raise Unavailable(
+            f"ComfyUI does not hand out its output {record.filename!r}: {error.message}",
+            type=MISSING,
+            details=error.details,
+        ) from error
+    return Artifact(asset.content, _media_type(record, asset), seed=seed)
 
 
 def _values(outputs: JsonValue) -> Iterator[tuple[str, JsonValue]]:
@@ -94,23 +95,17 @@ def _raise_if_outside(record: FileRecord) -> None:
         )
 
 
-def _missing(record: FileRecord, answer: Response) -> Unavailable:
-    error = error_from(answer)
-    return Unavailable(
-        f"ComfyUI does not hand out its output {record.filename!r}: {error.message}",
-        type=error.type if isinstance(error, Unavailable) else MISSING,
-        details=error.details,
-    )
-
-
-def _media_type(record: FileRecord, data: bytes) -> str:
-    if data[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+def _media_type(record: FileRecord, asset: Asset) -> str:
+    with asset.open() as file:
+        head = file.read(64)
+    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         raise Unavailable(
             f"/view answered with an HTML page instead of {record.filename!r}; "
             "is there a proxy in between?",
             type="invalid_answer",
         )
-    if not data:
+    if not head:
         raise Unavailable(f"The output {record.filename!r} is empty.", type="invalid_answer")
-    by_content = media_type_of(data)
-    return media_type_by_name(record.filename) if by_content == UNKNOWN else by_content
+    if asset.media_type == UNKNOWN:
+        return media_type_by_name(record.filename)
+    return asset.media_type

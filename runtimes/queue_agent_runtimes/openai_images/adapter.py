@@ -19,6 +19,7 @@ from queue_agent.runtime import (
     Reference,
     Runtime,
     RuntimeOptions,
+    Spools,
     is_url,
 )
 from queue_agent.runtime.http import READY, WORK, Response, RuntimeClient
@@ -122,9 +123,11 @@ class OpenAIImagesRuntime(Runtime):
         if not isinstance(prepared, PreparedImages):
             raise TypeError("prepared by another adapter")
         run_id = f"{prepared.job.id}.{secrets.token_hex(4)}"
-        async with self._following(prepared, run_id, progress):
-            answer = await self._generate(prepared, run_id)
-        output = await read_output(answer, prepared)
+        with Spools() as spools:
+            async with self._following(prepared, run_id, progress):
+                answer = await self._generate(prepared, run_id, spools)
+            output = await read_output(answer, prepared)
+            spools.keep(output.artifacts)
         progress(Progress(1.0))
         return output
 
@@ -143,27 +146,21 @@ class OpenAIImagesRuntime(Runtime):
     def _note_health(self, answer: Response) -> None:
         """Take from the answer what concerns us; the dialect itself says nothing in it."""
 
-    async def _generate(self, prepared: PreparedImages, run_id: str) -> dict[str, JsonValue]:
-        headers = {"X-Request-Id": run_id}
-        if prepared.images:
-            answer = await self._client.send(
-                "POST",
-                "/v1/images/edits",
-                body=multipart(prepared.request, prepared.images, prepared.mask),
-                headers=headers,
-                timeout=WORK,
-            )
-        else:
-            answer = await self._client.send(
-                "POST",
-                "/v1/images/generations",
-                json=prepared.request,
-                headers=headers,
-                timeout=WORK,
-            )
-        if not answer.ok:
-            raise error_from(answer)
-        return answer.json_object()
+    async def _generate(
+        self, prepared: PreparedImages, run_id: str, spools: Spools
+    ) -> dict[str, JsonValue]:
+        edits = bool(prepared.images)
+        async with self._client.stream(
+            "POST",
+            "/v1/images/edits" if edits else "/v1/images/generations",
+            json=None if edits else prepared.request,
+            body=multipart(prepared.request, prepared.images, prepared.mask) if edits else None,
+            headers={"X-Request-Id": run_id},
+            timeout=WORK,
+        ) as answer:
+            if not answer.ok:
+                raise error_from(await answer.read())
+            return await answer.json_object(spools)
 
     async def _ask(self, method: str, path: str) -> Response:
         return await self._client.send(method, path, timeout=READY, limit=_SMALL)

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from queue_agent.media.facts import media_type_of
 from queue_agent.runtime import Artifact, Output, Prepared, Progress
 from queue_agent.runtime.http import Response
 from queue_agent.runtime.http import error_from as usual_error_from
-from queue_agent.runtime.images import decode_images
+from queue_agent.runtime.images import decode_images, is_withheld
 from queue_agent.wire.errors import QueueAgentError, Unavailable
 from queue_agent.wire.media_types import UNKNOWN
 
@@ -22,28 +21,51 @@ def error_from(answer: Response) -> QueueAgentError:
 
 
 async def read_output(answer: dict[str, JsonValue], prepared: Prepared) -> Output:
-    """The artifacts of an answer; `Unavailable` (``invalid_answer``) when it holds none."""
+    """The artifacts of an answer.
+
+    Raises:
+        Unavailable: it holds fewer images than were asked for, without saying that they were
+            withheld (type ``invalid_answer``).
+    """
     data = answer.get("data")
     if not isinstance(data, list) or not data:
         raise Unavailable("The runtime's answer holds no images.", type="invalid_answer")
     entries = [entry if isinstance(entry, dict) else {} for entry in data]
-    images = await decode_images(entry.get("b64_json") for entry in entries)
+    there = [
+        (place, entry)
+        for place, entry in enumerate(entries)
+        if entry.get("b64_json") or not (is_withheld(entry) or is_withheld(answer, place))
+    ]
+    images = await decode_images(entry.get("b64_json") for _, entry in there)
     asked = prepared.request.get("seed")
     artifacts = []
-    for number, (entry, image) in enumerate(zip(entries, images, strict=True)):
-        media_type = media_type_of(image)
-        if media_type == UNKNOWN:
+    for (number, entry), image in zip(there, images, strict=True):
+        if image.media_type == UNKNOWN:
             raise Unavailable(
                 f"Image {number + 1} of the answer is of no known kind.", type="invalid_answer"
             )
         seed = entry.get("seed", asked + number if isinstance(asked, int) else None)
-        artifacts.append(Artifact(image, media_type, seed if isinstance(seed, int) else None))
+        artifacts.append(
+            Artifact(image.content, image.media_type, seed if isinstance(seed, int) else None)
+        )
     told: list[JsonValue] = [
         {name: value for name, value in entry.items() if name != "b64_json"} for entry in entries
     ]
     complaints = answer.get("warnings")
     warnings = [*map(str, complaints)] if isinstance(complaints, list) else []
+    if len(artifacts) < len(entries):
+        warnings.append(f"The runtime withheld {len(entries) - len(artifacts)} images.")
+    if len(entries) < (expected := _images_of(prepared)):
+        raise Unavailable(
+            f"The runtime made {len(entries)} of {expected} images.", type="invalid_answer"
+        )
     return Output(tuple(artifacts), {**answer, "data": told}, (*prepared.warnings, *warnings))
+
+
+def _images_of(prepared: Prepared) -> int:
+    """How many images were asked for."""
+    number = prepared.request.get("n")
+    return number if isinstance(number, int) else 1
 
 
 def read_progress(status: Mapping[str, JsonValue]) -> Progress | None:

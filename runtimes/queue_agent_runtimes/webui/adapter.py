@@ -21,8 +21,9 @@ from queue_agent.runtime import (
     Reference,
     Runtime,
     RuntimeOptions,
+    Spools,
 )
-from queue_agent.runtime.http import WORK, Response, RuntimeClient
+from queue_agent.runtime.http import WORK, Body, Response, RuntimeClient
 from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.webui.answer import error_of, output_of
@@ -30,6 +31,7 @@ from queue_agent_runtimes.webui.client import WebUIClient
 from queue_agent_runtimes.webui.request import (
     GENERATIONS,
     ROUTES,
+    JsonObject,
     body_of,
     references,
     translate,
@@ -53,12 +55,22 @@ class WebUIPrepared(Prepared):
     """For the references in the request, which are replaced while it is sent."""
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What a generation request was answered, and the files that its images lie in."""
+
+    status: Response | None
+    """None unless it is no success."""
+    value: JsonObject
+    spools: Spools
+
+
 @dataclass(eq=False)
 class _Call:
     """A generation request under way."""
 
     prepared: WebUIPrepared
-    answer: asyncio.Task[Response]
+    answer: asyncio.Task[_Answer]
     task: str | None
     """The id by which the server knows it; extras have none."""
     disturbed: bool = False
@@ -121,16 +133,19 @@ class WebUIRuntime(Runtime):
                 await asyncio.wait({call.answer})
                 relay.cancel()
         except asyncio.CancelledError:
+            call.answer.add_done_callback(_discard)
             await self._stop(call)
             raise
         answer = call.answer.result()
-        async with self._interrupting:  # until it is known whom an interrupt hit
-            disturbed = call.disturbed
-        if disturbed:
-            raise Unavailable("The run was interrupted with another one.", type="interrupted")
-        if not answer.ok:
-            raise error_of(answer)
-        output = await output_of(answer.json_object(), prepared.warnings)
+        with answer.spools:
+            async with self._interrupting:  # until it is known whom an interrupt hit
+                disturbed = call.disturbed
+            if disturbed:
+                raise Unavailable("The run was interrupted with another one.", type="interrupted")
+            if answer.status is not None:
+                raise error_of(answer.status)
+            output = await output_of(answer.value, prepared.request, prepared.warnings)
+            answer.spools.keep(output.artifacts)
         rising.report(1.0)
         return output
 
@@ -162,13 +177,20 @@ class WebUIRuntime(Runtime):
             task = f"task({uuid.uuid4().hex})"
             request = {**request, "force_task_id": task}
         body = body_of(request, prepared.assets)
-        answer = asyncio.create_task(
-            self._http.send("POST", prepared.route, body=body, timeout=WORK)
-        )
+        answer = asyncio.create_task(self._ask(prepared.route, body))
         call = _Call(prepared, answer, task)
         self._calls.append(call)
         answer.add_done_callback(lambda _: self._calls.remove(call))
         return call
+
+    async def _ask(self, route: str, body: Body) -> _Answer:
+        async with self._http.stream("POST", route, body=body, timeout=WORK) as answer:
+            with Spools() as spools:
+                if not answer.ok:
+                    return _Answer(await answer.read(), {}, spools)
+                value = await answer.json_object(spools)
+                kept = spools.moved()
+        return _Answer(None, value, kept)
 
     async def _fraction(self, call: _Call) -> float | None:
         """How far the call has come; None unless it is the one that the server works on."""
@@ -213,6 +235,12 @@ class WebUIRuntime(Runtime):
             if await self._fraction(call) is None:
                 for other in others:
                     other.disturbed |= await self._client.was_hit(other.task)
+
+
+def _discard(answer: asyncio.Task[_Answer]) -> None:
+    """Close the files of an answer that nobody waits for any more."""
+    if not answer.cancelled() and answer.exception() is None:
+        answer.result().spools.close()
 
 
 class _Rising:

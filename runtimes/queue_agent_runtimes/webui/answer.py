@@ -1,16 +1,16 @@
 """From the Web UI's answers to artifacts and errors."""
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from pydantic import JsonValue
-from pydantic_core import from_json
 
-from queue_agent.media.facts import kind_of, media_type_of
-from queue_agent.runtime import Artifact, ArtifactRole, Output
+from queue_agent.media.facts import kind_of
+from queue_agent.runtime import Artifact, ArtifactRole, Asset, Output
 from queue_agent.runtime.failures import is_beyond_repair, is_out_of_memory
-from queue_agent.runtime.http import Response, error_from, words_of
-from queue_agent.runtime.images import decode_images
+from queue_agent.runtime.http import Response, error_from, parse_json, words_of
+from queue_agent.runtime.images import decode_images, is_withheld
 from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeSick, Unavailable
 from queue_agent_runtimes.webui.request import JsonObject, without_images
 
@@ -26,24 +26,36 @@ _OF_THE_GPU: Final = frozenset({"RuntimeError", "AcceleratorError", ""})
 _UNKNOWN_MODEL: Final = re.compile(r"model '.*' not found|unknown checkpoint", re.IGNORECASE)
 
 
-async def output_of(answer: JsonObject, warnings: tuple[str, ...]) -> Output:
-    """The artifacts of a successful answer.
+async def output_of(
+    answer: JsonObject, request: Mapping[str, JsonValue], warnings: tuple[str, ...]
+) -> Output:
+    """The artifacts of a successful answer to a request.
 
     Raises:
-        Unavailable: the answer has not the API's form (type ``invalid_answer``).
+        Unavailable: the answer has not the API's form, or fewer images than it should (type
+            ``invalid_answer``).
     """
     encoded = answer.get("images", [answer.get("image")])
     if not isinstance(encoded, list):
         raise Unavailable("The runtime's answer has no images.", type="invalid_answer")
-    images = await decode_images(encoded)
     info = _info(answer.get("info"))
-    artifacts = tuple(_artifact(data, place, info) for place, data in enumerate(images))
+    there = [
+        (place, text)
+        for place, text in enumerate(encoded)
+        if text or not (is_withheld(answer, place) or is_withheld(info, place))
+    ]
+    images = await decode_images(text for _, text in there)
+    artifacts = tuple(
+        _artifact(image, place, info) for (place, _), image in zip(there, images, strict=True)
+    )
     response = {name: value for name, value in answer.items() if name not in {"images", "image"}}
     if "info" in response:
         response["info"] = info
     if "parameters" in response:
         response["parameters"] = without_images(response["parameters"])
-    return Output(artifacts, response, (*warnings, *_shortfall(artifacts, info)))
+    made = sum(artifact.role == "output" for artifact in artifacts)
+    words = _shortfall(request, made, _expected(request, info), len(encoded) - len(there))
+    return Output(artifacts, response, (*warnings, *filter(None, [words])))
 
 
 def error_of(answer: Response) -> QueueAgentError:
@@ -79,7 +91,7 @@ def _failure(name: str, words: str, details: JsonObject) -> Unavailable:
 def _error_and_words(answer: Response) -> tuple[str, str]:
     """The exception's class and text, of `{"error", "detail", "body", "errors"}`."""
     try:
-        value: JsonValue = from_json(answer.body)
+        value = parse_json(answer.body)
     except ValueError:
         value = None
     if not isinstance(value, dict):
@@ -93,22 +105,21 @@ def _info(text: JsonValue) -> JsonObject:
     if not isinstance(text, str):
         return {}
     try:
-        value: JsonValue = from_json(text, allow_inf_nan=False)
+        value = parse_json(text)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def _artifact(data: bytes, place: int, info: JsonObject) -> Artifact:
-    media_type = media_type_of(data)
-    if kind_of(media_type) not in {"image", "video"}:
+def _artifact(image: Asset, place: int, info: JsonObject) -> Artifact:
+    if kind_of(image.media_type) not in {"image", "video"}:
         raise Unavailable(f"Image {place + 1} of the answer is none.", type="invalid_answer")
     role, number = _role(place, info)
     seed = _item(info.get("all_seeds"), number) if role == "output" else None
     infotext = _item(info.get("infotexts"), place) if role != "extra" else None
     return Artifact(
-        data,
-        media_type,
+        image.content,
+        image.media_type,
         seed=seed if isinstance(seed, int) else None,
         info=infotext if isinstance(infotext, str) else None,
         role=role,
@@ -131,10 +142,27 @@ def _item(values: JsonValue, number: int) -> JsonValue:
     return values[number] if isinstance(values, list) and 0 <= number < len(values) else None
 
 
-def _shortfall(artifacts: tuple[Artifact, ...], info: JsonObject) -> tuple[str, ...]:
-    made = sum(artifact.role == "output" for artifact in artifacts)
-    seeds = info.get("all_seeds")
-    expected = len(seeds) if isinstance(seeds, list) else 1
+def _expected(request: Mapping[str, JsonValue], info: JsonObject) -> int:
+    """How many images there should be at least."""
+    seeds, inputs = info.get("all_seeds"), request.get("imageList")
+    if isinstance(inputs, list):
+        return len(inputs)
+    asked = 1
+    for name in ("batch_size", "n_iter"):
+        number = request.get(name)
+        asked *= number if isinstance(number, int) else 1
+    if not isinstance(seeds, list):
+        return asked
+    scripted = request.get("script_name") or request.get("alwayson_scripts")
+    return len(seeds) if scripted else max(len(seeds), asked)
+
+
+def _shortfall(request: Mapping[str, JsonValue], made: int, expected: int, withheld: int) -> str:
+    """Words for images that are not there, where that may be."""
     if made >= expected:
-        return ()
-    return (f"The runtime made {made} of {expected} images.",)
+        return ""
+    words = f"The runtime made {made} of {expected} images."
+    may_lack = request.get("script_name") or request.get("send_images") is False
+    if made + withheld < expected and not may_lack:
+        raise Unavailable(words, type="invalid_answer")
+    return words

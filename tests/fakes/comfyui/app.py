@@ -210,7 +210,8 @@ class FakeComfyUI:
         if ".." in subfolder.split("/") or subfolder.startswith("/"):
             return Response(status_code=403)
         data = self.files.read(FileRecord(filename.rpartition("/")[2], subfolder, type))
-        if data is None or fault == "missing":
+        gone = self.engine.faults.gone
+        if data is None or fault == "missing" or (gone and gone in filename):
             return Response(status_code=404)
         media_type = mimetypes.guess_type(filename)[0] or "application/octet-stream"
         if fault in {"truncated", "oversized", "slow"}:

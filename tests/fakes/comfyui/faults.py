@@ -27,6 +27,8 @@ class Faults(BaseModel):
     """Let the next prompt's sampler, or its last node, raise."""
     fail_always: Literal["oom", "exception", "cuda"] | None = None
     view: Literal["normal", "html", "missing", "truncated", "oversized", "slow"] = "normal"
+    gone: str | None = None
+    """Files whose names have this in them are missing."""
     status: int | None = None
     """Answer every request but those under /fake with this status."""
     prompt_status: int | None = None

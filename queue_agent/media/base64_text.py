@@ -1,0 +1,48 @@
+"""Base64 as servers write it (RFC 4648, section 4), decoded whole or piece by piece."""
+
+from typing import Final
+
+import pybase64
+
+_SPACE: Final = b" \t\r\n"
+
+
+class Base64Decoder:
+    """Decodes one text that comes in pieces."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        """What is left of a group of four."""
+        self._ended = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the text may end here."""
+        return not self._rest
+
+    def decode(self, piece: bytes) -> bytes:
+        """The bytes of what came, as far as groups are complete; space counts for nothing.
+
+        Raises:
+            ValueError: there is something else in it, or behind its end.
+        """
+        text = self._rest + piece.translate(None, _SPACE)
+        whole = len(text) // 4 * 4
+        self._rest = text[whole:]
+        if self._ended and text:
+            raise ValueError("base64 goes on behind its end")
+        self._ended = text[:whole].endswith(b"=")
+        return pybase64.b64decode(text[:whole], validate=True)
+
+
+def decode_base64(text: str) -> bytes:
+    """The bytes of a whole text.
+
+    Raises:
+        ValueError: it is no base64.
+    """
+    decoder = Base64Decoder()
+    data = decoder.decode(text.encode("ascii"))
+    if not decoder.is_complete:
+        raise ValueError("base64 ends within a group")
+    return data

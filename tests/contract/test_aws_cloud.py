@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import ClassVar
 
 import pytest
@@ -135,14 +135,18 @@ class TestAwsCloudWithBatching(QueueOnAws, FifoPromises, TopicPromises):
 
     batching = True
 
-    @pytest.mark.parametrize(("active", "requests"), [(True, 3), (False, 15)])
-    async def test_calls_that_come_together_share_requests_while_they_may(
-        self, embedded_cloud: EmbeddedCloud, deployment: Deployment, active: bool, requests: int
+    @pytest.mark.parametrize(("batching", "requests"), [(lambda: True, 3), (None, 15)])
+    async def test_calls_that_come_together_share_requests_where_they_may(
+        self,
+        embedded_cloud: EmbeddedCloud,
+        deployment: Deployment,
+        batching: Callable[[], bool] | None,
+        requests: int,
     ) -> None:
         async with FaultProxy(embedded_cloud.url) as proxy:
             cloud = AwsCloud(
                 REGION,
-                batching=lambda: active,
+                batching=batching,
                 endpoint_url=proxy.url,
                 aws_access_key_id="id",
                 aws_secret_access_key="secret",

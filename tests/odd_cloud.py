@@ -1,5 +1,6 @@
 """A server that speaks what the ports need of SQS, SNS and S3, and whose store can be odd."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,10 @@ class OddCloud:
     ignores_conditions: bool = False
     knows_no_conditions: bool = False
     """Answers 501 to every condition."""
+    looks_before_it_waits: bool = False
+    """Judges conditions when a request begins: of two at the same moment both win."""
+    broken: bool = False
+    """Answers 500 to all that concerns objects."""
     exists: tuple[int, str] = (412, "PreconditionFailed")
     """Status and code for a create of what exists; without a code the body is empty."""
     refuses_streams: bool = False
@@ -28,6 +33,8 @@ class OddCloud:
     most_keys: int = 1000
     region: str | None = None
     """Where the buckets are; None: wherever they are asked for."""
+    credentials: dict[str, str] = field(default_factory=dict)
+    """Given to who asks for a pod's."""
     objects: dict[str, bytes] = field(default_factory=dict)
     requests: list[web.Request] = field(default_factory=list)
     url: str = ""
@@ -42,10 +49,14 @@ class OddCloud:
     async def serving(self) -> AsyncIterator["OddCloud"]:
         """Serve for the block, at `url`."""
         app = web.Application(client_max_size=2**26)
+        app.router.add_get("/credentials", self._lent)
         app.router.add_route("*", "/{key:.*}", self._answer)
         async with TestServer(app) as server:
             self.url = str(server.make_url("")).rstrip("/")
             yield self
+
+    async def _lent(self, _: web.Request) -> web.StreamResponse:
+        return web.json_response(self.credentials)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request)
@@ -63,6 +74,8 @@ class OddCloud:
 
     async def _stored(self, request: web.Request) -> web.StreamResponse:
         key = request.match_info["key"]
+        if self.broken:
+            return _error(500, "InternalError")
         if "list-type" in request.query:
             return self._listed(f"{key.rstrip('/')}/", request)
         if request.method == "PUT":
@@ -76,12 +89,15 @@ class OddCloud:
 
     async def _put(self, key: str, request: web.Request) -> web.StreamResponse:
         data = await request.read()
+        exists = key in self.objects
+        if self.looks_before_it_waits:
+            await asyncio.sleep(0.2)
         if self.refuses_streams and _is_streamed(request):
             return _error(501, "NotImplemented")
         if "If-None-Match" in request.headers and not self.ignores_conditions:
             if self.knows_no_conditions:
                 return _error(501, "NotImplemented")
-            if key in self.objects:
+            if exists:
                 return _error(*self.exists)
         self.objects[key] = data
         return web.Response(headers={"ETag": '"1"'})

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from queue_agent.cli.options import runtime_options
-from queue_agent.cloud import Bucket, Cloud
+from queue_agent.cloud import Bucket, Cloud, shortcomings
 from queue_agent.cloud.connect import connect
 from queue_agent.runtime import Runtime, load_runtime
 from queue_agent.settings.agent import Settings
@@ -31,6 +31,8 @@ _HINTS = {
     "that is not there looks forbidden.",
     "clock": "Let the machine keep time (chrony, systemd-timesyncd); jobs expire by the cloud's "
     "clock, and at some minutes of difference the cloud refuses all requests.",
+    "creates": "The agent works, and looks before each create. Have agents use a store that keeps "
+    'If-None-Match: see "Stores other than S3" in docs/operating.md.',
     "runtime": "Is the runtime started (the Web UI with --api), and is QUEUE_AGENT_RUNTIME_URL "
     "right?",
 }
@@ -43,6 +45,8 @@ class Finding:
     name: str
     works: bool
     text: str
+    hint: str = ""
+    """What may help; its key in `_HINTS`."""
 
 
 async def check(settings: Settings) -> bool:
@@ -57,6 +61,7 @@ async def check(settings: Settings) -> bool:
         findings = [
             await _try(name, trial) for name, trial in _trials(settings, cloud, runtime).items()
         ]
+        links = await _try("links", lambda: _links(settings, cloud))
     finally:
         await runtime.aclose()
         await cloud.aclose()
@@ -64,7 +69,9 @@ async def check(settings: Settings) -> bool:
         mark = "[green]✓[/green]" if finding.works else "[red]✗[/red]"
         console.print(f"{mark} [bold]{finding.name}[/bold]: {finding.text}", highlight=False)
         if not finding.works:
-            console.print(f"  → {_HINTS[finding.name]}", style="yellow", highlight=False)
+            console.print(f"  → {_HINTS[finding.hint]}", style="yellow", highlight=False)
+    if links.works and links.text:
+        console.print(f"[yellow]![/yellow] [bold]links[/bold]: {links.text}", highlight=False)
     return all(finding.works for finding in findings)
 
 
@@ -85,7 +92,11 @@ def _trials(
         return settings.topic_arn
 
     async def bucket() -> str:
-        await _write_and_remove(cloud.bucket(settings.bucket))
+        results = cloud.bucket(settings.bucket)
+        await _write_and_remove(results)
+        key = trial_key(secrets.token_hex(8))
+        if (reason := await shortcomings.of_creates(results, key)) is not None:
+            raise QueueAgentError(reason, type="creates")
         return f"{settings.bucket} is readable and writable"
 
     async def ready() -> str:
@@ -103,11 +114,18 @@ def _trials(
     return {"queue": queue, "topic": topic, "bucket": bucket, "runtime": ready, "clock": clock}
 
 
+async def _links(settings: Settings, cloud: Cloud) -> str:
+    """What ends links sooner than asked for; empty: nothing."""
+    results, seconds = cloud.bucket(settings.bucket), settings.presign
+    sure = await shortcomings.of_links(results, seconds)
+    return sure or await shortcomings.of_renewals(results, seconds) or ""
+
+
 async def _try(name: str, trial: Callable[[], Awaitable[str]]) -> Finding:
     try:
         return Finding(name, True, await trial())
     except QueueAgentError as error:
-        return Finding(name, False, error.message)
+        return Finding(name, False, error.message, error.type if error.type in _HINTS else name)
 
 
 async def _write_and_remove(bucket: Bucket) -> None:

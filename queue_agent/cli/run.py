@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from queue_agent.cli.options import (
     telemetry_options,
     webhook_policy,
 )
-from queue_agent.cloud import Queue, QueuePolicy
+from queue_agent.cloud import Queue, QueuePolicy, shortcomings
 from queue_agent.cloud.connect import connect
 from queue_agent.inputs.references import ReferenceFetcher
 from queue_agent.runtime import Readiness, Runtime, load_runtime
@@ -28,6 +29,7 @@ from queue_agent.telemetry.export import exporting
 from queue_agent.telemetry.logs import configure_logs
 from queue_agent.telemetry.probes import probes
 from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.layout import trial_key
 from queue_agent.worker.agent import Agent
 from queue_agent.worker.assembly import Ports, assemble
 from queue_agent.worker.health import missing
@@ -101,8 +103,13 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
                 )
                 gc.freeze()  # what is here now stays: no collection need look at it again
                 log.info("started", runtime=settings.name, adapter=settings.runtime)
+                key = trial_key(secrets.token_hex(8))
                 clock = ClockWatch(cloud.now, exports.telemetry.metrics)
-                async with _marking_pod(agent, pod), background(clock.watch()):
+                async with (
+                    _marking_pod(agent, pod),
+                    background(clock.watch()),
+                    background(shortcomings.warn(ports.results, key, links=settings.presign)),
+                ):
                     await _observed(agent, stop)
     finally:
         if pod is not None:

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from queue_agent.media.asset import Asset
+from queue_agent.wire.errors import ObjectExists
 from queue_agent.wire.publication import Ordering, Publication
 
 Sink = Callable[[bytes], Awaitable[None]]
@@ -189,9 +190,29 @@ class Bucket(ABC):
     async def keys(self, prefix: str, *, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Up to `limit` (at most 1000) keys with the prefix, in order, those after `after`."""
 
+    async def creates_once(self, key: str) -> bool:
+        """Whether one create of a key wins and all others are refused, by the store itself.
+
+        It is tried out with the key, which nobody may use and which is removed. A bucket that
+        was seen to take creates of what exists looks before each from then on: of two at the
+        same moment both may win.
+        """
+        await self.write(key, b"", media_type="text/plain", create_only=True)
+        try:
+            await self.write(key, b"", media_type="text/plain", create_only=True)
+        except ObjectExists:
+            return True
+        finally:
+            await self.delete(key)
+        return False
+
+    async def longest_link(self) -> float | None:
+        """Seconds that a link signed now works at most, whatever is asked for; None: no bound."""
+        return None
+
     @abstractmethod
     async def presign(self, key: str, *, seconds: float) -> str:
-        """A URL by which anyone can read the object for so long."""
+        """A URL by which anyone can read the object for so long, or for the longest time."""
 
     def url(self, key: str) -> str:
         """The object's address as publishers and subscribers write it."""

@@ -1,6 +1,7 @@
 """The gateway put together: one application, its parts, and the server around it."""
 
 import ipaddress
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from fastapi.staticfiles import StaticFiles
 
 from queue_agent.client import Client
 from queue_agent.client.listener import Listener
-from queue_agent.cloud import Cloud
+from queue_agent.cloud import Cloud, shortcomings
 from queue_agent.cloud.connect import connect
 from queue_agent.cloud.watched import WatchedCloud
 from queue_agent.gateway import compatibility, events, jobs
@@ -37,6 +38,7 @@ from queue_agent.telemetry.clock import ClockWatch
 from queue_agent.telemetry.probes import readiness
 from queue_agent.telemetry.refusals import CloudRefusals
 from queue_agent.wire.errors import SettingsError
+from queue_agent.wire.layout import trial_key
 from queue_agent.wire.web_origin import TrustedHosts
 
 log = structlog.get_logger()
@@ -159,7 +161,12 @@ async def _parts(
     client = Client(cloud, notification_topic=settings.notification_topic)
     listener = Listener(client.notifications, hook=statistics.note)
     service = JobService(cloud, settings, listener, statistics)
-    async with listener.listening(), background(ClockWatch(cloud.now).watch()):
+    bucket, key = cloud.bucket(settings.bucket), trial_key(secrets.token_hex(8), folder="gateway")
+    async with (
+        listener.listening(),
+        background(ClockWatch(cloud.now).watch()),
+        background(shortcomings.warn(bucket, key, links=settings.link_seconds)),
+    ):
         yield Gateway(settings, service, statistics, keys, RateLimit()), listener
 
 

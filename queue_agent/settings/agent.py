@@ -92,7 +92,8 @@ class Settings(TracingSettings, LogSettings):
     presign: LinkSeconds = setting(
         "PRESIGN",
         default=0.0,
-        description="Add links to the images that work for so long; 0: none.",
+        description="Add links to the images that work for so long, or until the credentials end "
+        "that sign them; 0: none.",
     )
 
     visibility_timeout: float | None = setting(

@@ -189,6 +189,6 @@ def slots_folder(owner: str) -> str:
     return f"{GATEWAY}/slots/{owner}/"
 
 
-def trial_key(token: str) -> str:
+def trial_key(token: str, *, folder: str = DEFAULT_PREFIX) -> str:
     """What is written, read and removed to see whether results can be, where they would lie."""
-    return f"{DEFAULT_PREFIX}/queue-agent-check/{token}"
+    return f"{folder}/queue-agent-check/{token}"

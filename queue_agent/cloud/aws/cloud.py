@@ -5,6 +5,7 @@ role, …) and are refreshed without blocking the event loop.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -18,14 +19,15 @@ from queue_agent import __version__
 from queue_agent.cloud import Cloud
 from queue_agent.cloud.aws.addresses import region_of
 from queue_agent.cloud.aws.batching import BatchingQueue, BatchingTopic
+from queue_agent.cloud.aws.credentials import life_of
 from queue_agent.cloud.aws.dates import Dates
 from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.handlers import send_small_bodies_at_once
-from queue_agent.cloud.aws.regions import BucketRegions
 from queue_agent.cloud.aws.s3 import S3Bucket
 from queue_agent.cloud.aws.signing import sign_at_less_cost
 from queue_agent.cloud.aws.sns import SnsTopic
 from queue_agent.cloud.aws.sqs import SqsQueue
+from queue_agent.cloud.aws.stores import StoreFacts
 
 _LONGEST_POLL: Final = 20.0
 _USER_AGENT: Final = f"sd-queue-agent/{__version__} Botocore/{botocore.__version__}"
@@ -55,8 +57,8 @@ class AwsCloud(Cloud):
         self._stack = AsyncExitStack()
         self._clients: dict[tuple[str, str], Any] = {}
         self._creating = asyncio.Lock()
-        self._bucket_regions = BucketRegions()
         self._dates = Dates()
+        self._stores = StoreFacts(self._credentials_life)
 
     def queue(self, url: str) -> SqsQueue:
         client = partial(self.client, "sqs", region_of(url))
@@ -71,7 +73,7 @@ class AwsCloud(Cloud):
         return SnsTopic(client, name)
 
     def bucket(self, name: str) -> S3Bucket:
-        return S3Bucket(partial(self.client, "s3"), name, self._bucket_regions)
+        return S3Bucket(partial(self.client, "s3"), name, self._stores)
 
     def now(self) -> float:
         return self._dates.now()
@@ -96,15 +98,14 @@ class AwsCloud(Cloud):
         return self._clients[key]
 
     async def _create(self, service: str, region: str) -> Any:
-        # other servers rarely answer to BUCKET.HOST
-        by_path = service == "s3" and ".amazonaws." not in await self._endpoint(service, region)
-        client = await self._stack.enter_async_context(
-            self._context(service, region, {"addressing_style": "path"} if by_path else {})
-        )
+        options: Mapping[str, Any] = {}
+        if service == "s3" and ".amazonaws." not in (url := await self._endpoint(service, region)):
+            options = _for_other_servers(self._session, url)
+        client = await self._stack.enter_async_context(self._context(service, region, options))
         sign_at_less_cost(client)
         self._dates.watch(client, service)
         if service == "s3":
-            self._bucket_regions.watch(client)
+            self._stores.watch(client)
             send_small_bodies_at_once(client)
         return client
 
@@ -113,13 +114,18 @@ class AwsCloud(Cloud):
         async with self._context(service, region, {}) as client:
             return str(client.meta.endpoint_url)
 
-    def _context(self, service: str, region: str, s3: Mapping[str, str]) -> Any:
-        return self._session.create_client(
-            service, region, config=_config(service, s3), **self._options
-        )
+    def _context(self, service: str, region: str, options: Mapping[str, Any]) -> Any:
+        config = _config(service).merge(AioConfig(**options))
+        return self._session.create_client(service, region, config=config, **self._options)
+
+    async def _credentials_life(self) -> float | None:
+        if "aws_access_key_id" in self._options:
+            return None
+        with translated("find credentials"):
+            return await life_of(await self._session.get_credentials())
 
 
-def _config(service: str, s3: Mapping[str, str]) -> AioConfig:
+def _config(service: str) -> AioConfig:
     return AioConfig(
         user_agent=_USER_AGENT,
         signature_version="s3v4" if service == "s3" else None,  # also for presigned links
@@ -128,5 +134,24 @@ def _config(service: str, s3: Mapping[str, str]) -> AioConfig:
         max_pool_connections=50,
         # a publication that may have arrived is repeated by those who can mark it
         retries={"mode": "standard", "total_max_attempts": 1 if service == "sns" else 3},
-        s3=dict(s3) or None,
     )
+
+
+def _for_other_servers(session: AioSession, url: str) -> dict[str, Any]:
+    """What stores other than S3 want, unless the SDK's environment or configuration says so.
+
+    Few answer to BUCKET.HOST, and one to nothing else:
+    https://help.aliyun.com/en/oss/developer-reference/use-aws-sdks-to-access-oss. Some refuse
+    the checksums that the SDK adds since 2025:
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-dataintegrity.html
+    """
+    written = session.get_scoped_config()
+    options: dict[str, Any] = {
+        name: "when_required"
+        for name in ("request_checksum_calculation", "response_checksum_validation")
+        if name not in written and f"AWS_{name.upper()}" not in os.environ
+    }
+    if "addressing_style" not in written.get("s3", {}):
+        style = "virtual" if url.endswith(".aliyuncs.com") else "path"
+        options["s3"] = {"addressing_style": style}
+    return options

@@ -51,6 +51,8 @@ _LEASE_LOST: Final = frozenset(
         "InvalidParameterValue",
     }
 )
+_EXISTS: Final = frozenset({"PreconditionFailed", "412", "FileAlreadyExists", "NotModified", "304"})
+"""S3's own code for a create of what exists, and those of other stores."""
 _NOT_FOUND: Final = frozenset({"NoSuchKey", "404", "NotFound"})
 _TURNED_AWAY: Final = frozenset({"ServiceUnavailable", "SlowDown", "Throttling"})
 """Codes of answers by 5xx that say that nothing was done."""
@@ -107,7 +109,7 @@ def _from_error(
         return LeaseLost(message)
     if code in _NOT_FOUND and operation in _OF_OBJECTS:
         return ObjectNotFound(message)
-    if code == "PreconditionFailed":
+    if code in _EXISTS:
         return ObjectExists(message)
     if refusal := refusal_of(code, text, operation=operation or f"to {action}", status=status):
         return _unavailable(message, refusal)

@@ -37,9 +37,8 @@ _CLOCK: Final = Refusal(
 _THROTTLED: Final = Refusal("throttled")
 _UNKNOWN: Final = Refusal(
     "not_implemented",
-    "What answers knows this operation, or one of its headers, not: a store that is not S3 must "
-    "know conditional writes (If-None-Match); where it knows no checksums, set "
-    "AWS_REQUEST_CHECKSUM_CALCULATION=when_required.",
+    "What answers knows this operation, or one of its headers, not: see 'Stores other than S3' in "
+    "docs/operating.md, and whether AWS_REQUEST_CHECKSUM_CALCULATION asks for checksums.",
 )
 _GONE: Final = Refusal(
     "not_found",

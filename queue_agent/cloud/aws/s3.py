@@ -7,19 +7,22 @@ from typing import Any, BinaryIO, Final
 
 from queue_agent.cloud import Bucket, Sink
 from queue_agent.cloud.aws.errors import translated
-from queue_agent.cloud.aws.regions import BucketRegions
 from queue_agent.cloud.aws.signing import payload_digest
+from queue_agent.cloud.aws.stores import StoreFacts
 from queue_agent.media.asset import Asset
 from queue_agent.wire.errors import (
     ObjectExists,
     ObjectNotFound,
     QueueAgentError,
     Rejected,
+    Unavailable,
 )
 
 Client = Callable[..., Awaitable[Any]]
 """Makes one of a region, else of the cloud's own."""
 
+_UNKNOWN: Final = "cloud_not_implemented"
+"""The type of an error that says that the store does not know a condition."""
 _CHUNK: Final = 2**20
 _PART: Final = 5 * 2**20
 """Bytes of a part of a large object: the fewest that S3 allows for any but the last."""
@@ -33,11 +36,11 @@ class S3Bucket(Bucket):
     Payloads are left unsigned over TLS only, where a checksum guards them: the SDK's default.
     """
 
-    def __init__(self, client: Client, name: str, regions: BucketRegions) -> None:
+    def __init__(self, client: Client, name: str, stores: StoreFacts) -> None:
         self._client = client
         self._parts = asyncio.Semaphore(_PARTS_AT_ONCE)
         self.name = name
-        self._regions = regions
+        self._stores = stores
 
     async def read_into(self, key: str, sink: Sink, *, limit: int | None = None) -> None:
         s3 = await self._client()
@@ -60,6 +63,26 @@ class S3Bucket(Bucket):
         *,
         media_type: str,
         create_only: bool = False,
+        sha256: str | None = None,
+    ) -> None:
+        conditional = create_only and self.name not in self._stores.unconditional
+        try:
+            if create_only and not conditional and await self.exists(key):
+                raise ObjectExists(f"{self.url(key)} exists.")
+            await self._write(key, data, media_type, create_only=conditional, sha256=sha256)
+        except Unavailable as error:
+            if not (conditional and error.type == _UNKNOWN):
+                raise
+            self._stores.unconditional.add(self.name)
+            await self.write(key, data, media_type=media_type, create_only=True, sha256=sha256)
+
+    async def _write(
+        self,
+        key: str,
+        data: bytes | Asset,
+        media_type: str,
+        *,
+        create_only: bool,
         sha256: str | None = None,
     ) -> None:
         if isinstance(data, Asset) and data.size > _PART:
@@ -135,16 +158,57 @@ class S3Bucket(Bucket):
         with translated(f"delete {self.url(key)}"):
             await s3.delete_object(Bucket=self.name, Key=key)
 
+    async def creates_once(self, key: str) -> bool:
+        refuses, one_wins = await self._tried(key)
+        if refuses:
+            self._stores.unconditional.discard(self.name)
+        else:
+            self._stores.unconditional.add(self.name)
+        return refuses and one_wins
+
+    async def _tried(self, key: str) -> tuple[bool, bool]:
+        """Whether a create of what exists is refused, and all but one at the same moment."""
+
+        async def create() -> bool:
+            try:
+                await self._write(key, b"", "text/plain", create_only=True)
+            except ObjectExists:
+                return False
+            except Unavailable as error:
+                if error.type != _UNKNOWN:
+                    raise
+                return False
+            return True
+
+        try:
+            created = [await create(), await create()]
+            await self.delete(key)
+            outcomes = await asyncio.gather(create(), create(), return_exceptions=True)
+        finally:
+            await self.delete(key)
+        return created == [True, False], outcomes.count(True) == 1
+
     async def keys(self, prefix: str, *, after: str = "", limit: int = 1000) -> Sequence[str]:
         s3 = await self._client()
-        with translated(f"list {self.url(prefix)}"):
-            answer = await s3.list_objects_v2(
-                Bucket=self.name, Prefix=prefix, StartAfter=after, MaxKeys=limit
-            )
-        return [entry["Key"] for entry in answer.get("Contents", ())]
+        token: dict[str, str] = {}
+        while True:
+            with translated(f"list {self.url(prefix)}"):
+                answer = await s3.list_objects_v2(
+                    Bucket=self.name, Prefix=prefix, StartAfter=after, MaxKeys=limit, **token
+                )
+            # some stores give what comes before, too
+            page = [entry["Key"] for entry in answer.get("Contents", ()) if entry["Key"] > after]
+            if page or not answer.get("NextContinuationToken") or not answer.get("IsTruncated"):
+                return page
+            token = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    async def longest_link(self) -> float | None:
+        return await self._stores.credentials_life()
 
     async def presign(self, key: str, *, seconds: float) -> str:
-        s3 = await self._client(self._regions.of(self.name))
+        s3 = await self._client(self._stores.region_of(self.name))
+        if (life := await self.longest_link()) is not None:
+            seconds = max(1.0, min(seconds, life))
         with translated(f"presign {self.url(key)}"):
             url: str = await s3.generate_presigned_url(
                 "get_object", Params={"Bucket": self.name, "Key": key}, ExpiresIn=round(seconds)

@@ -1,5 +1,6 @@
 """Servers that behave and refuse like the real runtimes, without a GPU; run as processes."""
 
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,11 @@ def fake_runtime(name: str, *options: str, port: int | None = None) -> ServerPro
     """The fake of that name (``webui``, ``comfyui``) with these options; not started yet."""
     command = [sys.executable, "-m", f"fakes.{name}", "--port", "{port}", *options]
     return ServerProcess(command, port=port, env=importable_tests())
+
+
+def end_of_process(after: float = 0.2) -> None:
+    """End this server as a crash does, in so many seconds."""
+    asyncio.get_running_loop().call_later(after, os._exit, 1)
 
 
 def importable_tests() -> dict[str, str]:

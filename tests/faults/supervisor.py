@@ -8,6 +8,23 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from queue_agent.testing.process import ServerProcess
+
+_LOOK = 0.1
+"""Seconds between two looks whether a server lives."""
+
+
+async def keep_alive(server: ServerProcess, *, pause: float) -> None:
+    """Start a server again, so many seconds after its end, until cancelled; then end it."""
+    try:
+        while True:
+            if not server.lives:
+                await asyncio.sleep(pause)
+                server.spawn()
+            await asyncio.sleep(_LOOK)
+    finally:
+        server.kill()
+
 
 class Agent:
     """One place for an agent, as in a Deployment: one that ends unasked is replaced at once."""

@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--cache-none", action="store_true")
     parser.add_argument("--disable-metadata", action="store_true")
     parser.add_argument("--authorization", help="header value that every request must carry")
+    parser.add_argument("--deadly", help="text in workflows that end the process")
     flags = vars(parser.parse_args())
     port = flags.pop("port")
     app = FakeComfyUI(Options(**flags)).app()

@@ -34,6 +34,8 @@ class Options:
     """Execute every node of every prompt."""
     disable_metadata: bool = False
     """Save images without the workflow in them."""
+    deadly: str | None = None
+    """The execution of a workflow that holds this text ends the process."""
     authorization: str | None = None
     """The Authorization header that every request must carry."""
 
@@ -54,6 +56,7 @@ class FakeComfyUI:
             history_limit=options.history_limit,
             cache_none=options.cache_none,
             disable_metadata=options.disable_metadata,
+            deadly=options.deadly,
         )
         self._number = 0
 

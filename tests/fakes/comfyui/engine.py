@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
+from fakes import end_of_process
 from fakes.comfyui.faults import Faults
 from fakes.comfyui.files import Files, input_record
 from fakes.comfyui.node_class import Result, Ui, Work
@@ -79,6 +80,7 @@ class Engine:
     history_limit: int = 10000
     cache_none: bool = False
     disable_metadata: bool = False
+    deadly: str | None = None
     pending: list[Prompt] = field(default_factory=list)
     running: Prompt | None = None
     history: dict[str, Json] = field(default_factory=dict)
@@ -132,6 +134,8 @@ class Engine:
         run = Run(prompt.id, time.time())
         self.runs.append(run)
         self._interrupted.clear()
+        if self.deadly is not None and self.deadly in str(prompt.graph):
+            end_of_process()
         if self.faults.late_events and self._last_finished:
             late = self._last_finished
             self.send("executed", {"node": "0", "output": {}, "prompt_id": late.id}, late.client_id)

@@ -11,6 +11,7 @@ from fastapi import HTTPException
 from PIL import Image
 from pydantic import JsonValue
 
+from fakes import end_of_process
 from fakes.webui import images
 from fakes.webui.engine import Engine
 from fakes.webui.models import Extras, Generation, ImageToImage
@@ -38,6 +39,8 @@ class Behaviour:
     load_seconds: float = 0.05
     noise: float = 0.1
     max_pixels: int = 2048 * 2048
+    deadly: str | None = None
+    """A generation whose prompt holds this text ends the process."""
 
 
 @dataclass
@@ -109,6 +112,8 @@ class Generator:
         task = asked.force_task_id or f"task({route}-{random.getrandbits(60):x})"
         async with self.engine.turn(task, route, asked.prompt) as run:
             await self._suffer()
+            if self.behaviour.deadly is not None and self.behaviour.deadly in asked.prompt:
+                end_of_process()
             if asked.width * asked.height * asked.batch_size > self.behaviour.max_pixels:
                 raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
             await self._override(asked)

@@ -87,6 +87,7 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
                 start.readiness,
                 host=settings.health_host,
                 port=settings.health_port,
+                restart=start.restart,
                 exposition=exports.exposition,
             ),
         ):
@@ -181,6 +182,13 @@ class _Start:
             return await self.agent.readiness()
         runtime = Readiness.of(await self.runtime.ready())
         return {"runtime": missing(runtime), "queue": self.waiting}
+
+    async def restart(self) -> tuple[bool, Mapping[str, str]]:
+        """Whether the runtime should be started anew; before there is an agent, nobody knows."""
+        if self.agent is None:
+            return False, {"state": "unknown"}
+        wanted, known = await self.agent.health.to_restart()
+        return wanted, {"state": known.state, "reason": known.reason}
 
     async def policy(
         self, queue: Queue, settings: Settings, stop: asyncio.Event

@@ -59,11 +59,13 @@ _DURATIONS: Final = {
     "message.hold.time": "From receipt until the runtime worked on the job.",
 }
 _GAUGES: Final = {
-    "runtime.ready": ("", "1 while the runtime answers, else 0."),
+    "runtime.ready": ("", "1 while the runtime would work on a job, else 0."),
+    "runtime.state": ("", "1 for the state that the runtime is in, 0 for the others."),
     "clock.offset": ("s", "Seconds by which the cloud's clock is ahead of this machine's."),
     "queue.messages": ("", "Messages in the queue, about."),
     "queue.age": ("s", "Time in the queue of the last message received; 0 after an empty answer."),
 }
+_RUNTIME_STATES: Final = ("ready", "away", "starting", "stuck", "sick")
 _GPU: Final = {
     "gpu.busy": "Time in which the runtime worked on a job.",
     "gpu.idle": "Time in which the runtime had no job.",
@@ -190,9 +192,11 @@ class Metrics:
         if since_published is not None:
             self._durations["job.duration"].record(since_published, {**self._runtime, **labels})
 
-    def runtime_ready(self, ready: bool) -> None:
-        """Whether the runtime answers."""
-        self._gauges["runtime.ready"].set(int(ready), self._runtime)
+    def runtime_is(self, state: str) -> None:
+        """The runtime is ready, away, starting, stuck or sick."""
+        self._gauges["runtime.ready"].set(int(state == "ready"), self._runtime)
+        for each in _RUNTIME_STATES:
+            self._gauges["runtime.state"].set(int(state == each), {**self._runtime, "state": each})
 
     def clock_offset(self, seconds: float) -> None:
         """The cloud's clock is ahead by so much."""

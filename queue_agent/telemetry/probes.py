@@ -13,6 +13,9 @@ from queue_agent.wire.errors import SettingsError
 State = Callable[[], Awaitable[Mapping[str, str | None]]]
 """What the process needs to work, by name: None where it is there, else why not, in words."""
 
+Restart = Callable[[], Awaitable[tuple[bool, Mapping[str, str]]]]
+"""Whether the runtime beside the process should be started anew, and what is known of it."""
+
 
 def readiness(state: Mapping[str, str | None]) -> tuple[int, dict[str, JsonValue]]:
     """The status and body that tell the state: 200 when nothing is missing, else 503.
@@ -30,11 +33,18 @@ def readiness(state: Mapping[str, str | None]) -> tuple[int, dict[str, JsonValue
 
 @asynccontextmanager
 async def probes(
-    state: State, *, host: str, port: int, exposition: Exposition | None = None
+    state: State,
+    *,
+    host: str,
+    port: int,
+    restart: Restart | None = None,
+    exposition: Exposition | None = None,
 ) -> AsyncIterator[None]:
     """Serve ``/healthz`` and ``/readyz`` while the block runs; port 0 serves nothing.
 
     ``/healthz`` answers 200 while the event loop turns. ``/readyz`` answers as `readiness` says.
+    ``/runtimez``, for the liveness probe of the runtime's container, answers 503 when `restart`
+    says that it should be started anew, else 200.
     ``/metrics`` shows the `exposition`, where there is one.
 
     Raises:
@@ -51,6 +61,12 @@ async def probes(
         status, body = readiness(await state())
         return web.json_response(body, status=status)
 
+    async def runtimez(_request: web.Request) -> web.Response:
+        assert restart is not None  # noqa: S101  the route is only there with one
+        wanted, known = await restart()
+        body = {name: without_url_secrets(text) for name, text in known.items()}
+        return web.json_response(body, status=503 if wanted else 200)
+
     async def metrics(request: web.Request) -> web.Response:
         assert exposition is not None  # noqa: S101  the route is only there with one
         page, content_type = exposition(request.headers.get("Accept", ""))
@@ -58,6 +74,8 @@ async def probes(
 
     application = web.Application()
     application.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    if restart is not None:
+        application.add_routes([web.get("/runtimez", runtimez)])
     if exposition is not None:
         application.add_routes([web.get("/metrics", metrics)])
     runner = web.AppRunner(application, access_log=None)

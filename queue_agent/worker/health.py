@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 _POLL: Final = 1.0
 """Seconds between two questions to a runtime that is not ready, and for which a yes holds."""
-_TO_RESTART: Final[Mapping[RuntimeState, float]] = {"sick": 0.0, "stuck": 60.0, "away": 120.0}
+_TO_RESTART: Final[Mapping[RuntimeState, float]] = {"sick": 0.0, "stuck": 30.0, "away": 60.0}
 """Seconds after which a runtime of such a state should be started anew."""
 
 

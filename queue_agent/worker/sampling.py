@@ -25,7 +25,7 @@ class GaugeSampler:
     async def sample(self) -> None:
         """Ask, until cancelled."""
         while True:
-            self.metrics.runtime_ready(bool(await self.health.check()))
+            self.metrics.runtime_is((await self.health.check()).state)
             try:
                 self.metrics.backlog(await self.queue.backlog())
             except QueueAgentError as error:

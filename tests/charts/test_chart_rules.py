@@ -162,11 +162,32 @@ def test_every_image_can_be_given_by_its_digest(
 @pytest.mark.parametrize("name", ALL)
 def test_probes_ask_ports_that_exist(name: str) -> None:
     for template in templates(name):
-        for container in containers(template).values():
-            ports = {port["name"] for port in container.get("ports", [])}
+        found = containers(template).values()
+        numbers = {port["containerPort"] for one in found for port in one.get("ports", [])}
+        for container in found:
+            ports = {port["name"] for port in container.get("ports", [])} | numbers
             for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
                 if kind in container and "port" in container[kind]["httpGet"]:
                     assert container[kind]["httpGet"]["port"] in ports
+
+
+def test_the_agent_says_whether_the_runtime_is_to_be_restarted() -> None:
+    pod = containers(next(pod_templates(render(example(BASE)))))
+    probe = pod["runtime"]["livenessProbe"]
+    assert probe["httpGet"] == {"path": "/runtimez", "port": 9100}
+    assert pod["agent"]["ports"][0]["containerPort"] == 9100
+    patience = probe["periodSeconds"] * probe["failureThreshold"]
+    own = pod["agent"]["livenessProbe"]
+    silent = own["periodSeconds"] * own["failureThreshold"]
+    assert patience >= 2 * silent, "an agent that is restarted takes no runtime with it"
+
+
+@pytest.mark.parametrize(
+    "own", [{"runtime": {"livenessBy": "runtime"}}, {"scaling": {"mode": "scaledjob"}}]
+)
+def test_a_runtime_without_an_agent_beside_it_answers_for_itself(own: Manifest) -> None:
+    pod = containers(next(pod_templates(render(merged(example(BASE), own)))))
+    assert pod["runtime"]["livenessProbe"]["httpGet"] == {"path": "/health", "port": "runtime"}
 
 
 @pytest.mark.parametrize("name", AGENTS)

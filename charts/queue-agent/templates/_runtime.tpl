@@ -101,7 +101,14 @@ startupProbe:
 readinessProbe:
   {{- include "runtime.probe" (dict "preset" $preset "timing" $values.readinessProbe) | nindent 2 }}
 livenessProbe:
+  {{- if and (eq $values.livenessBy "agent") (ne .role "sidecar") }}
+  httpGet: # a number, since the port's name is of the agent's container
+    path: /runtimez
+    port: {{ $root.Values.agent.healthPort }}
+  {{- toYaml $values.livenessProbe | nindent 2 }}
+  {{- else }}
   {{- include "runtime.probe" (dict "preset" $preset "timing" $values.livenessProbe) | nindent 2 }}
+  {{- end }}
 {{- end }}
 {{- if and $values.lifecycle (ne .role "knative") }}
 lifecycle:

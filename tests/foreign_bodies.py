@@ -152,6 +152,10 @@ FOREIGN: Final[dict[str, tuple[ForeignKind, str]]] = {
         _NOTIFICATION,
         '{"version": "1", "runtime": "r", "id": "a", "status": "failed", "result": false}',
     ),
+    "least of a version that numbers none": (
+        _NOTIFICATION,
+        '{"runtime": "r", "id": "a", "status": "completed", "result": true}',
+    ),
     "of the guidance's agent": (
         _NOTIFICATION,
         json.dumps(

@@ -5,11 +5,13 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
 
 from queue_agent.cli.options import runtime_options
+from queue_agent.cli.wiring import HINT, no_loop
 from queue_agent.cloud import Bucket, Cloud, shortcomings
 from queue_agent.cloud.connect import connect
 from queue_agent.runtime import Runtime, load_runtime
@@ -33,6 +35,7 @@ _HINTS = {
     "clock, and at some minutes of difference the cloud refuses all requests.",
     "creates": "The agent works, and looks before each create. Have agents use a store that keeps "
     'If-None-Match: see "Stores other than S3" in docs/operating.md.',
+    "wiring": HINT,
     "runtime": "Is the runtime started (the Web UI with --api), and is QUEUE_AGENT_RUNTIME_URL "
     "right?",
 }
@@ -111,7 +114,14 @@ def _trials(
             raise QueueAgentError(f"the cloud's clock is {offset:+.0f} s from this machine's")
         return "agrees with the cloud's"
 
-    return {"queue": queue, "topic": topic, "bucket": bucket, "runtime": ready, "clock": clock}
+    return {
+        "queue": queue,
+        "topic": topic,
+        "bucket": bucket,
+        "wiring": partial(no_loop, settings, cloud),
+        "runtime": ready,
+        "clock": clock,
+    }
 
 
 async def _links(settings: Settings, cloud: Cloud) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+import structlog
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from queue_agent.client.follow import follow
@@ -24,9 +25,12 @@ from queue_agent.telemetry.propagation import publishing
 from queue_agent.wire.errors import Malformed, QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.job import Job, JobId, Prefix, open_envelope
 from queue_agent.wire.layout import DEFAULT_PREFIX, cancel_marker, result_folder
+from queue_agent.wire.message import asks
 from queue_agent.wire.notification import Image, Notification
 from queue_agent.wire.result import Result
 from queue_agent.wire.submission import Terms, admit, make_job
+
+log = structlog.get_logger()
 
 _POLL: Final = 3.0
 _PATIENCE: Final = 10.0
@@ -232,7 +236,8 @@ class Client:
 
         They are listened for through a queue and a subscription made for it and removed at the
         block's end; or, where `queue` names one, through that queue, which must be subscribed
-        already, and whose messages are then removed as they are read.
+        already, and whose notifications are then removed as they are read. What else it holds
+        is left: a job is somebody's.
 
         Raises:
             ValueError: the client lacks the notification topic.
@@ -307,9 +312,14 @@ class Client:
         return self._listener
 
     async def _bodies(self, url: str) -> AsyncIterator[str]:
-        queue = self._cloud.queue(url)
+        queue, warned = self._cloud.queue(url), False
         while True:
             for message in await queue.receive(10, wait=_LONGEST_POLL, visibility_timeout=30):
+                if asks(message.body, message.attributes):
+                    if not warned:
+                        log.warning("messages left", queue=url, reason="They are no notifications.")
+                    warned = True
+                    continue
                 await queue.delete(message)
                 yield _payload(message)
 

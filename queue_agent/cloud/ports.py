@@ -128,6 +128,14 @@ class Topic(ABC):
     async def check(self) -> None:
         """Raise `Unavailable` with the reason when the topic cannot be reached."""
 
+    async def reaches(self, queue_url: str, publication: Publication) -> bool:
+        """Whether a queue is subscribed that would be given such a publication.
+
+        False where a provider cannot tell; raises `Unavailable` where it may not look.
+        """
+        del queue_url, publication
+        return False
+
     @abstractmethod
     def subscribe(
         self, filter_policy: Mapping[str, Sequence[str]] | None = None
@@ -213,6 +221,11 @@ class Bucket(ABC):
     @abstractmethod
     async def presign(self, key: str, *, seconds: float) -> str:
         """A URL by which anyone can read the object for so long, or for the longest time."""
+
+    async def tells(self, queue_url: str) -> bool:
+        """Whether events of its objects go to a queue; as `Topic.reaches` otherwise."""
+        del queue_url
+        return False
 
     def url(self, key: str) -> str:
         """The object's address as publishers and subscribers write it."""

@@ -6,9 +6,11 @@ store anything of them would make more of them.
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Final, get_args
 
 from pydantic import JsonValue
+
+from queue_agent.wire.notification import Status
 
 __all__ = ["ForeignKind", "foreign_kind"]
 
@@ -56,11 +58,13 @@ def foreign_kind(value: JsonValue) -> ForeignKind | None:
 def _is_notification(value: Fields) -> bool:
     """Of any version, earlier (AWS's guidance) or later.
 
-    Three of its marks are enough; five (we write at least seven) where it seems to ask, too.
+    Three of its marks are enough, of which a status of ours is two; five (we write at least
+    seven) where it seems to ask, too.
     """
     if not all(isinstance(value.get(name), str) for name in ("runtime", "id")):
         return False
     marks = sum(isinstance(value.get(name), kind) for name, kind in _MARKS.items())
+    marks += value.get("status") in get_args(Status)
     return marks >= (5 if value.keys() & _ASKS else 3)
 
 

@@ -44,6 +44,17 @@ def read_message(
     raise Malformed(f"The body has more than {MOST_WRAPPINGS} wrappings.")
 
 
+def asks(body: str, attributes: Mapping[str, str]) -> bool:
+    """Whether a message may be meant for an agent: a job, or what an agent must answer."""
+    try:
+        read_message(body, attributes)
+    except NoJob:
+        return False
+    except Malformed:
+        return True
+    return True
+
+
 def _value(text: str | bytes) -> JsonValue:
     try:
         return load(text)

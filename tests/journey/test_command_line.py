@@ -99,6 +99,7 @@ async def test_check_ticks_each_thing_that_works_and_masks_secrets(stage: Scene)
         "✓ queue: visibility timeout 30 s, to its dead-letter queue after 3 deliveries",
         "✓ topic: arn:aws:sns:",
         f"✓ bucket: {stage.deployment.bucket} is readable and writable",
+        "✓ wiring: neither notifications nor events of the bucket reach the job queue",
         "✓ runtime: webui is ready",
     ):
         assert line in ended.stdout
@@ -123,6 +124,27 @@ async def test_check_gives_the_reason_and_a_hint_for_each_thing_that_does_not(
         assert f"✗ {name}: " in ended.stdout
     assert ended.stdout.count("→") == 4
     assert "Traceback" not in ended.stderr
+
+
+async def test_check_refuses_a_wiring_by_which_what_agents_write_comes_back(stage: Scene) -> None:
+    environment = agent_environment(stage)
+    one_topic = {**environment, "QUEUE_AGENT_TOPIC_ARN": stage.deployment.job_topic}
+    ended = await asyncio.to_thread(command, "check", **one_topic)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "✗ wiring: notifications reach the job queue" in ended.stdout
+    assert '"status": [{"exists": false}]' in " ".join(ended.stdout.split())
+    s3, sqs = await stage.cloud.client("s3"), await stage.cloud.client("sqs")
+    answer = await sqs.get_queue_attributes(
+        QueueUrl=stage.deployment.queue_url, AttributeNames=["QueueArn"]
+    )
+    events = {"QueueArn": answer["Attributes"]["QueueArn"], "Events": ["s3:ObjectCreated:*"]}
+    await s3.put_bucket_notification_configuration(
+        Bucket=stage.deployment.bucket,
+        NotificationConfiguration={"QueueConfigurations": [events]},
+    )
+    ended = await asyncio.to_thread(command, "check", **environment)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "✗ wiring: events of the bucket reach the job queue" in ended.stdout
 
 
 @pytest.mark.parametrize("wire_format", ["job", "notification", "result"])

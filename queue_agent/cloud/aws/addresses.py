@@ -70,3 +70,11 @@ def region_of(address: str) -> str | None:
         return "us-east-1"
     found = _QUEUE_HOST.fullmatch(host)
     return found and (found[1] or found[2])
+
+
+def is_queue(arn: str, url: str) -> bool:
+    """Whether an ARN is that of the queue with this URL."""
+    named = re.fullmatch(r"arn:[\w-]+:sqs:([\w-]+):(\w+):(.+)", arn)
+    if named is None or list(named.groups()[1:]) != url.rstrip("/").split("/")[-2:]:
+        return False
+    return region_of(url) in {None, named[1]}

@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO, Final
 
 from queue_agent.cloud import Bucket, Sink
+from queue_agent.cloud.aws import wiring
 from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.signing import payload_digest
 from queue_agent.cloud.aws.stores import StoreFacts
@@ -214,6 +215,9 @@ class S3Bucket(Bucket):
                 "get_object", Params={"Bucket": self.name, "Key": key}, ExpiresIn=round(seconds)
             )
         return url
+
+    async def tells(self, queue_url: str) -> bool:
+        return await wiring.tells(await self._client(), self.name, queue_url)
 
 
 def _condition(*, create_only: bool) -> dict[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from queue_agent.cloud import Ordering, Publication, Topic
+from queue_agent.cloud.aws import wiring
 from queue_agent.cloud.aws.attributes import fifo_fields, message_attributes
 from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.limits import LARGEST_PUBLICATION, MOST_ENTRIES
@@ -64,6 +65,9 @@ class SnsTopic(Topic):
         sns = await self._client("sns")
         with translated("read the topic's attributes"):
             await sns.get_topic_attributes(TopicArn=self._arn)
+
+    async def reaches(self, queue_url: str, publication: Publication) -> bool:
+        return await wiring.reaches(await self._client("sns"), self._arn, queue_url, publication)
 
     def subscribe(self, filter_policy: Mapping[str, Sequence[str]] | None = None) -> Any:
         return subscription(self._client, self._arn, filter_policy)

@@ -8,6 +8,9 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import aiohttp
+
+from queue_agent.tasks import background
 from queue_agent.testing.process import ServerProcess
 
 _LOOK = 0.1
@@ -118,3 +121,23 @@ class Agent:
 
 def _forbid_writing() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+async def kubelet(server: ServerProcess, probe: str, *, period: float, failures: int) -> None:
+    """Restart a server whose liveness probe fails so often in a row, and whenever it ends."""
+    async with background(keep_alive(server, pause=0.5)), aiohttp.ClientSession() as session:
+        seen = 0
+        while True:
+            await asyncio.sleep(period)
+            seen = 0 if await _succeeds(session, probe) else seen + 1
+            if seen >= failures:
+                server.kill()
+                seen = 0
+
+
+async def _succeeds(session: aiohttp.ClientSession, probe: str) -> bool:
+    try:
+        async with session.get(probe) as answer:
+            return answer.ok
+    except aiohttp.ClientError:
+        return False

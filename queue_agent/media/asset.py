@@ -82,11 +82,13 @@ class Spool:
     A few bytes stay in memory and are there as long as their asset.
 
     Raises:
-        Unavailable: the temporary folder takes no more; the message continues "https://… ".
+        Unavailable: the temporary folder takes no more (type ``disk_full``); the message
+            continues the subject.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, subject: str = "") -> None:
         self.size = 0
+        self._subject = subject
         self._buffer = io.BytesIO()
         self._file: BinaryIO | None = None
 
@@ -130,7 +132,10 @@ class Spool:
             self._file.write(self._buffer.getbuffer())
             self._file.flush()
         except OSError as error:
-            raise Unavailable(f"cannot be kept on disk: {error.strerror or error}") from error
+            raise Unavailable(
+                f"{self._subject} cannot be kept on disk: {error.strerror or error}".lstrip(),
+                type="disk_full",
+            ) from error
         self._buffer = io.BytesIO()
 
 
@@ -159,7 +164,7 @@ class Spools:
 
     def new(self) -> Spool:
         """One more."""
-        spool = Spool()
+        spool = Spool("An output")
         self._spools.append(spool)
         return spool
 

@@ -152,6 +152,7 @@ class Processor:
             output = await self.runner.run(
                 delivery, prepared, lambda: self.notifier.progress(delivery)
             )
+            outputs.callback(delivery.slot.holds, 0)
             outputs.callback(output.close)
         delivery.spent(wait=delivery.slot.waited, run=delivery.slot.ran)
         return self._with_what_is_there(delivery, output)

@@ -200,6 +200,7 @@ class JobRunner:
                 background(end_with_the_runtime()),
             ):
                 output = await self.runtime.run(prepared, noting(moved))
+                delivery.slot.holds(output.size)
         except asyncio.CancelledError:
             self.leftovers.leave(prepared, delivery.slot)
             raise

@@ -43,6 +43,8 @@ _COMPANY: Final = 0.05
 """Seconds to be earlier still, to ask for several messages at once."""
 _FINISHING_LIMIT: Final = 16
 """Jobs that may be storing and notifying; more, and the cloud is the bottleneck."""
+_OUTPUTS_LIMIT: Final = 2**30
+"""Bytes of outputs that may wait to be stored; with more, nothing else is submitted."""
 _ELSEWHERE_LIMIT: Final = 64
 """Messages that may wait for what another message of their job comes to."""
 _ACKNOWLEDGING_LIMIT: Final = 64
@@ -73,6 +75,8 @@ class Slot:
         """Set when the runtime has nothing left to do before this job."""
         self.suspected = False
         """Whether the job may have ended the runtime: it has its turns alone, after the others."""
+        self.output_bytes = 0
+        """Of outputs that wait to be stored."""
         self._slots = slots
         self._clock = clock
         self._hold_limit = hold_limit
@@ -165,6 +169,11 @@ class Slot:
         """When the stage was entered; 0 if it never was."""
         return self._entered.get(stage, 0.0)
 
+    def holds(self, output_bytes: int) -> None:
+        """Note what its outputs take, in memory or in files; 0 when they are gone."""
+        self.output_bytes = output_bytes
+        self._slots.outputs_changed()
+
     def needs_no_runtime(self) -> None:
         """Note that there is nothing to run: what is left is to tell so."""
         self.enter(Stage.FINISHING)
@@ -252,6 +261,15 @@ class Slots:
         self._slots.append(slot)
         return slot
 
+    def outputs_changed(self) -> None:
+        """Submit what has room now."""
+        self._advance()
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether so much waits to be stored that nothing should be added to it."""
+        return sum(slot.output_bytes for slot in self._slots) >= _OUTPUTS_LIMIT
+
     def keep(self, slot: Slot) -> Slot:
         """A slot in the place of a run that was given up and may go on; to be removed after it."""
         place = slot.successor()
@@ -312,7 +330,7 @@ class Slots:
     @property
     def _may_take(self) -> int:
         """How many more messages may be held at all."""
-        if self.closed.is_set() or (self._stalled and self._at_runtime()):
+        if self.closed.is_set() or self._is_full or (self._stalled and self._at_runtime()):
             return 0
         finishing = len(self._at(Stage.FINISHING))
         acknowledging = len(self._at(Stage.ACKNOWLEDGING))
@@ -377,7 +395,7 @@ class Slots:
 
     def _submittable(self, at_runtime: list[Slot]) -> list[Slot]:
         """The jobs whose turn it is; a suspected one's only where there is no other."""
-        if self.closed.is_set() or any(slot.suspected for slot in at_runtime):
+        if self.closed.is_set() or self._is_full or any(slot.suspected for slot in at_runtime):
             return []
         waiting = self._at(Stage.WAITING)
         others = [slot for slot in waiting if not slot.suspected]

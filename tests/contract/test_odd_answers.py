@@ -116,6 +116,16 @@ async def test_images_of_any_size_come_from_one_answer(adapter: type[Runtime]) -
 
 
 @each
+async def test_an_image_for_which_the_disk_has_no_room_is_a_failed_attempt(
+    adapter: type[Runtime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with pytest.raises(Unavailable, match="An output cannot be kept on disk: ") as caught:
+        await run(adapter, ANSWERS[adapter]([LARGE]))
+    assert caught.value.type == "disk_full"
+
+
+@each
 @pytest.mark.parametrize("flags", [[False, True], True])
 async def test_an_image_that_the_runtime_says_it_withheld_is_a_warning(
     adapter: type[Runtime], flags: JsonValue

@@ -84,6 +84,13 @@ class Agent:
         self._replaced = False
         self.send(signal.SIGTERM)
 
+    def peak_memory(self) -> int:
+        """Bytes that the running process has needed at most (VmHWM, proc(5))."""
+        if self._process is None:
+            return 0
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
     async def drains(self) -> bool:
         """Whether it has noticed the signal to end."""
         return '"draining"' in self.log.read_text()

@@ -27,8 +27,6 @@ _UNKNOWN: Final = "cloud_not_implemented"
 _CHUNK: Final = 2**20
 _PART: Final = 5 * 2**20
 """Bytes of a part of a large object: the fewest that S3 allows for any but the last."""
-_PARTS_AT_ONCE: Final = 2
-"""Parts of a bucket's uploads that are held in memory at a time."""
 
 
 class S3Bucket(Bucket):
@@ -39,7 +37,8 @@ class S3Bucket(Bucket):
 
     def __init__(self, client: Client, name: str, stores: StoreFacts) -> None:
         self._client = client
-        self._parts = asyncio.Semaphore(_PARTS_AT_ONCE)
+        self._from_files = asyncio.Lock()
+        """Held while a part of a file is in memory."""
         self.name = name
         self._stores = stores
 
@@ -89,7 +88,17 @@ class S3Bucket(Bucket):
         if isinstance(data, Asset) and data.size > _PART:
             await self._write_in_parts(key, data, media_type, create_only=create_only)
             return
-        body = data if isinstance(data, bytes) else data.data
+        if isinstance(data, bytes) or isinstance(data.content, bytes):
+            body = data if isinstance(data, bytes) else data.data
+            await self._put(key, body, media_type, sha256, create_only=create_only)
+            return
+        async with self._from_files:
+            body = await asyncio.to_thread(lambda: data.data)
+            await self._put(key, body, media_type, sha256, create_only=create_only)
+
+    async def _put(
+        self, key: str, body: bytes, media_type: str, sha256: str | None, *, create_only: bool
+    ) -> None:
         s3 = await self._client()
         with translated(f"write {self.url(key)}"), payload_digest(sha256):
             await s3.put_object(
@@ -133,7 +142,7 @@ class S3Bucket(Bucket):
         s3, parts = await self._client(), []
         with asset.open() as file:
             for number in range(1, -(-asset.size // _PART) + 1):
-                async with self._parts:
+                async with self._from_files:
                     part = await asyncio.to_thread(_read_part, file)
                     with translated(f"write part {number} of {self.url(upload['Key'])}"):
                         sent = await s3.upload_part(**upload, PartNumber=number, Body=part)

@@ -60,6 +60,8 @@ PIPELINE: Final = "pipeline"
 
 _PROMPT_IDS: Final = uuid.UUID("5b1d8c6e-6f0e-5a67-9d5e-2f7f6c1f0a37")
 """Namespace of the prompt ids that jobs are given."""
+_MOST_BYTES: Final = 2**30
+"""Of all outputs of a prompt; with more, no other is fetched."""
 _MAX_RANDOM_SEED: Final = 2**32
 _log = structlog.get_logger(__name__)
 
@@ -236,10 +238,15 @@ class ComfyUIRuntime(Runtime):
         """What is there, and words for what is missing.
 
         Raises:
-            Unavailable: all of it is missing, or the server fails.
+            Unavailable: all of it is missing, it is too much, or the server fails.
         """
-        artifacts, missing = [], []
+        artifacts: list[Artifact] = []
+        missing: list[Unavailable] = []
         for output in wanted:
+            if sum(artifact.size for artifact in artifacts) > _MOST_BYTES:
+                raise Unavailable(
+                    f"The outputs have over {_MOST_BYTES} bytes.", type="answer_too_large"
+                )
             try:
                 seed = seeds.get(output.node_id)
                 artifacts.append(await fetch_artifact(self._api, output, seed, spools.new()))

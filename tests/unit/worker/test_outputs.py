@@ -97,6 +97,24 @@ async def test_a_job_of_which_all_is_missing_fails(bench: Bench) -> None:
     assert (told.status, told.error.type, told.attempt) == ("failed", "output_missing", 3)
 
 
+async def test_nothing_more_is_made_while_too_much_waits_to_be_stored(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("queue_agent.worker.slots._OUTPUTS_LIMIT", 2 * len(PNG))
+    writing = [bench.cloud.faults.hold("bucket.write", matching=".png") for _ in range(2)]
+    for number in range(1, 6):
+        await bench.publish(f"order-{number}")
+    async with bench.working():
+        for call in writing:
+            await call.reached.wait()
+        await bench.pass_time(5 * RUN)
+        assert bench.runtime.runs == ["order-1", "order-2"]
+        writing[1].release()
+        await bench.answer("order-5")
+        writing[0].release()
+    assert len(bench.runtime.runs) == 5
+
+
 class TestFiles:
     """A large output lies in a file, which is closed whatever becomes of its job."""
 

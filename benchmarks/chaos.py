@@ -2,8 +2,9 @@
 
     python -m benchmarks.chaos --jobs 500 --seconds 300 --seed 7
 
-Exits with 1 when a job was lost or not answered. The same seed plans the same jobs and the
-same faults at the same moments; how they meet depends on the machine.
+Exits with 1 when a job was lost or not answered, or a good one was told to have failed. The same
+seed plans the same jobs and the same faults at the same moments; how they meet depends on the
+machine.
 """
 
 import argparse
@@ -34,7 +35,8 @@ def main() -> int:
     print(report)
     if arguments.report:
         arguments.report.write_text(report)
-    return 1 if outcome.balance.lost or outcome.balance.unanswered else 0
+    balance = outcome.balance
+    return 1 if balance.lost or balance.unanswered or outcome.punished else 0
 
 
 async def _run(arguments: argparse.Namespace, folder: Path) -> Outcome:
@@ -78,15 +80,22 @@ def _totals(outcome: Outcome) -> list[str]:
         "answered": answered,
         "**lost**": f"**{len(balance.lost)}** {_some(balance.lost)}",
         "**unanswered**": f"**{len(balance.unanswered)}** {_some(balance.unanswered)}",
+        "**innocents failed**": f"**{len(outcome.punished)}** {_some(outcome.punished)}",
         "answered otherwise than they may end": f"{len(balance.wrong)} {_some(balance.wrong)}",
         "completed twice, not marked `redelivered`": f"{len(balance.unmarked)} "
         + _some(balance.unmarked),
         "generations": f"{needed + balance.beyond_need}, of which beyond need "
         f"{balance.beyond_need}",
+        "published twice at once": f"{len(outcome.published_twice)}, of which generated twice "
+        f"{len(outcome.generated_twice)}",
         "re-notifications": f"{balance.renotified}, of which {second} answer a second publication",
         "messages left in the queue": f"{balance.held}",
         "dead letters": f"{balance.dead}",
         "agents that ended by themselves": f"{outcome.crashes}",
+        "runtimes ended": f"{outcome.runtime_deaths}, of which by their liveness probe "
+        f"{outcome.probe_restarts}",
+        "stuck or sick for 60 s, unseen": f"{outcome.unseen}",
+        "an agent's memory, at most": f"{outcome.memory_mb:.0f} MB",
         "SIGTERM to exit, idle": ", ".join(f"{s:.2f} s" for s in outcome.idle_exits),
     }
     return ["| | |", "|---|---|", *(f"| {name} | {text.strip()} |" for name, text in rows.items())]

@@ -11,10 +11,12 @@ class Kind(Enum):
     """What is published."""
 
     GOOD = "good"
-    TWICE = "published twice"
+    TWICE = "published twice at once"
     CANCELLED = "cancelled soon after"
     EXPIRED = "expired before it came"
-    POISON = "always breaks the runtime"
+    LARGE = "with several large images"
+    POISON = "answered with 500 each time"
+    KILLER = "ends the runtime each time"
     MISROUTED = "of an unknown task type"
     MALFORMED = "no JSON"
 
@@ -28,27 +30,36 @@ class FaultKind(Enum):
     RUNTIME_500 = "runtime: 500"
     RUNTIME_RESTART = "runtime: kill -9, restart"
     RUNTIME_HANG = "runtime: no answer"
+    RUNTIME_STUCK = "runtime: stuck until restarted"
+    RUNTIME_SICK = "runtime: broken CUDA context until restarted"
     CLOUD_503 = "cloud: 503"
     CLOUD_RESET = "cloud: reset"
     CLOUD_SLOW = "cloud: 1 s slower"
     CLOUD_LOST = "cloud: answer lost"
+    CLOUD_REFUSES = "cloud: 403 for 10 to 40 s"
 
 
 OPERATIONS: Final = ("receive", "heartbeat", "delete", "publish", "image", "manifest", "S3")
 """What a fault of the cloud concerns, one of them at a time."""
 
 _SHARES: Final[Mapping[Kind, int]] = {
-    Kind.GOOD: 84,
-    Kind.TWICE: 5,
+    Kind.GOOD: 79,
+    Kind.TWICE: 7,
+    Kind.LARGE: 2,
     Kind.CANCELLED: 4,
     Kind.EXPIRED: 2,
     Kind.POISON: 1,
+    Kind.KILLER: 1,
     Kind.MISROUTED: 2,
     Kind.MALFORMED: 2,
 }
 _GAP: Final = 3.0
 _STEPS: Final = (5, 60)
 _LENGTH: Final = (1.0, 8.0)
+_REFUSAL: Final = (10.0, 40.0)
+
+INNOCENT: Final = frozenset({Kind.GOOD, Kind.TWICE, Kind.LARGE})
+"""What must end with its images, whatever happens to others and to the pods."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,7 @@ class Plan:
     def of(cls, seed: int, *, jobs: int, seconds: float, pods: int) -> "Plan":
         chance = random.Random(seed)  # noqa: S311  no secret
         moments = sorted(chance.uniform(0, seconds) for _ in range(jobs))
-        kinds = chance.choices(list(_SHARES), list(_SHARES.values()), k=jobs)
+        kinds = _kinds(chance, jobs)
         publications = tuple(
             PlannedJob(
                 at,
@@ -99,17 +110,26 @@ class Plan:
         return cls(publications, tuple(_strikes(chance, seconds, pods)))
 
 
+def _kinds(chance: random.Random, jobs: int) -> list[Kind]:
+    """Each once, and the rest by their shares."""
+    others = chance.choices(list(_SHARES), list(_SHARES.values()), k=max(0, jobs - len(Kind)))
+    kinds = [*Kind, *others][:jobs]
+    chance.shuffle(kinds)
+    return kinds
+
+
 def _strikes(chance: random.Random, seconds: float, pods: int) -> list[Strike]:
     strikes: list[Strike] = []
     moment = chance.expovariate(1 / _GAP)
     while moment < seconds:
         if len(strikes) % len(FaultKind) == 0:  # each once, then each once more in another order
             order = chance.sample(list(FaultKind), len(FaultKind))
+        fault = order[len(strikes) % len(FaultKind)]
         strikes.append(
             Strike(
                 moment,
-                order[len(strikes) % len(FaultKind)],
-                chance.uniform(*_LENGTH),
+                fault,
+                chance.uniform(*(_REFUSAL if fault is FaultKind.CLOUD_REFUSES else _LENGTH)),
                 chance.randrange(pods),
                 chance.choice(OPERATIONS),
             )

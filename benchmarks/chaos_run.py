@@ -1,19 +1,21 @@
 """Carries out the plan of a chaos run: pods of an agent and a runtime before one cloud."""
 
 import asyncio
+import random
 import signal
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from benchmarks.chaos_plan import FaultKind, Kind, Plan, PlannedJob, Strike
+from benchmarks.chaos_plan import INNOCENT, FaultKind, Kind, Plan, PlannedJob, Strike
+from benchmarks.chaos_pod import EndsRuntime, Pod
 from faults import striking
 from faults.ledger import Balance
-from faults.rig import Rig, rigged, runs_of
+from faults.rig import Rig, rigged
 from faults.supervisor import Agent
 from harness import JsonObject, until, webui_process
 from queue_agent.tasks import background
@@ -28,7 +30,7 @@ from queue_agent.testing.fault_proxy import (
     Reset,
     Status,
 )
-from queue_agent.testing.process import ServerProcess
+from queue_agent.testing.process import HOST, free_port
 
 LEASE: Final = 5
 MAX_RECEIVES: Final = 10
@@ -40,10 +42,22 @@ _ENDS: Final = {
     Kind.CANCELLED: {"cancelled", "completed", "failed"},
     Kind.EXPIRED: {"expired"},
     Kind.POISON: {"failed"},
+    Kind.KILLER: {"failed"},
     Kind.MISROUTED: {"failed"},
     Kind.MALFORMED: {"failed"},
 }
 _POISON: Final = "poison"
+_KILLER: Final = "killer"
+_REFUSED: Final = Status(
+    403,
+    b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>by chaos</Message></Error>"
+    b"</ErrorResponse>",
+    {"content-type": "text/xml"},
+)
+_LARGE: Final = {"width": 1024, "height": 1024, "batch_size": 4}
+"""Some MB each."""
+_BROKEN_PATIENCE: Final = 60.0
+"""Seconds until a runtime that is stuck or sick is restarted by hand."""
 _OPERATIONS: Final[dict[str, Matcher]] = {
     "receive": striking.RECEIVE,
     "heartbeat": striking.HEARTBEAT,
@@ -60,28 +74,8 @@ _PROXY_FAULTS: Final[dict[FaultKind, Fault]] = {
     FaultKind.CLOUD_RESET: Reset(),
     FaultKind.CLOUD_SLOW: Delay(1.0),
     FaultKind.CLOUD_LOST: LoseAnswer(),
+    FaultKind.CLOUD_REFUSES: _REFUSED,
 }
-
-
-@dataclass
-class Pod:
-    """An agent with a runtime of its own behind a proxy of its own."""
-
-    agent: Agent
-    webui: ServerProcess
-    proxy: FaultProxy
-    past_runs: list[JsonObject] = field(default_factory=list)
-    """Of runtimes that were killed."""
-    restarting: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def runs(self) -> list[JsonObject]:
-        return [*self.past_runs, *await runs_of(self.webui)]
-
-    async def restart_runtime(self) -> None:
-        async with self.restarting:
-            self.past_runs += await runs_of(self.webui)
-            self.webui.kill()
-            await asyncio.to_thread(self.webui.start)
 
 
 @dataclass(frozen=True)
@@ -109,6 +103,30 @@ class Outcome:
     """Seconds from SIGTERM to the end of agents that had nothing to do."""
     crashes: int
     """How often an agent ended by itself."""
+    innocents: frozenset[str]
+    """The jobs that must end with their images."""
+    runtime_deaths: int
+    probe_restarts: int
+    """How often a runtime was restarted because its agent called it stuck or sick."""
+    unseen: int
+    """How often that had to be done by hand."""
+    memory_mb: float
+    """The most that one of the agents at the end had taken."""
+
+    @property
+    def punished(self) -> list[str]:
+        """The innocents that were told to have failed."""
+        return sorted(
+            job_id
+            for job_id in self.innocents
+            if any(told["status"] != "completed" for _, told in self.answers.get(job_id, ()))
+        )
+
+    @property
+    def generated_twice(self) -> list[str]:
+        """The jobs published twice that were generated more than once."""
+        generations = self.balance.generations
+        return sorted(job_id for job_id in self.published_twice if generations.get(job_id, 0) > 1)
 
     def recoveries(self, fault: FaultKind) -> list[float]:
         """Seconds from the end of each such fault until all was answered that was open then."""
@@ -137,12 +155,16 @@ class Chaos:
         self._pods = pods
         self._start = time.time()
         self._good: set[str] = set()
+        self._unseen = 0
         self._blows: list[Blow] = []
         self._answers: dict[str, list[tuple[float, JsonObject]]] = {}
 
     async def run(self) -> Outcome:
         """Carry out the plan; raises AssertionError when it does not settle."""
-        async with background(self._listen()):
+        async with AsyncExitStack() as beside:
+            await beside.enter_async_context(background(self._listen()))
+            for pod in self._pods:
+                await beside.enter_async_context(pod.probed())
             async with asyncio.TaskGroup() as doing:
                 for publication in self._plan.publications:
                     doing.create_task(self._publish(publication))
@@ -152,10 +174,24 @@ class Chaos:
             await asyncio.sleep(2 * _LOOK)
         runs = [run for pod in self._pods for run in await pod.runs()]
         balance = await self._rig.ledger.reconcile(self._rig.scene, runs)
+        memory = max(pod.memory_mb() for pod in self._pods)
         idle_exits = [await _seconds_to_exit(pod.agent) for pod in self._pods]
         twice = frozenset(p.name for p in self._plan.publications if p.kind is Kind.TWICE)
         crashes = sum(len(pod.agent.crashes) for pod in self._pods)
-        return Outcome(balance, self._blows, self._answers, runs, twice, idle_exits, crashes)
+        return Outcome(
+            balance,
+            self._blows,
+            self._answers,
+            runs,
+            twice,
+            idle_exits,
+            crashes,
+            innocents=frozenset(self._good),
+            runtime_deaths=sum(pod.deaths for pod in self._pods),
+            probe_restarts=sum(pod.probe_restarts for pod in self._pods),
+            unseen=self._unseen,
+            memory_mb=memory,
+        )
 
     async def _settle(self) -> None:
         """Wait until nothing is open, or for as long as patience lasts: the ledger will tell."""
@@ -186,7 +222,9 @@ class Chaos:
             return
         if kind is Kind.POISON:
             name = f"{name}-{_POISON}"
-        if kind in {Kind.GOOD, Kind.TWICE}:
+        if kind is Kind.KILLER:
+            name = f"{name}-{_KILLER}"
+        if kind in INNOCENT:
             self._good.add(name)
         metadata = {}
         if kind is Kind.EXPIRED:
@@ -194,8 +232,15 @@ class Chaos:
         if kind is Kind.MISROUTED:
             metadata["tasktype"] = "no-such-task"
         ends = _ENDS.get(kind, {"completed", "failed"})
-        for _ in range(1 + (kind is Kind.TWICE)):
-            await self._rig.publish_as(name, steps=publication.steps, ends=ends, **metadata)
+        size = _LARGE if kind is Kind.LARGE else {}
+        await asyncio.gather(
+            *(
+                self._rig.publish_as(
+                    name, steps=publication.steps, ends=ends, content=size, **metadata
+                )
+                for _ in range(1 + (kind is Kind.TWICE))
+            )
+        )
         if kind is Kind.CANCELLED:
             await self._at(publication.at + publication.patience)
             await self._rig.cancel(name)
@@ -220,6 +265,10 @@ class Chaos:
                 pod.agent.send(signal.SIGCONT)
             case FaultKind.RUNTIME_RESTART:
                 await pod.restart_runtime()
+            case FaultKind.RUNTIME_STUCK | FaultKind.RUNTIME_SICK:
+                kind = "hang" if strike.fault is FaultKind.RUNTIME_STUCK else "cuda"
+                seen = await pod.break_runtime(kind, patience=_BROKEN_PATIENCE)
+                self._unseen += not seen
             case FaultKind.RUNTIME_500 | FaultKind.RUNTIME_HANG:
                 fault = _PROXY_FAULTS[strike.fault]
                 with pod.proxy.fault(fault, striking.GENERATIONS):
@@ -248,7 +297,9 @@ async def staged(plan: Plan, folder: Path, pods: int) -> AsyncIterator[Chaos]:
         embedded = EmbeddedCloud(log=folder / "cloud.log")
         await asyncio.to_thread(embedded.start)
         stack.callback(embedded.stop)
-        webuis = [webui_process("--step-seconds", _STEP_SECONDS) for _ in range(pods)]
+        webuis = [
+            webui_process("--step-seconds", _STEP_SECONDS, "--noise", "1") for _ in range(pods)
+        ]
         for webui in webuis:
             stack.callback(webui.stop)
             await asyncio.to_thread(webui.start)
@@ -259,14 +310,22 @@ async def staged(plan: Plan, folder: Path, pods: int) -> AsyncIterator[Chaos]:
         for proxy in proxies:
             poison = striking.both(striking.GENERATIONS, striking.naming(_POISON))
             stack.enter_context(proxy.fault(Status(500), poison))
+        ports = [free_port() for _ in proxies]
         agents = [
             await rig.agent(
                 QUEUE_AGENT_RUNTIME_URL=proxy.url,
                 QUEUE_AGENT_LOG_LEVEL="INFO",
                 QUEUE_AGENT_RUN_TIMEOUT="5",
                 QUEUE_AGENT_SHUTDOWN_GRACE="2",
+                QUEUE_AGENT_RETRY_DELAY="0.25",  # of ten deliveries the last two minutes later
+                QUEUE_AGENT_HEALTH_HOST=HOST,
+                QUEUE_AGENT_HEALTH_PORT=str(port),
             )
-            for proxy in proxies
+            for proxy, port in zip(proxies, ports, strict=True)
         ]
-        made = [Pod(*parts) for parts in zip(agents, webuis, proxies, strict=True)]
+        made = [Pod(*parts) for parts in zip(agents, ports, webuis, proxies, strict=True)]
+        killers = striking.both(striking.GENERATIONS, striking.naming(_KILLER))
+        for number, pod in enumerate(made):
+            kills = EndsRuntime(pod, random.Random(number))  # noqa: S311  no secret
+            stack.enter_context(pod.proxy.fault(kills, killers))
         yield Chaos(plan, rig, made)

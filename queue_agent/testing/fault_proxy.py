@@ -323,14 +323,28 @@ class FaultProxy:
         finally:
             self._rules.remove(rule)
 
+    @contextlib.contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Refuse connections while the context lasts, as where no server is; keeps the port."""
+        host, port = urlsplit(self.url).hostname, urlsplit(self.url).port
+        self._stop_listening()
+        reserved = socket.socket()
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind((host, port))
+        self._listener = reserved
+        try:
+            yield
+        finally:
+            reserved.listen()
+            self._start_listening()
+
     def count(self, matches: Matcher = everything) -> int:
         """How many such requests came."""
         return sum(map(matches, self.requests))
 
     async def __aenter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
+        self._start_listening()
         return self
 
     async def __aexit__(
@@ -340,10 +354,19 @@ class FaultProxy:
         traceback: TracebackType | None,
     ) -> None:
         if self._listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listener)
-            self._listener.close()
+            self._stop_listening()
             await asyncio.sleep(0)  # an exchange that has not begun would not end its connection
             await _end(self._exchanges)
+
+    def _start_listening(self) -> None:
+        assert self._listener is not None
+        self._listener.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
+
+    def _stop_listening(self) -> None:
+        assert self._listener is not None
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
 
     # Not by `asyncio.start_server`, which forgets connections that come while it closes.
     def _accept(self, listener: socket.socket) -> None:

@@ -1,7 +1,7 @@
 """A scene with a fault proxy on either side of its agents, a supervisor and a ledger."""
 
 import secrets
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,12 +78,18 @@ class Rig:
         return ids
 
     async def publish_as(
-        self, job_id: str, *, steps: int = 2, ends: Collection[str] = COMPLETED, **metadata: Any
+        self,
+        job_id: str,
+        *,
+        steps: int = 2,
+        ends: Collection[str] = COMPLETED,
+        content: Mapping[str, Any] | None = None,
+        **metadata: Any,
     ) -> None:
-        """Publish a job under this id, perhaps once more."""
+        """Publish a job under this id, perhaps once more; `content` differs from a small one."""
         self.ledger.enter(job_id, ends)
-        content = {"prompt": job_id, "steps": steps, "width": 64, "height": 64, "seed": 1}
-        await self.scene.publish(self.scene.job(job_id, content, **metadata))
+        small = {"prompt": job_id, "steps": steps, "width": 64, "height": 64, "seed": 1}
+        await self.scene.publish(self.scene.job(job_id, {**small, **(content or {})}, **metadata))
 
     async def cancel(self, job_id: str) -> None:
         bucket = self.scene.cloud.bucket(self.scene.deployment.bucket)

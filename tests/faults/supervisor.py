@@ -60,6 +60,12 @@ class Agent:
         """The exit codes that nobody asked for."""
         return [code for code in self.exits if code not in {0, -signal.SIGKILL}]
 
+    @property
+    def pid(self) -> int | None:
+        """Of the running process; None while there is none."""
+        running = self._process is not None and self._process.returncode is None
+        return self._process.pid if self._process is not None and running else None
+
     async def keep(self) -> None:
         """Run the agent until cancelled, then kill it: who wants a polite end waits for it."""
         try:

@@ -181,3 +181,12 @@ async def test_a_connection_that_comes_while_it_ends_is_ended_too(turns: int) ->
         with client, suppress(ConnectionResetError):
             client.settimeout(90)
             assert await asyncio.to_thread(client.recv, 1) == b""
+
+
+async def test_a_proxy_that_refuses_keeps_its_port() -> None:
+    async with proxied() as (echo, proxy, client):
+        for _ in range(2):
+            with proxy.refusing(), pytest.raises(httpx.ConnectError):
+                await client.post("/a", content=BODY)
+            assert (await client.post("/a", content=BODY)).content == BODY
+        assert echo.answered == 2

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import pytest
 
@@ -161,11 +162,9 @@ async def test_a_store_that_ignores_conditions_of_claims_holds_nobody_up(
 ) -> None:
     write = bench.results.write
 
-    async def ignoring(
-        key: str, data: bytes, *, media_type: str, create_only: bool = False
-    ) -> None:
+    async def ignoring(key: str, data: bytes, *, create_only: bool = False, **more: Any) -> None:
         create_only = create_only and not key.endswith(".claim")
-        await write(key, data, media_type=media_type, create_only=create_only)
+        await write(key, data, create_only=create_only, **more)
 
     monkeypatch.setattr(bench.results, "write", ignoring)
     await two_agents(bench, *JOBS, *JOBS)

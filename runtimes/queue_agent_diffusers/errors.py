@@ -12,6 +12,7 @@
     ├── RequestCancelled      the job was stopped before its end
     ├── ModelBusy         a model that works cannot be unloaded
     ├── ModelUnavailable  a served model cannot be loaded now
+    ├── DeviceBroken      the device works no more until the server is started anew
     ├── NotReady          the first model is still loading, or the server is closing
     ├── QueueFull         too many jobs wait
     └── GenerationFailed  the pipeline raised something else
@@ -141,6 +142,13 @@ class ModelUnavailable(ServerError):
     status = 503
     code = "model_unavailable"
     headers = {"Retry-After": "30"}  # noqa: RUF012  as above
+
+
+class DeviceBroken(ServerError):
+    """The device's context is beyond repair; no job is at fault, and the server ends."""
+
+    status = 503
+    code = "device_broken"
 
 
 class NotReady(ServerError):

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from diffusers_servers import engine_of
+from queue_agent.runtime.http import Response, error_from
 from queue_agent.testing import eventually
+from queue_agent.wire.errors import RuntimeSick
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.model import Model, OnStep
 from queue_agent_diffusers.engine.pool import ModelPool, Served
@@ -96,6 +98,26 @@ async def test_a_model_that_cannot_be_loaded_is_told_of() -> None:
     assert await asyncio.to_thread(told.wait, 90)
     assert not engine.ready
     assert str(engine.failure) == "no such disk"
+
+
+async def test_a_device_beyond_repair_ends_the_server_and_is_no_jobs_fault() -> None:
+    model, ended = ScriptedModel(RuntimeError("CUDA error: device-side assert triggered")), []
+    engine = engine_of(model, max_waiting=64)
+    engine.start(lambda: ended.append(True))
+    async with client_of(engine) as client:
+        await eventually(lambda: engine.ready)
+        answers = await asyncio.gather(
+            *(client.post(GENERATIONS, json={"prompt": str(number)}) for number in range(3))
+        )
+        for answer in answers:
+            assert answer.status_code == 503
+            assert type(error_from(Response(503, answer.content))) is RuntimeSick
+        await eventually(lambda: bool(ended))
+        health = await client.get("/health")
+        assert (health.status_code, health.json()["error"]["code"]) == (503, "device_broken")
+    assert len(model.worked_on) == 1, "the others need not find out themselves"
+    assert "device-side assert" in str(engine.failure)
+    engine.close()
 
 
 @pytest.mark.parametrize(

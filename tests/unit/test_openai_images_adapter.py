@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from pydantic import JsonValue
 
-from queue_agent.runtime import Asset, Output, Progress, RuntimeOptions
+from queue_agent.runtime import Asset, Output, Progress, Readiness, RuntimeOptions
 from queue_agent.testing import sample_png
 from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.job import Job
@@ -334,6 +334,16 @@ async def test_readiness_is_asked_of_health_or_else_of_the_models(
         runtime = OpenAIImagesRuntime(RuntimeOptions(base_url=url))
         assert await runtime.ready() is expected
         await runtime.aclose()
+
+
+async def test_a_server_whose_device_is_beyond_repair_says_that_it_is_sick() -> None:
+    body = json.dumps({"error": {"message": "CUDA error: unspecified launch failure"}}).encode()
+    async with dialect_server(body, 500, {"/health": 503}) as url:
+        runtime = OpenAIImagesRuntime(RuntimeOptions(base_url=url))
+        told = await runtime.ready()
+        await runtime.aclose()
+    assert isinstance(told, Readiness)
+    assert told.state == "sick"
 
 
 async def test_nobody_listening_is_unavailable() -> None:

@@ -19,12 +19,15 @@ from typing import Final
 
 from PIL import Image
 
+from queue_agent.runtime.failures import is_beyond_repair
 from queue_agent_diffusers.engine.batch_scheduler import Batch, BatchScheduler, Member
 from queue_agent_diffusers.engine.jobs import EngineJob, JobRegister, Listener, Preview, Stages
 from queue_agent_diffusers.engine.model import Model, Observer
 from queue_agent_diffusers.engine.pool import ModelPool
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.errors import (
+    DeviceBroken,
+    DeviceUnavailable,
     GenerationFailed,
     ModelBusy,
     ModelUnavailable,
@@ -54,7 +57,7 @@ class Engine:
     ) -> None:
         self.pool = pool
         self.failure: Exception | None = None
-        """Why the first model could not be loaded."""
+        """Why the first model could not be loaded, or the engine ended."""
         self._max_waiting = max_waiting
         self._switch_after = switch_after
         self._observer = observer or Observer()
@@ -74,7 +77,10 @@ class Engine:
         self._finisher = ThreadPoolExecutor(1, "finisher")
 
     def start(self, on_failure: Callable[[], None] = lambda: None) -> None:
-        """Begin to load; `on_failure` is called in the engine's thread if that fails."""
+        """Begin to load; `on_failure` is called in the engine's thread if that fails.
+
+        So it is when the device breaks: what then ends the process lets others start it anew.
+        """
         self._on_failure = on_failure
         self.pool.on_change = self._wake
         self._thread.start()
@@ -82,6 +88,13 @@ class Engine:
     @property
     def ready(self) -> bool:
         return self._begun and not self._closing.is_set() and self._thread.is_alive()
+
+    def check_ready(self) -> None:
+        """Raise `DeviceBroken` or `NotReady` where nothing can be generated."""
+        if isinstance(self.failure, DeviceUnavailable) and self._begun:
+            raise DeviceBroken(str(self.failure))
+        if not self.ready:
+            raise NotReady("The model is still loading." if not self.failure else "No model.")
 
     @property
     def max_batch(self) -> int:
@@ -99,10 +112,9 @@ class Engine:
         """Queue a job. To be called from one thread only, the event loop's.
 
         Raises:
-            NotReady, InvalidRequest, DuplicateJob, QueueFull: the job was not taken.
+            DeviceBroken, NotReady, InvalidRequest, DuplicateJob, QueueFull: the job was not taken.
         """
-        if not self.ready:
-            raise NotReady("The model is still loading." if not self.failure else "No model.")
+        self.check_ready()
         self._jobs.refuse_duplicate(job_id)
         model = self.pool.find(self._model_name(request))
         if model is not None:
@@ -234,6 +246,9 @@ class Engine:
             with self._answering(members[0].job, pass_on=Exception if len(members) > 1 else None):
                 moves = batch.model.predict([member.sample for member in members])
         except Exception as error:  # whose fault it is shows when there are fewer
+            if _breaks_device(error):
+                self._end_with_device(str(error))
+                return
             _log.warning("a step of %d images failed: %s", len(members), error)
             self._observer.halved()
             batch.halve()
@@ -303,10 +318,24 @@ class Engine:
         except Exception as error:
             if pass_on is not None and isinstance(error, pass_on):
                 raise
+            if _breaks_device(error):
+                self._inbox.put(functools.partial(self._end_with_device, str(error)))
+                error = DeviceBroken(str(error))
             if not isinstance(error, ServerError):
                 _log.exception("job %s failed", job.id)
                 error = GenerationFailed(f"{type(error).__name__}: {error}")
             job.fail(error)
+
+    def _end_with_device(self, words: str) -> None:
+        """What the device says of one job it would say of all: end, to be started anew."""
+        if self._closing.is_set():
+            return
+        _log.error("the device is beyond repair: %s", words)
+        self.failure = DeviceUnavailable(f"The device is beyond repair: {words}")
+        for job in self.active_jobs():
+            job.fail(DeviceBroken(words))
+        self._closing.set()
+        self._on_failure()
 
     def _drop(self, batch: Batch, job: EngineJob) -> None:
         for member in batch.remove(job):
@@ -424,3 +453,8 @@ class Engine:
         """Seconds after which some of so many jobs have probably begun."""
         share = self._job_seconds / max(1, len(self.active_jobs()) - waiting)
         return max(1, min(60, math.ceil(share)))
+
+
+def _breaks_device(error: Exception) -> bool:
+    """Whether torch says so; other exceptions may repeat what a job asked for."""
+    return isinstance(error, RuntimeError) and is_beyond_repair(str(error))

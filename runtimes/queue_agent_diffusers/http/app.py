@@ -8,7 +8,7 @@ POST   /v1/models/unload        free a model's memory
 GET    /v1/jobs                 what runs or waits
 GET    /v1/jobs/{id}            how far a request is, by its X-Request-Id
 DELETE /v1/jobs/{id}            stop it between two steps
-GET    /health                  503 until the first model is loaded
+GET    /health                  503 until the first model is loaded, or once the device is broken
 GET    /metrics                 for Prometheus
 GET    /openapi.json            these routes, by OpenAPI
 """
@@ -149,8 +149,7 @@ def _add_state_routes(app: FastAPI, engine: Engine, metrics: EngineMetrics) -> N
 
     @app.get("/health")
     async def health() -> Health:
-        if not engine.ready:
-            raise NotReady("The model is still loading.")
+        engine.check_ready()
         return Health(max_batch=engine.max_batch)
 
     @app.get("/metrics", response_class=Response)

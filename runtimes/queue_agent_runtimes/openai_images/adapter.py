@@ -16,6 +16,7 @@ from queue_agent.runtime import (
     Prepared,
     Progress,
     ProgressCallback,
+    Readiness,
     Reference,
     Runtime,
     RuntimeOptions,
@@ -24,7 +25,7 @@ from queue_agent.runtime import (
 )
 from queue_agent.runtime.http import READY, WORK, Response, RuntimeClient
 from queue_agent.runtime.places import refuse_unfetched
-from queue_agent.wire.errors import QueueAgentError
+from queue_agent.wire.errors import QueueAgentError, RuntimeSick
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.openai_images.answer import error_from, read_output, read_progress
 from queue_agent_runtimes.openai_images.fields import (
@@ -74,8 +75,11 @@ class OpenAIImagesRuntime(Runtime):
         self._client = RuntimeClient(options, self.default_url)
         self._switch_models = options.switch_models
 
-    async def ready(self) -> bool:
-        """Whether ``/health`` says so or, where there is none, ``/v1/models`` answers."""
+    async def ready(self) -> bool | Readiness:
+        """Whether ``/health`` says so or, where there is none, ``/v1/models`` answers.
+
+        Sick where the answer's words are those of a device beyond repair.
+        """
         try:
             answer = await self._ask("GET", "/health")
             if answer.status == 404:
@@ -84,6 +88,8 @@ class OpenAIImagesRuntime(Runtime):
             return False
         if answer.ok:
             self._note_health(answer)
+        elif isinstance(error := error_from(answer), RuntimeSick):
+            return Readiness("sick", error.message)
         return answer.ok
 
     def references(self, job: Job) -> Iterable[Reference]:

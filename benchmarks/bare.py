@@ -8,8 +8,8 @@ keeps none of the agent's promises: no lease is renewed, no work done before is 
 nothing can be cancelled, nothing is written conditionally, tried again, checked, logged or
 measured. What it takes is what no agent of this shape, in this language, can do without.
 
-Requests are put together and signed here; payloads are left unsigned, as over TLS. Jobs must
-be `text-to-image`.
+Requests are put together and signed here, with their payloads, as the SDK does without TLS. Jobs
+must be `text-to-image`.
 """
 
 import asyncio
@@ -30,7 +30,6 @@ from yarl import URL
 
 _PREFETCH: Final = 10
 _AT_RUNTIME: Final = 2
-_UNSIGNED: Final = "UNSIGNED-PAYLOAD"
 
 
 class SignedHttp:
@@ -71,8 +70,8 @@ class SignedHttp:
 
     async def upload(self, key: str, body: bytes, media_type: str) -> str:
         bucket = os.environ["QUEUE_AGENT_BUCKET"]
-        headers = {"content-type": media_type, "x-amz-content-sha256": _UNSIGNED}
-        await self._send("s3", "PUT", f"/{bucket}/{key}", body, headers, digest=_UNSIGNED)
+        headers = {"content-type": media_type}
+        await self._send("s3", "PUT", f"/{bucket}/{key}", body, headers)
         return f"s3://{bucket}/{key}"
 
     async def _send(
@@ -82,12 +81,11 @@ class SignedHttp:
         path: str,
         body: bytes,
         headers: dict[str, str],
-        digest: str | None = None,
     ) -> bytes:
         headers["host"] = self._host
         headers["x-amz-date"] = moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         scope = f"{moment[:8]}/{self._region}/{service}/aws4_request"
-        digest = digest or hashlib.sha256(body).hexdigest()
+        headers["x-amz-content-sha256"] = digest = hashlib.sha256(body).hexdigest()
         headers["authorization"] = authorization(method, path, headers, digest, scope)
         url = URL(self._endpoint + path)
         async with self._http.request(method, url, data=body, headers=headers) as answer:
@@ -100,7 +98,7 @@ def authorization(
 ) -> str:
     """The header that signs a request without a query; all its `headers` are signed.
 
-    Their names are in lower case. `digest` is the body's SHA-256, or what stands for it.
+    Their names are in lower case. `digest` is the body's SHA-256.
     """
     names = sorted(headers)
     lines = "".join(f"{name}:{headers[name]}\n" for name in names)

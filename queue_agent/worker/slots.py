@@ -41,7 +41,7 @@ _USABLE_PROGRESS: Final = 0.1
 """Below this share of a run its progress predicts too badly."""
 _COMPANY: Final = 0.05
 """Seconds to be earlier still, to ask for several messages at once."""
-_FINISHING_LIMIT: Final = 16
+_FINISHING_LIMIT: Final = 24
 """Jobs that may be storing and notifying; more, and the cloud is the bottleneck."""
 _OUTPUTS_LIMIT: Final = 2**30
 """Bytes of outputs that may wait to be stored; with more, nothing else is submitted."""

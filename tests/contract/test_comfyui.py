@@ -17,9 +17,9 @@ from structlog.testing import capture_logs
 from fakes import fake_runtime
 from queue_agent.runtime import Asset, Output, Progress, Runtime, RuntimeOptions
 from queue_agent.testing import FaultProxy, RuntimeContract, ServerProcess, eventually, sample_png
-from queue_agent.testing.fault_proxy import Reset
+from queue_agent.testing.fault_proxy import Reset, on_path
 from queue_agent.testing.runtime_contract.hooks import contents, ignore
-from queue_agent.wire.errors import Rejected, Unavailable
+from queue_agent.wire.errors import Rejected, RunLost, RuntimeAway, Unavailable
 from queue_agent.wire.job import Job, parse_job
 from queue_agent_runtimes.comfyui import ComfyUIRuntime
 from queue_agent_runtimes.comfyui.adapter import prompt_id_of
@@ -410,9 +410,18 @@ async def test_a_prompt_that_left_no_history_is_lost_not_guessed(
     runtime: Runtime, server: ServerProcess
 ) -> None:
     await tell(server, "/fake/faults", {"history": "empty"})
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(RunLost) as caught:
         await run(runtime, pipeline())
     assert caught.value.type == "prompt_lost"
+
+
+async def test_a_connection_that_breaks_before_the_submission_loses_no_run(
+    server: ServerProcess,
+) -> None:
+    async with FaultProxy(server.url) as proxy, opened(proxy.url) as runtime:
+        prepared = await runtime.prepare(pipeline(), {})
+        with proxy.fault(Reset(), on_path("/history/*")), pytest.raises(RuntimeAway):
+            await runtime.run(prepared, ignore)
 
 
 @pytest.mark.parametrize(

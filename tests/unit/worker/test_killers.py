@@ -75,6 +75,16 @@ class Proxied(ScriptedRuntime):
             raise Unavailable("The runtime answered 502: Bad Gateway") from None
 
 
+async def test_a_proxys_word_for_a_runtime_that_is_gone_spends_no_delivery() -> None:
+    bench = Bench(runtime=Proxied(concurrency=2), max_receives=3)
+    bench.runtime.script("killer", bench.runtime.killing(after=1.0, back_after=15.0))
+    await bench.publish("killer")
+    await bench.publish("order-1")
+    async with bench.working():
+        assert (await bench.answer("order-1")).attempt == 1
+        assert (await bench.settled("killer")).status == "failed"
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_behind_a_proxy_that_answers_for_it_the_innocent_are_spared_as_well(
     seed: int,
@@ -139,6 +149,20 @@ async def test_what_waits_for_a_runtime_that_stays_away_is_given_back_at_the_lim
         await bench.runtime.began.wait()
         bench.runtime.up = False
         await bench.pass_time(30)
+        bench.runtime.up = True
+        assert (await bench.settled("order-1")).attempt == 2
+
+
+async def test_waiting_for_a_place_and_for_the_runtime_count_together() -> None:
+    bench = Bench(max_receives=4, policy={"hold_limit": 20.0})
+    bench.runtime.script("first", drawing(15.0))
+    bench.runtime.script("order-1", failing(RuntimeAway("refused")), drawing())
+    await bench.publish("first")
+    await bench.publish("order-1")
+    async with bench.working():
+        await bench.answer("first")
+        bench.runtime.up = False
+        await bench.pass_time(10)
         bench.runtime.up = True
         assert (await bench.settled("order-1")).attempt == 2
 
@@ -237,8 +261,10 @@ async def test_inputs_that_end_the_runtime_each_time_spend_deliveries(bench: Ben
             raise RunLost("broke in an upload")
 
     await bench.publish("order-1")
-    async with bench.working(bench.agent(Choking())):
+    choking = Choking()
+    async with bench.working(bench.agent(choking)):
         assert (await bench.settled("order-1")).status == "failed"
+    assert len(choking.prepared) == 9, "three times a delivery"
 
 
 async def test_told_to_stop_while_the_runtime_is_away_all_is_given_back_at_once(

@@ -112,6 +112,24 @@ async def test_a_job_that_finds_no_place_for_long_is_given_up() -> None:
     await running
 
 
+async def test_nothing_is_submitted_or_asked_for_beside_a_suspected_job() -> None:
+    slots = new_slots(concurrency=4, backlog=1, prefetch=20)
+    suspect, other = slots.add(), slots.add()
+    suspect.suspected = True
+    ends = asyncio.Event(), asyncio.Event()
+    alone = asyncio.create_task(stand(suspect, ends[0]))
+    await settle()
+    beside = asyncio.create_task(stand(other, ends[1]))
+    room = asyncio.create_task(slots.room())
+    await settle()
+    assert (suspect.stage, other.stage, room.done()) == (Stage.RUNNING, Stage.WAITING, False)
+    ends[0].set()
+    await settle()
+    assert (other.stage, room.done()) == (Stage.RUNNING, True)
+    ends[1].set()
+    await asyncio.gather(alone, beside)
+
+
 async def test_an_idle_agent_asks_for_as_many_as_run_at_a_time_and_one_more() -> None:
     assert await new_slots(concurrency=4, prefetch=20).room() == 5
     assert await new_slots(concurrency=1, prefetch=0).room() == 1

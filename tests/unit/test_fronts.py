@@ -10,6 +10,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from foreign_bodies import FOREIGN
 from queue_agent.client import Rejected
 from queue_agent.cloud.memory import MemoryCloud
 from queue_agent.gateway import app as gateway_app
@@ -233,6 +234,17 @@ async def test_both_fronts_refuse_the_same_by_the_same_words(
     assert theirs.headers["content-type"] == ours.headers["content-type"]
     assert ours.headers["content-type"] == "application/problem+json"
     assert problem(theirs) == problem(ours)
+    assert gateway.published == function.published == []
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+async def test_both_fronts_publish_nothing_of_what_asks_for_nothing(
+    gateway: Front, function: Front, name: str
+) -> None:
+    _, body = FOREIGN[name]
+    theirs, ours = await function.post("/v1/jobs", body), await gateway.post("/v1/jobs", body)
+    assert theirs.status_code == ours.status_code
+    assert ours.status_code in {400, 422}
     assert gateway.published == function.published == []
 
 

@@ -20,6 +20,7 @@ from queue_agent.cli.options import (
 )
 from queue_agent.cloud import Queue, QueuePolicy, shortcomings
 from queue_agent.cloud.connect import connect
+from queue_agent.cloud.watched import watched
 from queue_agent.inputs.references import ReferenceFetcher
 from queue_agent.runtime import Readiness, Runtime, load_runtime
 from queue_agent.settings.agent import Settings
@@ -28,6 +29,7 @@ from queue_agent.telemetry.clock import ClockWatch
 from queue_agent.telemetry.export import exporting
 from queue_agent.telemetry.logs import configure_logs
 from queue_agent.telemetry.probes import probes
+from queue_agent.telemetry.refusals import CloudRefusals
 from queue_agent.wire.errors import Unavailable
 from queue_agent.wire.layout import trial_key
 from queue_agent.worker.agent import Agent
@@ -93,7 +95,9 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
                 exposition=exports.exposition,
             ),
         ):
-            policy = await start.policy(ports.queue, settings, stop)
+            refusals = CloudRefusals(exports.telemetry.metrics)
+            queue = watched(ports.queue, "queue", refusals)
+            policy = await start.policy(queue, settings, stop)
             if policy is not None:
                 start.agent = agent = assemble(
                     _worker_policy(settings, policy),
@@ -221,7 +225,6 @@ class _Start:
                 return await queue.policy()
             except Unavailable as error:
                 self.waiting = error.message
-                log.warning("cannot read the queue's attributes", reason=error.message)
                 if error.type == "cloud_unauthorized" and settings.visibility_timeout:
                     return QueuePolicy(settings.visibility_timeout)
             await asyncio.sleep(_POLICY_PAUSE)

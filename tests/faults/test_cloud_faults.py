@@ -1,9 +1,11 @@
 """Queue, topic and bucket that fail for a while: finished work is kept, nothing is done twice."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -32,7 +34,7 @@ from queue_agent.testing.fault_proxy import (
     Status,
     on_path,
 )
-from queue_agent.testing.process import ServerProcess
+from queue_agent.testing.process import HOST, ServerProcess, free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -101,6 +103,60 @@ async def test_an_answer_that_is_not_of_the_cloud_is_a_fault_that_passes(
 
             await until(over, what="an answer or a crash")
         assert agent.crashes == []
+
+
+REFUSALS: dict[str, tuple[Matcher, str, Status]] = {
+    "no right to publish": (
+        PUBLISH, "unauthorized",
+        Status(403, _error("AuthorizationError"), {"content-type": "text/xml"}),
+    ),
+    "a store without conditions": (
+        either(ARTIFACTS, MANIFESTS), "not_implemented",
+        Status(501, b"<Error><Code>NotImplemented</Code></Error>"),
+    ),
+    "a wrong clock": (
+        either(ARTIFACTS, MANIFESTS), "clock_skewed",
+        Status(403, b"<Error><Code>RequestTimeTooSkewed</Code></Error>"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("matches", "reason", "refusal"), REFUSALS.values(), ids=REFUSALS.keys())
+async def test_a_refusal_is_in_the_log_and_the_metrics_at_once_and_costs_no_job(
+    embedded_cloud: EmbeddedCloud,
+    webui: ServerProcess,
+    tmp_path: Path,
+    matches: Matcher,
+    reason: str,
+    refusal: Status,
+) -> None:
+    port = free_port()
+    async with (
+        rigged(embedded_cloud, webui, tmp_path) as rig,
+        httpx.AsyncClient(base_url=f"http://{HOST}:{port}") as probe,
+    ):
+        agent = await rig.agent(
+            QUEUE_AGENT_HEALTH_HOST=HOST,
+            QUEUE_AGENT_HEALTH_PORT=str(port),
+            QUEUE_AGENT_METRICS="prometheus",
+        )
+
+        async def said() -> bool:
+            lines = [json.loads(line) for line in agent.log.read_text().splitlines()]
+            refused = [line for line in lines if line["event"] == "cloud refuses"]
+            return any(line["error"] == f"cloud_{reason}" and line["remedy"] for line in refused)
+
+        with rig.cloud.fault(refusal, matches):
+            await rig.publish("refused")
+            await until(said, what="a word about the refusal")
+            page = (await probe.get("/metrics")).text
+        counted = [
+            line
+            for line in page.splitlines()
+            if line.startswith("queue_agent_cloud_refusals_total") and f'reason="{reason}"' in line
+        ]
+        assert sum(float(line.rpartition(" ")[2]) for line in counted) >= 1
+        (await rig.settled()).check()
 
 
 async def test_a_write_that_arrived_but_was_not_answered_for_is_taken_for_our_own(

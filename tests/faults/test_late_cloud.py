@@ -128,6 +128,8 @@ async def test_an_agent_whose_credentials_come_late_waits_for_them(
 
 
 async def test_an_agent_that_may_not_ask_for_its_queue_says_so(rig: Rig, probed: Probed) -> None:
-    with rig.cloud.fault(Status(403), ATTRIBUTES):
+    refused = Status(403, b'{"__type": "AccessDenied", "message": "on purpose"}')
+    with rig.cloud.fault(refused, ATTRIBUTES):
         agent = await rig.agent(**probed.settings())
-        await waiting(agent, probed, "Could not read the queue's attributes")
+        await waiting(agent, probed, "on purpose")
+        assert "sqs:GetQueueAttributes" in agent.log.read_text()

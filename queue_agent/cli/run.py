@@ -18,7 +18,7 @@ from queue_agent.cli.options import (
     telemetry_options,
     webhook_policy,
 )
-from queue_agent.cloud import Queue, QueuePolicy, shortcomings
+from queue_agent.cloud import Cloud, Queue, QueuePolicy, shortcomings
 from queue_agent.cloud.connect import connect
 from queue_agent.cloud.watched import watched
 from queue_agent.inputs.references import ReferenceFetcher
@@ -28,6 +28,7 @@ from queue_agent.tasks import background
 from queue_agent.telemetry.clock import ClockWatch
 from queue_agent.telemetry.export import exporting
 from queue_agent.telemetry.logs import configure_logs
+from queue_agent.telemetry.metrics import Metrics
 from queue_agent.telemetry.probes import probes
 from queue_agent.telemetry.refusals import CloudRefusals
 from queue_agent.wire.errors import Unavailable
@@ -95,9 +96,7 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
                 exposition=exports.exposition,
             ),
         ):
-            refusals = CloudRefusals(exports.telemetry.metrics)
-            queue = watched(ports.queue, "queue", refusals)
-            policy = await start.policy(queue, settings, stop)
+            policy = await start.policy(ports.queue, settings, stop, exports.telemetry.metrics)
             if policy is not None:
                 start.agent = agent = assemble(
                     _worker_policy(settings, policy),
@@ -110,13 +109,7 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
                 )
                 _collect_seldom()
                 log.info("started", runtime=settings.name, adapter=settings.runtime)
-                key = trial_key(secrets.token_hex(8))
-                clock = ClockWatch(cloud.now, exports.telemetry.metrics)
-                async with (
-                    _marking_pod(agent, pod),
-                    background(clock.watch()),
-                    background(shortcomings.warn(ports.results, key, links=settings.presign)),
-                ):
+                async with _marking_pod(agent, pod), _looking(cloud, settings, agent):
                     await _observed(agent, stop)
     finally:
         if pod is not None:
@@ -153,6 +146,18 @@ async def _marking_pod(agent: Agent, pod: PodDeletionCost | None) -> AsyncIterat
         return
 
     async with background(pod.follow(busy=agent.busy, idle=agent.idle)):
+        yield
+
+
+@asynccontextmanager
+async def _looking(cloud: Cloud, settings: Settings, agent: Agent) -> AsyncIterator[None]:
+    """Beside the work, look at what the operator must be told of clock and store."""
+    clock = ClockWatch(cloud.now, agent.telemetry.metrics)
+    bucket, key = cloud.bucket(settings.bucket), trial_key(secrets.token_hex(8))
+    async with (
+        background(clock.watch()),
+        background(shortcomings.warn(bucket, key, links=settings.presign)),
+    ):
         yield
 
 
@@ -206,9 +211,10 @@ class _Start:
         return wanted, {"state": known.state, "reason": known.reason}
 
     async def policy(
-        self, queue: Queue, settings: Settings, stop: asyncio.Event
+        self, queue: Queue, settings: Settings, stop: asyncio.Event, metrics: Metrics
     ) -> QueuePolicy | None:
         """What the queue prescribes; waits for the queue, None if told to stop meanwhile."""
+        queue = watched(queue, "queue", CloudRefusals(metrics))
         asking = asyncio.create_task(self._policy(queue, settings))
         stopping = asyncio.create_task(stop.wait())
         try:

@@ -8,10 +8,10 @@
     python -m benchmarks --only bound --repeat 7           ratios to a bare pipelined loop
     python -m benchmarks --only bound --against ../before  and an earlier checkout's agent
 
-Scenarios: gap, bound, images, arrivals, batch, fleet, large-input, startup (and smoke: does it
-work?). `--gpu` and `--cloud` choose cells of `gap` and `bound`. The agent reads QUEUE_AGENT_…
-of the environment beside what the benchmark sets, so that settings can be compared. The
-servers' and subjects' logs are kept with `--logs FOLDER`.
+Scenarios: gap, bound, images, arrivals, batch, fleet, large-input, large-output, startup (and
+smoke: does it work?). `--gpu` and `--cloud` choose cells of `gap` and `bound`. The agent reads
+QUEUE_AGENT_… of the environment beside what the benchmark sets, so that settings can be
+compared. The servers' and subjects' logs are kept with `--logs FOLDER`.
 
 Subjects take turns (agent, sequential, agent, …) and the median of the repeats is shown. A
 subject is a fresh process: it works off a warm-up, then the measured jobs. Tables are

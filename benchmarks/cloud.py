@@ -43,6 +43,12 @@ _S3_OPERATIONS = {
     "PUT": "PutObject",
     "DELETE": "DeleteObject",
 }
+_UPLOAD_OPERATIONS = {  # by method, and whether it is the first request
+    ("POST", True): "CreateMultipartUpload",
+    ("PUT", False): "UploadPart",
+    ("POST", False): "CompleteMultipartUpload",
+    ("DELETE", False): "AbortMultipartUpload",
+}
 _KEPT_OBJECT = 64 * 1024
 """Larger objects are kept as their size only."""
 _VISIBILITY_TIMEOUT = 30
@@ -82,6 +88,8 @@ class EmulatedCloud:
         self._latency: Latency = LATENCIES["0 ms"]
         self._queues: defaultdict[str, EmulatedQueue] = defaultdict(EmulatedQueue)
         self._objects: dict[str, bytes | int] = {}
+        self._uploads: dict[str, int] = {}
+        """Bytes so far of the uploads in parts, by their ids."""
         self._record = CallRecord()
         self._ids = itertools.count(1)
 
@@ -235,6 +243,8 @@ class EmulatedCloud:
         operation = _S3_OPERATIONS.get(request.method, request.method)
         if "list-type" in request.query:
             operation = "ListObjectsV2"
+        elif {"uploads", "uploadId"} & request.query.keys():
+            operation = _UPLOAD_OPERATIONS[request.method, "uploads" in request.query]
         self._count(request, operation)
         half = self._latency.of("s3", operation) / 2
         await asyncio.sleep(half)
@@ -255,6 +265,8 @@ class EmulatedCloud:
                 raise ServiceError(412, "PreconditionFailed")
             self._objects[path] = body if len(body) <= _KEPT_OBJECT else len(body)
             return web.Response(headers={"ETag": '"0"'})
+        if operation in _UPLOAD_OPERATIONS.values():
+            return self._upload(operation, path, body, request)
         if operation == "DeleteObject":
             self._objects.pop(path, None)
             return web.Response(status=204)
@@ -266,6 +278,25 @@ class EmulatedCloud:
         content = kept if isinstance(kept, bytes) else bytes(kept)
         return web.Response(body=content, headers={"ETag": '"0"'})
 
+    def _upload(
+        self, operation: str, path: str, body: bytes, request: web.BaseRequest
+    ) -> web.Response:
+        if operation == "CreateMultipartUpload":
+            upload = str(next(self._ids))
+            self._uploads[upload] = 0
+            return _in_xml(operation, f"<UploadId>{upload}</UploadId>")
+        upload = request.query["uploadId"]
+        if operation == "UploadPart":
+            self._uploads[upload] += len(body)
+            return web.Response(headers={"ETag": '"0"'})
+        size = self._uploads.pop(upload, 0)
+        if operation == "AbortMultipartUpload":
+            return web.Response(status=204)
+        if path in self._objects and request.headers.get("If-None-Match") == "*":
+            raise ServiceError(412, "PreconditionFailed")
+        self._objects[path] = size
+        return _in_xml(operation, '<ETag>"0"</ETag>')
+
     def _list(self, bucket: str, asked: Mapping[str, str]) -> web.Response:
         root = f"/{bucket}/"
         names = sorted(path.removeprefix(root) for path in self._objects if path.startswith(root))
@@ -274,6 +305,11 @@ class EmulatedCloud:
         entries = "".join(f"<Contents><Key>{escape(name)}</Key></Contents>" for name in found)
         text = f"<ListBucketResult><KeyCount>{len(found)}</KeyCount>{entries}</ListBucketResult>"
         return web.Response(text=text, content_type="application/xml")
+
+
+def _in_xml(operation: str, content: str) -> web.Response:
+    text = f"<{operation}Result>{content}</{operation}Result>"
+    return web.Response(text=text, content_type="application/xml")
 
 
 def _change_batch(queue: EmulatedQueue, entries: list[JsonObject]) -> JsonObject:

@@ -4,8 +4,8 @@
 
 What the adapter asks of the Web UI is answered as the real one does; the rest is left out.
 The prompt is taken for the job's id. Under ``/fake``: POST ``/fake/reset`` with
-``{"gpu_seconds": s, "lanes": n}`` forgets the past, GET ``/fake/runs`` tells who used the GPU
-when, by this machine's monotonic clock.
+``{"gpu_seconds": s, "lanes": n, "image_bytes": n}`` forgets the past, GET ``/fake/runs`` tells
+who used the GPU when, by this machine's monotonic clock.
 """
 
 import argparse
@@ -21,13 +21,16 @@ from functools import cache
 from aiohttp import web
 from pydantic import JsonValue
 
-from benchmarks.images import noise_png
+from benchmarks.images import noise_png, stored_png
 from benchmarks.web import as_json, body_of, serve
 
 _PROMPT = re.compile(rb'"prompt": ?"([^"]*)"')
 _TASK = re.compile(rb'"(?:force_task_id|id_task)": ?"([^"]*)"')
 _COUNTS = re.compile(rb'"(?:batch_size|n_iter)": ?(\d+)')
 _NAME = "noise.safetensors"
+IMAGE_BYTES = 500_000
+_MOST_NOISE = 700_000
+"""Bytes of the largest picture of noise."""
 _ROUTES = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
 
 
@@ -104,6 +107,7 @@ class WebUI:
 
     def __init__(self) -> None:
         self._gpu = Gpu()
+        self._image_bytes = IMAGE_BYTES
 
     async def __call__(self, request: web.BaseRequest) -> web.Response:
         body = await body_of(request)
@@ -122,6 +126,7 @@ class WebUI:
             case "/fake/reset":
                 asked = json.loads(body)
                 self._gpu.reset(float(asked["gpu_seconds"]), int(asked["lanes"]))
+                self._image_bytes = int(asked["image_bytes"])
             case "/fake/runs":
                 answer = [asdict(run) for run in self._gpu.runs]
             case _:
@@ -134,7 +139,7 @@ class WebUI:
         for found in _COUNTS.findall(body):
             count *= int(found)
         await self._gpu.work(_text(_PROMPT, body), _text(_TASK, body))
-        return web.Response(body=_answer(count), content_type="application/json")
+        return web.Response(body=_answer(count, self._image_bytes), content_type="application/json")
 
     def _progress(self) -> JsonValue:
         current = next(iter(self._gpu.running), None)
@@ -163,18 +168,19 @@ def _text(pattern: re.Pattern[bytes], body: bytes) -> str:
 
 
 @cache
-def _encoded() -> str:
-    return base64.b64encode(noise_png()).decode()
+def _encoded(size: int) -> str:
+    image = noise_png(size) if size <= _MOST_NOISE else stored_png(size)
+    return base64.b64encode(image).decode()
 
 
 @cache
-def _answer(count: int) -> bytes:
+def _answer(count: int, size: int) -> bytes:
     seeds = list(range(1, count + 1))
     infotexts = [f"noise\nSteps: 20, Sampler: Euler, Seed: {seed}, Size: 512x512" for seed in seeds]
     info = {"all_seeds": seeds, "infotexts": infotexts, "index_of_first_image": 0, "seed": 1}
     parameters = {"prompt": "noise", "steps": 20, "width": 512, "height": 512, "init_images": None}
     answer = {
-        "images": [_encoded()] * count,
+        "images": [_encoded(size)] * count,
         "parameters": parameters,
         "info": json.dumps(info),
     }
@@ -185,7 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A Web UI with a fake GPU.")
     parser.add_argument("--port", type=int, required=True)
     port: int = parser.parse_args().port
-    _answer(1)
+    _answer(1, IMAGE_BYTES)
     asyncio.run(serve(WebUI(), port))
 
 

@@ -14,6 +14,7 @@ _WARM_UP: Final = 20
 """Jobs until the interpreter and the cloud's SDK have seen all that recurs."""
 _BOTH: Final = (AGENT, SEQUENTIAL)
 _LARGE_INPUT: Final = 100_000_000
+_LARGE_OUTPUT: Final = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,17 @@ def _large_input(quick: bool) -> list[Cell]:
     return [Cell("large-input", label, load, (AGENT,), warm_up=0) for label, load in loads.items()]
 
 
+def _large_output(quick: bool) -> list[Cell]:
+    """Memory with four images of 64 MB in one answer, beside that with small ones."""
+    loads = {
+        "4 small images": Load("0 ms", 0.2, 20, images=4),
+        "4 images of 64 MB": Load(
+            "0 ms", 0.2, 1 if quick else 3, images=4, image_bytes=_LARGE_OUTPUT
+        ),
+    }
+    return [Cell("large-output", label, load, (AGENT,), warm_up=0) for label, load in loads.items()]
+
+
 def _smoke(_quick: bool) -> list[Cell]:
     """Seconds: whether the benchmark itself works."""
     return [Cell("smoke", "0.05 s, 0 ms", Load("0 ms", 0.05, 5), warm_up=1)]
@@ -134,6 +146,7 @@ SCENARIOS: Final[dict[str, Callable[[bool], list[Cell]]]] = {
     "batch": _batch,
     "fleet": _fleet,
     "large-input": _large_input,
+    "large-output": _large_output,
     "smoke": _smoke,
 }
 BY_DEFAULT: Final = tuple(name for name in SCENARIOS if name != "smoke")

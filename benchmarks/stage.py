@@ -58,6 +58,7 @@ class Load:
     gpu_seconds: float
     jobs: int
     images: int = 1
+    image_bytes: int = 500_000
     input_bytes: int | None = None
     """None: as the latency's profile says."""
     lanes: int = 1
@@ -170,7 +171,12 @@ class BenchServers:
     async def _forget(self, load: Load) -> None:
         await self._post(self.cloud, "mark", {})
         for gpu in self.gpus[: load.workers]:
-            await self._post(gpu, "reset", {"gpu_seconds": load.gpu_seconds, "lanes": load.lanes})
+            order = {
+                "gpu_seconds": load.gpu_seconds,
+                "lanes": load.lanes,
+                "image_bytes": load.image_bytes,
+            }
+            await self._post(gpu, "reset", order)
 
     @contextmanager
     def _workers(self, subject: Subject, load: Load) -> Iterator[list[ServerProcess]]:

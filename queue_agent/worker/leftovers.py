@@ -68,6 +68,11 @@ class Leftovers:
         self._news.set()
         return left
 
+    def resumed(self, prepared: Prepared) -> None:
+        """The job is run again as it was prepared: from now on its place is its own."""
+        for left in [one for one in self._left if one.prepared is prepared]:
+            self._end(left)
+
     async def judged(self, prepared: Prepared) -> None:
         """Wait until a run that was given up is over or shows that the runtime is stuck."""
         for left in self._left:
@@ -87,12 +92,15 @@ class Leftovers:
             if not self._left:
                 await self._news.wait()
             for left in [*self._left]:
-                if await self._is_over(left):
-                    self._left.remove(left)
-                    self.slots.remove(left.place)
-                    left.judged.set()
+                if await self._is_over(left) and left in self._left:
+                    self._end(left)
             self._judge()
             await asyncio.sleep(_POLL)
+
+    def _end(self, left: Leftover) -> None:
+        self._left.remove(left)
+        self.slots.remove(left.place)
+        left.judged.set()
 
     async def _is_over(self, left: Leftover) -> bool:
         try:

@@ -193,6 +193,7 @@ class JobRunner:
             log.debug("running")
             limit.reschedule(asyncio.get_running_loop().time() + self.time_limit)
 
+        self.leftovers.resumed(prepared)
         try:
             async with (
                 limit,

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from fakes import fake_runtime
 from queue_agent.runtime import Prepared, Runtime, RuntimeOptions
 from queue_agent.testing import ServerProcess, eventually
-from queue_agent.testing.runtime_contract.hooks import ignore
+from queue_agent.testing.runtime_contract.hooks import ignore, task_of
 from queue_agent.wire.errors import RuntimeSick, RuntimeStuck
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.comfyui import ComfyUIRuntime, watch
@@ -92,6 +92,26 @@ async def test_a_prompt_that_stays_after_its_interrupt_still_runs(
             await order(comfyui, "/fake/faults")
             await eventually(lambda: is_over(runtime, prepared))
         assert await runtime.ready()
+
+
+async def test_a_job_that_comes_again_waits_for_its_prompt_that_was_given_up(
+    comfyui: ServerProcess,
+) -> None:
+    await order(comfyui, "/fake/faults", worker="deaf")
+    async with opened(ComfyUIRuntime, comfyui) as runtime:
+        given_up = await cancelled(runtime, drawing(LONG), comfyui, "/queue")
+        again = await runtime.prepare(drawing(LONG), {})
+        async with task_of(runtime, again):
+            await eventually(lambda: still_runs(runtime, given_up))
+            await order(comfyui, "/fake/faults")
+            await eventually(lambda: is_over(runtime, given_up))
+            await eventually(lambda: works(comfyui, "/queue"))
+            assert not await runtime.still_runs(given_up), "this one is another"
+            assert await comfyui_queue(comfyui) == (1, 0), "and is not stopped in its place"
+
+
+async def still_runs(runtime: Runtime, prepared: Prepared) -> bool:
+    return await runtime.still_runs(prepared) is True
 
 
 async def is_over(runtime: Runtime, prepared: Prepared) -> bool:

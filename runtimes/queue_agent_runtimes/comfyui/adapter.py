@@ -63,6 +63,10 @@ _PROMPT_IDS: Final = uuid.UUID("5b1d8c6e-6f0e-5a67-9d5e-2f7f6c1f0a37")
 _MOST_BYTES: Final = 2**30
 """Of all outputs of a prompt; with more, no other is fetched."""
 _MAX_RANDOM_SEED: Final = 2**32
+_LOOK: Final = 0.1
+"""Seconds between looks for a prompt that was given up, when its job is to be run again."""
+_INTERRUPT_AGAIN: Final = 2.0
+"""Seconds after which a prompt that runs on is interrupted once more."""
 _log = structlog.get_logger(__name__)
 
 
@@ -83,8 +87,9 @@ class ComfyUIRuntime(Runtime):
         self._api = ComfyUIApi(options, self.default_url)
         self._translator = Translator(self._api, switch_models=options.switch_models)
         self._introduced = False
-        self._given_up: dict[str, str] = {}
-        """By the id of a job's prompt, that which the server gave to it."""
+        self._given_up: dict[str, tuple[str, float]] = {}
+        """By the id of a job's prompt, that which the server gave to it, and when to interrupt it
+        again."""
         self._stranded: str | None = None
         """The prompt that waits in the queue of a server whose worker stands still."""
 
@@ -166,11 +171,14 @@ class ComfyUIRuntime(Runtime):
         """
         if not isinstance(prepared, ComfyUIPrepared):
             raise TypeError("run() takes what prepare() of the same adapter returned")
+        while await self._lingers(prepared.prompt_id):  # noqa: ASYNC110  a server tells nobody
+            await asyncio.sleep(_LOOK)
         execution = Execution(self._api, prepared, progress)
         try:
             finished = await execution.finish()
         except asyncio.CancelledError:
-            self._given_up[prepared.prompt_id] = execution.prompt_id
+            again = asyncio.get_running_loop().time() + _INTERRUPT_AGAIN
+            self._given_up[prepared.prompt_id] = (execution.prompt_id, again)
             raise
         except RuntimeStuck:
             self._stranded = execution.prompt_id
@@ -187,17 +195,31 @@ class ComfyUIRuntime(Runtime):
         return output
 
     async def still_runs(self, prepared: Prepared) -> bool:
-        """By `/queue`; interrupted once more if it does."""
+        """By `/queue`; interrupted once more if it does, now and then.
+
+        Not each time, since older servers interrupt whatever has begun meanwhile.
+        """
         if not isinstance(prepared, ComfyUIPrepared):
             raise TypeError("still_runs() takes what prepare() of the same adapter returned")
-        prompt_id = self._given_up.get(prepared.prompt_id, prepared.prompt_id)
-        if await self._api.stop(prompt_id):
-            return True
-        self._given_up.pop(prepared.prompt_id, None)
-        return False
+        return await self._lingers(prepared.prompt_id)
 
     async def aclose(self) -> None:
         await self._api.aclose()
+
+    async def _lingers(self, job_prompt_id: str) -> bool:
+        """Whether a prompt that was given up is there still."""
+        if job_prompt_id not in self._given_up:
+            return False
+        prompt_id, due = self._given_up[job_prompt_id]
+        now = asyncio.get_running_loop().time()
+        if await self._api.whereabouts(prompt_id) == "running":
+            if now < due:
+                return True
+            self._given_up[job_prompt_id] = (prompt_id, now + _INTERRUPT_AGAIN)
+        if await self._api.stop(prompt_id):
+            return True
+        self._given_up.pop(job_prompt_id, None)
+        return False
 
     async def _standstill(self, prompt_id: str) -> Readiness:
         if await self._api.whereabouts(prompt_id) == "stranded":

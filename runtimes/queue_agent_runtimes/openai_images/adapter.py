@@ -189,13 +189,10 @@ class DiffusersRuntime(OpenAIImagesRuntime):
 
     async def still_runs(self, prepared: Prepared) -> bool:
         """By ``/v1/jobs/{id}``; stopped once more if it does."""
-        for entry in self._given_up:
-            if entry[0] is prepared:
-                if await self._runs(entry[1]):
-                    return True
+        for entry in [*self._given_up]:
+            if entry[0] is prepared and not await self._runs(entry[1]):
                 self._given_up.remove(entry)
-                return False
-        return False
+        return any(one is prepared for one, _ in self._given_up)
 
     async def _runs(self, run_id: str) -> bool:
         answer = await self._ask("DELETE", f"/v1/jobs/{run_id}")

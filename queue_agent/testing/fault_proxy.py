@@ -228,6 +228,28 @@ class Truncate(Fault):
         await exchange.send(head + end + body[:kept])
 
 
+@dataclass
+class Damage(Fault):
+    """Changes a few bytes amid each PNG of the server's answer, in base64 or as it is."""
+
+    done: int = 0
+    """So many were changed."""
+
+    async def strike(self, exchange: Exchange) -> None:
+        answer = bytearray(await exchange.answer())
+        for begin, offset, fillers in (
+            (b"\x89PNG\r\n\x1a\n", 60, b"\0\xff"),
+            (b"iVBORw0KGgo", 80, b"AB"),
+        ):
+            place = answer.find(begin)
+            while place >= 0:
+                for at in range(place + offset, min(place + offset + 12, len(answer))):
+                    answer[at] = fillers[answer[at] == fillers[0]]
+                self.done += 1
+                place = answer.find(begin, place + 1)
+        await exchange.send(bytes(answer))
+
+
 @dataclass(frozen=True)
 class LoseAnswer(Fault):
     """Lets the server do its work, then breaks the connection instead of answering."""

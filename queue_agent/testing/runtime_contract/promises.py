@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from queue_agent.outputs import describe
 from queue_agent.runtime import (
     Asset,
     Prepared,
@@ -18,6 +19,7 @@ from queue_agent.runtime import (
 )
 from queue_agent.testing.fault_proxy import (
     BlackHole,
+    Damage,
     Fault,
     FaultProxy,
     Hold,
@@ -351,6 +353,25 @@ class RuntimeContract(RuntimeHooks):
                     await runtime.run(prepared, ignore)
         if isinstance(fault, Oversized):
             assert not fault.swallowed, "the answer was read without a limit"
+
+    @pytest.mark.asyncio
+    async def test_a_damaged_picture_is_never_handed_over_as_a_whole_one(
+        self, server: ServerProcess
+    ) -> None:
+        """What the adapter does not notice the agent does, unless something mended it."""
+        damage, job = Damage(), self.jobs()[0]
+        async with FaultProxy(server.url) as proxy, self.opened(proxy.url) as runtime:
+            prepared = await runtime.prepare(job, self.assets_for(runtime, job))
+            with proxy.fault(damage, _is_plain_http):
+                try:
+                    output = await runtime.run(prepared, ignore)
+                    for number, artifact in enumerate(output.artifacts, 1):
+                        await describe(artifact, f"Artifact {number}")
+                except Unavailable:
+                    return
+        if not damage.done:
+            pytest.skip("its answer has no PNG")
+        pytest.fail("a damaged picture went through")
 
     @pytest.mark.asyncio
     async def test_a_slow_answer_is_waited_for(self, server: ServerProcess) -> None:

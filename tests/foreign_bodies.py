@@ -207,6 +207,20 @@ FOREIGN: Final[dict[str, tuple[ForeignKind, str]]] = {
         _STORAGE,
         sns(event_bridge(S3_DETAIL, source="aws.s3", kind="Object Created")),
     ),
+    "S3 by EventBridge as a text": (
+        _STORAGE,
+        event_bridge(json.dumps(S3_DETAIL), source="aws.s3", kind="Object Created"),
+    ),
+    "S3 by CloudTrail": (
+        _STORAGE,
+        event_bridge(
+            {"eventSource": "s3.amazonaws.com", "eventName": "PutObject"},
+            source="aws.s3",
+            kind="AWS API Call via CloudTrail",
+        ),
+    ),
+    "several in a list": (_STORAGE, json.dumps([s3_record(), s3_record(key="output/a.png")])),
+    "notifications in a list": (_NOTIFICATION, f"[{COMPLETED.to_json()}]"),
     "S3 as a cloud event": (_STORAGE, cloud_event(type="com.amazonaws.s3.x", data=s3_record())),
     "MinIO": (
         _STORAGE,
@@ -361,6 +375,8 @@ OPENED: Final[dict[str, str]] = {
     "as a cloud event's bytes with a mark": cloud_event(data_base64=base64_of(f"\ufeff{_JOB}")),
     "as a cloud event by SNS": sns(cloud_event(data=JOB)),
     "as a cloud event in an event": event_bridge(json.loads(cloud_event(data=JOB))),
+    "as a text for all protocols": json.dumps({"default": _JOB}),
+    "as a text for queues": sns(json.dumps({"default": "hello", "sqs": _JOB})),
     "as a record of SQS": json.dumps(sqs_record(_JOB)),
     "as the one record of SQS": json.dumps({"Records": [sqs_record(_JOB)]}),
     "as the one record of SQS behind SNS": json.dumps({"Records": [sqs_record(sns(_JOB))]}),
@@ -425,6 +441,7 @@ NAMED: Final[dict[str, tuple[str, str]]] = {
         "several records",
         json.dumps({"Records": [sqs_record(_JOB), sqs_record(_JOB)]}),
     ),
+    "a notification and a job": ("list of", f"[{COMPLETED.to_json()}, {_JOB}]"),
     "a number": ("a number", "42"),
     "true": ("true or false", "true"),
     "null": ("null", "null"),
@@ -464,6 +481,7 @@ NAMED: Final[dict[str, tuple[str, str]]] = {
     "a cloud event without data": ("CloudEvent", cloud_event()),
     "a cloud event of broken bytes": ("data_base64", cloud_event(data_base64="!")),
     "a cloud event of XML": ("XML", cloud_event(data="<job/>")),
+    "a text for all protocols that is no job": ("not usable JSON", '{"default": "hello"}'),
     "too many envelopes": ("wrappings", sns(sns(sns(sns(sns(sns(_JOB))))))),
 }
 """What is not opened: a word of the name that it is given, and its text."""

@@ -49,7 +49,13 @@ class ForeignKind(StrEnum):
 
 
 def foreign_kind(value: JsonValue) -> ForeignKind | None:
-    """What a message's JSON is, without what was wrapped around it; None: it may be a job."""
+    """What a message's JSON is, without what was wrapped around it; None: it may be a job.
+
+    Of several in a list, all must be such; the first names them.
+    """
+    if isinstance(value, list):
+        kinds = [foreign_kind(one) if isinstance(one, dict) else None for one in value]
+        return kinds[0] if kinds and all(kinds) else None
     if not isinstance(value, dict):
         return None
     return next((kind for kind, is_one in _KINDS.items() if is_one(value)), None)
@@ -121,6 +127,8 @@ def _is_single_storage_event(value: Fields) -> bool:
     match value:
         case (
             {"source": "aws.s3", "detail-type": str(), "detail": {"bucket": dict()}}
+            | {"bucket": {"name": str()}, "object": {"key": str()}}
+            | {"eventSource": "s3.amazonaws.com", "eventName": str()}
             | {"action": str(), "bucket": str(), "object": {"key": str()}}
             | {"kind": "storage#object", "bucket": str()}
             | {"api": str(), "blobType": str(), "url": str()}

@@ -22,11 +22,18 @@ Wrapped = JsonValue | bytes
 
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/\r\n]{16,}={0,2}\s*")
 
+_PROTOCOLS: Final = frozenset(
+    {"default", "application", "email", "email-json", "firehose", "http", "https", "lambda"}
+    | {"sms", "sqs"}
+)
+"""What texts of a publication with `MessageStructure` are for; without it they arrive together."""
+
 
 def within(value: JsonValue) -> Wrapped:
     """What one wrapping holds, a JSON value or a text of one; None: it is no wrapping.
 
     SNS: https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
+    Its texts by protocol: https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
     EventBridge: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html
     CloudEvents: https://github.com/cloudevents/spec/blob/main/cloudevents/formats/json-format.md
     Records, as pipes and functions pass them on:
@@ -62,6 +69,8 @@ def _in_object(value: Fields) -> Wrapped:
             return _cloud_event(value)
         case {"Records": [dict(record)]} | {"records": [dict(record)]}:
             return _record(record)
+        case {"default": str(text)} if value.keys() <= _PROTOCOLS:
+            return value.get("sqs", text)
     return _record(value)
 
 

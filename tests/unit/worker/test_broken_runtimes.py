@@ -215,7 +215,7 @@ async def test_a_runtime_that_moves_again_is_given_jobs_again() -> None:
     runtime.script("order-0", hanging, drawing())
     agent = bench.agent(runtime)
     await bench.publish("order-0")
-    async with bench.working(agent):
+    async with bench.working(agent), asyncio.timeout(3600):
         await bench.pass_time(LIMIT + STUCK_AFTER + 10)
         assert await state_of(agent) == "stuck"
         assert (await bench.settled("order-0")).status == "completed"
@@ -262,7 +262,7 @@ async def test_what_the_publisher_wrote_breaks_no_runtime() -> None:
     bench.runtime.script("order-0", failing(RuntimeSick(f"no such style: {BROKEN_CONTEXT}")))
     agent = bench.agent()
     await bench.publish("order-0", {"prompt": "x", "styles": [BROKEN_CONTEXT]})
-    async with bench.working(agent):
+    async with bench.working(agent), asyncio.timeout(3600):
         told = await bench.answer("order-0")
         assert await state_of(agent) == "ready"
     assert told.error is not None
@@ -273,14 +273,7 @@ async def test_what_a_broken_runtime_says_of_the_next_job_is_not_believed() -> N
     bench = Bench(max_receives=3)
     runtime = ScriptedRuntime(concurrency=2)
     runtime.script("order-0", failing(RuntimeSick(BROKEN_CONTEXT), after=1.0), drawing())
-
-    async def blaming(_: Prepared, __: ProgressCallback) -> Output:
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            raise Rejected("CUDA error: initialization error") from None
-        raise AssertionError("it was not ended")
-
+    blaming = failing(Rejected("CUDA error: initialization error"), after=1.0)
     runtime.script("order-1", blaming, drawing())
     agent = bench.agent(runtime)
     for job_id in ("order-0", "order-1"):

@@ -2,11 +2,13 @@
 
 import asyncio
 import math
+from datetime import datetime
 
 import pytest
 from structlog.testing import capture_logs
 
 from gateway_bench import Gateways, client_of
+from queue_agent.cloud.memory import ManualClock, MemoryCloud
 from queue_agent.gateway import app as gateway_app
 from queue_agent.telemetry.refusals import CloudRefusals
 from queue_agent.wire.errors import Unavailable
@@ -30,6 +32,17 @@ async def test_a_gateway_whose_cloud_is_away_lives_and_says_what_is_missing(
         "bucket": True,
         "reasons": {"notifications": "cloud_unavailable"},  # anyone may ask
     }
+
+
+async def test_a_gateway_notes_its_jobs_by_the_clouds_clock(gateways: Gateways) -> None:
+    clock = ManualClock()
+    gateways.cloud = MemoryCloud(clock)
+    job = {"metadata": {"runtime": "sdruntime"}, "content": {"prompt": "a lighthouse"}}
+    async with client_of(await gateways.start()) as client:
+        answer = await client.post("/v1/jobs", json=job)
+    assert answer.status_code == 202
+    submitted = datetime.fromisoformat(answer.json()["submitted_at"])
+    assert submitted.timestamp() == clock.now()
 
 
 async def test_a_gateway_that_hears_notifications_is_ready(gateways: Gateways) -> None:

@@ -10,6 +10,7 @@ from typing import Final, get_args
 
 from pydantic import JsonValue
 
+from queue_agent.wire.job import has_marks
 from queue_agent.wire.notification import Status
 
 __all__ = ["ForeignKind", "foreign_kind"]
@@ -56,7 +57,7 @@ def foreign_kind(value: JsonValue) -> ForeignKind | None:
     if isinstance(value, list):
         kinds = [foreign_kind(one) if isinstance(one, dict) else None for one in value]
         return kinds[0] if kinds and all(kinds) else None
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or has_marks(value):
         return None
     return next((kind for kind, is_one in _KINDS.items() if is_one(value)), None)
 

@@ -211,6 +211,13 @@ def job_of(value: JsonValue) -> Job:
     return job
 
 
+def has_marks(value: JsonValue) -> bool:
+    """Whether a JSON value is a job, good or broken, whatever else it has."""
+    if not isinstance(value, dict):
+        return False
+    return isinstance(value.get("task"), dict) or {"metadata", "content"} <= value.keys()
+
+
 def unwrapped(value: JsonValue) -> dict[str, JsonValue] | None:
     """The object with `metadata` and `content`, bare or as `task` of another; None: it is none."""
     inner = value.get("task") if isinstance(value, dict) else None

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from queue_agent.wire.bounded_json import JsonError, load
 from queue_agent.wire.errors import Malformed, NoJob
 from queue_agent.wire.foreign import foreign_kind
-from queue_agent.wire.job import MOST_WRAPPINGS, Job, job_of, salvaged
+from queue_agent.wire.job import MOST_WRAPPINGS, Job, has_marks, job_of, salvaged
 from queue_agent.wire.pointer import PayloadPointer, pointer_beside, pointer_of
 from queue_agent.wire.shapes import shape_of, shape_of_text
 from queue_agent.wire.wrapping import Wrapped, decoded, within
@@ -32,7 +32,7 @@ def read_message(
     found: Wrapped = body
     for _ in range(MOST_WRAPPINGS + 1):
         value = _value(found) if isinstance(found, (str, bytes)) else found
-        if _is_job(value):
+        if has_marks(value):
             return job_of(value)
         if kind := foreign_kind(value):
             raise NoJob(f"The message asks for nothing; it is a {kind}.", type=kind)
@@ -64,12 +64,6 @@ def _value(text: str | bytes) -> JsonValue:
         shape = shape_of_text(text)
         looks = f" It looks like {shape}; {_A_JOB}." if shape else ""
         raise Malformed(f"The body is not usable JSON: {error}.{looks}") from error
-
-
-def _is_job(value: JsonValue) -> bool:
-    if not isinstance(value, dict):
-        return False
-    return isinstance(value.get("task"), dict) or {"metadata", "content"} <= value.keys()
 
 
 def _job(value: JsonValue) -> Job:

@@ -38,6 +38,8 @@ def test_every_kind_has_a_sample() -> None:
 @pytest.mark.parametrize("name", RESEMBLING)
 def test_a_job_is_no_less_one_for_what_else_it_has(name: str) -> None:
     job, task = RESEMBLING[name], {**RESEMBLING[name], "task": JOB}
+    with pytest.raises(Malformed, match="list of jobs"):
+        read_message(json.dumps([job]))
     for body in (json.dumps(job), sns(json.dumps(job)), event_bridge(job), json.dumps(task)):
         found = read_message(body)
         assert isinstance(found, Job)

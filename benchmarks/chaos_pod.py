@@ -19,9 +19,10 @@ from queue_agent.testing.fault_proxy import Exchange, Fault, FaultProxy
 from queue_agent.testing.process import HOST, ServerProcess
 
 _PROBE_PERIOD: Final = 1.0
-_PROBE_FAILURES: Final = 3
-"""So many in a row, and the kubelet restarts the container."""
-_BROKEN: Final = ("stuck", "sick")
+"""A tenth of the chart's."""
+_PROBE_TIMEOUT: Final = 5.0
+_PROBE_FAILURES: Final = 18
+"""So many in a row, and the kubelet restarts the container: as many as in the chart."""
 _CRASH_LOOP: Final = (1.0, 30.0)
 """Seconds for which a runtime that a job has ended is away."""
 
@@ -84,23 +85,22 @@ class Pod:
 
     async def _probe(self) -> None:
         failures = 0
-        async with httpx.AsyncClient(timeout=_PROBE_PERIOD) as client:
+        async with httpx.AsyncClient(timeout=_PROBE_TIMEOUT) as client:
             while True:
                 await asyncio.sleep(_PROBE_PERIOD)
-                failures = failures + 1 if await self._is_broken(client) else 0
+                failures = 0 if await self._passes(client) else failures + 1
                 if failures >= _PROBE_FAILURES and not self.restarting.locked():
                     self.probe_restarts += 1
                     await self.restart_runtime()
                     failures = 0
 
-    async def _is_broken(self, client: httpx.AsyncClient) -> bool:
-        """Whether the agent says that its runtime is beyond repair; no answer says nothing."""
+    async def _passes(self, client: httpx.AsyncClient) -> bool:
+        """Whether the runtime's liveness probe does, which asks the agent."""
         try:
-            answer = await client.get(f"http://{HOST}:{self.health_port}/readyz")
+            answer = await client.get(f"http://{HOST}:{self.health_port}/runtimez")
         except httpx.HTTPError:
             return False
-        reason = answer.json().get("reasons", {}).get("runtime") or ""
-        return str(reason).startswith(_BROKEN)
+        return answer.is_success
 
     def memory_mb(self) -> float:
         """The most that the agent's process has taken so far."""

@@ -83,9 +83,20 @@ async def test_the_claim_of_an_agent_that_died_lapses(bench: Bench) -> None:
     async with bench.working():
         await bench.pass_time(19)
         assert bench.runtime.runs == []
+        await bench.pass_time(4)
+        assert bench.runtime.runs == ["order-1"]
         await bench.settled("order-1")
     assert bench.runtime.runs == ["order-1"]
     assert bench.told("order-1")[0].attempt == 1
+
+
+async def test_a_claim_that_was_left_behind_long_ago_holds_nobody_up(bench: Bench) -> None:
+    put_claim(bench, "order-1", until=-1.0)
+    await bench.publish("order-1")
+    async with bench.working():
+        await bench.pass_time(1)
+        assert bench.runtime.runs == ["order-1"]
+        await bench.settled("order-1")
 
 
 async def test_a_claim_from_a_clock_that_goes_wrong_holds_for_a_lease_and_no_longer(

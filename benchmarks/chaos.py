@@ -94,7 +94,7 @@ def _totals(outcome: Outcome) -> list[str]:
         "agents that ended by themselves": f"{outcome.crashes}",
         "runtimes ended": f"{outcome.runtime_deaths}, of which by their liveness probe "
         f"{outcome.probe_restarts}",
-        "stuck or sick for 60 s, unseen": f"{outcome.unseen}",
+        "… by hand: for 60 s no job came, or nobody noticed": f"{outcome.unseen}",
         "an agent's memory, at most": f"{outcome.memory_mb:.0f} MB",
         "SIGTERM to exit, idle": ", ".join(f"{s:.2f} s" for s in outcome.idle_exits),
     }

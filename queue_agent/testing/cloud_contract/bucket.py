@@ -81,6 +81,12 @@ class BucketPromises(CloudHooks):
         assert sum(isinstance(outcome, ObjectExists) for outcome in outcomes) == 4
         assert await bucket.read("a") == b"%d" % winner
 
+    async def test_the_bucket_says_that_one_create_wins_and_keeps_nothing_of_the_trial(
+        self, bucket: Bucket
+    ) -> None:
+        assert await bucket.creates_once("output/trial")
+        assert await bucket.keys("") == []
+
     async def test_an_object_that_is_not_there_is_told_from_one_that_is(
         self, bucket: Bucket
     ) -> None:

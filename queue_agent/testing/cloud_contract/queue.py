@@ -30,6 +30,14 @@ class QueuePromises(CloudHooks):
         assert message.receive_count == 1
         assert message.id
 
+    async def test_messages_are_dated_by_the_clock_that_the_cloud_tells(
+        self, cloud: Cloud, queue: Queue
+    ) -> None:
+        await queue.send("x", {})
+        (message,) = await received(queue)
+        assert message.sent_at is not None
+        assert abs(cloud.now() - message.sent_at) < 30
+
     async def test_a_message_without_attributes_arrives_without_any(self, queue: Queue) -> None:
         await queue.send("x", {})
         (message,) = await received(queue)

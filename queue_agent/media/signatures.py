@@ -31,6 +31,11 @@ _FIXED: Final = (
     (bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), "video/x-ms-wmv"),
     # glTF 2.0, section 4.4.2: magic and version
     (b"glTF\2\0\0\0", "model/gltf-binary"),
+    # https://docs.blender.org/manual: the header that every binary FBX has
+    (b"Kaydara FBX Binary  \0", "model/fbx"),
+    # The Stanford polygon file format: its first line, and the second's first word
+    (b"ply\nformat ", "model/ply"),
+    (b"ply\r\nformat ", "model/ply"),
     (b"%PDF-", "application/pdf"),  # ISO 32000-1, 7.5.2
     (b"PK\3\4", "application/zip"),  # APPNOTE.TXT, 4.3.7
     (b"\x1f\x8b\x08", "application/gzip"),  # RFC 1952, section 2.3

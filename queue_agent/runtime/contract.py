@@ -36,6 +36,9 @@ class Artifact(Asset):
     """The runtime's own description of how it was made (the Web UI's infotext)."""
     role: ArtifactRole = "output"
     """`grid` is a contact sheet of the outputs; `extra` a by-product such as a detected map."""
+    extension: str = ""
+    """What the runtime's own name of the file ends in, without the dot, where it named one; its
+    object is called so where the media type has no better one."""
 
 
 @dataclass(frozen=True)

@@ -95,14 +95,15 @@ class ResultKeys:
         """Where it stands by which message the job is being worked on."""
         return f"{self.folder}/{self.id}-{self.digest}.claim"
 
-    def artifact(self, number: int, media_type: str, *, suffix: str = "") -> str:
+    def artifact(self, number: int, media_type: str, *, own: str = "", suffix: str = "") -> str:
         """The key of the `number`-th artifact, counted from 1.
 
-        `suffix` tells it apart from that of another attempt at the same job.
+        `own` is the extension that the runtime gave it, and `suffix` tells it apart from that
+        of another attempt at the same job.
         """
         name = f"{self.id}-{self.digest[:_DIGEST_DIGITS]}-{number}"
         name += f"-{suffix}" if suffix else ""
-        return f"{self.folder}/{name}.{extension(media_type)}"
+        return f"{self.folder}/{name}.{extension(media_type, own)}"
 
 
 def clean_prefix(value: str) -> str:

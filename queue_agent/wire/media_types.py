@@ -2,9 +2,10 @@
 
 import mimetypes
 import posixpath
+import re
 from typing import Final
 
-__all__ = ["UNKNOWN", "extension", "media_type_by_name"]
+__all__ = ["UNKNOWN", "extension", "extension_of", "media_type_by_name"]
 
 UNKNOWN: Final = "application/octet-stream"
 """What nobody knows better."""
@@ -44,9 +45,12 @@ _EXTENSIONS: Final = {
     "audio/x-aiff": "aif",
     "audio/x-flac": "flac",
     "audio/x-wav": "wav",
+    "model/fbx": "fbx",
     "model/gltf-binary": "glb",
     "model/gltf+json": "gltf",
     "model/obj": "obj",
+    "model/ply": "ply",
+    "model/splat": "splat",
     "model/stl": "stl",
     "model/vnd.usdz+zip": "usdz",
     "application/gzip": "gz",
@@ -55,11 +59,27 @@ _EXTENSIONS: Final = {
     "application/zip": "zip",
     "text/plain": "txt",
 }
+_OTHER_NAMES: Final = {
+    "audio/flac": "flac",
+    "audio/mp3": "mp3",
+    "audio/opus": "opus",
+    "audio/wav": "wav",
+    "audio/webm": "weba",
+    "audio/x-m4a": "m4a",
+    "audio/x-matroska": "mka",
+    "image/jpg": "jpg",
+    "image/vnd.microsoft.icon": "ico",
+    "video/matroska": "mkv",
+}
+"""Types that servers say and that we never do."""
 _MEDIA_TYPES: Final = {
     **{extension: media_type for media_type, extension in _EXTENSIONS.items()},
     "jpeg": "image/jpeg",
     "jp2": "image/jpx",
+    "mka": "audio/x-matroska",
     "mpg": "video/mpeg",
+    "oga": "audio/ogg",
+    "opus": "audio/ogg",
     "tif": "image/tiff",
 }
 
@@ -67,13 +87,36 @@ _MEDIA_TYPES: Final = {
 _OTHERS: Final = mimetypes.MimeTypes(filenames=())
 
 
-def extension(media_type: str) -> str:
-    """The file name extension for a media type, without the dot; ``bin`` where there is none."""
-    known = _EXTENSIONS.get(media_type)
-    return known or (_OTHERS.guess_extension(media_type) or ".bin").removeprefix(".")
+_HOLDS_ANYTHING: Final = frozenset({UNKNOWN, "application/gzip", "application/zip"})
+"""Types of which a file's own extension tells more."""
+_PLAIN_EXTENSION: Final = re.compile(r"[a-z0-9]{1,16}")
+
+
+def extension(media_type: str, own: str = "") -> str:
+    """The file name extension for a media type, without the dot; ``bin`` where there is none.
+
+    `own` is the one that the file came with (see `extension_of`), which stands where the media
+    type has none that tells more.
+    """
+    if own and media_type in _HOLDS_ANYTHING:
+        return own
+    known = _EXTENSIONS.get(media_type) or _OTHER_NAMES.get(media_type)
+    if known is None:
+        known = own or _OTHERS.guess_extension(media_type) or "bin"
+    return known.removeprefix(".")
+
+
+def extension_of(filename: str) -> str:
+    """The extension of a file's name in small letters, without the dot; empty if it is odd."""
+    found = posixpath.splitext(filename)[1][1:].lower()
+    return found if _PLAIN_EXTENSION.fullmatch(found) else ""
 
 
 def media_type_by_name(filename: str) -> str:
-    """The media type that a file's name promises, `UNKNOWN` where it promises none."""
+    """The media type that a file's name promises, `UNKNOWN` where it promises none.
+
+    It promises no image but those whose bytes can be told from others.
+    """
     known = _MEDIA_TYPES.get(posixpath.splitext(filename)[1][1:].lower())
-    return known or _OTHERS.guess_type(filename)[0] or UNKNOWN
+    other = _OTHERS.guess_type(filename)[0] or UNKNOWN
+    return known or (UNKNOWN if other.startswith("image/") else other)

@@ -178,13 +178,15 @@ class ResultStore:
     async def _write_artifact(
         self, job: Job, number: int, artifact: Artifact, description: Description
     ) -> Image:
-        keys = ResultKeys.of(job)
-        key = keys.artifact(number, artifact.media_type)
+        name_of = partial(
+            ResultKeys.of(job).artifact, number, artifact.media_type, own=artifact.extension
+        )
+        key = name_of()
         try:
             await self._create(key, artifact, artifact.media_type, description.sha256)
         except ObjectExists:
             # left by an attempt that has not (or not yet) committed: its name stays its own
-            key = keys.artifact(number, artifact.media_type, suffix=secrets.token_hex(4))
+            key = name_of(suffix=secrets.token_hex(4))
             with suppress(ObjectExists):  # nobody else knows the name: an answer was lost
                 await self._create(key, artifact, artifact.media_type, description.sha256)
         return _image(artifact, description, self._bucket.url(key))

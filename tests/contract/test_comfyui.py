@@ -15,12 +15,15 @@ from pydantic import JsonValue
 from structlog.testing import capture_logs
 
 from fakes import fake_runtime
+from media_files import OTHERS
+from queue_agent.outputs import describe
 from queue_agent.runtime import Asset, Output, Progress, Runtime, RuntimeOptions
 from queue_agent.testing import FaultProxy, RuntimeContract, ServerProcess, eventually, sample_png
 from queue_agent.testing.fault_proxy import Reset, on_path
 from queue_agent.testing.runtime_contract.hooks import contents, ignore
 from queue_agent.wire.errors import Rejected, RunLost, RuntimeAway, Unavailable
 from queue_agent.wire.job import Job, parse_job
+from queue_agent.wire.layout import ResultKeys
 from queue_agent_runtimes.comfyui import ComfyUIRuntime
 from queue_agent_runtimes.comfyui.adapter import prompt_id_of
 
@@ -211,9 +214,8 @@ async def test_the_same_workflow_of_two_jobs_yields_outputs_for_each(
     assert [len(output.artifacts) for output in outputs] == [1, 1]
     first, second = await runs(server)
     assert (first["steps"], second["steps"]) == (4, 0), "the second was served from the cache"
-    names = [str(output.response["outputs"]) for output in outputs]
-    assert "first-" in names[0]
-    assert "second-" in names[1]
+    names = {str(output.response["outputs"]) for output in outputs}
+    assert len(names) == 2
 
 
 @pytest.mark.parametrize(
@@ -561,6 +563,78 @@ async def test_outputs_of_every_kind_become_artifacts(runtime: Runtime) -> None:
     assert kinds == ["image/png", "image/webp", "image/gif", "text/plain"]
     assert output.artifacts[-1].data == b"a text"
     assert output.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("extension", "data", "media_type"),
+    [
+        ("flac", b"fLaC\0\0\0\x22", "audio/x-flac"),
+        ("mkv", OTHERS["matroska"][0], "video/x-matroska"),
+        ("mka", b"sound without a signature", "audio/x-matroska"),
+        ("glb", OTHERS["glb"][0], "model/gltf-binary"),
+        ("gltf", b'{"asset": {"version": "2.0"}}', "model/gltf+json"),
+        ("ply", OTHERS["ply"][0], "model/ply"),
+        ("splat", bytes(32), "model/splat"),
+        ("fbx", b"; FBX 7.3.0 project file", "model/fbx"),
+        ("usdz", OTHERS["zip"][0], "model/vnd.usdz+zip"),
+        ("npz", OTHERS["zip"][0], "application/zip"),
+        ("ksplat", bytes(32), "application/octet-stream"),
+        ("latent", bytes(32), "application/octet-stream"),
+        ("safetensors", bytes(32), "application/octet-stream"),
+        ("txt", b"a text", "text/plain"),
+        ("ppm", b"P6 1 1 255 abc", "application/octet-stream"),
+    ],
+)
+async def test_a_file_keeps_its_type_and_its_extension(
+    runtime: Runtime, extension: str, data: bytes, media_type: str
+) -> None:
+    workflow: Json = {
+        "1": node("SaveBytes", data=data.hex(), extension=extension, filename_prefix="x")
+    }
+    job = pipeline(workflow)
+    (artifact,) = (await run(runtime, job)).artifacts
+    assert (artifact.data, artifact.media_type) == (data, media_type)
+    key = ResultKeys.of(job).artifact(1, artifact.media_type, own=artifact.extension)
+    assert key.endswith(f"-1.{extension}")
+    await describe(artifact, "it")
+
+
+async def test_audio_and_latents_keep_their_extensions(runtime: Runtime) -> None:
+    workflow: Json = {
+        "1": node("EmptyAudio", duration=1.0, sample_rate=44100, channels=2),
+        "2": node("SaveAudio", audio=["1", 0], filename_prefix="audio/ComfyUI"),
+        "3": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+        "4": node("SaveLatent", samples=["3", 0], filename_prefix="latents/ComfyUI"),
+    }
+    output = await run(runtime, pipeline(workflow))
+    assert [(artifact.media_type, artifact.extension) for artifact in output.artifacts] == [
+        ("audio/x-flac", "flac"),
+        ("application/octet-stream", "latent"),
+    ]
+
+
+@pytest.mark.parametrize("prefix", ["folder\\x", "a\\b\\c", "\\x", "sub/folder\\x"])
+async def test_an_output_with_a_backslash_in_its_name_is_delivered(
+    runtime: Runtime, prefix: str
+) -> None:
+    workflow = empty_image(**{"2": node("SaveImage", images=["1", 0], filename_prefix=prefix)})
+    assert len((await run(runtime, pipeline(workflow))).artifacts) == 1
+
+
+@pytest.mark.parametrize("prefix", ["p" * 200, "p" * 300, "sub/" + "ä" * 150])
+async def test_no_file_name_is_too_long_whatever_job_and_prefix_are_called(
+    runtime: Runtime, server: ServerProcess, prefix: str
+) -> None:
+    workflow = empty_image(
+        **{
+            "1": node("LoadImage", image=URL),
+            "2": node("SaveImage", images=["1", 0], filename_prefix=prefix),
+        }
+    )
+    assert (await run(runtime, pipeline(workflow, "j" * 128))).artifacts
+    for record in await files(server):
+        for name in [str(record["filename"]), *str(record["subfolder"]).split("/")]:
+            assert len(name.encode()) <= 255
 
 
 async def test_previews_are_handed_out_only_where_the_job_asks(runtime: Runtime) -> None:

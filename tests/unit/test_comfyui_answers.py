@@ -140,6 +140,7 @@ def test_an_entry_without_outputs_has_none(entry: Json) -> None:
         FileRecord("a.png", "../..", "output"),
         FileRecord("a.png", "/etc", "output"),
         FileRecord("..\\a.png", "", "output"),
+        FileRecord("a.png", "sub\\..\\..\\x", "output"),
     ],
 )
 async def test_an_output_outside_its_folder_is_not_asked_for(record: FileRecord) -> None:

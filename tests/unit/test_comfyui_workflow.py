@@ -218,7 +218,18 @@ def test_references_are_replaced_by_the_files_of_their_folder() -> None:
 
 @pytest.mark.parametrize(
     ("prefix", "expected"),
-    [("ComfyUI", "tag-ComfyUI"), ("sub/x", "sub/tag-x"), ("a/b/", "a/b/tag-"), ("", "tag-")],
+    [
+        ("ComfyUI", "tag-ComfyUI"),
+        ("sub/x", "sub/tag-x"),
+        ("a/b/", "a/b/tag-"),
+        ("", "tag-"),
+        ("sub\\x", "sub\\tag-x"),
+        ("a/b\\c\\x", "a/b\\c\\tag-x"),
+        ("\\x", "\\tag-x"),
+        ("y" * 300, "tag-" + "y" * 160),
+        ("s/" + "ä" * 200, "s/tag-" + "ä" * 80),
+        ("xä" * 200, "tag-" + "xä" * 53 + "x"),
+    ],
 )
 def test_prefixes_get_the_tag_and_keep_their_folder(prefix: str, expected: str) -> None:
     graph: Graph = {"1": node("SaveImage", filename_prefix=prefix)}

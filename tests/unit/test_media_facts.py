@@ -22,7 +22,7 @@ from queue_agent.media.facts import (
     facts_of,
     media_type_of,
 )
-from queue_agent.wire.media_types import UNKNOWN, extension, media_type_by_name
+from queue_agent.wire.media_types import UNKNOWN, extension, extension_of, media_type_by_name
 
 SIZE = (48, 32)
 
@@ -67,12 +67,50 @@ def test_a_name_for_each_type_leads_back_to_it(data: bytes, media_type: str) -> 
 
 def test_names_and_types_are_the_same_on_every_machine() -> None:
     assert extension("image/webp") == "webp"
-    assert extension("audio/x-flac") == "flac"
+    assert extension("audio/x-flac") == extension("audio/flac") == "flac"
+    assert extension("video/x-matroska") == extension("video/matroska") == "mkv"
     assert extension("text/html") == "html"
     assert extension("strange/thing") == extension(UNKNOWN) == "bin"
     assert media_type_by_name("mesh.GLB") == "model/gltf-binary"
     assert media_type_by_name("notes.txt") == "text/plain"
+    assert media_type_by_name("a.ppm") == UNKNOWN, "nothing tells its bytes from others"
     assert media_type_by_name("png") == media_type_by_name("a.strange") == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("media_type", "own", "expected"),
+    [
+        (UNKNOWN, "latent", "latent"),
+        (UNKNOWN, "", "bin"),
+        ("application/zip", "npz", "npz"),
+        ("strange/thing", "thing", "thing"),
+        ("image/png", "jpg", "png"),
+        ("audio/x-flac", "bin", "flac"),
+        ("text/html", "", "html"),
+    ],
+)
+def test_a_files_own_extension_stands_where_its_type_has_no_better_one(
+    media_type: str, own: str, expected: str
+) -> None:
+    assert extension(media_type, own) == expected
+
+
+@pytest.mark.parametrize(
+    ("filename", "expected"),
+    [
+        ("a.PLY", "ply"),
+        ("a.b.ksplat", "ksplat"),
+        ("none", ""),
+        (".hidden", ""),
+        ("a.", ""),
+        ("a.p/y", ""),
+        ("a.p y", ""),
+        ("a.ü", ""),
+        ("a." + "x" * 17, ""),
+    ],
+)
+def test_an_odd_extension_is_none(filename: str, expected: str) -> None:
+    assert extension_of(filename) == expected
 
 
 @each_image

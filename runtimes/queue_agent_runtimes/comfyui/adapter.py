@@ -1,6 +1,7 @@
 """`ComfyUIRuntime`: the contract of `queue_agent.runtime` in ComfyUI's words."""
 
 import asyncio
+import hashlib
 import secrets
 import uuid
 from collections.abc import Iterable, Mapping
@@ -300,7 +301,8 @@ async def _with_uploads(graph: Graph, assets: Assets, uploads: Uploads) -> Graph
 
 
 def _tag(job: Job) -> str:
-    return f"{job.id}-{job.digest[:16]}"
+    """What tells a job's files from those of others, whatever it calls itself; always as long."""
+    return hashlib.sha256(f"{job.id}/{job.digest}".encode()).hexdigest()[:16]
 
 
 def _asks_for(job: Job, option: str) -> bool:

@@ -9,12 +9,14 @@ from pydantic import JsonValue
 
 from queue_agent.runtime import Artifact, Asset, Spool
 from queue_agent.wire.errors import Rejected, Unavailable
-from queue_agent.wire.media_types import UNKNOWN, media_type_by_name
+from queue_agent.wire.media_types import UNKNOWN, extension_of, media_type_by_name
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 
 Json = dict[str, JsonValue]
 
 MISSING: Final = "output_missing"
+_ARCHIVES: Final = frozenset({("application/zip", "model/vnd.usdz+zip")})
+"""Formats whose bytes only tell in what they are packed."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,12 @@ async def fetch_artifact(api: ComfyUIApi, found: Found, seed: int | None, spool:
             type=MISSING,
             details=error.details,
         ) from error
-    return Artifact(asset.content, _media_type(record, asset), seed=seed)
+    return Artifact(
+        asset.content,
+        _media_type(record, asset),
+        seed=seed,
+        extension=extension_of(record.filename),
+    )
 
 
 def _values(outputs: JsonValue) -> Iterator[tuple[str, JsonValue]]:
@@ -86,8 +93,10 @@ def _values(outputs: JsonValue) -> Iterator[tuple[str, JsonValue]]:
 
 
 def _raise_if_outside(record: FileRecord) -> None:
-    path = posixpath.normpath(posixpath.join(record.subfolder, record.filename))
-    if path.startswith(("..", "/")) or "\\" in path or ".." in record.filename:
+    """Backslashes are a Windows server's own slashes, and on others a part of the name."""
+    steps = posixpath.join(record.subfolder, record.filename).replace("\\", "/").split("/")
+    absolute = record.subfolder.startswith("/") or record.filename.startswith("/")
+    if absolute or ".." in steps or ".." in record.filename:
         raise Unavailable(
             f"ComfyUI names an output outside its folder: {record.filename!r} "
             f"in {record.subfolder!r}.",
@@ -106,6 +115,7 @@ def _media_type(record: FileRecord, asset: Asset) -> str:
         )
     if not head:
         raise Unavailable(f"The output {record.filename!r} is empty.", type="invalid_answer")
-    if asset.media_type == UNKNOWN:
-        return media_type_by_name(record.filename)
+    promised = media_type_by_name(record.filename)
+    if asset.media_type == UNKNOWN or (asset.media_type, promised) in _ARCHIVES:
+        return promised
     return asset.media_type

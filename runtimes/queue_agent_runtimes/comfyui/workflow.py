@@ -60,6 +60,9 @@ _HOW_TO_EXPORT: Final = (
     "choose Save (API Format)."
 )
 _MAX_FAULTS: Final = 10
+_LONGEST_STEM: Final = 160
+"""Bytes of what a job calls its files; with our tag, the server's number and an extension they
+are to stay below 255."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,9 @@ def with_unique_prefixes(graph: Graph, tag: str) -> Graph:
     for node_id, node in graph.items():
         prefix = inputs_of(node).get(_PREFIX_INPUT)
         if isinstance(prefix, str):
-            folder, slash, stem = prefix.rpartition("/")
-            unique = f"{folder}{slash}{tag}-{stem}"
+            at = max(prefix.rfind("/"), prefix.rfind("\\")) + 1  # Windows servers take both
+            stem = prefix[at:].encode()[:_LONGEST_STEM].decode(errors="ignore")
+            unique = f"{prefix[:at]}{tag}-{stem}"
             changed[node_id] = with_input(node, _PREFIX_INPUT, unique)
     return changed
 

@@ -1,9 +1,13 @@
 """The fake's input, output and temp folders, kept in memory so that a restart empties them."""
 
+import errno
+import os
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+_LONGEST_NAME = 255
+"""Bytes, on the usual file systems."""
 FOLDERS = ("input", "output", "temp")
 
 
@@ -60,6 +64,8 @@ class Files:
             and record.filename.startswith(f"{stem}_")
         )
         record = FileRecord(f"{stem}_{taken + 1:05}_.{extension}", subfolder, folder)
+        if len(record.filename.encode()) > _LONGEST_NAME:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), record.filename)
         self._contents[record] = data
         return record
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from pydantic import JsonValue
 
 from fakes.comfyui.files import input_record
+from fakes.comfyui.media_nodes import MEDIA_NODE_CLASSES
 from fakes.comfyui.node_class import InputSpec, NodeClass, Result, Work
 from fakes.comfyui.values import (
     Conditioning,
@@ -223,6 +224,7 @@ _CHANNELS: Final[list[JsonValue]] = ["alpha", "red", "green", "blue"]
 _METHODS: Final[list[JsonValue]] = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
 
 NODE_CLASSES: Final[dict[str, NodeClass]] = {
+    **MEDIA_NODE_CLASSES,
     "CheckpointLoaderSimple": NodeClass(
         _load_checkpoint, ("MODEL", "CLIP", "VAE"), {"ckpt_name": (CHECKPOINTS, {})}
     ),

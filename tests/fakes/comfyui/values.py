@@ -41,6 +41,12 @@ class Mask:
     image: Image.Image
 
 
+@dataclass(frozen=True)
+class Audio:
+    word: str
+    """Stands for the samples."""
+
+
 class Inputs(Mapping[str, object]):
     """A node's inputs, links resolved; the getters check the type."""
 
@@ -87,6 +93,11 @@ class Inputs(Mapping[str, object]):
     def images(self, name: str) -> Images:
         value = self[name]
         assert isinstance(value, Images)
+        return value
+
+    def audio(self, name: str) -> Audio:
+        value = self[name]
+        assert isinstance(value, Audio)
         return value
 
     def mask(self, name: str) -> Mask:

@@ -1,0 +1,75 @@
+"""The fake's node classes for what is no image: audio, latents, and whatever a node may write.
+
+`SaveAudio` writes FLAC and `SaveLatent` safetensors, as ComfyUI's own do. `SaveBytes` stands for
+custom nodes that write files of any format, and reports them under a key of its own.
+"""
+
+import json
+from typing import Final
+
+from pydantic import JsonValue
+
+from fakes.comfyui.node_class import InputSpec, NodeClass, Result, Work
+from fakes.comfyui.values import Audio, Inputs, word_of
+
+_PREFIX: Final[InputSpec] = ("STRING", {"default": "ComfyUI"})
+_FLAC_HEADER: Final = b"fLaC\x80\0\0\x22"
+"""The signature, and the header of a last metadata block: STREAMINFO of 34 bytes."""
+
+
+async def _empty_audio(_work: Work, inputs: Inputs) -> Result:
+    asked = (inputs.number("duration"), inputs.integer("sample_rate"), inputs.integer("channels"))
+    return Result((Audio(word_of(*asked)),))
+
+
+async def _save_audio(work: Work, inputs: Inputs) -> Result:
+    data = _FLAC_HEADER + inputs.audio("audio").word.encode()[:34] + bytes(64)
+    record = work.files.save(inputs.text("filename_prefix"), "output", "flac", data)
+    return Result(ui={"audio": [{**record.as_json()}]})
+
+
+async def _save_latent(work: Work, inputs: Inputs) -> Result:
+    header = json.dumps({"__metadata__": {"word": inputs.latent("samples").word}}).encode()
+    data = len(header).to_bytes(8, "little") + header
+    record = work.files.save(inputs.text("filename_prefix"), "output", "latent", data)
+    return Result(ui={"latents": [{**record.as_json()}]})
+
+
+async def _save_bytes(work: Work, inputs: Inputs) -> Result:
+    data = bytes.fromhex(inputs.text("data"))
+    prefix, extension = inputs.text("filename_prefix"), inputs.text("extension")
+    record = work.files.save(prefix, "output", extension, data)
+    files: list[JsonValue] = [{**record.as_json()}]
+    return Result(ui={"files": files})
+
+
+MEDIA_NODE_CLASSES: Final[dict[str, NodeClass]] = {
+    "EmptyAudio": NodeClass(
+        _empty_audio,
+        ("AUDIO",),
+        {
+            "duration": ("FLOAT", {"default": 60.0, "min": 0.0, "max": 2**63}),
+            "sample_rate": ("INT", {"default": 44100, "min": 1, "max": 192000}),
+            "channels": ("INT", {"default": 2, "min": 1, "max": 2}),
+        },
+    ),
+    "SaveAudio": NodeClass(
+        _save_audio,
+        required={"audio": ("AUDIO", {}), "filename_prefix": _PREFIX},
+        output_node=True,
+    ),
+    "SaveLatent": NodeClass(
+        _save_latent,
+        required={"samples": ("LATENT", {}), "filename_prefix": _PREFIX},
+        output_node=True,
+    ),
+    "SaveBytes": NodeClass(
+        _save_bytes,
+        required={
+            "data": ("STRING", {}),
+            "extension": ("STRING", {}),
+            "filename_prefix": _PREFIX,
+        },
+        output_node=True,
+    ),
+}

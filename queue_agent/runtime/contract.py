@@ -157,6 +157,12 @@ class Runtime(ABC):
     """The kinds of job it can do; one of another kind is refused before the adapter hears of it."""
     default_url: ClassVar[str]
     """Where the runtime listens when nothing else is said."""
+    tells_of_the_start: ClassVar[bool] = False
+    """Whether `run` reports progress, of 0 if need be, when the runtime begins with the job.
+
+    For runtimes that others use too: the time limit counts from then, and not while they work
+    for somebody else.
+    """
     concurrency: int = 1
     """How many jobs the runtime truly works on at the same time; one or more.
 

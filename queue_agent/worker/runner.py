@@ -47,6 +47,8 @@ _OUTAGES: Final = 20
 """So often a job waits for a runtime that is ready and refuses it when it comes."""
 _LOST_PREPARATIONS: Final = 3
 """So often the runtime may go away while it is given a job's inputs."""
+OTHERS_FIRST: Final = 3600.0
+"""Seconds for which a runtime may work for others before it begins with a job."""
 _REMEMBERED: Final = 256
 _PRESENT: Final = frozenset({"ready", "stuck", "sick"})
 """States of a runtime whose process is there."""
@@ -61,7 +63,8 @@ class JobRunner:
     leftovers: Leftovers
     references: ReferenceFetcher
     time_limit: float
-    """For a run, from when the runtime has nothing left to do before it."""
+    """For a run, from when the runtime begins with it, as far as that is known; else from when it
+    has nothing of ours left to do before it."""
     is_last: Callable[[int], bool] = lambda _: False
     """Whether the queue allows no delivery after that of this number."""
     _deadly: LRUCache[str, None] = field(
@@ -175,9 +178,10 @@ class JobRunner:
     async def _run_once(
         self, delivery: Delivery, prepared: Prepared, report: ProgressCallback
     ) -> Output:
-        limit = asyncio.timeout(None)
+        limit, began = asyncio.timeout(None), asyncio.Event()
 
         def moved(progress: Progress) -> None:
+            began.set()
             self.leftovers.moved()
             report(progress)
 
@@ -185,19 +189,11 @@ class JobRunner:
             await self.health.broken.wait()
             limit.reschedule(asyncio.get_running_loop().time())
 
-        async def limit_from_start_of_work() -> None:
-            await delivery.slot.running.wait()
-            if self.health.broken.is_set():
-                return
-            delivery.running()
-            log.debug("running")
-            limit.reschedule(asyncio.get_running_loop().time() + self.time_limit)
-
         self.leftovers.resumed(prepared)
         try:
             async with (
                 limit,
-                background(limit_from_start_of_work()),
+                background(self._limit_from_start_of_work(delivery, limit, began)),
                 background(end_with_the_runtime()),
             ):
                 output = await self.runtime.run(prepared, noting(moved))
@@ -211,6 +207,8 @@ class JobRunner:
             self.leftovers.leave(prepared, delivery.slot)
             if (trouble := self.health.error()) is not None:
                 raise _Bystander(trouble.message, type=trouble.type) from None
+            if self.runtime.tells_of_the_start and not began.is_set():
+                raise TimedOut(f"The runtime worked for others for {OTHERS_FIRST:g} s.") from None
             raise TimedOut(f"The runtime did not finish within {self.time_limit:g} s.") from None
         except QueueAgentError as error:
             meant = self._meant(error, delivery.job)
@@ -218,6 +216,23 @@ class JobRunner:
             raise meant from error
         self.leftovers.moved()
         return output
+
+    async def _limit_from_start_of_work(
+        self, delivery: Delivery, limit: asyncio.Timeout, began: asyncio.Event
+    ) -> None:
+        """End the run in time; while others' work goes before it, its time does not run."""
+        loop, slot, broken = asyncio.get_running_loop(), delivery.slot, self.health.broken
+        await slot.running.wait()
+        if self.runtime.tells_of_the_start and not began.is_set():
+            if not broken.is_set():
+                limit.reschedule(loop.time() + OTHERS_FIRST)
+            await began.wait()
+            slot.begins()
+        if broken.is_set():
+            return
+        delivery.running()
+        log.debug("running")
+        limit.reschedule(loop.time() + self.time_limit)
 
     def _meant(self, error: QueueAgentError, job: Job) -> QueueAgentError:
         """What a run's failure says, where the runtime is broken, or the job speaks of that."""

@@ -169,6 +169,12 @@ class Slot:
         """When the stage was entered; 0 if it never was."""
         return self._entered.get(stage, 0.0)
 
+    def begins(self) -> None:
+        """Note that the runtime begins with the run only now, since it had others' work to do."""
+        if self.stage is Stage.RUNNING:
+            self.enter(Stage.RUNNING)
+            self._slots.changed.set()
+
     def holds(self, output_bytes: int) -> None:
         """Note what its outputs take, in memory or in files; 0 when they are gone."""
         self.output_bytes = output_bytes

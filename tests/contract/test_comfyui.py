@@ -646,6 +646,125 @@ async def test_previews_are_handed_out_only_where_the_job_asks(runtime: Runtime)
     assert len(asked.artifacts) == 1
 
 
+def sending() -> Json:
+    """A workflow that saves an image of a sampler and sends two others."""
+    return {
+        **generation(),
+        "8": node("EmptyImage", width=32, height=32, batch_size=2, color=255),
+        "9": node("SaveImageWebsocket", images=["8", 0]),
+    }
+
+
+async def test_images_that_are_sent_over_the_websocket_are_artifacts_and_previews_are_none(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    await tell(server, "/fake/faults", {"previews": True})
+    output = await run(runtime, pipeline(sending()))
+    assert [Image.open(io.BytesIO(one.data)).size for one in output.artifacts] == [
+        (64, 64),
+        (32, 32),
+        (32, 32),
+    ]
+    assert {artifact.media_type for artifact in output.artifacts} == {"image/png"}
+    assert output.warnings == ()
+
+
+async def test_sent_images_are_not_taken_from_an_earlier_attempt_that_heard_them(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    await tell(server, "/fake/faults", {"view": "truncated"})
+    with pytest.raises(Unavailable):
+        await run(runtime, pipeline(sending()))
+    await tell(server, "/fake/faults", {})
+    assert len((await run(runtime, pipeline(sending()))).artifacts) == 3
+
+
+async def test_images_that_were_sent_to_a_broken_connection_are_made_once_more(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    await tell(server, "/fake/faults", {"socket": "drop"})
+    with pytest.raises(Unavailable, match="is gone") as caught:
+        await run(runtime, pipeline(sending()))
+    assert caught.value.type == "output_missing"
+    assert len(await runs(server)) == 2
+    await tell(server, "/fake/faults", {})
+    assert len((await run(runtime, pipeline(sending()))).artifacts) == 3
+
+
+async def test_images_of_others_that_are_sent_to_everybody_are_not_ours(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    async with paused(server):
+        await tell(server, "/prompt", {"prompt": sending(), "prompt_id": "of-somebody-else"})
+        await eventually(lambda: is_working(server))
+        task = asyncio.create_task(run(runtime, pipeline(sending())))
+        await eventually(lambda: is_waiting(server))
+    assert len((await task).artifacts) == 3
+
+
+async def test_why_a_node_was_blocked_is_a_warning(runtime: Runtime) -> None:
+    workflow = empty_image(
+        **{
+            "3": node("BlockedImage", image=["1", 0], message="no image for you"),
+            "4": node("SaveImage", images=["3", 0], filename_prefix="y"),
+            "5": node("BlockedImage", image=["1", 0], message=""),
+            "6": node("SaveImage", images=["5", 0], filename_prefix="z"),
+        }
+    )
+    output = await run(runtime, pipeline(workflow))
+    assert len(output.artifacts) == 1
+    assert output.warnings == (
+        "Node 4 (SaveImage) did not run: Execution Blocked: no image for you",
+    )
+
+
+async def test_nodes_that_a_node_becomes_count_to_it(runtime: Runtime) -> None:
+    workflow = empty_image(
+        **{
+            "3": node("ExpandingSampler", image=["1", 0], steps=4),
+            "4": node("SaveImage", images=["3", 0], filename_prefix="y"),
+        }
+    )
+    reports: list[Progress] = []
+    await run(runtime, pipeline(workflow), reports)
+    inner = [report for report in reports if report.steps == 4]
+    assert {report.node for report in inner} == {"3"}
+    assert inner[0].fraction < inner[1].fraction < inner[3].fraction
+    fractions = [report.fraction for report in reports]
+    assert fractions == sorted(fractions)
+
+
+async def test_progress_begins_when_the_server_begins_with_the_prompt(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    reports: list[Progress] = []
+    async with paused(server):
+        await tell(server, "/prompt", {"prompt": generation(), "prompt_id": "of-somebody-else"})
+        await eventually(lambda: is_working(server))
+        task = asyncio.create_task(run(runtime, pipeline(generation(seed=8)), reports))
+        await eventually(lambda: is_waiting(server))
+        assert reports == []
+    await task
+    assert reports[0].fraction == 0.0
+
+
+@pytest.mark.parametrize("socket", ["silent", "refuse"])
+async def test_that_the_server_has_begun_is_seen_without_the_websocket(
+    runtime: Runtime, server: ServerProcess, socket: str
+) -> None:
+    reports: list[Progress] = []
+    await tell(server, "/fake/faults", {"socket": socket, "paused": True})
+    task = asyncio.create_task(run(runtime, pipeline(), reports))
+    await eventually(lambda: has_reported(reports))
+    assert [report.fraction for report in reports] == [0.0]
+    await tell(server, "/fake/faults", {})
+    await task
+
+
+async def has_reported(reports: list[Progress]) -> bool:
+    return bool(reports)
+
+
 async def test_references_of_two_jobs_are_not_mixed_up(
     runtime: Runtime, server: ServerProcess
 ) -> None:

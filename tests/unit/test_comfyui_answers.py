@@ -12,7 +12,7 @@ from queue_agent.runtime import RuntimeOptions
 from queue_agent.runtime.http import Response
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
-from queue_agent_runtimes.comfyui.events import Event, parse_event
+from queue_agent_runtimes.comfyui.events import IMAGE, Event, parse_event
 from queue_agent_runtimes.comfyui.failures import failure_of, refused
 from queue_agent_runtimes.comfyui.outputs import FileRecord, Found, fetch_artifact, find_outputs
 from queue_agent_runtimes.comfyui.progress import ProgressTracker
@@ -219,3 +219,45 @@ def test_a_refusal_names_node_class_input_and_message() -> None:
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 def test_a_server_in_trouble_is_unavailable(status: int) -> None:
     assert isinstance(refused(Response(status, b"<html>")), Unavailable)
+
+
+def test_a_png_frame_is_an_image_and_other_frames_are_previews() -> None:
+    event = parse_event(b"\0\0\0\1\0\0\0\2a picture", ID)
+    assert event == Event(IMAGE, {}, b"a picture")
+    assert parse_event(b"\0\0\0\4\0\0\0\2a preview with metadata", ID) is None
+
+
+def test_nodes_that_a_node_becomes_are_its_steps_and_do_not_end_it() -> None:
+    tracker = ProgressTracker(GRAPH)
+    reports = [
+        tracker.update(event)
+        for event in [
+            Event("executing", {"node": "5", "display_node": "5"}),
+            Event("executing", {"node": "5.0.0.1", "display_node": "5"}),
+            Event("progress", {"node": "5.0.0.1", "value": 4, "max": 8}),
+            Event("executing", {"node": "5.0.0.2", "display_node": "5"}),
+            Event("executing", {"node": "7", "display_node": "7"}),
+        ]
+    ]
+    assert [report and (report.node, report.fraction) for report in reports] == [
+        ("5", 0.0),
+        ("5", 0.0),
+        ("5", 0.4),
+        ("5", 0.4),
+        ("7", 0.8),
+    ]
+
+
+def test_a_block_is_neither_the_end_nor_a_failure() -> None:
+    event = parse_event(frame("execution_error", exception_type="ExecutionBlocked"), ID)
+    assert event is not None
+    assert event.tells_of_a_block
+    assert not event.announces_the_end
+    real: JsonValue = [
+        "execution_error",
+        {"exception_type": "ValueError", "exception_message": "no"},
+    ]
+    blocked: JsonValue = ["execution_error", {"exception_type": "ExecutionBlocked"}]
+    failure = failure_of({"status": {"status_str": "error", "messages": [blocked, real]}})
+    assert failure is not None
+    assert "ValueError" in failure.message

@@ -33,6 +33,7 @@ from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.execution import ComfyUIPrepared, Execution, Finished
 from queue_agent_runtimes.comfyui.outputs import (
     MISSING,
+    MOST_BYTES,
     FileRecord,
     Found,
     fetch_artifact,
@@ -61,8 +62,6 @@ PIPELINE: Final = "pipeline"
 
 _PROMPT_IDS: Final = uuid.UUID("5b1d8c6e-6f0e-5a67-9d5e-2f7f6c1f0a37")
 """Namespace of the prompt ids that jobs are given."""
-_MOST_BYTES: Final = 2**30
-"""Of all outputs of a prompt; with more, no other is fetched."""
 _MAX_RANDOM_SEED: Final = 2**32
 _LOOK: Final = 0.1
 """Seconds between looks for a prompt that was given up, when its job is to be run again."""
@@ -81,6 +80,7 @@ class ComfyUIRuntime(Runtime):
     name: ClassVar[str] = "comfyui"
     task_types: ClassVar[frozenset[str]] = PORTABLE_TASKS | {PIPELINE}
     default_url: ClassVar[str] = "http://127.0.0.1:8188"
+    tells_of_the_start = True
     concurrency: int = 1
     backlog: int = 1
 
@@ -174,26 +174,30 @@ class ComfyUIRuntime(Runtime):
             raise TypeError("run() takes what prepare() of the same adapter returned")
         while await self._lingers(prepared.prompt_id):  # noqa: ASYNC110  a server tells nobody
             await asyncio.sleep(_LOOK)
-        execution = Execution(self._api, prepared, progress)
+        with Spools() as spools:
+            finished = await self._finished(Execution(self._api, prepared, progress, spools))
+            try:
+                with submitted():
+                    output = await self._output(prepared, finished, spools)
+            except Unavailable as error:
+                if error.type == MISSING:  # what is gone does not come back by asking again
+                    await self._forget(finished.prompt_id)
+                raise
+            spools.keep(output.artifacts)
+        await self._forget(finished.prompt_id)
+        progress(Progress(1.0))
+        return output
+
+    async def _finished(self, execution: Execution) -> Finished:
         try:
-            finished = await execution.finish()
+            return await execution.finish()
         except asyncio.CancelledError:
             again = asyncio.get_running_loop().time() + _INTERRUPT_AGAIN
-            self._given_up[prepared.prompt_id] = (execution.prompt_id, again)
+            self._given_up[execution.prepared.prompt_id] = (execution.prompt_id, again)
             raise
         except RuntimeStuck:
             self._stranded = execution.prompt_id
             raise
-        try:
-            with submitted():
-                output = await self._output(prepared, finished)
-        except Unavailable as error:
-            if error.type == MISSING:  # what is gone does not come back by asking again
-                await self._forget(finished.prompt_id)
-            raise
-        await self._forget(finished.prompt_id)
-        progress(Progress(1.0))
-        return output
 
     async def still_runs(self, prepared: Prepared) -> bool:
         """By `/queue`; interrupted once more if it does, now and then.
@@ -233,14 +237,14 @@ class ComfyUIRuntime(Runtime):
         with suppress(QueueAgentError):
             await self._api.forget(prompt_id)
 
-    async def _output(self, prepared: ComfyUIPrepared, finished: Finished) -> Output:
-        found = find_outputs(finished.entry)
+    async def _output(
+        self, prepared: ComfyUIPrepared, finished: Finished, spools: Spools
+    ) -> Output:
+        found = [*find_outputs(finished.entry), *finished.images]
         order = {node_id: index for index, node_id in enumerate(prepared.graph)}
         found.sort(key=lambda output: order.get(output.node_id, len(order)))
         wanted = [output for output in found if prepared.include_temp or not _is_temp(output)]
-        with Spools() as spools:
-            artifacts, missing = await self._fetch(wanted, prepared.seeds, spools)
-            spools.keep(artifacts)
+        artifacts, missing = await self._fetch(wanted, prepared.seeds, spools)
         warnings = [*prepared.warnings, *finished.warnings]
         if not artifacts:
             warnings.append(_nothing_to_show(temporary=len(found)))
@@ -266,9 +270,9 @@ class ComfyUIRuntime(Runtime):
         artifacts: list[Artifact] = []
         missing: list[Unavailable] = []
         for output in wanted:
-            if sum(artifact.size for artifact in artifacts) > _MOST_BYTES:
+            if sum(artifact.size for artifact in artifacts) > MOST_BYTES:
                 raise Unavailable(
-                    f"The outputs have over {_MOST_BYTES} bytes.", type="answer_too_large"
+                    f"The outputs have over {MOST_BYTES} bytes.", type="answer_too_large"
                 )
             try:
                 seed = seeds.get(output.node_id)

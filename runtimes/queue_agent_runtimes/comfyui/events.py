@@ -5,9 +5,10 @@ that was away gets no replay, so events only tell when to look; history is the t
 """
 
 import asyncio
+import struct
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
 
@@ -25,6 +26,13 @@ _TYPE_IS_WITHIN: Final = 80
 
 LOST: Final = "connection_lost"
 BACK: Final = "connection_back"
+BEGUN: Final = "begun"
+"""What the queue tells where the event that the server began with the prompt was missed."""
+IMAGE: Final = "image"
+BLOCKED: Final = "ExecutionBlocked"
+"""The exception's type by which the server tells that a node held back what comes after it."""
+_WHOLE_IMAGE: Final = struct.pack(">II", 1, 2)
+"""What a frame with a PNG begins with: event and format. Previews are JPEG, as a rule."""
 _ENDS: Final = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 
 
@@ -32,6 +40,8 @@ _ENDS: Final = frozenset({"execution_success", "execution_error", "execution_int
 class Event:
     type: str
     data: Mapping[str, JsonValue]
+    image: bytes = field(default=b"", repr=False)
+    """Of an event of type `IMAGE`, which does not tell whose it is."""
 
     @property
     def calls_for_a_look(self) -> bool:
@@ -42,7 +52,12 @@ class Event:
     @property
     def announces_the_end(self) -> bool:
         """Whether the prompt has ended; its history may still be on the way."""
-        return self.type in _ENDS
+        return self.type in _ENDS and not self.tells_of_a_block
+
+    @property
+    def tells_of_a_block(self) -> bool:
+        """Whether a node was kept from running, in a prompt that goes on and may succeed."""
+        return self.type == "execution_error" and self.data.get("exception_type") == BLOCKED
 
 
 class EventStream:
@@ -53,6 +68,12 @@ class EventStream:
         self._url = url
         self._headers = headers
         self._connection: ClientConnection | None = None
+        self.is_whole = False
+        """Whether nothing can have been missed since `begin`."""
+
+    def begin(self) -> None:
+        """The prompt is about to be submitted."""
+        self.is_whole = self._connection is not None
 
     async def __aenter__(self) -> Self:
         await self._connect()
@@ -83,6 +104,7 @@ class EventStream:
                 frame = await self._connection.recv()
             except WebSocketException:
                 self._connection = None
+                self.is_whole = False
                 return Event(LOST, {})
             event = parse_event(frame, self.prompt_id)
             if event is not None:
@@ -104,12 +126,13 @@ class EventStream:
 def parse_event(frame: str | bytes, prompt_id: str) -> Event | None:
     """The event in a frame, if it is one of this prompt.
 
-    Binary frames are previews. `progress_state` repeats, at length, what the other events
-    say, so it is not even parsed.
+    Binary frames name no prompt: PNGs are events, and all others are previews. `progress_state`
+    repeats, at length, what the other events say, so it is not even parsed.
     """
-    if isinstance(frame, bytes) or prompt_id not in frame:
-        return None
-    if '"progress_state"' in frame[:_TYPE_IS_WITHIN]:
+    if isinstance(frame, bytes):
+        is_image = frame.startswith(_WHOLE_IMAGE)
+        return Event(IMAGE, {}, frame[len(_WHOLE_IMAGE) :]) if is_image else None
+    if prompt_id not in frame or '"progress_state"' in frame[:_TYPE_IS_WITHIN]:
         return None
     try:
         value = parse_json(frame)

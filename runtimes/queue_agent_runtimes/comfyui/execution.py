@@ -9,12 +9,19 @@ from typing import Final
 import structlog
 from pydantic import JsonValue
 
-from queue_agent.runtime import Prepared, ProgressCallback, not_yet_submitted, submitted
-from queue_agent.wire.errors import QueueAgentError, Rejected
+from queue_agent.runtime import Prepared, ProgressCallback, Spools, not_yet_submitted, submitted
+from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.events import Event, EventStream
-from queue_agent_runtimes.comfyui.failures import OUT_OF_MEMORY, describe_node_errors, failure_of
+from queue_agent_runtimes.comfyui.failures import (
+    OUT_OF_MEMORY,
+    describe_node_errors,
+    failure_of,
+    words_of_a_block,
+)
+from queue_agent_runtimes.comfyui.outputs import MISSING, Found
 from queue_agent_runtimes.comfyui.progress import ProgressTracker
+from queue_agent_runtimes.comfyui.sent_images import SentImages
 from queue_agent_runtimes.comfyui.watch import Watch
 from queue_agent_runtimes.comfyui.workflow import INVALID_WORKFLOW, Graph
 
@@ -46,19 +53,27 @@ class Finished:
     prompt_id: str
     entry: Json
     warnings: tuple[str, ...] = ()
+    images: tuple[Found, ...] = ()
+    """Those that came over the WebSocket; the others are named in the entry."""
 
 
 class Execution:
     """The run of one prepared job."""
 
     def __init__(
-        self, api: ComfyUIApi, prepared: ComfyUIPrepared, progress: ProgressCallback
+        self,
+        api: ComfyUIApi,
+        prepared: ComfyUIPrepared,
+        progress: ProgressCallback,
+        spools: Spools,
     ) -> None:
         self._api = api
-        self._prepared = prepared
+        self.prepared = prepared
         self._progress = progress
         self._tracker = ProgressTracker(prepared.graph)
-        self._warnings: tuple[str, ...] = ()
+        self._images = SentImages(prepared.graph, spools)
+        self._dropped: tuple[str, ...] = ()
+        self._blocked: dict[str, None] = {}
         self.prompt_id = prepared.prompt_id
         """As the server knows it: old ones give prompts their own."""
 
@@ -71,7 +86,7 @@ class Execution:
             RunLost: it went away afterwards, or knows the prompt no more.
             Unavailable: anything else that went wrong.
         """
-        async with self._api.events(self._prepared.prompt_id) as stream:
+        async with self._api.events(self.prepared.prompt_id) as stream:
             try:
                 entry = await self._entry(stream)
             except asyncio.CancelledError:
@@ -79,7 +94,8 @@ class Execution:
                 raise
             finally:
                 self.prompt_id = stream.prompt_id
-            return Finished(stream.prompt_id, entry, self._warnings)
+            warnings = (*self._dropped, *self._blocked)
+            return Finished(stream.prompt_id, entry, warnings, tuple(self._images.found))
 
     async def _entry(self, stream: EventStream) -> Json:
         with not_yet_submitted():
@@ -91,16 +107,17 @@ class Execution:
             await self._submit(stream)
         with submitted():
             entry = await self._wait(stream)
-            failure = failure_of(entry)
-            if failure is not None and (joined or failure.type == OUT_OF_MEMORY):
+            failure = self._failure(stream, entry)
+            if failure is not None and (joined or failure.type in {OUT_OF_MEMORY, MISSING}):
                 entry = await self._once_more(stream, failure)
-                failure = failure_of(entry)
+                failure = self._failure(stream, entry)
         if failure is not None:
             raise failure
         return entry
 
     async def _once_more(self, stream: EventStream, failure: QueueAgentError) -> Json:
-        """After memory ran out, or where it was an earlier attempt that failed before our eyes."""
+        """After memory ran out, where images that were sent found nobody, or where it was an
+        earlier attempt that failed before our eyes."""
         _log.info("prompt_submitted_again", prompt_id=stream.prompt_id, reason=failure.message)
         if failure.type == OUT_OF_MEMORY:
             await self._api.free_memory()
@@ -108,10 +125,24 @@ class Execution:
         await self._submit(stream)
         return await self._wait(stream)
 
+    def _failure(self, stream: EventStream, entry: Json) -> QueueAgentError | None:
+        failure = failure_of(entry)
+        if failure is None and self._images.awaited and not stream.is_whole:
+            return Unavailable(
+                "The connection over which ComfyUI sends images was away for a while; what it "
+                "sent meanwhile is gone.",
+                type=MISSING,
+            )
+        return failure
+
     async def _earlier_success(self, stream: EventStream) -> Json | None:
-        """What an earlier attempt at the same job achieved; its failure is cleared away."""
+        """What an earlier attempt at the same job achieved; its failure is cleared away.
+
+        So is a success whose images were sent, to nobody who still has them. To do it again costs
+        little while the server remembers what the other nodes made.
+        """
         entry = await self._api.history(stream.prompt_id)
-        if entry is not None and failure_of(entry) is not None:
+        if entry is not None and (failure_of(entry) is not None or self._images.awaited):
             await self._api.forget(stream.prompt_id)
             return None
         return entry
@@ -119,15 +150,21 @@ class Execution:
     async def _wait(self, stream: EventStream) -> Json:
         return await Watch(self._api, stream, self._report).entry()
 
-    def _report(self, event: Event) -> None:
+    async def _report(self, event: Event) -> None:
+        await self._images.update(event)
+        if event.tells_of_a_block:
+            self._blocked[words_of_a_block(event.data)] = None
         progress = self._tracker.update(event)
         if progress is not None:
             self._progress(progress)
 
     async def _submit(self, stream: EventStream) -> None:
         """Shielded: a prompt that the server has taken must be known, to be stopped."""
+        self._images.forget()
+        self._blocked.clear()
+        stream.begin()
         submission = asyncio.ensure_future(
-            self._api.submit(stream.prompt_id, self._prepared.request)
+            self._api.submit(stream.prompt_id, self.prepared.request)
         )
         try:
             accepted = await asyncio.shield(submission)
@@ -138,14 +175,14 @@ class Execution:
             raise
         stream.prompt_id = accepted.prompt_id
         dropped = list(describe_node_errors(accepted.node_errors))
-        if dropped and self._prepared.strict:
+        if dropped and self.prepared.strict:
             await self._stop(stream.prompt_id)
             raise Rejected(
                 "A part of the workflow is invalid: " + "; ".join(dropped),
                 type=INVALID_WORKFLOW,
                 details={"node_errors": accepted.node_errors},
             )
-        self._warnings = tuple(f"ComfyUI left out: {words}" for words in dropped)
+        self._dropped = tuple(f"ComfyUI left out: {words}" for words in dropped)
 
     async def _stop(self, prompt_id: str) -> None:
         try:

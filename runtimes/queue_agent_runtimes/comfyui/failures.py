@@ -8,12 +8,15 @@ from pydantic import JsonValue
 from queue_agent.runtime.failures import is_beyond_repair, is_of_the_device, is_out_of_memory
 from queue_agent.runtime.http import Response, error_from
 from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeSick, Unavailable
+from queue_agent_runtimes.comfyui.events import BLOCKED
 from queue_agent_runtimes.comfyui.workflow import INVALID_WORKFLOW
 
 Json = dict[str, JsonValue]
 
 OUT_OF_MEMORY: Final = "out_of_memory"
 _MAX_WORDS: Final = 20
+_LONGEST_WORDS: Final = 500
+"""Letters of a text of the server's."""
 
 
 def refused(answer: Response) -> QueueAgentError:
@@ -70,9 +73,15 @@ def failure_of(entry: Mapping[str, JsonValue]) -> QueueAgentError | None:
                 f"({data.get('node_type')}).",
                 type="interrupted",
             )
-        if name == "execution_error":
+        if name == "execution_error" and data.get("exception_type") != BLOCKED:
             return _execution_error(data)
     return Unavailable("The prompt failed without a reason.", type="execution_error")
+
+
+def words_of_a_block(data: Mapping[str, JsonValue]) -> str:
+    """For the publisher, why a node did not run."""
+    place = f"Node {data.get('node_id')} ({data.get('node_type')})"
+    return f"{place} did not run: {_text(data, 'exception_message')[:_LONGEST_WORDS]}"
 
 
 def _execution_error(data: Json) -> QueueAgentError:

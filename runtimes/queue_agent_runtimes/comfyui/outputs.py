@@ -15,6 +15,8 @@ from queue_agent_runtimes.comfyui.api import ComfyUIApi
 Json = dict[str, JsonValue]
 
 MISSING: Final = "output_missing"
+MOST_BYTES: Final = 2**30
+"""Of all outputs of a prompt; with more, no other is taken."""
 _ARCHIVES: Final = frozenset({("application/zip", "model/vnd.usdz+zip")})
 """Formats whose bytes only tell in what they are packed."""
 
@@ -30,10 +32,10 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Found:
-    """What an output node reported: a file or a text."""
+    """What an output node reported: a file or a text; or an image that it sent."""
 
     node_id: str
-    value: FileRecord | str
+    value: FileRecord | str | Asset
 
 
 def find_outputs(entry: Mapping[str, JsonValue]) -> list[Found]:
@@ -59,13 +61,15 @@ def find_outputs(entry: Mapping[str, JsonValue]) -> list[Found]:
 
 
 async def fetch_artifact(api: ComfyUIApi, found: Found, seed: int | None, spool: Spool) -> Artifact:
-    """The artifact behind a file record or text.
+    """The artifact behind a file record or text, or that an image is.
 
     Raises:
         Unavailable: the server has no such file (type `MISSING`), or answers with something else.
     """
     if isinstance(found.value, str):
         return Artifact(found.value.encode(), "text/plain", seed=seed)
+    if isinstance(found.value, Asset):
+        return Artifact(found.value.content, found.value.media_type, seed=seed)
     record = found.value
     _raise_if_outside(record)
     asked = {"filename": record.filename, "subfolder": record.subfolder, "type": record.type}

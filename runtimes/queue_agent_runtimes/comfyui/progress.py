@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Final, TypeGuard
 
+from pydantic import JsonValue
+
 from queue_agent.runtime import Progress
 from queue_agent_runtimes.comfyui.events import Event
 from queue_agent_runtimes.comfyui.workflow import Graph, inputs_of
@@ -16,7 +18,7 @@ class ProgressTracker:
     """Adds up finished nodes and the steps of the one under way.
 
     A node with an input `steps` weighs as many times more than the others, since a sampler's
-    step is what takes time.
+    step is what takes time. Where a node becomes several others, theirs are its steps.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -24,19 +26,21 @@ class ProgressTracker:
         self._total = max(1, sum(self._weights.values()))
         self._done: set[str] = set()
         self._current: str | None = None
+        self._parents: dict[str, str] = {}
+        """Of nodes that others have become, by their ids."""
         self._fraction = 0.0
 
     def update(self, event: Event) -> Progress | None:
         """Take in an event of our prompt; the progress if the event tells of any."""
         match event.type:
+            case "execution_start" | "begun":
+                return self._progress()
             case "execution_cached":
                 nodes = event.data.get("nodes")
                 self._done |= {str(node) for node in nodes} if isinstance(nodes, list) else set()
                 return self._progress()
             case "executing":
-                node = event.data.get("node")
-                self._finish_current()
-                self._current = node if isinstance(node, str) else None
+                self._enter(event.data.get("node"), event.data.get("display_node"))
                 return self._progress()
             case "progress":
                 return self._step(event)
@@ -49,12 +53,21 @@ class ProgressTracker:
         if not (_is_count(value) and _is_count(steps) and steps >= 1):
             return None
         if isinstance(node, str):
-            self._current = node
+            self._current = self._parent(node)
         return self._progress(min(1.0, value / steps), int(value), int(steps))
 
-    def _finish_current(self) -> None:
-        if self._current is not None:
-            self._done.add(self._current)
+    def _enter(self, node: JsonValue, shown: JsonValue) -> None:
+        if isinstance(node, str) and isinstance(shown, str) and node not in self._weights:
+            self._parents[node] = shown
+        entered = self._parent(node) if isinstance(node, str) else None
+        if self._current not in {None, entered}:
+            self._done.add(str(self._current))
+        self._done.discard(str(entered))  # it may have become others, which come later
+        self._current = entered
+
+    def _parent(self, node: str) -> str:
+        """The node of the workflow that this one is, or that became it."""
+        return self._parents.get(node, node)
 
     def _progress(
         self, part: float = 0.0, step: int | None = None, steps: int | None = None

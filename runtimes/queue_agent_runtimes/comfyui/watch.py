@@ -1,14 +1,14 @@
 """Waiting for a prompt's end: events tell when to look, history and queue tell the truth."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from pydantic import JsonValue
 
 from queue_agent.wire.errors import RunLost, RuntimeStuck, Unavailable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
-from queue_agent_runtimes.comfyui.events import Event, EventStream
+from queue_agent_runtimes.comfyui.events import BACK, BEGUN, IMAGE, LOST, Event, EventStream
 
 Json = dict[str, JsonValue]
 
@@ -29,7 +29,7 @@ class Watch:
     """One wait for the history entry of a prompt."""
 
     def __init__(
-        self, api: ComfyUIApi, stream: EventStream, on_event: Callable[[Event], None]
+        self, api: ComfyUIApi, stream: EventStream, on_event: Callable[[Event], Awaitable[None]]
     ) -> None:
         self._api = api
         self._stream = stream
@@ -38,6 +38,7 @@ class Watch:
         self._failures = 0
         self._absences = 0
         self._stranded_since: float | None = None
+        self._begun = False
 
     async def entry(self) -> Json:
         """The prompt's history entry, once it has ended.
@@ -66,7 +67,8 @@ class Watch:
                 event = await self._stream.next()
         except TimeoutError:
             return None
-        self._on_event(event)
+        self._begun = self._begun or event.type not in {LOST, BACK, IMAGE}
+        await self._on_event(event)
         return event
 
     async def _look(self) -> Json | None:
@@ -82,6 +84,9 @@ class Watch:
         if entry is None:
             self._note_absence(absent=place == "unknown")
             self._note_standstill(stranded=place == "stranded")
+        if place == "running" and not self._begun:
+            self._begun = True
+            await self._on_event(Event(BEGUN, {}))
         return entry
 
     def _note_standstill(self, *, stranded: bool) -> None:

@@ -51,6 +51,7 @@ class FakeComfyUI:
             self.files,
             self.sockets.send,
             self.sockets.send_preview,
+            self.sockets.send_image,
             step_seconds=options.step_seconds,
             history_delay=options.history_delay,
             history_limit=options.history_limit,

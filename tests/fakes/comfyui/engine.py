@@ -15,7 +15,7 @@ from fakes.comfyui.faults import Faults
 from fakes.comfyui.files import Files, input_record
 from fakes.comfyui.node_class import Result, Ui, Work
 from fakes.comfyui.nodes import NODE_CLASSES
-from fakes.comfyui.values import Inputs, word_of
+from fakes.comfyui.values import Blocker, Inputs, word_of
 
 Json = dict[str, JsonValue]
 SendEvent = Callable[[str, Json, str | None], None]
@@ -74,6 +74,7 @@ class Engine:
     files: Files
     send: SendEvent
     send_preview: Callable[[str | None], None]
+    send_image: Callable[[bytes, str | None], None]
     faults: Faults = field(default_factory=Faults)
     step_seconds: float = 0.01
     history_delay: float = 0.02
@@ -211,6 +212,8 @@ class _Execution:
         self._succeeded = False
         self._order = list(self._upstream_first())
         self._states: Json = {}
+        self._inner: str | None = None
+        """The id of the node that the one under way has become."""
 
     async def perform(self) -> None:
         self._tell("execution_start", {})
@@ -270,24 +273,47 @@ class _Execution:
         spec = _node(self._prompt.graph, node)
         if spec["class_type"] == "KSampler" or node == self._order[-1]:
             engine.fail_if_told()
+        inputs = {name: self._resolved(value) for name, value in _inputs(spec).items()}
+        blocker = next((value for value in inputs.values() if isinstance(value, Blocker)), None)
+        if blocker is not None:
+            self._block(node, blocker)
+            return
         work = Work(
             engine.files,
             self._prompt.graph,
             lambda value, most: self._step(node, value, most),
             engine.temp_word(),
+            lambda png: engine.send_image(png, self._prompt.client_id),
+            lambda name: self._become(node, name),
             disable_metadata=engine.disable_metadata,
         )
-        inputs = {name: self._resolved(value) for name, value in _inputs(spec).items()}
         try:
             result = await NODE_CLASSES[str(spec["class_type"])].run(work, Inputs(inputs))
         except (OSError, ValueError) as error:
             kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
             raise NodeFailure(kind, str(error)) from error
+        self._inner = None
         self._results[node] = result
         self._run.executed.append(node)
         self._send_state(node, 1, 1, "finished")
 
+    def _block(self, node: str, blocker: Blocker) -> None:
+        """Tell so, where there is a message, and hold back what comes after the node, too."""
+        if blocker.message:
+            failure = NodeFailure("ExecutionBlocked", f"Execution Blocked: {blocker.message}")
+            self._send("execution_error", {**self._failure(node, failure), "traceback": []})
+            blocker = Blocker("")
+        spec = _node(self._prompt.graph, node)
+        outputs = NODE_CLASSES[str(spec["class_type"])].outputs
+        self._results[node] = Result((blocker,) * len(outputs))
+
+    def _become(self, node: str, name: str) -> None:
+        self._inner = f"{node}.0.0.{name}"
+        self._send_state(self._inner, 0, 1, "running")
+        self._send("executing", {"node": self._inner, "display_node": node})
+
     async def _step(self, node: str, value: int, most: int) -> None:
+        node = self._inner or node
         await self._engine.step(self._run)
         self._send_state(node, value, most, "running")
         self._send("progress", {"value": value, "max": most, "node": node})
@@ -317,6 +343,8 @@ class _Execution:
                 parts.append((name, self._signatures[str(value[0])], value[1]))
             else:
                 parts.append((name, value))
+        if NODE_CLASSES[str(spec["class_type"])].changes_always:
+            parts.append(str(self._run.start))
         file_input = NODE_CLASSES[str(spec["class_type"])].file_input
         if file_input:
             name = str(_inputs(spec).get(file_input))

@@ -21,6 +21,10 @@ class Work:
     step: Callable[[int, int], Awaitable[None]]
     """Called with the steps done and the steps in all; raises when interrupted."""
     temp_word: str
+    send_image: Callable[[bytes], None]
+    """Send a PNG over the WebSocket."""
+    become: Callable[[str], None]
+    """Go on as another node, by the last part of its id."""
     disable_metadata: bool = False
 
 
@@ -37,6 +41,8 @@ class NodeClass:
     required: dict[str, InputSpec] = field(default_factory=dict)
     optional: dict[str, InputSpec] = field(default_factory=dict)
     output_node: bool = False
+    changes_always: bool = False
+    """Whether it is executed each time, whatever is remembered."""
     file_input: str | None = None
     """The input that names a file of the input folder, which must exist."""
 

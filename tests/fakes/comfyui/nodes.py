@@ -1,7 +1,9 @@
 """The node classes that the fake knows: those of ComfyUI's core that the tests need.
 
 Inputs, ranges and output types follow `nodes.py` and `comfy_extras` of ComfyUI;
-`VHS_VideoCombine` stands for the custom nodes that report videos under the key ``gifs``.
+`VHS_VideoCombine` stands for the custom nodes that report videos under the key ``gifs``,
+`BlockedImage` for those that return an ExecutionBlocker, and `ExpandingSampler` for those that
+become several others: two samplers and one that does nothing.
 """
 
 import io
@@ -15,6 +17,7 @@ from fakes.comfyui.files import input_record
 from fakes.comfyui.media_nodes import MEDIA_NODE_CLASSES
 from fakes.comfyui.node_class import InputSpec, NodeClass, Result, Work
 from fakes.comfyui.values import (
+    Blocker,
     Conditioning,
     Images,
     Inputs,
@@ -215,6 +218,27 @@ async def _combine_video(work: Work, inputs: Inputs) -> Result:
     return Result(ui={"gifs": [{**record.as_json(), "format": "image/gif", "frame_rate": 8.0}]})
 
 
+async def _send_images(work: Work, inputs: Inputs) -> Result:
+    frames = inputs.images("images").frames
+    for done, frame in enumerate(frames):
+        await work.step(done, len(frames))
+        work.send_image(encode_png(frame, {}))
+    return Result()
+
+
+async def _block(_work: Work, inputs: Inputs) -> Result:
+    return Result((Blocker(inputs.text("message")),))
+
+
+async def _expand(work: Work, inputs: Inputs) -> Result:
+    for name in ("1", "2"):
+        work.become(name)
+        for done in range(1, inputs.integer("steps") + 1):
+            await work.step(done, inputs.integer("steps"))
+    work.become("3")
+    return Result((inputs.images("image"),))
+
+
 async def _preview_any(_work: Work, inputs: Inputs) -> Result:
     return Result(ui={"text": [inputs.text("source")]})
 
@@ -333,6 +357,15 @@ NODE_CLASSES: Final[dict[str, NodeClass]] = {
         _save_image,
         required={"images": _link("IMAGE"), "filename_prefix": _PREFIX},
         output_node=True,
+    ),
+    "SaveImageWebsocket": NodeClass(
+        _send_images, required={"images": _link("IMAGE")}, output_node=True, changes_always=True
+    ),
+    "BlockedImage": NodeClass(
+        _block, ("IMAGE",), {"image": _link("IMAGE"), "message": ("STRING", {})}
+    ),
+    "ExpandingSampler": NodeClass(
+        _expand, ("IMAGE",), {"image": _link("IMAGE"), "steps": _integer(4, 1, 100)}
     ),
     "PreviewImage": NodeClass(
         _preview_image, required={"images": _link("IMAGE")}, output_node=True

@@ -12,6 +12,7 @@ from fakes.comfyui.faults import Faults
 
 Json = dict[str, JsonValue]
 _FLOOD_FRAMES = 300
+_PNG_HEAD = struct.pack(">II", 1, 2)
 _PREVIEW = struct.pack(">II", 1, 1) + b"\xff\xd8\xff\xe0 not much of a picture"
 
 
@@ -42,6 +43,12 @@ class Sockets:
     def send_preview(self, client_id: str | None) -> None:
         for outgoing in self._queues(client_id):
             outgoing.put_nowait(_PREVIEW)
+
+    def send_image(self, png: bytes, client_id: str | None) -> None:
+        for outgoing in self._queues(client_id):
+            outgoing.put_nowait(_PNG_HEAD + png)
+            if self.faults.socket == "drop":
+                outgoing.put_nowait(None)
 
     async def serve(self, socket: WebSocket, client_id: str, first: Json) -> None:
         """Send what is queued until the client goes away or is dropped."""

@@ -42,6 +42,13 @@ class Mask:
 
 
 @dataclass(frozen=True)
+class Blocker:
+    """What keeps every node that is given it from running; an empty message is silent."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class Audio:
     word: str
     """Stands for the samples."""

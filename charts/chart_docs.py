@@ -47,6 +47,7 @@ ELSEWHERE: Final = {
     "RUNTIME_URL": "runtime.port, in the same pod",
     "RUNTIME_AUTH": "agent.runtimeAuth, a Secret",
     "RUNTIME_API_KEY": "agent.runtimeApiKey, a Secret",
+    "RUNTIME_HEADERS": "agent.runtimeHeaders, a Secret",
     "WEBHOOK_SECRET": "agent.envFrom or agent.extraEnv, from a Secret",
     "MAX_JOBS": "scaling.mode",
     "POD_DELETION_COST": "podDeletionCost",

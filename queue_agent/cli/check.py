@@ -14,7 +14,7 @@ from queue_agent.cli.options import runtime_options
 from queue_agent.cli.wiring import HINT, no_loop
 from queue_agent.cloud import Bucket, Cloud, shortcomings
 from queue_agent.cloud.connect import connect
-from queue_agent.runtime import Runtime, load_runtime
+from queue_agent.runtime import Readiness, Runtime, load_runtime
 from queue_agent.settings.agent import Settings
 from queue_agent.settings.known import unknown_names
 from queue_agent.settings.reader import names_of, origin
@@ -36,8 +36,9 @@ _HINTS = {
     "creates": "The agent works, and looks before each create. Have agents use a store that keeps "
     'If-None-Match: see "Stores other than S3" in docs/operating.md.',
     "wiring": HINT,
-    "runtime": "Is the runtime started (the Web UI with --api), and is QUEUE_AGENT_RUNTIME_URL "
-    "right?",
+    "runtime": "Is the runtime started (the Web UI with --api), is QUEUE_AGENT_RUNTIME_URL right, "
+    "and do QUEUE_AGENT_RUNTIME_AUTH, _API_KEY, _HEADERS and _CA_FILE say what it and a proxy "
+    "before it ask for?",
 }
 
 
@@ -58,8 +59,8 @@ async def check(settings: Settings) -> bool:
     console.print(settings_table(settings))
     for unknown in unknown_names():
         console.print(f"[yellow]![/yellow] {unknown}", highlight=False)
-    cloud = connect(settings.topic_arn, settings.queue_url, region=settings.region)
     runtime = load_runtime(settings.runtime)(runtime_options(settings))
+    cloud = connect(settings.topic_arn, settings.queue_url, region=settings.region)
     try:
         findings = [
             await _try(name, trial) for name, trial in _trials(settings, cloud, runtime).items()
@@ -103,9 +104,12 @@ def _trials(
         return f"{settings.bucket} is readable and writable"
 
     async def ready() -> str:
-        if not await runtime.ready():
+        told = Readiness.of(await runtime.ready())
+        if not told:
             url = settings.runtime_url or runtime.default_url
-            raise QueueAgentError(f"{settings.runtime} does not answer at {url}")
+            raise QueueAgentError(
+                f"{settings.runtime} at {url} is not ready ({told.state}): {told.reason}"
+            )
         return f"{settings.runtime} is ready"
 
     async def clock() -> str:

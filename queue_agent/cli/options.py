@@ -1,17 +1,25 @@
 """What the parts of an agent are told, made from its settings."""
 
 import dataclasses
+import ssl
+from pathlib import Path
 
 from queue_agent.inputs.references import ReferencePolicy
 from queue_agent.runtime import RuntimeOptions
 from queue_agent.settings.agent import Settings
+from queue_agent.settings.values import header_fields
 from queue_agent.telemetry.options import TelemetryOptions
+from queue_agent.wire.errors import SettingsError
 from queue_agent.wire.signing import SigningSecret
 from queue_agent.worker.webhooks import WebhookPolicy
 
 
 def runtime_options(settings: Settings) -> RuntimeOptions:
-    """For the adapter."""
+    """For the adapter.
+
+    Raises:
+        SettingsError: a file that they name cannot be read, or holds what it should not.
+    """
     auth = settings.runtime_auth.get_secret_value() if settings.runtime_auth else None
     username, _, password = auth.partition(":") if auth else (None, None, None)
     key = settings.runtime_api_key.get_secret_value() if settings.runtime_api_key else None
@@ -20,8 +28,36 @@ def runtime_options(settings: Settings) -> RuntimeOptions:
         username=username,
         password=password,
         api_key=key,
+        headers=_headers(settings),
+        ca_file=_authorities(settings.runtime_ca_file),
         switch_models=settings.switch_models,
     )
+
+
+def _headers(settings: Settings) -> dict[str, str]:
+    secret, file = settings.runtime_headers, settings.runtime_headers_file
+    found = header_fields(secret.get_secret_value()) if secret else {}
+    if file is None:
+        return found
+    try:
+        return found | header_fields(file.read_text())
+    except OSError as error:
+        reason = f"{file} cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        reason = f"{file} holds no text"
+    except ValueError as error:
+        reason = f"{file}: {error}"
+    raise SettingsError(f"QUEUE_AGENT_RUNTIME_HEADERS_FILE: {reason}.")
+
+
+def _authorities(file: Path | None) -> Path | None:
+    """The file, which holds certificates."""
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError as error:
+        reason = f"{file} holds no certificates in PEM: {error.strerror or error}"
+        raise SettingsError(f"QUEUE_AGENT_RUNTIME_CA_FILE: {reason}.") from error
+    return file
 
 
 def reference_policy(settings: Settings) -> ReferencePolicy:

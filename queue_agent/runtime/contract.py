@@ -8,6 +8,7 @@ in the group ``queue_agent.runtimes``, and let `queue_agent.testing.RuntimeContr
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import JsonValue
@@ -94,9 +95,10 @@ ProgressCallback = Callable[[Progress], None]
 """Takes a report of a run's progress; reports may come as often as they like."""
 
 
-RuntimeState = Literal["ready", "away", "starting", "stuck", "sick"]
-"""`away`: it does not answer; `starting`: it answers and cannot work yet; `stuck`: it answers and
-works no more; `sick`: it fails at whatever it is asked. The last two end when it is restarted."""
+RuntimeState = Literal["ready", "away", "starting", "misconfigured", "stuck", "sick"]
+"""`away`: it does not answer; `starting`: it answers and cannot work yet; `misconfigured`: what
+answers lets the agent not in (credentials, address, certificate); `stuck`: it answers and works no
+more; `sick`: it fails at whatever it is asked. The last two end when it is restarted."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,8 @@ class RuntimeOptions:
     api_key: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     """To send with each request beside the credentials; one of the same name replaces them."""
+    ca_file: Path | None = None
+    """Certificates (PEM) of authorities to trust beside the system's, for ``https`` addresses."""
     switch_models: bool = True
     """Whether a job may make the runtime load another model."""
 
@@ -190,7 +194,8 @@ class Runtime(ABC):
         """Whether a job sent now would be worked on. Cheap; never raises, whatever is answered.
 
         A `Readiness` says why not, and tells a runtime that starts from one that is stuck or sick,
-        which the pod's liveness probe restarts.
+        which the pod's liveness probe restarts. The reason is shown to the operator; what a
+        server's answer means, `queue_agent.runtime.http.readiness_of` knows.
 
         Asked before messages are taken unless it answered true within the last second; every
         second while it answers false, when no messages are taken; and beside that by each probe

@@ -5,6 +5,7 @@ image generation are accepted beside it, so that its ConfigMap works unchanged. 
 AWS SDK reads itself (credentials, ``AWS_ENDPOINT_URL``, ``AWS_PROFILE``, …) is left to it.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, SecretStr, ValidationInfo
@@ -23,6 +24,7 @@ from queue_agent.settings.values import (
     BaseUrl,
     BucketName,
     Credentials,
+    Headers,
     Hosts,
     LinkSeconds,
     Names,
@@ -69,6 +71,24 @@ class Settings(TracingSettings, LogSettings):
     )
     runtime_api_key: Token | None = setting(
         "RUNTIME_API_KEY", default=None, description="Bearer token of the runtime's API."
+    )
+    runtime_headers: Headers | None = setting(
+        "RUNTIME_HEADERS",
+        default=None,
+        description="Header fields for each request to the runtime, such as a cookie for a proxy "
+        "before it: a JSON object, or lines `Name: value`. One of the credentials' name replaces "
+        "them.",
+    )
+    runtime_headers_file: Path | None = setting(
+        "RUNTIME_HEADERS_FILE",
+        default=None,
+        description="File that holds such header fields; read at the start. Its own win.",
+    )
+    runtime_ca_file: Path | None = setting(
+        "RUNTIME_CA_FILE",
+        default=None,
+        description="File with the certificates (PEM) of authorities to trust, beside the "
+        "system's, where the runtime's address is https; read at the start.",
     )
     switch_models: bool = setting(
         "SWITCH_MODELS",

@@ -5,11 +5,16 @@ from collections.abc import Callable
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_core import from_json
 
 from queue_agent.cloud import addresses
 from queue_agent.inputs.addresses import Allowlist
 from queue_agent.wire.layout import clean_prefix, unreserved
 
+_OF_THE_MESSAGE: Final = frozenset(
+    {"connection", "content-length", "content-type", "te", "transfer-encoding", "upgrade"}
+)
+"""Header fields that say how a message is sent and read."""
 _RUNTIME_ALIASES: Final = {"sdwebui": "webui"}
 
 
@@ -64,6 +69,55 @@ def _token(value: str) -> str:
     return text
 
 
+def header_fields(text: str) -> dict[str, str]:
+    """Header fields of a JSON object, or of lines ``Name: value``.
+
+    Raises:
+        ValueError: it is neither, or holds what no request may; without any of the values.
+    """
+    pairs = _json_fields(text) if text.lstrip().startswith("{") else _line_fields(text)
+    fields: dict[str, str] = {}
+    for name, value in pairs:
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise ValueError("a header's name is empty or holds what none may")
+        if name.lower() in _OF_THE_MESSAGE:
+            raise ValueError(f"the header {name} is the agent's own to set")
+        if name.lower() in map(str.lower, fields):
+            raise ValueError(f"the header {name} stands twice")
+        if not re.fullmatch(r"[\t\x20-\x7e\xa0-\xff]*", value):
+            raise ValueError(f"the value of the header {name} holds what none may")
+        fields[name] = value
+    if not fields:
+        raise ValueError("names no header")
+    return fields
+
+
+def _json_fields(text: str) -> list[tuple[str, str]]:
+    try:
+        found = from_json(text)
+    except ValueError:
+        raise ValueError("is no JSON object of texts") from None
+    if not all(isinstance(value, str) for value in found.values()):
+        raise ValueError("is no JSON object of texts")
+    return [(name, value.strip()) for name, value in found.items()]
+
+
+def _line_fields(text: str) -> list[tuple[str, str]]:
+    pairs = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        name, separator, value = line.partition(":")
+        if line.strip() and not separator:
+            raise ValueError(f'line {number} is not "Name: value"')
+        if line.strip():
+            pairs.append((name.strip(), value.strip()))
+    return pairs
+
+
+def _headers(value: str) -> str:
+    header_fields(value)
+    return value
+
+
 def _queues(value: tuple[str, ...]) -> tuple[str, ...]:
     for entry in value:
         name, separator, url = entry.partition("=")
@@ -98,6 +152,8 @@ RuntimeType = Annotated[str, AfterValidator(_runtime_type)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Credentials = Annotated[SecretStr, _secret(_credentials)]
 Token = Annotated[SecretStr, _secret(_token)]
+Headers = Annotated[SecretStr, _secret(_headers)]
+"""A JSON object, or lines ``Name: value``; see `header_fields`."""
 
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)

@@ -65,7 +65,7 @@ _GAUGES: Final = {
     "queue.messages": ("", "Messages in the queue, about."),
     "queue.age": ("s", "Time in the queue of the last message received; 0 after an empty answer."),
 }
-_RUNTIME_STATES: Final = ("ready", "away", "starting", "stuck", "sick")
+_RUNTIME_STATES: Final = ("ready", "away", "starting", "misconfigured", "stuck", "sick")
 _GPU: Final = {
     "gpu.busy": "Time in which the runtime worked on a job.",
     "gpu.idle": "Time in which the runtime had no job.",

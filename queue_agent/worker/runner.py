@@ -168,10 +168,17 @@ class JobRunner:
         return replace(output, warnings=tuple(warnings))
 
     async def _seen_from_here(self, error: Unavailable) -> Unavailable:
-        """What a failure says: where a proxy answers for it, a runtime that is gone is a 502."""
-        if isinstance(error, LASTING) or (await self.health.check()).state in _PRESENT:
+        """What a failure says: where a proxy answers for it, a runtime that is gone is a 502.
+
+        One that lets the agent not in has not had the job.
+        """
+        if isinstance(error, LASTING):
             return error
-        lost = RunLost(error.message, type=error.type, details=error.details)
+        state = (await self.health.check()).state
+        if state in _PRESENT:
+            return error
+        kind = RuntimeAway if state == "misconfigured" else RunLost
+        lost = kind(error.message, type=error.type, details=error.details)
         self.health.failed(lost)
         return lost
 

@@ -97,7 +97,13 @@ def test_a_value_without_a_description_is_an_error() -> None:
 def test_every_variable_the_chart_can_set_is_one_that_is_read() -> None:
     schema = chart_docs.generated()[CHART / "values.schema.json"]
     settings = helm_python.values_from_yaml(schema)["properties"]["agent"]["properties"]["settings"]
-    sample = {"boolean": True, "number": 5, "integer": 5, "array": ["a.example.com"]}
+    sample = {
+        "boolean": True,
+        "number": 5,
+        "integer": 5,
+        "array": ["a.example.com"],
+        "string": "/a",
+    }
     values = {
         name: part["enum"][0] if "enum" in part else sample[part["type"]]
         for name, part in settings["properties"].items()
@@ -107,6 +113,7 @@ def test_every_variable_the_chart_can_set_is_one_that_is_read() -> None:
             "settings": values,
             "runtimeAuth": {"secretName": "s"},
             "runtimeApiKey": {"secretName": "s"},
+            "runtimeHeaders": {"secretName": "s"},
         },
         "runtime": {"name": "sdruntime"},
         "telemetry": {"traces": "otlp"},

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from fakes import fake_runtime
 from media_files import OTHERS
 from queue_agent.outputs import describe
-from queue_agent.runtime import Asset, Output, Progress, Runtime, RuntimeOptions
+from queue_agent.runtime import Asset, Output, Progress, Readiness, Runtime, RuntimeOptions
 from queue_agent.testing import FaultProxy, RuntimeContract, ServerProcess, eventually, sample_png
 from queue_agent.testing.fault_proxy import Reset, on_path
 from queue_agent.testing.runtime_contract.hooks import contents, ignore
@@ -532,7 +532,7 @@ async def test_a_job_that_was_cancelled_can_be_run_again_at_once(
 async def test_the_servers_version_and_devices_are_logged_once(runtime: Runtime) -> None:
     with capture_logs() as logs:
         for _ in range(2):
-            assert await runtime.ready() is True
+            assert await runtime.ready()
     assert [(entry["version"], entry["devices"]) for entry in logs] == [("0.8.0", ["cpu"])]
 
 
@@ -797,12 +797,14 @@ async def test_a_server_that_wants_credentials_gets_them(
 ) -> None:
     with comfyui_server("--authorization", header) as server:
         async with opened(server.url) as stranger:
-            assert await stranger.ready() is False
+            told = Readiness.of(await stranger.ready())
+            assert told.state == "misconfigured"
+            assert "401" in told.reason
             with pytest.raises(Unavailable) as caught:
                 await run(stranger, pipeline())
             assert caught.value.type == "runtime_unauthorized"
         async with opened(server.url, options) as friend:
-            assert await friend.ready() is True
+            assert await friend.ready()
             reports: list[Progress] = []
             assert len((await run(friend, pipeline(), reports)).artifacts) == 1
             assert any(report.step for report in reports), "the WebSocket is let in too"

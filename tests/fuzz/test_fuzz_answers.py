@@ -274,7 +274,7 @@ def test_answers_to_the_adapters_own_questions(status: int, body: bytes) -> None
     comfyui = comfyui_answering(Response(status, body))
     webui = WebUIClient(Answering(Response(status, body)))
     questions: tuple[Callable[[], Awaitable[object]], ...] = (
-        webui.answers,
+        webui.readiness,
         lambda: webui.fraction("task", first=True),
         lambda: webui.fraction(None, first=True),
         lambda: webui.was_hit("task"),

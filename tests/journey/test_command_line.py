@@ -122,6 +122,7 @@ async def test_check_gives_the_reason_and_a_hint_for_each_thing_that_does_not(
     assert ended.returncode == 1
     for name in ("queue", "topic", "bucket", "runtime"):
         assert f"✗ {name}: " in ended.stdout
+    assert "is not ready (away): The runtime cannot be reached: " in " ".join(ended.stdout.split())
     assert ended.stdout.count("→") == 4
     assert "Traceback" not in ended.stderr
 

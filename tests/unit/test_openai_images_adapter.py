@@ -332,7 +332,7 @@ async def test_readiness_is_asked_of_health_or_else_of_the_models(
 ) -> None:
     async with dialect_server(b"", 500, paths) as url:
         runtime = OpenAIImagesRuntime(RuntimeOptions(base_url=url))
-        assert await runtime.ready() is expected
+        assert bool(await runtime.ready()) is expected
         await runtime.aclose()
 
 

@@ -11,13 +11,9 @@ import struct
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 
 from queue_agent.cloud.memory import MemoryBucket, MemoryCloud
@@ -26,6 +22,7 @@ from queue_agent.inputs.references import ReferenceFetcher, ReferencePolicy
 from queue_agent.media.asset import IN_MEMORY
 from queue_agent.runtime import Asset, MediaKind, Reference
 from queue_agent.wire.errors import QueueAgentError, Rejected, TimedOut, Unavailable
+from tls_servers import certified
 
 LOOPBACK = ("127.0.0.1/32",)
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -552,34 +549,6 @@ async def test_one_bad_reference_fails_the_job_and_stops_the_others(web: Site) -
     error = await failure(web.url + "/slow", web.url + "/bad")
     assert error.type == "reference_not_found"
     assert {await web.left.get(), await web.left.get()} == {"/slow", "/bad"}
-
-
-def certified(host: str, folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's TLS settings for one host name, and the file of its certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = folder / "server.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + private)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    return context, pem
 
 
 async def test_the_certificate_must_name_the_host_on_every_connection(

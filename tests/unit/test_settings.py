@@ -2,6 +2,7 @@
 
 import io
 import traceback
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.settings.known import PROGRAMS, known_names, unknown_names
 from queue_agent.settings.reader import PREFIX, Reader, names_of
 from queue_agent.wire.errors import SettingsError
+from tls_servers import certified
 
 REQUIRED = {
     "QUEUE_AGENT_QUEUE_URL": "https://sqs.eu-central-1.amazonaws.com/123456789012/jobs",
@@ -328,3 +330,80 @@ def test_the_check_shows_each_setting_and_where_it_comes_from_but_no_secret() ->
         assert cells[f"QUEUE_AGENT_{secret}"] == ["********", f"QUEUE_AGENT_{secret}"]
     assert "planted" not in shown
     assert "whsec" not in shown
+
+
+HEADERS = "QUEUE_AGENT_RUNTIME_HEADERS"
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        (
+            '{"Cookie": "a=b; c=d", "X-Team": " images "}',
+            {"Cookie": "a=b; c=d", "X-Team": "images"},
+        ),
+        ("Cookie: a=b\r\nX-Url: http://x:1/y\n\n", {"Cookie": "a=b", "X-Url": "http://x:1/y"}),
+        ("X-Empty:\n", {"X-Empty": ""}),
+    ],
+)
+def test_headers_for_the_runtime_come_from_variable_and_file(
+    text: str, fields: dict[str, str], tmp_path: Path
+) -> None:
+    settings = Settings.load({**REQUIRED, HEADERS: text})
+    assert runtime_options(settings).headers == fields
+    file = tmp_path / "headers"
+    file.write_text(text)
+    settings = Settings.load({**REQUIRED, HEADERS + "_FILE": str(file)})
+    assert runtime_options(settings).headers == fields
+    both = Settings.load({**REQUIRED, HEADERS: "X-Other: 1", HEADERS + "_FILE": str(file)})
+    assert runtime_options(both).headers == {"X-Other": "1", **fields}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3cret",
+        "{s3cret",
+        '["s3cret"]',
+        '{"Cookie": 53}',
+        '{"Cookie": {"a": "s3cret"}}',
+        "X Y: s3cret",
+        ": s3cret",
+        "Cookie: s3\u2028cret",
+        '{"Cookie": "s3cret\\r\\nX-Other: 1"}',
+        "Cookie: s3cret\ncookie: s3cret",
+        "Content-Length: 5",
+        "Transfer-Encoding: chunked",
+        "\n\n",
+        "{}",
+    ],
+)
+def test_what_no_header_can_hold_is_refused_without_being_repeated(
+    text: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "headers"
+    file.write_text(text)
+    for name, value in ((HEADERS, text), (HEADERS + "_FILE", str(file))):
+        with pytest.raises(SettingsError) as caught:
+            runtime_options(Settings.load({**REQUIRED, name: value}))
+        assert name in caught.value.message
+        assert "s3cret" not in caught.value.message
+
+
+def test_headers_for_the_runtime_are_never_shown() -> None:
+    settings = Settings.load({**REQUIRED, HEADERS: "Cookie: s3cret"})
+    assert "s3cret" not in settings.shown("runtime_headers")
+    assert "s3cret" not in repr(settings)
+    assert "s3cret" not in repr(runtime_options(settings))
+
+
+def test_a_file_of_authorities_must_hold_certificates(tmp_path: Path) -> None:
+    _, pem = certified("localhost", tmp_path)
+    name = "QUEUE_AGENT_RUNTIME_CA_FILE"
+    settings = Settings.load({**REQUIRED, name: str(pem)})
+    assert runtime_options(settings).ca_file == pem
+    empty = tmp_path / "empty.pem"
+    empty.write_text("no certificate")
+    for wrong in (empty, tmp_path / "missing.pem"):
+        with pytest.raises(SettingsError, match=name):
+            runtime_options(Settings.load({**REQUIRED, name: str(wrong)}))

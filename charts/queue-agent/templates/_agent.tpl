@@ -34,6 +34,10 @@
 - name: QUEUE_AGENT_RUNTIME_API_KEY
   valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $agent.runtimeApiKey.key }}}}
 {{- end }}
+{{- with $agent.runtimeHeaders.secretName }}
+- name: QUEUE_AGENT_RUNTIME_HEADERS
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $agent.runtimeHeaders.key }}}}
+{{- end }}
 {{- if eq .Values.scaling.mode "scaledjob" }}
 - name: QUEUE_AGENT_MAX_JOBS
   value: "1"
@@ -119,5 +123,8 @@ volumeMounts:
   - name: kubernetes-api
     mountPath: /var/run/secrets/kubernetes.io/serviceaccount
     readOnly: true
+  {{- end }}
+  {{- with $agent.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}

@@ -31,6 +31,7 @@ from queue_agent.runtime.http.client import (
     Timeout,
 )
 from queue_agent.runtime.http.json_answers import SpooledText, parse_json
+from queue_agent.runtime.http.readiness import readiness_of
 
 __all__ = [
     "ANSWER_LIMIT",
@@ -53,5 +54,6 @@ __all__ = [
     "error_from",
     "form",
     "parse_json",
+    "readiness_of",
     "words_of",
 ]

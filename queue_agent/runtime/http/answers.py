@@ -8,6 +8,7 @@ from typing import Final
 
 import aiohttp
 from pydantic import JsonValue
+from yarl import URL
 
 from queue_agent.media.asset import IN_MEMORY, Asset, Spool, Spools
 from queue_agent.media.facts import typed
@@ -25,7 +26,10 @@ from queue_agent.wire.errors import (
 FAULTS_OF_THE_JOB: Final = frozenset({400, 404, 405, 409, 413, 415, 422})
 """Statuses by which most servers say that the request is wrong, and not they."""
 
+WEB_PAGE: Final = "The runtime's address answers with a web page: of a proxy that wants a login?"
+
 _WORDS_LIMIT: Final = 2000
+_TARGET_LIMIT: Final = 200
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,22 @@ class Response:
         """The body as JSON.
 
         Raises:
-            Unavailable: it is none (type ``invalid_answer``).
+            Unavailable: it is none (type ``invalid_answer``; ``web_page``, where it is HTML).
         """
         try:
             return parse_json(self.body)
         except ValueError as error:
+            if self.is_page:
+                raise Unavailable(WEB_PAGE, type="web_page") from error
             raise Unavailable(
                 f"The runtime's answer is not JSON: {error}", type="invalid_answer"
             ) from error
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is HTML, by its type and by its begin: some servers call any answer that."""
+        declared = self.headers.get("content-type", "").startswith("text/html")
+        return declared and self.body.lstrip().startswith(b"<")
 
     def json_object(self) -> dict[str, JsonValue]:
         """The body as a JSON object; raises like `json`."""
@@ -156,16 +168,24 @@ def error_from(
     """What an answer that is no success means, where the API has no rules of its own.
 
     `Rejected` for the statuses of `faults_of_the_job`, for the others `Unavailable`; of type
-    ``runtime_unauthorized`` for 401 and 403, at which no job is at fault, and `RuntimeSick` where
-    a server's failure (from 500) is one that only its restart ends. The message holds the
+    ``runtime_unauthorized`` for 401 and 403, ``runtime_redirects`` for a redirect, which is never
+    followed, at which no job is at fault, and `RuntimeSick` where a server's failure (from 500) is
+    one that only its restart ends. The message holds the
     server's own words, `details` the status and the words.
     """
     words = words_of(answer)
     details: dict[str, JsonValue] = {"status": answer.status, "answer": words}
     if answer.status in {401, 403}:
         return Unavailable(
-            f"The runtime refuses the agent's credentials: {words}",
+            f"The runtime refuses the agent's credentials ({answer.status}): {words}",
             type="runtime_unauthorized",
+            details=details,
+        )
+    if 300 <= answer.status < 400:
+        return Unavailable(
+            f"The runtime's address answers {answer.status} and leads to {_target(answer)}: "
+            "does a proxy before it ask for a login?",
+            type="runtime_redirects",
             details=details,
         )
     if answer.status in faults_of_the_job:
@@ -184,13 +204,30 @@ def words_of(answer: Response) -> str:
     return (_words(value) or f"HTTP status {answer.status}")[:_WORDS_LIMIT]
 
 
+def _target(answer: Response) -> str:
+    """Where a redirect leads, without what may be secret."""
+    try:
+        url = URL(answer.headers.get("location", ""))
+    except ValueError:
+        return "nowhere"
+    shown = str(url.with_user(None) if url.is_absolute() else url).partition("?")[0]
+    return shown[:_TARGET_LIMIT] or "nowhere"
+
+
 def unavailable_from(error: aiohttp.ClientError | TimeoutError) -> Unavailable:
     """A failure of the connection in words.
 
     `RuntimeAway` where there was none, so that nothing was sent; `RunLost` where it broke.
     """
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(error.certificate_error, "verify_message", error.certificate_error)
+        return RuntimeAway(
+            f"The runtime's certificate is not trusted: {reason}", type="runtime_untrusted"
+        )
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.ConnectionTimeoutError):
         return RuntimeAway(f"The runtime cannot be reached: {error}")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return RuntimeAway(f"The runtime's host {error.host} is not found: {error.os_error}")
     if isinstance(error, aiohttp.ClientConnectorError):
         return RuntimeAway(f"The runtime cannot be reached: {error.os_error}")
     if isinstance(error, TimeoutError):

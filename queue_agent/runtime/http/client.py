@@ -1,6 +1,7 @@
 """The client of a runtime's server. Every `aiohttp` exception ends in this package."""
 
 import base64
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -55,6 +56,8 @@ class RuntimeClient:
 
         To be sent by whoever connects otherwise, with a WebSocket say.
         """
+        self.tls = ssl.create_default_context(cafile=options.ca_file) if options.ca_file else None
+        """Whom to trust where the address is ``https``; None: the system's authorities."""
         self._session: aiohttp.ClientSession | None = None
 
     def url(self, path: str) -> URL:
@@ -147,7 +150,9 @@ class RuntimeClient:
             headers = CIMultiDict({"accept-encoding": "identity", "user-agent": "queue-agent"})
             headers.update(self.headers)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE),
+                connector=aiohttp.TCPConnector(
+                    limit=0, keepalive_timeout=_KEEP_ALIVE, ssl=self.tls or True
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=headers,
             )

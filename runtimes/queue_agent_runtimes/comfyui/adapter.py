@@ -25,6 +25,7 @@ from queue_agent.runtime import (
     Spools,
     submitted,
 )
+from queue_agent.runtime.http import readiness_of
 from queue_agent.runtime.places import refuse_unfetched
 from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeStuck, Unavailable
 from queue_agent.wire.job import Job
@@ -104,8 +105,8 @@ class ComfyUIRuntime(Runtime):
             stats = await self._api.system_stats()
             if self._stranded is not None:
                 return await self._standstill(self._stranded)
-        except QueueAgentError:
-            return False
+        except QueueAgentError as error:
+            return readiness_of(error)
         if not self._introduced:
             self._introduced = True
             version, devices = _introduction(stats)

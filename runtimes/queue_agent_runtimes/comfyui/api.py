@@ -56,7 +56,7 @@ class ComfyUIApi:
         """
         url = self._client.url("/ws").with_query(clientId=client_id_of(prompt_id))
         url = url.with_scheme("wss" if url.scheme == "https" else "ws")
-        return EventStream(str(url), self._client.headers, prompt_id)
+        return EventStream(str(url), self._client.headers, self._client.tls, prompt_id)
 
     async def system_stats(self) -> Json:
         return await self._ask("GET", "/system_stats", timeout=READY)

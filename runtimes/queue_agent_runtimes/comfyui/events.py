@@ -5,7 +5,11 @@ that was away gets no replay, so events only tell when to look; history is the t
 """
 
 import asyncio
+<<<<<<< HEAD
 import struct
+=======
+import ssl
+>>>>>>> 3cd806e (Say why the runtime is waited for, and what a proxy wants)
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -63,10 +67,13 @@ class Event:
 class EventStream:
     """An async context manager; connects at once, and again while the connection is lost."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], prompt_id: str) -> None:
+    def __init__(
+        self, url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None, prompt_id: str
+    ) -> None:
         self.prompt_id = prompt_id
         self._url = url
         self._headers = headers
+        self._tls = tls if url.startswith("wss:") else None
         self._connection: ClientConnection | None = None
         self.is_whole = False
         """Whether nothing can have been missed since `begin`."""
@@ -120,6 +127,7 @@ class EventStream:
                 open_timeout=_OPEN_TIMEOUT,
                 close_timeout=_CLOSE_TIMEOUT,
                 proxy=None,
+                ssl=self._tls,
             )
 
 

@@ -23,9 +23,9 @@ from queue_agent.runtime import (
     Spools,
     is_url,
 )
-from queue_agent.runtime.http import READY, WORK, Response, RuntimeClient
+from queue_agent.runtime.http import READY, WORK, Response, RuntimeClient, readiness_of
 from queue_agent.runtime.places import refuse_unfetched
-from queue_agent.wire.errors import QueueAgentError, RuntimeSick
+from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.openai_images.answer import error_from, read_output, read_progress
 from queue_agent_runtimes.openai_images.fields import (
@@ -84,13 +84,12 @@ class OpenAIImagesRuntime(Runtime):
             answer = await self._ask("GET", "/health")
             if answer.status == 404:
                 answer = await self._ask("GET", "/v1/models")
-        except QueueAgentError:
-            return False
-        if answer.ok:
+        except QueueAgentError as error:
+            return readiness_of(error)
+        readiness = readiness_of(answer)
+        if readiness:
             self._note_health(answer)
-        elif isinstance(error := error_from(answer), RuntimeSick):
-            return Readiness("sick", error.message)
-        return answer.ok
+        return readiness
 
     def references(self, job: Job) -> Iterable[Reference]:
         """URLs in `init_images`, `image` and `mask` of an image-to-image job."""

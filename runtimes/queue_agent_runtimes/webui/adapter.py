@@ -18,6 +18,7 @@ from queue_agent.runtime import (
     Prepared,
     Progress,
     ProgressCallback,
+    Readiness,
     Reference,
     Runtime,
     RuntimeOptions,
@@ -95,8 +96,8 @@ class WebUIRuntime(Runtime):
         self._watchers: set[asyncio.Task[None]] = set()
         self._interrupting = asyncio.Lock()
 
-    async def ready(self) -> bool:
-        return await self._client.answers()
+    async def ready(self) -> Readiness:
+        return await self._client.readiness()
 
     def references(self, job: Job) -> Iterable[Reference]:
         return references(job)

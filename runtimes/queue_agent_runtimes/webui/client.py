@@ -5,8 +5,9 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from queue_agent.runtime.http import READY, RuntimeClient
-from queue_agent.wire.errors import Rejected, Unavailable
+from queue_agent.runtime import Readiness
+from queue_agent.runtime.http import READY, RuntimeClient, readiness_of
+from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent_runtimes.webui.answer import error_of
 from queue_agent_runtimes.webui.request import JsonObject
 
@@ -22,14 +23,16 @@ class WebUIClient:
         self._http = http
         self._knows_tasks = True
 
-    async def answers(self) -> bool:
+    async def readiness(self) -> Readiness:
         """Whether the API is there and accepts our credentials."""
         try:
             answer = await self._http.send("GET", _PROGRESS, params=_WITHOUT_IMAGE, timeout=READY)
+            if not answer.ok:
+                return readiness_of(answer if answer.is_page else error_of(answer))
             answer.json_object()
-        except Unavailable:
-            return False
-        return answer.ok
+        except QueueAgentError as error:
+            return readiness_of(error)
+        return Readiness()
 
     async def fraction(self, task: str | None, *, first: bool) -> float | None:
         """How far the task has come, from 0 to 1; None unless it is the one that runs.

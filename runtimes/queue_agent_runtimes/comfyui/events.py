@@ -5,11 +5,8 @@ that was away gets no replay, so events only tell when to look; history is the t
 """
 
 import asyncio
-<<<<<<< HEAD
-import struct
-=======
 import ssl
->>>>>>> 3cd806e (Say why the runtime is waited for, and what a proxy wants)
+import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field

@@ -110,8 +110,10 @@ class Claims:
         while True:
             await asyncio.sleep(_LOOK)
             done, standing = await self._look(delivery, find)
-            if done is not None or standing is None:
+            if done is not None:
                 return done
+            if standing is None:  # the other may have ended between the look and the claim
+                return await find()
             if standing != other:
                 other, seen = standing, self._clock()
             elif self._clock() - seen >= self._duration:  # whatever its owner's clock says

@@ -1,6 +1,7 @@
 """Calls that come close together are sent as one, and each caller gets its own answer."""
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from typing import Any
 
@@ -118,3 +119,18 @@ async def test_what_follows_another_closely_waits_for_more() -> None:
             await asyncio.sleep(0.25)
     assert service.alone == ["0"]
     assert service.calls == [["1", "2", "3", "4"], ["5", "6", "7", "8"], ["9", "10", "11"]]
+
+
+async def test_nothing_is_said_of_a_call_that_fails_after_its_callers_are_gone() -> None:
+    said: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    batcher = batching(Service())
+    caller = asyncio.create_task(batcher.add("bad"))
+    await asyncio.sleep(0)
+    assert batcher._open is not None
+    sent = batcher._open.sent
+    caller.cancel()
+    await asyncio.wait({caller, sent})
+    del batcher, sent, caller
+    gc.collect()
+    assert said == []

@@ -30,6 +30,13 @@ class _Batch(Generic[T]):
         self.entries: list[T] = []
         self.weight = 0
         self.sent = asyncio.ensure_future(send(self))
+        self.sent.add_done_callback(_seen)
+
+
+def _seen(sent: asyncio.Future[Failures]) -> None:
+    """Whoever waited may be gone: what went wrong is then nobody's business."""
+    if not sent.cancelled():
+        sent.exception()
 
 
 @dataclass

@@ -19,7 +19,9 @@ class Dates:
         self._latest: dict[str, str] = {}
 
     def watch(self, client: Any, service: str) -> None:
-        """Learn from the answers to a client."""
+        """Learn from the answers to a client of one of the three services."""
+        if service not in self._clocks:
+            return
 
         def answered(parsed: Any, context: Any, **_: object) -> None:
             date = parsed.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")

@@ -77,6 +77,26 @@ async def test_who_waits_for_anothers_work_goes_on_with_other_jobs(bench: Bench)
     assert answered[2:] == ["long", "long"]
 
 
+async def test_who_claims_as_the_other_ends_finds_its_result(bench: Bench) -> None:
+    bench.policy = {"max_jobs": 1}
+    put_claim(bench, "order-1", until=1e9)
+    second = ScriptedRuntime()
+    await bench.publish("order-1")
+    async with bench.working(bench.agent(second)):
+        await bench.pass_time(1)
+        hold = bench.cloud.faults.hold("bucket.write", matching=".claim")
+        await hold.reached.wait()
+        await bench.pass_time(0)  # its look for the result has found none
+        await bench.results.delete(claim_of(bench, "order-1"))
+        await bench.publish("order-1")
+        async with bench.working(bench.agent()):
+            await bench.answer("order-1")
+            await bench.pass_time(1)
+        hold.release()
+        await bench.emptied()
+    assert (bench.runtime.runs, second.runs) == (["order-1"], [])
+
+
 async def test_the_claim_of_an_agent_that_died_lapses(bench: Bench) -> None:
     put_claim(bench, "order-1", until=20.0)
     await bench.publish("order-1")

@@ -18,6 +18,7 @@ from queue_agent.settings.shared import (
     JOB_TOPIC,
     NOTIFICATION_TOPIC,
     QUEUE_URL,
+    WORKFLOWS,
 )
 from queue_agent.wire.errors import QueueAgentError, Rejected, SettingsError
 from queue_agent.wire.layout import DEFAULT_PREFIX
@@ -97,16 +98,14 @@ def schema(
 
 
 @app.command()
-def runtimes() -> None:
-    """List the installed runtime adapters and their task types."""
-    from queue_agent.runtime import installed_runtimes, load_runtime
+def runtimes(
+    workflows: Annotated[Path | None, _option(WORKFLOWS)] = None,
+) -> None:
+    """List the installed runtime adapters, their task types, and workflows by name."""
+    from queue_agent.cli.runtimes import lines
 
-    for name in sorted(installed_runtimes()):
-        try:
-            task_types = ", ".join(sorted(load_runtime(name).task_types))
-        except SettingsError as error:
-            task_types = f"({error.message})"
-        typer.echo(f"{name:<12} {task_types}")
+    for line in lines(workflows):
+        typer.echo(line)
 
 
 @app.command()

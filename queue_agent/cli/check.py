@@ -10,11 +10,11 @@ from functools import partial
 from rich.console import Console
 from rich.table import Table
 
-from queue_agent.cli.options import runtime_options
+from queue_agent.cli.options import make_runtime
 from queue_agent.cli.wiring import HINT, no_loop
 from queue_agent.cloud import Bucket, Cloud, shortcomings
 from queue_agent.cloud.connect import connect
-from queue_agent.runtime import Readiness, Runtime, load_runtime
+from queue_agent.runtime import Readiness, Runtime
 from queue_agent.settings.agent import Settings
 from queue_agent.settings.known import unknown_names
 from queue_agent.settings.reader import names_of, origin
@@ -59,7 +59,7 @@ async def check(settings: Settings) -> bool:
     console.print(settings_table(settings))
     for unknown in unknown_names():
         console.print(f"[yellow]![/yellow] {unknown}", highlight=False)
-    runtime = load_runtime(settings.runtime)(runtime_options(settings))
+    runtime = make_runtime(settings)
     cloud = connect(settings.topic_arn, settings.queue_url, region=settings.region)
     try:
         findings = [

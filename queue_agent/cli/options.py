@@ -5,13 +5,27 @@ import ssl
 from pathlib import Path
 
 from queue_agent.inputs.references import ReferencePolicy
-from queue_agent.runtime import RuntimeOptions
+from queue_agent.runtime import Runtime, RuntimeOptions, load_runtime
 from queue_agent.settings.agent import Settings
 from queue_agent.settings.values import header_fields
 from queue_agent.telemetry.options import TelemetryOptions
 from queue_agent.wire.errors import SettingsError
 from queue_agent.wire.signing import SigningSecret
 from queue_agent.worker.webhooks import WebhookPolicy
+
+
+def make_runtime(settings: Settings) -> Runtime:
+    """The adapter, told what concerns it.
+
+    Raises:
+        SettingsError: there is none of that name, or it cannot use what it is told.
+    """
+    runtime = load_runtime(settings.runtime)(runtime_options(settings))
+    if settings.workflows is not None and not runtime.workflows():
+        raise SettingsError(
+            f"QUEUE_AGENT_WORKFLOWS: the adapter {settings.runtime} knows no workflows by name"
+        )
+    return runtime
 
 
 def runtime_options(settings: Settings) -> RuntimeOptions:
@@ -31,6 +45,7 @@ def runtime_options(settings: Settings) -> RuntimeOptions:
         headers=_headers(settings),
         ca_file=_authorities(settings.runtime_ca_file),
         switch_models=settings.switch_models,
+        workflows=settings.workflows,
     )
 
 

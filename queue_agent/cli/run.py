@@ -13,8 +13,8 @@ import structlog
 
 from queue_agent.cli.environment import warn_of_unknown_names
 from queue_agent.cli.options import (
+    make_runtime,
     reference_policy,
-    runtime_options,
     telemetry_options,
     webhook_policy,
 )
@@ -22,7 +22,7 @@ from queue_agent.cloud import Cloud, Queue, QueuePolicy, shortcomings
 from queue_agent.cloud.connect import connect
 from queue_agent.cloud.watched import watched
 from queue_agent.inputs.references import ReferenceFetcher
-from queue_agent.runtime import Readiness, Runtime, load_runtime
+from queue_agent.runtime import Readiness, Runtime
 from queue_agent.settings.agent import Settings
 from queue_agent.tasks import background
 from queue_agent.telemetry.clock import ClockWatch
@@ -53,7 +53,7 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; a second signal ends at once."""
     configure_logs(settings.log_level, settings.log_format)
     warn_of_unknown_names()
-    runtime = load_runtime(settings.runtime)(runtime_options(settings))
+    runtime = make_runtime(settings)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(settings, runtime))

@@ -23,6 +23,7 @@ from queue_agent.runtime.contract import (
 )
 from queue_agent.runtime.registry import ENTRY_POINT_GROUP, installed_runtimes, load_runtime
 from queue_agent.runtime.submission import not_yet_submitted, submitted
+from queue_agent.wire.offer import InputKind, NamedWorkflow, WorkflowInput
 from queue_agent.wire.reference import MediaKind, Reference, is_url
 
 __all__ = [
@@ -31,7 +32,9 @@ __all__ = [
     "ArtifactRole",
     "Asset",
     "Assets",
+    "InputKind",
     "MediaKind",
+    "NamedWorkflow",
     "Output",
     "Prepared",
     "Progress",
@@ -43,6 +46,7 @@ __all__ = [
     "RuntimeState",
     "Spool",
     "Spools",
+    "WorkflowInput",
     "installed_runtimes",
     "is_url",
     "load_runtime",

@@ -6,7 +6,7 @@ in the group ``queue_agent.runtimes``, and let `queue_agent.testing.RuntimeContr
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from queue_agent.media.asset import Asset
 from queue_agent.runtime.places import refuse_unfetched
 from queue_agent.wire.job import Job
+from queue_agent.wire.offer import NamedWorkflow
 from queue_agent.wire.reference import Reference
 
 ArtifactRole = Literal["output", "grid", "extra"]
@@ -135,6 +136,8 @@ class RuntimeOptions:
     """Certificates (PEM) of authorities to trust beside the system's, for ``https`` addresses."""
     switch_models: bool = True
     """Whether a job may make the runtime load another model."""
+    workflows: Path | None = None
+    """A folder of workflows that jobs ask for by name, for adapters of runtimes that have such."""
 
 
 class Runtime(ABC):
@@ -187,6 +190,9 @@ class Runtime(ABC):
         """Take the options; must not connect, and needs no running event loop.
 
         The agent starts before the runtime does, and lists adapters without having one.
+
+        Raises:
+            SettingsError: the options cannot be used; with a line per fault.
         """
 
     @abstractmethod
@@ -282,6 +288,13 @@ class Runtime(ABC):
         """
         del prepared
         return None
+
+    def workflows(self) -> Sequence[NamedWorkflow]:
+        """What of `RuntimeOptions.workflows` jobs may ask for by name; fixed from the start.
+
+        Adapters that know of none say so by this method as it is here.
+        """
+        return ()
 
     @abstractmethod
     async def aclose(self) -> None:

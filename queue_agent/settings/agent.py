@@ -17,6 +17,7 @@ from queue_agent.settings.shared import (
     QUEUE_URL,
     REGION,
     RUNTIME_NAME,
+    WORKFLOWS,
     LogSettings,
 )
 from queue_agent.settings.tracing import TracingSettings
@@ -96,6 +97,7 @@ class Settings(TracingSettings, LogSettings):
         default=True,
         description="Whether a job may make the runtime load another model.",
     )
+    workflows: Path | None = WORKFLOWS.field(None)
 
     notify_running: bool = setting(
         "NOTIFY_RUNNING",

@@ -33,6 +33,10 @@ RUNTIME_NAME: Final = Definition(
     description="The `runtime` that jobs and notifications name. Agents refuse jobs for others; "
     "clients and gateways write it into jobs that name none.",
 )
+WORKFLOWS: Final = Definition(
+    "WORKFLOWS",
+    description="Folder of workflows that jobs ask for by name, each a file NAME.json.",
+)
 GATEWAY_HOST: Final = Definition("GATEWAY_HOST", description="Address that the gateway listens on.")
 GATEWAY_PORT: Final = Definition("GATEWAY_PORT", description="Port that the gateway listens on.")
 

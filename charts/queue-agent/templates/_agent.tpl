@@ -26,6 +26,10 @@
 - name: QUEUE_AGENT_{{ $name | snakecase | upper }}
   value: {{ include "agent.settingText" $value | quote }}
 {{- end }}
+{{- if include "workflows.configMap" . }}
+- name: QUEUE_AGENT_WORKFLOWS
+  value: /etc/queue-agent/workflows
+{{- end }}
 {{- with $agent.runtimeAuth.secretName }}
 - name: QUEUE_AGENT_RUNTIME_AUTH
   valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $agent.runtimeAuth.key }}}}
@@ -119,6 +123,11 @@ securityContext:
 volumeMounts:
   - name: agent-tmp
     mountPath: /tmp
+  {{- if include "workflows.configMap" $root }}
+  - name: workflows
+    mountPath: /etc/queue-agent/workflows
+    readOnly: true
+  {{- end }}
   {{- if include "podDeletionCost.on" $root }}
   - name: kubernetes-api
     mountPath: /var/run/secrets/kubernetes.io/serviceaccount
@@ -127,4 +136,17 @@ volumeMounts:
   {{- with $agent.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end -}}
+
+{{- /* The ConfigMap that holds workflows by name, if there is one. */ -}}
+{{- define "workflows.configMap" -}}
+{{- $workflows := .Values.agent.workflows -}}
+{{- if and $workflows.files $workflows.configMap -}}
+{{- fail "agent.workflows: files or a configMap, not both" -}}
+{{- end -}}
+{{- if $workflows.files -}}
+{{- printf "%s-workflows" (include "chart.fullname" .) -}}
+{{- else -}}
+{{- $workflows.configMap -}}
+{{- end -}}
 {{- end -}}

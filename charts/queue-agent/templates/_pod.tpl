@@ -13,6 +13,9 @@ eks.amazonaws.com/skip-containers: runtime
 {{- with $preset.files }}
 checksum/runtime-files: {{ toJson . | sha256sum }}
 {{- end }}
+{{- with .Values.agent.workflows.files }}
+checksum/workflows: {{ toJson . | sha256sum }}
+{{- end }}
 {{- if include "collector.on" . }}
 checksum/collector: {{ include "collector.config" . | sha256sum }}
 {{- end }}
@@ -149,6 +152,10 @@ volumes:
   {{- include "pod.runtimeVolumes" . | nindent 2 }}
   - name: agent-tmp
     emptyDir: {sizeLimit: {{ .Values.agent.scratchSize }}}
+  {{- with include "workflows.configMap" . }}
+  - name: workflows
+    configMap: {name: {{ . }}}
+  {{- end }}
   {{- if include "collector.on" . }}
   - name: collector
     configMap: {name: {{ include "chart.fullname" . }}-collector}

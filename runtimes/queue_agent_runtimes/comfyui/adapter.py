@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import secrets
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import ClassVar, Final
 
@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from queue_agent.runtime import (
     Artifact,
     Assets,
+    NamedWorkflow,
     Output,
     Prepared,
     Progress,
@@ -32,6 +33,8 @@ from queue_agent.wire.job import Job
 from queue_agent.wire.portable import parse_portable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.execution import ComfyUIPrepared, Execution, Finished
+from queue_agent_runtimes.comfyui.operator_files import read_library
+from queue_agent_runtimes.comfyui.operator_workflow import Library
 from queue_agent_runtimes.comfyui.outputs import (
     MISSING,
     MOST_BYTES,
@@ -49,6 +52,7 @@ from queue_agent_runtimes.comfyui.translator import (
 from queue_agent_runtimes.comfyui.uploads import Uploads
 from queue_agent_runtimes.comfyui.workflow import (
     Graph,
+    Workflow,
     class_of,
     find_references,
     folder_of,
@@ -88,6 +92,7 @@ class ComfyUIRuntime(Runtime):
     def __init__(self, options: RuntimeOptions) -> None:
         self._api = ComfyUIApi(options, self.default_url)
         self._translator = Translator(self._api, switch_models=options.switch_models)
+        self._library = read_library(options.workflows) if options.workflows else Library()
         self._introduced = False
         self._given_up: dict[str, tuple[str, float]] = {}
         """By the id of a job's prompt, that which the server gave to it, and when to interrupt it
@@ -116,7 +121,7 @@ class ComfyUIRuntime(Runtime):
     def references(self, job: Job) -> Iterable[Reference]:
         """URLs in the inputs of loading nodes, or in the image fields of portable jobs."""
         if job.task_type == PIPELINE:
-            return list(find_references(read_workflow(job.content).graph))
+            return list(find_references(self._workflow(job).graph))
         return list(find_portable_references(parse_portable(job.content), job.task_type))
 
     def check_places(self, job: Job) -> None:
@@ -126,6 +131,9 @@ class ComfyUIRuntime(Runtime):
         and read by nobody. Portable jobs send no field but those that this adapter understands.
         """
         if job.task_type == PIPELINE:
+            if (asked := self._library.asked(job.content)) is not None:
+                asked.check_places()
+                return
             graph = read_workflow(job.content).graph
             refuse_unfetched(
                 inputs_by_node(graph), fetched=find_references(graph), is_text=is_text_input
@@ -141,9 +149,9 @@ class ComfyUIRuntime(Runtime):
         seeds: Mapping[str, int] = {}
         warnings: tuple[str, ...] = ()
         if job.task_type == PIPELINE:
-            workflow = read_workflow(job.content)
+            workflow = self._workflow(job)
             graph = await _with_uploads(workflow.graph, assets, uploads)
-            extra_data = workflow.extra_data
+            extra_data, seeds, warnings = workflow.extra_data, workflow.seeds, workflow.warnings
         else:
             recipe = await self._translator.recipe(
                 parse_portable(job.content),
@@ -209,8 +217,19 @@ class ComfyUIRuntime(Runtime):
             raise TypeError("still_runs() takes what prepare() of the same adapter returned")
         return await self._lingers(prepared.prompt_id)
 
+    def workflows(self) -> Sequence[NamedWorkflow]:
+        """Those of the operator's folder."""
+        return self._library.offers()
+
     async def aclose(self) -> None:
         await self._api.aclose()
+
+    def _workflow(self, job: Job) -> Workflow:
+        """What a pipeline job brings, or asks for by its name; raises `Rejected`."""
+        asked = self._library.asked(job.content)
+        if asked is None:
+            return read_workflow(job.content)
+        return asked.filled(random_seed=secrets.randbelow(_MAX_RANDOM_SEED))
 
     async def _lingers(self, job_prompt_id: str) -> bool:
         """Whether a prompt that was given up is there still."""

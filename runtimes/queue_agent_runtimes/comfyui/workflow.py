@@ -71,6 +71,9 @@ class Workflow:
 
     graph: Graph
     extra_data: dict[str, JsonValue] = field(default_factory=dict)
+    seeds: Mapping[str, int] = field(default_factory=dict)
+    """Seed of what nodes put out, where it is known."""
+    warnings: tuple[str, ...] = ()
 
 
 def read_workflow(content: Mapping[str, JsonValue]) -> Workflow:

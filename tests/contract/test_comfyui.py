@@ -26,6 +26,7 @@ from queue_agent.wire.job import Job, parse_job
 from queue_agent.wire.layout import ResultKeys
 from queue_agent_runtimes.comfyui import ComfyUIRuntime
 from queue_agent_runtimes.comfyui.adapter import prompt_id_of
+from queue_agent_runtimes.comfyui.execution import ComfyUIPrepared
 
 PNG = base64.b64encode(sample_png()).decode()
 URL = "https://images.example.com/cat.png"
@@ -808,6 +809,21 @@ async def test_a_server_that_wants_credentials_gets_them(
             reports: list[Progress] = []
             assert len((await run(friend, pipeline(), reports)).artifacts) == 1
             assert any(report.step for report in reports), "the WebSocket is let in too"
+
+
+async def test_fewer_images_than_a_portable_job_asks_for_are_a_failed_attempt(
+    runtime: Runtime,
+) -> None:
+    prepared = await runtime.prepare(text_to_image(batch_size=2, n_iter=2), {})
+    assert isinstance(prepared, ComfyUIPrepared)
+    assert prepared.images == 4
+    one_batch = dict(prepared.graph)
+    saves = [name for name, value in one_batch.items() if value["class_type"] == "SaveImage"]
+    del one_batch[saves[0]]
+    prompt: Json = {**prepared.request, "prompt": {**one_batch}}
+    with pytest.raises(Unavailable, match="made 2 of 4 images") as caught:
+        await runtime.run(replace(prepared, graph=one_batch, request=prompt), ignore)
+    assert caught.value.type == "invalid_answer"
 
 
 async def test_a_portable_job_gives_as_many_images_as_it_asks_for(runtime: Runtime) -> None:

@@ -148,13 +148,16 @@ class ComfyUIRuntime(Runtime):
         extra_data: dict[str, JsonValue] = {}
         seeds: Mapping[str, int] = {}
         warnings: tuple[str, ...] = ()
+        images = 0
         if job.task_type == PIPELINE:
             workflow = self._workflow(job)
             graph = await _with_uploads(workflow.graph, assets, uploads)
             extra_data, seeds, warnings = workflow.extra_data, workflow.seeds, workflow.warnings
         else:
+            content = parse_portable(job.content)
+            images = content.image_count
             recipe = await self._translator.recipe(
-                parse_portable(job.content),
+                content,
                 job.task_type,
                 assets=assets,
                 uploads=uploads,
@@ -171,6 +174,7 @@ class ComfyUIRuntime(Runtime):
             seeds=seeds,
             strict=_asks_for(job, "strict"),
             include_temp=_asks_for(job, "include_temp"),
+            images=images,
         )
 
     async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
@@ -264,6 +268,11 @@ class ComfyUIRuntime(Runtime):
         order = {node_id: index for index, node_id in enumerate(prepared.graph)}
         found.sort(key=lambda output: order.get(output.node_id, len(order)))
         wanted = [output for output in found if prepared.include_temp or not _is_temp(output)]
+        if len(wanted) < prepared.images:
+            raise Unavailable(
+                f"The runtime made {len(wanted)} of {prepared.images} images.",
+                type="invalid_answer",
+            )
         artifacts, missing = await self._fetch(wanted, prepared.seeds, spools)
         warnings = [*prepared.warnings, *finished.warnings]
         if not artifacts:

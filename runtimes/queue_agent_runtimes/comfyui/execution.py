@@ -44,6 +44,8 @@ class ComfyUIPrepared(Prepared):
     """Whether a workflow that is only partly valid is refused."""
     include_temp: bool = False
     """Whether previews are wanted too."""
+    images: int = 0
+    """Fewer than so many mean that the run went wrong."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 COMMANDS: Final = "queue_agent.commands"
-"""Entry points in this group name functions that become commands, as typer wants them."""
+"""Entry points in this group name functions that become commands, as typer wants them, or a
+`typer.Typer` with several."""
 
 app = typer.Typer(
     name="queue-agent",
@@ -359,4 +360,8 @@ def _end(message: str, code: int) -> NoReturn:
 
 
 for _command in entry_points(group=COMMANDS):
-    app.command(_command.name)(_command.load())
+    _loaded = _command.load()
+    if isinstance(_loaded, typer.Typer):
+        app.add_typer(_loaded, name=_command.name)
+    else:
+        app.command(_command.name)(_loaded)

@@ -32,6 +32,7 @@ from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeStuck, Una
 from queue_agent.wire.job import Job
 from queue_agent.wire.portable import parse_portable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
+from queue_agent_runtimes.comfyui.editor import Conversions, SavedWorkflow, saved_in
 from queue_agent_runtimes.comfyui.execution import ComfyUIPrepared, Execution, Finished
 from queue_agent_runtimes.comfyui.operator_files import read_library
 from queue_agent_runtimes.comfyui.operator_workflow import Library
@@ -93,6 +94,7 @@ class ComfyUIRuntime(Runtime):
         self._api = ComfyUIApi(options, self.default_url)
         self._translator = Translator(self._api, switch_models=options.switch_models)
         self._library = read_library(options.workflows) if options.workflows else Library()
+        self._conversions = Conversions(self._api)
         self._introduced = False
         self._given_up: dict[str, tuple[str, float]] = {}
         """By the id of a job's prompt, that which the server gave to it, and when to interrupt it
@@ -111,6 +113,7 @@ class ComfyUIRuntime(Runtime):
             if self._stranded is not None:
                 return await self._standstill(self._stranded)
         except QueueAgentError as error:
+            self._conversions.forget()
             return readiness_of(error)
         if not self._introduced:
             self._introduced = True
@@ -121,6 +124,8 @@ class ComfyUIRuntime(Runtime):
     def references(self, job: Job) -> Iterable[Reference]:
         """URLs in the inputs of loading nodes, or in the image fields of portable jobs."""
         if job.task_type == PIPELINE:
+            if (saved := self._saved(job)) is not None:
+                return list(saved.references())
             return list(find_references(self._workflow(job).graph))
         return list(find_portable_references(parse_portable(job.content), job.task_type))
 
@@ -133,6 +138,9 @@ class ComfyUIRuntime(Runtime):
         if job.task_type == PIPELINE:
             if (asked := self._library.asked(job.content)) is not None:
                 asked.check_places()
+                return
+            if (saved := saved_in(job.content)) is not None:
+                saved.check_places()
                 return
             graph = read_workflow(job.content).graph
             refuse_unfetched(
@@ -150,7 +158,10 @@ class ComfyUIRuntime(Runtime):
         warnings: tuple[str, ...] = ()
         images = 0
         if job.task_type == PIPELINE:
-            workflow = self._workflow(job)
+            if (saved := self._saved(job)) is not None:
+                workflow = await self._conversions.converted(saved, assets)
+            else:
+                workflow = self._workflow(job)
             graph = await _with_uploads(workflow.graph, assets, uploads)
             extra_data, seeds, warnings = workflow.extra_data, workflow.seeds, workflow.warnings
         else:
@@ -227,6 +238,10 @@ class ComfyUIRuntime(Runtime):
 
     async def aclose(self) -> None:
         await self._api.aclose()
+
+    def _saved(self, job: Job) -> SavedWorkflow | None:
+        """The workflow in the editor's format that a pipeline job brings."""
+        return saved_in(job.content) if self._library.asked(job.content) is None else None
 
     def _workflow(self, job: Job) -> Workflow:
         """What a pipeline job brings, or asks for by its name; raises `Rejected`."""

@@ -120,6 +120,10 @@ class ComfyUIApi:
         info = await self._ask("GET", f"/object_info/{node_class}")
         return _options(info.get(node_class), input_name)
 
+    async def object_info(self) -> Json:
+        """What the server says of all its node classes; some megabytes where it has many."""
+        return await self._ask("GET", "/object_info", timeout=DOWNLOAD)
+
     async def upload(self, asset: Asset, *, filename: str, subfolder: str, folder: str) -> str:
         """Upload a file; the name by which a loading node finds it.
 

@@ -50,7 +50,7 @@ TEXT_INPUTS: Final = frozenset(
 linked to a node that fetches it.
 """
 
-_REFERENCE_SCHEMES: Final = ("https://", "http://", "s3://")
+REFERENCE_SCHEMES: Final = ("https://", "http://", "s3://")
 _DEPTH_OF_INPUTS: Final = 3
 """Of the path to one: the node's id, ``inputs``, its name."""
 _PREFIX_INPUT: Final = "filename_prefix"
@@ -261,7 +261,7 @@ def _file_inputs(graph: Graph) -> Iterator[tuple[str, str, str]]:
     for node_id, node in graph.items():
         for name in MEDIA_INPUTS.keys() & inputs_of(node).keys():
             value = inputs_of(node)[name]
-            if isinstance(value, str) and value.startswith(_REFERENCE_SCHEMES):
+            if isinstance(value, str) and value.startswith(REFERENCE_SCHEMES):
                 yield node_id, name, value
 
 

@@ -10,7 +10,7 @@ from queue_agent_runtimes.comfyui.conversion.classes import Classes, ClassInfo, 
 from queue_agent_runtimes.comfyui.conversion.document import (
     Document,
     EditorNode,
-    Slot,
+    InputSlot,
     invalid,
     label,
 )
@@ -21,7 +21,7 @@ from queue_agent_runtimes.comfyui.conversion.links import (
     Severed,
     Shown,
     Source,
-    origin_of,
+    Tracer,
 )
 from queue_agent_runtimes.comfyui.conversion.widgets import Values, every_input, values_of
 
@@ -53,6 +53,8 @@ def convert(workflow: JsonValue, object_info: Mapping[str, JsonValue]) -> Conver
 class _Conversion:
     def __init__(self, instances: Instances, classes: Classes) -> None:
         self._instances = instances
+        self._tracer = Tracer(instances)
+        self._told: dict[tuple[tuple[str, ...], int], Given | None] = {}
         self._classes = classes
         self._warnings: list[str] = []
 
@@ -83,7 +85,7 @@ class _Conversion:
             self._warnings.append(f"{name}: {len(rest)} of its values belong to no input")
         links: dict[str, JsonValue] = {}
         for slot in node.inputs:
-            origin = origin_of(self._instances, scope, node, slot)
+            origin = self._tracer.origin_of(scope, node, slot)
             if isinstance(origin, Shown):
                 origin = self._shown(origin)
             if isinstance(origin, Source):
@@ -107,11 +109,16 @@ class _Conversion:
     def _values(self, scope: Scope, node: EditorNode) -> tuple[Values, list[JsonValue]]:
         """What a node's own widgets hold, and what belongs to none of its inputs."""
         values, rest = values_of(node, self._classes[node.type])
-        own = {inner: value for (owner, inner), value in scope.inner.items() if owner == node.id}
-        return {**values, **own}, rest
+        return {**values, **scope.inner.get(node.id, {})}, rest
 
     def _shown(self, shown: Shown) -> Given | None:
         """What a subgraph's widget holds: the same as the first inner one that it stands for."""
+        key = (shown.scope.path, shown.index)
+        if key not in self._told:
+            self._told[key] = self._look_inside(shown)
+        return self._told[key]
+
+    def _look_inside(self, shown: Shown) -> Given | None:
         waiting, seen = [shown], {(shown.scope.path, shown.index)}
         while waiting:
             step = waiting.pop()
@@ -186,7 +193,7 @@ def _is_of_another_kind(spec: InputSpec, value: JsonValue) -> bool:
 
 
 def _is_widget(spec: InputSpec, node: EditorNode) -> bool:
-    slot: Slot | None = node.input(spec.name)
+    slot: InputSlot | None = node.input(spec.name)
     return spec.is_widget or (slot is not None and slot.widget)
 
 

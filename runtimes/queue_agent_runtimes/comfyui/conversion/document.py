@@ -11,6 +11,8 @@ from queue_agent.wire.errors import Rejected
 
 MUTED: Final = 2
 BYPASSED: Final = 4
+SETTER: Final = "SetNode"
+"""KJNodes' node by which a value is had anywhere under a name."""
 NOTES: Final = frozenset({"Note", "MarkdownNote"})
 
 _MAX_NODES: Final = 10_000
@@ -21,7 +23,7 @@ _OUTPUT_NODE: Final = "-20"
 
 
 @dataclass(frozen=True)
-class Slot:
+class InputSlot:
     """One input of a node, or of a subgraph."""
 
     name: str
@@ -49,7 +51,7 @@ class EditorNode:
     type: str
     title: str
     mode: int
-    inputs: tuple[Slot, ...]
+    inputs: tuple[InputSlot, ...]
     outputs: tuple[str, ...]
     """The outputs' types."""
     values: tuple[JsonValue, ...] | Mapping[str, JsonValue] = ()
@@ -59,7 +61,7 @@ class EditorNode:
     promoted: tuple[tuple[str, str], ...] = ()
     """Of an instance of a subgraph: the inner nodes' widgets (id, name) that it shows."""
 
-    def input(self, name: str) -> Slot | None:
+    def input(self, name: str) -> InputSlot | None:
         return next((slot for slot in self.inputs if slot.name == name), None)
 
 
@@ -70,8 +72,8 @@ class Sheet:
     name: str
     nodes: Mapping[str, EditorNode]
     links: Mapping[str, Link]
-    inputs: tuple[Slot, ...] = ()
-    outputs: tuple[Slot, ...] = ()
+    inputs: tuple[InputSlot, ...] = ()
+    outputs: tuple[InputSlot, ...] = ()
     input_node: str = _INPUT_NODE
     output_node: str = _OUTPUT_NODE
 
@@ -85,20 +87,42 @@ class Sheet:
         }
 
     @cached_property
-    def _fed(self) -> Mapping[int, list[tuple[EditorNode, Slot]]]:
+    def _fed(self) -> Mapping[int, list[tuple[EditorNode, InputSlot]]]:
         origins = {
             link_id: link.origin_slot
             for link_id, link in self.links.items()
             if link.origin == self.input_node
         }
-        fed: dict[int, list[tuple[EditorNode, Slot]]] = {}
+        fed: dict[int, list[tuple[EditorNode, InputSlot]]] = {}
         for node in self.nodes.values():
             for slot in node.inputs:
                 if slot.link is not None and slot.link in origins:
                     fed.setdefault(origins[slot.link], []).append((node, slot))
         return fed
 
-    def fed_by(self, index: int) -> Sequence[tuple[EditorNode, Slot]]:
+    @cached_property
+    def setters(self) -> Sequence[EditorNode]:
+        return [node for node in self.nodes.values() if node.type == SETTER and node.inputs]
+
+    @cached_property
+    def weight(self) -> int:
+        """What it costs to look at all of it once."""
+        return sum(
+            1 + len(node.inputs) + len(node.values) + len(node.named) + len(node.promoted)
+            for node in self.nodes.values()
+        )
+
+    @cached_property
+    def inputs_by_inner(self) -> Mapping[tuple[str, str], str]:
+        """A subgraph's inputs by the inner ones (node, name) that they are linked to."""
+        return {
+            (node.id, slot.name): self.inputs[index].name
+            for index, fed in self._fed.items()
+            for node, slot in fed
+            if 0 <= index < len(self.inputs)
+        }
+
+    def fed_by(self, index: int) -> Sequence[tuple[EditorNode, InputSlot]]:
         """The inner inputs that one of a subgraph's inputs is linked to."""
         return self._fed.get(index, [])
 
@@ -217,10 +241,10 @@ def _node(saved: JsonValue, index: int) -> EditorNode:
     )
 
 
-def _slot(saved: JsonValue) -> Slot:
+def _slot(saved: JsonValue) -> InputSlot:
     slot = as_dict(saved)
     link = slot.get("link")
-    return Slot(
+    return InputSlot(
         name=text(slot.get("name")),
         type=_type(slot.get("type")),
         link=None if link is None else text(link),

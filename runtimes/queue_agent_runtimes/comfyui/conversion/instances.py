@@ -1,7 +1,7 @@
 """Subgraphs taken apart: every node by the id that it has in the API format, as ``57:8``."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +19,8 @@ from queue_agent_runtimes.comfyui.conversion.document import (
 from queue_agent_runtimes.comfyui.conversion.words import is_control
 
 _MAX_DEPTH: Final = 32
-_MAX_FLAT_NODES: Final = 10_000
+_MOST_WEIGHT: Final = 200_000
+"""Of nodes, their inputs and values, each as often as it stands in an instance."""
 _OLD_PREFIX: Final = re.compile(r"^(?:\s*\d+\s*:\s*)+")
 """Of promoted widgets' names, where older editors said the inner nodes' ids."""
 
@@ -34,8 +35,8 @@ class Scope:
     parent: "Scope | None" = None
     inputs: Mapping[str, JsonValue] = field(default_factory=dict)
     """What the instance's own widgets say, by the subgraph's inputs."""
-    inner: Mapping[tuple[str, str], JsonValue] = field(default_factory=dict)
-    """What they say, by the inner node and widget."""
+    inner: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
+    """What they say of inner nodes' widgets: by the node's id and the widget's name."""
 
     def id_of(self, node: EditorNode) -> str:
         return ":".join((*self.path, node.id))
@@ -76,67 +77,60 @@ def take_apart(document: Document) -> Instances:
     """
     root = Scope(document.root)
     children: dict[tuple[str, ...], Scope] = {}
-    waiting, count = [root], 0
+    subgraphs = document.subgraphs
+    shown = {kind: _inputs_with_widgets(sheet, document) for kind, sheet in subgraphs.items()}
+    waiting, weight = [root], 0
     while waiting:
         scope = waiting.pop()
-        count += len(scope.sheet.nodes)
-        if count > _MAX_FLAT_NODES:
-            raise invalid(f"With its subgraphs the workflow has over {_MAX_FLAT_NODES} nodes.")
+        weight += scope.sheet.weight
+        if weight > _MOST_WEIGHT:
+            raise invalid("With its subgraphs taken apart, the workflow is too large.")
         for node in scope.sheet.nodes.values():
-            sheet = document.subgraphs.get(node.type)
+            sheet = subgraphs.get(node.type)
             if sheet is None:
                 continue
             path = (*scope.path, node.id)
             if len(path) > _MAX_DEPTH:
                 name = label(node, ":".join(path[:3]) + ":…")
                 raise invalid(f"{name}: subgraphs stand over {_MAX_DEPTH} deep in each other.")
-            inputs, inner = instance_values(node, sheet, document, outer=scope.inner)
-            child = Scope(sheet, path, node, scope, inputs, inner)
+            child = _inside(scope, node, sheet, shown[node.type])
             children[path] = child
             waiting.append(child)
     return Instances(root, children)
 
 
-def instance_values(
-    node: EditorNode,
-    sheet: Sheet,
-    document: Document,
-    *,
-    outer: Mapping[tuple[str, str], JsonValue] | None = None,
-) -> tuple[dict[str, JsonValue], dict[tuple[str, str], JsonValue]]:
-    """What an instance's widgets say: by the subgraph's inputs, and by inner node and widget.
+def _inside(outer: Scope, node: EditorNode, sheet: Sheet, shown: Sequence[str]) -> Scope:
+    """The scope in an instance, with what its widgets say.
 
-    Newer editors save one value for each input that has a widget; older ones one for each
-    widget that is shown (`promoted`), or none, since the inner nodes hold them already.
+    Newer editors save one value for each of the subgraph's inputs that has a widget (`shown`);
+    older ones one for each that the instance names (`promoted`), or none, since the inner nodes
+    hold them already.
     """
     inputs: dict[str, JsonValue] = {}
-    inner: dict[tuple[str, str], JsonValue] = {}
+    inner: dict[str, dict[str, JsonValue]] = {}
     if isinstance(node.values, Mapping):
         inputs.update(node.values)
     elif node.promoted:
-        for (source, shown), value in zip(node.promoted, node.values, strict=False):
+        for (source, told), value in zip(node.promoted, node.values, strict=False):
+            name = _OLD_PREFIX.sub("", told)
+            own = name if source == "-1" else sheet.inputs_by_inner.get((source, name))
             if value is None:
                 continue
-            name = _OLD_PREFIX.sub("", shown)
-            own = name if source == "-1" else _input_for(sheet, source, name)
             if own is None:
-                inner[source, name] = value
+                inner.setdefault(source, {})[name] = value
             else:
                 inputs[own] = value
-    elif node.values:
-        names = _inputs_with_widgets(sheet, document)
-        if len(node.values) != len(names) and set(names) <= node.named.keys():
-            inputs.update(node.named)
-        else:
-            inputs.update(_in_order(names, node.values))
-    for (owner, name), value in (outer or {}).items():
-        if owner == node.id:
-            inputs[name] = value
+    elif node.values and len(node.values) != len(shown) and set(shown) <= node.named.keys():
+        inputs.update(node.named)
+    else:
+        inputs.update(_in_order(shown, node.values))
+    inputs.update(outer.inner.get(node.id, {}))
     known = {slot.name for slot in sheet.inputs}
-    return {name: value for name, value in inputs.items() if name in known}, inner
+    own_inputs = {name: value for name, value in inputs.items() if name in known}
+    return Scope(sheet, (*outer.path, node.id), node, outer, own_inputs, inner)
 
 
-def _in_order(names: list[str], values: tuple[JsonValue, ...]) -> Iterator[tuple[str, JsonValue]]:
+def _in_order(names: Sequence[str], values: Sequence[JsonValue]) -> Iterator[tuple[str, JsonValue]]:
     """Names with their values; some files have one more after each seed, as its node has."""
     extra = len(values) > len(names)
     position = 0
@@ -174,11 +168,3 @@ def _reaches_a_widget(sheet: Sheet, index: int, document: Document) -> bool:
                 seen.add((id(nested), step[1]))
                 waiting.append(step)
     return False
-
-
-def _input_for(sheet: Sheet, source: str, name: str) -> str | None:
-    """The subgraph's input that is linked to an inner node's widget."""
-    for index, own in enumerate(sheet.inputs):
-        if any(node.id == source and slot.name == name for node, slot in sheet.fed_by(index)):
-            return own.name
-    return None

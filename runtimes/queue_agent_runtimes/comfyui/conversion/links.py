@@ -1,5 +1,6 @@
 """Where an input's value comes from: through subgraphs, reroutes and what is bypassed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,18 +10,20 @@ from queue_agent_runtimes.comfyui.conversion.document import (
     BYPASSED,
     MUTED,
     NOTES,
+    SETTER,
     EditorNode,
+    InputSlot,
     Sheet,
-    Slot,
     invalid,
     label,
 )
 from queue_agent_runtimes.comfyui.conversion.instances import Instances, Scope
 
+_MOST_STEPS: Final = 500_000
+"""From one node to the next, for all inputs together."""
 REROUTES: Final = frozenset({"Reroute", "Reroute (rgthree)"})
 PRIMITIVE: Final = "PrimitiveNode"
 GETTER: Final = "GetNode"
-SETTER: Final = "SetNode"
 _WIDGETS_OF_THE_EDITOR: Final = frozenset(
     {
         "Bookmark (rgthree)",
@@ -36,9 +39,7 @@ _WIDGETS_OF_THE_EDITOR: Final = frozenset(
         "Random Unmuter (rgthree)",
     }
 )
-ONLY_IN_THE_EDITOR: Final = (
-    REROUTES | {PRIMITIVE, GETTER, SETTER} | NOTES | _WIDGETS_OF_THE_EDITOR
-)
+ONLY_IN_THE_EDITOR: Final = REROUTES | {PRIMITIVE, GETTER, SETTER} | NOTES | _WIDGETS_OF_THE_EDITOR
 """Nodes that no server knows: what they do is done when a workflow is converted."""
 
 
@@ -80,7 +81,7 @@ Origin = Source | Given | Shown | Severed
 class _Input:
     scope: Scope
     node: EditorNode
-    slot: Slot
+    slot: InputSlot
     type: str
 
 
@@ -96,23 +97,33 @@ class _OutputSlot:
 _Step = _Input | _OutputSlot | Origin | None
 
 
-def origin_of(instances: Instances, scope: Scope, node: EditorNode, slot: Slot) -> Origin | None:
-    """Where an input's value comes from; None where nothing is linked to it.
+class Tracer:
+    """Follows links to where they come from."""
 
-    Raises:
-        Rejected: the links run in a circle.
-    """
-    step: _Step = _Input(scope, node, slot, slot.type)
-    seen: set[tuple[object, ...]] = set()
-    while isinstance(step, _Input | _OutputSlot):
-        place = step.slot.name if isinstance(step, _Input) else step.index
-        key = (type(step), step.scope.path, step.node.id, place)
-        if key in seen:
+    def __init__(self, instances: Instances) -> None:
+        self._instances = instances
+        self._steps = 0
+
+    def origin_of(self, scope: Scope, node: EditorNode, slot: InputSlot) -> Origin | None:
+        """Where an input's value comes from; None where nothing is linked to it.
+
+        Raises:
+            Rejected: the links run in a circle, or are too many.
+        """
+        step: _Step = _Input(scope, node, slot, slot.type)
+        seen: set[tuple[object, ...]] = set()
+        while isinstance(step, _Input | _OutputSlot):
+            place = step.slot.name if isinstance(step, _Input) else step.index
+            key = (type(step), step.scope.path, step.node.id, place)
             name = label(step.node, step.scope.id_of(step.node))
-            raise invalid(f"{name}: its links run in a circle.")
-        seen.add(key)
-        step = _upstream(step) if isinstance(step, _Input) else _through(instances, step)
-    return step
+            if key in seen:
+                raise invalid(f"{name}: its links run in a circle.")
+            seen.add(key)
+            self._steps += 1
+            if self._steps > _MOST_STEPS:
+                raise invalid(f"{name}: the links of the workflow are too many to be followed.")
+            step = _upstream(step) if isinstance(step, _Input) else _through(self._instances, step)
+        return step
 
 
 def _upstream(step: _Input) -> _Step:
@@ -145,28 +156,31 @@ def _from_outside(scope: Scope, index: int, wanted: str) -> _Step:
 def _through(instances: Instances, step: _OutputSlot) -> _Step:
     """From an output to itself, or through a node that only passes on."""
     scope, node = step.scope, step.node
-    name = label(node, scope.id_of(node))
     if node.mode == MUTED:
-        return Severed(f"{name}, which is muted")
+        return Severed(f"{label(node, scope.id_of(node))}, which is muted")
     if node.mode == BYPASSED:
         slot = _slot_for_bypass(node, step.index, step.type)
         if slot is None:
+            name = label(node, scope.id_of(node))
             return Severed(f"{name}, which is bypassed and has no input of that type")
         return _Input(scope, node, slot, slot.type)
     inside = instances.inside(scope, node)
     if inside is not None:
         return _from_inside(inside, step)
-    if node.type in REROUTES:
-        return _Input(scope, node, node.inputs[0], step.type) if node.inputs else None
+    if node.type in ONLY_IN_THE_EDITOR:
+        return _through_the_editors(scope, node, step.type)
+    return Source(scope.id_of(node), step.index)
+
+
+def _through_the_editors(scope: Scope, node: EditorNode, wanted: str) -> _Step:
+    """Through a node that only the editor knows."""
     if node.type == PRIMITIVE:
         return _primitive(scope, node)
     if node.type == GETTER:
-        return _from_setter(scope, node, step.type)
-    if node.type == SETTER:
-        return _Input(scope, node, node.inputs[0], step.type) if node.inputs else None
-    if node.type in ONLY_IN_THE_EDITOR:
-        return None
-    return Source(scope.id_of(node), step.index)
+        return _from_setter(scope, node, wanted)
+    if (node.type in REROUTES or node.type == SETTER) and node.inputs:
+        return _Input(scope, node, node.inputs[0], wanted)
+    return None
 
 
 def _from_inside(inside: Scope, step: _OutputSlot) -> _Step:
@@ -184,19 +198,18 @@ def _from_inside(inside: Scope, step: _OutputSlot) -> _Step:
 
 
 def _primitive(scope: Scope, node: EditorNode) -> Given | None:
-    for (owner, _), value in scope.inner.items():
-        if owner == node.id:
-            return Given(value)
-    values = tuple(node.values.values()) if isinstance(node.values, dict) else node.values
-    return Given(values[0]) if isinstance(values, tuple) and values else None
+    values = node.values.values() if isinstance(node.values, Mapping) else node.values
+    for value in (*scope.inner.get(node.id, {}).values(), *values):
+        return Given(value)
+    return None
 
 
 def _from_setter(scope: Scope | None, getter: EditorNode, wanted: str) -> _Step:
     """KJNodes' pair: what is set by a name, in the same sheet or around it."""
     name = _first_text(getter)
     while scope is not None:
-        for node in scope.sheet.nodes.values():
-            if node.type == SETTER and _first_text(node) == name and node.inputs:
+        for node in scope.sheet.setters:
+            if _first_text(node) == name:
                 return _Input(scope, node, node.inputs[0], wanted)
         scope = scope.parent
     return Severed(f"{label(getter)}, for which nothing is set")
@@ -206,7 +219,7 @@ def _first_text(node: EditorNode) -> JsonValue:
     return node.values[0] if isinstance(node.values, tuple) and node.values else None
 
 
-def _slot_for_bypass(node: EditorNode, index: int, wanted: str) -> Slot | None:
+def _slot_for_bypass(node: EditorNode, index: int, wanted: str) -> InputSlot | None:
     """The input that takes an output's place: the one beside it, else the first that fits."""
     slots = node.inputs
     beside = slots[index] if 0 <= index < len(slots) else None

@@ -6,7 +6,7 @@ or others; so a value that cannot be an input's is looked at twice. What newer e
 beside that is older than what people change by hand, and is asked where the order fails.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from pydantic import JsonValue
@@ -55,20 +55,8 @@ def every_input(
 
 def fits(spec: InputSpec, value: JsonValue) -> bool:
     """Whether a value is of the kind of an input; which files a server has says nothing."""
-    kind = spec.kind
-    if kind in {"INT", "FLOAT"}:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if kind == "BOOLEAN":
-        return isinstance(value, bool)
-    if kind == "STRING":
-        return isinstance(value, str)
-    if kind == DYNAMIC_COMBO:
-        return isinstance(value, str) and value in spec.variants()
-    if kind == COMBO:
-        return _fits_combo(spec, value)
-    if kind == "COLOR":
-        return isinstance(value, str) and value.startswith("#")
-    return True
+    test = _TESTS.get(spec.kind)
+    return test is None or test(spec, value)
 
 
 def _fits_combo(spec: InputSpec, value: JsonValue) -> bool:
@@ -86,6 +74,22 @@ def lists_files(spec: InputSpec) -> bool:
     uploads = any(name.endswith("_upload") for name in spec.options)
     remote = "remote" in spec.options
     return not choices or uploads or remote or any("." in str(choice) for choice in choices)
+
+
+def _is_number(_: InputSpec, value: JsonValue) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_TESTS: Final[Mapping[str, Callable[[InputSpec, JsonValue], bool]]] = {
+    "INT": _is_number,
+    "FLOAT": _is_number,
+    "BOOLEAN": lambda _, value: isinstance(value, bool),
+    "STRING": lambda _, value: isinstance(value, str),
+    "COLOR": lambda _, value: isinstance(value, str) and value.startswith("#"),
+    COMBO: _fits_combo,
+    DYNAMIC_COMBO: lambda spec, value: isinstance(value, str) and value in spec.variants(),
+}
+"""By the kind of a widget, whether a value is one of it; all else takes anything."""
 
 
 class _Reader:

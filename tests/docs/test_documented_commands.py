@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 import typer
+from typer.core import TyperGroup
 
 from queue_agent.cli.app import app
 from queue_agent.settings.known import known_names
@@ -70,6 +71,7 @@ def test_every_environment_name_in_the_documents_is_read(document: Path) -> None
     [
         "`queue-agent nonsense`",
         "`queue-agent run --nonsense`",
+        "`queue-agent workflow nonsense`",
         "```console\n$ QUEUE_AGENT_RUNTIME=webui .venv/bin/queue-agent nonsense\n```\n",
         "```sh\ncd here && queue-agent submit \\\n  --nonsense=1\n```\n",
         "    make nonsense\n",
@@ -116,9 +118,10 @@ def queue_agent_fault(arguments: Sequence[str]) -> str | None:
     if not arguments:
         return None
     options = options_by_command()
-    if arguments[0] not in options:
-        return f"queue-agent has no command {arguments[0]!r}"
-    known = options[arguments[0]] | {"--help"}
+    command = arguments[0] if arguments[0] in options else " ".join(arguments[:2])
+    if command not in options:
+        return f"queue-agent has no command {command!r}"
+    known = options[command] | {"--help"}
     asked = {word.partition("=")[0] for word in arguments if word.startswith("--")}
     return f"no such options: {asked - known}" if asked - known else None
 
@@ -155,11 +158,17 @@ CHECKS: Final[dict[str, Callable[[Sequence[str]], str | None]]] = {
 
 
 def options_by_command() -> dict[str, set[str]]:
-    commands = typer.main.get_group(app).commands.values()
-    return {
-        str(command.name): {name for parameter in command.params for name in parameter.opts}
-        for command in commands
-    }
+    """By a command's name, with its group's before it where it is in one."""
+    found = {}
+    waiting = [("", command) for command in typer.main.get_group(app).commands.values()]
+    while waiting:
+        before, command = waiting.pop()
+        name = f"{before} {command.name}".strip()
+        if isinstance(command, TyperGroup):
+            waiting += [(name, inner) for inner in command.commands.values()]
+        else:
+            found[name] = {option for parameter in command.params for option in parameter.opts}
+    return found
 
 
 def leads_somewhere(document: Path, link: str) -> bool:

@@ -138,7 +138,7 @@ class Conversions:
         graph = workflow.graph
         fetched = [found for found in find_references(graph) if found.url in assets]
         refuse_unfetched(inputs_by_node(graph), fetched=fetched, is_text=is_text_input)
-        return Workflow(graph, workflow.extra_data, made.warnings)
+        return Workflow(graph, workflow.extra_data, warnings=made.warnings)
 
 
 def _held(scope: Scope, node: EditorNode) -> dict[str, JsonValue]:

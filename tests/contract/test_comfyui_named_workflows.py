@@ -1,5 +1,6 @@
 """Workflows that the operator gave a name, run by the adapter on the fake ComfyUI."""
 
+import base64
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -154,6 +155,51 @@ async def test_jobs_that_bring_their_workflow_run_beside_those_that_name_one(
 ) -> None:
     own = job("pipeline", {"workflow": DRAW, "inputs": {"2.text": "a cat", "5.seed": 5}})
     assert sent(await prepared(runtime, own), "2")["text"] == "a cat"
+
+
+async def test_a_portable_job_is_answered_by_the_workflow_that_claims_its_task(
+    runtime: Runtime,
+) -> None:
+    content: Json = {"prompt": "a cat", "seed": 5, "width": 64, "guidance": 2.5, "cfg_scale": 9}
+    ready = await prepared(runtime, job("text-to-image", content))
+    assert sent(ready, "2")["text"] == "a cat"
+    assert sent(ready, "3")["text"] == "blurry", "the operator's"
+    assert {name: sent(ready, "5")[name] for name in ("seed", "steps", "cfg")} == {
+        "seed": 5,
+        "steps": 4,
+        "cfg": 2.5,
+    }
+    output = await runtime.run(ready, ignore)
+    assert [image.seed for image in output.artifacts] == [5]
+    assert output.warnings == ("cfg_scale: the workflow draw does not take it; it has its own",)
+
+
+async def test_a_portable_jobs_model_is_the_servers_file_of_that_name(runtime: Runtime) -> None:
+    ready = await prepared(
+        runtime, job("text-to-image", {"prompt": "", "model": "sd_xl_turbo_1.0"})
+    )
+    assert sent(ready, "1")["ckpt_name"] == "sd_xl_turbo_1.0.safetensors"
+
+
+@pytest.mark.parametrize("image", [URL, base64.b64encode(sample_png()).decode()])
+async def test_a_portable_jobs_image_is_uploaded_for_the_workflow(
+    runtime: Runtime, image: str
+) -> None:
+    content: Json = {"prompt": "", "init_images": [image], "mask": image}
+    output = await run(runtime, job("image-to-image", content))
+    assert len(output.artifacts) == 1
+    assert output.warnings == ("mask: the workflow copy does not take it",)
+
+
+async def test_a_portable_job_without_its_image_is_rejected(runtime: Runtime) -> None:
+    with pytest.raises(Rejected, match="image that image-to-image needs is missing"):
+        await prepared(runtime, job("image-to-image", {"prompt": "a cat"}))
+
+
+async def test_portable_jobs_that_no_workflow_claims_are_done_as_before(runtime: Runtime) -> None:
+    png = base64.b64encode(sample_png()).decode()
+    output = await run(runtime, job("extra-single-image", {"image": png}))
+    assert len(output.artifacts) == 1
 
 
 async def test_the_workflows_are_told_with_their_inputs(runtime: Runtime) -> None:

@@ -6,6 +6,7 @@ import secrets
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import ClassVar, Final
 
 import structlog
@@ -153,39 +154,19 @@ class ComfyUIRuntime(Runtime):
     async def prepare(self, job: Job, assets: Assets) -> Prepared:
         """Build or check the workflow, and upload its input files."""
         uploads = Uploads(self._api, _tag(job))
-        extra_data: dict[str, JsonValue] = {}
-        seeds: Mapping[str, int] = {}
-        warnings: tuple[str, ...] = ()
-        images = 0
-        if job.task_type == PIPELINE:
-            if (saved := self._saved(job)) is not None:
-                workflow = await self._conversions.converted(saved, assets)
-            else:
-                workflow = self._workflow(job)
-            graph = await _with_uploads(workflow.graph, assets, uploads)
-            extra_data, seeds, warnings = workflow.extra_data, workflow.seeds, workflow.warnings
-        else:
-            content = parse_portable(job.content)
-            images = content.image_count
-            recipe = await self._translator.recipe(
-                content,
-                job.task_type,
-                assets=assets,
-                uploads=uploads,
-                random_seed=secrets.randbelow(_MAX_RANDOM_SEED),
-            )
-            graph, seeds, warnings = recipe.graph, recipe.seeds, tuple(recipe.warnings)
+        workflow = await self._translated(job, assets, uploads)
+        graph = workflow.graph
         graph = with_unique_prefixes(graph, f"{_tag(job)}-{secrets.token_hex(4)}")
         return ComfyUIPrepared(
             job=job,
-            request={"prompt": {**graph}, "extra_data": extra_data},
-            warnings=warnings,
+            request={"prompt": {**graph}, "extra_data": workflow.extra_data},
+            warnings=workflow.warnings,
             graph=graph,
             prompt_id=prompt_id_of(job),
-            seeds=seeds,
+            seeds=workflow.seeds,
             strict=_asks_for(job, "strict"),
             include_temp=_asks_for(job, "include_temp"),
-            images=images,
+            images=workflow.images,
         )
 
     async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
@@ -242,6 +223,29 @@ class ComfyUIRuntime(Runtime):
     def _saved(self, job: Job) -> SavedWorkflow | None:
         """The workflow in the editor's format that a pipeline job brings."""
         return saved_in(job.content) if self._library.asked(job.content) is None else None
+
+    async def _translated(self, job: Job, assets: Assets, uploads: Uploads) -> Workflow:
+        """The job's own workflow, the operator's that answers it, or one made of core nodes."""
+        if job.task_type == PIPELINE:
+            if (saved := self._saved(job)) is not None:
+                workflow = await self._conversions.converted(saved, assets)
+            else:
+                workflow = self._workflow(job)
+            return replace(workflow, graph=await _with_uploads(workflow.graph, assets, uploads))
+        content, seed = parse_portable(job.content), secrets.randbelow(_MAX_RANDOM_SEED)
+        if (own := self._library.answering(job.task_type)) is not None:
+            return await self._translator.filled(
+                own, content, job.task_type, assets=assets, uploads=uploads, random_seed=seed
+            )
+        recipe = await self._translator.recipe(
+            content, job.task_type, assets=assets, uploads=uploads, random_seed=seed
+        )
+        return Workflow(
+            recipe.graph,
+            seeds=recipe.seeds,
+            warnings=tuple(recipe.warnings),
+            images=content.image_count,
+        )
 
     def _workflow(self, job: Job) -> Workflow:
         """What a pipeline job brings, or asks for by its name; raises `Rejected`."""

@@ -17,7 +17,7 @@ A file for each, ``NAME.json``::
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -34,6 +34,7 @@ from pydantic import (
 from queue_agent.runtime import InputKind
 from queue_agent.wire.errors import Rejected, SettingsError
 from queue_agent.wire.job import describe_errors
+from queue_agent_runtimes.comfyui.operator_portable import KINDS
 from queue_agent_runtimes.comfyui.operator_workflow import (
     Exposed,
     Library,
@@ -102,7 +103,7 @@ def parse_operator_workflow(name: str, text: bytes) -> OperatorWorkflow:
             inputs[input_name] = _exposed(input_name, told, graph)
         except ValueError as error:
             faults += [f"inputs.{input_name}: {line}" for line in str(error).splitlines()]
-    faults += _unanswerable(read)
+    faults += _unanswerable(read, inputs)
     if faults:
         raise ValueError("\n".join(faults))
     return OperatorWorkflow(
@@ -116,6 +117,13 @@ def _plain_target(value: object) -> object:
 
 def _several(value: object) -> object:
     return [value] if isinstance(value, str) else value
+
+
+_WORDS: Final[Mapping[InputKind, str]] = {
+    "text": "a text",
+    "number": "a number",
+    "image": "an image",
+}
 
 
 class _Told(BaseModel):
@@ -174,13 +182,16 @@ def _target(to: str, graph: Graph) -> tuple[Target, InputKind]:
     raise ValueError(f"{to}: {why}; lead to an input with a text, a number or a boolean")
 
 
-def _unanswerable(read: _File) -> Iterator[str]:
+def _unanswerable(read: _File, exposed: Mapping[str, Exposed]) -> Iterator[str]:
     for task_type in read.answers:
         needed = _NEEDED_BY.get(task_type)
         if needed is None:
             yield f"answers: {task_type!r} is none of: {', '.join(_NEEDED_BY)}"
         elif needed not in read.inputs:
             yield f"answers: for {task_type} an input {needed!r} must be exposed"
+    for name in KINDS.keys() & exposed.keys() if read.answers else ():
+        if exposed[name].kind != KINDS[name]:
+            yield f"inputs.{name}: to answer portable jobs, it must lead to {_WORDS[KINDS[name]]}"
 
 
 def _claimed_twice(workflows: Iterable[OperatorWorkflow]) -> Iterator[str]:

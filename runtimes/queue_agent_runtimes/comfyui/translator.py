@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 from queue_agent.media.facts import UnreadableImage, facts_of
@@ -19,7 +20,10 @@ from queue_agent_runtimes.comfyui.builder import (
     split_lora_tags,
 )
 from queue_agent_runtimes.comfyui.names import match_file, match_upscaler
+from queue_agent_runtimes.comfyui.operator_portable import MODEL, not_taken, portable_inputs
+from queue_agent_runtimes.comfyui.operator_workflow import OperatorWorkflow
 from queue_agent_runtimes.comfyui.uploads import Uploads
+from queue_agent_runtimes.comfyui.workflow import Workflow, class_of, folder_of
 
 UPSCALING: Final = "extra-single-image"
 IMAGE_TO_IMAGE: Final = "image-to-image"
@@ -72,8 +76,52 @@ class Translator:
             recipe = await self._upscaling(content, assets, uploads)
         else:
             recipe = await self._generation(content, task_type, assets, uploads, random_seed)
-        recipe.warnings += _fields_without_effect(content, task_type)
+        recipe.warnings += [
+            f"{name}: has no counterpart in ComfyUI" for name in content.unknown_fields
+        ]
+        recipe.warnings += _images_without_effect(content, task_type)
         return recipe
+
+    async def filled(
+        self,
+        own: OperatorWorkflow,
+        content: PortableContent,
+        task_type: str,
+        *,
+        assets: Assets,
+        uploads: Uploads,
+        random_seed: int,
+    ) -> Workflow:
+        """The operator's workflow as the answer to the job, its files uploaded.
+
+        Raises:
+            Rejected: an image that the task needs is missing, or an input of the workflow.
+        """
+        portable = portable_inputs(own, content)
+        given, warnings = dict(portable.inputs), list(portable.warnings)
+        for name, value, field in _images(content, task_type):
+            if name in own.inputs:
+                node_id, _ = own.inputs[name].targets[0]
+                given[name] = await uploads.put(
+                    image_asset(value, assets, field=field),
+                    folder=folder_of(class_of(own.graph[node_id])),
+                )
+            else:
+                warnings.append(not_taken(own, name))
+        if task_type != TEXT_TO_IMAGE and "image" not in given:
+            raise Rejected(f"The image that {task_type} needs is missing.", type="invalid_content")
+        asked = given.get(MODEL)
+        if isinstance(asked, str):
+            if self._switch_models:
+                node_id, input_name = own.inputs[MODEL].targets[0]
+                node_class = class_of(own.graph[node_id])
+                given[MODEL] = await self._file(node_class, input_name, asked, match_file)
+            else:
+                del given[MODEL]
+                warnings.append(f"model: switching models is turned off; {own.name} has its own")
+        warnings += _images_without_effect(content, task_type)
+        workflow = own.filled(given, random_seed=random_seed)
+        return replace(workflow, warnings=tuple(warnings))
 
     async def _generation(
         self,
@@ -175,8 +223,19 @@ def _image_size(asset: Asset) -> tuple[int, int]:
     return found.width, found.height
 
 
-def _fields_without_effect(content: PortableContent, task_type: str) -> list[str]:
-    warnings = [f"{name}: has no counterpart in ComfyUI" for name in content.unknown_fields]
+def _images(content: PortableContent, task_type: str) -> Iterator[tuple[str, str, str]]:
+    """The images of the task: the input of a workflow, what is given, and the field's name."""
+    if task_type == UPSCALING and content.image:
+        yield "image", content.image, "image"
+    if task_type == IMAGE_TO_IMAGE:
+        if content.init_images:
+            yield "image", content.init_images[0], "init_images.0"
+        if content.mask:
+            yield "mask", content.mask, "mask"
+
+
+def _images_without_effect(content: PortableContent, task_type: str) -> list[str]:
+    warnings = []
     for name, task in _USED_ONLY_BY.items():
         if getattr(content, name) and task != task_type:
             warnings.append(f"{name}: has no effect on {task_type}")

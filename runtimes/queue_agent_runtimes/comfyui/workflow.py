@@ -74,6 +74,8 @@ class Workflow:
     seeds: Mapping[str, int] = field(default_factory=dict)
     """Seed of what nodes put out, where it is known."""
     warnings: tuple[str, ...] = ()
+    images: int = 0
+    """Fewer than so many mean that the run went wrong."""
 
 
 def read_workflow(content: Mapping[str, JsonValue]) -> Workflow:

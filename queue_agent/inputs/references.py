@@ -120,7 +120,7 @@ class ReferenceFetcher:
         Raises:
             Rejected: of type ``reference_forbidden``, ``reference_not_found``,
                 ``reference_too_large``, ``reference_refused`` or
-                ``reference_not_image`` (``_video``, ``_audio``).
+                ``reference_not_image`` (``_video``, ``_audio``, ``_file``).
             Unavailable: of type ``reference_unavailable``, where trying again may help;
                 `TimedOut` where it would only take as long again.
         """
@@ -260,7 +260,10 @@ def _inspect(asset: Asset, kind: MediaKind, max_pixels: int) -> str:
         raise Rejected(str(error), type="reference_too_large") from error
     except BrokenImage as error:
         raise Rejected(str(error), type=wrong) from error
-    if found.kind != kind:
+    if kind == "file":
+        return found.media_type
+    # Sound comes in a video's container, too: what browsers record is video/webm.
+    if found.kind != kind and (kind, found.kind) != ("audio", "video"):
         raise Rejected(f"is no {kind} (its bytes look like {found.media_type})", type=wrong)
     if kind == "image":
         if found.width is None or found.height is None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, BinaryIO, Final, Literal, get_args
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal
 
 from queue_agent.media.asset import Asset
 from queue_agent.media.signatures import HEAD, sniff
@@ -71,7 +71,7 @@ class Facts:
 
 def kind_of(media_type: str) -> MediaKind | Literal["other"]:
     """What people would call a file of that type."""
-    kinds: tuple[MediaKind, ...] = get_args(MediaKind)
+    kinds: tuple[MediaKind, ...] = ("image", "video", "audio")
     return next((kind for kind in kinds if media_type.startswith(f"{kind}/")), "other")
 
 

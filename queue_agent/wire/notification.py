@@ -1,10 +1,11 @@
 """What subscribers receive; strict, since we write it."""
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from queue_agent.wire.errors import QueueAgentError, Unavailable
+from queue_agent.wire.shortening import shortened
 
 __all__ = [
     "ErrorReport",
@@ -14,7 +15,8 @@ __all__ = [
     "Timings",
 ]
 
-_LONGEST_MESSAGE = 2000
+_LONGEST_MESSAGE: Final = 2000
+"""Letters of an error's message; what it quotes may have any length."""
 
 Status = Literal["running", "completed", "failed", "cancelled", "expired"]
 
@@ -35,7 +37,7 @@ class ErrorReport(_Written):
     def of(cls, error: QueueAgentError) -> Self:
         return cls(
             type=error.type,
-            message=error.message,
+            message=shortened(error.message, _LONGEST_MESSAGE),
             retryable=isinstance(error, Unavailable),
             final=True,
         )

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 __all__ = ["InputKind", "NamedWorkflow", "WorkflowInput"]
 
-InputKind = Literal["text", "number", "boolean", "image", "video", "audio"]
+InputKind = Literal["text", "number", "boolean", "image", "video", "audio", "file"]
 
 
 class WorkflowInput(BaseModel):

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-MediaKind = Literal["image", "video", "audio"]
+MediaKind = Literal["image", "video", "audio", "file"]
+"""What is asked for; a `file` may be anything."""
 Path = tuple[str | int, ...]
 """Where in the content something stands, e.g. ``("init_images", 0)``."""
 

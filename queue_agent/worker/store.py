@@ -5,10 +5,11 @@ same job exactly one manifest wins, and it describes the artifacts of its own at
 """
 
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from pydantic import JsonValue, ValidationError
@@ -30,10 +31,14 @@ from queue_agent.wire.job import Job, canonical_json
 from queue_agent.wire.layout import ResultKeys, quarantine_key
 from queue_agent.wire.notification import ErrorReport, Image, Notification, Status
 from queue_agent.wire.result import MANIFEST_MEDIA_TYPE, Result
+from queue_agent.wire.shortening import shortened
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.retry import retry_for
 
 log = structlog.get_logger()
+
+_LONGEST_DETAIL: Final = 4000
+"""Letters of a text in what is kept of the other side's answer."""
 
 
 class ResultStore:
@@ -91,7 +96,7 @@ class ResultStore:
     async def store_failure(self, delivery: Delivery, error: QueueAgentError) -> Result:
         """Write how a job ended that has no images; as `store`, the winner's result."""
         result = self._result(
-            delivery, _status(error), error=ErrorReport.of(error), response=dict(error.details)
+            delivery, _status(error), error=ErrorReport.of(error), response=_kept(error.details)
         )
         return await self._commit(delivery.job, result)
 
@@ -204,6 +209,11 @@ class ResultStore:
             self._patience,
             lambda: self._bucket.write(key, data, media_type=media_type, **options),
         )
+
+
+def _kept(details: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """What the other side answered, without texts of any length."""
+    return {name: shortened(value, _LONGEST_DETAIL) for name, value in details.items()}
 
 
 def _status(error: QueueAgentError) -> Status:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from structlog.testing import capture_logs
 
 from fakes import fake_runtime
 from media_files import OTHERS
+from queue_agent.media.facts import media_type_of
 from queue_agent.outputs import describe
 from queue_agent.runtime import Asset, Output, Progress, Readiness, Runtime, RuntimeOptions
 from queue_agent.testing import FaultProxy, RuntimeContract, ServerProcess, eventually, sample_png
@@ -764,6 +766,145 @@ async def test_that_the_server_has_begun_is_seen_without_the_websocket(
 
 async def has_reported(reports: list[Progress]) -> bool:
     return bool(reports)
+
+
+async def test_only_the_targets_that_a_job_names_are_executed(
+    runtime: Runtime, server: ServerProcess
+) -> None:
+    other = node("SaveImage", images=["1", 0], filename_prefix="not-wanted")
+    content: Json = {
+        "prompt": empty_image(**{"3": other}),
+        "partial_execution_targets": ["2"],
+    }
+    output = await run(runtime, pipeline(content))
+    assert (len(output.artifacts), output.warnings) == (1, ())
+    (executed,) = await runs(server)
+    assert executed["executed"] == ["1", "2"]
+
+
+async def test_a_target_that_is_no_output_is_rejected_in_the_servers_words(
+    runtime: Runtime,
+) -> None:
+    content: Json = {"prompt": empty_image(), "partial_execution_targets": ["1"]}
+    with pytest.raises(Rejected, match="no outputs"):
+        await run(runtime, pipeline(content))
+
+
+async def test_what_beside_the_workflow_has_no_effect_is_named(runtime: Runtime) -> None:
+    content: Json = {
+        "prompt": empty_image(),
+        "client_id": "me",
+        "front": True,
+        "number": 3,
+        "prompt_id": "0a1b2c3d-0000-5000-8000-000000000000",
+        "convert_output": {"format": "webp"},
+        "webhook": None,
+        "odd": 1,
+    }
+    output = await run(runtime, pipeline(content))
+    assert len(output.artifacts) == 1
+    names = [warning.partition(":")[0] for warning in output.warnings]
+    assert names == ["convert_output", "front", "number", "odd", "prompt_id"]
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("head", ["", "data:image/png;base64,"])
+async def test_images_beside_the_workflow_stand_for_their_names(
+    runtime: Runtime, server: ServerProcess, head: str, wrapped: bool
+) -> None:
+    content: Json = {
+        "workflow": empty_image(**{"1": node("LoadImage", image="in.png")}),
+        "images": [{"name": "in.png", "image": head + PNG}],
+    }
+    output = await run(runtime, pipeline({"input": content} if wrapped else content))
+    assert image_of(output).size == Image.open(io.BytesIO(sample_png())).size
+    (uploaded,) = [record for record in await files(server) if record["type"] == "input"]
+    assert str(uploaded["subfolder"]).startswith("queue-agent/"), "a name is one job's only"
+
+
+async def test_an_image_beside_the_workflow_that_nothing_names_is_rejected(
+    runtime: Runtime,
+) -> None:
+    content: Json = {"workflow": empty_image(), "images": [{"name": "in.png", "image": PNG}]}
+    with pytest.raises(Rejected, match=r"no node has an input in\.png"):
+        await run(runtime, pipeline(content))
+
+
+async def test_a_data_url_is_an_input_like_any_other(runtime: Runtime) -> None:
+    data_url = "data:image/png;base64," + base64.b64encode(sample_png(24, 16)).decode()
+    job = pipeline(empty_image(**{"1": node("LoadImage", image=data_url)}))
+    assert image_of(await run(runtime, job)).size == (24, 16)
+
+
+@pytest.mark.parametrize(
+    ("data_url", "words"),
+    [
+        ("data:image/png;base64,§", "neither a URL, a data URL nor base64"),
+        ("data:audio/flac;base64," + base64.b64encode(b"fLaC" + bytes(40)).decode(), "no image"),
+    ],
+)
+async def test_a_data_url_that_is_no_such_input_is_rejected(
+    runtime: Runtime, data_url: str, words: str
+) -> None:
+    job = pipeline(empty_image(**{"1": node("LoadImage", image=data_url)}))
+    with pytest.raises(Rejected, match=words) as caught:
+        await runtime.prepare(job, {})
+    assert "inputs.image" in caught.value.message
+    assert len(caught.value.message) < 200
+
+
+async def test_no_refusal_repeats_what_the_job_holds(runtime: Runtime) -> None:
+    long = "x" * 100_000
+    job = pipeline(empty_image(**{"1": node("CheckpointLoaderSimple", ckpt_name=long)}))
+    with pytest.raises(Rejected) as caught:
+        await run(runtime, job)
+    assert len(caught.value.message) < 2000
+    assert len(json.dumps(caught.value.details)) < 5000
+
+
+@pytest.mark.parametrize(
+    ("loading", "name", "url", "data"),
+    [
+        ("LoadAudio", "audio", "s3://inputs/recording.webm", OTHERS["webm"][0]),
+        ("LoadAudio", "audio", "https://example.com/a.mp4", OTHERS["mp4"][0]),
+        ("LoadLatent", "latent", "s3://inputs/a.latent", bytes(32)),
+        ("Load3D", "model_file", "s3://inputs/mesh.obj", b"o mesh"),
+        ("LoadAnything", "model_file", "https://example.com/a.splat?x=1", bytes(32)),
+    ],
+)
+async def test_every_input_that_takes_a_file_takes_a_reference(
+    runtime: Runtime, server: ServerProcess, loading: str, name: str, url: str, data: bytes
+) -> None:
+    assert await runtime.ready()
+    kind = {"LoadAudio": "audio", "LoadLatent": "latent"}.get(loading, "mesh")
+    saving = {"audio": "SaveAudio", "latent": "SaveLatent", "mesh": "SaveGLB"}[kind]
+    saved = {"audio": "audio", "latent": "samples", "mesh": "mesh"}[kind]
+    workflow: Json = {
+        "1": {"class_type": loading, "inputs": {name: url}},
+        "2": {"class_type": saving, "inputs": {saved: ["1", 0], "filename_prefix": "x"}},
+    }
+    job = pipeline(workflow)
+    runtime.check_places(job)
+    (reference,) = runtime.references(job)
+    assert reference.kind == ("audio" if kind == "audio" else "file")
+    asset = Asset(data, media_type_of(data))
+    assert (await runtime.run(await runtime.prepare(job, {url: asset}), ignore)).artifacts
+    (uploaded,) = [record for record in await files(server) if record["type"] == "input"]
+    own = url.partition("?")[0].rpartition(".")[2]
+    assert str(uploaded["filename"]).endswith(f".{own}")
+
+
+async def test_classes_are_asked_again_after_the_server_was_away(server: ServerProcess) -> None:
+    async with opened(server.url) as runtime:
+        await tell(server, "/fake/faults", {"object_info": "missing"})
+        assert await runtime.ready()
+        job = pipeline({"1": node("LoadAnything", model_file="s3://inputs/a.splat")})
+        assert list(runtime.references(job)) == []
+        await tell(server, "/fake/faults", {"status": 503})
+        assert not await runtime.ready()
+        await tell(server, "/fake/faults", {})
+        assert await runtime.ready()
+        assert [found.kind for found in runtime.references(job)] == ["file"]
 
 
 async def test_references_of_two_jobs_are_not_mixed_up(

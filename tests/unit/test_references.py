@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from media_files import ebml, iso_media, wav
 from queue_agent.cloud.memory import MemoryBucket, MemoryCloud
 from queue_agent.inputs.guarded_http import Resolver
 from queue_agent.inputs.references import ReferenceFetcher, ReferencePolicy
@@ -452,7 +453,20 @@ async def test_video_and_audio_must_be_what_the_field_wants(web: Site) -> None:
     assert (await fetch(wave, kind="audio"))[wave].media_type.startswith("audio/")
     assert (await fetch(film, kind="video"))[film].media_type == "video/webm"
     assert (await failure(wave, kind="video")).type == "reference_not_video"
-    assert (await failure(film, kind="audio")).type == "reference_not_audio"
+    picture_of = web.serve("/a.png", picture())
+    assert (await failure(picture_of, kind="audio")).type == "reference_not_audio"
+
+
+async def test_sound_may_come_in_the_container_of_a_video(web: Site) -> None:
+    for film in (ebml(b"webm"), ebml(b"matroska"), iso_media(b"isom", b"isom", b"mp42")):
+        url = web.serve("/a", film)
+        assert (await fetch(url, kind="audio"))[url].media_type.startswith("video/")
+
+
+async def test_where_a_file_is_wanted_any_will_do(web: Site) -> None:
+    for data in (b"some numbers", wav(), ebml(b"webm"), picture()):
+        url = web.serve("/a", data)
+        assert (await fetch(url, kind="file"))[url].data == data
 
 
 async def test_neither_messages_nor_logs_repeat_secrets(

@@ -29,12 +29,13 @@ from queue_agent.runtime import (
 )
 from queue_agent.runtime.http import readiness_of
 from queue_agent.runtime.places import refuse_unfetched
-from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeStuck, Unavailable
+from queue_agent.wire.errors import QueueAgentError, RuntimeStuck, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent.wire.portable import parse_portable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.editor import Conversions, SavedWorkflow, saved_in
 from queue_agent_runtimes.comfyui.execution import ComfyUIPrepared, Execution, Finished
+from queue_agent_runtimes.comfyui.file_inputs import FileInputs
 from queue_agent_runtimes.comfyui.operator_files import read_library
 from queue_agent_runtimes.comfyui.operator_workflow import Library
 from queue_agent_runtimes.comfyui.outputs import (
@@ -51,17 +52,13 @@ from queue_agent_runtimes.comfyui.translator import (
     Translator,
     find_portable_references,
 )
-from queue_agent_runtimes.comfyui.uploads import Uploads
+from queue_agent_runtimes.comfyui.uploads import Uploads, with_uploads
 from queue_agent_runtimes.comfyui.workflow import (
-    Graph,
     Workflow,
-    class_of,
     find_references,
-    folder_of,
     inputs_by_node,
     is_text_input,
     read_workflow,
-    with_files,
     with_unique_prefixes,
 )
 
@@ -72,6 +69,8 @@ _PROMPT_IDS: Final = uuid.UUID("5b1d8c6e-6f0e-5a67-9d5e-2f7f6c1f0a37")
 _MAX_RANDOM_SEED: Final = 2**32
 _LOOK: Final = 0.1
 """Seconds between looks for a prompt that was given up, when its job is to be run again."""
+_LISTING: Final = 1.0
+"""Seconds for which readiness waits for the list of classes."""
 _INTERRUPT_AGAIN: Final = 2.0
 """Seconds after which a prompt that runs on is interrupted once more."""
 _log = structlog.get_logger(__name__)
@@ -97,6 +96,9 @@ class ComfyUIRuntime(Runtime):
         self._library = read_library(options.workflows) if options.workflows else Library()
         self._conversions = Conversions(self._api)
         self._introduced = False
+        self._file_inputs = FileInputs()
+        self._learning: asyncio.Future[None] | None = None
+        """The question which inputs take files, asked of this start of the server."""
         self._given_up: dict[str, tuple[str, float]] = {}
         """By the id of a job's prompt, that which the server gave to it, and when to interrupt it
         again."""
@@ -107,7 +109,8 @@ class ComfyUIRuntime(Runtime):
         """By `/system_stats`; the first answer's version and devices are logged.
 
         Stuck as long as a prompt that was found to be stranded is; it is left where it is to
-        see by it whether the server works again, and is removed then.
+        see by it whether the server works again, and is removed then. After each start of the
+        server it is asked which inputs take files.
         """
         try:
             stats = await self._api.system_stats()
@@ -115,19 +118,20 @@ class ComfyUIRuntime(Runtime):
                 return await self._standstill(self._stranded)
         except QueueAgentError as error:
             self._conversions.forget()
+            await self._unlearn()
             return readiness_of(error)
         if not self._introduced:
             self._introduced = True
             version, devices = _introduction(stats)
             _log.info("comfyui_found", version=version, devices=devices)
-        return True
+        return await self._has_learned()
 
     def references(self, job: Job) -> Iterable[Reference]:
         """URLs in the inputs of loading nodes, or in the image fields of portable jobs."""
         if job.task_type == PIPELINE:
             if (saved := self._saved(job)) is not None:
                 return list(saved.references())
-            return list(find_references(self._workflow(job).graph))
+            return list(find_references(self._workflow(job).graph, self._file_inputs))
         return list(find_portable_references(parse_portable(job.content), job.task_type))
 
     def check_places(self, job: Job) -> None:
@@ -144,9 +148,8 @@ class ComfyUIRuntime(Runtime):
                 saved.check_places()
                 return
             graph = read_workflow(job.content).graph
-            refuse_unfetched(
-                inputs_by_node(graph), fetched=find_references(graph), is_text=is_text_input
-            )
+            references = find_references(graph, self._file_inputs)
+            refuse_unfetched(inputs_by_node(graph), fetched=references, is_text=is_text_input)
         else:
             others = {name: job.content[name] for name in job.content.keys() - IMAGE_FIELDS}
             refuse_unfetched(others)
@@ -159,7 +162,7 @@ class ComfyUIRuntime(Runtime):
         graph = with_unique_prefixes(graph, f"{_tag(job)}-{secrets.token_hex(4)}")
         return ComfyUIPrepared(
             job=job,
-            request={"prompt": {**graph}, "extra_data": workflow.extra_data},
+            request={"prompt": {**graph}, **_beside(workflow)},
             warnings=workflow.warnings,
             graph=graph,
             prompt_id=prompt_id_of(job),
@@ -218,6 +221,7 @@ class ComfyUIRuntime(Runtime):
         return self._library.offers()
 
     async def aclose(self) -> None:
+        await self._unlearn()
         await self._api.aclose()
 
     def _saved(self, job: Job) -> SavedWorkflow | None:
@@ -231,7 +235,9 @@ class ComfyUIRuntime(Runtime):
                 workflow = await self._conversions.converted(saved, assets)
             else:
                 workflow = self._workflow(job)
-            return replace(workflow, graph=await _with_uploads(workflow.graph, assets, uploads))
+            return replace(
+                workflow, graph=await with_uploads(workflow, assets, uploads, self._file_inputs)
+            )
         content, seed = parse_portable(job.content), secrets.randbelow(_MAX_RANDOM_SEED)
         if (own := self._library.answering(job.task_type)) is not None:
             return await self._translator.filled(
@@ -253,6 +259,30 @@ class ComfyUIRuntime(Runtime):
         if asked is None:
             return read_workflow(job.content)
         return asked.filled(random_seed=secrets.randbelow(_MAX_RANDOM_SEED))
+
+    async def _has_learned(self) -> bool | Readiness:
+        """A server of thousands of classes lists them for longer than readiness may take."""
+        if self._learning is None:
+            self._learning = asyncio.ensure_future(self._learn())
+        await asyncio.wait({self._learning}, timeout=_LISTING)
+        if self._learning.done():
+            return True
+        return Readiness("starting", "ComfyUI is listing its node classes.")
+
+    async def _learn(self) -> None:
+        try:
+            object_info = await self._api.object_info()
+        except QueueAgentError as error:
+            _log.warning("comfyui_classes_unknown", reason=error.message)
+        else:
+            self._file_inputs = await asyncio.to_thread(FileInputs.of, object_info)
+
+    async def _unlearn(self) -> None:
+        """The server may come back with other classes."""
+        if self._learning is not None:
+            self._learning.cancel()
+            await asyncio.wait({self._learning})
+            self._learning = None
 
     async def _lingers(self, job_prompt_id: str) -> bool:
         """Whether a prompt that was given up is there still."""
@@ -339,17 +369,11 @@ def prompt_id_of(job: Job) -> str:
     return str(uuid.uuid5(_PROMPT_IDS, f"{job.id}/{job.digest}"))
 
 
-async def _with_uploads(graph: Graph, assets: Assets, uploads: Uploads) -> Graph:
-    names: dict[tuple[str, str], str] = {}
-    for reference in find_references(graph):
-        folder = folder_of(class_of(graph[str(reference.path[0])]))
-        if (reference.url, folder) in names:
-            continue
-        asset = assets.get(reference.url)
-        if asset is None:
-            raise Rejected(f"The input {reference.url} was not fetched.", type="invalid_workflow")
-        names[reference.url, folder] = await uploads.put(asset, folder=folder)
-    return with_files(graph, names)
+def _beside(workflow: Workflow) -> dict[str, JsonValue]:
+    request: dict[str, JsonValue] = {"extra_data": workflow.extra_data}
+    if workflow.targets is not None:
+        request["partial_execution_targets"] = [*workflow.targets]
+    return request
 
 
 def _tag(job: Job) -> str:

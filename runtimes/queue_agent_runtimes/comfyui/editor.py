@@ -8,7 +8,7 @@ conversion makes of the workflow is looked through once more, by its inputs' nam
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pydantic import JsonValue
@@ -20,8 +20,8 @@ from queue_agent_runtimes.comfyui.conversion import Document, convert, is_editor
 from queue_agent_runtimes.comfyui.conversion.document import EditorNode, as_dict
 from queue_agent_runtimes.comfyui.conversion.instances import Instances, Scope, take_apart
 from queue_agent_runtimes.comfyui.conversion.links import ONLY_IN_THE_EDITOR
+from queue_agent_runtimes.comfyui.file_inputs import MEDIA_INPUTS
 from queue_agent_runtimes.comfyui.workflow import (
-    MEDIA_INPUTS,
     REFERENCE_SCHEMES,
     TEXT_INPUTS,
     Workflow,
@@ -138,7 +138,7 @@ class Conversions:
         graph = workflow.graph
         fetched = [found for found in find_references(graph) if found.url in assets]
         refuse_unfetched(inputs_by_node(graph), fetched=fetched, is_text=is_text_input)
-        return Workflow(graph, workflow.extra_data, warnings=made.warnings)
+        return replace(workflow, warnings=(*made.warnings, *workflow.warnings))
 
 
 def _held(scope: Scope, node: EditorNode) -> dict[str, JsonValue]:

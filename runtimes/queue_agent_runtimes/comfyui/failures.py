@@ -8,6 +8,7 @@ from pydantic import JsonValue
 from queue_agent.runtime.failures import is_beyond_repair, is_of_the_device, is_out_of_memory
 from queue_agent.runtime.http import Response, error_from
 from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeSick, Unavailable
+from queue_agent.wire.shortening import shortened
 from queue_agent_runtimes.comfyui.events import BLOCKED
 from queue_agent_runtimes.comfyui.workflow import INVALID_WORKFLOW
 
@@ -15,8 +16,8 @@ Json = dict[str, JsonValue]
 
 OUT_OF_MEMORY: Final = "out_of_memory"
 _MAX_WORDS: Final = 20
-_LONGEST_WORDS: Final = 500
-"""Letters of a text of the server's."""
+_LONGEST_WORDS: Final = 1000
+"""Letters of what an exception says."""
 
 
 def refused(answer: Response) -> QueueAgentError:
@@ -28,13 +29,18 @@ def refused(answer: Response) -> QueueAgentError:
     reason, node_errors = body.get("error"), body.get("node_errors")
     words = list(describe_node_errors(node_errors if isinstance(node_errors, dict) else {}))
     if not words and isinstance(reason, dict):
-        words = [": ".join(filter(None, (_text(reason, "message"), _text(reason, "details"))))]
+        said = (_text(reason, "message"), _text(reason, "details"))
+        words = [": ".join(map(shortened, filter(None, said)))]
     elif not words:
-        words = [str(reason)]
+        words = [shortened(str(reason))]
     return Rejected(
         "ComfyUI refused the workflow: " + "; ".join(words[:_MAX_WORDS]),
         type=INVALID_WORKFLOW,
-        details={"status": answer.status, "error": reason, "node_errors": _compact(node_errors)},
+        details={
+            "status": answer.status,
+            "error": shortened(reason),
+            "node_errors": shortened(_compact(node_errors)),
+        },
     )
 
 
@@ -49,11 +55,11 @@ def describe_node_errors(node_errors: Mapping[str, JsonValue]) -> Iterator[str]:
                 continue
             extra = error.get("extra_info")
             name = extra.get("input_name") if isinstance(extra, dict) else None
-            place = f"node {node_id} ({report.get('class_type')})"
-            place += f", input {name}" if name else ""
+            place = f"node {shortened(node_id)} ({shortened(str(report.get('class_type')))})"
+            place += f", input {shortened(str(name))}" if name else ""
             details = _text(error, "details")
-            tail = f" ({details})" if details and details != name else ""
-            yield f"{place}: {_text(error, 'message')}{tail}"
+            tail = f" ({shortened(details)})" if details and details != name else ""
+            yield f"{place}: {shortened(_text(error, 'message'))}{tail}"
 
 
 def failure_of(entry: Mapping[str, JsonValue]) -> QueueAgentError | None:
@@ -81,14 +87,15 @@ def failure_of(entry: Mapping[str, JsonValue]) -> QueueAgentError | None:
 def words_of_a_block(data: Mapping[str, JsonValue]) -> str:
     """For the publisher, why a node did not run."""
     place = f"Node {data.get('node_id')} ({data.get('node_type')})"
-    return f"{place} did not run: {_text(data, 'exception_message')[:_LONGEST_WORDS]}"
+    return f"{place} did not run: {shortened(_text(data, 'exception_message'), _LONGEST_WORDS)}"
 
 
 def _execution_error(data: Json) -> QueueAgentError:
     kind, message = _text(data, "exception_type"), _text(data, "exception_message").strip()
-    sentence = f"Node {data.get('node_id')} ({data.get('node_type')}) raised {kind}: {message}"
+    place = f"Node {data.get('node_id')} ({data.get('node_type')})"
+    sentence = f"{place} raised {kind}: {shortened(message, _LONGEST_WORDS)}"
     keys = ("node_id", "node_type", "exception_type", "exception_message", "traceback")
-    details = {key: data.get(key) for key in keys}
+    details = {key: shortened(data.get(key), _LONGEST_WORDS) for key in keys}
     if is_out_of_memory(kind) or is_out_of_memory(message):
         return Unavailable(sentence, type=OUT_OF_MEMORY, details=details)
     if _may_be_of_the_device(kind) and is_beyond_repair(message):

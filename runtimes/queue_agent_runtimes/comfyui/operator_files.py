@@ -34,6 +34,7 @@ from pydantic import (
 from queue_agent.runtime import InputKind
 from queue_agent.wire.errors import Rejected, SettingsError
 from queue_agent.wire.job import describe_errors
+from queue_agent_runtimes.comfyui.file_inputs import MEDIA_INPUTS
 from queue_agent_runtimes.comfyui.operator_portable import KINDS
 from queue_agent_runtimes.comfyui.operator_workflow import (
     Exposed,
@@ -42,7 +43,7 @@ from queue_agent_runtimes.comfyui.operator_workflow import (
     Target,
     fault_of,
 )
-from queue_agent_runtimes.comfyui.workflow import MEDIA_INPUTS, Graph, inputs_of, read_workflow
+from queue_agent_runtimes.comfyui.workflow import Graph, inputs_of, read_workflow
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NEEDED_BY: Final = {

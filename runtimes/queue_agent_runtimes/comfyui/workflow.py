@@ -3,28 +3,21 @@
 The format: https://docs.comfy.org/development/api-development/workflow-api-format
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from pydantic import JsonValue
 
-from queue_agent.runtime import MediaKind, Reference
+from queue_agent.runtime import Reference
 from queue_agent.wire.errors import Rejected
+from queue_agent_runtimes.comfyui.beside import read_beside
+from queue_agent_runtimes.comfyui.file_inputs import FileInput, FileInputs
 
 Node = dict[str, JsonValue]
 Graph = dict[str, Node]
 
 INVALID_WORKFLOW: Final = "invalid_workflow"
-
-MEDIA_INPUTS: Final[Mapping[str, MediaKind]] = {
-    "image": "image",
-    "mask": "image",
-    "video": "video",
-    "audio": "audio",
-    "file": "video",
-}
-"""Inputs by which loading nodes name a file; `file` is the core LoadVideo's."""
 
 TEXT_INPUTS: Final = frozenset(
     {
@@ -59,6 +52,7 @@ _HOW_TO_EXPORT: Final = (
     "menu Workflow > Export (API); in older versions enable the dev mode options and "
     "choose Save (API Format)."
 )
+_NOTHING_KNOWN: Final = FileInputs()
 _MAX_FAULTS: Final = 10
 _LONGEST_STEM: Final = 160
 """Bytes of what a job calls its files; with our tag, the server's number and an extension they
@@ -76,37 +70,68 @@ class Workflow:
     warnings: tuple[str, ...] = ()
     images: int = 0
     """Fewer than so many mean that the run went wrong."""
+    targets: list[str] | None = None
+    """The output nodes that are to be executed; None for all."""
+    carried: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Base64 or data URLs by the names that inputs call them by."""
+
+
+@dataclass(frozen=True)
+class FileValue:
+    """An input that stands for a file, and what it holds."""
+
+    node_id: str
+    name: str
+    value: str
+    input: FileInput
 
 
 def read_workflow(content: Mapping[str, JsonValue]) -> Workflow:
     """The workflow in a pipeline job's content, in any of its three forms, checked.
 
     The forms: the API format itself; ``{"prompt": …, "extra_data": …}``, the body of
-    `/prompt`; and ``{"workflow": …, "inputs": {"6.text": …}}``, which overrides inputs.
+    `/prompt`; and ``{"workflow": …, "inputs": {"6.text": …}}``, which overrides inputs; the last
+    may stand in an ``input``. What else may stand beside it, see `Beside`.
 
     Raises:
         Rejected: it cannot work (type ``invalid_workflow``); the message says how to mend it.
     """
-    extra_data: JsonValue = {}
-    inputs: JsonValue = {}
-    graph: JsonValue = dict(content)
-    if _is_wrapped(content, "prompt"):
-        graph, extra_data = content["prompt"], content.get("extra_data", {})
-    elif _is_wrapped(content, "workflow"):
-        graph, inputs = content["workflow"], content.get("inputs", {})
-        extra_data = content.get("extra_data", {})
-    if not isinstance(extra_data, dict):
-        raise _invalid("extra_data must be an object.")
-    if not isinstance(inputs, dict):
-        raise _invalid('inputs must be an object such as {"6.text": "a cat"}.')
-    checked = _checked_graph(graph)
-    return Workflow(_with_overrides(checked, inputs), extra_data)
+    if _is_wrapped(content, "input") and "workflow" in _object(content["input"]):
+        content = _object(content["input"])  # the body of a serverless endpoint
+    for name in ("prompt", "workflow"):
+        if _is_wrapped(content, name):
+            beside = read_beside({key: content[key] for key in content.keys() - {name}})
+            graph = _with_overrides(_checked_graph(content[name]), beside.inputs)
+            return Workflow(
+                graph,
+                beside.extra_data,
+                warnings=beside.warnings,
+                targets=beside.targets,
+                carried=beside.images,
+            )
+    return Workflow(_checked_graph(dict(content)))
 
 
-def find_references(graph: Graph) -> Iterator[Reference]:
-    """Inputs of loading nodes whose whole value is a URL; texts are never looked at."""
-    for node_id, name, value in _file_inputs(graph):
-        yield Reference(value, (node_id, "inputs", name), MEDIA_INPUTS[name])
+def find_references(graph: Graph, known: FileInputs = _NOTHING_KNOWN) -> Iterator[Reference]:
+    """Inputs that take files and whose whole value is a URL; texts are never looked at."""
+    for found in _file_values(graph, known):
+        if found.value.startswith(REFERENCE_SCHEMES):
+            yield Reference(found.value, (found.node_id, "inputs", found.name), found.input.kind)
+
+
+def find_carried(
+    graph: Graph, known: FileInputs, named: Collection[str] = ()
+) -> "Iterator[FileValue]":
+    """Inputs that hold a file's data, or that call it by one of the names of those beside."""
+    for node_id, node in graph.items():
+        for name, value in inputs_of(node).items():
+            if not isinstance(value, str) or name in TEXT_INPUTS:
+                continue
+            asked = known.find(class_of(node), name)
+            if value in named:
+                yield FileValue(node_id, name, value, asked or FileInput("file"))
+            elif asked and value[:5].lower() == "data:" and not known.is_text(class_of(node), name):
+                yield FileValue(node_id, name, value, asked)
 
 
 def inputs_by_node(graph: Graph) -> dict[str, JsonValue]:
@@ -119,18 +144,27 @@ def is_text_input(path: tuple[str | int, ...]) -> bool:
     return len(path) == _DEPTH_OF_INPUTS and path[-1] in TEXT_INPUTS
 
 
-def with_files(graph: Graph, names: Mapping[tuple[str, str], str]) -> Graph:
-    """The graph with the uploaded files' names by the URL and class that they replace."""
-    changed = dict(graph)
-    for node_id, name, url in _file_inputs(graph):
-        file = names[url, folder_of(class_of(graph[node_id]))]
-        changed[node_id] = with_input(changed[node_id], name, file)
-    return changed
-
-
 def folder_of(class_type: str) -> str:
-    """The folder that a loading node of that class reads from."""
-    return "output" if class_type == "LoadImageOutput" else "input"
+    """The folder that a loading node of that class reads images from."""
+    found = _NOTHING_KNOWN.find(class_type, "image")
+    return found.folder if found else "input"
+
+
+def with_files(
+    graph: Graph, names: Mapping[tuple[str, str], str], known: FileInputs = _NOTHING_KNOWN
+) -> Graph:
+    """The graph with the names of uploaded files in the place of what stood for them.
+
+    `names` has them by that and by the folder in which they have to lie.
+    """
+    changed = dict(graph)
+    for node_id, node in graph.items():
+        for name, value in inputs_of(node).items():
+            asked = known.find(class_of(node), name) or FileInput("file")
+            if isinstance(value, str) and name not in TEXT_INPUTS and (value, asked.place) in names:
+                file = names[value, asked.place]
+                changed[node_id] = with_input(changed[node_id], name, file)
+    return changed
 
 
 def with_unique_prefixes(graph: Graph, tag: str) -> Graph:
@@ -163,6 +197,10 @@ def class_of(node: Node) -> str:
 def _is_wrapped(content: Mapping[str, JsonValue], key: str) -> bool:
     inner = content.get(key)
     return isinstance(inner, dict) and not isinstance(inner.get("class_type"), str)
+
+
+def _object(value: JsonValue) -> dict[str, JsonValue]:
+    return value if isinstance(value, dict) else {}
 
 
 def _checked_graph(graph: JsonValue) -> Graph:
@@ -259,12 +297,12 @@ def _with_overrides(graph: Graph, inputs: Mapping[str, JsonValue]) -> Graph:
     return _checked_graph(dict(changed)) if inputs else changed
 
 
-def _file_inputs(graph: Graph) -> Iterator[tuple[str, str, str]]:
+def _file_values(graph: Graph, known: FileInputs) -> "Iterator[FileValue]":
     for node_id, node in graph.items():
-        for name in MEDIA_INPUTS.keys() & inputs_of(node).keys():
-            value = inputs_of(node)[name]
-            if isinstance(value, str) and value.startswith(REFERENCE_SCHEMES):
-                yield node_id, name, value
+        for name, value in inputs_of(node).items():
+            asked = known.find(class_of(node), name)
+            if asked is not None and isinstance(value, str):
+                yield FileValue(node_id, name, value, asked)
 
 
 def _raise_if_any(faults: Sequence[str]) -> None:

@@ -140,7 +140,8 @@ class FakeComfyUI:
             }
             return JSONResponse({"error": error, "node_errors": {}}, status_code=400)
         try:
-            verdict = validate(body["prompt"], self.files)
+            targets = body.get("partial_execution_targets")
+            verdict = validate(body["prompt"], self.files, targets)
         except (TypeError, AttributeError):
             return Response("500 Internal Server Error", status_code=500)
         if verdict.error is not None:

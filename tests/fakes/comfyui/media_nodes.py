@@ -1,5 +1,6 @@
 """The fake's node classes for what is no image: audio, latents, and whatever a node may write.
 
+`LoadAnything` stands for custom nodes whose class says that the editor uploads their file.
 `SaveAudio` writes FLAC and `SaveLatent` safetensors, as ComfyUI's own do. `SaveBytes` stands for
 custom nodes that write files of any format, and reports them under a key of its own.
 """
@@ -9,8 +10,10 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from fakes.comfyui.files import input_record
 from fakes.comfyui.node_class import InputSpec, NodeClass, Result, Work
-from fakes.comfyui.values import Audio, Inputs, word_of
+from fakes.comfyui.values import Audio, Inputs, Latent, Mesh, word_of
+from queue_agent.media.facts import kind_of, media_type_of
 
 _PREFIX: Final[InputSpec] = ("STRING", {"default": "ComfyUI"})
 _FLAC_HEADER: Final = b"fLaC\x80\0\0\x22"
@@ -26,6 +29,30 @@ async def _save_audio(work: Work, inputs: Inputs) -> Result:
     data = _FLAC_HEADER + inputs.audio("audio").word.encode()[:34] + bytes(64)
     record = work.files.save(inputs.text("filename_prefix"), "output", "flac", data)
     return Result(ui={"audio": [{**record.as_json()}]})
+
+
+async def _load_audio(work: Work, inputs: Inputs) -> Result:
+    data = work.files.read(input_record(inputs.text("audio"))) or b""
+    if kind_of(media_type_of(data)) not in {"audio", "video"}:
+        raise ValueError("Invalid data found when processing input")
+    return Result((Audio(word_of(data)),))
+
+
+async def _load_latent(work: Work, inputs: Inputs) -> Result:
+    data = work.files.read(input_record(inputs.text("latent"))) or b""
+    return Result((Latent(word_of(data), 64, 64, 1),))
+
+
+async def _load_3d(work: Work, inputs: Inputs) -> Result:
+    data = work.files.read(input_record(inputs.text("model_file"))) or b""
+    return Result((Mesh(data),))
+
+
+async def _save_glb(work: Work, inputs: Inputs) -> Result:
+    mesh = inputs["mesh"]
+    assert isinstance(mesh, Mesh)
+    record = work.files.save(inputs.text("filename_prefix"), "output", "glb", mesh.data)
+    return Result(ui={"3d": [{**record.as_json()}]})
 
 
 async def _save_latent(work: Work, inputs: Inputs) -> Result:
@@ -52,6 +79,33 @@ MEDIA_NODE_CLASSES: Final[dict[str, NodeClass]] = {
             "sample_rate": ("INT", {"default": 44100, "min": 1, "max": 192000}),
             "channels": ("INT", {"default": 2, "min": 1, "max": 2}),
         },
+    ),
+    "LoadAudio": NodeClass(
+        _load_audio,
+        ("AUDIO",),
+        {"audio": ("COMBO", {"audio_upload": True})},
+        file_input="audio",
+    ),
+    "LoadLatent": NodeClass(
+        _load_latent, ("LATENT",), {"latent": ("COMBO", {})}, file_input="latent"
+    ),
+    "Load3D": NodeClass(
+        _load_3d,
+        ("MESH",),
+        {"model_file": ("COMBO", {"file_upload": True})},
+        file_input="model_file",
+        file_folder="3d/",
+    ),
+    "LoadAnything": NodeClass(
+        _load_3d,
+        ("MESH",),
+        {"model_file": ("COMBO", {"file_upload": True})},
+        file_input="model_file",
+    ),
+    "SaveGLB": NodeClass(
+        _save_glb,
+        required={"mesh": ("MESH", {}), "filename_prefix": _PREFIX},
+        output_node=True,
     ),
     "SaveAudio": NodeClass(
         _save_audio,

@@ -45,6 +45,8 @@ class NodeClass:
     """Whether it is executed each time, whatever is remembered."""
     file_input: str | None = None
     """The input that names a file of the input folder, which must exist."""
+    file_folder: str = ""
+    """What its name has to begin with."""
 
     def info(self, name: str, files: Files) -> dict[str, JsonValue]:
         """What `/object_info` says of the class."""
@@ -70,5 +72,6 @@ class NodeClass:
     def spec(self, name: str, files: Files) -> InputSpec:
         kind, options = {**self.required, **self.optional}[name]
         if name == self.file_input:
-            kind = [record.filename for record in files if record.type == "input"]
+            inputs = [record for record in files if record.type == "input"]
+            kind = [f"{record.subfolder}/{record.filename}".lstrip("/") for record in inputs]
         return kind, options

@@ -22,8 +22,11 @@ class Verdict:
     node_errors: Json = field(default_factory=dict)
 
 
-def validate(graph: Graph, files: Files) -> Verdict:
+def validate(graph: Graph, files: Files, targets: JsonValue = None) -> Verdict:
     """Judge a workflow as the real server does, output node by output node.
+
+    Of the output nodes only the `targets` count, where there are any; a text is taken letter by
+    letter.
 
     Raises:
         TypeError: a node is neither an object nor a list; the real server answers 500.
@@ -48,6 +51,8 @@ def validate(graph: Graph, files: Files) -> Verdict:
                 )
             )
     outputs = [node_id for node_id in graph if _class_of(graph, node_id).output_node]
+    if isinstance(targets, list | str):
+        outputs = [node_id for node_id in outputs if node_id in [*targets]]
     if not outputs:
         return Verdict(_error("prompt_no_outputs", "Prompt has no outputs", ""))
     return _validate_outputs(graph, outputs, files)
@@ -130,7 +135,12 @@ class _Inspector:
             if isinstance(value, list):
                 upstream_valid &= self._inspect_link(name, value, spec, errors)
             else:
-                error = self._fault(name, inputs, spec, is_file=name == node_class.file_input)
+                error = self._fault(
+                    name,
+                    inputs,
+                    spec,
+                    folder=node_class.file_folder if name == node_class.file_input else None,
+                )
                 errors.extend([error] if error else [])
         self.errors[node_id] = errors
         self._valid[node_id] = upstream_valid and not errors
@@ -155,7 +165,9 @@ class _Inspector:
             return True
         return self._inspect(str(source))
 
-    def _fault(self, name: str, inputs: Json, spec: InputSpec, *, is_file: bool) -> Json | None:
+    def _fault(
+        self, name: str, inputs: Json, spec: InputSpec, *, folder: str | None
+    ) -> Json | None:
         kind, options = spec
         try:
             value = inputs[name] = _converted(inputs[name], kind)
@@ -167,7 +179,9 @@ class _Inspector:
                 _extra(name, spec, inputs[name]),
             )
         extra = _extra(name, spec, value)
-        if is_file and self._files.read(input_record(str(value))) is None:
+        is_file = folder is not None
+        found = self._files.read(input_record(str(value)))
+        if folder is not None and (found is None or not str(value).startswith(folder)):
             details = f"{name} - Invalid image file: {value}"
             message = "Custom validation failed for node"
             return _error("custom_validation_failed", message, details, extra)

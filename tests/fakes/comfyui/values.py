@@ -49,6 +49,12 @@ class Blocker:
 
 
 @dataclass(frozen=True)
+class Mesh:
+    data: bytes
+    """The file."""
+
+
+@dataclass(frozen=True)
 class Audio:
     word: str
     """Stands for the samples."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -905,6 +906,53 @@ async def test_classes_are_asked_again_after_the_server_was_away(server: ServerP
         await tell(server, "/fake/faults", {})
         assert await runtime.ready()
         assert [found.kind for found in runtime.references(job)] == ["file"]
+
+
+MESSAGES = Path(__file__).parents[1] / "messages"
+RECORDING = "s3://inputs/recording.webm"
+
+
+@pytest.mark.parametrize(
+    ("message", "extensions"),
+    [
+        ("audio-from-webm", ["flac"]),
+        ("backslash-prefix", ["png"]),
+        ("data-url", ["png"]),
+        ("flac", ["flac"]),
+        ("partial-targets", ["png"]),
+        ("runpod-images", ["png"]),
+    ],
+)
+async def test_messages_that_real_servers_do_are_done(
+    runtime: Runtime, message: str, extensions: list[str]
+) -> None:
+    job = parse_job((MESSAGES / f"comfyui-{message}.json").read_text())
+    runtime.check_places(job)
+    data = OTHERS["webm"][0]
+    assets = {url: Asset(data, media_type_of(data)) for url in [RECORDING]}
+    output = await runtime.run(await runtime.prepare(job, assets), ignore)
+    keys = [
+        ResultKeys.of(job).artifact(1, one.media_type, own=one.extension)
+        for one in output.artifacts
+    ]
+    assert [key.rpartition(".")[2] for key in keys] == extensions
+    assert output.warnings == ()
+
+
+async def test_the_answer_tells_what_each_node_has_cost(runtime: Runtime) -> None:
+    told = await statistics(runtime, pipeline())
+    assert told["nodes"].keys() == generation().keys()
+    assert told["nodes"]["5"]["class_type"] == "KSampler"
+    assert told["nodes"]["5"]["seconds"] > 0
+    assert told["seconds"] > 0
+    assert told["cached"] == []
+    again = await statistics(runtime, pipeline(job_id="job-2"))
+    assert sorted(again["cached"]) == ["1", "2", "3", "4", "5", "6"]
+    assert list(again["nodes"]) == ["7"]
+
+
+async def statistics(runtime: Runtime, job: Job) -> Any:
+    return (await run(runtime, job)).response["statistics"]
 
 
 async def test_references_of_two_jobs_are_not_mixed_up(

@@ -14,6 +14,7 @@ from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.events import IMAGE, Event, parse_event
 from queue_agent_runtimes.comfyui.failures import failure_of, refused
+from queue_agent_runtimes.comfyui.node_times import NodeTimes
 from queue_agent_runtimes.comfyui.outputs import FileRecord, Found, fetch_artifact, find_outputs
 from queue_agent_runtimes.comfyui.progress import ProgressTracker
 from queue_agent_runtimes.comfyui.workflow import Graph
@@ -261,3 +262,27 @@ def test_a_block_is_neither_the_end_nor_a_failure() -> None:
     failure = failure_of({"status": {"status_str": "error", "messages": [blocked, real]}})
     assert failure is not None
     assert "ValueError" in failure.message
+
+
+def test_the_time_of_nodes_that_a_node_becomes_is_its_own() -> None:
+    moments = iter([0.0, 1.0, 3.0, 6.0, 10.0])
+    times = NodeTimes(GRAPH, lambda: next(moments))
+    for event in (
+        Event("execution_cached", {"nodes": ["1", "of-others"]}),
+        Event("executing", {"node": "5", "display_node": "5"}),
+        Event("executing", {"node": "5.0.0.1", "display_node": "5"}),
+        Event("executing", {"node": "7", "display_node": "7"}),
+        Event("execution_success", {}),
+        Event("executing", {"node": None}),
+    ):
+        times.update(event)
+    messages: JsonValue = [["execution_start", {"timestamp": 1000}], ["x", {"timestamp": 7500}]]
+    assert times.told({"status": {"messages": messages}}) == {
+        "seconds": 6.5,
+        "nodes": {
+            "5": {"class_type": "KSampler", "seconds": 3.0},
+            "7": {"class_type": "SaveImage", "seconds": 3.0},
+        },
+        "cached": ["1"],
+    }
+    assert times.told({"status": None})["seconds"] is None

@@ -332,6 +332,7 @@ class ComfyUIRuntime(Runtime):
                 "prompt_id": finished.prompt_id,
                 "outputs": finished.entry.get("outputs"),
                 "status": finished.entry.get("status"),
+                "statistics": finished.statistics,
             },
             tuple(warnings),
             tuple(missing),

@@ -19,6 +19,7 @@ from queue_agent_runtimes.comfyui.failures import (
     failure_of,
     words_of_a_block,
 )
+from queue_agent_runtimes.comfyui.node_times import NodeTimes
 from queue_agent_runtimes.comfyui.outputs import MISSING, Found
 from queue_agent_runtimes.comfyui.progress import ProgressTracker
 from queue_agent_runtimes.comfyui.sent_images import SentImages
@@ -55,6 +56,7 @@ class Finished:
     prompt_id: str
     entry: Json
     warnings: tuple[str, ...] = ()
+    statistics: Json = field(default_factory=dict)
     images: tuple[Found, ...] = ()
     """Those that came over the WebSocket; the others are named in the entry."""
 
@@ -73,6 +75,7 @@ class Execution:
         self.prepared = prepared
         self._progress = progress
         self._tracker = ProgressTracker(prepared.graph)
+        self._times = NodeTimes(prepared.graph, asyncio.get_running_loop().time)
         self._images = SentImages(prepared.graph, spools)
         self._dropped: tuple[str, ...] = ()
         self._blocked: dict[str, None] = {}
@@ -97,7 +100,9 @@ class Execution:
             finally:
                 self.prompt_id = stream.prompt_id
             warnings = (*self._dropped, *self._blocked)
-            return Finished(stream.prompt_id, entry, warnings, tuple(self._images.found))
+            statistics = self._times.told(entry)
+            images = tuple(self._images.found)
+            return Finished(stream.prompt_id, entry, warnings, statistics, images)
 
     async def _entry(self, stream: EventStream) -> Json:
         with not_yet_submitted():
@@ -153,6 +158,7 @@ class Execution:
         return await Watch(self._api, stream, self._report).entry()
 
     async def _report(self, event: Event) -> None:
+        self._times.update(event)
         await self._images.update(event)
         if event.tells_of_a_block:
             self._blocked[words_of_a_block(event.data)] = None
@@ -163,6 +169,7 @@ class Execution:
     async def _submit(self, stream: EventStream) -> None:
         """Shielded: a prompt that the server has taken must be known, to be stopped."""
         self._images.forget()
+        self._times.forget()
         self._blocked.clear()
         stream.begin()
         submission = asyncio.ensure_future(

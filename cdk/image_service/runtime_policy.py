@@ -41,6 +41,7 @@ def runtime_rights(
             [f"{bucket}/{layout.QUARANTINE}/*"],
             "Messages that nobody understands are kept by their ids.",
         ),
+        Right("TellOffer", ["s3:PutObject"], [f"{bucket}/{layout.offer_key(runtime.name)}"]),
         Right(
             "ReadInputs",
             ["s3:GetObject"],

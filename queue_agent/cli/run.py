@@ -36,6 +36,7 @@ from queue_agent.wire.layout import trial_key
 from queue_agent.worker.agent import Agent
 from queue_agent.worker.assembly import Ports, assemble
 from queue_agent.worker.health import missing
+from queue_agent.worker.offering import tell_offer
 from queue_agent.worker.pod_deletion_cost import PodDeletionCost
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.sampling import GaugeSampler
@@ -109,7 +110,12 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
                 )
                 _collect_seldom()
                 log.info("started", runtime=settings.name, adapter=settings.runtime)
-                async with _marking_pod(agent, pod), _looking(cloud, settings, agent):
+                offer = tell_offer(ports.results, settings.name, runtime)
+                async with (
+                    _marking_pod(agent, pod),
+                    _looking(cloud, settings, agent),
+                    background(offer),
+                ):
                     await _observed(agent, stop)
     finally:
         if pod is not None:

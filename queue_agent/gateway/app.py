@@ -28,6 +28,7 @@ from queue_agent.gateway.dependencies import Gateway
 from queue_agent.gateway.keys import KeyRing
 from queue_agent.gateway.limits import RateLimit
 from queue_agent.gateway.middleware import ID_HEADER, BodyLimit, EveryRequest
+from queue_agent.gateway.offers import Offers
 from queue_agent.gateway.problems import add_handlers, mend_media_type
 from queue_agent.gateway.schemas import request_schemas
 from queue_agent.gateway.service import JobService
@@ -90,12 +91,11 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         refusals = CloudRefusals()
-        cloud = WatchedCloud(
-            connect(settings.job_topic, settings.notification_topic, region=settings.region),
-            refusals,
-        )
+        unwatched = connect(settings.job_topic, settings.notification_topic, region=settings.region)
+        offers = Offers(unwatched.bucket(settings.bucket))  # the gateway works without them
+        cloud = WatchedCloud(unwatched, refusals)
         try:
-            async with _parts(cloud, settings, keys) as (gateway, listener):
+            async with _parts(cloud, settings, keys, offers) as (gateway, listener):
                 app.state.gateway = gateway
                 app.state.listener = listener
                 app.state.refusals = refusals
@@ -155,9 +155,9 @@ class _DescribedApp(FastAPI):
 
 @asynccontextmanager
 async def _parts(
-    cloud: Cloud, settings: GatewaySettings, keys: KeyRing
+    cloud: Cloud, settings: GatewaySettings, keys: KeyRing, offers: Offers
 ) -> AsyncIterator[tuple[Gateway, Listener]]:
-    statistics = Statistics(cloud, settings.queues, now=cloud.now)
+    statistics = Statistics(cloud, settings.queues, offers, now=cloud.now)
     client = Client(cloud, notification_topic=settings.notification_topic)
     listener = Listener(client.notifications, hook=statistics.note)
     service = JobService(cloud, settings, listener, statistics)

@@ -6,6 +6,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from queue_agent.wire.job import Job
 from queue_agent.wire.notification import ErrorReport, Timings
+from queue_agent.wire.offer import NamedWorkflow
 
 JobStatus = Literal[
     "queued", "running", "cancelling", "completed", "failed", "cancelled", "expired"
@@ -113,6 +114,9 @@ class RuntimeState(_View):
     seconds_per_job: float | None = Field(description="Mean of the recent runs.")
     throughput: list[int] = Field(description="Jobs ended, the latest span last.")
     throughput_seconds: float = Field(description="Length of a span.")
+    workflows: tuple[NamedWorkflow, ...] = Field(
+        description="Those that `pipeline` jobs ask for by name, with their inputs."
+    )
 
 
 class RuntimeList(_View):

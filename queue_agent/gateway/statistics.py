@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from queue_agent.cloud import Backlog, Cloud
+from queue_agent.gateway.offers import Offers
 from queue_agent.gateway.schemas import QueueEstimate, QueueState, RuntimeState
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.notification import Notification
@@ -31,11 +32,13 @@ class Statistics:
         self,
         cloud: Cloud,
         queues: Mapping[str, str | None],
+        offers: Offers,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._cloud = cloud
         self._queues = queues
+        self._offers = offers
         self._now = now
         self._ends: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_ENDS_REMEMBERED))
         self._durations: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_DURATIONS))
@@ -89,6 +92,7 @@ class Statistics:
             seconds_per_job=self._seconds_per_job(runtime),
             throughput=self._throughput(runtime),
             throughput_seconds=_SPAN,
+            workflows=await self._offers.workflows(runtime),
         )
 
     def _seconds_per_job(self, runtime: str) -> float | None:

@@ -11,14 +11,15 @@ payloads/{id}-{digest}.json                jobs too large for the topic
 gateway/jobs/{owner}/{id}.json             what a gateway was asked, by whom
 gateway/recent/{owner}/{age}-{id}          for listing, the newest first: `age` counts down
 gateway/slots/{owner}/{number}-{generation}  for quotas; the highest generation holds the slot
-checkpoints/…  runtimes/…                  kept free
+runtimes/{name}.json                       what a runtime offers beside its task types
+checkpoints/…                              kept free
 """
 
 import re
 from dataclasses import dataclass
 from typing import Final, Protocol
 from unicodedata import normalize
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from queue_agent.wire.media_types import extension
 
@@ -188,6 +189,11 @@ def recent_folder(owner: str) -> str:
 def slots_folder(owner: str) -> str:
     """The folder, with its slash, of the slots that an owner's unfinished jobs hold."""
     return f"{GATEWAY}/slots/{owner}/"
+
+
+def offer_key(runtime: str) -> str:
+    """Where agents say what a runtime of that name offers."""
+    return f"{RUNTIMES}/{quote(runtime, safe='')}.json"
 
 
 def trial_key(token: str, *, folder: str = DEFAULT_PREFIX) -> str:

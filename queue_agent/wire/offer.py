@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-__all__ = ["InputKind", "NamedWorkflow", "WorkflowInput"]
+__all__ = ["InputKind", "NamedWorkflow", "Offer", "WorkflowInput"]
 
 InputKind = Literal["text", "number", "boolean", "image", "video", "audio", "file"]
 
@@ -40,3 +40,13 @@ class NamedWorkflow(BaseModel):
             for given in self.inputs
         )
         return f"{self.name}{answers}: {inputs or 'no inputs'}"
+
+
+class Offer(BaseModel):
+    """What an agent says of its runtime, in the bucket, for those who ask for images."""
+
+    model_config = ConfigDict(frozen=True)
+
+    runtime: str
+    task_types: tuple[str, ...] = ()
+    workflows: tuple[NamedWorkflow, ...] = ()

@@ -9,6 +9,7 @@ const at = (id) => document.getElementById(id);
 const cards = new Map();
 const following = new Set();
 let next = null;
+let workflows = new Map();
 
 class Problem extends Error {
   constructor(status, detail) {
@@ -29,9 +30,10 @@ async function ask(path, options = {}) {
 
 const json = async (path, options) => (await ask(path, options)).json();
 
-function contentOf(form) {
+function contentOf() {
   const content = {};
-  for (const field of form.elements) {
+  if (at("workflow").value) return { workflow: at("workflow").value, inputs: inputsOf(at("inputs")) };
+  for (const field of at("portable").elements) {
     if (!field.name || field.value === "") continue;
     content[field.name] = field.type === "number" ? Number(field.value) : field.value;
   }
@@ -39,16 +41,25 @@ function contentOf(form) {
   return { ...content, width, height };
 }
 
-async function submit(content) {
-  const runtime = at("runtime").value;
-  const metadata = runtime ? { runtime } : {};
+function inputsOf(fields) {
+  const inputs = {};
+  for (const field of fields.elements) {
+    if (field.value === "") continue;
+    const { kind } = field.dataset;
+    inputs[field.name] = kind === "number" ? Number(field.value) : kind === "boolean" ? field.value === "true" : field.value;
+  }
+  return inputs;
+}
+
+async function submit(content, tasktype = content.workflow && "pipeline", runtime = at("runtime").value) {
+  const metadata = { ...(runtime && { runtime }), ...(tasktype && { tasktype }) };
   const view = await json("/v1/jobs", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ metadata, content }),
   });
   show(view, { first: true });
-  say(`Sent: ${content.prompt ?? "a job"}`);
+  say(`Sent: ${title(view)}`);
 }
 
 async function attempt(action) {
@@ -109,11 +120,12 @@ function fill(card, view) {
   part('[data-do="cancel"]').hidden = !isOpen;
   part('[data-do="cancel"]').disabled = view.status === "cancelling";
   part('[data-do="again"]').hidden = isOpen;
-  part('[data-do="variation"]').hidden = isOpen;
+  part('[data-do="variation"]').hidden = isOpen || (view.task_type === "pipeline" && named(view)?.inputs?.seed === undefined);
   if (view.images.length && !part(".images").childElementCount) hang(part(".images"), view);
 }
 
-const title = (view) => view.content.prompt || view.task_type;
+const named = ({ content }) => (typeof content.workflow === "string" ? content : null);
+const title = (view) => view.content.prompt || named(view)?.inputs?.prompt || named(view)?.workflow || view.task_type;
 
 function settings(view) {
   const { content } = view;
@@ -165,10 +177,12 @@ function hang(wall, view) {
 }
 
 async function act(card, button) {
-  const { id, content } = card.view;
+  const { id, content, task_type: task, runtime } = card.view;
+  const seed = Math.floor(Math.random() * 2 ** 32);
+  const varied = named(card.view) ? { ...content, inputs: { ...content.inputs, seed } } : { ...content, seed };
   const actions = {
-    again: () => submit(content),
-    variation: () => submit({ ...content, seed: Math.floor(Math.random() * 2 ** 32) }),
+    again: () => submit(content, task, runtime),
+    variation: () => submit(varied, task, runtime),
     cancel: async () => show(await json(`/v1/jobs/${id}`, { method: "DELETE" })),
     view: async () => enlarge(button.querySelector("img"), card.view),
   };
@@ -225,8 +239,44 @@ async function look() {
 
 function offer(runtimes) {
   const choice = at("runtime");
+  workflows = new Map(runtimes.map((runtime) => [runtime.name, runtime.workflows]));
   if (choice.options.length) return;
   choice.append(...runtimes.map(({ name }) => new Option(name)));
+  offerWorkflows();
+}
+
+function offerWorkflows() {
+  const known = workflows.get(at("runtime").value) ?? [];
+  at("workflow-field").hidden = !known.length;
+  at("workflow").replaceChildren(new Option("None: as below", ""), ...known.map(({ name }) => new Option(name)));
+  askInputs();
+}
+
+function askInputs() {
+  const known = workflows.get(at("runtime").value) ?? [];
+  const chosen = known.find(({ name }) => name === at("workflow").value);
+  for (const [id, shown] of [["inputs", Boolean(chosen)], ["portable", !chosen]]) {
+    at(id).hidden = at(id).disabled = !shown;
+  }
+  at("inputs").replaceChildren(...(chosen?.inputs ?? []).map(fieldOf));
+}
+
+function fieldOf(input) {
+  const whole = document.createElement("div");
+  const label = document.createElement("label");
+  const field = document.createElement(input.kind === "boolean" ? "select" : input.name === "prompt" ? "textarea" : "input");
+  whole.className = "field";
+  label.textContent = input.name;
+  label.htmlFor = field.id = `input-${input.name}`;
+  field.name = input.name;
+  field.dataset.kind = input.kind;
+  field.required = input.required && input.default === null;
+  if (input.kind === "boolean") field.append(new Option("as it is", ""), new Option("yes", "true"), new Option("no", "false"));
+  if (input.kind === "number") Object.assign(field, { type: "number", step: "any" });
+  if (["image", "video", "audio"].includes(input.kind)) field.placeholder = "https://… or s3://…";
+  if (input.default !== null) field.placeholder = String(input.default);
+  whole.append(label, field);
+  return whole;
 }
 
 function draw(counts) {
@@ -242,9 +292,12 @@ function draw(counts) {
 at("ask").addEventListener("submit", async (event) => {
   event.preventDefault();
   at("send").disabled = true;
-  await attempt(() => submit(contentOf(event.target)));
+  await attempt(() => submit(contentOf()));
   at("send").disabled = false;
 });
+
+at("runtime").addEventListener("change", offerWorkflows);
+at("workflow").addEventListener("change", askInputs);
 
 at("prompt").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("ask").requestSubmit();

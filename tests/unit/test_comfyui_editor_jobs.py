@@ -125,6 +125,7 @@ def test_what_a_subgraph_loads_is_found_where_its_instance_says_so() -> None:
         {"type": "Fetcher", "widgets_values": [{"text": OTHER}]},
         {"type": "Fetcher", "widgets_values": ["file:/etc/passwd"]},
         {"type": "LoadImage", "widgets_values": [f" {OTHER}"]},
+        {"type": "CheckpointLoaderSimple", "widgets_values": [OTHER]},
         {"type": "Load3D", "widgets_values": ["\\\\host\\share\\a.glb"]},
     ],
 )
@@ -157,14 +158,19 @@ def test_a_workflow_that_cannot_be_read_is_refused_before_anything_is_fetched() 
 
 
 class TellingApi(ComfyUIApi):
-    """A server that says only what its classes are."""
+    """A server that says only what its classes are, and has the second only when asked again."""
+
+    asked = 0
 
     async def object_info(self) -> Json:
+        self.asked += 1
+
         def known(*names: str) -> Json:
             required: Json = {name: ["STRING", {}] for name in names}
             return {"input": {"required": required}, "python_module": "nodes"}
 
-        return {"Prompts": known("text", "address"), "LoadImage": known("image")}
+        first: Json = {"Prompts": known("text", "address"), "LoadImage": known("image")}
+        return first if self.asked == 1 else {**first, "New": known("text")}
 
 
 async def test_a_place_that_is_no_prompt_by_its_input_is_refused_after_the_conversion() -> None:
@@ -185,4 +191,23 @@ async def test_a_place_that_is_no_prompt_by_its_input_is_refused_after_the_conve
         if caught is not None:
             assert caught.value.type == "reference_forbidden"
             assert caught.value.message.startswith("2.inputs.address")
+    await api.aclose()
+
+
+async def test_the_classes_are_asked_for_again_where_one_is_not_known() -> None:
+    api = TellingApi(RuntimeOptions(), "http://127.0.0.1:9")
+    conversions = Conversions(api)
+
+    async def convert(class_type: str) -> None:
+        nodes: list[JsonValue] = [{"id": 1, "type": class_type, "widgets_values": ["a"]}]
+        saved = saved_in({"nodes": nodes, "links": []})
+        assert saved is not None
+        await conversions.converted(saved, {})
+
+    await convert("Prompts")
+    await convert("New")
+    await convert("Prompts")
+    assert api.asked == 2
+    with pytest.raises(Rejected, match="no such class"):
+        await convert("Never")
     await api.aclose()

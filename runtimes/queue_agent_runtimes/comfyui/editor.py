@@ -7,6 +7,7 @@ conversion makes of the workflow is looked through once more, by its inputs' nam
 """
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -15,8 +16,14 @@ from pydantic import JsonValue
 
 from queue_agent.runtime import Assets, MediaKind, Reference
 from queue_agent.runtime.places import refuse_unfetched
+from queue_agent.wire.errors import Rejected
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
-from queue_agent_runtimes.comfyui.conversion import Document, convert, is_editor_format
+from queue_agent_runtimes.comfyui.conversion import (
+    Converted,
+    Document,
+    convert,
+    is_editor_format,
+)
 from queue_agent_runtimes.comfyui.conversion.document import EditorNode, as_dict
 from queue_agent_runtimes.comfyui.conversion.instances import Instances, Scope, take_apart
 from queue_agent_runtimes.comfyui.conversion.links import ONLY_IN_THE_EDITOR
@@ -32,6 +39,8 @@ from queue_agent_runtimes.comfyui.workflow import (
 )
 
 Path = tuple[str | int, ...]
+_LOADS: Final = re.compile("Load(?!er)")
+"""In the names of classes whose first widget is a file of the server's; loaders are of models."""
 _PROMPT_CLASSES: Final = ("TextEncode", "Prompt")
 """In the names of classes whose texts are prompts; by their inputs they are told later."""
 
@@ -81,7 +90,7 @@ class SavedWorkflow:
             for key, value in values.items():
                 if key in MEDIA_INPUTS:
                     yield _place(node_id, key), value, MEDIA_INPUTS[key]
-                elif key == "0" and "Load" in node_type:
+                elif key == "0" and _LOADS.search(node_type):
                     yield _place(node_id, key), value, _kind_of(node_type)
         for key, value in as_dict(self.others.get("inputs")).items():
             if _input_of(key) in MEDIA_INPUTS:
@@ -131,14 +140,20 @@ class Conversions:
             Rejected: it cannot be converted, or names a place that was not fetched.
             Unavailable: the server does not tell its classes.
         """
-        if self._object_info is None:
-            self._object_info = await self._api.object_info()
-        made = await asyncio.to_thread(convert, dict(saved.document), self._object_info)
+        try:
+            made = await self._convert(saved, again=False)
+        except Rejected:  # the server may have been started anew, with other classes
+            made = await self._convert(saved, again=True)
         workflow = read_workflow({**saved.others, "workflow": {**made.graph}})
         graph = workflow.graph
         fetched = [found for found in find_references(graph) if found.url in assets]
         refuse_unfetched(inputs_by_node(graph), fetched=fetched, is_text=is_text_input)
         return replace(workflow, warnings=(*made.warnings, *workflow.warnings))
+
+    async def _convert(self, saved: SavedWorkflow, *, again: bool) -> Converted:
+        if self._object_info is None or again:
+            self._object_info = await self._api.object_info()
+        return await asyncio.to_thread(convert, dict(saved.document), self._object_info)
 
 
 def _held(scope: Scope, node: EditorNode) -> dict[str, JsonValue]:

@@ -1,6 +1,5 @@
 """Workflows in the editor's format, converted without a server."""
 
-import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -322,27 +321,25 @@ def test_a_bypassed_node_without_an_input_of_the_type_passes_on_nothing() -> Non
     assert "bypassed and has no input of that type" in converted.warnings[0]
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations([20, 21])))
-def test_a_bypassed_node_of_two_inputs_passes_on_the_one_beside_its_output(
-    order: tuple[int, int],
-) -> None:
+@pytest.mark.parametrize(("output", "text"), [(0, "2"), (1, "6")])
+def test_a_bypassed_node_passes_on_the_input_beside_its_output(output: int, text: str) -> None:
     both = node(
         5,
         "Both",
         None,
-        [slot("one", "COND", order[0]), slot("two", "COND", order[1])],
-        ["COND"],
+        [slot("one", "COND", 20), slot("two", "COND", 21)],
+        ["COND", "COND"],
         mode=4,
     )
-    text = node(6, "Text", ["a dog"], [slot("clip", "CLIP", 10)], ["COND"])
+    second = node(6, "Text", ["a dog"], [slot("clip", "CLIP", 10)], ["COND"])
     sampler = node(3, "Sample", [7], [slot("model", "MODEL", 11), slot("positive", "COND", 22)])
     links: list[JsonValue] = [
         [20, 2, 0, 5, 0, "COND"],
         [21, 6, 0, 5, 1, "COND"],
-        [22, 5, 0, 3, 1, "COND"],
+        [22, 5, output, 3, 1, "COND"],
     ]
-    found = inputs(convert(picture(both, text, sampler, links=links), CLASSES), "3")
-    assert found["positive"] == ["2" if order[0] == 20 else "6", 0]
+    found = inputs(convert(picture(both, second, sampler, links=links), CLASSES), "3")
+    assert found["positive"] == [text, 0]
 
 
 def test_a_dynamic_combo_brings_its_inputs_with_it() -> None:
@@ -394,6 +391,17 @@ def test_only_extensions_are_sent_inputs_that_the_server_does_not_name() -> None
     converted = convert(picture(save, links=links), CLASSES)
     assert inputs(converted, "5") == {"images": ["3", 0], "prefix": "x"}
     assert "more is no input on this server" in converted.warnings[0]
+
+
+@pytest.mark.parametrize(("kind", "sent"), [("Save", False), ("Extension", True)])
+def test_a_value_for_an_input_that_the_server_does_not_name_goes_to_extensions_only(
+    kind: str, *, sent: bool
+) -> None:
+    primitive = node(6, "PrimitiveNode", ["x"], outputs=["STRING"])
+    other = node(5, kind, None, [slot("more", "STRING", 20, widget=True)])
+    converted = convert(picture(other, primitive, links=[[20, 6, 0, 5, 0, "STRING"]]), CLASSES)
+    assert ("more" in inputs(converted, "5")) is sent
+    assert any("more is no input" in warning for warning in converted.warnings) is not sent
 
 
 def test_what_the_server_does_not_have_is_named() -> None:

@@ -15,6 +15,7 @@ import pytest
 from pydantic import JsonValue
 
 from comfyui_recording import recorded_object_info
+from queue_agent.runtime.places import refuse_unfetched
 from queue_agent.wire.errors import Rejected
 from queue_agent_runtimes.comfyui.conversion import (
     Converted,
@@ -24,6 +25,8 @@ from queue_agent_runtimes.comfyui.conversion import (
     is_editor_format,
 )
 from queue_agent_runtimes.comfyui.conversion.links import ONLY_IN_THE_EDITOR
+from queue_agent_runtimes.comfyui.editor import saved_in
+from queue_agent_runtimes.comfyui.workflow import inputs_by_node, is_text_input
 
 LEAST_SHARE: Final = 0.95
 FAULTY: Final = {
@@ -87,6 +90,18 @@ def test_every_node_of_a_template_that_uses_none_unknown_is_named_by_where_it_st
     assert converted is not None
     assert {"9", "75:61", "75:73"} <= converted.graph.keys()
     assert not any(node_id.startswith("77:") for node_id in converted.graph)  # it is bypassed
+
+
+def test_no_template_is_taken_for_one_that_names_places() -> None:
+    """Neither as it is saved nor once it is converted."""
+    for _, saved in templates():
+        found = saved_in({"workflow": saved})
+        assert found is not None
+        assert list(found.references()) == []
+        found.check_places()
+    for converted, _ in outcomes().values():
+        assert converted is not None
+        refuse_unfetched(inputs_by_node(converted.graph), is_text=is_text_input)
 
 
 def test_a_template_of_a_paid_service_names_the_class_that_is_not_there() -> None:

@@ -41,8 +41,8 @@ from queue_agent_runtimes.comfyui.workflow import (
 Path = tuple[str | int, ...]
 _LOADS: Final = re.compile("Load(?!er)")
 """In the names of classes whose first widget is a file of the server's; loaders are of models."""
-_PROMPT_CLASSES: Final = ("TextEncode", "Prompt")
-"""In the names of classes whose texts are prompts; by their inputs they are told later."""
+_PROMPT_CLASSES: Final = ("TextEncode", "Prompt", "GLSLShader")
+"""In the names of classes whose texts are words; by their inputs they are told later."""
 
 
 @dataclass(frozen=True)

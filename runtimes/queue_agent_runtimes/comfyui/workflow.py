@@ -23,6 +23,7 @@ TEXT_INPUTS: Final = frozenset(
     {
         "clip_g",
         "clip_l",
+        "fragment_shader",
         "llama",
         "negative",
         "negative_prompt",
@@ -37,7 +38,8 @@ TEXT_INPUTS: Final = frozenset(
         "text_positive",
     }
 )
-"""Inputs by which encoding nodes, ComfyUI's own and the usual others, take a prompt.
+"""Inputs by which encoding nodes, ComfyUI's own and the usual others, take a prompt; and the core
+GLSLShader its program, whose comments tell where it is from.
 
 `value` and `string` of nodes that hold a text for others are none: what they hold can be
 linked to a node that fetches it.

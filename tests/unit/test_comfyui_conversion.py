@@ -30,6 +30,7 @@ def known(
 CLASSES: Json = {
     "Load": known({"name": [["a.safetensors", "b.safetensors"], {}]}, {}, "MODEL", "CLIP"),
     "Text": known({"clip": ["CLIP", {}], "text": ["STRING", {"multiline": True}]}, {}, "COND"),
+    "Named": known({"seed": ["INT", {}], "text": ["STRING", {}], "steps": ["INT", {}]}, {}),
     "Both": known({"one": ["COND", {}], "two": ["COND", {}]}, {}, "COND"),
     "Model": known({"model": ["MODEL", {}], "strength": ["FLOAT", {"default": 0.5}]}, {}, "MODEL"),
     "Sample": known(
@@ -223,6 +224,14 @@ def test_names_are_asked_where_the_order_does_not_fit() -> None:
 def test_a_button_s_value_is_no_input_s() -> None:
     loader = node(5, "LoadImage", ["mine.png", "image", 2.0], outputs=["IMAGE", "MASK"])
     assert inputs(convert(picture(loader), CLASSES), "5") == {"image": "mine.png", "scale": 2.0}
+
+
+def test_a_seed_s_control_is_not_taken_for_the_text_after_it() -> None:
+    named = node(5, "Named", [7, "randomize", "a cat", 9])
+    assert inputs(convert(picture(named), CLASSES), "5") == {"seed": 7, "text": "a cat", "steps": 9}
+    told = node(5, "Named", [7, "fixed it", 9])
+    found = inputs(convert(picture(told), CLASSES), "5")
+    assert found == {"seed": 7, "text": "fixed it", "steps": 9}
 
 
 def test_a_widget_that_is_linked_takes_the_link() -> None:
@@ -525,6 +534,45 @@ def test_a_shown_widget_that_is_no_input_of_the_subgraph_is_set_too() -> None:
     )
     saved = with_instance(["mine"], inner=inner, properties={"proxyWidgets": [["8", "text"]]})
     assert inputs(convert(saved, CLASSES), "2:8")["text"] == "mine"
+
+
+def test_what_stands_for_a_seed_may_be_followed_by_its_control() -> None:
+    inner = subgraph(
+        [
+            node(
+                8,
+                "Named",
+                [1, "fixed", "x", 2],
+                [
+                    slot(name, kind, link, widget=True)
+                    for name, kind, link in (
+                        ("seed", "INT", 1),
+                        ("text", "STRING", 2),
+                        ("steps", "INT", 3),
+                    )
+                ],
+                ["COND"],
+            )
+        ],
+        [[1, -10, 0, 8, 0, "INT"], [2, -10, 1, 8, 1, "STRING"], [3, -10, 2, 8, 2, "INT"]],
+        takes=[("seed", "INT"), ("text", "STRING"), ("steps", "INT")],
+    )
+    found = inputs(convert(with_instance([7, "randomize", "y", 9], inner=inner), CLASSES), "2:8")
+    assert found == {"seed": 7, "text": "y", "steps": 9}
+
+
+def test_an_instance_may_show_a_widget_of_an_instance_within() -> None:
+    outer = subgraph(
+        [node(4, "sub", [], [slot("clip", "CLIP", 1)], ["COND"])],
+        [[1, -10, 0, 4, 0, "CLIP"], [3, 4, 0, -20, 0, "COND"]],
+        takes=[("clip", "CLIP")],
+        gives=[("COND", "COND")],
+        name="outer",
+    )
+    shows: Json = {"proxyWidgets": [["4", "prompt"]]}
+    instance = node(2, "outer", ["mine"], [slot("clip", "CLIP", 10)], ["COND"], properties=shows)
+    saved = picture(instance, definitions={"subgraphs": [outer, ENCODER]})
+    assert inputs(convert(saved, CLASSES), "2:4:8")["text"] == "mine"
 
 
 def test_two_instances_of_a_subgraph_have_their_own_values() -> None:

@@ -49,6 +49,7 @@ ELSEWHERE: Final = {
     "RUNTIME_AUTH": "agent.runtimeAuth, a Secret",
     "RUNTIME_API_KEY": "agent.runtimeApiKey, a Secret",
     "RUNTIME_HEADERS": "agent.runtimeHeaders, a Secret",
+    "WARM_UP": "agent.warmUp",
     "WEBHOOK_SECRET": "agent.envFrom or agent.extraEnv, from a Secret",
     "MAX_JOBS": "scaling.mode",
     "POD_DELETION_COST": "podDeletionCost",

@@ -10,7 +10,7 @@ from functools import partial
 from rich.console import Console
 from rich.table import Table
 
-from queue_agent.cli.options import make_runtime
+from queue_agent.cli.options import make_runtime, warm_up_job
 from queue_agent.cli.wiring import HINT, no_loop
 from queue_agent.cloud import Bucket, Cloud, shortcomings
 from queue_agent.cloud.connect import connect
@@ -60,6 +60,7 @@ async def check(settings: Settings) -> bool:
     for unknown in unknown_names():
         console.print(f"[yellow]![/yellow] {unknown}", highlight=False)
     runtime = make_runtime(settings)
+    warm_up_job(settings, runtime)
     cloud = connect(settings.topic_arn, settings.queue_url, region=settings.region)
     try:
         findings = [

@@ -3,15 +3,20 @@
 import dataclasses
 import ssl
 from pathlib import Path
+from typing import Final
 
 from queue_agent.inputs.references import ReferencePolicy
 from queue_agent.runtime import Runtime, RuntimeOptions, load_runtime
 from queue_agent.settings.agent import Settings
 from queue_agent.settings.values import header_fields
 from queue_agent.telemetry.options import TelemetryOptions
-from queue_agent.wire.errors import SettingsError
+from queue_agent.wire.errors import Rejected, SettingsError
+from queue_agent.wire.job import Job
 from queue_agent.wire.signing import SigningSecret
+from queue_agent.wire.submission import complete, read_body
 from queue_agent.worker.webhooks import WebhookPolicy
+
+WARM_UP_ID: Final = "warm-up"
 
 
 def make_runtime(settings: Settings) -> Runtime:
@@ -73,6 +78,29 @@ def _authorities(file: Path | None) -> Path | None:
         reason = f"{file} holds no certificates in PEM: {error.strerror or error}"
         raise SettingsError(f"QUEUE_AGENT_RUNTIME_CA_FILE: {reason}.") from error
     return file
+
+
+def warm_up_job(settings: Settings, runtime: Runtime) -> Job | None:
+    """What the operator warms the runtime up with.
+
+    Raises:
+        SettingsError: it cannot be read, or is no job for this runtime.
+    """
+    if (text := settings.warm_up) is None:
+        return None
+    try:
+        if not text.lstrip().startswith("{"):
+            text = Path(text).read_text()
+        job = complete(read_body(text), job_id=WARM_UP_ID)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = f"cannot be read: {getattr(error, 'strerror', 'no text')}"
+    except Rejected as error:
+        reason = error.message
+    else:
+        if job.task_type in runtime.task_types:
+            return job
+        reason = f"{settings.runtime} has no task {job.task_type!r}"
+    raise SettingsError(f"QUEUE_AGENT_WARM_UP: {reason}")
 
 
 def reference_policy(settings: Settings) -> ReferencePolicy:

@@ -16,6 +16,7 @@ from queue_agent.cli.options import (
     make_runtime,
     reference_policy,
     telemetry_options,
+    warm_up_job,
     webhook_policy,
 )
 from queue_agent.cloud import Cloud, Queue, QueuePolicy, shortcomings
@@ -32,6 +33,7 @@ from queue_agent.telemetry.metrics import Metrics
 from queue_agent.telemetry.probes import probes
 from queue_agent.telemetry.refusals import CloudRefusals
 from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.job import Job
 from queue_agent.wire.layout import trial_key
 from queue_agent.worker.agent import Agent
 from queue_agent.worker.assembly import Ports, assemble
@@ -55,14 +57,15 @@ def run(settings: Settings) -> None:
     configure_logs(settings.log_level, settings.log_format)
     warn_of_unknown_names()
     runtime = make_runtime(settings)
+    warm_up = warm_up_job(settings, runtime)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings, runtime))
+            runner.run(_serve(settings, runtime, warm_up))
     except asyncio.CancelledError:
         raise SystemExit(1) from None
 
 
-async def _serve(settings: Settings, runtime: Runtime) -> None:
+async def _serve(settings: Settings, runtime: Runtime, warm_up: Job | None) -> None:
     stop = _stop_on_signals()
     pod = PodDeletionCost.in_cluster(os.environ) if settings.pod_deletion_cost else None
     cloud = connect(
@@ -100,7 +103,7 @@ async def _serve(settings: Settings, runtime: Runtime) -> None:
             policy = await start.policy(ports.queue, settings, stop, exports.telemetry.metrics)
             if policy is not None:
                 start.agent = agent = assemble(
-                    _worker_policy(settings, policy),
+                    _worker_policy(settings, policy, warm_up),
                     ports,
                     runtime,
                     references,
@@ -242,7 +245,7 @@ class _Start:
             await asyncio.sleep(_POLICY_PAUSE)
 
 
-def _worker_policy(settings: Settings, queue: QueuePolicy) -> Policy:
+def _worker_policy(settings: Settings, queue: QueuePolicy, warm_up: Job | None) -> Policy:
     """What settings and queue prescribe together."""
     return Policy(
         runtime_name=settings.name,
@@ -261,4 +264,5 @@ def _worker_policy(settings: Settings, queue: QueuePolicy) -> Policy:
         max_jobs=settings.max_jobs,
         progress_interval=settings.progress_interval if settings.notify_running else None,
         presign=settings.presign,
+        warm_up=warm_up,
     )

@@ -99,6 +99,14 @@ class Settings(TracingSettings, LogSettings):
     )
     workflows: Path | None = WORKFLOWS.field(None)
 
+    warm_up: str | None = setting(
+        "WARM_UP",
+        default=None,
+        description="A job that runs after each start of the runtime, before the agent is ready: "
+        "its body as JSON (`metadata.tasktype` and `content`; without a task type what the fields "
+        "ask for), or a file that holds it. Nothing of it is stored or told.",
+    )
+
     notify_running: bool = setting(
         "NOTIFY_RUNNING",
         "EXP_CALLBACK_WHEN_RUNNING",

@@ -56,6 +56,7 @@ _DURATIONS: Final = {
     "job.duration": "From publication until subscribers were told of the end.",
     "step.duration": "Time that one step of a journey took.",
     "queue.time": "From publication to receipt.",
+    "warm_up.duration": "Time that the warm-up of the runtime took, where it ended well.",
     "message.hold.time": "From receipt until the runtime worked on the job.",
 }
 _GAUGES: Final = {
@@ -191,6 +192,10 @@ class Metrics:
             self._count("job.errors", {"error_type": self._error_type(error_type)})
         if since_published is not None:
             self._durations["job.duration"].record(since_published, {**self._runtime, **labels})
+
+    def warmed_up(self, seconds: float) -> None:
+        """The runtime did its first job since its start, for nobody, which took so long."""
+        self._durations["warm_up.duration"].record(seconds, self._runtime)
 
     def runtime_is(self, state: str) -> None:
         """The runtime is ready, away, starting, stuck or sick."""

@@ -26,6 +26,7 @@ from queue_agent.worker.processor import Processor
 from queue_agent.worker.runner import JobRunner
 from queue_agent.worker.slots import Slots
 from queue_agent.worker.store import ResultStore
+from queue_agent.worker.warm_up import WarmUp
 from queue_agent.worker.webhooks import Webhooks
 
 _WORTH_CLAIMING: Final = 0.25
@@ -90,6 +91,16 @@ def assemble(
         forecast=forecast,
         clock=clock,
     )
+    if policy.warm_up is not None:
+        health.warm_up = WarmUp(
+            policy.warm_up,
+            runtime,
+            references,
+            slots,
+            policy.run_timeout,
+            telemetry.metrics,
+            clock,
+        )
     leftovers = Leftovers(runtime, slots, health, clock)
     processor = Processor(
         policy=policy,

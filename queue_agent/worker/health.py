@@ -16,6 +16,7 @@ from queue_agent.wire.errors import (
     RuntimeSick,
     RuntimeStuck,
 )
+from queue_agent.worker.warm_up import WARMING_UP, WarmUp
 
 log = structlog.get_logger()
 
@@ -31,6 +32,7 @@ class RuntimeHealth:
 
     runtime: Runtime
     clock: Callable[[], float] = time.monotonic
+    warm_up: WarmUp | None = None
     broken: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     """Set while the runtime is known to be stuck or sick, whatever it says of itself."""
     _mark: Readiness | None = field(default=None, init=False)
@@ -47,11 +49,15 @@ class RuntimeHealth:
     async def check(self) -> Readiness:
         """Ask the runtime. One that has been away is another: what was known of it is forgotten."""
         told = Readiness.of(await self.runtime.ready())
+        if told.state == "away":
+            self._may_be_another()
         if told.state == "away" or (self._confirmed and told):
             self._set_mark(None)
         elif told.state in {"stuck", "sick"}:
             self._confirmed = self._mark is not None
         known = told if self.trouble is None else self.trouble
+        if known and self.warm_up is not None and self.warm_up.due:
+            known = WARMING_UP
         if known.state != self._state or self._since == float("inf"):
             self._state, self._since = known.state, self.clock()
         return known
@@ -88,17 +94,40 @@ class RuntimeHealth:
                     "waiting for the runtime", state=readiness.state, reason=readiness.reason
                 )
                 told = readiness
+            if readiness is WARMING_UP and await self._warmed_up():
+                continue
             await asyncio.sleep(_POLL)
         if told is not None or self._ready_at == float("-inf"):
             log.info("runtime ready")
         self._ready_at = self.clock()
+
+    async def _warmed_up(self) -> bool:
+        """Whether that is over, one way or the other."""
+        if self.warm_up is None:
+            return True
+        if (error := await self.warm_up.run()) is not None:
+            self.failed(error)
+        return not self.warm_up.due
+
+    def worked(self) -> None:
+        """A run has ended well."""
+        if self.warm_up is not None:
+            self.warm_up.worked()
+
+    def _may_be_another(self) -> None:
+        """The runtime was away, or may have been."""
+        if self.warm_up is not None:
+            self.warm_up.started()
+            self._doubt()
 
     def failed(self, error: QueueAgentError) -> None:
         """A run ended so: what it says of the runtime."""
         if isinstance(error, RuntimeSick | RuntimeStuck):
             sick = isinstance(error, RuntimeSick)
             self._set_mark(Readiness("sick" if sick else "stuck", error.message))
-        elif not isinstance(error, RuntimeAway | RunLost):
+        elif isinstance(error, RuntimeAway | RunLost):
+            self._may_be_another()
+        else:
             return
         self._doubt()
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from queue_agent.wire.job import Job
+
 _LONGEST_DELAY: Final = 900.0
 _MOST_DOUBLINGS: Final = 20
 
@@ -46,6 +48,8 @@ class Policy:
     """So many messages that name no job are kept and answered at once …"""
     answers_per_second: float = 1.0
     """… and then so many a second, since each answer may be the cause of another."""
+    warm_up: Job | None = None
+    """What runs after each start of the runtime, before any message is asked for."""
     spread: Callable[[float, float], float] = random.uniform
     """A random number between two; spreads delays, so that no messages come back together."""
 

@@ -8,12 +8,11 @@ queue's allowance is used up.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import (
     AsyncExitStack,
     ExitStack,
     asynccontextmanager,
-    contextmanager,
     nullcontext,
 )
 from dataclasses import dataclass, field, replace
@@ -44,6 +43,7 @@ from queue_agent.worker.notifier import Notifier
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.runner import JobRunner
 from queue_agent.worker.store import ResultStore
+from queue_agent.worker.surprises import no_surprises
 
 log = structlog.get_logger()
 
@@ -73,7 +73,7 @@ class Processor:
         """
         async with self.claims.removed(delivery), delivery.held():
             try:
-                with _no_surprises():
+                with no_surprises():
                     ending = await self._ending(delivery)
                     with delivery.step("notify"):
                         await self.notifier.notify(ending)
@@ -95,7 +95,7 @@ class Processor:
     async def _ending(self, delivery: Delivery) -> Notification:
         """What subscribers are to be told of the message."""
         try:
-            with _no_surprises():
+            with no_surprises():
                 with delivery.step("parse"):
                     delivery.parsed(await self.inbox.open(delivery.message))
                 log.info("received", task_type=delivery.job.task_type)
@@ -260,17 +260,3 @@ class _Later(Unavailable):
     def __init__(self, delay: float) -> None:
         super().__init__("Too many messages at once that name no job.", type="too_many_malformed")
         self.delay = delay
-
-
-@contextmanager
-def _no_surprises() -> Iterator[None]:
-    """The one edge: no fault of ours may end the agent or leave a job unanswered."""
-    try:
-        yield
-    except QueueAgentError:
-        raise
-    except Exception as error:
-        log.exception("unexpected error")
-        raise Unavailable(
-            f"Unexpected {type(error).__name__} in the agent.", type="internal_error"
-        ) from error

@@ -222,6 +222,7 @@ class JobRunner:
             self.health.failed(meant)
             raise meant from error
         self.leftovers.moved()
+        self.health.worked()
         return output
 
     async def _limit_from_start_of_work(

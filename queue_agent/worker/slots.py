@@ -330,6 +330,11 @@ class Slots:
                 continue
 
     @property
+    def at_runtime(self) -> bool:
+        """Whether the runtime has a job."""
+        return bool(self._at_runtime())
+
+    @property
     def _ahead(self) -> float:
         return self.forecast.lead + _MARGIN
 

@@ -114,6 +114,7 @@ def test_every_variable_the_chart_can_set_is_one_that_is_read() -> None:
             "runtimeAuth": {"secretName": "s"},
             "runtimeApiKey": {"secretName": "s"},
             "runtimeHeaders": {"secretName": "s"},
+            "warmUp": {"job": "{}"},
         },
         "runtime": {"name": "sdruntime"},
         "telemetry": {"traces": "otlp"},

@@ -37,6 +37,7 @@ async def everything(page_of: TelemetryOptions) -> str:
         metrics.observe_gpu(GpuClock().seconds)
         metrics.observe_in_flight(lambda: {"running": 1})
         metrics.received([Message("m", "{}", "r", 2, sent_at=0.0)], now=1.0)
+        metrics.warmed_up(1.0)
         metrics.runtime_is("ready")
         metrics.clock_offset(0.5)
         metrics.backlog(Backlog(waiting=1, in_flight=2))

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from queue_agent.cli.app import app
 from queue_agent.cli.check import settings_table
 from queue_agent.cli.environment import load, warn_of_unknown_names
-from queue_agent.cli.options import runtime_options
+from queue_agent.cli.options import make_runtime, runtime_options, warm_up_job
 from queue_agent.settings.agent import Settings
 from queue_agent.settings.client import ClientSettings
 from queue_agent.settings.gateway import GatewaySettings
@@ -407,3 +407,46 @@ def test_a_file_of_authorities_must_hold_certificates(tmp_path: Path) -> None:
     for wrong in (empty, tmp_path / "missing.pem"):
         with pytest.raises(SettingsError, match=name):
             runtime_options(Settings.load({**REQUIRED, name: str(wrong)}))
+
+
+PORTABLE_BODY = '{"metadata": {"tasktype": "text-to-image"}, "content": {"prompt": "a cat"}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "task_type"),
+    [
+        (PORTABLE_BODY, "text-to-image"),
+        (f"\n {PORTABLE_BODY}", "text-to-image"),
+        (f'{{"task": {PORTABLE_BODY}}}', "text-to-image"),
+        ('{"content": {"image": "https://x/y.png"}}', "extra-single-image"),
+    ],
+)
+def test_the_warm_up_is_a_jobs_body_or_a_file_that_holds_it(
+    text: str, task_type: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "warm-up.json"
+    file.write_text(text)
+    for value in (text, str(file)):
+        settings = Settings.load({**REQUIRED, "QUEUE_AGENT_WARM_UP": value})
+        job = warm_up_job(settings, make_runtime(settings))
+        assert job is not None
+        assert (job.id, job.task_type) == ("warm-up", task_type)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("/nowhere/warm-up.json", "No such file"),
+        ("{", "not usable JSON"),
+        ("{}", "content"),
+        ('{"metadata": {"tasktype": "pipeline"}, "content": {}}', "no task 'pipeline'"),
+        ('{"metadata": {"tasktype": "text-to-image"}, "content": 5}', "content"),
+    ],
+)
+def test_a_warm_up_that_is_no_job_for_the_runtime_is_a_wrong_setting(
+    value: str, words: str
+) -> None:
+    settings = Settings.load({**REQUIRED, "QUEUE_AGENT_WARM_UP": value})
+    with pytest.raises(SettingsError, match=words) as caught:
+        warm_up_job(settings, make_runtime(settings))
+    assert caught.value.message.startswith("QUEUE_AGENT_WARM_UP: ")

@@ -30,6 +30,17 @@
 - name: QUEUE_AGENT_WORKFLOWS
   value: /etc/queue-agent/workflows
 {{- end }}
+{{- with $agent.warmUp }}
+{{- if and .job .configMap }}
+{{- fail "agent.warmUp: a job or a configMap, not both" }}
+{{- else if .job }}
+- name: QUEUE_AGENT_WARM_UP
+  value: {{ .job | quote }}
+{{- else if .configMap }}
+- name: QUEUE_AGENT_WARM_UP
+  valueFrom: {configMapKeyRef: {name: {{ .configMap }}, key: {{ .key }}}}
+{{- end }}
+{{- end }}
 {{- with $agent.runtimeAuth.secretName }}
 - name: QUEUE_AGENT_RUNTIME_AUTH
   valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $agent.runtimeAuth.key }}}}

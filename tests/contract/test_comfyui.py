@@ -33,6 +33,7 @@ from queue_agent_runtimes.comfyui.execution import ComfyUIPrepared
 
 PNG = base64.b64encode(sample_png()).decode()
 URL = "https://images.example.com/cat.png"
+OF_SOMEBODY_ELSE = "0a1b2c3d-0000-4000-8000-000000000000"
 Json = dict[str, JsonValue]
 
 
@@ -306,7 +307,7 @@ async def is_idle(server: ServerProcess) -> bool:
 @pytest.mark.parametrize(
     ("workflow", "words"),
     [
-        (empty_image(**{"2": node("Nonsense")}), "node Nonsense does not exist"),
+        (empty_image(**{"2": node("Nonsense")}), "Node 'Nonsense' not found"),
         ({"1": node("EmptyImage", width=1, height=1, batch_size=1, color=0)}, "no outputs"),
         (
             empty_image(**{"1": node("LoadImage", image="none.png")}),
@@ -386,7 +387,7 @@ async def is_working(server: ServerProcess) -> bool:
 async def test_cancelling_leaves_the_prompts_of_others_alone(
     runtime: Runtime, server: ServerProcess
 ) -> None:
-    others: Json = {"prompt": generation(), "prompt_id": "of-somebody-else"}
+    others: Json = {"prompt": generation(), "prompt_id": OF_SOMEBODY_ELSE}
     async with paused(server):
         await tell(server, "/prompt", others)
         await eventually(lambda: is_working(server))
@@ -397,7 +398,7 @@ async def test_cancelling_leaves_the_prompts_of_others_alone(
             await task
     await eventually(lambda: is_idle(server))
     (only,) = await runs(server)
-    assert (only["prompt_id"], only["outcome"]) == ("of-somebody-else", "success")
+    assert (only["prompt_id"], only["outcome"]) == (OF_SOMEBODY_ELSE, "success")
 
 
 @asynccontextmanager
@@ -699,7 +700,7 @@ async def test_images_of_others_that_are_sent_to_everybody_are_not_ours(
     runtime: Runtime, server: ServerProcess
 ) -> None:
     async with paused(server):
-        await tell(server, "/prompt", {"prompt": sending(), "prompt_id": "of-somebody-else"})
+        await tell(server, "/prompt", {"prompt": sending(), "prompt_id": OF_SOMEBODY_ELSE})
         await eventually(lambda: is_working(server))
         task = asyncio.create_task(run(runtime, pipeline(sending())))
         await eventually(lambda: is_waiting(server))
@@ -743,7 +744,7 @@ async def test_progress_begins_when_the_server_begins_with_the_prompt(
 ) -> None:
     reports: list[Progress] = []
     async with paused(server):
-        await tell(server, "/prompt", {"prompt": generation(), "prompt_id": "of-somebody-else"})
+        await tell(server, "/prompt", {"prompt": generation(), "prompt_id": OF_SOMEBODY_ELSE})
         await eventually(lambda: is_working(server))
         task = asyncio.create_task(run(runtime, pipeline(generation(seed=8)), reports))
         await eventually(lambda: is_waiting(server))

@@ -130,29 +130,40 @@ class FakeComfyUI:
     async def _post_prompt(self, request: Request) -> Response:
         if self.engine.faults.prompt_status:
             return HTMLResponse(_PAGE, status_code=self.engine.faults.prompt_status)
-        body = await request.json()
-        if "prompt" not in body:
-            error: Json = {
-                "type": "no_prompt",
-                "message": "No prompt provided",
-                "details": "No prompt provided",
-                "extra_info": {},
-            }
-            return JSONResponse({"error": error, "node_errors": {}}, status_code=400)
         try:
-            targets = body.get("partial_execution_targets")
-            verdict = validate(body["prompt"], self.files, targets)
-        except (TypeError, AttributeError):
-            return Response("500 Internal Server Error", status_code=500)
+            return self._taken(await request.json())
+        except (TypeError, AttributeError, ValueError):
+            words = "500 Internal Server Error\n\nServer got itself in trouble"
+            return Response(words, status_code=500, media_type="text/plain")
+
+    def _taken(self, body: Json) -> Response:
+        if "prompt" not in body:
+            return _refusal("no_prompt", "No prompt provided", "No prompt provided")
+        if not _is_prompt_id(body.get("prompt_id")):
+            return _refusal(
+                "invalid_prompt_id",
+                "prompt_id must be a valid UUID",
+                "prompt_id must be a UUID string in canonical lowercase hyphenated form; omit it "
+                "to let the server generate one",
+            )
+        graph = body["prompt"]
+        if not isinstance(graph, dict):
+            raise TypeError("no workflow")
+        verdict = validate(graph, self.files, body.get("partial_execution_targets"))
         if verdict.error is not None:
             answer = {"error": verdict.error, "node_errors": verdict.node_errors}
             return JSONResponse(answer, status_code=400)
-        number = float(body["number"]) if "number" in body else self._next_number(body)
-        extra_data = {**body.get("extra_data", {})}
+        extra_data = body.get("extra_data", {})
+        if not isinstance(extra_data, dict):
+            raise TypeError("no extra data")
+        given = body.get("number", self._next_number(body))
+        if not isinstance(given, int | float | str):
+            raise TypeError("no number")
+        number = float(given) if "number" in body else given
         if "client_id" in body:
-            extra_data["client_id"] = body["client_id"]
+            extra_data = {**extra_data, "client_id": body["client_id"]}
         prompt_id = str(body.get("prompt_id") or uuid.uuid4())
-        self.engine.submit(Prompt(number, prompt_id, body["prompt"], extra_data, verdict.outputs))
+        self.engine.submit(Prompt(float(number), prompt_id, graph, extra_data, verdict.outputs))
         return JSONResponse(
             {"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors}
         )
@@ -304,6 +315,19 @@ async def _broken(data: bytes, *, slow: bool) -> AsyncIterator[bytes]:
     yield data[: len(data) // 2]
     if slow:
         await asyncio.sleep(3600)
+
+
+def _refusal(kind: str, message: str, details: str) -> Response:
+    error: Json = {"type": kind, "message": message, "details": details, "extra_info": {}}
+    return JSONResponse({"error": error, "node_errors": {}}, status_code=400)
+
+
+def _is_prompt_id(value: JsonValue) -> bool:
+    """Whether it is absent, or a UUID as the real server wants it written."""
+    try:
+        return value is None or (isinstance(value, str) and str(uuid.UUID(value)) == value)
+    except ValueError:
+        return False
 
 
 def _strings(value: JsonValue) -> list[str]:

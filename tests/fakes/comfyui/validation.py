@@ -32,30 +32,30 @@ def validate(graph: Graph, files: Files, targets: JsonValue = None) -> Verdict:
         TypeError: a node is neither an object nor a list; the real server answers 500.
     """
     for node_id, node in graph.items():
-        if isinstance(node, (int, float, bool)) or node is None:
-            raise TypeError(f"argument of type '{type(node).__name__}' is not iterable")
-        if not isinstance(node, dict) or "class_type" not in node:
-            return Verdict(
-                _error(
-                    "invalid_prompt",
-                    "Cannot execute because a node is missing the class_type property.",
-                    f"Node ID '#{node_id}'",
-                )
-            )
-        if node["class_type"] not in NODE_CLASSES:
-            return Verdict(
-                _error(
-                    "invalid_prompt",
-                    f"Cannot execute because node {node['class_type']} does not exist.",
-                    f"Node ID '#{node_id}'",
-                )
-            )
+        if not isinstance(node, dict):
+            raise TypeError(f"a node is no {type(node).__name__}")
+        class_type = node.get("class_type")
+        if class_type not in NODE_CLASSES:
+            return Verdict(_missing(node_id, node, class_type))
     outputs = [node_id for node_id in graph if _class_of(graph, node_id).output_node]
     if isinstance(targets, list | str):
         outputs = [node_id for node_id in outputs if node_id in [*targets]]
     if not outputs:
         return Verdict(_error("prompt_no_outputs", "Prompt has no outputs", ""))
     return _validate_outputs(graph, outputs, files)
+
+
+def _missing(node_id: str, node: Json, class_type: JsonValue) -> Json:
+    meta = node.get("_meta")
+    title = meta.get("title", class_type) if isinstance(meta, dict) else class_type
+    message = f"Node '{title}' not found. The custom node may not be installed."
+    if class_type is None:
+        message = (
+            f"Node 'ID #{node_id}' has no class_type. The workflow may be corrupted or a custom "
+            "node is missing."
+        )
+    extra: Json = {"node_id": node_id, "class_type": class_type, "node_title": title}
+    return _error("missing_node_type", message, f"Node ID '#{node_id}'", extra)
 
 
 def _validate_outputs(graph: Graph, outputs: list[str], files: Files) -> Verdict:
@@ -99,6 +99,8 @@ class _Inspector:
         self._graph = graph
         self._files = files
         self._valid: dict[str, bool] = {}
+        self._path: list[str] = []
+        """The nodes whose inputs are being looked at, downstream first."""
 
     def is_valid(self, node_id: str) -> bool:
         try:
@@ -118,8 +120,27 @@ class _Inspector:
     def _inspect(self, node_id: str) -> bool:
         if node_id in self._valid:
             return self._valid[node_id]
+        if node_id in self._path:
+            self._note_cycle(self._path[self._path.index(node_id) :])
+            return False
+        self._path.append(node_id)
+        try:
+            return self._inspect_inputs(node_id)
+        finally:
+            self._path.pop()
+
+    def _note_cycle(self, nodes: list[str]) -> None:
+        named = [f"{node} ({_node(self._graph, node)['class_type']})" for node in nodes]
+        details = " -> ".join([*named, named[0]])
+        for node in nodes:
+            extra: Json = {"node_id": node, "cycle_nodes": [*nodes]}
+            message = "Dependency cycle detected"
+            self.errors[node] = [_error("dependency_cycle", message, details, extra)]
+            self._valid[node] = False
+
+    def _inspect_inputs(self, node_id: str) -> bool:
         node_class = _class_of(self._graph, node_id)
-        inputs = _node(self._graph, node_id).get("inputs")
+        inputs = _node(self._graph, node_id)["inputs"]
         assert isinstance(inputs, dict)
         errors: list[Json] = []
         upstream_valid = True
@@ -142,6 +163,8 @@ class _Inspector:
                     folder=node_class.file_folder if name == node_class.file_input else None,
                 )
                 errors.extend([error] if error else [])
+        if node_id in self._valid:  # found to be on a cycle
+            return False
         self.errors[node_id] = errors
         self._valid[node_id] = upstream_valid and not errors
         return self._valid[node_id]
@@ -156,14 +179,16 @@ class _Inspector:
             return True
         source, slot = link
         assert isinstance(slot, int)
-        received = _class_of(self._graph, str(source)).outputs[slot]
+        if not isinstance(source, str):
+            raise KeyError(source)
+        received = _class_of(self._graph, source).outputs[slot]
         if received != spec[0] and spec[0] != "*" and not isinstance(spec[0], list):
             details = f"{name}, received_type({received}) mismatch input_type({spec[0]})"
             extra = {**extra, "received_type": received, "linked_node": link}
             message = "Return type mismatch between linked nodes"
             errors.append(_error("return_type_mismatch", message, details, extra))
             return True
-        return self._inspect(str(source))
+        return self._inspect(source)
 
     def _fault(
         self, name: str, inputs: Json, spec: InputSpec, *, folder: str | None

@@ -1,0 +1,107 @@
+"""What the events of a real server's runs mean: frames of `tests/recordings`, without a server."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from queue_agent.runtime import Spools
+from queue_agent.testing import sample_png
+from queue_agent_runtimes.comfyui.events import Event, parse_event
+from queue_agent_runtimes.comfyui.failures import words_of_a_block
+from queue_agent_runtimes.comfyui.node_times import NodeTimes
+from queue_agent_runtimes.comfyui.progress import ProgressTracker
+from queue_agent_runtimes.comfyui.sent_images import SentImages
+
+RECORDING = Path(__file__).parents[1] / "recordings" / "comfyui-0.33.0" / "websocket.json"
+RUNS: list[dict[str, Any]] = json.loads(RECORDING.read_text())["exchanges"]
+each_run = pytest.mark.parametrize("run", RUNS, ids=[run["what"] for run in RUNS])
+
+
+def run_of(words: str) -> dict[str, Any]:
+    (found,) = [run for run in RUNS if words in run["what"]]
+    return found
+
+
+def graph_of(run: dict[str, Any]) -> dict[str, Any]:
+    graph: dict[str, Any] = run["request"]["json"]["prompt"]
+    return graph
+
+
+def events_of(run: dict[str, Any]) -> list[Event]:
+    prompt_id = run["request"]["json"]["prompt_id"]
+    found = [parse_event(frame_of(frame), prompt_id) for frame in run["frames"]]
+    return [event for event in found if event is not None]
+
+
+def frame_of(frame: dict[str, Any]) -> str | bytes:
+    if "text" in frame:
+        return json.dumps(frame["text"])
+    head = struct.pack(">II", frame["binary"]["event"], frame["binary"]["format"])
+    return head + sample_png(64, 64)
+
+
+@each_run
+def test_progress_begins_at_nothing_and_never_falls(run: dict[str, Any]) -> None:
+    tracker = ProgressTracker(graph_of(run))
+    reports = [report for event in events_of(run) if (report := tracker.update(event))]
+    fractions = [report.fraction for report in reports]
+    assert fractions[0] == 0.0
+    assert fractions == sorted(fractions)
+    assert {report.node for report in reports} <= {None, *graph_of(run)}
+
+
+@each_run
+def test_the_end_is_announced_once_and_last_of_all_the_history_is_written(
+    run: dict[str, Any],
+) -> None:
+    events = events_of(run)
+    assert [event.announces_the_end for event in events].count(True) == 1
+    assert [event.calls_for_a_look for event in events] == [False] * (len(events) - 1) + [True]
+
+
+@each_run
+async def test_images_are_taken_of_nodes_that_send_them_only(run: dict[str, Any]) -> None:
+    with Spools() as spools:
+        images = SentImages(graph_of(run), spools)
+        for event in events_of(run):
+            await images.update(event)
+        expected = 2 if run["what"].startswith("SaveImageWebsocket") else 0
+        assert [found.node_id for found in images.found] == ["2"] * expected
+
+
+def test_steps_of_an_expanding_node_move_its_progress_evenly() -> None:
+    run = run_of("expanding")
+    tracker = ProgressTracker(graph_of(run))
+    reports = [tracker.update(event) for event in events_of(run)]
+    steps = [report for report in reports if report and report.steps]
+    assert [(report.node, report.fraction) for report in steps] == [
+        ("1", 0.2),
+        ("1", 0.4),
+        ("1", 0.6),
+        ("1", 0.8),
+    ]
+
+
+def test_a_block_with_a_message_is_told() -> None:
+    events = events_of(run_of("with a message"))
+    blocks = [words_of_a_block(event.data) for event in events if event.tells_of_a_block]
+    assert blocks == ["Node 2 (SaveImage) did not run: Execution Blocked: no image for you"]
+
+
+def test_an_expanding_node_is_told_its_time_and_a_cached_one_none() -> None:
+    run = run_of("expanding")
+    times = NodeTimes(graph_of(run), lambda: 0.0)
+    for event in events_of(run):
+        times.update(event)
+    assert times.told({})["nodes"] == {
+        "1": {"class_type": "QASubgraph", "seconds": 0.0},
+        "2": {"class_type": "SaveImage", "seconds": 0.0},
+    }
+    cached = NodeTimes(graph_of(run_of("wholly cached")), lambda: 0.0)
+    for event in events_of(run_of("wholly cached")):
+        cached.update(event)
+    told = cached.told({})
+    assert (told["nodes"], told["cached"]) == ({}, ["1", "2"])

@@ -1,8 +1,11 @@
 """Workflows in the editor's format, converted without a server."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from queue_agent.wire.errors import Rejected
@@ -748,3 +751,68 @@ def test_a_value_that_a_combo_does_not_have_is_a_fault_unless_it_is_a_file() -> 
     assert faults_of(graph, CLASSES) == []
     inputs_of_3["sampler"] = "odd"
     assert faults_of(graph, CLASSES) == ["node 3 (Sample): sampler cannot be 'odd'"]
+
+
+LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.just("sub")
+)
+VALUES: st.SearchStrategy[JsonValue] = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+
+
+def places(value: JsonValue, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    yield path
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from places(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from places(inner, (*path, index))
+
+
+def put(value: JsonValue, path: tuple[str | int, ...], new: JsonValue) -> JsonValue:
+    if not path:
+        return new
+    step, *rest = path
+    if isinstance(value, dict):
+        return {**value, str(step): put(value[str(step)], tuple(rest), new)}
+    assert isinstance(value, list)
+    assert isinstance(step, int)
+    return [*value[:step], put(value[step], tuple(rest), new), *value[step + 1 :]]
+
+
+BASES: tuple[Json, ...] = (
+    patched(4),
+    nested(2),
+    with_instance(["mine"], properties={"proxyWidgets": [["8", "text"]]}),
+    picture(node(5, "Resize", ["size", 96, "center", "lanczos"], [slot("image", "IMAGE", 13)])),
+)
+
+
+@given(st.data())
+def test_whatever_stands_in_a_file_it_is_converted_or_refused(data: st.DataObject) -> None:
+    saved: JsonValue = data.draw(st.sampled_from(BASES))
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from(list(places(saved))))
+        saved = put(saved, path, data.draw(VALUES))
+    with suppress(Rejected):
+        converted = convert(saved, CLASSES)
+        faults_of(converted.graph, CLASSES)
+
+
+@given(st.data())
+def test_whatever_a_server_says_of_its_classes_a_file_is_converted_or_refused(
+    data: st.DataObject,
+) -> None:
+    classes: JsonValue = CLASSES
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from(list(places(classes))[1:]))
+        with suppress(KeyError, AssertionError, IndexError):
+            classes = put(classes, path, data.draw(VALUES))
+    assert isinstance(classes, dict)
+    with suppress(Rejected):
+        converted = convert(data.draw(st.sampled_from(BASES)), classes)
+        faults_of(converted.graph, classes)

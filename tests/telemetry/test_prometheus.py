@@ -150,7 +150,8 @@ async def test_every_query_of_the_dashboard_returns_data_of_the_running_demo(
 
             async def ask() -> None:
                 for title, query in list(unanswered.items()):
-                    if await values(client, server, query):
+                    # where nothing is wrong, a panel of what goes wrong shows no line
+                    if await values(client, server, query.removesuffix(" > 0")):
                         del unanswered[title]
 
             async def only_failed_attempts_are_left() -> bool:

@@ -50,6 +50,7 @@ async def test_what_an_agent_tells_the_gateway_lists(gateways: Gateways) -> None
 
 async def test_a_runtime_that_tells_nothing_has_no_workflows(gateways: Gateways) -> None:
     await tell_offer(gateways.bucket, "sdruntime", ScriptedRuntime())
+    assert not await gateways.bucket.exists(offer_key("sdruntime"))
     assert await listed(gateways) == []
 
 

@@ -142,6 +142,7 @@ def test_values_of_another_kind_are_refused(name: str, value: JsonValue, words: 
 def test_urls_go_to_loading_nodes_and_prompts_only() -> None:
     own = parsed({"image": "12.image", "prompt": "57:1.value", "sampler": "5.sampler"})
     own.check_places({"image": URL, "prompt": "http://example.com is a prompt"})
+    parsed({"words": "6.text"}).check_places({"words": "http://example.com is a prompt"})
     for given in ({"sampler": URL}, {"image": "file:///etc/passwd"}, {"sampler": "//host/x"}):
         with pytest.raises(Rejected) as caught:
             own.check_places(dict(given))

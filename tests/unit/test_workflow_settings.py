@@ -42,11 +42,11 @@ def faulty(good: Path) -> Path:
     return good
 
 
-def test_the_folder_is_handed_to_the_adapter(good: Path) -> None:
+async def test_the_folder_is_handed_to_the_adapter(good: Path) -> None:
     assert [own.name for own in make_runtime(settings(good)).workflows()] == ["flux"]
 
 
-def test_an_adapter_that_knows_no_workflows_by_name_says_so(good: Path) -> None:
+async def test_an_adapter_that_knows_no_workflows_by_name_says_so(good: Path) -> None:
     with pytest.raises(SettingsError, match="the adapter webui knows no workflows by name"):
         make_runtime(settings(good, "webui"))
 
@@ -63,7 +63,7 @@ async def test_check_and_run_refuse_faulty_workflows_with_a_line_for_each(faulty
     ]
 
 
-def test_a_command_ends_with_2_where_workflows_are_faulty(
+async def test_a_command_ends_with_2_where_workflows_are_faulty(
     faulty: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["queue-agent", "runtimes", "--workflows", str(faulty)])
@@ -73,7 +73,7 @@ def test_a_command_ends_with_2_where_workflows_are_faulty(
     assert f"{faulty}/wan.json" in capsys.readouterr().err
 
 
-def test_adapters_are_listed_with_the_workflows_that_they_know_by_name(good: Path) -> None:
+async def test_adapters_are_listed_with_the_workflows_that_they_know_by_name(good: Path) -> None:
     listed = list(lines(good))
     comfyui = next(number for number, line in enumerate(listed) if line.startswith("comfyui"))
     assert listed[comfyui + 1] == "  flux (text-to-image): prompt (text)"

@@ -11,13 +11,20 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
-from queue_agent.runtime import Readiness, Runtime, RuntimeOptions
+from queue_agent.runtime import (
+    Output,
+    Prepared,
+    ProgressCallback,
+    Readiness,
+    Runtime,
+    RuntimeOptions,
+)
 from queue_agent.wire.errors import Unavailable
 from queue_agent_runtimes.comfyui import ComfyUIRuntime
 from queue_agent_runtimes.openai_images import DiffusersRuntime, OpenAIImagesRuntime
 from queue_agent_runtimes.webui import WebUIRuntime
 from tls_servers import certified
-from worker_bench import Bench, ScriptedRuntime, failing
+from worker_bench import Bench, ScriptedRuntime, drawing
 
 ADAPTERS = (ComfyUIRuntime, WebUIRuntime, OpenAIImagesRuntime, DiffusersRuntime)
 LOGIN = "https://user:pw@login.example.com/start?token=secret"
@@ -117,6 +124,9 @@ async def test_a_certificate_is_trusted_by_the_file_of_its_authority(
         assert other.state == "misconfigured", "the name must be right, too"
 
 
+UNAUTHORIZED = Unavailable("no", type="runtime_unauthorized")
+
+
 class Closed(ScriptedRuntime):
     """Lets the agent not in until it is told to."""
 
@@ -124,6 +134,11 @@ class Closed(ScriptedRuntime):
 
     async def ready(self) -> Readiness:
         return Readiness() if self.up else self.told
+
+    async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
+        if not self.up:
+            raise UNAUTHORIZED
+        return await super().run(prepared, progress)
 
 
 @pytest.mark.asyncio
@@ -151,16 +166,16 @@ async def test_the_log_and_the_probe_say_why_the_agent_waits_and_nothing_is_rest
 @pytest.mark.looptime
 async def test_a_job_that_is_refused_with_the_agent_waits_and_is_no_suspect() -> None:
     bench = Bench(runtime=Closed())
-    unauthorized = Unavailable("no", type="runtime_unauthorized")
 
-    async def closing(*_: object) -> None:
+    async def closing(prepared: Prepared, report: ProgressCallback) -> Output:
         bench.runtime.up = False
         asyncio.get_running_loop().call_later(20, lambda: setattr(bench.runtime, "up", True))
-        raise unauthorized
+        raise UNAUTHORIZED
 
-    bench.runtime.script("a", closing, failing(unauthorized), failing())  # type: ignore[arg-type]
+    bench.runtime.script("a", closing, drawing())
     await bench.publish("a")
     with capture_logs() as logs:
         async with bench.working():
-            await bench.answer("a")
+            answer = await bench.answer("a")
+    assert (answer.status, answer.attempt) == ("completed", 1)
     assert not [entry for entry in logs if entry["event"] == "suspected"]

@@ -34,7 +34,7 @@ from queue_agent.testing.process import HOST, free_port
 
 LEASE: Final = 5
 MAX_RECEIVES: Final = 10
-PATIENCE: Final = 400.0
+PATIENCE: Final = 240.0
 """Seconds that may pass after the last fault until everything is answered."""
 _LOOK: Final = 0.05
 _STEP_SECONDS: Final = "0.02"
@@ -131,10 +131,14 @@ class Outcome:
     def recoveries(self, fault: FaultKind) -> list[float]:
         """Seconds from the end of each such fault until all was answered that was open then."""
         return sorted(
-            max([self.answers[job_id][0][0] - blow.ended for job_id in blow.open_jobs], default=0.0)
+            max([self._answered(job_id) - blow.ended for job_id in blow.open_jobs], default=0.0)
             for blow in self.blows
             if blow.strike.fault is fault
         )
+
+    def _answered(self, job_id: str) -> float:
+        """When a job was answered; never, where it was not."""
+        return self.answers[job_id][0][0] if job_id in self.answers else float("inf")
 
     def blamed(self, moments: Iterable[float], fault: FaultKind) -> int:
         """How many of the moments were preceded most closely by the beginning of such a fault."""
@@ -194,16 +198,21 @@ class Chaos:
         )
 
     async def _settle(self) -> None:
-        """Wait until nothing is open, or for as long as patience lasts: the ledger will tell."""
+        """Wait until nothing is open, or nobody is answered for long: the ledger will tell."""
 
         async def settled() -> bool:
             answered = not self._rig.ledger.unanswered(self._rig.scene)
             return answered and await self._rig.scene.depth() == (0, 0)
 
-        try:
-            await until(settled, what="the end", timeout=PATIENCE)
-        except AssertionError as error:
-            print(error)
+        answers = -1
+        while len(self._answers) > answers:
+            answers = len(self._answers)
+            try:
+                await until(settled, what="the end", timeout=PATIENCE)
+            except AssertionError as error:
+                print(error)
+            else:
+                break
 
     async def _listen(self) -> None:
         seen = 0

@@ -348,11 +348,12 @@ class FaultProxy:
     @contextlib.contextmanager
     def refusing(self) -> Iterator[None]:
         """Refuse connections while the context lasts, as where no server is; keeps the port."""
-        host, port = urlsplit(self.url).hostname, urlsplit(self.url).port
-        self._stop_listening()
+        assert self._listener is not None
         reserved = socket.socket()
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind((host, port))
+        # before the other is closed, since somebody else might take the port
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(self._listener.getsockname())
+        self._stop_listening()
         self._listener = reserved
         try:
             yield
@@ -365,7 +366,7 @@ class FaultProxy:
         return sum(map(matches, self.requests))
 
     async def __aenter__(self) -> Self:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", 0), reuse_port=True)
         self._start_listening()
         return self
 

@@ -9,7 +9,7 @@ import pytest
 
 from queue_agent.runtime import Spools
 from queue_agent.testing import sample_png
-from queue_agent_runtimes.comfyui.events import Event, parse_event
+from queue_agent_runtimes.comfyui.events import IMAGE, Event, parse_event
 from queue_agent_runtimes.comfyui.failures import words_of_a_block
 from queue_agent_runtimes.comfyui.node_times import NodeTimes
 from queue_agent_runtimes.comfyui.progress import ProgressTracker
@@ -105,3 +105,18 @@ def test_an_expanding_node_is_told_its_time_and_a_cached_one_none() -> None:
         cached.update(event)
     told = cached.told({})
     assert (told["nodes"], told["cached"]) == ({}, ["1", "2"])
+
+
+async def test_a_preview_that_is_a_png_is_no_image() -> None:
+    run = run_of("SaveImageWebsocket")
+    with Spools() as spools:
+        images = SentImages(graph_of(run), spools)
+        for event in (
+            Event(IMAGE, {}, sample_png(8, 8)),
+            Event("executing", {"node": "1", "display_node": "1"}),
+            Event(IMAGE, {}, sample_png(8, 8)),
+            Event("executing", {"node": None}),
+            Event(IMAGE, {}, sample_png(8, 8)),
+        ):
+            await images.update(event)
+        assert images.found == []

@@ -35,7 +35,7 @@ from queue_agent.testing.process import HOST, free_port
 LEASE: Final = 5
 MAX_RECEIVES: Final = 10
 PATIENCE: Final = 240.0
-"""Seconds that may pass after the last fault until everything is answered."""
+"""Seconds that may pass after the last fault without an answer to anybody."""
 _LOOK: Final = 0.05
 _STEP_SECONDS: Final = "0.02"
 _ENDS: Final = {

@@ -33,6 +33,8 @@ class RuntimeHealth:
     runtime: Runtime
     clock: Callable[[], float] = time.monotonic
     warm_up: WarmUp | None = None
+    away_at: float = field(default=float("-inf"), init=False)
+    """When the runtime was seen to be away the last time: what it had then, it has no more."""
     broken: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     """Set while the runtime is known to be stuck or sick, whatever it says of itself."""
     _mark: Readiness | None = field(default=None, init=False)
@@ -51,6 +53,8 @@ class RuntimeHealth:
         told = Readiness.of(await self.runtime.ready())
         if told.state == "away":
             self._may_be_another()
+        if told.state == "away":
+            self.away_at = self.clock()
         if told.state == "away" or (self._confirmed and told):
             self._set_mark(None)
         elif told.state in {"stuck", "sick"}:

@@ -35,6 +35,7 @@ class Leftover:
 
     prepared: Prepared
     place: Slot
+    began: float
     since: float
     rest: float
     """When the run would have ended, had it gone on."""
@@ -62,7 +63,8 @@ class Leftovers:
             return None
         now = self.clock()
         rest = min(slot.remaining(self.slots.forecast.run(slot.kind)), _LONGEST_REST)
-        left = Leftover(prepared, self.slots.keep(slot), now, now + rest)
+        began = slot.entered(Stage.RUNNING)
+        left = Leftover(prepared, self.slots.keep(slot), began, now, now + rest)
         slot.forget_run()
         self._left.append(left)
         self._news.set()
@@ -103,6 +105,8 @@ class Leftovers:
         left.judged.set()
 
     async def _is_over(self, left: Leftover) -> bool:
+        if self.health.away_at > left.began:  # whatever is told of a connection that outlived it
+            return True
         try:
             runs = await self.runtime.still_runs(left.prepared)
         except (RuntimeAway, RunLost):

@@ -117,6 +117,44 @@ async def test_a_stuck_runtime_costs_one_time_limit_and_nobody_an_answer() -> No
     assert bench.dead_letters == []
 
 
+class OutlivedRuntime(DeafRuntime):
+    """Takes cancelled runs for going on, since their connections never end."""
+
+    async def still_runs(self, prepared: Prepared) -> bool:
+        return id(prepared) in self._left
+
+    def die(self, back_after: float) -> None:
+        ScriptedRuntime.die(self, back_after)
+
+
+@pytest.mark.parametrize("away_first", [False, True])
+async def test_a_run_does_not_go_on_in_a_runtime_that_was_away_since(away_first: bool) -> None:
+    bench = Bench(max_receives=3, policy={"run_timeout": LIMIT})
+    runtime = OutlivedRuntime(goes_on=0.0)
+    runtime.script("order-0", hanging, drawing())
+    agent = bench.agent(runtime)
+    orders = [f"order-{number}" for number in range(5)]
+    for job_id in orders:
+        await bench.publish(job_id)
+    async with bench.working(agent), asyncio.timeout(3600):
+        await runtime.began.wait()
+        await bench.pass_time(1)
+        if away_first:
+            runtime.up = False
+            assert await state_of(agent) == "away"
+            runtime.up = True
+            await bench.pass_time(LIMIT + 3 * STUCK_AFTER)
+            assert await state_of(agent) == "ready"
+        else:
+            await bench.pass_time(LIMIT + 3 * STUCK_AFTER)
+            assert await state_of(agent) == "stuck"
+            runtime.die(back_after=20.0)
+        for job_id in orders:
+            assert (await bench.answer(job_id)).status == "completed"
+        await bench.emptied()
+    assert bench.dead_letters == []
+
+
 async def test_what_waits_behind_a_stuck_run_does_not_spend_a_time_limit() -> None:
     bench = Bench(max_receives=1, policy={"run_timeout": LIMIT})
     runtime = DeafRuntime(backlog=1)

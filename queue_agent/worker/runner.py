@@ -186,11 +186,14 @@ class JobRunner:
         self, delivery: Delivery, prepared: Prepared, report: ProgressCallback
     ) -> Output:
         limit, began = asyncio.timeout(None), asyncio.Event()
+        note = noting(report)
 
         def moved(progress: Progress) -> None:
             began.set()
+            if delivery.slot.running.is_set():
+                delivery.running()
             self.leftovers.moved()
-            report(progress)
+            note(progress)
 
         async def end_with_the_runtime() -> None:
             await self.health.broken.wait()
@@ -203,7 +206,7 @@ class JobRunner:
                 background(self._limit_from_start_of_work(delivery, limit, began)),
                 background(end_with_the_runtime()),
             ):
-                output = await self.runtime.run(prepared, noting(moved))
+                output = await self.runtime.run(prepared, moved)
                 delivery.slot.holds(output.size)
         except asyncio.CancelledError:
             self.leftovers.leave(prepared, delivery.slot)

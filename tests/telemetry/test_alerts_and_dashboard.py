@@ -67,11 +67,15 @@ def test_the_dashboards_queries_are_understood_by_prometheus(tmp_path: Path) -> 
     promtool("check", "rules", path)
 
 
+WHERE_ASKED_FOR = {"queue_agent_warm_up_duration_seconds"}
+"""Metrics of what few operators have: a panel of them would be empty for most."""
+
+
 def test_the_dashboard_names_known_metrics_and_leaves_none_out() -> None:
     named = {name for query in QUERIES.values() for name in metrics_in(query)}
     assert named <= known_metrics()
     shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in named}
-    assert set(documented()) <= shown
+    assert set(documented()) - WHERE_ASKED_FOR <= shown
 
 
 def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:

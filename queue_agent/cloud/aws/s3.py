@@ -134,7 +134,7 @@ class S3Bucket(Bucket):
                     MultipartUpload={"Parts": parts},
                     **_condition(create_only=create_only),
                 )
-        except BaseException:
+        except BaseException:  # also when cancelled: what is left behind costs money
             await asyncio.shield(self._abort(upload))
             raise
 

@@ -159,6 +159,8 @@ async def test_the_classes_are_asked_for_once_and_again_after_the_server_was_awa
     await run(runtime, inverted(URL))
     await post(server, "/fake/faults", {"object_info": "missing"})
     assert len((await run(runtime, inverted(URL))).artifacts) == 1
-    runtime._conversions.forget()
+    await post(server, "/fake/faults", {"status": 503})
+    assert not await runtime.ready()
+    await post(server, "/fake/faults", {"object_info": "missing"})
     with pytest.raises(Unavailable):
         await run(runtime, inverted(URL))

@@ -1,0 +1,84 @@
+"""What a finished prompt made, as the output of its job."""
+
+from collections.abc import Iterable, Mapping
+
+from queue_agent.runtime import Artifact, Output, Spools
+from queue_agent.wire.errors import Unavailable
+from queue_agent_runtimes.comfyui.api import ComfyUIApi
+from queue_agent_runtimes.comfyui.execution import ComfyUIPrepared, Finished
+from queue_agent_runtimes.comfyui.outputs import (
+    MISSING,
+    MOST_BYTES,
+    FileRecord,
+    Found,
+    fetch_artifact,
+    find_outputs,
+)
+
+
+async def collect(
+    api: ComfyUIApi, prepared: ComfyUIPrepared, finished: Finished, spools: Spools
+) -> Output:
+    """Fetch the files that the history names, in the order of the workflow's nodes.
+
+    Raises:
+        Unavailable: they are too few or too much, all are missing, or the server fails.
+    """
+    found = [*find_outputs(finished.entry), *finished.images]
+    order = {node_id: index for index, node_id in enumerate(prepared.graph)}
+    found.sort(key=lambda output: order.get(output.node_id, len(order)))
+    wanted = [output for output in found if prepared.include_temp or not _is_temp(output)]
+    if len(wanted) < prepared.images:
+        raise Unavailable(
+            f"The runtime made {len(wanted)} of {prepared.images} images.",
+            type="invalid_answer",
+        )
+    artifacts, missing = await _fetch(api, wanted, prepared.seeds, spools)
+    warnings = [*prepared.warnings, *finished.warnings]
+    if not artifacts:
+        warnings.append(_nothing_to_show(temporary=len(found)))
+    return Output(
+        tuple(artifacts),
+        {
+            "prompt_id": finished.prompt_id,
+            "outputs": finished.entry.get("outputs"),
+            "status": finished.entry.get("status"),
+            "statistics": finished.statistics,
+        },
+        tuple(warnings),
+        tuple(missing),
+    )
+
+
+async def _fetch(
+    api: ComfyUIApi, wanted: Iterable[Found], seeds: Mapping[str, int], spools: Spools
+) -> tuple[list[Artifact], list[str]]:
+    """What is there, and words for what is missing."""
+    artifacts: list[Artifact] = []
+    missing: list[Unavailable] = []
+    for output in wanted:
+        if sum(artifact.size for artifact in artifacts) > MOST_BYTES:
+            raise Unavailable(f"The outputs have over {MOST_BYTES} bytes.", type="answer_too_large")
+        try:
+            seed = seeds.get(output.node_id)
+            artifacts.append(await fetch_artifact(api, output, seed, spools.new()))
+        except Unavailable as error:
+            if error.type != MISSING:
+                raise
+            missing.append(error)
+    if missing and not artifacts:
+        raise missing[0]
+    return artifacts, [error.message for error in missing]
+
+
+def _is_temp(found: Found) -> bool:
+    return isinstance(found.value, FileRecord) and found.value.type == "temp"
+
+
+def _nothing_to_show(*, temporary: int) -> str:
+    if temporary:
+        return (
+            f"The workflow produced only previews ({temporary}); add a save node, or ask for "
+            "them with metadata.include_temp."
+        )
+    return "The workflow produced no output."

@@ -1,0 +1,122 @@
+"""Which workflow a job is: one that it brings, one of the operator's, or one of core nodes."""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from queue_agent.runtime import Assets, NamedWorkflow, Reference, RuntimeOptions
+from queue_agent.runtime.places import refuse_unfetched
+from queue_agent.wire.job import Job
+from queue_agent.wire.portable import parse_portable
+from queue_agent_runtimes.comfyui.api import ComfyUIApi
+from queue_agent_runtimes.comfyui.editor import Conversions, SavedWorkflow, saved_in
+from queue_agent_runtimes.comfyui.file_inputs import FileInputs
+from queue_agent_runtimes.comfyui.operator_files import read_library
+from queue_agent_runtimes.comfyui.operator_workflow import Library
+from queue_agent_runtimes.comfyui.translator import (
+    IMAGE_FIELDS,
+    Translator,
+    find_portable_references,
+)
+from queue_agent_runtimes.comfyui.uploads import Uploads, with_uploads
+from queue_agent_runtimes.comfyui.workflow import (
+    Workflow,
+    find_references,
+    inputs_by_node,
+    is_text_input,
+    read_workflow,
+)
+
+PIPELINE: Final = "pipeline"
+
+_MAX_RANDOM_SEED: Final = 2**32
+
+
+class JobWorkflows:
+    """The ways from a job to a workflow, for one server."""
+
+    def __init__(self, api: ComfyUIApi, conversions: Conversions, options: RuntimeOptions) -> None:
+        self._conversions = conversions
+        self._translator = Translator(api, switch_models=options.switch_models)
+        self._library = read_library(options.workflows) if options.workflows else Library()
+
+    def offers(self) -> Sequence[NamedWorkflow]:
+        """Those of the operator's folder."""
+        return self._library.offers()
+
+    def references(self, job: Job, known: FileInputs) -> Iterable[Reference]:
+        """URLs in the inputs of loading nodes, or in the image fields of portable jobs."""
+        if job.task_type == PIPELINE:
+            if (saved := self._saved(job)) is not None:
+                return list(saved.references())
+            return list(find_references(self._own(job).graph, known))
+        return list(find_portable_references(parse_portable(job.content), job.task_type))
+
+    def check_places(self, job: Job, known: FileInputs) -> None:
+        """Inputs of nodes are looked at, except those that are prompts by their names.
+
+        What goes along (`_meta`, the editor's workflow in `extra_data`) is kept with the images
+        and read by nobody. Portable jobs send no field but those that this adapter understands.
+
+        Raises:
+            Rejected: of type ``reference_forbidden``; or the workflow cannot be read.
+        """
+        if job.task_type == PIPELINE:
+            if (asked := self._library.asked(job.content)) is not None:
+                asked.check_places()
+                return
+            if (saved := saved_in(job.content)) is not None:
+                saved.check_places()
+                return
+            graph = read_workflow(job.content).graph
+            references = find_references(graph, known)
+            refuse_unfetched(inputs_by_node(graph), fetched=references, is_text=is_text_input)
+        else:
+            others = {name: job.content[name] for name in job.content.keys() - IMAGE_FIELDS}
+            refuse_unfetched(others)
+
+    async def workflow(
+        self, job: Job, assets: Assets, uploads: Uploads, known: FileInputs
+    ) -> Workflow:
+        """The workflow with its files on the server.
+
+        Raises:
+            Rejected: it cannot be read, converted or built, or a file of it is none.
+            Unavailable: the server does not answer.
+        """
+        if job.task_type == PIPELINE:
+            if (saved := self._saved(job)) is not None:
+                workflow = await self._conversions.converted(saved, assets)
+            else:
+                workflow = self._own(job)
+            return replace(workflow, graph=await with_uploads(workflow, assets, uploads, known))
+        return await self._portable(job, assets, uploads)
+
+    async def _portable(self, job: Job, assets: Assets, uploads: Uploads) -> Workflow:
+        """The operator's that answers such jobs, or one made of core nodes."""
+        content, seed = parse_portable(job.content), secrets.randbelow(_MAX_RANDOM_SEED)
+        if (own := self._library.answering(job.task_type)) is not None:
+            return await self._translator.filled(
+                own, content, job.task_type, assets=assets, uploads=uploads, random_seed=seed
+            )
+        recipe = await self._translator.recipe(
+            content, job.task_type, assets=assets, uploads=uploads, random_seed=seed
+        )
+        return Workflow(
+            recipe.graph,
+            seeds=recipe.seeds,
+            warnings=tuple(recipe.warnings),
+            images=content.image_count,
+        )
+
+    def _saved(self, job: Job) -> SavedWorkflow | None:
+        """The workflow in the editor's format that a pipeline job brings."""
+        return saved_in(job.content) if self._library.asked(job.content) is None else None
+
+    def _own(self, job: Job) -> Workflow:
+        """What a pipeline job brings, or asks for by its name; raises `Rejected`."""
+        asked = self._library.asked(job.content)
+        if asked is None:
+            return read_workflow(job.content)
+        return asked.filled(random_seed=secrets.randbelow(_MAX_RANDOM_SEED))

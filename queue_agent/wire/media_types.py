@@ -57,6 +57,8 @@ _EXTENSIONS: Final = {
     "application/json": "json",
     "application/pdf": "pdf",
     "application/zip": "zip",
+    "text/csv": "csv",
+    "text/markdown": "md",
     "text/plain": "txt",
 }
 _OTHER_NAMES: Final = {

@@ -651,6 +651,49 @@ async def test_previews_are_handed_out_only_where_the_job_asks(runtime: Runtime)
     assert len(asked.artifacts) == 1
 
 
+def modelling(**nodes: JsonValue) -> Json:
+    """A workflow whose node 1 loads a 3D model."""
+    return {"1": node("Load3D", model_file="s3://inputs/a.glb"), **nodes}
+
+
+async def run_modelling(runtime: Runtime, workflow: Json, **metadata: Any) -> Output:
+    assert await runtime.ready()
+    assets = {"s3://inputs/a.glb": Asset(OTHERS["glb"][0], "model/gltf-binary")}
+    prepared = await runtime.prepare(pipeline(workflow, **metadata), assets)
+    return await runtime.run(prepared, ignore)
+
+
+async def test_a_model_that_a_node_saved_and_reports_by_its_name_alone_is_delivered(
+    runtime: Runtime,
+) -> None:
+    saving = node("Save3DAdvanced", model_3d=["1", 0], filename_prefix="3d/adv")
+    output = await run_modelling(runtime, modelling(**{"2": saving}))
+    (model,) = output.artifacts
+    assert (model.content, model.media_type) == (OTHERS["glb"][0], "model/gltf-binary")
+    assert output.warnings == () == output.missing
+
+
+async def test_models_that_are_only_shown_are_previews(runtime: Runtime) -> None:
+    workflow = modelling(
+        **{
+            "2": node("Preview3D", model_file=["1", 0]),
+            "3": node("Preview3DAdvanced", model_3d=["1", 0]),
+        }
+    )
+    nothing = await run_modelling(runtime, workflow)
+    assert nothing.artifacts == ()
+    assert "only previews (2)" in nothing.warnings[0]
+    asked = await run_modelling(runtime, workflow, include_temp=True)
+    assert [artifact.content for artifact in asked.artifacts] == [OTHERS["glb"][0]] * 2
+
+
+async def test_a_name_of_a_model_that_is_not_there_is_a_warning(runtime: Runtime) -> None:
+    workflow: Json = {"2": node("Preview3D", model_file="mesh/nothing.glb")}
+    output = await run(runtime, pipeline(workflow))
+    assert output.artifacts == ()
+    assert "nothing.glb" in output.missing[0]
+
+
 def sending() -> Json:
     """A workflow that saves an image of a sampler and sends two others."""
     return {

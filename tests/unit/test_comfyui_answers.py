@@ -128,6 +128,31 @@ def test_outputs_are_found_under_any_key_once_each() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "record"),
+    [
+        ("3d/adv_00001_.glb", FileRecord("adv_00001_.glb", "3d", "output", only_named=True)),
+        (
+            "3d\\a\\s_00001_.ksplat",
+            FileRecord("s_00001_.ksplat", "3d/a", "output", only_named=True),
+        ),
+        ("p.PLY", FileRecord("p.PLY", "", "output", only_named=True)),
+        ("preview_splat_0.spz", FileRecord("preview_splat_0.spz", "", "temp", only_named=True)),
+        ("preview3d_0.glb", FileRecord("preview3d_0.glb", "", "output", only_named=True)),
+        ("It was built with Max.obj or so", None),
+        ("../../etc/a.glb", None),
+        ("/srv/output/a.glb", None),
+    ],
+)
+def test_what_3d_nodes_show_is_a_file_where_it_is_named_like_one(
+    name: str, record: FileRecord | None
+) -> None:
+    shown: Json = {"result": [name, {"position": 1, "path": "x.glb"}, None]}
+    expected = Found("5", name if record is None else record)
+    assert find_outputs({"outputs": {"5": shown}}) == [expected]
+    assert find_outputs({"outputs": {"5": {"text": [name]}}}) == [Found("5", name)]
+
+
 @pytest.mark.parametrize("entry", [{}, {"outputs": None}, {"outputs": {"1": []}}])
 def test_an_entry_without_outputs_has_none(entry: Json) -> None:
     assert find_outputs(entry) == []

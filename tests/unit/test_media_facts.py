@@ -73,6 +73,7 @@ def test_names_and_types_are_the_same_on_every_machine() -> None:
     assert extension("strange/thing") == extension(UNKNOWN) == "bin"
     assert media_type_by_name("mesh.GLB") == "model/gltf-binary"
     assert media_type_by_name("notes.txt") == "text/plain"
+    assert media_type_by_name("notes.md") == "text/markdown"
     assert media_type_by_name("a.ppm") == UNKNOWN, "nothing tells its bytes from others"
     assert media_type_by_name("png") == media_type_by_name("a.strange") == UNKNOWN
 

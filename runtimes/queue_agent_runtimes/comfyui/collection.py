@@ -27,7 +27,7 @@ async def collect(
     found = [*find_outputs(finished.entry), *finished.images]
     order = {node_id: index for index, node_id in enumerate(prepared.graph)}
     found.sort(key=lambda output: order.get(output.node_id, len(order)))
-    wanted = [output for output in found if prepared.include_temp or not _is_temp(output)]
+    wanted = [output for output in found if prepared.include_temp or not _is_preview(output)]
     if len(wanted) < prepared.images:
         raise Unavailable(
             f"The runtime made {len(wanted)} of {prepared.images} images.",
@@ -36,7 +36,7 @@ async def collect(
     artifacts, missing = await _fetch(api, wanted, prepared.seeds, spools)
     warnings = [*prepared.warnings, *finished.warnings]
     if not artifacts:
-        warnings.append(_nothing_to_show(temporary=len(found)))
+        warnings.append(_nothing_to_show(temporary=len(found) - len(wanted)))
     return Output(
         tuple(artifacts),
         {
@@ -55,7 +55,8 @@ async def _fetch(
 ) -> tuple[list[Artifact], list[str]]:
     """What is there, and words for what is missing."""
     artifacts: list[Artifact] = []
-    missing: list[Unavailable] = []
+    missing: list[str] = []
+    lost: Unavailable | None = None
     for output in wanted:
         if sum(artifact.size for artifact in artifacts) > MOST_BYTES:
             raise Unavailable(f"The outputs have over {MOST_BYTES} bytes.", type="answer_too_large")
@@ -65,14 +66,16 @@ async def _fetch(
         except Unavailable as error:
             if error.type != MISSING:
                 raise
-            missing.append(error)
-    if missing and not artifacts:
-        raise missing[0]
-    return artifacts, [error.message for error in missing]
+            missing.append(error.message)
+            if not (isinstance(output.value, FileRecord) and output.value.only_named):
+                lost = lost or error
+    if lost is not None and not artifacts:
+        raise lost
+    return artifacts, missing
 
 
-def _is_temp(found: Found) -> bool:
-    return isinstance(found.value, FileRecord) and found.value.type == "temp"
+def _is_preview(found: Found) -> bool:
+    return isinstance(found.value, FileRecord) and found.value.is_preview
 
 
 def _nothing_to_show(*, temporary: int) -> str:

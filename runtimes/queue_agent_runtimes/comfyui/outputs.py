@@ -21,6 +21,16 @@ _ARCHIVES: Final = frozenset({("application/zip", "model/vnd.usdz+zip")})
 """Formats whose bytes only tell in what they are packed."""
 
 
+_MODELS: Final = frozenset(
+    {"fbx", "glb", "gltf", "ksplat", "obj", "ply", "splat", "spz", "stl", "usdz"}
+)
+"""Extensions of what the core's 3D nodes show, some of which also save it."""
+_KEPT_PREVIEW: Final = "preview3d_"
+"""What the names of Preview3D's files begin with, which lie among the outputs."""
+_TEMPORARY: Final = ("preview3d_advanced_", "preview_splat_", "preview_pointcloud_")
+"""What those of the other previewing nodes begin with."""
+
+
 @dataclass(frozen=True)
 class FileRecord:
     """A file as `/view` wants it named."""
@@ -28,6 +38,13 @@ class FileRecord:
     filename: str
     subfolder: str
     type: str
+    only_named: bool = False
+    """Whether the node reported no more than a name, which may be that of no output at all."""
+
+    @property
+    def is_preview(self) -> bool:
+        """Whether it is shown, but not saved."""
+        return self.type == "temp" or (self.only_named and self.filename.startswith(_KEPT_PREVIEW))
 
 
 @dataclass(frozen=True)
@@ -41,22 +58,19 @@ class Found:
 def find_outputs(entry: Mapping[str, JsonValue]) -> list[Found]:
     """Files and texts of all output nodes, each file once, in the order of the history.
 
-    Keys are not looked at: custom nodes invent their own (``gifs``, ``3d``, …). Files of the
-    input folder are no products, numbers and flags are no artifacts.
+    Keys are not looked at: custom nodes invent their own (``gifs``, ``3d``, …); save for
+    ``result``, under which the core's 3D nodes name the file that they saved or show. Files of
+    the input folder are no products, numbers and flags are no artifacts.
     """
     found: dict[Found | FileRecord, Found] = {}
-    for node_id, value in _values(entry.get("outputs")):
-        if isinstance(value, str) and value.strip():
-            text = Found(node_id, value)
-            found.setdefault(text, text)
-        elif isinstance(value, dict) and isinstance(value.get("filename"), str):
-            record = FileRecord(
-                str(value["filename"]),
-                str(value.get("subfolder") or ""),
-                str(value.get("type") or "output"),
-            )
+    for node_id, key, value in _values(entry.get("outputs")):
+        record = _named_model(value) if key == "result" else _record(value)
+        if record is not None:
             if record.type != "input":
                 found.setdefault(record, Found(node_id, record))
+        elif isinstance(value, str) and value.strip():
+            text = Found(node_id, value)
+            found.setdefault(text, text)
     return list(found.values())
 
 
@@ -89,11 +103,32 @@ async def fetch_artifact(api: ComfyUIApi, found: Found, seed: int | None, spool:
     )
 
 
-def _values(outputs: JsonValue) -> Iterator[tuple[str, JsonValue]]:
+def _values(outputs: JsonValue) -> Iterator[tuple[str, str, JsonValue]]:
     for node_id, kinds in outputs.items() if isinstance(outputs, dict) else ():
-        for values in kinds.values() if isinstance(kinds, dict) else ():
+        for key, values in kinds.items() if isinstance(kinds, dict) else ():
             for value in values if isinstance(values, list) else [values]:
-                yield node_id, value
+                yield node_id, key, value
+
+
+def _record(value: JsonValue) -> FileRecord | None:
+    if not isinstance(value, dict) or not isinstance(value.get("filename"), str):
+        return None
+    return FileRecord(
+        str(value["filename"]),
+        str(value.get("subfolder") or ""),
+        str(value.get("type") or "output"),
+    )
+
+
+def _named_model(value: JsonValue) -> FileRecord | None:
+    """A name such as ``3d/ComfyUI_00001_.glb``, in the slashes of the server's system."""
+    if not isinstance(value, str) or extension_of(value) not in _MODELS:
+        return _record(value)
+    if value.startswith("/") or ".." in value:
+        return None
+    subfolder, _, filename = value.replace("\\", "/").rpartition("/")
+    folder = "temp" if filename.startswith(_TEMPORARY) else "output"
+    return FileRecord(filename, subfolder, folder, only_named=True)
 
 
 def _raise_if_outside(record: FileRecord) -> None:

@@ -1,6 +1,7 @@
 """The fake's node classes for what is no image: audio, latents, and whatever a node may write.
 
 `LoadAnything` stands for custom nodes whose class says that the editor uploads their file.
+`Save3DAdvanced` and the nodes that preview 3D report no record of their file, but its name.
 `SaveAudio` writes FLAC and `SaveLatent` safetensors, as ComfyUI's own do. `SaveBytes` stands for
 custom nodes that write files of any format, and reports them under a key of its own.
 """
@@ -55,6 +56,31 @@ async def _save_glb(work: Work, inputs: Inputs) -> Result:
     return Result(ui={"3d": [{**record.as_json()}]})
 
 
+async def _save_3d_advanced(work: Work, inputs: Inputs) -> Result:
+    mesh = inputs["model_3d"]
+    assert isinstance(mesh, Mesh)
+    record = work.files.save(inputs.text("filename_prefix"), "output", "glb", mesh.data)
+    return _shown(f"{record.subfolder}/{record.filename}".lstrip("/"))
+
+
+async def _preview_3d(work: Work, inputs: Inputs) -> Result:
+    model = inputs["model_file"]
+    if not isinstance(model, Mesh):
+        return _shown(str(model))
+    return _shown(work.files.save("preview3d", "output", "glb", model.data).filename)
+
+
+async def _preview_3d_advanced(work: Work, inputs: Inputs) -> Result:
+    mesh = inputs["model_3d"]
+    assert isinstance(mesh, Mesh)
+    return _shown(work.files.save("preview3d_advanced", "temp", "glb", mesh.data).filename)
+
+
+def _shown(name: str) -> Result:
+    """With the camera, and what stands behind the model or what is known of it."""
+    return Result(ui={"result": [name, None, []]})
+
+
 async def _save_latent(work: Work, inputs: Inputs) -> Result:
     header = json.dumps({"__metadata__": {"word": inputs.latent("samples").word}}).encode()
     data = len(header).to_bytes(8, "little") + header
@@ -106,6 +132,17 @@ MEDIA_NODE_CLASSES: Final[dict[str, NodeClass]] = {
         _save_glb,
         required={"mesh": ("MESH", {}), "filename_prefix": _PREFIX},
         output_node=True,
+    ),
+    "Save3DAdvanced": NodeClass(
+        _save_3d_advanced,
+        required={"model_3d": ("MESH", {}), "filename_prefix": _PREFIX},
+        output_node=True,
+    ),
+    "Preview3D": NodeClass(
+        _preview_3d, required={"model_file": ("STRING,MESH", {"default": ""})}, output_node=True
+    ),
+    "Preview3DAdvanced": NodeClass(
+        _preview_3d_advanced, required={"model_3d": ("MESH", {})}, output_node=True
     ),
     "SaveAudio": NodeClass(
         _save_audio,

@@ -182,7 +182,7 @@ class _Inspector:
         if not isinstance(source, str):
             raise KeyError(source)
         received = _class_of(self._graph, source).outputs[slot]
-        if received != spec[0] and spec[0] != "*" and not isinstance(spec[0], list):
+        if not isinstance(spec[0], list) and not {received, "*"} & {*spec[0].split(",")}:
             details = f"{name}, received_type({received}) mismatch input_type({spec[0]})"
             extra = {**extra, "received_type": received, "linked_node": link}
             message = "Return type mismatch between linked nodes"

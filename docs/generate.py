@@ -17,6 +17,7 @@ from queue_agent.cli.schema import Format, schema
 from queue_agent.settings.known import OPTIONS, PROGRAMS
 from queue_agent.settings.reader import Reader, names_of
 from queue_agent.wire import layout
+from queue_agent.wire.offer import Offer
 from queue_agent.wire.portable import PortableContent
 
 REFERENCE: Final = Path(__file__).parent / "reference"
@@ -71,6 +72,9 @@ _BUCKET_RULES: Final = f"""\
 A job without a prefix, or with an empty one, has `{layout.DEFAULT_PREFIX}`. No prefix may begin
 with one of these, and no runtime may be called so:
 {", ".join(f"`{name}`" for name in layout.RESERVED)}.
+
+`runtimes/{{name}}.json` holds the [offer](#offer). Agents write it when their runtime is first
+ready, when it is ready again after it was away, and within five minutes of a change.
 
 What lies under {" and ".join(f"`{name}/`" for name in layout.AS_LONG_AS_MESSAGES)} is of no use
 once the queues keep no message that old.
@@ -162,6 +166,7 @@ def wire_formats_page() -> str:
         *_sections("Portable content", portable),
         *_sections("Notification", notification),
         _section("Result", result, only=added),
+        *_sections("Offer", Offer.model_json_schema()),
         _bucket_section(),
     ]
     return "\n".join(parts)

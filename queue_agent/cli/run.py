@@ -38,7 +38,7 @@ from queue_agent.wire.layout import trial_key
 from queue_agent.worker.agent import Agent
 from queue_agent.worker.assembly import Ports, assemble
 from queue_agent.worker.health import missing
-from queue_agent.worker.offering import tell_offer
+from queue_agent.worker.offering import Offering
 from queue_agent.worker.pod_deletion_cost import PodDeletionCost
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.sampling import GaugeSampler
@@ -113,11 +113,11 @@ async def _serve(settings: Settings, runtime: Runtime, warm_up: Job | None) -> N
                 )
                 _collect_seldom()
                 log.info("started", runtime=settings.name, adapter=settings.runtime)
-                offer = tell_offer(ports.results, settings.name, runtime)
+                offering = Offering(ports.results, settings.name, runtime, agent.health.started)
                 async with (
                     _marking_pod(agent, pod),
                     _looking(cloud, settings, agent),
-                    background(offer),
+                    background(offering.keep()),
                 ):
                     await _observed(agent, stop)
     finally:

@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from queue_agent.wire.job import Job
 from queue_agent.wire.notification import ErrorReport, Timings
-from queue_agent.wire.offer import NamedWorkflow
+from queue_agent.wire.offer import Capabilities, NamedWorkflow
 
 JobStatus = Literal[
     "queued", "running", "cancelling", "completed", "failed", "cancelled", "expired"
@@ -114,9 +114,12 @@ class RuntimeState(_View):
     seconds_per_job: float | None = Field(description="Mean of the recent runs.")
     throughput: list[int] = Field(description="Jobs ended, the latest span last.")
     throughput_seconds: float = Field(description="Length of a span.")
+    adapter: str | None = Field(description="Its agents'; null where none has said so yet.")
+    task_types: tuple[str, ...] = Field(description="Empty where no agent has said so yet.")
     workflows: tuple[NamedWorkflow, ...] = Field(
         description="Those that `pipeline` jobs ask for by name, with their inputs."
     )
+    capabilities: Capabilities = Field(description="What the server has, as its agents say.")
 
 
 class RuntimeList(_View):

@@ -86,13 +86,17 @@ class Statistics:
 
     async def _state(self, runtime: str) -> RuntimeState:
         backlog = await self._backlog(runtime)
+        offer = await self._offers.of(runtime)
         return RuntimeState(
             name=runtime,
             queue=backlog and QueueState(waiting=backlog.waiting, in_flight=backlog.in_flight),
             seconds_per_job=self._seconds_per_job(runtime),
             throughput=self._throughput(runtime),
             throughput_seconds=_SPAN,
-            workflows=await self._offers.workflows(runtime),
+            adapter=offer.adapter,
+            task_types=offer.task_types,
+            workflows=offer.workflows,
+            capabilities=offer.capabilities,
         )
 
     def _seconds_per_job(self, runtime: str) -> float | None:

@@ -23,7 +23,21 @@ from queue_agent.runtime.contract import (
 )
 from queue_agent.runtime.registry import ENTRY_POINT_GROUP, installed_runtimes, load_runtime
 from queue_agent.runtime.submission import not_yet_submitted, submitted
-from queue_agent.wire.offer import InputKind, NamedWorkflow, WorkflowInput
+from queue_agent.wire.offer import (
+    Capabilities,
+    InputKind,
+    NamedWorkflow,
+    OfferedEmbedding,
+    OfferedLora,
+    OfferedModel,
+    OfferedSampler,
+    OfferedSchedule,
+    OfferedScript,
+    OfferedSizes,
+    OfferedStyle,
+    OfferedUpscaler,
+    WorkflowInput,
+)
 from queue_agent.wire.reference import MediaKind, Reference, is_url
 
 __all__ = [
@@ -32,9 +46,19 @@ __all__ = [
     "ArtifactRole",
     "Asset",
     "Assets",
+    "Capabilities",
     "InputKind",
     "MediaKind",
     "NamedWorkflow",
+    "OfferedEmbedding",
+    "OfferedLora",
+    "OfferedModel",
+    "OfferedSampler",
+    "OfferedSchedule",
+    "OfferedScript",
+    "OfferedSizes",
+    "OfferedStyle",
+    "OfferedUpscaler",
     "Output",
     "Prepared",
     "Progress",

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from queue_agent.media.asset import Asset
 from queue_agent.runtime.places import refuse_unfetched
 from queue_agent.wire.job import Job
-from queue_agent.wire.offer import NamedWorkflow
+from queue_agent.wire.offer import Capabilities, NamedWorkflow
 from queue_agent.wire.reference import Reference
 
 ArtifactRole = Literal["output", "grid", "extra"]
@@ -295,6 +295,19 @@ class Runtime(ABC):
         Adapters that know of none say so by this method as it is here.
         """
         return ()
+
+    async def capabilities(self) -> Capabilities:
+        """What the server has: models, samplers, LoRAs and the like, for those who ask for images.
+
+        Asked when the server is first ready, when it is ready after it was away, and every few
+        minutes; published where publishers and gateways read it, and nothing else hangs on it.
+        Cheap: lists that the server has at hand, no look at each file. What cannot be told,
+        which is everything unless this method is overridden, is left out.
+
+        Raises:
+            Unavailable: the server does not answer; it is asked again later.
+        """
+        return Capabilities()
 
     @abstractmethod
     async def aclose(self) -> None:

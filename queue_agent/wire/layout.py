@@ -11,7 +11,7 @@ payloads/{id}-{digest}.json                jobs too large for the topic
 gateway/jobs/{owner}/{id}.json             what a gateway was asked, by whom
 gateway/recent/{owner}/{age}-{id}          for listing, the newest first: `age` counts down
 gateway/slots/{owner}/{number}-{generation}  for quotas; the highest generation holds the slot
-runtimes/{name}.json                       what a runtime offers beside its task types
+runtimes/{name}.json                       what a runtime offers, as its agents say
 checkpoints/…                              kept free
 """
 

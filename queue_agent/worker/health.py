@@ -37,6 +37,10 @@ class RuntimeHealth:
     """When the runtime was seen to be away the last time: what it had then, it has no more."""
     broken: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     """Set while the runtime is known to be stuck or sick, whatever it says of itself."""
+    started: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    """Set when the runtime is ready for the first time, or after it was or may have been away."""
+    _is_new: bool = field(default=True, init=False)
+    """Whether `started` is to be set when it is ready."""
     _mark: Readiness | None = field(default=None, init=False)
     """What a run has shown that the runtime does not say of itself."""
     _confirmed: bool = field(default=False, init=False)
@@ -53,13 +57,15 @@ class RuntimeHealth:
         told = Readiness.of(await self.runtime.ready())
         if told.state == "away":
             self._may_be_another()
-        if told.state == "away":
             self.away_at = self.clock()
         if told.state == "away" or (self._confirmed and told):
             self._set_mark(None)
         elif told.state in {"stuck", "sick"}:
             self._confirmed = self._mark is not None
         known = told if self.trouble is None else self.trouble
+        if known and self._is_new:
+            self._is_new = False
+            self.started.set()
         if known and self.warm_up is not None and self.warm_up.due:
             known = WARMING_UP
         if known.state != self._state or self._since == float("inf"):
@@ -120,6 +126,7 @@ class RuntimeHealth:
 
     def _may_be_another(self) -> None:
         """The runtime was away, or may have been."""
+        self._is_new = True
         if self.warm_up is not None:
             self.warm_up.started()
             self._doubt()

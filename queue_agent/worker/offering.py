@@ -1,6 +1,7 @@
-"""Telling, in the bucket, what the runtime offers beside its task types."""
+"""Telling, in the bucket, what the runtime offers: workflows by name, and what its server has."""
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -10,30 +11,62 @@ from queue_agent.runtime import Runtime
 from queue_agent.wire.errors import QueueAgentError, Unavailable
 from queue_agent.wire.layout import offer_key
 from queue_agent.wire.offer import Offer
+from queue_agent.worker.surprises import no_surprises
 
 log = structlog.get_logger()
 
-_PAUSES: Final = (2.0, 10.0, 60.0, 300.0)
-"""Seconds before other attempts; nothing but a list hangs on it."""
+_EVERY: Final = 300.0
+"""Seconds between two questions to the runtime: models come and go."""
+_PAUSES: Final = (2.0, 10.0, 60.0)
+"""Seconds before other attempts where runtime or bucket fail; nothing but a list hangs on it."""
 
 
-async def tell_offer(bucket: Bucket, name: str, runtime: Runtime) -> None:
-    """Write what the runtime of that name offers, if it has workflows that jobs ask for by name.
+@dataclass
+class Offering:
+    """Keeps what is told of the runtime of one name true; several agents of it tell the same.
 
-    Where it cannot be written, that is logged, and jobs are done all the same.
+    Where nothing can be asked or written, that is logged, and jobs are done all the same.
     """
-    workflows = tuple(runtime.workflows())
-    if not workflows:
-        return
-    offer = Offer(runtime=name, task_types=tuple(sorted(runtime.task_types)), workflows=workflows)
-    data = offer.model_dump_json().encode()
-    for pause in (*_PAUSES, None):
+
+    bucket: Bucket
+    name: str
+    runtime: Runtime
+    started: asyncio.Event
+    """Set by whoever finds that the runtime is ready for the first time, or once more."""
+    _told: bytes = field(default=b"", init=False)
+
+    async def keep(self) -> None:
+        """Tell once the runtime is ready, whenever it has started anew, and what changes."""
+        await self.started.wait()
+        failures = 0
+        while True:
+            self.started.clear()
+            failures = 0 if await self._tell() else failures + 1
+            pause = _PAUSES[failures - 1] if 0 < failures <= len(_PAUSES) else _EVERY
+            try:
+                async with asyncio.timeout(pause):
+                    await self.started.wait()
+            except TimeoutError:
+                continue
+
+    async def _tell(self) -> bool:
+        """Write what is offered, if that is news; False if it was not possible and may be soon."""
         try:
-            await bucket.write(offer_key(name), data, media_type="application/json")
+            with no_surprises():
+                data = (await self._offer()).to_json()
+            if data != self._told:
+                await self.bucket.write(offer_key(self.name), data, media_type="application/json")
+                self._told = data
         except QueueAgentError as error:
-            if pause is None or not isinstance(error, Unavailable):
-                log.warning("workflows are not listed", reason=error.message, type=error.type)
-                return
-            await asyncio.sleep(pause)
-        else:
-            return
+            log.warning("offer is not told", reason=error.message, type=error.type)
+            return not isinstance(error, Unavailable)
+        return True
+
+    async def _offer(self) -> Offer:
+        return Offer(
+            **dict(await self.runtime.capabilities()),
+            runtime=self.name,
+            adapter=self.runtime.name,
+            task_types=tuple(sorted(self.runtime.task_types)),
+            workflows=tuple(self.runtime.workflows()),
+        )

@@ -12,6 +12,7 @@ import pytest
 from queue_agent.outputs import describe
 from queue_agent.runtime import (
     Asset,
+    Capabilities,
     Prepared,
     Progress,
     Readiness,
@@ -34,8 +35,9 @@ from queue_agent.testing.process import ServerProcess
 from queue_agent.testing.runtime_contract.hooks import RuntimeHooks, contents, ignore, task_of
 from queue_agent.testing.samples import in_a_file
 from queue_agent.testing.waiting import SOON, eventually
-from queue_agent.wire.errors import Rejected, RunLost, RuntimeAway, Unavailable
+from queue_agent.wire.errors import QueueAgentError, Rejected, RunLost, RuntimeAway, Unavailable
 from queue_agent.wire.job import Job
+from queue_agent.wire.offer import Offer
 
 BROKEN_ANSWERS: Final[dict[str, Fault]] = {
     "a 500": Status.of_json(500, {"detail": "boom"}),
@@ -97,6 +99,25 @@ class RuntimeContract(RuntimeHooks):
         assert runtime.concurrency >= 1
         assert runtime.backlog >= 0
         assert self.takes_two_jobs or runtime.concurrency + runtime.backlog == 1
+
+    @pytest.mark.asyncio
+    async def test_it_says_what_its_server_has_where_it_can_tell(self, runtime: Runtime) -> None:
+        await eventually(runtime.ready)
+        known = await runtime.capabilities()
+        assert isinstance(known, Capabilities)
+        assert known == await runtime.capabilities(), "what has not changed is said as before"
+        said = Offer(**dict(known), runtime="here").to_json()
+        assert Capabilities.model_validate_json(said) == known
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("name", BROKEN_ANSWERS)
+    async def test_asking_what_its_server_has_raises_nothing_but_errors_of_the_tree(
+        self, server: ServerProcess, name: str
+    ) -> None:
+        async with FaultProxy(server.url) as proxy, self.opened(proxy.url) as runtime:
+            with proxy.fault(copy(BROKEN_ANSWERS[name])), contextlib.suppress(QueueAgentError):
+                async with asyncio.timeout(SOON):
+                    assert isinstance(await runtime.capabilities(), Capabilities)
 
     @pytest.mark.asyncio
     async def test_each_declared_task_type_yields_artifacts(self, runtime: Runtime) -> None:

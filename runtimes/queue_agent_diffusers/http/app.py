@@ -5,6 +5,7 @@ POST   /v1/images/edits         image to image, inpainting (multipart)
 GET    /v1/models               what is served, and what of it is loaded
 POST   /v1/models/load          load a served model before it is asked for
 POST   /v1/models/unload        free a model's memory
+GET    /v1/capabilities         models, samplers, LoRAs and sizes, as agents publish them
 GET    /v1/jobs                 what runs or waits
 GET    /v1/jobs/{id}            how far a request is, by its X-Request-Id
 DELETE /v1/jobs/{id}            stop it between two steps
@@ -17,6 +18,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI, Request, Response
@@ -28,6 +30,7 @@ from starlette.exceptions import HTTPException
 
 from queue_agent.telemetry.export import exporting
 from queue_agent.telemetry.options import TelemetryOptions
+from queue_agent.wire.offer import Capabilities
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.jobs import EngineJob
 from queue_agent_diffusers.engine.names import Names
@@ -44,6 +47,7 @@ from queue_agent_diffusers.http.browsers import BrowserGuard
 from queue_agent_diffusers.http.image_routes import add_image_routes, invalid_request
 from queue_agent_diffusers.http.metrics import EngineMetrics
 from queue_agent_diffusers.http.middleware import RequestBodyLimit, RequestIds
+from queue_agent_diffusers.http.offered import capabilities_of
 
 MAX_BODY: Final = 64 * 1024 * 1024
 """Bytes of a request."""
@@ -55,10 +59,12 @@ def create_app(
     traces: TelemetryOptions | None = None,
     *,
     hosts: Collection[str] = (),
+    loras: Path | None = None,
 ) -> FastAPI:
     """The application around an engine that the caller has started; closes it at its end.
 
-    `hosts` are names that it may be called by; see `BrowserGuard`.
+    `hosts` are names that it may be called by; see `BrowserGuard`. `loras` is the folder of LoRAs
+    that requests may name.
     """
 
     @asynccontextmanager
@@ -86,6 +92,11 @@ def create_app(
     add_image_routes(app, engine, names)
     _add_job_routes(app, engine)
     _add_model_routes(app, engine, names)
+
+    @app.get("/v1/capabilities")
+    async def capabilities() -> Capabilities:
+        return await asyncio.to_thread(capabilities_of, engine.pool, names, loras)
+
     _add_state_routes(app, engine, metrics or EngineMetrics())
     return app
 

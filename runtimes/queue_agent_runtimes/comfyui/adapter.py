@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from queue_agent.runtime import (
     Assets,
+    Capabilities,
     NamedWorkflow,
     Output,
     Prepared,
@@ -32,6 +33,7 @@ from queue_agent_runtimes.comfyui.collection import collect
 from queue_agent_runtimes.comfyui.editor import Conversions
 from queue_agent_runtimes.comfyui.execution import ComfyUIPrepared, Execution, Finished
 from queue_agent_runtimes.comfyui.job_workflows import PIPELINE, JobWorkflows
+from queue_agent_runtimes.comfyui.offered import capabilities_of
 from queue_agent_runtimes.comfyui.outputs import MISSING
 from queue_agent_runtimes.comfyui.readiness import ServerReadiness
 from queue_agent_runtimes.comfyui.translator import PORTABLE_TASKS
@@ -128,6 +130,10 @@ class ComfyUIRuntime(Runtime):
     def workflows(self) -> Sequence[NamedWorkflow]:
         """Those of the operator's folder."""
         return self._workflows.offers()
+
+    async def capabilities(self) -> Capabilities:
+        """By the choices that its core nodes give."""
+        return await capabilities_of(self._api)
 
     async def aclose(self) -> None:
         await self._readiness.aclose()

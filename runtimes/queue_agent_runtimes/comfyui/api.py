@@ -120,6 +120,12 @@ class ComfyUIApi:
         info = await self._ask("GET", f"/object_info/{node_class}")
         return _options(info.get(node_class), input_name)
 
+    async def input_options(self, node_class: str, input_name: str) -> Json:
+        """What is said of an input's values, e.g. the least and the largest of a number."""
+        info = await self._ask("GET", f"/object_info/{node_class}")
+        spec = _spec(info.get(node_class), input_name)
+        return spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
+
     async def object_info(self) -> Json:
         """What the server says of all its node classes; some megabytes where it has many."""
         return await self._ask("GET", "/object_info", timeout=DOWNLOAD)
@@ -176,12 +182,18 @@ def _has(queue: JsonValue, prompt_id: str) -> bool:
     return any(isinstance(entry, list) and entry[1:2] == [prompt_id] for entry in entries)
 
 
-def _options(info: JsonValue, input_name: str) -> list[str]:
-    """An input's options: ``[[…], {}]``, or ``["COMBO", {"options": […]}]`` in newer versions."""
+def _spec(info: JsonValue, input_name: str) -> list[JsonValue]:
+    """What a class says of a required input: its type, and often more."""
     inputs = info.get("input") if isinstance(info, dict) else None
     required = inputs.get("required") if isinstance(inputs, dict) else None
     spec = required.get(input_name) if isinstance(required, dict) else None
-    if not isinstance(spec, list) or not spec:
+    return spec if isinstance(spec, list) else []
+
+
+def _options(info: JsonValue, input_name: str) -> list[str]:
+    """An input's options: ``[[…], {}]``, or ``["COMBO", {"options": […]}]`` in newer versions."""
+    spec = _spec(info, input_name)
+    if not spec:
         return []
     options = spec[0]
     if len(spec) > 1 and isinstance(spec[1], dict) and not isinstance(options, list):

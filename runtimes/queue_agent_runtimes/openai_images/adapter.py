@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from queue_agent.runtime import (
     Asset,
     Assets,
+    Capabilities,
     Output,
     Prepared,
     Progress,
@@ -27,7 +28,13 @@ from queue_agent.runtime.http import READY, WORK, Response, RuntimeClient, readi
 from queue_agent.runtime.places import refuse_unfetched
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.job import Job
-from queue_agent_runtimes.openai_images.answer import error_from, read_output, read_progress
+from queue_agent_runtimes.openai_images.answer import (
+    error_from,
+    read_capabilities,
+    read_models,
+    read_output,
+    read_progress,
+)
 from queue_agent_runtimes.openai_images.fields import (
     BUNDLED,
     COMMON,
@@ -49,6 +56,7 @@ STOP_TIMEOUT: Final = 5.0
 
 _UNDER_WAY: Final = frozenset({"queued", "running"})
 _SMALL: Final = 1024 * 1024
+_NO_SUCH_ROUTE: Final = frozenset({404, 405})
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,15 @@ class OpenAIImagesRuntime(Runtime):
         progress(Progress(1.0))
         return output
 
+    async def capabilities(self) -> Capabilities:
+        """The models that ``/v1/models`` lists; servers that have no such list say nothing."""
+        answer = await self._ask("GET", "/v1/models")
+        if answer.status in _NO_SUCH_ROUTE:
+            return Capabilities()
+        if not answer.ok:
+            raise error_from(answer)
+        return Capabilities(models=read_models(answer.json_object()))
+
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
@@ -200,6 +217,15 @@ class DiffusersRuntime(OpenAIImagesRuntime):
         if not answer.ok:
             raise error_from(answer)
         return answer.json_object().get("status") in _UNDER_WAY
+
+    async def capabilities(self) -> Capabilities:
+        """By ``/v1/capabilities``, which servers older than it do not have."""
+        answer = await self._ask("GET", "/v1/capabilities")
+        if answer.status in _NO_SUCH_ROUTE:
+            return await super().capabilities()
+        if not answer.ok:
+            raise error_from(answer)
+        return read_capabilities(answer.json_object())
 
     def _note_health(self, answer: Response) -> None:
         try:

@@ -2,9 +2,16 @@
 
 from collections.abc import Mapping
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
-from queue_agent.runtime import Artifact, Output, Prepared, Progress
+from queue_agent.runtime import (
+    Artifact,
+    Capabilities,
+    OfferedModel,
+    Output,
+    Prepared,
+    Progress,
+)
 from queue_agent.runtime.http import Response
 from queue_agent.runtime.http import error_from as usual_error_from
 from queue_agent.runtime.images import decode_images, is_withheld
@@ -18,6 +25,28 @@ def error_from(answer: Response) -> QueueAgentError:
     if answer.status == 409:  # it was stopped, and not by us
         return Unavailable(error.message, type="runtime_interrupted", details=error.details)
     return error
+
+
+def read_models(answer: Mapping[str, JsonValue]) -> tuple[OfferedModel, ...]:
+    """The models of a list in the dialect's form."""
+    data = answer.get("data")
+    entries = data if isinstance(data, list) else []
+    ids = [entry.get("id") for entry in entries if isinstance(entry, dict)]
+    return tuple(OfferedModel(name=name) for name in ids if isinstance(name, str))
+
+
+def read_capabilities(answer: Mapping[str, JsonValue]) -> Capabilities:
+    """What the bundled runtime says of itself.
+
+    Raises:
+        Unavailable: it is of another form.
+    """
+    try:
+        return Capabilities.model_validate(answer)
+    except ValidationError as error:
+        raise Unavailable(
+            "The runtime's capabilities make no sense.", type="invalid_answer"
+        ) from error
 
 
 async def read_output(answer: dict[str, JsonValue], prepared: Prepared) -> Output:

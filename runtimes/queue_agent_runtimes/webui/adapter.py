@@ -14,6 +14,7 @@ from typing import ClassVar, Final
 
 from queue_agent.runtime import (
     Assets,
+    Capabilities,
     Output,
     Prepared,
     Progress,
@@ -29,6 +30,7 @@ from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.webui.answer import error_of, output_of
 from queue_agent_runtimes.webui.client import WebUIClient
+from queue_agent_runtimes.webui.offered import capabilities_of
 from queue_agent_runtimes.webui.request import (
     GENERATIONS,
     ROUTES,
@@ -157,6 +159,10 @@ class WebUIRuntime(Runtime):
         turn comes, until it is interrupted.
         """
         return any(call.prepared is prepared for call in self._calls)
+
+    async def capabilities(self) -> Capabilities:
+        """By the API's lists."""
+        return await capabilities_of(self._http)
 
     async def aclose(self) -> None:
         """End what is under way and close the connections.

@@ -1,0 +1,48 @@
+"""What the server has, as agents publish it."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+from queue_agent.wire.offer import (
+    Capabilities,
+    OfferedLora,
+    OfferedModel,
+    OfferedSampler,
+    OfferedSchedule,
+    OfferedSizes,
+)
+from queue_agent.wire.samplers import SAMPLERS, SCHEDULES
+from queue_agent_diffusers.engine.names import Names
+from queue_agent_diffusers.engine.pool import ModelPool
+from queue_agent_diffusers.http.images import MAX_SIDE, MIN_SIDE, SIDE_STEP
+
+
+def capabilities_of(pool: ModelPool, names: Names, loras: Path | None) -> Capabilities:
+    """The served models, LoRAs of the folder, and what there is for models of the usual kind."""
+    return Capabilities(
+        version=version("sd-queue-agent"),
+        models=tuple(
+            OfferedModel(name=names.listed(source), loaded=pool.state(source) == "loaded")
+            for source in pool.names
+        ),
+        samplers=tuple(
+            OfferedSampler(name=sampler.webui or sampler.diffusers, aliases=(sampler.diffusers,))
+            for sampler in SAMPLERS
+            if sampler.diffusers
+        ),
+        schedules=tuple(
+            OfferedSchedule(name=schedule.webui)
+            for schedule in SCHEDULES
+            if schedule.diffusers is not None
+        ),
+        loras=tuple(OfferedLora(name=name) for name in _loras(loras)),
+        sizes=OfferedSizes(smallest=MIN_SIDE, largest=MAX_SIDE, multiple_of=SIDE_STEP),
+    )
+
+
+def _loras(folder: Path | None) -> list[str]:
+    """What requests may name; a folder that cannot be read has none."""
+    try:
+        return sorted(file.stem for file in folder.glob("*.safetensors")) if folder else []
+    except OSError:
+        return []

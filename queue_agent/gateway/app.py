@@ -19,10 +19,12 @@ from queue_agent.client.listener import Listener
 from queue_agent.cloud import Cloud, shortcomings
 from queue_agent.cloud.connect import connect
 from queue_agent.cloud.watched import WatchedCloud
-from queue_agent.gateway import compatibility, events, jobs
+from queue_agent.gateway import events, jobs
 from queue_agent.gateway.admission import Admission
 from queue_agent.gateway.bodies import LargeBodies
 from queue_agent.gateway.browsers import Browsers
+from queue_agent.gateway.compatibility import openai_images, webui
+from queue_agent.gateway.compatibility.synchronous import WARNINGS_HEADER
 from queue_agent.gateway.connections import guarded
 from queue_agent.gateway.dependencies import Gateway
 from queue_agent.gateway.keys import KeyRing
@@ -111,7 +113,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         redoc_url=None,
     )
     add_handlers(app)
-    for part in (jobs, events, compatibility):
+    for part in (jobs, events, webui, openai_images):
         app.include_router(part.router)
     _add_page(app)
     _add_probes(app)
@@ -125,7 +127,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Location", "Retry-After", "X-Job-Id", ID_HEADER],
+            expose_headers=["Location", "Retry-After", "X-Job-Id", WARNINGS_HEADER, ID_HEADER],
         )
     app.add_middleware(Browsers, hosts=_trusted_hosts(settings), origins=settings.cors_origins)
     app.add_middleware(EveryRequest)

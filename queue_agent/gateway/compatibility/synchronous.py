@@ -1,0 +1,97 @@
+"""Jobs whose callers wait for their images with the connection open."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+from fastapi import Header
+from pydantic import JsonValue
+
+from queue_agent.gateway.dependencies import Gateway
+from queue_agent.gateway.keys import Caller
+from queue_agent.gateway.records import Record
+from queue_agent.gateway.schemas import JobView
+from queue_agent.wire.problems import Problem
+from queue_agent.wire.result import Result
+from queue_agent.wire.shortening import shortened
+
+Content = dict[str, JsonValue]
+WARNINGS_HEADER: Final = "X-Warnings"
+_MOST_WARNINGS: Final = 10
+_LONGEST_WARNING: Final = 200
+"""Letters; proxies take some kilobytes of headers, and a letter may become six bytes or twelve."""
+
+RuntimeHeader = Annotated[str | None, Header(alias="X-Runtime", description="Else the default.")]
+
+
+class SynchronousJob:
+    """One request that waits for its job, at a route of another server."""
+
+    def __init__(
+        self, gateway: Gateway, caller: Caller, own_id: str | None, traceparent: str | None
+    ) -> None:
+        self.gateway = gateway
+        self._caller = caller
+        self._id = own_id
+        self._traceparent = traceparent
+
+    async def make(
+        self, task_type: str, content: Content, runtime: str | None
+    ) -> tuple[Record, Result]:
+        """Publish the job and wait for its images.
+
+        Raises:
+            Problem: there are none.
+        """
+        service = self.gateway.service
+        metadata: JsonValue = {"id": self._id, "tasktype": task_type, "runtime": runtime}
+        job = await asyncio.to_thread(
+            service.job, self._caller, {"metadata": metadata, "content": content}
+        )
+        record = await service.submit(self._caller, job, traceparent=self._traceparent)
+        view = await service.wait(record, seconds=self.gateway.settings.sync_timeout)
+        result = await service.result(record)
+        if not view.finished:
+            raise _too_late(record, self.gateway.settings.sync_timeout)
+        if result is None or not result.result:
+            raise _ended_without_images(view, result)
+        return record, result
+
+
+def headers_of(record: Record, warnings: Sequence[str] = ()) -> dict[str, str]:
+    """What each answer tells beside its body: the job's id, and warnings as a list in JSON.
+
+    Of many or long warnings only the first are in the header, which is in ASCII.
+    """
+    headers = {"X-Job-Id": record.id}
+    told = [shortened(words, _LONGEST_WARNING) for words in warnings[:_MOST_WARNINGS]]
+    if told:
+        headers[WARNINGS_HEADER] = json.dumps(told)
+    return headers
+
+
+def _too_late(record: Record, seconds: float) -> Problem:
+    return Problem(
+        504,
+        "timeout",
+        f"The job {record.id} was not finished within {seconds:g} s; it goes on.",
+        headers={"Location": f"/v1/jobs/{record.id}", "X-Job-Id": record.id},
+        job_id=record.id,
+    )
+
+
+def _ended_without_images(view: JobView, result: Result | None) -> Problem:
+    error = view.error
+    status = 503 if error is not None and error.retryable else _refusal(result)
+    if view.status in {"cancelled", "expired"}:
+        status = 410
+    code = error.type if error is not None else view.status
+    detail = error.message if error is not None else f"The job ended as {view.status}."
+    return Problem(status, code, detail, headers={"X-Job-Id": view.id}, job_id=view.id)
+
+
+def _refusal(result: Result | None) -> int:
+    """The status by which the runtime refused the job, where it was one of refusal."""
+    said = result.response.get("status") if result is not None else None
+    return said if isinstance(said, int) and 400 <= said < 500 else 422

@@ -362,10 +362,7 @@ class Slots:
         limit = self._may_take
         if not limit or self._starving_in(0) > self._ahead:
             return 0
-        # the next can only be asked for once these are here
-        soon = self._ahead + self.forecast.receive.mean
-        if self._concurrency > 1:
-            soon += _COMPANY
+        soon = self._ahead + (_COMPANY if self._concurrency > 1 else 0.0)
         wanted = 1
         while wanted < limit and self._starving_in(wanted) <= soon:
             wanted += 1

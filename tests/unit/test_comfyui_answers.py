@@ -176,7 +176,7 @@ async def test_an_output_outside_its_folder_is_not_asked_for(record: FileRecord)
             await fetch_artifact(api, Found("7", record), None, Spool())
     finally:
         await api.aclose()
-    assert caught.value.type == "invalid_answer"
+    assert caught.value.type == "output_missing"
 
 
 def failed(event: str, **data: JsonValue) -> Json:

@@ -2,21 +2,29 @@
 
 import json
 import struct
-from pathlib import Path
+from collections import Counter
 from typing import Any
 
 import pytest
 
+from comfyui_recording import recorded
 from queue_agent.runtime import Spools
 from queue_agent.testing import sample_png
+from queue_agent.wire.errors import Rejected, RuntimeSick, Unavailable
 from queue_agent_runtimes.comfyui.events import IMAGE, Event, parse_event
-from queue_agent_runtimes.comfyui.failures import words_of_a_block
+from queue_agent_runtimes.comfyui.failures import failure_of, words_of_a_block
 from queue_agent_runtimes.comfyui.node_times import NodeTimes
+from queue_agent_runtimes.comfyui.outputs import find_outputs
 from queue_agent_runtimes.comfyui.progress import ProgressTracker
 from queue_agent_runtimes.comfyui.sent_images import SentImages
 
-RECORDING = Path(__file__).parents[1] / "recordings" / "comfyui-0.33.0" / "websocket.json"
-RUNS: list[dict[str, Any]] = json.loads(RECORDING.read_text())["exchanges"]
+RUNS = [*recorded("websocket"), *recorded("errors")]
+HISTORIES = {
+    exchange["what"].removeprefix("history of: "): entry
+    for exchange in recorded("history")
+    if exchange["what"].startswith("history of: ")
+    for entry in exchange["response"]["json"].values()
+}
 each_run = pytest.mark.parametrize("run", RUNS, ids=[run["what"] for run in RUNS])
 
 
@@ -120,3 +128,54 @@ async def test_a_preview_that_is_a_png_is_no_image() -> None:
         ):
             await images.update(event)
         assert images.found == []
+
+
+FAILURES = {
+    "error: a node raises ValueError": (Rejected, "execution_error"),
+    "error while another output was saved before": (Rejected, "execution_error"),
+    "interrupted: POST /interrupt with the id": (Unavailable, "interrupted"),
+    "interrupted: POST /interrupt without an id": (Unavailable, "interrupted"),
+    "prefix outside the output folder": (Rejected, "execution_error"),
+    "prefix of 300 characters": (Rejected, "execution_error"),
+    "simulated: a node raises torch.cuda.OutOfMemoryError": (Unavailable, "out_of_memory"),
+    "simulated: a node raises RuntimeError with an out-of": (Unavailable, "out_of_memory"),
+    "simulated: a node raises RuntimeError with CUDA's": (RuntimeSick, "runtime_sick"),
+    "simulated: a node raises ValueError with non-ASCII": (Rejected, "execution_error"),
+    "simulated: a node raises ValueError whose text": (Rejected, "execution_error"),
+}
+"""How runs failed, by the begin of what was done; the others succeeded."""
+FILES = {
+    "batch of 2": {"2": 2, "3": 2, "4": 2},
+    "expanding": {"1.0.0.3": 1, "1.0.0.4": 1, "2": 1},
+    "blocked": {},
+    "SaveImageWebsocket": {},
+    "PreviewAny": {"1": 1, "2": 1},
+    "audio": {"2": 1, "3": 1, "4": 1, "5": 1},
+    "UI value 'none'": {"2": 1},
+    "UI value 'tuple'": {"2": 1},
+    "UI value": {"2": 1, "3": 1},
+    "text-to-image": {"9": 1},
+    "the same with another seed": {"9": 1},
+}
+"""How much nodes put out, by the begin of what was done; elsewhere it is one of node 2."""
+
+
+def of(table: dict[str, Any], what: str, default: Any) -> Any:
+    return next((value for begin, value in table.items() if what.startswith(begin)), default)
+
+
+@pytest.mark.parametrize("what", HISTORIES)
+def test_a_run_ended_as_its_history_says(what: str) -> None:
+    failure = failure_of(HISTORIES[what])
+    if failure is None:
+        assert of(FAILURES, what, None) is None
+        found = Counter(output.node_id for output in find_outputs(HISTORIES[what]))
+        assert found == of(FILES, what, {"2": 1})
+    else:
+        assert (type(failure), failure.type) == of(FAILURES, what, None)
+        assert len(failure.message) < 2000
+
+
+def test_each_of_the_tables_rows_is_recorded() -> None:
+    for begin in [*FAILURES, *FILES]:
+        assert any(what.startswith(begin) for what in HISTORIES), begin

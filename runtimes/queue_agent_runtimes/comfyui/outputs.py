@@ -139,7 +139,7 @@ def _raise_if_outside(record: FileRecord) -> None:
         raise Unavailable(
             f"ComfyUI names an output outside its folder: {record.filename!r} "
             f"in {record.subfolder!r}.",
-            type="invalid_answer",
+            type=MISSING,
         )
 
 

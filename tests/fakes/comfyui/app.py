@@ -1,16 +1,19 @@
 """The fake's HTTP routes: those of ComfyUI's `server.py`, at their path and under `/api`."""
 
 import asyncio
+import json
 import mimetypes
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Body, FastAPI, Form, Request, Response, UploadFile, WebSocket
+from fastapi import APIRouter, Body, FastAPI, Request, Response, WebSocket
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from pydantic import JsonValue
+from starlette.datastructures import FormData
 
 from fakes.comfyui.engine import Engine, Prompt
 from fakes.comfyui.faults import Faults
@@ -90,8 +93,8 @@ class FakeComfyUI:
         routes.add_api_route("/history", self._post_history, methods=["POST"])
         routes.add_api_route("/history/{prompt_id}", self._get_history)
         routes.add_api_route("/view", self._view)
-        routes.add_api_route("/upload/image", self._upload, methods=["POST"])
-        routes.add_api_route("/upload/mask", self._upload, methods=["POST"])
+        routes.add_api_route("/upload/image", self._upload_image, methods=["POST"])
+        routes.add_api_route("/upload/mask", self._upload_mask, methods=["POST"])
         routes.add_api_route("/system_stats", self._system_stats)
         routes.add_api_route("/object_info", self._object_info)
         routes.add_api_route("/object_info/{node_class}", self._object_info)
@@ -125,7 +128,8 @@ class FakeComfyUI:
         await socket.accept()
         exec_info: Json = {"queue_remaining": self.engine.queue_remaining}
         first: Json = {"status": {"exec_info": exec_info}, "sid": client_id}
-        await self.sockets.serve(socket, client_id, first)
+        told = [("status", first), *self.engine.whereabouts(client_id)]
+        await self.sockets.serve(socket, client_id, told)
 
     async def _post_prompt(self, request: Request) -> Response:
         if self.engine.faults.prompt_status:
@@ -133,8 +137,7 @@ class FakeComfyUI:
         try:
             return self._taken(await request.json())
         except (TypeError, AttributeError, ValueError):
-            words = "500 Internal Server Error\n\nServer got itself in trouble"
-            return Response(words, status_code=500, media_type="text/plain")
+            return _trouble()
 
     def _taken(self, body: Json) -> Response:
         if "prompt" not in body:
@@ -162,6 +165,7 @@ class FakeComfyUI:
         number = float(given) if "number" in body else given
         if "client_id" in body:
             extra_data = {**extra_data, "client_id": body["client_id"]}
+        extra_data = {**extra_data, "create_time": int(time.time() * 1000)}
         prompt_id = str(body.get("prompt_id") or uuid.uuid4())
         self.engine.submit(Prompt(float(number), prompt_id, graph, extra_data, verdict.outputs))
         return JSONResponse(
@@ -183,7 +187,11 @@ class FakeComfyUI:
             "queue_pending": [prompt.as_json() for prompt in self.engine.pending],
         }
 
-    async def _post_queue(self, body: Annotated[Json, Body()]) -> Response:
+    async def _post_queue(self, request: Request) -> Response:
+        try:
+            body = await request.json()
+        except ValueError:
+            return _trouble()
         if body.get("clear"):
             self.engine.pending.clear()
         for prompt_id in _strings(body.get("delete")):
@@ -191,7 +199,11 @@ class FakeComfyUI:
         return Response()
 
     async def _interrupt(self, request: Request) -> Response:
-        body = await request.json() if await request.body() else {}
+        """A body that is no JSON is as none: whatever runs is stopped."""
+        try:
+            body = await request.json()
+        except ValueError:
+            body = {}
         self.engine.interrupt(body.get("prompt_id"))
         return Response()
 
@@ -199,11 +211,12 @@ class FakeComfyUI:
         self.engine.frees += 1
         return Response()
 
-    async def _get_history(self, prompt_id: str | None = None) -> Json:
+    async def _get_history(self, prompt_id: str | None = None) -> Response:
+        """With NaN where a node told one, which is no JSON."""
         history = self.engine.history
-        if prompt_id is None:
-            return {**history}
-        return {prompt_id: history[prompt_id]} if prompt_id in history else {}
+        if prompt_id is not None:
+            history = {prompt_id: history[prompt_id]} if prompt_id in history else {}
+        return Response(json.dumps(history), media_type="application/json")
 
     async def _post_history(self, body: Annotated[Json, Body()]) -> Response:
         if body.get("clear"):
@@ -214,17 +227,17 @@ class FakeComfyUI:
 
     async def _view(
         self,
-        filename: str = "",
+        filename: str | None = None,
         subfolder: str = "",
         type: str = "output",  # noqa: A002  the real route's parameter
     ) -> Response:
         fault = self.engine.faults.view
         if fault == "html":
             return HTMLResponse(_PAGE)
-        if not filename or filename[0] == "/" or ".." in filename or type not in FOLDERS:
-            return Response(status_code=400)
-        if ".." in subfolder.split("/") or subfolder.startswith("/"):
-            return Response(status_code=403)
+        if filename is None:
+            return Response(status_code=404)
+        if (refusal := _refused_view(filename, subfolder, type)) is not None:
+            return Response(status_code=refusal)
         data = self.files.read(FileRecord(filename.rpartition("/")[2], subfolder, type))
         gone = self.engine.faults.gone
         if data is None or fault == "missing" or (gone and gone in filename):
@@ -239,22 +252,29 @@ class FakeComfyUI:
             )
         return Response(data, media_type=media_type)
 
-    async def _upload(
-        self,
-        image: UploadFile,
-        type: Annotated[str, Form()] = "input",  # noqa: A002  the real route's field
-        subfolder: Annotated[str, Form()] = "",
-        overwrite: Annotated[str, Form()] = "",
-    ) -> Response:
+    async def _upload_image(self, request: Request) -> Response:
+        return await self._upload(await request.form())
+
+    async def _upload_mask(self, request: Request) -> Response:
+        form = await request.form()
+        return await self._upload(form) if "original_ref" in form else _trouble()
+
+    async def _upload(self, form: FormData) -> Response:
+        image, folder = form.get("image"), str(form.get("type") or "input")
+        subfolder = str(form.get("subfolder") or "")
+        if image is None:
+            return Response(status_code=400)
+        if isinstance(image, str) or folder not in FOLDERS:
+            return _trouble()
         filename = image.filename or ""
-        if not filename or type not in FOLDERS or ".." in f"{subfolder}/{filename}".split("/"):
+        if not filename or ".." in f"{subfolder}/{filename}".split("/"):
             return Response(status_code=400)
         record = self.files.upload(
-            FileRecord(filename, subfolder, type),
+            FileRecord(filename, subfolder, folder),
             await image.read(),
-            overwrite=overwrite in {"true", "1"},
+            overwrite=form.get("overwrite") in {"true", "1"},
         )
-        return JSONResponse({"name": record.filename, "subfolder": subfolder, "type": type})
+        return JSONResponse({"name": record.filename, "subfolder": subfolder, "type": folder})
 
     async def _system_stats(self) -> Json:
         return {
@@ -315,6 +335,19 @@ async def _broken(data: bytes, *, slow: bool) -> AsyncIterator[bytes]:
     yield data[: len(data) // 2]
     if slow:
         await asyncio.sleep(3600)
+
+
+def _refused_view(filename: str, subfolder: str, folder: str) -> int | None:
+    if not filename or filename[0] == "/" or ".." in filename or folder not in FOLDERS:
+        return 400
+    if ".." in subfolder.split("/") or subfolder.startswith("/"):
+        return 403
+    return None
+
+
+def _trouble() -> Response:
+    words = "500 Internal Server Error\n\nServer got itself in trouble"
+    return Response(words, status_code=500, media_type="text/plain")
 
 
 def _refusal(kind: str, message: str, details: str) -> Response:

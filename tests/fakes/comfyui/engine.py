@@ -1,6 +1,6 @@
 """The fake's prompt queue and executor: one prompt at a time, events as the real one sends them.
 
-Order of events and of the history's entry follow `execution.py` and `main.py` of ComfyUI 0.8.
+Order of events and of the history's entry are those of the recordings in `tests/recordings`.
 """
 
 import asyncio
@@ -15,25 +15,23 @@ from fakes.comfyui.faults import Faults
 from fakes.comfyui.files import Files, input_record
 from fakes.comfyui.node_class import Result, Ui, Work
 from fakes.comfyui.nodes import NODE_CLASSES
-from fakes.comfyui.values import Blocker, Inputs, word_of
+from fakes.comfyui.values import Blocker, Inputs, NodeFailure, word_of
 
 Json = dict[str, JsonValue]
 SendEvent = Callable[[str, Json, str | None], None]
 """Event, data and the client it goes to; None for all."""
 
+_SECRETS = frozenset({"api_key_comfy_org", "auth_token_comfy_org"})
+_HEARD_BY_ALL = frozenset({"progress", "progress_state"})
 _OUT_OF_MEMORY = "torch.OutOfMemoryError"
+_ADVICE = (
+    "This error means you ran out of memory on your GPU.\n\nTIPS: If the workflow worked before "
+    "you might have accidentally set the batch_size to a large number."
+)
 
 
 class Interrupted(Exception):
     """Somebody posted to `/interrupt`."""
-
-
-class NodeFailure(Exception):
-    """A node raised; `kind` is the exception's full type name."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 @dataclass(frozen=True, order=True)
@@ -47,7 +45,9 @@ class Prompt:
     outputs: list[str] = field(compare=False)
 
     def as_json(self) -> list[JsonValue]:
-        return [self.number, self.id, self.graph, self.extra_data, [*self.outputs]]
+        """As `/queue` and history show it: without secrets."""
+        shown = {k: v for k, v in self.extra_data.items() if k not in _SECRETS}
+        return [self.number, self.id, self.graph, shown, [*self.outputs]]
 
     @property
     def client_id(self) -> str | None:
@@ -84,6 +84,7 @@ class Engine:
     deadly: str | None = None
     pending: list[Prompt] = field(default_factory=list)
     running: Prompt | None = None
+    node_under_way: str | None = None
     history: dict[str, Json] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
     frees: int = 0
@@ -112,6 +113,12 @@ class Engine:
     @property
     def queue_remaining(self) -> int:
         return len(self.pending) + (1 if self.running else 0)
+
+    def whereabouts(self, client_id: str) -> list[tuple[str, Json]]:
+        """What a client that comes back is told of its prompt."""
+        if self.running is None or self.running.client_id != client_id:
+            return []
+        return [("executing", {"node": self.node_under_way})]
 
     def announce_status(self) -> None:
         status: Json = {"exec_info": {"queue_remaining": self.queue_remaining}}
@@ -149,20 +156,30 @@ class Engine:
             self.history[prompt.id] = execution.history_entry()
         while len(self.history) > self.history_limit:
             self.history.pop(next(iter(self.history)))
-        self.running = None
+        self.running = self.node_under_way = None
         self._last_finished = prompt
         self.announce_status()
-        self.send("executing", {"node": None, "prompt_id": prompt.id}, prompt.client_id)
+        if prompt.client_id is not None:
+            self.send("executing", {"node": None, "prompt_id": prompt.id}, prompt.client_id)
 
     async def step(self, run: Run) -> None:
         """One step of work; where an interrupt takes effect."""
         if self.faults.worker == "dead":
-            await asyncio.Event().wait()
+            await self.end_worker()
         await asyncio.sleep(self.step_seconds)
         while self.faults.paused and not self._interrupted.is_set():  # noqa: ASYNC110  simple enough
             await asyncio.sleep(0.001)
         run.steps += 1
         self.check_interrupted()
+
+    async def held(self) -> None:
+        """Wait while the fault `paused` is on, whoever interrupts."""
+        while self.faults.paused:  # noqa: ASYNC110  simple enough
+            await asyncio.sleep(0.001)
+
+    async def end_worker(self) -> None:
+        """No prompt is worked on any more, and the one under way stays the running one."""
+        await asyncio.Event().wait()
 
     def check_interrupted(self) -> None:
         if self._interrupted.is_set() and self.faults.worker != "deaf":
@@ -175,7 +192,7 @@ class Engine:
         if kind == "oom":
             raise NodeFailure(_OUT_OF_MEMORY, "CUDA out of memory. Tried to allocate 2.00 GiB.")
         if kind == "cuda":
-            raise NodeFailure("RuntimeError", "CUDA error: device-side assert triggered\n")
+            raise NodeFailure("RuntimeError", "CUDA error: device-side assert triggered")
         if kind == "exception":
             raise NodeFailure("ValueError", "the node does not like this")
 
@@ -189,7 +206,7 @@ class Engine:
 
     def temp_word(self) -> str:
         self._temp_words += 1
-        return word_of(self._temp_words)[:5]
+        return "".join(chr(ord("a") + int(digit, 16)) for digit in word_of(self._temp_words)[:5])
 
     def cached(self, signature: str) -> Result | None:
         return self._cache.get(signature)
@@ -212,18 +229,26 @@ class _Execution:
         self._succeeded = False
         self._order = list(self._upstream_first())
         self._states: Json = {}
-        self._inner: str | None = None
-        """The id of the node that the one under way has become."""
+        self._parents: dict[str, str] = {}
+        """Of nodes that others have become."""
 
     async def perform(self) -> None:
         self._tell("execution_start", {})
         found = {node: self._engine.cached(self._signature(node)) for node in self._order}
         cached = {node: result for node, result in found.items() if result}
         self._tell("execution_cached", {"nodes": [*cached]})
+        try:
+            await self._run_nodes(cached)
+        finally:  # what was executed before a failure is remembered, too
+            done = [node for node in self._order if node in self._results]
+            self._engine.keep_cached({self._signatures[node]: self._results[node] for node in done})
+
+    async def _run_nodes(self, cached: Mapping[str, Result]) -> None:
         for node in self._order:
             try:
                 if node in cached:
                     self._results[node] = cached[node]
+                    self._tell_ui(node)
                 else:
                     await self._run_node(node)
             except Interrupted:
@@ -232,13 +257,6 @@ class _Execution:
             except NodeFailure as failure:
                 self._end("error", "execution_error", self._failure(node, failure))
                 return
-            ui = self._results[node].ui
-            if ui is not None:
-                data: Json = {"node": node, "display_node": node, "output": {**ui}}
-                self._send("executed", data)
-        self._engine.keep_cached(
-            {self._signatures[node]: result for node, result in self._results.items()}
-        )
         self._succeeded = True
         self._end("success", "execution_success", {})
 
@@ -257,63 +275,97 @@ class _Execution:
             "meta": {
                 node: {
                     "node_id": node,
-                    "display_node": node,
-                    "parent_node": None,
-                    "real_node_id": node,
+                    "display_node": self._shown(node),
+                    "parent_node": self._parents.get(node),
+                    "real_node_id": self._shown(node),
                 }
                 for node in outputs
             },
         }
 
     async def _run_node(self, node: str) -> None:
+        """Of the workflow."""
         engine = self._engine
         engine.check_interrupted()
-        self._send_state(node, 0, 1, "running")
-        self._send("executing", {"node": node, "display_node": node})
         spec = _node(self._prompt.graph, node)
-        if spec["class_type"] == "KSampler" or node == self._order[-1]:
-            engine.fail_if_told()
         inputs = {name: self._resolved(value) for name, value in _inputs(spec).items()}
+        await self._execute(node, str(spec["class_type"]), inputs)
+        self._run.executed.append(node)
+
+    async def _execute(self, node: str, class_type: str, inputs: dict[str, object]) -> None:
+        self._send_state(node, 0, 1, "running")
+        self._engine.node_under_way = node
+        self._send("executing", {"node": node, "display_node": self._shown(node)})
+        if class_type == "KSampler" or node == self._order[-1]:
+            self._engine.fail_if_told()
         blocker = next((value for value in inputs.values() if isinstance(value, Blocker)), None)
         if blocker is not None:
-            self._block(node, blocker)
+            self._block(node, class_type, blocker)
             return
-        work = Work(
+        try:
+            result = await NODE_CLASSES[class_type].run(self._work(node), Inputs(inputs))
+        except (OSError, ValueError) as error:
+            kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+            raise NodeFailure(kind, str(error)) from error
+        self._results[node] = result
+        self._tell_ui(node)
+        self._send_state(node, 1, 1, "finished")
+        if result.becomes:
+            await self._become(node, result)
+
+    def _work(self, node: str) -> Work:
+        engine, client_id = self._engine, self._prompt.client_id
+        return Work(
             engine.files,
             self._prompt.graph,
             lambda value, most: self._step(node, value, most),
             engine.temp_word(),
-            lambda png: engine.send_image(png, self._prompt.client_id),
-            lambda name: self._become(node, name),
+            send_image=lambda png: engine.send_image(png, client_id),
+            send_preview=lambda: engine.send_preview(client_id),
+            held=engine.held,
+            end_worker=engine.end_worker,
             disable_metadata=engine.disable_metadata,
         )
-        try:
-            result = await NODE_CLASSES[str(spec["class_type"])].run(work, Inputs(inputs))
-        except (OSError, ValueError) as error:
-            kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
-            raise NodeFailure(kind, str(error)) from error
-        self._inner = None
-        self._results[node] = result
-        self._run.executed.append(node)
-        self._send_state(node, 1, 1, "finished")
 
-    def _block(self, node: str, blocker: Blocker) -> None:
+    def _block(self, node: str, class_type: str, blocker: Blocker) -> None:
         """Tell so, where there is a message, and hold back what comes after the node, too."""
         if blocker.message:
             failure = NodeFailure("ExecutionBlocked", f"Execution Blocked: {blocker.message}")
-            self._send("execution_error", {**self._failure(node, failure), "traceback": []})
+            told = {**self._failure(node, failure), "exception_message": str(failure)}
+            self._send("execution_error", {**told, "traceback": []})
             blocker = Blocker("")
-        spec = _node(self._prompt.graph, node)
-        outputs = NODE_CLASSES[str(spec["class_type"])].outputs
-        self._results[node] = Result((blocker,) * len(outputs))
+        self._results[node] = Result((blocker,) * len(NODE_CLASSES[class_type].outputs))
 
-    def _become(self, node: str, name: str) -> None:
-        self._inner = f"{node}.0.0.{name}"
-        self._send_state(self._inner, 0, 1, "running")
-        self._send("executing", {"node": self._inner, "display_node": node})
+    async def _become(self, node: str, result: Result) -> None:
+        """Execute the nodes that it becomes, in their order; they come after those they need."""
+        for name, (class_type, inputs) in result.becomes.items():
+            inner = _inner_id(node, name)
+            self._parents[inner] = node
+            resolved = {key: self._linked(node, value) for key, value in inputs.items()}
+            await self._execute(inner, class_type, resolved)
+        outputs = tuple(self._linked(node, output) for output in result.outputs)
+        self._results[node] = Result(outputs, result.ui)
+
+    def _linked(self, node: str, value: object) -> object:
+        """What a link between nodes that this one becomes leads to."""
+        if not isinstance(value, list):
+            return value
+        name, slot = value
+        return self._results[_inner_id(node, str(name))].outputs[slot]
+
+    def _shown(self, node: str) -> str:
+        """The node of the workflow that this one is, or that became it."""
+        while node in self._parents:
+            node = self._parents[node]
+        return node
+
+    def _tell_ui(self, node: str) -> None:
+        ui = self._results[node].ui
+        if ui is not None:
+            data: Json = {"node": node, "display_node": self._shown(node), "output": {**ui}}
+            self._send("executed", data)
 
     async def _step(self, node: str, value: int, most: int) -> None:
-        node = self._inner or node
         await self._engine.step(self._run)
         self._send_state(node, value, most, "running")
         self._send("progress", {"value": value, "max": most, "node": node})
@@ -369,7 +421,7 @@ class _Execution:
     def _failure(self, node: str, failure: NodeFailure) -> Json:
         return {
             **self._place(node),
-            "exception_message": str(failure),
+            "exception_message": f"{failure}\n{_ADVICE if failure.kind == _OUT_OF_MEMORY else ''}",
             "exception_type": failure.kind,
             "traceback": ['  File "execution.py", line 1, in execute\n'],
             "current_inputs": {},
@@ -388,10 +440,17 @@ class _Execution:
         """Send an event that history keeps too."""
         stamped: Json = {**data, "prompt_id": self._prompt.id, "timestamp": int(time.time() * 1000)}
         self._messages.append([event, stamped])
-        self._engine.send(event, stamped, self._prompt.client_id)
+        self._send(event, stamped)
 
     def _send(self, event: str, data: Json) -> None:
-        self._engine.send(event, {**data, "prompt_id": self._prompt.id}, self._prompt.client_id)
+        """Of a prompt that nobody owns, all hear how far it is, and nobody anything else."""
+        client_id = self._prompt.client_id
+        if client_id is not None or event in _HEARD_BY_ALL:
+            self._engine.send(event, {**data, "prompt_id": self._prompt.id}, client_id)
+
+
+def _inner_id(node: str, name: str) -> str:
+    return f"{node}.0.0.{name}"
 
 
 def _node(graph: Mapping[str, JsonValue], node_id: str) -> Json:

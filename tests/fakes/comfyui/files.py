@@ -6,6 +6,8 @@ import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from fakes.comfyui.values import NodeFailure
+
 _LONGEST_NAME = 255
 """Bytes, on the usual file systems."""
 FOLDERS = ("input", "output", "temp")
@@ -51,10 +53,11 @@ class Files:
         """Store an output under the next number of its prefix.
 
         Raises:
-            ValueError: the prefix leads outside the folder.
+            NodeFailure: the prefix leads outside the folder.
         """
         if prefix.startswith("/") or posixpath.normpath(prefix).startswith(".."):
-            raise ValueError("Saving image outside the output folder is not allowed.")
+            words = "**** ERROR: Saving image outside the output folder is not allowed."
+            raise NodeFailure("Exception", f"{words}\n full_output_folder: /srv")
         subfolder, stem = posixpath.split(posixpath.normpath(prefix))
         taken = sum(
             1

@@ -10,6 +10,9 @@ from fakes.comfyui.values import Inputs
 
 InputSpec = tuple[str | list[JsonValue], dict[str, JsonValue]]
 Ui = dict[str, list[JsonValue]]
+Inner = dict[str, tuple[str, dict[str, object]]]
+"""Class and inputs of the nodes that a node becomes, by the last part of their ids; a list links
+to another of them."""
 
 
 @dataclass
@@ -23,15 +26,21 @@ class Work:
     temp_word: str
     send_image: Callable[[bytes], None]
     """Send a PNG over the WebSocket."""
-    become: Callable[[str], None]
-    """Go on as another node, by the last part of its id."""
+    send_preview: Callable[[], None]
+    """Send a JPEG over the WebSocket."""
+    held: Callable[[], Awaitable[None]]
+    """Wait while the fault `paused` is on; heeds no interrupt."""
+    end_worker: Callable[[], Awaitable[None]]
+    """End the thread that executes prompts; never returns."""
     disable_metadata: bool = False
 
 
 @dataclass(frozen=True)
 class Result:
     outputs: tuple[object, ...] = ()
+    """Of a node that becomes others: links to what takes the place of its outputs."""
     ui: Ui | None = None
+    becomes: Inner = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

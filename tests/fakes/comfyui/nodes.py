@@ -2,8 +2,8 @@
 
 Inputs, ranges and output types follow `nodes.py` and `comfy_extras` of ComfyUI;
 `VHS_VideoCombine` stands for the custom nodes that report videos under the key ``gifs``,
-`BlockedImage` for those that return an ExecutionBlocker, and `ExpandingSampler` for those that
-become several others: two samplers and one that does nothing.
+`BlockedImage` for those that return an ExecutionBlocker, `ExpandingSampler` and `ExpandingSender`
+for those that become several others: two samplers and one that inverts, or several that send.
 """
 
 import io
@@ -15,7 +15,8 @@ from pydantic import JsonValue
 
 from fakes.comfyui.files import input_record
 from fakes.comfyui.media_nodes import MEDIA_NODE_CLASSES
-from fakes.comfyui.node_class import InputSpec, NodeClass, Result, Work
+from fakes.comfyui.node_class import Inner, InputSpec, NodeClass, Result, Ui, Work
+from fakes.comfyui.recorder_nodes import RECORDER_NODE_CLASSES
 from fakes.comfyui.values import (
     Blocker,
     Conditioning,
@@ -80,6 +81,19 @@ async def _load_lora(_work: Work, inputs: Inputs) -> Result:
             Model((*clip.words, name, str(inputs.number("strength_clip")))),
         )
     )
+
+
+async def _load_lora_for_the_model(_work: Work, inputs: Inputs) -> Result:
+    model, name = inputs.model("model"), inputs.text("lora_name")
+    return Result((Model((*model.words, name, str(inputs.number("strength_model")))),))
+
+
+async def _select_sampler(_work: Work, inputs: Inputs) -> Result:
+    return Result((inputs.text("sampler_name"),))
+
+
+async def _mask_to_image(_work: Work, inputs: Inputs) -> Result:
+    return Result((Images((inputs.mask("mask").image.convert("RGB"),)),))
 
 
 async def _encode_text(_work: Work, inputs: Inputs) -> Result:
@@ -203,13 +217,21 @@ def _saved(work: Work, inputs: Inputs, folder: str, prefix: str) -> Result:
         {**work.files.save(prefix, folder, "png", encode_png(frame, notes)).as_json()}
         for frame in inputs.images("images").frames
     ]
-    return Result(ui={"images": records})
+    return Result((inputs.images("images"),), {"images": records})
 
 
 async def _save_webp(work: Work, inputs: Inputs) -> Result:
     data = encode_animation(inputs.images("images").frames, "WEBP")
     record = work.files.save(inputs.text("filename_prefix"), "output", "webp", data)
-    return Result(ui={"images": [{**record.as_json()}], "animated": [True]})
+    told: Ui = {"images": [{**record.as_json()}], "animated": [True]}
+    return Result((inputs.images("images"),), told)
+
+
+async def _save_apng(work: Work, inputs: Inputs) -> Result:
+    data = encode_animation(inputs.images("images").frames, "PNG")
+    record = work.files.save(inputs.text("filename_prefix"), "output", "png", data)
+    told: Ui = {"images": [{**record.as_json()}], "animated": [True]}
+    return Result((inputs.images("images"),), told)
 
 
 async def _combine_video(work: Work, inputs: Inputs) -> Result:
@@ -230,17 +252,40 @@ async def _block(_work: Work, inputs: Inputs) -> Result:
     return Result((Blocker(inputs.text("message")),))
 
 
-async def _expand(work: Work, inputs: Inputs) -> Result:
-    for name in ("1", "2"):
-        work.become(name)
-        for done in range(1, inputs.integer("steps") + 1):
-            await work.step(done, inputs.integer("steps"))
-    work.become("3")
-    return Result((inputs.images("image"),))
+async def _expand(_work: Work, inputs: Inputs) -> Result:
+    image, steps = inputs.images("image"), inputs.integer("steps")
+    size, batch = image.frames[0].size[0], len(image.frames)
+    sampler: dict[str, object] = {"steps": steps, "seconds": 0.0, "size": size, "batch": batch}
+    return Result(
+        (["3", 0],),
+        becomes={
+            "1": ("QASteps", {**sampler, "seed": 1}),
+            "2": ("QASteps", {**sampler, "seed": 2}),
+            "3": ("ImageInvert", {"image": image}),
+        },
+    )
+
+
+async def _expand_into_senders(_work: Work, inputs: Inputs) -> Result:
+    image = inputs.images("image")
+    colors = {str(number): number for number in range(1, inputs.integer("senders") + 1)}
+    size: dict[str, object] = {"width": 16, "height": 16, "batch_size": 1}
+    made: Inner = {f"c{name}": ("EmptyImage", {**size, "color": n}) for name, n in colors.items()}
+    sent: Inner = {
+        name: ("SaveImageWebsocket", {"images": [f"c{name}", 0]}) for name in reversed(colors)
+    }
+    return Result((image,), becomes={**made, "preview": ("PngPreviews", {"image": image}), **sent})
+
+
+async def _preview_as_png(work: Work, inputs: Inputs) -> Result:
+    image = inputs.images("image")
+    await work.step(1, 1)
+    work.send_image(encode_png(image.frames[0], {}))
+    return Result((image,))
 
 
 async def _preview_any(_work: Work, inputs: Inputs) -> Result:
-    return Result(ui={"text": [inputs.text("source")]})
+    return Result((inputs.text("source"),), {"text": [inputs.text("source")]})
 
 
 _IMAGE_FILE: Final[InputSpec] = ([], {"image_upload": True})
@@ -249,8 +294,21 @@ _METHODS: Final[list[JsonValue]] = ["nearest-exact", "bilinear", "area", "bicubi
 
 NODE_CLASSES: Final[dict[str, NodeClass]] = {
     **MEDIA_NODE_CLASSES,
+    **RECORDER_NODE_CLASSES,
     "CheckpointLoaderSimple": NodeClass(
         _load_checkpoint, ("MODEL", "CLIP", "VAE"), {"ckpt_name": (CHECKPOINTS, {})}
+    ),
+    "LoraLoaderModelOnly": NodeClass(
+        _load_lora_for_the_model,
+        ("MODEL",),
+        {
+            "model": _link("MODEL"),
+            "lora_name": (LORAS, {}),
+            "strength_model": _number(1.0, -100.0, 100.0),
+        },
+    ),
+    "KSamplerSelect": NodeClass(
+        _select_sampler, ("SAMPLER",), {"sampler_name": (SAMPLER_NAMES, {})}
     ),
     "LoraLoader": NodeClass(
         _load_lora,
@@ -314,6 +372,7 @@ NODE_CLASSES: Final[dict[str, NodeClass]] = {
         {"image": _IMAGE_FILE, "channel": (_CHANNELS, {})},
         file_input="image",
     ),
+    "MaskToImage": NodeClass(_mask_to_image, ("IMAGE",), {"mask": _link("MASK")}),
     "EmptyImage": NodeClass(
         _empty_image,
         ("IMAGE",),
@@ -355,6 +414,7 @@ NODE_CLASSES: Final[dict[str, NodeClass]] = {
     ),
     "SaveImage": NodeClass(
         _save_image,
+        ("IMAGE",),
         required={"images": _link("IMAGE"), "filename_prefix": _PREFIX},
         output_node=True,
     ),
@@ -367,11 +427,25 @@ NODE_CLASSES: Final[dict[str, NodeClass]] = {
     "ExpandingSampler": NodeClass(
         _expand, ("IMAGE",), {"image": _link("IMAGE"), "steps": _integer(4, 1, 100)}
     ),
+    "ExpandingSender": NodeClass(
+        _expand_into_senders,
+        ("IMAGE",),
+        {"image": _link("IMAGE"), "senders": _integer(2, 1, 100)},
+        output_node=True,
+    ),
+    "PngPreviews": NodeClass(_preview_as_png, ("IMAGE",), {"image": _link("IMAGE")}),
     "PreviewImage": NodeClass(
-        _preview_image, required={"images": _link("IMAGE")}, output_node=True
+        _preview_image, ("IMAGE",), required={"images": _link("IMAGE")}, output_node=True
     ),
     "SaveAnimatedWEBP": NodeClass(
         _save_webp,
+        ("IMAGE",),
+        required={"images": _link("IMAGE"), "filename_prefix": _PREFIX},
+        output_node=True,
+    ),
+    "SaveAnimatedPNG": NodeClass(
+        _save_apng,
+        ("IMAGE",),
         required={"images": _link("IMAGE"), "filename_prefix": _PREFIX},
         output_node=True,
     ),
@@ -380,5 +454,7 @@ NODE_CLASSES: Final[dict[str, NodeClass]] = {
         required={"images": _link("IMAGE"), "filename_prefix": _PREFIX},
         output_node=True,
     ),
-    "PreviewAny": NodeClass(_preview_any, required={"source": _link("*")}, output_node=True),
+    "PreviewAny": NodeClass(
+        _preview_any, ("STRING",), required={"source": _link("*")}, output_node=True
+    ),
 }

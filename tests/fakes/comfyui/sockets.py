@@ -3,6 +3,7 @@
 import asyncio
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fastapi import WebSocket, WebSocketDisconnect
@@ -50,13 +51,16 @@ class Sockets:
             if self.faults.socket == "drop":
                 outgoing.put_nowait(None)
 
-    async def serve(self, socket: WebSocket, client_id: str, first: Json) -> None:
-        """Send what is queued until the client goes away or is dropped."""
+    async def serve(
+        self, socket: WebSocket, client_id: str, first: Sequence[tuple[str, Json]]
+    ) -> None:
+        """Send the first events, and what is queued until the client goes away or is dropped."""
         outgoing: asyncio.Queue[str | bytes | None] = asyncio.Queue()
         self._outgoing[client_id] = outgoing
         self.opened += 1
         try:
-            await socket.send_json({"type": "status", "data": first})
+            for event, data in first:
+                await socket.send_json({"type": event, "data": data})
             async with asyncio.TaskGroup() as tasks:
                 sender = tasks.create_task(_send_queued(socket, outgoing))
                 await _wait_until_closed(socket)

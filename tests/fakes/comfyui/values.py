@@ -60,6 +60,20 @@ class Audio:
     """Stands for the samples."""
 
 
+@dataclass(frozen=True)
+class Video:
+    data: bytes
+    """Stands for the frames."""
+
+
+class NodeFailure(Exception):
+    """A node raised; `kind` is the exception's full type name."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 class Inputs(Mapping[str, object]):
     """A node's inputs, links resolved; the getters check the type."""
 

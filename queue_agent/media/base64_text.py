@@ -1,10 +1,12 @@
 """Base64 as servers write it (RFC 4648, section 4), decoded whole or piece by piece."""
 
+from contextlib import suppress
 from typing import Final
 
 import pybase64
 
 _SPACE: Final = b" \t\r\n"
+_SPACES: Final = tuple(_SPACE[place : place + 1] for place in range(len(_SPACE)))
 
 
 class Base64Decoder:
@@ -26,7 +28,7 @@ class Base64Decoder:
         Raises:
             ValueError: there is something else in it, or behind its end.
         """
-        text = self._rest + piece.translate(None, _SPACE)
+        text = self._rest + _without_space(piece)
         whole = len(text) // 4 * 4
         self._rest = text[whole:]
         if self._ended and text:
@@ -41,8 +43,15 @@ def decode_base64(text: str) -> bytes:
     Raises:
         ValueError: it is no base64.
     """
+    with suppress(ValueError):
+        return pybase64.b64decode(text, validate=True)  # nearly always, and then without a copy
     decoder = Base64Decoder()
     data = decoder.decode(text.encode("ascii"))
     if not decoder.is_complete:
         raise ValueError("base64 ends within a group")
     return data
+
+
+def _without_space(piece: bytes) -> bytes:
+    """To find that there is none takes a tenth of the time that taking it out takes."""
+    return piece.translate(None, _SPACE) if any(map(piece.__contains__, _SPACES)) else piece

@@ -16,6 +16,7 @@ from queue_agent.telemetry.tracing import Telemetry
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.health import RuntimeHealth, missing
+from queue_agent.worker.interruption import LAST_WORDS
 from queue_agent.worker.lease import Lease
 from queue_agent.worker.leftovers import Leftovers
 from queue_agent.worker.policy import Policy
@@ -26,7 +27,7 @@ log = structlog.get_logger()
 
 _READINESS_POLL = 1.0
 _LONGEST_PAUSE = 20.0
-_NOT_RUNNING = (Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED, Stage.ELSEWHERE)
+_NOT_RUNNING = (Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED)
 _LAST_POLL = 0.3
 """Seconds that a long poll in flight gets at the end, for a message already on its way."""
 
@@ -64,13 +65,16 @@ class Agent:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; return when every message is acknowledged or given back."""
-        async with asyncio.TaskGroup() as tasks, background(self.leftovers.watch()):
-            async with background(self._reopen()):
-                pulling = tasks.create_task(self._pull(tasks, stop))
-                await stop.wait()
-                log.info("draining", deliveries=len(self._deliveries))
-                pulling.cancel()
-                await asyncio.wait({pulling})
+        async with (
+            asyncio.TaskGroup() as tasks,
+            background(self.leftovers.watch()),
+            background(self._reopen()),
+        ):
+            pulling = tasks.create_task(self._pull(tasks, stop))
+            await stop.wait()
+            log.info("draining", deliveries=len(self._deliveries))
+            pulling.cancel()
+            await asyncio.wait({pulling})
             await self._drain()
         log.info("stopped")
 
@@ -83,7 +87,7 @@ class Agent:
             self.slots.resize(concurrency=self.runtime.concurrency, backlog=self.runtime.backlog)
             asked = self.clock()
             try:
-                messages = await self._receive(room)
+                messages = await self._receive(tasks, room)
             except Unavailable as error:
                 self.queue_missing = error.message
                 self.telemetry.metrics.receive_failed()
@@ -108,7 +112,7 @@ class Agent:
             self.slots.open()
             await asyncio.sleep(_READINESS_POLL)  # one that is ready and refuses is not rushed
 
-    async def _receive(self, count: int) -> Sequence[Message]:
+    async def _receive(self, tasks: asyncio.TaskGroup, count: int) -> Sequence[Message]:
         asked = self.clock()
         poll = asyncio.create_task(
             self.queue.receive(
@@ -122,7 +126,7 @@ class Agent:
             poll.cancel()
             await asyncio.wait({poll})
             if not poll.cancelled() and poll.exception() is None:
-                await self._give_back(poll.result())
+                await self._take_last(tasks, poll.result(), asked)
             raise
         took = self.clock() - asked
         self.telemetry.metrics.received(messages, now=self.now())
@@ -130,8 +134,17 @@ class Agent:
             self.slots.forecast.observe_receive(took)
         return messages
 
-    async def _give_back(self, messages: Iterable[Message]) -> None:
-        await together(self._lease(message).release() for message in messages)
+    async def _take_last(
+        self, tasks: asyncio.TaskGroup, messages: Iterable[Message], asked: float
+    ) -> None:
+        """Give back what came too late, but for what nobody would get again."""
+        others = []
+        for message in messages:
+            if self.policy.is_last(message.receive_count):
+                self._start(tasks, message, asked)
+            else:
+                others.append(self._lease(message).release())
+        await together(others)
 
     def _start(self, tasks: asyncio.TaskGroup, message: Message, asked: float) -> None:
         delivery = Delivery(
@@ -143,11 +156,32 @@ class Agent:
             now=self.now,
             asked=asked,
         )
-        processing = tasks.create_task(self.processor.process(delivery))
+        processing = tasks.create_task(self._see_through(delivery))
         self._deliveries[processing] = delivery
         self.idle.clear()
         self.busy.set()
         processing.add_done_callback(self._ended)
+
+    async def _see_through(self, delivery: Delivery) -> None:
+        """Process a delivery; cancelled, give it back, once it is answered if it must be."""
+        processing = asyncio.create_task(self.processor.process(delivery))
+        try:
+            await asyncio.shield(processing)
+        except asyncio.CancelledError:
+            try:
+                if self._is_owed_an_answer(delivery):
+                    storing = delivery.slot.stage is Stage.FINISHING
+                    delivery.interruption.ask(storing=storing)
+                    await asyncio.wait({processing}, timeout=LAST_WORDS)
+            finally:
+                processing.cancel()
+                await asyncio.wait({processing})
+            raise
+
+    def _is_owed_an_answer(self, delivery: Delivery) -> bool:
+        """Whether nobody would answer the job: its message is the only one, and not seen again."""
+        is_alone = delivery.slot.stage is not Stage.ELSEWHERE
+        return is_alone and self.policy.ends_in_dead_letters(delivery.number)
 
     def _ended(self, processing: asyncio.Task[None]) -> None:
         self.slots.remove(self._deliveries.pop(processing).slot)
@@ -156,7 +190,10 @@ class Agent:
             self.idle.set()
 
     async def _drain(self) -> None:
-        """Give back what does not run yet or any more, and what runs longer than the grace."""
+        """Give back what does not run yet or any more, and what runs longer than the grace.
+
+        What is at its last delivery has no other time to run than the grace.
+        """
         await asyncio.sleep(0)  # a task cancelled before its first step could not give back
         given_back: set[asyncio.Task[None]] = set()
         try:
@@ -168,13 +205,15 @@ class Agent:
                         given_back.add(processing)
                     await self.slots.changed.wait()
         except TimeoutError:
-            for processing in self._deliveries:
+            for processing in self._deliveries.keys() - given_back:
                 processing.cancel()
 
     def _not_running(self) -> Iterable[asyncio.Task[None]]:
-        """The deliveries that the runtime does not work on."""
+        """The deliveries that the runtime does not work on, and others may."""
         for processing, delivery in self._deliveries.items():
-            if delivery.slot.stage in _NOT_RUNNING:
+            stage = delivery.slot.stage
+            is_last = self.policy.is_last(delivery.number)
+            if stage is Stage.ELSEWHERE or (stage in _NOT_RUNNING and not is_last):
                 yield processing
 
     def _lease(self, message: Message) -> Lease:

@@ -16,6 +16,7 @@ from queue_agent.wire.job import Job
 from queue_agent.wire.notification import Notification, Timings
 from queue_agent.wire.portable import model_of
 from queue_agent.worker.forecast import kind_of
+from queue_agent.worker.interruption import Interruption
 from queue_agent.worker.lease import Lease
 from queue_agent.worker.slots import Slot
 
@@ -40,6 +41,9 @@ class Delivery:
     """Whether the message is given back after the answer, for its queue to put it aside."""
     claim: str | None = None
     """The key of the job's claim, once it was made for this message."""
+    verdict: QueueAgentError | None = None
+    """Why the job ends without images, once that is known."""
+    interruption: Interruption = field(default_factory=Interruption, init=False)
     _job: Job | None = field(default=None, init=False)
     _span: Span = field(default=trace.INVALID_SPAN, init=False)
     _seconds: dict[str, float] = field(default_factory=dict, init=False)

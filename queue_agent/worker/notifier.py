@@ -1,5 +1,6 @@
 """What subscribers are told: how a job ended, and on the way how far it has come."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from queue_agent.wire.notification import Notification
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.progress import ProgressRelay
-from queue_agent.worker.retry import retry_warily
+from queue_agent.worker.retry import Sleep, retry_warily
 from queue_agent.worker.webhooks import Webhooks
 
 log = structlog.get_logger()
@@ -32,8 +33,10 @@ class Notifier:
     webhooks: Webhooks
     with_links: Links
 
-    async def notify(self, notification: Notification) -> None:
+    async def notify(self, notification: Notification, *, sleep: Sleep = asyncio.sleep) -> None:
         """Tell how a job ended, made to fit the topic; failing webhooks are logged only.
+
+        `sleep` passes the time between two tries.
 
         Raises:
             Unavailable: the topic took it not, for as long as the policy has it tried.
@@ -44,11 +47,13 @@ class Notifier:
         attributes = {**notification.attributes(), **carrier()}
         room = self.topic.size_limit - Publication("", attributes).size
         notification = notification.fitted(room)
-        await self._publish(notification, attributes)
+        await self._publish(notification, attributes, sleep)
         log.debug("notified", status=notification.status)
         await self.webhooks.send(notification, notification.to_json())
 
-    async def _publish(self, notification: Notification, attributes: Mapping[str, str]) -> None:
+    async def _publish(
+        self, notification: Notification, attributes: Mapping[str, str], sleep: Sleep
+    ) -> None:
         """Publish once, and what may be a repetition marked as one."""
         ordering = Ordering(notification.id)
 
@@ -61,7 +66,7 @@ class Notifier:
                 notification = notification.model_copy(update={"redelivered": True})
                 raise
 
-        await retry_warily(self.policy.store_patience, publish)
+        await retry_warily(self.policy.store_patience, publish, sleep=sleep)
 
     @asynccontextmanager
     async def progress(self, delivery: Delivery) -> AsyncIterator[ProgressCallback]:

@@ -57,6 +57,10 @@ class Policy:
         """Whether the queue allows no delivery after this one."""
         return receive_count >= self.max_receives
 
+    def ends_in_dead_letters(self, receive_count: int) -> bool:
+        """Whether nobody gets the message again that is given back after this delivery."""
+        return self.has_dead_letter_queue and self.is_last(receive_count)
+
     def is_exhausted(self, receive_count: int) -> bool:
         """Whether this delivery is one more than allowed: no attempt came to an end."""
         return receive_count > self.max_receives

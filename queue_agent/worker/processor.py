@@ -76,7 +76,7 @@ class Processor:
                 with no_surprises():
                     ending = await self._ending(delivery)
                     with delivery.step("notify"):
-                        await self.notifier.notify(ending)
+                        await self.notifier.notify(ending, sleep=delivery.interruption.pause)
             except NoJob as error:
                 delivery.ignored(error.type)
                 self.ignored.note(error.type)
@@ -96,11 +96,12 @@ class Processor:
         """What subscribers are to be told of the message."""
         try:
             with no_surprises():
-                with delivery.step("parse"):
-                    delivery.parsed(await self.inbox.open(delivery.message))
-                log.info("received", task_type=delivery.job.task_type)
-                async with self._one_at_a_time(delivery):
-                    return (await self._result(delivery)).notification()
+                async with delivery.interruption.ends():
+                    with delivery.step("parse"):
+                        delivery.parsed(await self.inbox.open(delivery.message))
+                    log.info("received", task_type=delivery.job.task_type)
+                    async with self._one_at_a_time(delivery):
+                        return (await self._result(delivery)).notification()
         except Malformed as error:
             if "id" not in error.details:
                 await self._turn(delivery)
@@ -123,6 +124,7 @@ class Processor:
                 output = await self._output(delivery, outputs)
             except (Rejected, Unwanted) as error:
                 log.info("refused", error=error.type, reason=error.message)
+                delivery.verdict = error
                 return await self.store.store_failure(delivery, error)
             ended = await self.store.store(delivery, output)
         log.info("completed", images=len(ended.images), **ended.timings.model_dump())
@@ -191,7 +193,7 @@ class Processor:
     async def _put_off(self, delivery: Delivery, later: "_Later") -> None:
         """Leave a message that names no job to a later delivery, or to the dead letters."""
         delivery.released(later)
-        last = self.policy.is_last(delivery.number) and self.policy.has_dead_letter_queue
+        last = self.policy.ends_in_dead_letters(delivery.number)
         if last:
             delivery.telemetry.metrics.left_to_dead_letters()
         log.warning("not answered yet", error=later.type, reason=later.message, dead_letter=last)
@@ -199,8 +201,7 @@ class Processor:
 
     async def _quarantine(self, delivery: Delivery, error: QueueAgentError) -> Notification:
         """Keep the body, and answer as well as the message lets us."""
-        url = await self.store.quarantine(delivery.message, error)
-        delivery.quarantined()
+        url = await self._kept(delivery, error)
         log.warning("quarantined", error=error.type, reason=error.message, url=url)
         return Notification(
             runtime=self.policy.runtime_name,
@@ -214,33 +215,40 @@ class Processor:
             error=ErrorReport.of(error),
         )
 
-    async def _give_up(self, delivery: Delivery, error: Unavailable) -> Notification:
+    async def _kept(self, delivery: Delivery, error: QueueAgentError) -> str | None:
+        """Where the body lies; None: the bucket takes it not, but the dead letters will."""
+        try:
+            async with delivery.interruption.ends():
+                url = await self.store.quarantine(delivery.message, error)
+        except Unavailable as storing:
+            if not self.policy.ends_in_dead_letters(delivery.number):
+                raise
+            log.warning("body not written", reason=storing.message)
+            delivery.left_to_dead_letters = True
+            return None
+        delivery.quarantined()
+        return url
+
+    async def _give_up(self, delivery: Delivery, error: QueueAgentError) -> Notification:
         """The queue's allowance is used up: say so, and leave the message to its dead letters."""
+        error = delivery.verdict or error
         log.error("given up", error=error.type, reason=error.message)
         if not (delivery.is_parsed and self.policy.has_dead_letter_queue):
             ending = await self._quarantine(delivery, error)
         if delivery.is_parsed:
             ending = await self._failed(delivery, error)
-        delivery.left_to_dead_letters = (
-            ending.status != "completed" and self.policy.has_dead_letter_queue
-        )
+        settled = ending.output_url and not (ending.error and ending.error.retryable)
+        delivery.left_to_dead_letters = not settled and self.policy.has_dead_letter_queue
         return ending
 
-    async def _failed(self, delivery: Delivery, error: Unavailable) -> Notification:
+    async def _failed(self, delivery: Delivery, error: QueueAgentError) -> Notification:
         """The failure, or the result of another pod that was faster."""
         try:
-            return (await self.store.store_failure(delivery, error)).notification()
+            async with delivery.interruption.ends():
+                return (await self.store.store_failure(delivery, error)).notification()
         except Unavailable as storing:
             log.warning("manifest not written", reason=storing.message)
-            return Notification(
-                runtime=self.policy.runtime_name,
-                id=delivery.job.id,
-                status="failed",
-                result=False,
-                context=delivery.job.metadata.context,
-                attempt=delivery.number,
-                error=ErrorReport.of(error),
-            )
+            return self.store.failure(delivery, error).notification()
 
     @asynccontextmanager
     async def _one_at_a_time(self, delivery: Delivery) -> AsyncIterator[None]:

@@ -25,6 +25,7 @@ from queue_agent.wire.errors import (
 )
 
 T = TypeVar("T")
+Sleep = Callable[[float], Awaitable[None]]
 
 LASTING: Final = (TimedOut, RuntimeAway, RunLost, RuntimeStuck, RuntimeSick)
 """What is not over within a second or two."""
@@ -40,10 +41,16 @@ async def retry_for(seconds: float, action: Callable[[], Awaitable[T]]) -> T:
     return await _repeat(action, lambda _: time() >= end, _QUICK)
 
 
-async def retry_warily(seconds: float, action: Callable[[], Awaitable[T]]) -> T:
+async def retry_warily(
+    seconds: float,
+    action: Callable[[], Awaitable[T]],
+    *,
+    sleep: Sleep = asyncio.sleep,
+) -> T:
     """Like `retry_for`, for what is heard twice where it is done twice.
 
-    After an attempt that may have been heard (`Unanswered`) the next one waits longer and longer.
+    After an attempt that may have been heard (`Unanswered`) the next one waits longer and longer,
+    by `sleep`, which may know better.
     """
     time = asyncio.get_running_loop().time
     end = time() + seconds
@@ -53,7 +60,7 @@ async def retry_warily(seconds: float, action: Callable[[], Awaitable[T]]) -> T:
         wait = _WARY if isinstance(failed, Unanswered) else _QUICK
         return min(wait(state), max(0.0, end - time()))
 
-    return await _repeat(action, lambda _: time() >= end, pause)
+    return await _repeat(action, lambda _: time() >= end, pause, sleep)
 
 
 async def retry_in_place(action: Callable[[], Awaitable[T]], *, attempts: int = 3) -> T:
@@ -69,6 +76,7 @@ async def _repeat(
     action: Callable[[], Awaitable[T]],
     stop: Callable[[RetryCallState], bool],
     pause: Callable[[RetryCallState], float],
+    sleep: Sleep = asyncio.sleep,
 ) -> T:
     try:
         return await action()  # nearly always all: what repeats is made when it is needed
@@ -80,6 +88,7 @@ async def _repeat(
         retry=retry_if_exception(_may_pass),
         stop=stop,
         wait=pause,
+        sleep=sleep,
         reraise=True,
     )
 

@@ -362,7 +362,10 @@ class Slots:
         limit = self._may_take
         if not limit or self._starving_in(0) > self._ahead:
             return 0
-        soon = self._ahead + (_COMPANY if self._concurrency > 1 else 0.0)
+        # the next can only be asked for once these are here
+        soon = self._ahead + self.forecast.receive.mean
+        if self._concurrency > 1:
+            soon += _COMPANY
         wanted = 1
         while wanted < limit and self._starving_in(wanted) <= soon:
             wanted += 1

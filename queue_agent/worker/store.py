@@ -95,10 +95,13 @@ class ResultStore:
 
     async def store_failure(self, delivery: Delivery, error: QueueAgentError) -> Result:
         """Write how a job ended that has no images; as `store`, the winner's result."""
-        result = self._result(
+        return await self._commit(delivery.job, self.failure(delivery, error))
+
+    def failure(self, delivery: Delivery, error: QueueAgentError) -> Result:
+        """How a job ended that has no images, not written."""
+        return self._result(
             delivery, _status(error), error=ErrorReport.of(error), response=_kept(error.details)
         )
-        return await self._commit(delivery.job, result)
 
     async def quarantine(self, message: Message, error: QueueAgentError) -> str:
         """Keep a message that could not be worked on; the URL of where."""

@@ -1,6 +1,7 @@
 """Requests are signed as the SDK's own classes sign them."""
 
 import hashlib
+import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,6 +49,9 @@ def _signed(signer: Any, credentials: Any, service: str, **request: Any) -> Mapp
             id="headers that are not signed",
         ),
         pytest.param({"url": "http://h/", "data": b"body"}, id="a body"),
+        pytest.param({"url": "http://h/", "data": b""}, id="an empty body"),
+        pytest.param({"url": "http://h/", "data": io.BytesIO(b"body")}, id="a file"),
+        pytest.param({"url": "http://h/", "data": {"a": "1 +é", "b": "2"}}, id="a form"),
     ],
 )
 def test_signatures_are_those_of_the_sdk(request_: dict[str, Any], credentials: Any) -> None:
@@ -69,6 +73,25 @@ def test_a_header_that_stands_twice_is_signed_with_both_values() -> None:
         signer(PLAIN, "sns", "eu-west-1").add_auth(request)
         signatures.append(request.headers["Authorization"])
     assert signatures[0] == signatures[1]
+
+
+def test_a_form_is_put_together_once_and_sent_as_it_was_signed() -> None:
+    sent = []
+    for signer in (LessCostlySigV4, SigV4Auth):
+        request = AWSRequest("POST", "http://h/", data={"a": "1 +é", "b": ["2", "3"]})
+        signer(PLAIN, "sns", "eu-west-1").add_auth(request)
+        prepared = request.prepare()
+        sent.append((request.body, prepared.headers["Content-Length"]))
+    assert sent[0] == sent[1] == (b"a=1+%2B%C3%A9&b=2&b=3", "21")
+
+
+def test_the_body_of_a_request_is_not_prepared_for_its_digest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    request = AWSRequest("PUT", "http://h/", data=b"body")
+    monkeypatch.setattr(AWSRequest, "prepare", None)
+    LessCostlyS3SigV4(PLAIN, "s3", "eu-west-1").add_auth(request)
+    assert request.headers["X-Amz-Content-SHA256"] == hashlib.sha256(b"body").hexdigest()
 
 
 def test_without_credentials_nothing_is_signed() -> None:

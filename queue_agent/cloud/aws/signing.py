@@ -1,13 +1,14 @@
 """Signature Version 4 as the SDK computes it, at less cost.
 
-For each request the SDK reads its headers twice through a parser of e-mail's, and derives anew
-the key that is good for a day. Its classes are kept, and what they sign; only these steps are
-done otherwise.
+For each request the SDK reads its headers twice through a parser of e-mail's, derives anew the
+key that is good for a day, and prepares all of the request twice, the first time for the digest
+of its body. Its classes are kept, and what they sign; only these steps are done otherwise.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
 
+import hashlib
 import hmac
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
@@ -54,6 +55,20 @@ class _LessCost:
     credentials: Any
     _region_name: str
     _service_name: str
+    _is_streaming_checksum_payload: Callable[[Any], bool]
+    _should_sha256_sign_payload: Callable[[Any], bool]
+
+    def digest_of(self, request: Any) -> str | None:
+        """That of the body, where it is signed and is known or in memory."""
+        if isinstance(request.data, dict):  # the fields of a form
+            request.data = request.body
+        if self._is_streaming_checksum_payload(request):
+            return None
+        if not self._should_sha256_sign_payload(request):
+            return None
+        if (known := _digest.get()) is not None:
+            return known
+        return hashlib.sha256(request.data).hexdigest() if isinstance(request.data, bytes) else None
 
     def headers_to_sign(self, request: Any) -> Mapping[str, str]:
         """By names in lower case; values of a name that stands twice are joined."""
@@ -83,16 +98,15 @@ class _LessCost:
 class LessCostlySigV4(_LessCost, SigV4Auth):  # type: ignore[misc]
     """For SQS and SNS."""
 
+    def payload(self, request: Any) -> str:
+        return self.digest_of(request) or str(super().payload(request))
+
 
 class LessCostlyS3SigV4(_LessCost, S3SigV4Auth):  # type: ignore[misc]
-    """For S3; a body whose digest is known is not read for it."""
+    """For S3."""
 
     def payload(self, request: Any) -> str:
-        known = _digest.get()
-        signed = self._should_sha256_sign_payload(request)
-        if known and signed and not self._is_streaming_checksum_payload(request):
-            return known
-        return str(super().payload(request))
+        return self.digest_of(request) or str(super().payload(request))
 
 
 @lru_cache(maxsize=16)

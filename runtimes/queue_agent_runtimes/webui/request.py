@@ -113,9 +113,11 @@ def body_of(request: JsonObject, assets: Assets) -> Body:
         if isinstance(value, str) and is_url(value):
             _put(text, path, f"{mark}-{len(inputs)}-")
             inputs.append(assets[value])
-    pieces = re.split(rf"{mark}-(\d+)-".encode(), to_json(text))
-    parts: list[Part] = list(pieces)
-    parts[1::2] = [Base64(inputs[int(number)]) for number in pieces[1::2]]
+    first, *others = to_json(text).split(mark.encode())
+    parts: list[Part] = [first]
+    for piece in others:
+        _, number, behind = piece.split(b"-", 2)
+        parts += [Base64(inputs[int(number)]), behind]
     return Body(parts, "application/json")
 
 

@@ -165,6 +165,21 @@ async def test_a_release_that_the_queue_does_not_take_runs_out_by_itself(bench: 
     assert len(await bench.queue.receive(1, wait=bench.visibility, visibility_timeout=1)) == 1
 
 
+async def test_a_release_under_way_is_not_cut_by_the_graces_end(bench: Bench) -> None:
+    bench.policy["grace"] = 1.0
+    bench.runtime.script("runs", drawing(600.0))
+    await bench.publish("runs")
+    await bench.publish("waits")
+    _, stop, task = await started(bench)
+    await bench.runtime.began.wait()
+    await bench.pass_time(1)
+    held = bench.cloud.faults.hold("queue.extend", matching="waits")
+    asyncio.get_running_loop().call_later(3, held.release)
+    await ended(stop, task)
+    messages = await bench.queue.receive(10, wait=0, visibility_timeout=1)
+    assert len(messages) == 2
+
+
 async def test_busy_and_idle_say_whether_messages_are_held(bench: Bench) -> None:
     agent, stop, task = await started(bench)
     await bench.pass_time(1)

@@ -1,6 +1,7 @@
 """The slots to the GPU: order, how many at the runtime, and when to ask for more."""
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -145,6 +146,30 @@ async def test_short_jobs_are_asked_for_as_many_as_fit_the_time_to_get_more() ->
     asked = await slots.room()
     # 0.3 s and a margin at 0.05 s a job, with what little deviation is left
     assert 6 < asked < 11
+
+
+@pytest.mark.parametrize("run", [0.005, 0.008, 0.012, 0.02, 0.05])
+async def test_runs_shorter_than_a_receive_follow_each_other_without_a_gap(run: float) -> None:
+    slots = new_slots(concurrency=1, backlog=1, prefetch=20)
+    time, gpu, spans = asyncio.get_running_loop().time, asyncio.Lock(), []
+
+    async def work(slot: Slot) -> None:
+        await asyncio.sleep(0.03)
+        async with slot.turn(), gpu:
+            began = time()
+            await asyncio.sleep(run)
+            spans.append((began, time()))
+        slots.remove(slot)
+
+    async with asyncio.TaskGroup() as tasks:
+        while len(spans) < 300:
+            count = await slots.room()
+            await asyncio.sleep(0.03)
+            slots.forecast.observe_receive(0.03)
+            for _ in range(min(count, 10)):
+                tasks.create_task(work(slots.add()))
+    known = spans[100:300]
+    assert all(begin - end < 1e-6 for (_, end), (begin, _) in pairwise(known))
 
 
 async def test_nothing_is_asked_for_while_a_long_run_has_just_begun() -> None:

@@ -72,6 +72,10 @@ class ScriptedRuntime(Runtime):
         """The ids of the jobs whose runs began, in order."""
         self.interrupted: list[str] = []
         self.prepared: list[str] = []
+        self.cleaned: list[tuple[str, bool]] = []
+        """The ids of the jobs that were cleaned up after, and whether they may come again."""
+        self.cleaning: Callable[[], Awaitable[None]] = _at_once
+        """What cleaning up does."""
         self.began = asyncio.Event()
         self._behaviours: dict[str, list[Behaviour]] = {}
         self._free = asyncio.Semaphore(concurrency)
@@ -149,12 +153,20 @@ class ScriptedRuntime(Runtime):
 
         return behave
 
+    async def clean_up(self, job: Job, *, again: bool) -> None:
+        self.cleaned.append((job.id, again))
+        await self.cleaning()
+
     async def aclose(self) -> None:
         """Nothing is open."""
 
     def _behaviour(self, job_id: str) -> Behaviour:
         waiting = self._behaviours.get(job_id) or [drawing()]
         return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+
+
+async def _at_once() -> None:
+    """Nothing was left."""
 
 
 def images_of(job: Job) -> list[str]:

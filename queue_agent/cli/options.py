@@ -30,6 +30,10 @@ def make_runtime(settings: Settings) -> Runtime:
         raise SettingsError(
             f"QUEUE_AGENT_WORKFLOWS: the adapter {settings.runtime} knows no workflows by name"
         )
+    if settings.runtime_files is not None and type(runtime).clean_up is Runtime.clean_up:
+        raise SettingsError(
+            f"QUEUE_AGENT_RUNTIME_FILES: the adapter {settings.runtime} removes no files"
+        )
     return runtime
 
 
@@ -51,6 +55,7 @@ def runtime_options(settings: Settings) -> RuntimeOptions:
         ca_file=_authorities(settings.runtime_ca_file),
         switch_models=settings.switch_models,
         workflows=settings.workflows,
+        files=settings.runtime_files,
     )
 
 

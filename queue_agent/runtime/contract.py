@@ -138,6 +138,9 @@ class RuntimeOptions:
     """Whether a job may make the runtime load another model."""
     workflows: Path | None = None
     """A folder of workflows that jobs ask for by name, for adapters of runtimes that have such."""
+    files: Path | None = None
+    """A folder with the runtime's own folders of files, which the agent shares, for adapters that
+    remove from there what jobs leave; see `Runtime.clean_up`."""
 
 
 class Runtime(ABC):
@@ -288,6 +291,20 @@ class Runtime(ABC):
         """
         del prepared
         return None
+
+    async def clean_up(self, job: Job, *, again: bool) -> None:  # noqa: B027  a choice
+        """Remove what a job has left on the runtime: uploads, outputs, entries of a history.
+
+        Called once this agent is done with the job, whatever it came to, and so perhaps without a
+        `prepare` or a `run` before it: its result is stored, or, where `again`, this attempt has
+        failed and the job may come again, to this agent or to another. Then whatever the next
+        attempt can use may stay, and goes with the job's next call of this method. No
+        other job's files may be touched, nor those of others who use the runtime. Does nothing
+        unless it is overridden.
+
+        Raises:
+            Unavailable: something could not be removed; it is logged, and no job fails by it.
+        """
 
     def workflows(self) -> Sequence[NamedWorkflow]:
         """What of `RuntimeOptions.workflows` jobs may ask for by name; fixed from the start.

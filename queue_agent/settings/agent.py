@@ -91,6 +91,13 @@ class Settings(TracingSettings, LogSettings):
         description="File with the certificates (PEM) of authorities to trust, beside the "
         "system's, where the runtime's address is https; read at the start.",
     )
+    runtime_files: Path | None = setting(
+        "RUNTIME_FILES",
+        default=None,
+        description="Folder that the agent shares with ComfyUI and that holds its `output`, "
+        "`temp` and `input`: what a job has left there is removed once its result is stored. "
+        "Else it stays.",
+    )
     switch_models: bool = setting(
         "SWITCH_MODELS",
         "DYNAMIC_SD_MODEL",

@@ -100,7 +100,7 @@ class Processor:
                     with delivery.step("parse"):
                         delivery.parsed(await self.inbox.open(delivery.message))
                     log.info("received", task_type=delivery.job.task_type)
-                    async with self._one_at_a_time(delivery):
+                    async with self._one_at_a_time(delivery), self._cleaned_up(delivery):
                         return (await self._result(delivery)).notification()
         except Malformed as error:
             if "id" not in error.details:
@@ -249,6 +249,17 @@ class Processor:
         except Unavailable as storing:
             log.warning("manifest not written", reason=storing.message)
             return self.store.failure(delivery, error).notification()
+
+    @asynccontextmanager
+    async def _cleaned_up(self, delivery: Delivery) -> AsyncIterator[None]:
+        """Nothing of the job is left on the runtime after the block, unless it is cut off."""
+        try:
+            yield
+        except Unavailable:
+            again = not self.policy.is_last(delivery.number)
+            await self.runner.clean_up(delivery.job, again=again)
+            raise
+        await self.runner.clean_up(delivery.job, again=False)
 
     @asynccontextmanager
     async def _one_at_a_time(self, delivery: Delivery) -> AsyncIterator[None]:

@@ -132,6 +132,17 @@ class RuntimeContract(RuntimeHooks):
                 assert artifact.media_type != "application/octet-stream"
 
     @pytest.mark.asyncio
+    async def test_it_cleans_up_after_jobs_that_it_has_or_has_not_seen(
+        self, runtime: Runtime
+    ) -> None:
+        seen, unseen = self.jobs()[0], self.slow_job()
+        await self.prepare_and_run(runtime, seen)
+        for job in (seen, unseen, seen):
+            await runtime.clean_up(job, again=True)
+            await runtime.clean_up(job, again=False)
+        assert (await self.prepare_and_run(runtime, seen)).artifacts
+
+    @pytest.mark.asyncio
     async def test_references_are_found_where_media_stand_and_nowhere_else(
         self, runtime: Runtime
     ) -> None:

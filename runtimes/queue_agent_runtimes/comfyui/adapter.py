@@ -1,13 +1,12 @@
 """`ComfyUIRuntime`: the contract of `queue_agent.runtime` in ComfyUI's words."""
 
 import asyncio
-import hashlib
 import secrets
 import uuid
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import ClassVar, Final
 
+import structlog
 from pydantic import JsonValue
 
 from queue_agent.runtime import (
@@ -25,14 +24,22 @@ from queue_agent.runtime import (
     Spools,
     submitted,
 )
-from queue_agent.wire.errors import QueueAgentError, RuntimeStuck, Unavailable
+from queue_agent.wire.errors import RuntimeStuck, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.comfyui.abandoned import AbandonedPrompts
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
+from queue_agent_runtimes.comfyui.clean_up import CleanUp
 from queue_agent_runtimes.comfyui.collection import collect
 from queue_agent_runtimes.comfyui.editor import Conversions
-from queue_agent_runtimes.comfyui.execution import ComfyUIPrepared, Execution, Finished
+from queue_agent_runtimes.comfyui.execution import (
+    ComfyUIPrepared,
+    Execution,
+    Finished,
+    with_changed_nodes,
+)
+from queue_agent_runtimes.comfyui.history import Outdated
 from queue_agent_runtimes.comfyui.job_workflows import PIPELINE, JobWorkflows
+from queue_agent_runtimes.comfyui.left_files import Traces
 from queue_agent_runtimes.comfyui.offered import capabilities_of
 from queue_agent_runtimes.comfyui.outputs import MISSING
 from queue_agent_runtimes.comfyui.readiness import ServerReadiness
@@ -42,6 +49,7 @@ from queue_agent_runtimes.comfyui.workflow import Workflow, with_unique_prefixes
 
 _PROMPT_IDS: Final = uuid.UUID("5b1d8c6e-6f0e-5a67-9d5e-2f7f6c1f0a37")
 """Namespace of the prompt ids that jobs are given."""
+_log = structlog.get_logger(__name__)
 
 
 class ComfyUIRuntime(Runtime):
@@ -64,13 +72,17 @@ class ComfyUIRuntime(Runtime):
         self._workflows = JobWorkflows(self._api, conversions, options)
         self._readiness = ServerReadiness(self._api, conversions)
         self._abandoned = AbandonedPrompts(self._api)
+        self._clean_up = CleanUp(self._api, options.files)
 
     async def ready(self) -> bool | Readiness:
         """By `/system_stats`; stuck as long as a prompt that was found to be stranded is.
 
         After each start of the server it is asked which inputs take files.
         """
-        return await self._readiness.ready()
+        ready = await self._readiness.ready()
+        if ready:
+            self._clean_up.tend()
+        return ready
 
     def references(self, job: Job) -> Iterable[Reference]:
         """URLs in the inputs of loading nodes, or in the image fields of portable jobs."""
@@ -82,11 +94,12 @@ class ComfyUIRuntime(Runtime):
 
     async def prepare(self, job: Job, assets: Assets) -> Prepared:
         """Build or check the workflow, and upload its input files."""
-        uploads = Uploads(self._api, _tag(job))
-        known = self._readiness.file_inputs
+        traces, known = self._clean_up.traces(job), self._readiness.file_inputs
+        uploads = Uploads(self._api, traces)
         workflow = await self._workflows.workflow(job, assets, uploads, known)
-        graph = with_unique_prefixes(workflow.graph, f"{_tag(job)}-{secrets.token_hex(4)}")
-        return ComfyUIPrepared(
+        graph = with_unique_prefixes(workflow.graph, f"{traces.tag}-{secrets.token_hex(4)}")
+        traces.saved_by(graph)
+        prepared = ComfyUIPrepared(
             job=job,
             request={"prompt": {**graph}, **_beside(workflow)},
             warnings=workflow.warnings,
@@ -97,6 +110,8 @@ class ComfyUIRuntime(Runtime):
             include_temp=_asks_for(job, "include_temp"),
             images=workflow.images,
         )
+        self._clean_up.hold(prepared)
+        return prepared
 
     async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
         """Execute the workflow, or join it where an earlier attempt has submitted it.
@@ -108,16 +123,13 @@ class ComfyUIRuntime(Runtime):
             raise TypeError("run() takes what prepare() of the same adapter returned")
         await self._abandoned.gone(prepared.prompt_id)
         with Spools() as spools:
-            finished = await self._finished(Execution(self._api, prepared, progress, spools))
             try:
-                with submitted():
-                    output = await collect(self._api, prepared, finished, spools)
-            except Unavailable as error:
-                if error.type == MISSING:  # what is gone does not come back by asking again
-                    await self._forget(finished.prompt_id)
-                raise
+                output = await self._made(prepared, progress, spools)
+            except Outdated as outdated:
+                _log.info("nodes_executed_again", nodes=sorted(outdated.nodes))
+                prepared = with_changed_nodes(prepared, outdated.nodes)
+                output = await self._made(prepared, progress, spools)
             spools.keep(output.artifacts)
-        await self._forget(finished.prompt_id)
         progress(Progress(1.0))
         return output
 
@@ -135,11 +147,36 @@ class ComfyUIRuntime(Runtime):
         """By the choices that its core nodes give."""
         return await capabilities_of(self._api)
 
+    async def clean_up(self, job: Job, *, again: bool) -> None:
+        """The history's entries, and, where the folders are shared, the files.
+
+        A prompt that ended well and whose outputs could not be fetched stays for the next attempt.
+        """
+        await self._clean_up.after(job, again=again)
+
     async def aclose(self) -> None:
         await self._readiness.aclose()
+        await self._clean_up.aclose()
         await self._api.aclose()
 
-    async def _finished(self, execution: Execution) -> Finished:
+    async def _made(
+        self, prepared: ComfyUIPrepared, progress: ProgressCallback, spools: Spools
+    ) -> Output:
+        traces = self._clean_up.traces(prepared.job)
+        finished = await self._finished(Execution(self._api, prepared, progress, spools), traces)
+        traces.awaited = True
+        try:
+            with submitted():
+                output = await collect(self._api, prepared, finished, spools)
+        except Unavailable as error:
+            if error.type == MISSING:  # what is gone does not come back by asking again
+                await self._forget(finished.prompt_id, traces)
+            raise
+        await self._forget(finished.prompt_id, traces)
+        return output
+
+    async def _finished(self, execution: Execution, traces: Traces) -> Finished:
+        traces.awaited = False
         try:
             return await execution.finish()
         except asyncio.CancelledError:
@@ -148,10 +185,16 @@ class ComfyUIRuntime(Runtime):
         except RuntimeStuck:
             self._readiness.note_stranded(execution.prompt_id)
             raise
+        finally:
+            traces.prompts.add(execution.prompt_id)
+            for entry in execution.entries:
+                traces.named_in(entry)
 
-    async def _forget(self, prompt_id: str) -> None:
-        with suppress(QueueAgentError):
-            await self._api.forget(prompt_id)
+    async def _forget(self, prompt_id: str, traces: Traces) -> None:
+        """Once its outputs were handed over, or are gone: the same job would be a new prompt."""
+        traces.awaited = False
+        traces.prompts.discard(prompt_id)
+        await self._clean_up.forget(prompt_id)
 
 
 def prompt_id_of(job: Job) -> str:
@@ -164,11 +207,6 @@ def _beside(workflow: Workflow) -> dict[str, JsonValue]:
     if workflow.targets is not None:
         request["partial_execution_targets"] = [*workflow.targets]
     return request
-
-
-def _tag(job: Job) -> str:
-    """What tells a job's files from those of others, whatever it calls itself; always as long."""
-    return hashlib.sha256(f"{job.id}/{job.digest}".encode()).hexdigest()[:16]
 
 
 def _asks_for(job: Job, option: str) -> bool:

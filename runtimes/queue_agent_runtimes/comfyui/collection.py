@@ -6,6 +6,7 @@ from queue_agent.runtime import Artifact, Output, Spools
 from queue_agent.wire.errors import Unavailable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.execution import ComfyUIPrepared, Finished
+from queue_agent_runtimes.comfyui.history import Outdated, executed, outer_node
 from queue_agent_runtimes.comfyui.outputs import (
     MISSING,
     MOST_BYTES,
@@ -22,6 +23,7 @@ async def collect(
     """Fetch the files that the history names, in the order of the workflow's nodes.
 
     Raises:
+        Outdated: some are missing that the server has only remembered.
         Unavailable: they are too few or too much, all are missing, or the server fails.
     """
     found = [*find_outputs(finished.entry), *finished.images]
@@ -34,6 +36,11 @@ async def collect(
             type="invalid_answer",
         )
     artifacts, missing = await _fetch(api, wanted, prepared.seeds, spools)
+    lost = {outer_node(found.node_id): error for found, error in missing if not _only_named(found)}
+    if outdated := lost.keys() & executed(finished.entry).cached:
+        raise Outdated(outdated)
+    if lost and not artifacts:
+        raise next(iter(lost.values()))
     warnings = [*prepared.warnings, *finished.warnings]
     if not artifacts:
         warnings.append(_nothing_to_show(temporary=len(found) - len(wanted)))
@@ -46,17 +53,16 @@ async def collect(
             "statistics": finished.statistics,
         },
         tuple(warnings),
-        tuple(missing),
+        tuple(error.message for _, error in missing),
     )
 
 
 async def _fetch(
     api: ComfyUIApi, wanted: Iterable[Found], seeds: Mapping[str, int], spools: Spools
-) -> tuple[list[Artifact], list[str]]:
-    """What is there, and words for what is missing."""
+) -> tuple[list[Artifact], list[tuple[Found, Unavailable]]]:
+    """What is there, and what is missing."""
     artifacts: list[Artifact] = []
-    missing: list[str] = []
-    lost: Unavailable | None = None
+    missing: list[tuple[Found, Unavailable]] = []
     for output in wanted:
         if sum(artifact.size for artifact in artifacts) > MOST_BYTES:
             raise Unavailable(f"The outputs have over {MOST_BYTES} bytes.", type="answer_too_large")
@@ -66,12 +72,12 @@ async def _fetch(
         except Unavailable as error:
             if error.type != MISSING:
                 raise
-            missing.append(error.message)
-            if not (isinstance(output.value, FileRecord) and output.value.only_named):
-                lost = lost or error
-    if lost is not None and not artifacts:
-        raise lost
+            missing.append((output, error))
     return artifacts, missing
+
+
+def _only_named(found: Found) -> bool:
+    return isinstance(found.value, FileRecord) and found.value.only_named
 
 
 def _is_preview(found: Found) -> bool:

@@ -1,9 +1,10 @@
 """One prompt from its submission, or from where an earlier attempt left it, to its end."""
 
 import asyncio
-from collections.abc import Mapping
+import uuid
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -24,10 +25,11 @@ from queue_agent_runtimes.comfyui.outputs import MISSING, Found
 from queue_agent_runtimes.comfyui.progress import ProgressTracker
 from queue_agent_runtimes.comfyui.sent_images import SentImages
 from queue_agent_runtimes.comfyui.watch import Watch
-from queue_agent_runtimes.comfyui.workflow import INVALID_WORKFLOW, Graph
+from queue_agent_runtimes.comfyui.workflow import INVALID_WORKFLOW, Graph, with_input
 
 Json = dict[str, JsonValue]
 
+_MARK: Final = "queue_agent_again"
 _STOPPING: Final = 5.0
 """Seconds that stopping a prompt may take when the run is cancelled."""
 _log = structlog.get_logger(__name__)
@@ -47,6 +49,20 @@ class ComfyUIPrepared(Prepared):
     """Whether previews are wanted too."""
     images: int = 0
     """Fewer than so many mean that the run went wrong."""
+
+
+def with_changed_nodes(prepared: ComfyUIPrepared, nodes: Collection[str]) -> ComfyUIPrepared:
+    """The same, in which these nodes are not the ones that the server remembers.
+
+    What it remembers of a node goes by all its inputs, and those that its class does not know are
+    not handed to it.
+    """
+    mark = uuid.uuid4().hex
+    graph = {
+        node_id: with_input(node, _MARK, mark) if node_id in nodes else node
+        for node_id, node in prepared.graph.items()
+    }
+    return replace(prepared, graph=graph, request={**prepared.request, "prompt": {**graph}})
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,8 @@ class Execution:
         self._blocked: dict[str, None] = {}
         self.prompt_id = prepared.prompt_id
         """As the server knows it: old ones give prompts their own."""
+        self.entries: list[Json] = []
+        """What the history said of it, each time that it ended."""
 
     async def finish(self) -> Finished:
         """Have the prompt executed and wait for its end; once more if memory ran out.
@@ -108,6 +126,7 @@ class Execution:
         with not_yet_submitted():
             entry = await self._earlier_success(stream)
             if entry is not None:
+                self.entries.append(entry)
                 return entry
             joined = await self._api.whereabouts(stream.prompt_id) != "unknown"
         if not joined:
@@ -155,7 +174,9 @@ class Execution:
         return entry
 
     async def _wait(self, stream: EventStream) -> Json:
-        return await Watch(self._api, stream, self._report).entry()
+        entry = await Watch(self._api, stream, self._report).entry()
+        self.entries.append(entry)
+        return entry
 
     async def _report(self, event: Event) -> None:
         self._times.update(event)

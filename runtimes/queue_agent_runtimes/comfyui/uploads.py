@@ -1,7 +1,6 @@
 """Input files of one job, uploaded to the server."""
 
 import asyncio
-from typing import Final
 from urllib.parse import urlsplit
 
 from queue_agent.media.facts import kind_of
@@ -12,6 +11,7 @@ from queue_agent.wire.media_types import extension, extension_of
 from queue_agent.wire.shortening import shortened
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.file_inputs import FileInput, FileInputs
+from queue_agent_runtimes.comfyui.left_files import UPLOADS, Traces
 from queue_agent_runtimes.comfyui.workflow import (
     INVALID_WORKFLOW,
     FileValue,
@@ -22,15 +22,14 @@ from queue_agent_runtimes.comfyui.workflow import (
     with_files,
 )
 
-_ROOT: Final = "queue-agent"
-
 
 class Uploads:
     """Uploads under names that belong to the job alone."""
 
-    def __init__(self, api: ComfyUIApi, job_tag: str) -> None:
+    def __init__(self, api: ComfyUIApi, traces: Traces) -> None:
         self._api = api
-        self._subfolder = f"{_ROOT}/{job_tag}"
+        self._traces = traces
+        self._subfolder = f"{UPLOADS}/{traces.tag}"
         self._count = 0
 
     async def put(
@@ -44,10 +43,12 @@ class Uploads:
             Rejected: the server does not take the file.
         """
         self._count += 1
+        subfolder = "/".join(filter(None, (within, self._subfolder)))
+        self._traces.uploads.add(f"{folder}/{subfolder}")
         return await self._api.upload(
             asset,
             filename=f"{self._count}.{extension(asset.media_type, own)}",
-            subfolder="/".join(filter(None, (within, self._subfolder))),
+            subfolder=subfolder,
             folder=folder,
         )
 

@@ -3,6 +3,7 @@
 The format: https://docs.comfy.org/development/api-development/workflow-api-format
 """
 
+import posixpath
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -180,6 +181,17 @@ def with_unique_prefixes(graph: Graph, tag: str) -> Graph:
             unique = f"{prefix[:at]}{tag}-{stem}"
             changed[node_id] = with_input(node, _PREFIX_INPUT, unique)
     return changed
+
+
+def prefix_folders(graph: Graph) -> set[str]:
+    """The folders below the server's own into which save nodes of the graph put their files."""
+    folders = set()
+    for node in graph.values():
+        prefix = inputs_of(node).get(_PREFIX_INPUT)
+        if isinstance(prefix, str):
+            folder = posixpath.normpath(posixpath.dirname(prefix))
+            folders.add("" if folder == "." else folder)
+    return folders
 
 
 def with_input(node: Node, name: str, value: JsonValue) -> Node:

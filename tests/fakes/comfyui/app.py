@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Body, FastAPI, Request, Response, WebSocket
@@ -39,6 +40,8 @@ class Options:
     """Save images without the workflow in them."""
     deadly: str | None = None
     """The execution of a workflow that holds this text ends the process."""
+    folder: str | None = None
+    """Where the folders of files are, if they are to be real ones."""
     authorization: str | None = None
     """The Authorization header that every request must carry."""
 
@@ -48,7 +51,7 @@ class FakeComfyUI:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.files = Files()
+        self.files = Files(Path(options.folder) if options.folder else None)
         self.sockets = Sockets()
         self.engine = Engine(
             self.files,

@@ -1,10 +1,11 @@
-"""The fake's input, output and temp folders, kept in memory so that a restart empties them."""
+"""The fake's input, output and temp folders: in memory, so that a restart empties them, or real."""
 
 import errno
 import os
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fakes.comfyui.values import NodeFailure
 
@@ -27,16 +28,32 @@ class FileRecord:
 
 @dataclass
 class Files:
+    folder: Path | None = None
+    """Where the three folders are, if they are real ones; others may then remove files."""
     _contents: dict[FileRecord, bytes] = field(default_factory=dict)
 
     def read(self, record: FileRecord) -> bytes | None:
-        return self._contents.get(record)
+        if self.folder is None:
+            return self._contents.get(record)
+        path = self._path(record)
+        return path.read_bytes() if path is not None and path.is_file() else None
 
     def clear(self) -> None:
         self._contents.clear()
 
     def __iter__(self) -> Iterator[FileRecord]:
         return iter(self._contents)
+
+    def _path(self, record: FileRecord) -> Path | None:
+        if self.folder is None:
+            return None
+        return self.folder / record.type / record.subfolder / record.filename
+
+    def _keep(self, record: FileRecord, data: bytes) -> None:
+        self._contents[record] = data
+        if path := self._path(record):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
 
     def upload(self, record: FileRecord, data: bytes, *, overwrite: bool) -> FileRecord:
         """Store an upload; a taken name with other content gets a number, as in the real one."""
@@ -46,7 +63,7 @@ class Files:
             name = f"{stem} ({number}){extension}"
             record = FileRecord(name, record.subfolder, record.type)
             number += 1
-        self._contents[record] = data
+        self._keep(record, data)
         return record
 
     def save(self, prefix: str, folder: str, extension: str, data: bytes) -> FileRecord:
@@ -69,7 +86,7 @@ class Files:
         record = FileRecord(f"{stem}_{taken + 1:05}_.{extension}", subfolder, folder)
         if len(record.filename.encode()) > _LONGEST_NAME:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), record.filename)
-        self._contents[record] = data
+        self._keep(record, data)
         return record
 
 

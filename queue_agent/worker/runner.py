@@ -51,7 +51,7 @@ _LOST_PREPARATIONS: Final = 3
 OTHERS_FIRST: Final = 3600.0
 """Seconds for which a runtime may work for others before it begins with a job."""
 _REMEMBERED: Final = 256
-_CLEANING: Final = 10.0
+_CLEANING: Final = 5.0
 """Seconds that a job's end waits for what it has left on the runtime to be removed."""
 _PRESENT: Final = frozenset({"ready", "stuck", "sick"})
 """States of a runtime whose process is there."""

@@ -21,7 +21,8 @@ from queue_agent.worker.lease import Lease
 from queue_agent.worker.leftovers import Leftovers
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.processor import Processor
-from queue_agent.worker.slots import Slots, Stage
+from queue_agent.worker.slot import Stage
+from queue_agent.worker.slots import Slots
 
 log = structlog.get_logger()
 

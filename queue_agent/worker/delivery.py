@@ -18,7 +18,7 @@ from queue_agent.wire.portable import model_of
 from queue_agent.worker.forecast import kind_of
 from queue_agent.worker.interruption import Interruption
 from queue_agent.worker.lease import Lease
-from queue_agent.worker.slots import Slot
+from queue_agent.worker.slot import Slot
 
 
 @dataclass

@@ -18,7 +18,8 @@ import structlog
 from queue_agent.runtime import Prepared, Runtime
 from queue_agent.wire.errors import QueueAgentError, RunLost, RuntimeAway
 from queue_agent.worker.health import RuntimeHealth
-from queue_agent.worker.slots import Slot, Slots, Stage
+from queue_agent.worker.slot import Slot, Stage
+from queue_agent.worker.slots import Slots
 
 log = structlog.get_logger()
 

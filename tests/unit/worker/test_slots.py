@@ -8,7 +8,8 @@ import pytest
 
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.forecast import Forecast
-from queue_agent.worker.slots import Slot, Slots, Stage
+from queue_agent.worker.slot import Slot, Stage
+from queue_agent.worker.slots import Slots
 
 pytestmark = pytest.mark.looptime
 

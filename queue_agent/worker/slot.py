@@ -1,0 +1,223 @@
+"""Where one job stands on its way to the GPU, and since when."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from enum import Enum, auto
+from typing import Final, Protocol
+
+from queue_agent.telemetry.tracing import span
+from queue_agent.wire.errors import (
+    RunLost,
+    RuntimeAway,
+    RuntimeSick,
+    RuntimeStuck,
+    Unavailable,
+)
+from queue_agent.worker.forecast import Kind
+
+_USABLE_PROGRESS: Final = 0.1
+"""Below this share of a run its progress predicts too badly."""
+
+
+class Stage(Enum):
+    PREPARING = auto()
+    WAITING = auto()
+    SUBMITTED = auto()
+    RUNNING = auto()
+    FINISHING = auto()
+    ACKNOWLEDGING = auto()
+    ELSEWHERE = auto()
+    """Another message of the same job is worked on, here or by another agent."""
+
+
+class SlotKeeper(Protocol):
+    """Who decides which slot is next, and is told what happens to each."""
+
+    changed: asyncio.Event
+    """Set with each change."""
+    opened: asyncio.Event
+    """Set while jobs may go to the runtime."""
+
+    def waits(self, slot: "Slot", *, first: bool) -> None:
+        """The slot's job is ready for the runtime, for the first time or again."""
+
+    def finishes(self, slot: "Slot") -> None:
+        """The slot's job is with the runtime no more, or never was."""
+
+    def outputs_changed(self) -> None:
+        """A slot holds more or fewer bytes of outputs."""
+
+    def close(self) -> None:
+        """The runtime is away."""
+
+    def held_up(self, seconds: float) -> Unavailable:
+        """A slot's job has waited so long for the runtime: why."""
+
+
+class Slot:
+    """Where one job stands. Times are by the monotonic clock."""
+
+    def __init__(
+        self, slots: SlotKeeper, clock: Callable[[], float], hold_limit: float | None
+    ) -> None:
+        self.stage = Stage.PREPARING
+        self.kind: Kind | None = None
+        self.submitted = asyncio.Event()
+        self.running = asyncio.Event()
+        """Set when the runtime has nothing left to do before this job."""
+        self.suspected = False
+        """Whether the job may have ended the runtime: it has its turns alone, after the others."""
+        self.output_bytes = 0
+        """Of outputs that wait to be stored."""
+        self._slots = slots
+        self._clock = clock
+        self._hold_limit = hold_limit
+        self._held = 0.0
+        """Seconds for which the job has waited for the runtime."""
+        self._entered = {Stage.PREPARING: clock()}
+        self._end: float | None = None
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until the runtime takes the job, and hold a place there for the block.
+
+        There may be several, one after another. One that ends because the runtime is away, stuck
+        or sick closes the slots.
+
+        Raises:
+            Unavailable: it took none within the slot's time to wait.
+        """
+        self._wait()
+        try:
+            with span("wait"):
+                await self._until(self.submitted)
+            yield
+        except (RunLost, RuntimeAway, RuntimeStuck, RuntimeSick):
+            self.forget_run()
+            self._slots.close()
+            raise
+        finally:
+            self.enter(Stage.FINISHING)
+            self._slots.finishes(self)
+
+    async def outage(self) -> None:
+        """Close the slots, since the runtime is away, and wait until they are open.
+
+        Raises:
+            Unavailable: they were not within the slot's time to wait.
+        """
+        self._slots.close()
+        await self._until(self._slots.opened)
+
+    def _wait(self) -> None:
+        first = Stage.WAITING not in self._entered
+        for stage in (Stage.SUBMITTED, Stage.RUNNING, Stage.FINISHING):
+            self._entered.pop(stage, None)
+        self.submitted.clear()
+        self.running.clear()
+        self._end = None
+        if first:
+            self.enter(Stage.WAITING)
+        self.stage = Stage.WAITING  # and keeps its place among those that wait
+        self._slots.waits(self, first=first)
+
+    def successor(self) -> "Slot":
+        """A slot without a job, where this one stands."""
+        place = Slot(self._slots, self._clock, None)
+        place.stage, place.kind = self.stage, self.kind
+        place._entered, place._end = {**self._entered}, self._end
+        return place
+
+    def forget_run(self) -> None:
+        """What the runtime's end cut short teaches nothing about how long runs take."""
+        self._entered.pop(Stage.RUNNING, None)
+
+    async def _until(self, event: asyncio.Event) -> None:
+        began, limit = self._clock(), self._hold_limit
+        try:
+            async with asyncio.timeout(None if limit is None else max(0.0, limit - self._held)):
+                await event.wait()
+        except TimeoutError:
+            raise self._slots.held_up(limit or 0.0) from None
+        finally:
+            self._held += self._clock() - began
+
+    @contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """For the block another message has the job, which is not on its way to the GPU."""
+        self.enter(Stage.ELSEWHERE)
+        self._slots.changed.set()
+        try:
+            yield
+        finally:
+            self.enter(Stage.PREPARING)
+            self._slots.changed.set()
+
+    def enter(self, stage: Stage) -> None:
+        self.stage = stage
+        self._entered[stage] = self._clock()
+
+    def entered(self, stage: Stage) -> float:
+        """When the stage was entered; 0 if it never was."""
+        return self._entered.get(stage, 0.0)
+
+    def begins(self) -> None:
+        """Note that the runtime begins with the run only now, since it had others' work to do."""
+        if self.stage is Stage.RUNNING:
+            self.enter(Stage.RUNNING)
+            self._slots.changed.set()
+
+    def holds(self, output_bytes: int) -> None:
+        """Note what its outputs take, in memory or in files; 0 when they are gone."""
+        self.output_bytes = output_bytes
+        self._slots.outputs_changed()
+
+    def needs_no_runtime(self) -> None:
+        """Note that there is nothing to run: what is left is to tell so."""
+        self.enter(Stage.FINISHING)
+        self._slots.changed.set()
+
+    def answered(self) -> None:
+        """Note that all that is left is to acknowledge the message."""
+        self.enter(Stage.ACKNOWLEDGING)
+        self._slots.changed.set()
+
+    def report(self, fraction: float) -> None:
+        """Note how much of the run is done, from 0 to 1."""
+        if self.stage is Stage.RUNNING and fraction >= _USABLE_PROGRESS:
+            now = self._clock()
+            started = self.entered(Stage.RUNNING)
+            self._end = started + (now - started) / fraction
+            self._slots.changed.set()
+
+    def remaining(self, expected: float) -> float:
+        """Seconds of GPU work left, where a whole run is expected to take so long."""
+        if self.stage is not Stage.RUNNING:
+            return expected
+        end = self._end if self._end is not None else self.entered(Stage.RUNNING) + expected
+        return max(0.0, end - self._clock())
+
+    @property
+    def prepared_in(self) -> float:
+        """Seconds from receipt until ready for the runtime."""
+        return self.entered(Stage.WAITING) - self.entered(Stage.PREPARING)
+
+    @property
+    def waited(self) -> float:
+        """Seconds from being ready until the runtime was free, or had answered before that."""
+        began = self._entered.get(Stage.RUNNING, self.entered(Stage.FINISHING))
+        return began - self.entered(Stage.WAITING)
+
+    @property
+    def ran(self) -> float:
+        """Seconds on the runtime; 0 if it never began."""
+        if Stage.RUNNING not in self._entered:
+            return 0.0
+        return self.entered(Stage.FINISHING) - self.entered(Stage.RUNNING)
+
+
+def standing_at(slots: Iterable[Slot], *stages: Stage) -> list[Slot]:
+    """The slots at these stages, by the order in which they became ready."""
+    found = [slot for slot in slots if slot.stage in stages]
+    return sorted(found, key=lambda slot: slot.entered(Stage.WAITING))

@@ -45,6 +45,7 @@ ELSEWHERE: Final = {
     "RUNTIME": "runtime.preset",
     "RUNTIME_NAME": "runtime.name",
     "RUNTIME_URL": "runtime.port, in the same pod",
+    "RUNTIME_FILES": "runtime.shareFiles",
     "WORKFLOWS": "agent.workflows",
     "RUNTIME_AUTH": "agent.runtimeAuth, a Secret",
     "RUNTIME_API_KEY": "agent.runtimeApiKey, a Secret",

@@ -26,6 +26,10 @@
 - name: QUEUE_AGENT_{{ $name | snakecase | upper }}
   value: {{ include "agent.settingText" $value | quote }}
 {{- end }}
+{{- if include "runtime.shared" . }}
+- name: QUEUE_AGENT_RUNTIME_FILES
+  value: /runtime-files
+{{- end }}
 {{- if include "workflows.configMap" . }}
 - name: QUEUE_AGENT_WORKFLOWS
   value: /etc/queue-agent/workflows
@@ -134,6 +138,11 @@ securityContext:
 volumeMounts:
   - name: agent-tmp
     mountPath: /tmp
+  {{- with include "runtime.shared" $root }}
+  - name: scratch
+    mountPath: /runtime-files
+    subPath: {{ include "runtime.scratchPath" . }}
+  {{- end }}
   {{- if include "workflows.configMap" $root }}
   - name: workflows
     mountPath: /etc/queue-agent/workflows

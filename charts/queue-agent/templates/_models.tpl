@@ -23,14 +23,13 @@
 {{- define "models.initContainers" -}}
 {{- if eq .Values.models.source "download" }}
 {{- $download := .Values.models.download }}
-{{- $preset := include "runtime.preset" . | fromYaml }}
 - name: models
   image: {{ include "chart.image" (dict "root" . "image" $download.image "repository" "" "tag" "") }}
   imagePullPolicy: {{ $download.image.pullPolicy }}
   {{- if $download.command }}
   command: {{ toJson $download.command }}
   {{- else }}
-  command: [aws, s3, sync, --no-progress, {{ printf "s3://%s/%s" (required "models.bucket: which bucket holds the models?" .Values.models.bucket) .Values.models.prefix | quote }}, {{ $preset.modelMount | quote }}]
+  command: [aws, s3, sync, --no-progress, {{ printf "s3://%s/%s" (required "models.bucket: which bucket holds the models?" .Values.models.bucket) .Values.models.prefix | quote }}, {{ .Values.models.mountPath | quote }}]
   {{- end }}
   env:
     - {name: HOME, value: /tmp}
@@ -44,7 +43,7 @@
     {{- toYaml .Values.agent.securityContext | nindent 4 }}
   volumeMounts:
     - name: models
-      mountPath: {{ $preset.modelMount }}
+      mountPath: {{ .Values.models.mountPath }}
     - name: scratch
       mountPath: /tmp
       subPath: models-tmp

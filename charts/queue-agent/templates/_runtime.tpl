@@ -5,7 +5,7 @@
 {{- $row := regexFind (printf "(?m)^%s:\n(?:  .*\n|\n)*" $given.preset) $rows -}}
 {{- $defaultPort := regexFind "(?m)^  port: [0-9]+" $row | trimPrefix "  port: " | int -}}
 {{- $port := default $defaultPort (int $given.port) -}}
-{{- $context := dict "port" $port "model" $given.model "mode" .Values.mode "Template" .Template -}}
+{{- $context := dict "port" $port "model" $given.model "models" .Values.models.mountPath "mode" .Values.mode "Template" .Template -}}
 {{- if $given.args }}{{ $_ := set $context "model" (default "unused" $given.model) }}{{ end -}}
 {{- $preset := index (tpl $row $context | fromYaml) $given.preset -}}
 {{- $repository := default $preset.image.repository $given.image.repository -}}
@@ -24,10 +24,21 @@
 {{- $_ := set $preset "probePath" (default $preset.probePath $given.probePath) -}}
 {{- $_ := set $preset "command" (default $preset.command $given.command) -}}
 {{- $_ := set $preset "args" (concat (default $preset.args $given.args | default list) $given.extraArgs) -}}
-{{- $_ := set $preset "modelMount" (default $preset.modelMount .Values.models.mountPath) -}}
 {{- $_ := set $preset "writable" (concat $preset.writable $given.writablePaths | uniq) -}}
 {{- $_ := set $preset "files" (merge (deepCopy $given.configFiles) $preset.files) -}}
 {{- toYaml $preset -}}
+{{- end -}}
+
+{{- /* Where on the scratch space a writable folder is. */ -}}
+{{- define "runtime.scratchPath" -}}
+{{- trimPrefix "/" . | replace "/" "-" -}}
+{{- end -}}
+
+{{- /* The runtime's folder that the agent shares, if it does. */ -}}
+{{- define "runtime.shared" -}}
+{{- if and .Values.runtime.shareFiles (not .Values.runtime.adapter) -}}
+{{- (include "runtime.preset" . | fromYaml).shared -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "runtime.probe" -}}
@@ -131,7 +142,7 @@ volumeMounts:
   {{- range $preset.writable }}
   - name: scratch
     mountPath: {{ . }}
-    subPath: {{ trimPrefix "/" . | replace "/" "-" }}
+    subPath: {{ include "runtime.scratchPath" . }}
   {{- end }}
   {{- if $values.shmSize }}
   - name: shm
@@ -144,7 +155,7 @@ volumeMounts:
   {{- end }}
   {{- if ne $root.Values.models.source "none" }}
   - name: models
-    mountPath: {{ $preset.modelMount }}
+    mountPath: {{ $root.Values.models.mountPath }}
     {{- if include "models.readOnly" $root }}
     readOnly: true
     {{- end }}

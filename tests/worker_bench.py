@@ -31,6 +31,7 @@ from queue_agent.wire.notification import Notification
 from queue_agent.wire.result import Result
 from queue_agent.worker.agent import Agent
 from queue_agent.worker.assembly import Ports, assemble
+from queue_agent.worker.job_models import Models
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.webhooks import WebhookPolicy, Webhooks
 
@@ -210,6 +211,8 @@ class Bench:
     fifo: bool = False
     policy: JsonObject = field(default_factory=dict)
     """What differs from the policy's defaults."""
+    models: Models | None = None
+    """What fetches jobs' models."""
     heard: list[Notification] = field(default_factory=list)
     """All notifications while agents work, in order."""
     _news: asyncio.Condition = field(default_factory=asyncio.Condition, init=False)
@@ -245,6 +248,7 @@ class Bench:
             runtime or self.runtime,
             ReferenceFetcher(reading, self.cloud.bucket),
             Webhooks(WebhookPolicy()),
+            models=self.models,
             clock=asyncio.get_running_loop().time,
             now=self.cloud.now,
         )

@@ -10,10 +10,12 @@ from functools import partial
 from rich.console import Console
 from rich.table import Table
 
+from queue_agent.cli.model_options import model_fetcher
 from queue_agent.cli.options import make_runtime, warm_up_job
 from queue_agent.cli.wiring import HINT, no_loop
 from queue_agent.cloud import Bucket, Cloud, shortcomings
 from queue_agent.cloud.connect import connect
+from queue_agent.inputs.models.fetcher import ModelFetcher
 from queue_agent.runtime import Readiness, Runtime
 from queue_agent.settings.agent import Settings
 from queue_agent.settings.known import unknown_names
@@ -36,6 +38,8 @@ _HINTS = {
     "creates": "The agent works, and looks before each create. Have agents use a store that keeps "
     'If-None-Match: see "Stores other than S3" in docs/operating.md.',
     "wiring": HINT,
+    "models": "Is QUEUE_AGENT_MODELS_FOLDER the runtime's folder of models, mounted so that the "
+    "agent can write, too?",
     "runtime": "Is the runtime started (the Web UI with --api), is QUEUE_AGENT_RUNTIME_URL right, "
     "and do QUEUE_AGENT_RUNTIME_AUTH, _API_KEY, _HEADERS and _CA_FILE say what it and a proxy "
     "before it ask for?",
@@ -61,11 +65,13 @@ async def check(settings: Settings) -> bool:
         console.print(f"[yellow]![/yellow] {unknown}", highlight=False)
     runtime = make_runtime(settings)
     warm_up_job(settings, runtime)
+    models = model_fetcher(settings, runtime)
     cloud = connect(settings.topic_arn, settings.queue_url, region=settings.region)
     try:
-        findings = [
-            await _try(name, trial) for name, trial in _trials(settings, cloud, runtime).items()
-        ]
+        trials = _trials(settings, cloud, runtime)
+        if models is not None:
+            trials["models"] = partial(_models, settings, models)
+        findings = [await _try(name, trial) for name, trial in trials.items()]
         links = await _try("links", lambda: _links(settings, cloud))
     finally:
         await runtime.aclose()
@@ -127,6 +133,11 @@ def _trials(
         "runtime": ready,
         "clock": clock,
     }
+
+
+async def _models(settings: Settings, models: ModelFetcher) -> str:
+    await models.check()
+    return f"{settings.models_folder} is writable"
 
 
 async def _links(settings: Settings, cloud: Cloud) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from queue_agent.cli.environment import warn_of_unknown_names
+from queue_agent.cli.model_options import model_fetcher
 from queue_agent.cli.options import (
     make_runtime,
     reference_policy,
@@ -22,6 +23,7 @@ from queue_agent.cli.options import (
 from queue_agent.cloud import Cloud, Queue, QueuePolicy, shortcomings
 from queue_agent.cloud.connect import connect
 from queue_agent.cloud.watched import watched
+from queue_agent.inputs.models.fetcher import ModelFetcher
 from queue_agent.inputs.references import ReferenceFetcher
 from queue_agent.runtime import Readiness, Runtime
 from queue_agent.settings.agent import Settings
@@ -58,14 +60,17 @@ def run(settings: Settings) -> None:
     warn_of_unknown_names()
     runtime = make_runtime(settings)
     warm_up = warm_up_job(settings, runtime)
+    models = model_fetcher(settings, runtime)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings, runtime, warm_up))
+            runner.run(_serve(settings, runtime, warm_up, models))
     except asyncio.CancelledError:
         raise SystemExit(1) from None
 
 
-async def _serve(settings: Settings, runtime: Runtime, warm_up: Job | None) -> None:
+async def _serve(
+    settings: Settings, runtime: Runtime, warm_up: Job | None, models: ModelFetcher | None
+) -> None:
     stop = _stop_on_signals()
     pod = PodDeletionCost.in_cluster(os.environ) if settings.pod_deletion_cost else None
     cloud = connect(
@@ -109,6 +114,7 @@ async def _serve(settings: Settings, runtime: Runtime, warm_up: Job | None) -> N
                     references,
                     webhooks,
                     exports.telemetry,
+                    models=models,
                     now=cloud.now,
                 )
                 _collect_seldom()
@@ -124,6 +130,8 @@ async def _serve(settings: Settings, runtime: Runtime, warm_up: Job | None) -> N
         if pod is not None:
             await pod.aclose()
         await references.aclose()
+        if models is not None:
+            await models.aclose()
         await webhooks.aclose()
         await runtime.aclose()
         await cloud.aclose()

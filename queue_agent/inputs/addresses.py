@@ -215,6 +215,12 @@ class Allowlist:
                 hosts.add(name)
         return cls(tuple(networks), frozenset(hosts), tuple(suffixes))
 
+    def names(self, place: HttpLocation) -> bool:
+        """Whether the entries name the host of a URL, wherever that leads."""
+        if place.address is not None:
+            return any(place.address in network for network in self.networks)
+        return place.host in self.hosts or place.host.endswith(self.suffixes)
+
     def permits(self, host: str, address: Address) -> bool:
         """Whether an input may be fetched from `host` at `address`.
 

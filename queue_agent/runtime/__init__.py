@@ -23,6 +23,7 @@ from queue_agent.runtime.contract import (
 )
 from queue_agent.runtime.registry import ENTRY_POINT_GROUP, installed_runtimes, load_runtime
 from queue_agent.runtime.submission import not_yet_submitted, submitted
+from queue_agent.wire.model_files import ModelFile, is_model_name, read_model_files
 from queue_agent.wire.offer import (
     Capabilities,
     InputKind,
@@ -49,6 +50,7 @@ __all__ = [
     "Capabilities",
     "InputKind",
     "MediaKind",
+    "ModelFile",
     "NamedWorkflow",
     "OfferedEmbedding",
     "OfferedLora",
@@ -72,8 +74,10 @@ __all__ = [
     "Spools",
     "WorkflowInput",
     "installed_runtimes",
+    "is_model_name",
     "is_url",
     "load_runtime",
     "not_yet_submitted",
+    "read_model_files",
     "submitted",
 ]

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 from queue_agent.media.asset import Asset
 from queue_agent.runtime.places import refuse_unfetched
 from queue_agent.wire.job import Job
+from queue_agent.wire.model_files import ModelFile, read_model_files
 from queue_agent.wire.offer import Capabilities, NamedWorkflow
 from queue_agent.wire.reference import Reference
 
@@ -90,6 +91,8 @@ class Progress:
     steps: int | None = None
     node: str | None = None
     """The part of the work under way, where the runtime names parts."""
+    stage: str | None = None
+    """What is done before the run, in words; `fraction` is of that alone."""
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -173,6 +176,9 @@ class Runtime(ABC):
     For runtimes that others use too: the time limit counts from then, and not while they work
     for somebody else.
     """
+    model_folders: ClassVar[frozenset[str]] = frozenset()
+    """The folders, one for each kind of model, in which the runtime looks for files; of adapters
+    whose jobs' models the agent may fetch."""
     concurrency: int = 1
     """How many jobs the runtime truly works on at the same time; one or more.
 
@@ -235,6 +241,39 @@ class Runtime(ABC):
             Rejected: of type ``reference_forbidden``, with the field's path.
         """
         refuse_unfetched(job.content, fetched=self.references(job))
+
+    def model_files(self, job: Job) -> Iterable[ModelFile]:
+        """The models that the job brings with their URLs, and the names of others that it uses.
+
+        What is missing is fetched before `prepare`, where the operator allows it, and none of
+        them is removed before the run is over. Asked before each `prepare`; computes only. By
+        default, those of ``metadata.models``.
+
+        Raises:
+            Rejected: the content, or the list, cannot be understood.
+        """
+        if not self.model_folders:
+            return ()
+        return read_model_files((job.metadata.model_extra or {}).get("models"), "metadata.models")
+
+    async def has_model(self, model: ModelFile) -> bool:
+        """Whether the runtime has a file of that name, perhaps where the agent does not see it.
+
+        Asked of what is missing in the agent's folder of models, before it is fetched.
+
+        Raises:
+            Unavailable: the runtime does not answer.
+        """
+        del model
+        return False
+
+    async def models_came(self, models: Sequence[ModelFile]) -> None:
+        """Have the runtime see files that were fetched into its folders just now.
+
+        Raises:
+            Unavailable: the runtime does not answer.
+        """
+        del models
 
     @abstractmethod
     async def prepare(self, job: Job, assets: Assets) -> Prepared:

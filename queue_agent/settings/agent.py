@@ -232,6 +232,55 @@ class Settings(TracingSettings, LogSettings):
         "REFERENCE_TIMEOUT", default=30.0, gt=0, description="Time limit for fetching one input."
     )
 
+    models_folder: Path | None = setting(
+        "MODELS_FOLDER",
+        default=None,
+        description="The runtime's folder of models, as the agent sees it: models that jobs need "
+        "and that are missing are fetched into it, from QUEUE_AGENT_MODEL_HOSTS, and those of "
+        "QUEUE_AGENT_MODELS; else none are.",
+    )
+    models: Path | None = setting(
+        "MODELS",
+        default=None,
+        description="File with the operator's own list of models, as JSON: "
+        '`[{"name", "url", "directory", "sha256", "size"}]`; read at the start. What jobs call '
+        "the same is this.",
+    )
+    model_hosts: Hosts = setting(
+        "MODEL_HOSTS",
+        default=(),
+        description="Hosts that models of jobs may come from, and be redirected to, such as "
+        "`huggingface.co, *.hf.co`; none: only the operator's list is fetched.",
+    )
+    model_credentials: Path | None = setting(
+        "MODEL_CREDENTIALS",
+        default=None,
+        description="File with credentials for hosts of models, as JSON by the host's name: a "
+        "bearer token, or an object of header fields; read at the start.",
+    )
+    models_limit: int = setting(
+        "MODELS_LIMIT",
+        default=100 * 2**30,
+        gt=0,
+        description="All fetched models together: what was not used for the longest time makes "
+        "room. What was not fetched is not counted, and never removed.",
+    )
+    model_largest: int = setting(
+        "MODEL_LARGEST", default=64 * 2**30, gt=0, description="Largest file of a model."
+    )
+    model_pickles: bool = setting(
+        "MODEL_PICKLES",
+        default=False,
+        description="Whether jobs may bring models that may hold code (.ckpt, .pt, .pth, .bin); "
+        "else such come from the operator's list only, and with their SHA-256.",
+    )
+    model_timeout: float = setting(
+        "MODEL_TIMEOUT",
+        default=3600.0,
+        gt=0,
+        description="Time limit for fetching one model.",
+    )
+
     webhook_hosts: Hosts = setting(
         "WEBHOOK_HOSTS",
         default=(),

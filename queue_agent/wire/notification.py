@@ -81,6 +81,10 @@ class Notification(_Written):
     context: JsonValue = None
     images: list[Image] = Field(default_factory=list)
     progress: float | None = Field(default=None, ge=0, le=1, description="While running.")
+    stage: str | None = Field(
+        default=None,
+        description="What is done before the run, of which `progress` then is: `fetching model …`.",
+    )
     attempt: int = Field(default=1, ge=1, description="How often the message was delivered.")
     redelivered: bool = Field(
         default=False, description="It may have been told before, and told the same."
@@ -101,10 +105,8 @@ class Notification(_Written):
         return cls.model_validate_json(body, extra="ignore")
 
     def to_json(self) -> str:
-        """The body to publish, in ASCII; `progress` and `warnings` are left out where unset."""
-        absent = set()
-        if self.progress is None:
-            absent.add("progress")
+        """The body to publish, in ASCII; without what is said only where there is something."""
+        absent = {name for name in ("progress", "stage") if getattr(self, name) is None}
         if not self.warnings:
             absent.add("warnings")
         return self.model_dump_json(exclude=absent, ensure_ascii=True)

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 _READINESS_POLL = 1.0
 _LONGEST_PAUSE = 20.0
-_NOT_RUNNING = (Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED)
+_NOT_RUNNING = (Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED, Stage.FETCHING)
 _LAST_POLL = 0.3
 """Seconds that a long poll in flight gets at the end, for a message already on its way."""
 

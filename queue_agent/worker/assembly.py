@@ -19,6 +19,7 @@ from queue_agent.worker.forecast import Forecast, Kind
 from queue_agent.worker.health import RuntimeHealth
 from queue_agent.worker.ignored import IgnoredMessages
 from queue_agent.worker.inbox import Inbox
+from queue_agent.worker.job_models import JobModels, Models
 from queue_agent.worker.leftovers import Leftovers
 from queue_agent.worker.notifier import Notifier
 from queue_agent.worker.policy import Policy
@@ -62,11 +63,16 @@ def assemble(
     webhooks: Webhooks,
     telemetry: Telemetry | None = None,
     *,
+    models: Models | None = None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
 ) -> Agent:
-    """An agent of one runtime. `clock` tells what passes, `now` the seconds since the epoch."""
+    """An agent of one runtime. `clock` tells what passes, `now` the seconds since the epoch.
+
+    Without `models`, none are fetched.
+    """
     forecast = Forecast()
+    job_models = JobModels(runtime, models) if models is not None else None
 
     def worth(kind: Kind | None) -> bool:
         return not forecast.knows_runs or forecast.run(kind) >= _WORTH_CLAIMING
@@ -100,6 +106,7 @@ def assemble(
             policy.run_timeout,
             telemetry.metrics,
             clock,
+            job_models,
         )
     leftovers = Leftovers(runtime, slots, health, clock)
     processor = Processor(
@@ -117,6 +124,7 @@ def assemble(
             references,
             time_limit=policy.run_timeout,
             is_last=policy.is_last,
+            models=job_models,
         ),
         notifier=Notifier(policy, ports.topic, webhooks, store.with_links),
         ignored=IgnoredMessages(clock),

@@ -21,12 +21,15 @@ _FINISHING_LIMIT: Final = 24
 """Jobs that may be storing and notifying; more, and the cloud is the bottleneck."""
 _ELSEWHERE_LIMIT: Final = 64
 """Messages that may wait for what another message of their job comes to."""
+_FETCHING_LIMIT: Final = 16
+"""Jobs that may wait for their models; more, and others have no chance to overtake them."""
 _ACKNOWLEDGING_LIMIT: Final = 64
 """Jobs whose messages may wait to be deleted, which takes little; more, and the queue is."""
 _LIMITS: Final = {
     Stage.FINISHING: _FINISHING_LIMIT,
     Stage.ACKNOWLEDGING: _ACKNOWLEDGING_LIMIT,
     Stage.ELSEWHERE: _ELSEWHERE_LIMIT,
+    Stage.FETCHING: _FETCHING_LIMIT,
 }
 
 

@@ -88,6 +88,7 @@ class Notifier:
                 context=delivery.job.metadata.context,
                 attempt=delivery.number,
                 progress=progress.fraction,
+                stage=progress.stage,
             )
             attributes = {**running.attributes(), **carrier()}
             await self.topic.publish(running.to_json(), attributes, Ordering(running.id))

@@ -10,6 +10,7 @@ queue's allowance is used up.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import (
+    AbstractAsyncContextManager,
     AsyncExitStack,
     ExitStack,
     asynccontextmanager,
@@ -21,7 +22,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from queue_agent.runtime import Output
+from queue_agent.runtime import Output, ProgressCallback
 from queue_agent.wire.errors import (
     Malformed,
     NoJob,
@@ -150,10 +151,12 @@ class Processor:
         """
         async with self.cancellations.wanted(delivery.job), AsyncExitStack() as inputs:
             self.inbox.check(delivery.job)
-            prepared = await self.runner.prepare(delivery, inputs)
-            output = await self.runner.run(
-                delivery, prepared, lambda: self.notifier.progress(delivery)
-            )
+
+            def progress() -> AbstractAsyncContextManager[ProgressCallback]:
+                return self.notifier.progress(delivery)
+
+            prepared = await self.runner.prepare(delivery, inputs, progress)
+            output = await self.runner.run(delivery, prepared, progress)
             outputs.callback(delivery.slot.holds, 0)
             outputs.callback(output.close)
         delivery.spent(wait=delivery.slot.waited, run=delivery.slot.ran)

@@ -6,7 +6,7 @@ goes once more, the job is at fault.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
@@ -33,6 +33,7 @@ from queue_agent.wire.errors import (
 from queue_agent.wire.job import Job
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.health import RuntimeHealth
+from queue_agent.worker.job_models import JobModels
 from queue_agent.worker.leftovers import Leftovers
 from queue_agent.worker.progress import noting
 from queue_agent.worker.retry import LASTING, retry_in_place
@@ -70,13 +71,20 @@ class JobRunner:
     has nothing of ours left to do before it."""
     is_last: Callable[[int], bool] = lambda _: False
     """Whether the queue allows no delivery after that of this number."""
+    models: JobModels | None = None
+    """Of jobs whose models are fetched; None: none are."""
     _deadly: LRUCache[str, None] = field(
         default_factory=lambda: LRUCache(_REMEMBERED), init=False, repr=False
     )
     """Digests of the jobs with which, alone, the runtime was lost."""
 
-    async def prepare(self, delivery: Delivery, inputs: AsyncExitStack) -> Prepared:
-        """The job in the runtime's words; what it needs of its inputs is there until they end."""
+    async def prepare(
+        self, delivery: Delivery, inputs: AsyncExitStack, progress: ProgressRelays
+    ) -> Prepared:
+        """The job in the runtime's words; what it needs of its inputs is there until they end.
+
+        Models that are missing come first, and `progress` is opened while they are fetched.
+        """
         job = delivery.job
 
         async def prepare() -> Prepared:
@@ -92,9 +100,29 @@ class JobRunner:
             return prepared
 
         with delivery.step("prepare"):
+            warnings = await self._have_models(delivery, inputs, progress)
             prepared = await self._when_there(delivery, prepare)
         log.debug("prepared")
-        return prepared
+        return replace(prepared, warnings=(*warnings, *prepared.warnings)) if warnings else prepared
+
+    async def _have_models(
+        self, delivery: Delivery, inputs: AsyncExitStack, progress: ProgressRelays
+    ) -> Sequence[str]:
+        """Have the job's models there until its inputs end; words for its publisher."""
+        if self.models is None:
+            return ()
+        models, job = self.models, delivery.job
+        self.runtime.check_places(job)
+        needed = await self._when_there(delivery, lambda: models.needed(job))
+        keep = inputs.enter_context(ExitStack())
+        if not needed.missing:
+            return (await models.hold(needed, keep)).warnings
+        with delivery.slot.fetching():
+            async with progress() as report:
+                fetched = await models.hold(needed, keep, report)
+        if fetched.came:
+            await self._when_there(delivery, lambda: self.runtime.models_came(fetched.came))
+        return fetched.warnings
 
     async def _when_there(self, delivery: Delivery, action: Callable[[], Awaitable[T]]) -> T:
         """Do what may need the runtime; while that is away, wait."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from enum import Enum, auto
 from typing import Final, Protocol
 
@@ -29,6 +29,8 @@ class Stage(Enum):
     ACKNOWLEDGING = auto()
     ELSEWHERE = auto()
     """Another message of the same job is worked on, here or by another agent."""
+    FETCHING = auto()
+    """The job's models are fetched, which may take long."""
 
 
 class SlotKeeper(Protocol):
@@ -143,10 +145,17 @@ class Slot:
         finally:
             self._held += self._clock() - began
 
-    @contextmanager
-    def elsewhere(self) -> Iterator[None]:
+    def elsewhere(self) -> AbstractContextManager[None]:
         """For the block another message has the job, which is not on its way to the GPU."""
-        self.enter(Stage.ELSEWHERE)
+        return self._aside(Stage.ELSEWHERE)
+
+    def fetching(self) -> AbstractContextManager[None]:
+        """For the block the job waits for its models, and others overtake it."""
+        return self._aside(Stage.FETCHING)
+
+    @contextmanager
+    def _aside(self, stage: Stage) -> Iterator[None]:
+        self.enter(stage)
         self._slots.changed.set()
         try:
             yield

@@ -25,6 +25,7 @@ from queue_agent.wire.errors import (
     TimedOut,
 )
 from queue_agent.wire.job import Job
+from queue_agent.worker.job_models import JobModels
 from queue_agent.worker.slots import Slots
 from queue_agent.worker.surprises import no_surprises
 
@@ -54,6 +55,8 @@ class WarmUp:
     """Seconds."""
     metrics: Metrics
     clock: Callable[[], float] = time.monotonic
+    models: JobModels | None = None
+    """Which of its models are fetched, before its time runs; None: none are."""
     due: bool = field(default=False, init=False)
     """Whether the runtime has not worked since it was started."""
     _given_up: bool = field(default=False, init=False)
@@ -113,9 +116,16 @@ class WarmUp:
         )
 
     async def _run(self) -> None:
+        self.runtime.check_places(self.job)
+        with ExitStack() as keep:
+            if self.models is not None:
+                fetched = await self.models.hold(await self.models.needed(self.job), keep)
+                await self.runtime.models_came(fetched.came)
+            await self._run_in_time()
+
+    async def _run_in_time(self) -> None:
         try:
             async with asyncio.timeout(self.time_limit) as limit:
-                self.runtime.check_places(self.job)
                 carried = await self.references.check_carried(self.job.content)
                 with ExitStack() as fetched:
                     wanted = self.runtime.references(self.job)

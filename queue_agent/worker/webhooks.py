@@ -105,9 +105,9 @@ class Webhooks:
             place = HttpLocation.parse(url)
         except Rejected as error:
             raise Rejected(f"the URL {error.message}") from error
-        if not _names(self._listed, place):
+        if not self._listed.names(place):
             raise Rejected(f"the operator's list of hosts has no {place.host}")
-        if place.scheme != "https" and not _names(self._trusted, place):
+        if place.scheme != "https" and not self._trusted.names(place):
             raise Rejected(f"{place.host} is called by https only")
         return place
 
@@ -130,12 +130,6 @@ class Webhooks:
             raise Unavailable(f"HTTP {status}")
         if not 200 <= status < 300:  # a redirect, too, is not what was agreed on
             raise Rejected(f"HTTP {status}")
-
-
-def _names(listed: Allowlist, place: HttpLocation) -> bool:
-    if place.address is not None:
-        return any(place.address in network for network in listed.networks)
-    return place.host in listed.hosts or place.host.endswith(listed.suffixes)
 
 
 def _message_id(notification: Notification) -> str:

@@ -21,8 +21,8 @@ class OddCloud:
     ignores_conditions: bool = False
     knows_no_conditions: bool = False
     """Answers 501 to every condition."""
-    looks_before_it_waits: bool = False
-    """Judges conditions when a request begins: of two at the same moment both win."""
+    crossing: tuple[int, ...] = ()
+    """Numbers of the writes, from 1, that are all judged before one is done: all of them win."""
     broken: bool = False
     """Answers 500 to all that concerns objects."""
     exists: tuple[int, str] = (412, "PreconditionFailed")
@@ -38,6 +38,9 @@ class OddCloud:
     objects: dict[str, bytes] = field(default_factory=dict)
     requests: list[web.Request] = field(default_factory=list)
     url: str = ""
+    _writes: int = 0
+    _judged: int = 0
+    _all_judged: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def scopes(self) -> list[tuple[str, str]]:
@@ -90,8 +93,12 @@ class OddCloud:
     async def _put(self, key: str, request: web.Request) -> web.StreamResponse:
         data = await request.read()
         exists = key in self.objects
-        if self.looks_before_it_waits:
-            await asyncio.sleep(0.2)
+        self._writes += 1
+        if self._writes in self.crossing:
+            self._judged += 1
+            if self._judged == len(self.crossing):
+                self._all_judged.set()
+            await self._all_judged.wait()
         if self.refuses_streams and _is_streamed(request):
             return _error(501, "NotImplemented")
         if "If-None-Match" in request.headers and not self.ignores_conditions:

@@ -86,7 +86,7 @@ async def test_where_conditions_are_refused_it_is_looked_first_without_being_tol
 async def test_where_creates_at_the_same_moment_all_win_it_is_noticed(
     odd: OddCloud, bucket: Bucket
 ) -> None:
-    odd.looks_before_it_waits = True
+    odd.crossing = (3, 4)  # the first two come one after the other
     assert not await bucket.creates_once(KEY)
     await create(bucket, b"first")
     with pytest.raises(ObjectExists):

@@ -39,7 +39,10 @@ _BEYOND_REPAIR: Final = re.compile(
 )
 
 _MEMORY: Final = re.compile(
-    r"out of memory|OutOfMemory|(?:STATUS_|CUFFT_)ALLOC_FAILED|MemoryAllocation\b", re.IGNORECASE
+    r"out of memory|OutOfMemory|(?:STATUS_|CUFFT_)ALLOC_FAILED|MemoryAllocation\b"
+    # The machine's own: Python's and NumPy's class, torch's allocator, the system's words.
+    r"|MemoryError\b|(?:can't|cannot) allocate memory|DefaultCPUAllocator: not enough memory",
+    re.IGNORECASE,
 )
 
 _OF_THE_DEVICE: Final = re.compile(

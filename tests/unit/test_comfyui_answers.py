@@ -193,6 +193,7 @@ def test_a_success_is_no_failure() -> None:
     ("kind", "message"),
     [
         ("torch.OutOfMemoryError", "Allocation on device"),
+        ("MemoryError", ""),
         ("RuntimeError", "CUDA error: out of memory"),
     ],
 )

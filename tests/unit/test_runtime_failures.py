@@ -57,6 +57,11 @@ MEMORY = [
     "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
     "cudaErrorMemoryAllocation: out of memory",
     "torch.OutOfMemoryError",
+    "MemoryError",
+    "numpy._core._exceptions._ArrayMemoryError",
+    "alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate",
+    "OSError: [Errno 12] Cannot allocate memory",
+    "[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to",
 ]
 PASSING = [
     "CUDA error: invalid configuration argument" + HINT,

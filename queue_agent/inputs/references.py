@@ -24,6 +24,7 @@ from queue_agent.inputs.addresses import (
 )
 from queue_agent.inputs.guarded_http import GuardedHttp, Resolver, may_pass
 from queue_agent.inputs.inline import check_carried, find_carried
+from queue_agent.inputs.room import Room
 from queue_agent.media.asset import Asset, Spool
 from queue_agent.media.facts import MAX_PIXELS, BrokenImage, TooManyPixels, facts_of
 from queue_agent.wire.errors import ObjectNotFound, QueueAgentError, Rejected, TimedOut, Unavailable
@@ -55,6 +56,8 @@ class ReferencePolicy:
     max_redirects: int = 3
     max_total_bytes: int = 256 * 2**20
     """All inputs of one job together."""
+    max_held_bytes: int = 2 * 2**30
+    """Of the files in which the inputs of all jobs lie that are held at a time."""
 
     def __post_init__(self) -> None:
         Allowlist.parse(self.allow)
@@ -82,6 +85,7 @@ class ReferenceFetcher:
         self._policy = policy
         self._bucket = bucket
         self._slots = asyncio.Semaphore(_CONCURRENCY)
+        self._room = Room(policy.max_held_bytes)
         self._http = GuardedHttp(
             policy.allowlist, timeout=policy.timeout, connections=_CONCURRENCY, resolve=resolve
         )
@@ -115,7 +119,8 @@ class ReferenceFetcher:
     ) -> dict[str, Asset]:
         """The assets by URL, fetched at the same time and each URL once; good until `keep` ends.
 
-        `carried` are the bytes of the job's other inputs, which count among all inputs' together.
+        Waits until there is room for as much as a job may have. `carried` are the bytes of the
+        job's other inputs, which count among all inputs' together.
 
         Raises:
             Rejected: of type ``reference_forbidden``, ``reference_not_found``,
@@ -125,22 +130,18 @@ class ReferenceFetcher:
                 `TimedOut` where it would only take as long again.
         """
         assets: dict[str, Asset] = {}
+        count = _Count(self._policy.max_total_bytes, carried)
 
         async def add(reference: Reference) -> None:
             async with self._slots:
                 assets[reference.url] = await self._fetch_one(
-                    reference, keep.enter_context(Spool())
-                )
-            if (
-                carried + sum(asset.size for asset in assets.values())
-                > self._policy.max_total_bytes
-            ):
-                raise Rejected(
-                    f"The inputs have more than {self._policy.max_total_bytes} bytes together.",
-                    type="reference_too_large",
+                    reference, keep.enter_context(_CountedSpool(count))
                 )
 
         distinct = {(reference.url, reference.kind): reference for reference in references}
+        if not distinct:
+            return assets
+        place = keep.enter_context(await self._room.place(self._policy.max_total_bytes))
         try:
             async with asyncio.TaskGroup() as group:
                 for reference in distinct.values():
@@ -151,6 +152,7 @@ class ReferenceFetcher:
                 raise
             first = known.exceptions[0]
             raise first from first.__cause__
+        place.shrink(sum(asset.size for asset in assets.values() if asset.is_a_file))
         return assets
 
     async def aclose(self) -> None:
@@ -180,6 +182,8 @@ class ReferenceFetcher:
                 f"{subject} did not come within {self._policy.timeout:g} s.",
                 type="reference_unavailable",
             ) from error
+        except _TooMuch:
+            raise
         except Rejected as error:
             raise Rejected(f"{subject} {error.message}.", type=error.type) from error
         except Unavailable as error:
@@ -196,6 +200,8 @@ class ReferenceFetcher:
             await bucket.read_into(place.key, spool.write, limit=self._policy.max_bytes)
         except ObjectNotFound as error:
             raise Rejected("does not exist", type="reference_not_found") from error
+        except _TooMuch:
+            raise
         except Rejected as error:
             raise self._too_large() from error
         except Unavailable as error:
@@ -232,6 +238,37 @@ class ReferenceFetcher:
         return Rejected(
             f"has more than {self._policy.max_bytes} bytes, the limit", type="reference_too_large"
         )
+
+
+class _TooMuch(Rejected):
+    """The inputs of a job are too large together."""
+
+    default_type = "reference_too_large"
+
+
+@dataclass
+class _Count:
+    """The bytes of one job's inputs, counted as they come."""
+
+    most: int
+    size: int
+
+    def add(self, size: int) -> None:
+        self.size += size
+        if self.size > self.most:
+            raise _TooMuch(f"The inputs have more than {self.most} bytes together.")
+
+
+class _CountedSpool(Spool):
+    """A spool for one of a job's inputs."""
+
+    def __init__(self, count: _Count) -> None:
+        super().__init__()
+        self._count = count
+
+    async def write(self, chunk: bytes) -> None:
+        self._count.add(len(chunk))
+        await super().write(chunk)
 
 
 def _place(url: str) -> HttpLocation | ObjectLocation:

@@ -43,6 +43,11 @@ class Asset:
         return os.fstat(self.content.fileno()).st_size
 
     @property
+    def is_a_file(self) -> bool:
+        """Whether its bytes lie on disk, rather than in memory."""
+        return not isinstance(self.content, bytes)
+
+    @property
     def data(self) -> bytes:
         """All of it, in memory."""
         if isinstance(self.content, bytes):

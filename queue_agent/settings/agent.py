@@ -223,7 +223,8 @@ class Settings(TracingSettings, LogSettings):
         default=64 * 2**20,
         gt=0,
         description="Largest input file. Beyond 1 MiB it lies in the temporary folder (`TMPDIR`) "
-        "until its job's run is over; all inputs of a job together are at most 256 MiB.",
+        "until its job's run is over; all inputs of a job together are at most 256 MiB, and those "
+        "of all jobs held 2 GiB.",
     )
     reference_max_pixels: int = setting(
         "REFERENCE_MAX_PIXELS", default=64_000_000, gt=0, description="Largest input image."

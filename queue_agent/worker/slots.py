@@ -23,7 +23,7 @@ from queue_agent.worker.demand import Demand
 from queue_agent.worker.forecast import Forecast
 from queue_agent.worker.slot import Slot, Stage, standing_at
 
-_OUTPUTS_LIMIT: Final = 2**30
+OUTPUTS_LIMIT: Final = 2**30
 """Bytes of outputs that may wait to be stored; with more, nothing else is submitted."""
 
 
@@ -77,7 +77,7 @@ class Slots:
     @property
     def _is_full(self) -> bool:
         """Whether so much waits to be stored that nothing should be added to it."""
-        return sum(slot.output_bytes for slot in self._slots) >= _OUTPUTS_LIMIT
+        return sum(slot.output_bytes for slot in self._slots) >= OUTPUTS_LIMIT
 
     def keep(self, slot: Slot) -> Slot:
         """A slot in the place of a run that was given up and may go on; to be removed after it."""

@@ -6,6 +6,11 @@ import pytest
 import yaml
 from chart_rendering import containers, environment, example, merged, pod_templates, render
 
+from queue_agent.inputs.references import ReferencePolicy
+from queue_agent.runtime.http import ANSWER_LIMIT
+from queue_agent.worker.slots import OUTPUTS_LIMIT
+from queue_agent_runtimes.comfyui.outputs import MOST_BYTES
+
 PRESETS = ["comfyui", "webui", "diffusers"]
 
 
@@ -84,3 +89,17 @@ def test_models_are_looked_for_where_they_are_mounted(preset: str) -> None:
     text = yaml.safe_dump([runtime["args"], runtime.get("env"), files])
     assert "/srv/m" in text
     assert "/models" not in text
+
+
+def test_the_agents_scratch_holds_all_that_inputs_and_outputs_can_take() -> None:
+    (pod,) = pod_templates(render(example("comfyui")))
+    sizes = {
+        volume["name"]: volume["emptyDir"]["sizeLimit"]
+        for volume in pod["spec"]["volumes"]
+        if "emptyDir" in volume
+    }
+    gigabytes = int(sizes["agent-tmp"].removesuffix("Gi"))
+    inputs = ReferencePolicy().max_held_bytes
+    comfyui = 2 * (MOST_BYTES + ANSWER_LIMIT)  # one runs, one waits there
+    others = 8 * ANSWER_LIMIT * 3 // 4  # eight at a time, in base64
+    assert inputs + OUTPUTS_LIMIT + max(comfyui, others) < gigabytes * 2**30

@@ -26,6 +26,8 @@ from queue_agent.wire.errors import QueueAgentError, Rejected, TimedOut, Unavail
 from tls_servers import certified
 
 LOOPBACK = ("127.0.0.1/32",)
+PATIENCE = 30.0
+"""Seconds that only what hangs exceeds."""
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -401,6 +403,73 @@ async def test_the_inputs_of_one_job_have_a_limit_together(web: Site) -> None:
     policy = ReferencePolicy(allow=LOOPBACK, max_total_bytes=2 * len(picture()))
     assert await fetch(*urls[:2], policy=policy)
     assert (await failure(*urls, policy=policy)).type == "reference_too_large"
+
+
+async def test_inputs_that_are_too_large_together_are_cut_off_as_they_come(web: Site) -> None:
+    written = 0
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + picture())
+        while written < 100 * 2**20:
+            writer.write(bytes(2**16))
+            written += 2**16
+            await writer.drain()
+
+    urls = [f"{web.url}/huge-{number}" for number in range(4)]
+    for number in range(4):
+        web.answers[f"/huge-{number}"] = answer
+    policy = ReferencePolicy(allow=LOOPBACK, max_bytes=90 * 2**20, max_total_bytes=2 * 2**20)
+    refused = await failure(*urls, policy=policy)
+    assert refused.type == "reference_too_large"
+    assert "together" in refused.message
+    assert written < 50 * 2**20
+
+
+async def test_objects_that_are_too_large_together_are_cut_off_as_they_come() -> None:
+    bucket = MemoryCloud().bucket("inputs")
+    for number in range(3):
+        await bucket.write(f"{number}.bmp", noise(2**21), media_type="image/bmp")
+    policy = ReferencePolicy(buckets=frozenset({"inputs"}), max_total_bytes=5 * 2**20)
+    urls = [f"s3://inputs/{number}.bmp" for number in range(3)]
+    refused = await failure(*urls, policy=policy, buckets={"inputs": bucket})
+    assert (refused.type, "together" in refused.message) == ("reference_too_large", True)
+
+
+async def test_inputs_of_other_jobs_wait_while_those_held_fill_the_disk() -> None:
+    bucket = MemoryCloud().bucket("inputs")
+    await bucket.write("a.bmp", noise(2**21), media_type="image/bmp")
+    await bucket.write("a.png", picture(), media_type="image/png")
+    policy = ReferencePolicy(
+        buckets=frozenset({"inputs"}), max_total_bytes=3 * 2**20, max_held_bytes=4 * 2**20
+    )
+    fetcher = ReferenceFetcher(policy, {"inputs": bucket}.__getitem__)
+    large = [Reference("s3://inputs/a.bmp", ("image",))]
+    with ExitStack() as first, ExitStack() as second:
+        await fetcher.fetch(large, first)
+        waiting = asyncio.create_task(fetcher.fetch(large, second))
+        await asyncio.sleep(0)
+        assert await fetcher.fetch([], ExitStack()) == {}, "jobs without inputs do not wait"
+        assert not waiting.done()
+        first.close()
+        assert await waiting
+    small = [Reference("s3://inputs/a.png", ("image",))]
+    with ExitStack() as kept:
+        for _ in range(8):  # what lies in memory takes no room on the disk
+            async with asyncio.timeout(PATIENCE):
+                await fetcher.fetch(small, kept)
+
+
+@pytest.mark.parametrize("key", ["nothing.png", "a.txt"])
+async def test_a_job_whose_inputs_are_refused_takes_no_room(key: str) -> None:
+    bucket = MemoryCloud().bucket("inputs")
+    await bucket.write("a.txt", b"no image", media_type="text/plain")
+    policy = ReferencePolicy(buckets=frozenset({"inputs"}), max_held_bytes=1)
+    fetcher = ReferenceFetcher(policy, {"inputs": bucket}.__getitem__)
+    for _ in range(3):
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(Rejected), ExitStack() as keep:
+                await fetcher.fetch([Reference(f"s3://inputs/{key}", ("image",))], keep)
 
 
 async def test_a_compressed_body_is_unpacked_within_the_limit(web: Site) -> None:

@@ -100,7 +100,7 @@ async def test_a_job_of_which_all_is_missing_fails(bench: Bench) -> None:
 async def test_nothing_more_is_made_while_too_much_waits_to_be_stored(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("queue_agent.worker.slots._OUTPUTS_LIMIT", 2 * len(PNG))
+    monkeypatch.setattr("queue_agent.worker.slots.OUTPUTS_LIMIT", 2 * len(PNG))
     writing = [bench.cloud.faults.hold("bucket.write", matching=".png") for _ in range(2)]
     for number in range(1, 6):
         await bench.publish(f"order-{number}")

@@ -14,6 +14,7 @@ from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.events import IMAGE, Event, parse_event
 from queue_agent_runtimes.comfyui.failures import failure_of, refused
+from queue_agent_runtimes.comfyui.history import Executed
 from queue_agent_runtimes.comfyui.node_times import NodeTimes
 from queue_agent_runtimes.comfyui.outputs import FileRecord, Found, fetch_artifact, find_outputs
 from queue_agent_runtimes.comfyui.progress import ProgressTracker
@@ -312,3 +313,9 @@ def test_the_time_of_nodes_that_a_node_becomes_is_its_own() -> None:
         "cached": ["1"],
     }
     assert times.told({"status": None})["seconds"] is None
+
+
+def test_nodes_that_a_remembered_one_became_are_remembered() -> None:
+    told = Executed(None, frozenset({"5.0", "57:8"}))
+    assert [told.remembered(node) for node in ("5.0", "5.0.0.0.3", "57:8.0.0.1")] == [True] * 3
+    assert [told.remembered(node) for node in ("5", "5.01", "57", "57:80", "8")] == [False] * 5

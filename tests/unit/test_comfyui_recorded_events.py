@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from pydantic import JsonValue
 
 from comfyui_recording import recorded
 from queue_agent.runtime import Spools
@@ -128,6 +129,36 @@ async def test_a_preview_that_is_a_png_is_no_image() -> None:
         ):
             await images.update(event)
         assert images.found == []
+
+
+def inner(value: int) -> list[Event]:
+    """A step of an inner node, and the PNG that comes with it."""
+    step: dict[str, JsonValue] = {"node": "2.0.0.1", "value": value, "max": 2}
+    return [Event("progress", step), Event(IMAGE, {}, sample_png(8, 8))]
+
+
+@pytest.mark.parametrize(
+    ("events", "images"),
+    [
+        ([*inner(0), *inner(1)], 2),
+        ([*inner(0), *inner(1), *inner(0)], 3),
+        ([*inner(1), *inner(2)], 0),
+        ([*inner(2), *inner(2)], 0),
+        ([Event(IMAGE, {}, sample_png(8, 8))], 0),
+        ([*inner(0), Event("executing", {"node": "2.0.0.2"}), *inner(1)], 1),
+        ([Event("progress", {"node": "7", "value": 0}), *inner(1)[1:]], 0),
+    ],
+)
+async def test_images_of_an_inner_node_are_those_at_steps_that_count_from_nothing(
+    events: list[Event], images: int
+) -> None:
+    run = run_of("SaveImageWebsocket")
+    with Spools() as spools:
+        sent = SentImages(graph_of(run), spools)
+        begun = Event("executing", {"node": "2.0.0.1", "display_node": "2"})
+        for event in [begun, *events]:
+            await sent.update(event)
+        assert [found.node_id for found in sent.found] == ["2.0.0.1"] * images
 
 
 FAILURES = {

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 
+from pydantic import JsonValue
+
 from queue_agent.runtime import Artifact, Output, Spools
 from queue_agent.wire.errors import Unavailable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.execution import ComfyUIPrepared, Finished
-from queue_agent_runtimes.comfyui.history import Outdated, executed, outer_node
+from queue_agent_runtimes.comfyui.history import Outdated, executed
 from queue_agent_runtimes.comfyui.outputs import (
     MISSING,
     MOST_BYTES,
@@ -15,6 +17,7 @@ from queue_agent_runtimes.comfyui.outputs import (
     fetch_artifact,
     find_outputs,
 )
+from queue_agent_runtimes.comfyui.workflow import origin_of
 
 
 async def collect(
@@ -22,21 +25,32 @@ async def collect(
 ) -> Output:
     """Fetch the files that the history names, in the order of the workflow's nodes.
 
+    Of a node that became others, theirs follow in the order of their ids.
+
     Raises:
-        Outdated: some are missing that the server has only remembered.
+        Outdated: some are missing that the server has only remembered, or all.
         Unavailable: they are too few or too much, all are missing, or the server fails.
     """
     found = [*find_outputs(finished.entry), *finished.images]
+    if not found and (remembered := _shown_before(finished.entry)):
+        raise Outdated(remembered)
     order = {node_id: index for index, node_id in enumerate(prepared.graph)}
-    found.sort(key=lambda output: order.get(output.node_id, len(order)))
+    origins = {output.node_id: origin_of(output.node_id, prepared.graph) for output in found}
+    found.sort(
+        key=lambda output: (
+            order.get(origins[output.node_id], len(order)),
+            _counted(output.node_id.removeprefix(origins[output.node_id])),
+        )
+    )
     wanted = [output for output in found if prepared.include_temp or not _is_preview(output)]
     if len(wanted) < prepared.images:
         raise Unavailable(
             f"The runtime made {len(wanted)} of {prepared.images} images.",
             type="invalid_answer",
         )
-    artifacts, missing = await _fetch(api, wanted, prepared.seeds, spools)
-    lost = {outer_node(found.node_id): error for found, error in missing if not _only_named(found)}
+    seeds = {node_id: prepared.seeds.get(origin) for node_id, origin in origins.items()}
+    artifacts, missing = await _fetch(api, wanted, seeds, spools)
+    lost = {origins[found.node_id]: error for found, error in missing if not _only_named(found)}
     if outdated := lost.keys() & executed(finished.entry).cached:
         raise Outdated(outdated)
     if lost and not artifacts:
@@ -58,7 +72,7 @@ async def collect(
 
 
 async def _fetch(
-    api: ComfyUIApi, wanted: Iterable[Found], seeds: Mapping[str, int], spools: Spools
+    api: ComfyUIApi, wanted: Iterable[Found], seeds: Mapping[str, int | None], spools: Spools
 ) -> tuple[list[Artifact], list[tuple[Found, Unavailable]]]:
     """What is there, and what is missing."""
     artifacts: list[Artifact] = []
@@ -74,6 +88,24 @@ async def _fetch(
                 raise
             missing.append((output, error))
     return artifacts, missing
+
+
+def _shown_before(entry: Mapping[str, JsonValue]) -> frozenset[str]:
+    """All remembered nodes, where all output nodes are among them.
+
+    A node that became others is remembered with what they put out for it, but not with the images
+    that they sent.
+    """
+    prompt, cached = entry.get("prompt"), executed(entry).cached
+    outputs = prompt[-1] if isinstance(prompt, list) and prompt else None
+    known = isinstance(outputs, list) and {str(node) for node in outputs} <= cached
+    return cached if known else frozenset()
+
+
+def _counted(inner_id: str) -> list[tuple[int, int, str]]:
+    """By which ids are ordered as people count: ``.0.0.9`` before ``.0.0.10``."""
+    parts = [part for part in inner_id.split(".") if part]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def _only_named(found: Found) -> bool:

@@ -168,7 +168,9 @@ class Execution:
         little while the server remembers what the other nodes made.
         """
         entry = await self._api.history(stream.prompt_id)
-        if entry is not None and (failure_of(entry) is not None or self._images.awaited):
+        if entry is not None and (
+            failure_of(entry) is not None or self._images.awaited or not entry.get("outputs")
+        ):
             await self._api.forget(stream.prompt_id)
             return None
         return entry

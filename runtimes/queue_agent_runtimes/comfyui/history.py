@@ -18,6 +18,10 @@ class Executed:
     cached: frozenset[str]
     """Nodes that were not executed again: what they put out is of an earlier prompt."""
 
+    def remembered(self, node_id: str) -> bool:
+        """Whether the node is one of these, or one that such a node has become (``1.0.0.3``)."""
+        return any(node_id == node or node_id.startswith(f"{node}.") for node in self.cached)
+
 
 class Outdated(Unavailable):
     """Files are gone that the server remembers for nodes which it did not execute again."""
@@ -43,8 +47,3 @@ def executed(entry: Mapping[str, JsonValue]) -> Executed:
         if event == "execution_cached" and isinstance(nodes, list):
             cached |= {str(node) for node in nodes}
     return Executed((min(times), max(times)) if len(times) > 1 else None, frozenset(cached))
-
-
-def outer_node(node_id: str) -> str:
-    """The node of the workflow that a node is, or that has become it (``1.0.0.3``)."""
-    return node_id.partition(".")[0]

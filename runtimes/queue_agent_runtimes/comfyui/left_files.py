@@ -16,7 +16,7 @@ import structlog
 from pydantic import JsonValue
 
 from queue_agent.runtime.shared_folder import SharedFile, SharedFolder
-from queue_agent_runtimes.comfyui.history import executed, outer_node
+from queue_agent_runtimes.comfyui.history import executed
 from queue_agent_runtimes.comfyui.outputs import FileRecord, find_outputs
 from queue_agent_runtimes.comfyui.workflow import Graph, prefix_folders
 
@@ -71,7 +71,7 @@ class Traces:
             record = found.value
             if not isinstance(record, FileRecord) or record.type not in _PRODUCTS:
                 continue
-            if outer_node(found.node_id) not in told.cached:
+            if not told.remembered(found.node_id):
                 self.named[_path_of(record)] = told.span
 
 

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from pydantic import JsonValue
+
 from queue_agent.media.facts import media_type_of
 from queue_agent.runtime import Asset, Spools
 from queue_agent.wire.errors import Unavailable
@@ -15,24 +17,33 @@ where previews of other nodes are sent too, while the node is the one under way.
 
 
 class SentImages:
-    """Those of one prompt, in the order in which they came."""
+    """Those of one prompt, in the order in which they came.
+
+    A node that another became is of a class that nobody tells. It is taken for one that sends its
+    images where one comes at each step and its steps count from 0: those of others count from 1.
+    """
 
     def __init__(self, graph: Graph, spools: Spools) -> None:
+        self._graph = graph
         self._nodes = {name for name, node in graph.items() if class_of(node) == _SENDING_CLASS}
         self._spools = spools
-        self._current: str | None = None
         self._size = 0
         self.found: list[Found] = []
+        self._current: str | None = None
+        self._step: JsonValue = None
+        self._next = 0
+        """The step at which an image comes, of a node that sends its images."""
 
     @property
     def awaited(self) -> bool:
-        """Whether there is a node that sends its images."""
-        return bool(self._nodes)
+        """Whether there is a node that sends its images, as far as is known."""
+        return bool(self._nodes or self.found)
 
     def forget(self) -> None:
         """The prompt is executed anew."""
         self.found.clear()
-        self._current, self._size = None, 0
+        self._size = 0
+        self._enter(None)
 
     async def update(self, event: Event) -> None:
         """Take in an event of the prompt.
@@ -41,16 +52,30 @@ class SentImages:
             Unavailable: the images are too many, or cannot be kept.
         """
         if event.type == "executing":
-            node = event.data.get("node")
-            self._current = node if isinstance(node, str) else None
-        elif event.type == IMAGE and self._current is not None and self._current in self._nodes:
-            self._size += len(event.image)
-            if self._size > MOST_BYTES:
-                raise Unavailable(
-                    f"The outputs have over {MOST_BYTES} bytes.", type="answer_too_large"
-                )
-            spool = self._spools.new()
-            await spool.write(event.image)
-            content = (await spool.asset()).content
-            asset = Asset(content, media_type_of(event.image))
-            self.found.append(Found(self._current, asset))
+            self._enter(event.data.get("node"))
+        elif event.type == "progress" and event.data.get("node") == self._current:
+            self._step = event.data.get("value")
+            self._next = 0 if self._step == 0 else self._next
+        elif event.type == IMAGE and self._current is not None and self._is_sent():
+            await self._keep(self._current, event.image)
+
+    def _enter(self, node: JsonValue) -> None:
+        self._current = node if isinstance(node, str) else None
+        self._step, self._next = None, 0
+
+    def _is_sent(self) -> bool:
+        if self._current in self._graph:
+            return self._current in self._nodes
+        if self._step is None or self._step != self._next:
+            return False
+        self._next += 1
+        return True
+
+    async def _keep(self, node: str, image: bytes) -> None:
+        self._size += len(image)
+        if self._size > MOST_BYTES:
+            raise Unavailable(f"The outputs have over {MOST_BYTES} bytes.", type="answer_too_large")
+        spool = self._spools.new()
+        await spool.write(image)
+        content = (await spool.asset()).content
+        self.found.append(Found(node, Asset(content, media_type_of(image))))

@@ -208,6 +208,17 @@ def class_of(node: Node) -> str:
     return str(node.get("class_type"))
 
 
+def origin_of(node_id: str, graph: Graph) -> str:
+    """The node of the workflow that this one is, or that became it.
+
+    Nodes that a node becomes have its id before theirs: ``1.0.0.3``.
+    """
+    origin = node_id
+    while origin not in graph and "." in origin:
+        origin = origin.rpartition(".")[0]
+    return origin if origin in graph else node_id
+
+
 def _is_wrapped(content: Mapping[str, JsonValue], key: str) -> bool:
     inner = content.get(key)
     return isinstance(inner, dict) and not isinstance(inner.get("class_type"), str)

@@ -117,6 +117,27 @@ async def test_a_stuck_runtime_costs_one_time_limit_and_nobody_an_answer() -> No
     assert bench.dead_letters == []
 
 
+async def test_a_runtime_that_answers_nothing_any_more_is_restarted_within_a_run() -> None:
+    """Also one that tells nothing of its runs: it is silent, whatever becomes of the run."""
+    bench = Bench(max_receives=3, policy={"run_timeout": 900.0})
+    runtime = bench.runtime
+    runtime.script("order-0", hanging, drawing())
+    agent = bench.agent()
+    orders = [f"order-{number}" for number in range(3)]
+    for job_id in orders:
+        await bench.publish(job_id)
+    async with bench.working(agent):
+        await runtime.began.wait()
+        runtime.up = False  # the process hangs, and so does the connection
+        await bench.pass_time(1)
+        assert str((await agent.readiness())["runtime"]).startswith("away")
+        async with background(restarting(agent, runtime)):
+            for job_id in orders:
+                assert (await bench.answer(job_id)).status == "completed"
+    assert now() < 900.0
+    assert runtime.lost[:1] == ["order-0"]
+
+
 class OutlivedRuntime(DeafRuntime):
     """Takes cancelled runs for going on, since their connections never end."""
 

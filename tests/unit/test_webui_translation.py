@@ -38,6 +38,61 @@ def translated(content: Json, task_type: str = "text-to-image") -> Translated:
     return translate(job(content, task_type), {URL: CAT}, switch_models=True)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "samples_save",
+        "grid_save",
+        "save_init_img",
+        "save_mask",
+        "save_images_before_highres_fix",
+        "save_to_dirs",
+        "grid_save_to_dirs",
+        "outdir_samples",
+        "outdir_txt2img_samples",
+        "temp_dir",
+        "profiling_filename",
+        "control_net_detectmap_autosaving",
+        "control_net_detectedmap_dir",
+        "ad_save_previews",
+    ],
+)
+def test_a_job_has_nothing_saved_on_the_server_by_options(name: str) -> None:
+    found = translated({"prompt": "a cat", "override_settings": {name: True, "eta_ancestral": 0.5}})
+    assert found.request["override_settings"] == {"eta_ancestral": 0.5}
+    assert found.warnings == (
+        f"override_settings.{name} has no effect: nothing is saved on the runtime.",
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["sd_vae", "CLIP_stop_at_last_layers", "eta_noise_seed_delta", "return_grid", "saved"]
+)
+def test_options_that_save_nothing_are_passed_on(name: str) -> None:
+    found = translated({"prompt": "a cat", "override_settings": {name: "x"}})
+    assert (found.request["override_settings"], found.warnings) == ({name: "x"}, ())
+
+
+@pytest.mark.parametrize("sizes", [{}, {"batch_size": 1}, {"n_iter": 1, "batch_size": None}])
+def test_one_image_is_not_saved_on_the_server(sizes: Json) -> None:
+    found = translated({"prompt": "a cat", "save_images": True, **sizes})
+    assert "save_images" not in found.request
+    assert "override_settings" not in found.request
+
+
+@pytest.mark.parametrize("task_type", ["text-to-image", "image-to-image"])
+@pytest.mark.parametrize("sizes", [{"batch_size": 2}, {"n_iter": 3}])
+def test_a_grid_is_made_and_neither_it_nor_its_images_are_saved(
+    sizes: Json, task_type: str
+) -> None:
+    content: Json = {"save_images": True, "init_images": [URL], **sizes}
+    own: Json = {"override_settings": {"samples_save": True}}
+    for asked in (content, {**content, **own}):
+        request = translated(asked, task_type).request
+        assert request["save_images"] is True
+        assert request["override_settings"] == {"samples_save": False, "grid_save": False}
+
+
 async def sent(request: Json, assets: Assets) -> Json:
     """The request as it reaches the server."""
 

@@ -19,6 +19,7 @@ from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job, describe_errors
 from queue_agent.wire.portable import Lora
 from queue_agent.wire.samplers import find_sampler, find_schedule
+from queue_agent_runtimes.webui.saving import without_saving
 
 JsonObject = dict[str, JsonValue]
 Path = tuple[str | int, ...]
@@ -76,6 +77,7 @@ def translate(job: Job, assets: Assets, *, switch_models: bool) -> Translated:
         routing = _take_routing_fields(request)
         _place_init_image(request, routing.get("image_link"))
         settings = _settings(request, routing)
+        warnings += without_saving(request, settings)
         checkpoint = _checkpoint(request, settings)
         if checkpoint and not switch_models:
             warnings.append(f"{checkpoint!r} is not loaded: this runtime keeps its checkpoint.")

@@ -59,7 +59,7 @@ MEMORY = [
     "torch.OutOfMemoryError",
     "MemoryError",
     "numpy._core._exceptions._ArrayMemoryError",
-    "alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate",
+    "alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to",
     "OSError: [Errno 12] Cannot allocate memory",
     "[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried to",
 ]

@@ -47,16 +47,14 @@ class Gateways:
 
     def app(self, *, keys: bool = False, **settings: Any) -> FastAPI:
         """A gateway that is not started."""
-        return create_app(
-            GatewaySettings.model_construct(
-                job_topic="jobs",
-                notification_topic="notifications",
-                bucket=BUCKET,
-                runtimes=("sdruntime",),
-                keys_file=self.keys_file if keys else None,
-                **settings,
-            )
-        )
+        usual: dict[str, Any] = {
+            "job_topic": "jobs",
+            "notification_topic": "notifications",
+            "bucket": BUCKET,
+            "runtimes": ("sdruntime",),
+            "keys_file": self.keys_file if keys else None,
+        }
+        return create_app(GatewaySettings.model_construct(**usual | settings))
 
     async def start(self, *, keys: bool = False, **settings: Any) -> FastAPI:
         """A gateway that runs until the test's end."""

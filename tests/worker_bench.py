@@ -78,6 +78,8 @@ class ScriptedRuntime(Runtime):
         self.cleaning: Callable[[], Awaitable[None]] = _at_once
         """What cleaning up does."""
         self.began = asyncio.Event()
+        self.usually: Behaviour = drawing()
+        """What runs do of jobs without a script."""
         self._behaviours: dict[str, list[Behaviour]] = {}
         self._free = asyncio.Semaphore(concurrency)
         self._death = asyncio.Event()
@@ -162,7 +164,7 @@ class ScriptedRuntime(Runtime):
         """Nothing is open."""
 
     def _behaviour(self, job_id: str) -> Behaviour:
-        waiting = self._behaviours.get(job_id) or [drawing()]
+        waiting = self._behaviours.get(job_id) or [self.usually]
         return waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
 

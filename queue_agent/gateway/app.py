@@ -113,8 +113,8 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         redoc_url=None,
     )
     add_handlers(app)
-    for part in (jobs, events, webui, openai_images):
-        app.include_router(part.router)
+    for router in (jobs.router, events.router, *webui.ROUTERS, openai_images.router):
+        app.include_router(router)
     _add_page(app)
     _add_probes(app)
     app.state.large_bodies = LargeBodies()
@@ -163,13 +163,14 @@ async def _parts(
     client = Client(cloud, notification_topic=settings.notification_topic)
     listener = Listener(client.notifications, hook=statistics.note)
     service = JobService(cloud, settings, listener, statistics)
-    bucket, key = cloud.bucket(settings.bucket), trial_key(secrets.token_hex(8), folder="gateway")
+    bucket = cloud.bucket(settings.bucket)
+    key = trial_key(secrets.token_hex(8), folder="gateway")
     async with (
         listener.listening(),
         background(ClockWatch(cloud.now).watch()),
         background(shortcomings.warn(bucket, key, links=settings.link_seconds)),
     ):
-        yield Gateway(settings, service, statistics, keys, RateLimit()), listener
+        yield Gateway(settings, service, statistics, keys, RateLimit(), offers, bucket), listener
 
 
 def _add_page(app: FastAPI) -> None:

@@ -10,9 +10,11 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import JsonValue
 from starlette.requests import HTTPConnection
 
+from queue_agent.cloud import Bucket
 from queue_agent.gateway.bodies import says_json
 from queue_agent.gateway.keys import Caller, KeyRing, credential
 from queue_agent.gateway.limits import RateLimit
+from queue_agent.gateway.offers import Offers
 from queue_agent.gateway.service import JobService
 from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
@@ -31,6 +33,9 @@ class Gateway:
     statistics: Statistics
     keys: KeyRing
     rates: RateLimit
+    offers: Offers
+    bucket: Bucket
+    """Of the results, and of what gateways keep."""
 
     def admit(self, connection: HTTPConnection) -> Caller:
         """Who asks, if they may.

@@ -41,3 +41,8 @@ class Offers:
                 log.info("offer unknown", runtime=runtime, reason=type(error).__name__)
             self._known[runtime] = (time.monotonic(), known)
             return known
+
+    def forget(self, runtime: str) -> None:
+        """Read it anew when it is next asked for; if it cannot be, what was known still holds."""
+        if runtime in self._known:
+            self._known[runtime] = (float("-inf"), self._known[runtime][1])

@@ -47,6 +47,9 @@ class OpenAIError(BaseModel):
     job_id: str | None = None
 
 
+WEBUI: Final = "/sdapi/"
+"""What the paths begin with that stand for a Web UI."""
+
 _CASES: Final[Mapping[int, str]] = {
     400: "The body is not JSON, or too much of it.",
     401: "No valid API key.",
@@ -89,7 +92,7 @@ def render(problem: Problem, *, path: str, request_id: str) -> JSONResponse:
     """The answer, in the dialect of the route."""
     body: dict[str, JsonValue]
     media_type = "application/json"
-    if path.startswith("/sdapi/"):
+    if path.startswith(WEBUI):
         body = {"error": problem.code, "detail": problem.detail, "body": "", "errors": ""}
     elif path == "/v1/images/generations":
         kind = "invalid_request_error" if problem.status < 500 else "server_error"
@@ -112,6 +115,8 @@ def add_handlers(app: FastAPI) -> None:
     """Answer every error of a route."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
+        if request.url.path.startswith(WEBUI) and (told := _as_web_ui(error)) is not None:
+            return told
         problem = _problem_of(error)
         if problem.status >= 500:
             log.warning("request failed", error=problem.code, reason=str(error))
@@ -121,6 +126,18 @@ def add_handlers(app: FastAPI) -> None:
 
     for kind in (Problem, QueueAgentError, RequestValidationError, HTTPException, RecursionError):
         app.add_exception_handler(kind, answer)
+
+
+def _as_web_ui(error: Exception) -> JSONResponse | None:
+    """What the Web UI leaves to its framework: fields of a body, and routes that are not there."""
+    if isinstance(error, RequestValidationError):
+        faults = [
+            {name: fault[name] for name in ("loc", "msg", "type")} for fault in error.errors()
+        ]
+        return JSONResponse({"detail": faults}, 422)
+    if isinstance(error, HTTPException):
+        return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
+    return None
 
 
 def _problem_of(error: Exception) -> Problem:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
+from typing import Final
 from urllib.parse import quote
 
 from pydantic import JsonValue
@@ -27,6 +28,9 @@ from queue_agent.wire.notification import Image, Notification
 from queue_agent.wire.problems import Problem
 from queue_agent.wire.result import Result
 from queue_agent.wire.submission import Terms, complete
+
+_NEWEST: Final = 50
+"""Jobs that are looked at for those that are unfinished."""
 
 
 class JobService:
@@ -114,6 +118,14 @@ class JobService:
         """The caller's jobs, the newest first."""
         records, following = await self._records.recent(caller.name, after=cursor, limit=limit)
         return JobPage(jobs=await together(self.view(record) for record in records), next=following)
+
+    async def unfinished(self, caller: Caller, runtime: str) -> list[tuple[Record, JobView]]:
+        """The caller's unfinished jobs at a runtime, the oldest first, among his newest."""
+        records, _ = await self._records.recent(caller.name, after=None, limit=_NEWEST)
+        ours = [record for record in reversed(records) if record.runtime == runtime]
+        views = await together(self.view(record) for record in ours)
+        pairs = zip(ours, views, strict=True)
+        return [(record, view) for record, view in pairs if not view.finished]
 
     async def view(self, record: Record) -> JobView:
         """The job as it stands now."""

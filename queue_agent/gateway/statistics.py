@@ -74,7 +74,7 @@ class Statistics:
         since = submitted_at.timestamp()
         ended = sum(moment >= since for moment in self._ends[runtime])
         position = held if ahead is None else min(held, max(0, ahead - ended))
-        pace = self._seconds_per_job(runtime)
+        pace = self.seconds_per_job(runtime)
         seconds = None
         if pace is not None:
             seconds = round(pace * (position + 1) / max(1, min(backlog.in_flight, position + 1)), 1)
@@ -90,7 +90,7 @@ class Statistics:
         return RuntimeState(
             name=runtime,
             queue=backlog and QueueState(waiting=backlog.waiting, in_flight=backlog.in_flight),
-            seconds_per_job=self._seconds_per_job(runtime),
+            seconds_per_job=self.seconds_per_job(runtime),
             throughput=self._throughput(runtime),
             throughput_seconds=_SPAN,
             adapter=offer.adapter,
@@ -99,7 +99,8 @@ class Statistics:
             capabilities=offer.capabilities,
         )
 
-    def _seconds_per_job(self, runtime: str) -> float | None:
+    def seconds_per_job(self, runtime: str) -> float | None:
+        """How long the recent runs took; None where none was heard of."""
         durations = self._durations[runtime]
         return round(sum(durations) / len(durations), 3) if durations else None
 

@@ -11,6 +11,7 @@ payloads/{id}-{digest}.json                jobs too large for the topic
 gateway/jobs/{owner}/{id}.json             what a gateway was asked, by whom
 gateway/recent/{owner}/{age}-{id}          for listing, the newest first: `age` counts down
 gateway/slots/{owner}/{number}-{generation}  for quotas; the highest generation holds the slot
+gateway/options/{owner}/{runtime}.json     what an owner set for all own jobs at a runtime
 runtimes/{name}.json                       what a runtime offers, as its agents say
 checkpoints/…                              kept free
 """
@@ -189,6 +190,11 @@ def recent_folder(owner: str) -> str:
 def slots_folder(owner: str) -> str:
     """The folder, with its slash, of the slots that an owner's unfinished jobs hold."""
     return f"{GATEWAY}/slots/{owner}/"
+
+
+def options_key(owner: str, runtime: str) -> str:
+    """Where a gateway keeps what an owner set for all own jobs at a runtime."""
+    return f"{GATEWAY}/options/{owner}/{quote(runtime, safe='')}.json"
 
 
 def offer_key(runtime: str) -> str:

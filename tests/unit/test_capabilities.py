@@ -1,8 +1,6 @@
 """What adapters tell of their servers, from what the real servers answer."""
 
-import json
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from pydantic import JsonValue
@@ -19,7 +17,6 @@ from queue_agent.runtime import (
     OfferedUpscaler,
     RuntimeOptions,
 )
-from queue_agent.runtime.http import Response, RuntimeClient
 from queue_agent.wire.errors import Unavailable
 from queue_agent.wire.offer import LARGEST, Offer
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
@@ -27,24 +24,7 @@ from queue_agent_runtimes.comfyui.offered import capabilities_of as of_comfyui
 from queue_agent_runtimes.openai_images.answer import read_capabilities, read_models
 from queue_agent_runtimes.webui.offered import capabilities_of as of_webui
 from webui_recording import recorded
-
-
-class Answering:
-    """A Web UI that answers as it was recorded, and 404 otherwise."""
-
-    def __init__(self, answers: Mapping[str, JsonValue]) -> None:
-        self.answers = answers
-
-    async def send(self, method: str, path: str, **_: Any) -> Response:
-        assert method == "GET", "nothing is changed by asking"
-        name = path.removeprefix("/sdapi/v1/")
-        if name not in self.answers:
-            return Response(404, b'{"detail": "Not Found"}', {})
-        return Response(200, json.dumps(self.answers[name]).encode(), {})
-
-
-def webui(answers: Mapping[str, JsonValue]) -> RuntimeClient:
-    return cast("RuntimeClient", Answering(answers))
+from webui_recording import recorded_webui as webui
 
 
 async def test_what_a_web_ui_lists_is_told() -> None:

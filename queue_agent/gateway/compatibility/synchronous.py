@@ -18,9 +18,9 @@ from queue_agent.wire.shortening import shortened
 
 Content = dict[str, JsonValue]
 WARNINGS_HEADER: Final = "X-Warnings"
-_MOST_WARNINGS: Final = 10
 _LONGEST_WARNING: Final = 200
-"""Letters; proxies take some kilobytes of headers, and a letter may become six bytes or twelve."""
+_LONGEST_HEADER: Final = 4_000
+"""Letters; aiohttp takes no header field of more than 8,190 bytes, proxies not many more of all."""
 
 RuntimeHeader = Annotated[str | None, Header(alias="X-Runtime", description="Else the default.")]
 
@@ -60,15 +60,22 @@ class SynchronousJob:
 
 
 def headers_of(record: Record, warnings: Sequence[str] = ()) -> dict[str, str]:
-    """What each answer tells beside its body: the job's id, and warnings as a list in JSON.
+    """What each answer tells beside its body: the job's id, and warnings."""
+    return {"X-Job-Id": record.id, **warning_headers(warnings)}
 
-    Of many or long warnings only the first are in the header, which is in ASCII.
+
+def warning_headers(warnings: Sequence[str]) -> dict[str, str]:
+    """The header field of warnings, if there are some: a list in JSON, in ASCII.
+
+    Of many or long ones only the first are there.
     """
-    headers = {"X-Job-Id": record.id}
-    told = [shortened(words, _LONGEST_WARNING) for words in warnings[:_MOST_WARNINGS]]
-    if told:
-        headers[WARNINGS_HEADER] = json.dumps(told)
-    return headers
+    told: list[str] = []
+    for words in warnings:
+        more = [*told, shortened(words, _LONGEST_WARNING)]
+        if len(json.dumps(more)) > _LONGEST_HEADER:
+            break
+        told = more
+    return {WARNINGS_HEADER: json.dumps(told)} if told else {}
 
 
 def _too_late(record: Record, seconds: float) -> Problem:

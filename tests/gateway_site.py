@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from harness import PATIENCE, webui_process, webui_settings
+from harness import PATIENCE, webui_process
 from queue_agent.cloud import Deployment
 from queue_agent.testing.aws import EmbeddedCloud, deploy
 from queue_agent.testing.process import ServerProcess
@@ -26,7 +26,8 @@ class Site:
 
     embedded: EmbeddedCloud
     deployment: Deployment
-    webui: ServerProcess
+    runtime: ServerProcess
+    adapter: str
     folder: Path
     processes: ExitStack = field(default_factory=ExitStack)
     _started: int = 0
@@ -42,11 +43,12 @@ class Site:
         }
 
     def start_agent(self, **settings: str) -> ServerProcess:
-        """An agent in front of the fake Web UI, telling its progress."""
+        """An agent in front of the runtime, telling its progress."""
         return self._start(
             "run",
             {
-                **webui_settings(self.webui.url),
+                "QUEUE_AGENT_RUNTIME": self.adapter,
+                "QUEUE_AGENT_RUNTIME_URL": self.runtime.url,
                 "QUEUE_AGENT_NOTIFY_RUNNING": "1",
                 "QUEUE_AGENT_PROGRESS_INTERVAL": "0.05",
                 "QUEUE_AGENT_CANCEL_POLL": "0.2",
@@ -80,7 +82,17 @@ class Site:
 
 @contextmanager
 def opened_site(embedded: EmbeddedCloud, folder: Path, *, step: float) -> Iterator[Site]:
-    """A deployment with its agent; each step of its runtime takes so many seconds."""
+    """A deployment with its agent; each step of its fake Web UI takes so many seconds."""
+    webui = webui_process("--step-seconds", str(step))
+    with site_of(embedded, folder, webui, "webui") as site:
+        yield site
+
+
+@contextmanager
+def site_of(
+    embedded: EmbeddedCloud, folder: Path, runtime: ServerProcess, adapter: str
+) -> Iterator[Site]:
+    """A deployment with its agent and this runtime, which is not started."""
 
     async def make() -> Deployment:
         cloud = embedded.connect()
@@ -89,8 +101,8 @@ def opened_site(embedded: EmbeddedCloud, folder: Path, *, step: float) -> Iterat
         finally:
             await cloud.aclose()
 
-    with webui_process("--step-seconds", str(step)) as webui:
-        site = Site(embedded, asyncio.run(make()), webui, folder)
+    with runtime:
+        site = Site(embedded, asyncio.run(make()), runtime, adapter, folder)
         with site.processes:
             site.start_agent()
             yield site

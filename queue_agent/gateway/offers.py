@@ -16,10 +16,12 @@ from queue_agent.wire.offer import LARGEST, Offer
 log = structlog.get_logger()
 
 _AGE: Final = 30.0
+_AGE_OF_NOTHING: Final = 2.0
+"""Of what no agent has told yet, which the next start of one brings."""
 
 
 class Offers:
-    """Reads them at most every half minute."""
+    """Reads them at most every half minute, and more often until there are some."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
@@ -30,7 +32,8 @@ class Offers:
         """An empty one, or what was known before, if it cannot be read."""
         async with self._asking[runtime]:
             asked, known = self._known.get(runtime, (float("-inf"), Offer(runtime=runtime)))
-            if time.monotonic() - asked < _AGE:
+            age = _AGE if known.adapter is not None else _AGE_OF_NOTHING
+            if time.monotonic() - asked < age:
                 return known
             try:
                 data = await self._bucket.read(offer_key(runtime), limit=LARGEST)

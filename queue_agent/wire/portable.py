@@ -38,7 +38,15 @@ _HARMLESS_DEFAULTS: Final[Mapping[str, JsonValue]] = {
     "codeformer_weight": 0.5,
     "do_not_save_grid": True,
     "do_not_save_samples": True,
+    "eta": 1.0,  # of ancestral samplers, which alone have one elsewhere
+    "image_cfg_scale": 1.5,
+    "initial_noise_multiplier": 1.0,
     "inpaint_full_res": True,
+    "mask_blur": 4,
+    "mask_blur_x": 4,
+    "mask_blur_y": 4,
+    "mask_round": True,
+    "s_noise": 1.0,
     "seed_resize_from_h": -1,
     "seed_resize_from_w": -1,
     "send_images": True,
@@ -47,6 +55,9 @@ _HARMLESS_DEFAULTS: Final[Mapping[str, JsonValue]] = {
     "upscaler_2": "None",
 }
 """What the Web UI assumes anyway, of fields that only it knows."""
+_OF_HIRES: Final = ("hr_", "firstphase_")
+"""How fields begin that a job does not mean if it says that it wants no second pass; clients of
+the Web UI send them all the same."""
 _MEANT_FOR_THE_WEB_UI: Final = frozenset({"override_settings_restore_afterwards", "force_task_id"})
 """Housekeeping of the Web UI's process, without influence on the images."""
 
@@ -109,6 +120,16 @@ class PortableContent(BaseModel):
             return {name: field for name, field in value.items() if field is not None}
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _former_name_of_the_sampler(cls, value: object) -> object:
+        if isinstance(value, Mapping) and "sampler_index" in value:
+            value = dict(value)
+            former = value.pop("sampler_index")
+            if not value.get("sampler_name"):
+                value["sampler_name"] = former
+        return value
+
     @property
     def checkpoint(self) -> str | None:
         """The checkpoint asked for: `model`, else `override_settings.sd_model_checkpoint`."""
@@ -126,13 +147,24 @@ class PortableContent(BaseModel):
         return self.batch_size * self.n_iter
 
     @property
+    def wants_no_hires(self) -> bool:
+        """Whether the job says so itself."""
+        return (self.model_extra or {}).get("enable_hr") is False
+
+    @property
     def unknown_fields(self) -> list[str]:
         """Fields that ask for something this form has no word for, sorted.
 
-        Empty values and the Web UI's own defaults ask for nothing and are left out.
+        Empty values and the Web UI's own defaults ask for nothing and are left out, and so does
+        what belongs to a second pass that the job says it does not want.
         """
         extras = self.model_extra or {}
-        unknown = [name for name, value in extras.items() if _asks_for_something(name, value)]
+        unknown = [
+            name
+            for name, value in extras.items()
+            if _asks_for_something(name, value)
+            and not (self.wants_no_hires and name.startswith(_OF_HIRES))
+        ]
         settings = self.override_settings.model_extra or {}
         return sorted(unknown + [f"override_settings.{name}" for name in settings])
 

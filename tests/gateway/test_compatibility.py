@@ -25,7 +25,7 @@ async def test_txt2img_is_answered_as_the_web_ui_itself_answers(
 ) -> None:
     body = content("two at once", batch_size=2)
     through = (await api.post("/sdapi/v1/txt2img", json=body)).json()
-    async with client_of(site.webui) as webui:
+    async with client_of(site.runtime) as webui:
         direct = (await webui.post("/sdapi/v1/txt2img", json=body)).json()
     assert through.keys() == direct.keys()
     assert through["images"] == direct["images"]

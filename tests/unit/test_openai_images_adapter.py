@@ -120,6 +120,12 @@ def test_a_field_without_effect_is_named_in_a_warning(
     assert [warning.partition(":")[0] for warning in warnings] == warned_of
 
 
+def test_a_strength_is_not_warned_of_where_no_second_pass_is_wanted() -> None:
+    content: JsonObject = {"prompt": "a cat", "denoising_strength": 0.7}
+    assert translate({**content, "enable_hr": False}, "text-to-image", BUNDLED)[1] == []
+    assert len(translate({**content, "enable_hr": True}, "text-to-image", BUNDLED)[1]) == 2
+
+
 def test_loras_are_for_the_bundled_runtime_only() -> None:
     content: JsonObject = {"prompt": "a cat", "loras": [{"name": "ink", "weight": 0.5}]}
     request, warnings = translate(content, "text-to-image", BUNDLED)

@@ -90,6 +90,21 @@ def test_unknown_fields_are_those_that_ask_for_something() -> None:
     ]
 
 
+def test_fields_of_a_second_pass_that_is_not_wanted_ask_for_nothing() -> None:
+    fields: JsonValue = {"hr_scale": 2, "hr_upscaler": "Latent", "firstphase_width": 64}
+    assert isinstance(fields, dict)
+    assert parse_portable({"enable_hr": False, **fields}).unknown_fields == []
+    asked = parse_portable({"enable_hr": True, **fields}).unknown_fields
+    assert asked == sorted(["enable_hr", *fields])
+
+
+def test_the_samplers_former_name_is_taken_where_the_present_one_is_not_there() -> None:
+    assert parse_portable({"sampler_index": "Euler a"}).sampler_name == "Euler a"
+    both = parse_portable({"sampler_index": "Euler", "sampler_name": "Heun"})
+    assert (both.sampler_name, both.unknown_fields) == ("Heun", [])
+    assert parse_portable({"sampler_index": None}).sampler_name is None
+
+
 def test_a_known_field_turned_off_against_its_default_asks_for_something() -> None:
     assert parse_portable({"inpaint_full_res": 8}).unknown_fields == ["inpaint_full_res"]
 

@@ -145,6 +145,8 @@ def _edit_fields(
         if content.get(name) not in (None, "", [])
     ]
     if not edits:
+        if portable.wants_no_hires:
+            given = [name for name in given if name != "denoising_strength"]
         return {}, [f"{name}: has no meaning for {task_type}; ignored." for name in given]
     fields: dict[str, JsonValue] = {}
     if portable.denoising_strength is not None:

@@ -5,12 +5,14 @@ all that is held will be done about as soon as another could be ready.
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import Final
 
 from queue_agent.worker.forecast import Forecast
-from queue_agent.worker.slot import Slot, Stage, standing_at
+from queue_agent.worker.slot import Stage
+from queue_agent.worker.standing import Standing
 
 _MARGIN: Final = 0.02
 """Seconds to be early, for the noise of timers and of the runtime."""
@@ -25,6 +27,7 @@ _FETCHING_LIMIT: Final = 16
 """Jobs that may wait for their models; more, and others have no chance to overtake them."""
 _ACKNOWLEDGING_LIMIT: Final = 64
 """Jobs whose messages may wait to be deleted, which takes little; more, and the queue is."""
+_QUEUED: Final = (Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED)
 _LIMITS: Final = {
     Stage.FINISHING: _FINISHING_LIMIT,
     Stage.ACKNOWLEDGING: _ACKNOWLEDGING_LIMIT,
@@ -41,48 +44,46 @@ class Demand:
     prefetch: int
     """At most so many messages are held ahead of the running ones."""
 
-    def room(self, held: Sequence[Slot], concurrency: int) -> int:
+    def room(self, held: Standing, concurrency: int) -> int:
         """How many more messages may be held at all."""
-        if any(len(standing_at(held, stage)) >= limit for stage, limit in _LIMITS.items()):
+        if any(held.count(stage) >= limit for stage, limit in _LIMITS.items()):
             return 0
-        unfinished = standing_at(
-            held, Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED, Stage.RUNNING
-        )
+        unfinished = held.at(*_QUEUED, Stage.RUNNING)
         if any(slot.suspected for slot in unfinished):
             return 0
         ahead = self.prefetch if self.forecast.knows_runs else min(1, self.prefetch)
         return max(0, concurrency + ahead - len(unfinished))
 
-    def now(self, held: Sequence[Slot], concurrency: int, room: int) -> int:
-        """How many to ask for now, of those for which there is room."""
-        if not room or self._starving_in(0, held, concurrency) > self._ahead:
+    def now(self, held: Standing, concurrency: int, room: int) -> int:
+        """How many to ask for now, of those, one at least, for which there is room."""
+        starving = self._starving(held, concurrency)
+        if next(starving) > self._ahead:
             return 0
         # the next can only be asked for once these are here
         soon = self._ahead + self.forecast.receive.mean
         if concurrency > 1:
             soon += _COMPANY
-        wanted = 1
-        while wanted < room and self._starving_in(wanted, held, concurrency) <= soon:
-            wanted += 1
-        return wanted
+        return 1 + sum(1 for _ in takewhile(soon.__ge__, islice(starving, room - 1)))
 
-    def pause(self, held: Sequence[Slot], concurrency: int) -> float:
+    def pause(self, held: Standing, concurrency: int) -> float:
         """Until it is time to ask, unless something changes."""
-        return max(_SHORTEST_PAUSE, self._starving_in(0, held, concurrency) - self._ahead)
+        return max(_SHORTEST_PAUSE, next(self._starving(held, concurrency)) - self._ahead)
 
     @property
     def _ahead(self) -> float:
         return self.forecast.lead + _MARGIN
 
-    def _starving_in(self, more: int, held: Sequence[Slot], concurrency: int) -> float:
-        """Seconds until the GPU has nothing to do, were `more` messages held."""
-        expected = {slot: self.forecast.run(slot.kind) for slot in held}
-        running = standing_at(held, Stage.RUNNING)
-        free = [slot.remaining(expected[slot]) for slot in running]
+    def _starving(self, held: Standing, concurrency: int) -> Iterator[float]:
+        """Seconds until the GPU has nothing to do, were 0, 1, 2, … more messages held."""
+        running, queued = held.at(Stage.RUNNING), held.at(*_QUEUED)
+        kinds = {slot.kind for slot in (*running, *queued)}
+        expected = {kind: self.forecast.run(kind) for kind in kinds}
+        free = [slot.remaining(expected[slot.kind]) for slot in running]
         free += [0.0] * (concurrency - len(running))
         heapq.heapify(free)
-        queued = standing_at(held, Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED)
-        works = [expected[slot] for slot in queued] + [self.forecast.run(None)] * more
-        for work in works:
-            heapq.heapreplace(free, free[0] + work)
-        return free[0]
+        for slot in queued:
+            heapq.heapreplace(free, free[0] + expected[slot.kind])
+        another = self.forecast.run(None)
+        while True:
+            yield free[0]
+            heapq.heapreplace(free, free[0] + another)

@@ -1,9 +1,9 @@
 """Where one job stands on its way to the GPU, and since when."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Final, Protocol
 
 from queue_agent.telemetry.tracing import span
@@ -20,7 +20,7 @@ _USABLE_PROGRESS: Final = 0.1
 """Below this share of a run its progress predicts too badly."""
 
 
-class Stage(Enum):
+class Stage(IntEnum):
     PREPARING = auto()
     WAITING = auto()
     SUBMITTED = auto()
@@ -47,8 +47,11 @@ class SlotKeeper(Protocol):
     def finishes(self, slot: "Slot") -> None:
         """The slot's job is with the runtime no more, or never was."""
 
-    def outputs_changed(self) -> None:
-        """A slot holds more or fewer bytes of outputs."""
+    def moves(self, slot: "Slot", stage: Stage) -> None:
+        """The slot goes from where it stands to another stage."""
+
+    def outputs_change(self, more_bytes: int) -> None:
+        """A slot holds so many more bytes of outputs, or fewer."""
 
     def close(self) -> None:
         """The runtime is away."""
@@ -121,7 +124,7 @@ class Slot:
         self._end = None
         if first:
             self.enter(Stage.WAITING)
-        self.stage = Stage.WAITING  # and keeps its place among those that wait
+        self._go(Stage.WAITING)  # and keeps its place among those that wait
         self._slots.waits(self, first=first)
 
     def successor(self) -> "Slot":
@@ -164,8 +167,12 @@ class Slot:
             self._slots.changed.set()
 
     def enter(self, stage: Stage) -> None:
-        self.stage = stage
+        self._go(stage)
         self._entered[stage] = self._clock()
+
+    def _go(self, stage: Stage) -> None:
+        self._slots.moves(self, stage)
+        self.stage = stage
 
     def entered(self, stage: Stage) -> float:
         """When the stage was entered; 0 if it never was."""
@@ -179,8 +186,8 @@ class Slot:
 
     def holds(self, output_bytes: int) -> None:
         """Note what its outputs take, in memory or in files; 0 when they are gone."""
-        self.output_bytes = output_bytes
-        self._slots.outputs_changed()
+        more, self.output_bytes = output_bytes - self.output_bytes, output_bytes
+        self._slots.outputs_change(more)
 
     def needs_no_runtime(self) -> None:
         """Note that there is nothing to run: what is left is to tell so."""
@@ -224,9 +231,3 @@ class Slot:
         if Stage.RUNNING not in self._entered:
             return 0.0
         return self.entered(Stage.FINISHING) - self.entered(Stage.RUNNING)
-
-
-def standing_at(slots: Iterable[Slot], *stages: Stage) -> list[Slot]:
-    """The slots at these stages, by the order in which they became ready."""
-    found = [slot for slot in slots if slot.stage in stages]
-    return sorted(found, key=lambda slot: slot.entered(Stage.WAITING))

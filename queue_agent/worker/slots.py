@@ -21,7 +21,8 @@ from queue_agent.telemetry.gpu import GpuClock
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.demand import Demand
 from queue_agent.worker.forecast import Forecast
-from queue_agent.worker.slot import Slot, Stage, standing_at
+from queue_agent.worker.slot import Slot, Stage
+from queue_agent.worker.standing import Standing
 
 OUTPUTS_LIMIT: Final = 2**30
 """Bytes of outputs that may wait to be stored; with more, nothing else is submitted."""
@@ -49,7 +50,8 @@ class Slots:
         self._concurrency = concurrency
         self._backlog = backlog
         self._demand = Demand(self.forecast, prefetch)
-        self._slots: list[Slot] = []
+        self._standing = Standing()
+        self._output_bytes = 0
         self._stalled = False
         """Whether a message was given back for want of a place, and no run has ended since."""
         self.changed = asyncio.Event()
@@ -67,27 +69,33 @@ class Slots:
     def add(self, *, hold_limit: float | None = None) -> Slot:
         """A slot for a message just received, which may wait so many seconds for the runtime."""
         slot = Slot(self, self._clock, hold_limit)
-        self._slots.append(slot)
+        self._standing.add(slot)
         return slot
 
-    def outputs_changed(self) -> None:
-        """Submit what has room now."""
+    def moves(self, slot: Slot, stage: Stage) -> None:
+        """The slot goes from where it stands to another stage."""
+        self._standing.move(slot, stage)
+
+    def outputs_change(self, more_bytes: int) -> None:
+        """So much more waits to be stored, or less: submit what has room now."""
+        self._output_bytes += more_bytes
         self._advance()
 
     @property
     def _is_full(self) -> bool:
         """Whether so much waits to be stored that nothing should be added to it."""
-        return sum(slot.output_bytes for slot in self._slots) >= OUTPUTS_LIMIT
+        return self._output_bytes >= OUTPUTS_LIMIT
 
     def keep(self, slot: Slot) -> Slot:
         """A slot in the place of a run that was given up and may go on; to be removed after it."""
         place = slot.successor()
-        self._slots.insert(self._slots.index(slot), place)
+        self._standing.add(place)
         return place
 
     def remove(self, slot: Slot) -> None:
         """Give up the slot of a message that is done with."""
-        self._slots.remove(slot)
+        self._standing.remove(slot)
+        self._output_bytes -= slot.output_bytes
         self._advance()
 
     def close(self) -> None:
@@ -116,19 +124,19 @@ class Slots:
 
     def counts(self) -> Mapping[str, int]:
         """How many jobs are at each stage."""
-        return {stage.name.lower(): len(self._at(stage)) for stage in Stage}
+        return {stage.name.lower(): self._standing.count(stage) for stage in Stage}
 
     async def room(self) -> int:
         """Wait until it is time to ask for messages; how many."""
         while True:
             self.changed.clear()
             room = self._may_take
-            wanted = self._demand.now(self._slots, self._concurrency, room)
+            wanted = room and self._demand.now(self._standing, self._concurrency, room)
             if wanted:
                 return wanted
-            pause = self._demand.pause(self._slots, self._concurrency)
+            pause = room and self._demand.pause(self._standing, self._concurrency)
             try:
-                async with asyncio.timeout(pause if room else None):
+                async with asyncio.timeout(pause or None):
                     await self.changed.wait()
             except TimeoutError:
                 continue
@@ -136,21 +144,18 @@ class Slots:
     @property
     def at_runtime(self) -> bool:
         """Whether the runtime has a job."""
-        return bool(self._at_runtime())
+        return self._standing.count(Stage.SUBMITTED, Stage.RUNNING) > 0
 
     @property
     def _may_take(self) -> int:
         """How many more messages may be held at all."""
-        if self.closed.is_set() or self._is_full or (self._stalled and self._at_runtime()):
+        if self.closed.is_set() or self._is_full or (self._stalled and self.at_runtime):
             return 0
-        return self._demand.room(self._slots, self._concurrency)
-
-    def _at(self, *stages: Stage) -> list[Slot]:
-        return standing_at(self._slots, *stages)
+        return self._demand.room(self._standing, self._concurrency)
 
     def _at_runtime(self) -> list[Slot]:
         """The slots of submitted jobs, in the order of their submission."""
-        found = self._at(Stage.SUBMITTED, Stage.RUNNING)
+        found = self._standing.at(Stage.RUNNING, Stage.SUBMITTED)
         return sorted(found, key=lambda slot: slot.entered(Stage.SUBMITTED))
 
     def waits(self, slot: Slot, *, first: bool) -> None:
@@ -170,7 +175,7 @@ class Slots:
         """The jobs whose turn it is; a suspected one's only where there is no other."""
         if self.closed.is_set() or self._is_full or any(slot.suspected for slot in at_runtime):
             return []
-        waiting = self._at(Stage.WAITING)
+        waiting = self._standing.at(Stage.WAITING)
         others = [slot for slot in waiting if not slot.suspected]
         if others or at_runtime:
             return others[: max(0, self._concurrency + self._backlog - len(at_runtime))]

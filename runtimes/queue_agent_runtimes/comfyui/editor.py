@@ -27,7 +27,7 @@ from queue_agent_runtimes.comfyui.conversion import (
 from queue_agent_runtimes.comfyui.conversion.document import EditorNode, as_dict
 from queue_agent_runtimes.comfyui.conversion.instances import Instances, Scope, take_apart
 from queue_agent_runtimes.comfyui.conversion.links import ONLY_IN_THE_EDITOR
-from queue_agent_runtimes.comfyui.file_inputs import MEDIA_INPUTS
+from queue_agent_runtimes.comfyui.file_inputs import FileInputs
 from queue_agent_runtimes.comfyui.workflow import (
     REFERENCE_SCHEMES,
     TEXT_INPUTS,
@@ -40,9 +40,17 @@ from queue_agent_runtimes.comfyui.workflow import (
 
 Path = tuple[str | int, ...]
 _LOADS: Final = re.compile("Load(?!er)")
-"""In the names of classes whose first widget is a file of the server's; loaders are of models."""
+"""In the names of classes whose first widget is a file of the server's; loaders are of models.
+
+Of classes that tell by which inputs they take files, any widget may be one.
+"""
+_NOTHING_KNOWN: Final = FileInputs()
 _PROMPT_CLASSES: Final = ("TextEncode", "Prompt", "GLSLShader")
 """In the names of classes whose texts are words; by their inputs they are told later."""
+
+
+_Held = tuple[str, str, Mapping[str, JsonValue]]
+"""A node's id and class, and what it holds."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +61,17 @@ class SavedWorkflow:
     others: Mapping[str, JsonValue]
     """The fields beside it, such as `inputs` and `extra_data`."""
 
-    def references(self) -> Iterator[Reference]:
+    def references(self, known: FileInputs = _NOTHING_KNOWN) -> Iterator[Reference]:
         """URLs in loading nodes, and in `inputs` that name such.
 
         Raises:
             Rejected: the workflow cannot be read.
         """
-        for path, value, kind in self._files():
+        for path, value, kind in self._files(known):
             if isinstance(value, str) and value.startswith(REFERENCE_SCHEMES):
                 yield Reference(value, path, kind)
 
-    def check_places(self) -> None:
+    def check_places(self, known: FileInputs = _NOTHING_KNOWN) -> None:
         """Refuse what names a place anywhere else in nodes that run, except in prompts.
 
         Raises:
@@ -80,30 +88,54 @@ class SavedWorkflow:
         prompts |= {("inputs", key) for key in as_dict(inputs) if _input_of(key) in TEXT_INPUTS}
         refuse_unfetched(
             {"nodes": nodes, "inputs": inputs},
-            fetched=list(self.references()),
+            fetched=list(self.references(known)),
             is_text=prompts.__contains__,
         )
 
-    def _files(self) -> Iterator[tuple[Path, JsonValue, MediaKind]]:
-        """What names files: by its name, or as the first value of a class that loads."""
-        for node_id, node_type, values in self._values():
+    def _files(self, known: FileInputs) -> Iterator[tuple[Path, JsonValue, MediaKind]]:
+        """What names files: by its name, or by its class and its place."""
+        instances = self._instances()
+        types = {scope.id_of(node): node.type for scope, node in _running(instances)}
+        for node_id, node_type, values in _held_by_nodes(instances):
             for key, value in values.items():
-                if key in MEDIA_INPUTS:
-                    yield _place(node_id, key), value, MEDIA_INPUTS[key]
-                elif key == "0" and _LOADS.search(node_type):
-                    yield _place(node_id, key), value, _kind_of(node_type)
+                if (kind := _kind_of(node_type, key, known)) is not None:
+                    yield _place(node_id, key), value, kind
+        for instance_id, scope in _ids_of_instances(instances):
+            for key, value in scope.inputs.items():
+                given = [*instances.fed_by(scope, key), ("", key)]
+                kinds = [_kind_of(node_type, name, known) for node_type, name in given]
+                for kind in [found for found in kinds if found is not None][:1]:
+                    yield _place(instance_id, key), value, kind
         for key, value in as_dict(self.others.get("inputs")).items():
-            if _input_of(key) in MEDIA_INPUTS:
-                yield ("inputs", key), value, MEDIA_INPUTS[_input_of(key)]
+            node_id, _, name = key.partition(".")
+            if name and (kind := _kind_of(types.get(node_id, ""), name, known)) is not None:
+                yield ("inputs", key), value, kind
 
-    def _values(self) -> Iterator[tuple[str, str, Mapping[str, JsonValue]]]:
+    def _values(self) -> Iterator[_Held]:
         """The id and class of each node that runs, and of each instance, with what it holds."""
-        instances: Instances = take_apart(Document.read(dict(self.document)))
-        for scope, node in instances.nodes():
-            if node.type not in ONLY_IN_THE_EDITOR or node.type == "PrimitiveNode":
-                yield scope.id_of(node), node.type, _held(scope, node)
-        for path, scope in instances.children.items():
-            yield f"{':'.join(path)}:", "subgraph", dict(scope.inputs)
+        instances = self._instances()
+        yield from _held_by_nodes(instances)
+        for instance_id, scope in _ids_of_instances(instances):
+            yield instance_id, "subgraph", dict(scope.inputs)
+
+    def _instances(self) -> Instances:
+        return take_apart(Document.read(dict(self.document)))
+
+
+def _running(instances: Instances) -> Iterator[tuple[Scope, EditorNode]]:
+    for scope, node in instances.nodes():
+        if node.type not in ONLY_IN_THE_EDITOR or node.type == "PrimitiveNode":
+            yield scope, node
+
+
+def _held_by_nodes(instances: Instances) -> Iterator[_Held]:
+    for scope, node in _running(instances):
+        yield scope.id_of(node), node.type, _held(scope, node)
+
+
+def _ids_of_instances(instances: Instances) -> Iterator[tuple[str, Scope]]:
+    for path, scope in instances.children.items():
+        yield f"{':'.join(path)}:", scope
 
 
 def saved_in(content: Mapping[str, JsonValue]) -> SavedWorkflow | None:
@@ -128,6 +160,7 @@ class Conversions:
     def __init__(self, api: ComfyUIApi) -> None:
         self._api = api
         self._object_info: dict[str, JsonValue] | None = None
+        self._files = FileInputs()
 
     def forget(self) -> None:
         """The server went away: another may come, with other classes."""
@@ -146,13 +179,14 @@ class Conversions:
             made = await self._convert(saved, again=True)
         workflow = read_workflow({**saved.others, "workflow": {**made.graph}})
         graph = workflow.graph
-        fetched = [found for found in find_references(graph) if found.url in assets]
+        fetched = [found for found in find_references(graph, self._files) if found.url in assets]
         refuse_unfetched(inputs_by_node(graph), fetched=fetched, is_text=is_text_input)
         return replace(workflow, warnings=(*made.warnings, *workflow.warnings))
 
     async def _convert(self, saved: SavedWorkflow, *, again: bool) -> Converted:
         if self._object_info is None or again:
             self._object_info = await self._api.object_info()
+            self._files = await asyncio.to_thread(FileInputs.of, self._object_info)
         return await asyncio.to_thread(convert, dict(saved.document), self._object_info)
 
 
@@ -165,10 +199,23 @@ def _held(scope: Scope, node: EditorNode) -> dict[str, JsonValue]:
     return {**own, **node.named, **scope.inner.get(node.id, {})}
 
 
-def _kind_of(node_type: str) -> MediaKind:
+def _kind_of(node_type: str, key: str, known: FileInputs) -> MediaKind | None:
+    """Of the file that a value names, by the input's name or by its position; None: it names none.
+
+    By position it is a guess, which the conversion corrects.
+    """
+    if not key.isdecimal():
+        found = known.find(node_type, key)
+        return found.kind if found else None
+    if uploads := known.of_class(node_type):
+        return uploads[0].kind
+    if key != "0" or not _LOADS.search(node_type):
+        return None
     if "Audio" in node_type:
         return "audio"
-    return "video" if "Video" in node_type else "image"
+    if "Video" in node_type:
+        return "video"
+    return "image" if "Image" in node_type or "Mask" in node_type else "file"
 
 
 def _place(node_id: str, key: str) -> Path:

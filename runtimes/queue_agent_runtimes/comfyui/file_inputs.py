@@ -87,6 +87,11 @@ class FileInputs:
             return FileInput(MEDIA_INPUTS[name])
         return found
 
+    def of_class(self, class_type: str) -> list[FileInput]:
+        """How a class takes files, by inputs that it tells of itself or that are ComfyUI's own."""
+        known = {**self.uploads, **_CORE}
+        return [known[found] for found in known if found[0] == class_type]
+
     def is_text(self, class_type: str, name: str) -> bool:
         """Whether an input of a file's usual name takes the data itself."""
         return (class_type, name) in self.texts

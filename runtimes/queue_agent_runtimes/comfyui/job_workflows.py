@@ -49,7 +49,7 @@ class JobWorkflows:
         """URLs in the inputs of loading nodes, or in the image fields of portable jobs."""
         if job.task_type == PIPELINE:
             if (saved := self._saved(job)) is not None:
-                return list(saved.references())
+                return list(saved.references(known))
             return list(find_references(self._own(job).graph, known))
         return list(find_portable_references(parse_portable(job.content), job.task_type))
 
@@ -67,7 +67,7 @@ class JobWorkflows:
                 asked.check_places()
                 return
             if (saved := saved_in(job.content)) is not None:
-                saved.check_places()
+                saved.check_places(known)
                 return
             graph = read_workflow(job.content).graph
             references = find_references(graph, known)

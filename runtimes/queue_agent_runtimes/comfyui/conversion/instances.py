@@ -54,6 +54,19 @@ class Instances:
         """The scope in a node that is an instance of a subgraph."""
         return self.children.get((*scope.path, node.id))
 
+    def fed_by(self, scope: Scope, name: str) -> Iterator[tuple[str, str]]:
+        """Class and input of the nodes within to which an instance hands an input of its own."""
+        waiting = [(scope, name)]
+        while waiting:
+            inside, asked = waiting.pop()
+            names = [slot.name for slot in inside.sheet.inputs]
+            for node, slot in inside.sheet.fed_by(names.index(asked)) if asked in names else ():
+                nested = self.inside(inside, node)
+                if nested is None:
+                    yield node.type, slot.name
+                else:
+                    waiting.append((nested, slot.name))
+
     def nodes(self) -> Iterator[tuple[Scope, EditorNode]]:
         """Every node that is no instance, and neither muted nor bypassed, nor in what is."""
         waiting = [self.root]

@@ -24,6 +24,8 @@ _POLL: Final = 1.0
 """Seconds between two questions to a runtime that is not ready, and for which a yes holds."""
 _TO_RESTART: Final[Mapping[RuntimeState, float]] = {"sick": 0.0, "stuck": 30.0, "away": 60.0}
 """Seconds after which a runtime of such a state should be started anew."""
+_ANEW: Final = frozenset({"away", "starting"})
+"""States of a runtime that is not the one any more that it was before."""
 
 
 @dataclass
@@ -55,10 +57,10 @@ class RuntimeHealth:
     async def check(self) -> Readiness:
         """Ask the runtime. One that has been away is another: what was known of it is forgotten."""
         told = Readiness.of(await self.runtime.ready())
-        if told.state == "away":
+        if told.state in _ANEW:
             self._may_be_another()
             self.away_at = self.clock()
-        if told.state == "away" or (self._confirmed and told):
+        if told.state in _ANEW or (self._confirmed and told):
             self._set_mark(None)
         elif told.state in {"stuck", "sick"}:
             self._confirmed = self._mark is not None

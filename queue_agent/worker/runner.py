@@ -31,13 +31,13 @@ from queue_agent.wire.errors import (
     Unavailable,
 )
 from queue_agent.wire.job import Job
+from queue_agent.worker.clean_up import clean_up
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.health import RuntimeHealth
 from queue_agent.worker.job_models import JobModels
 from queue_agent.worker.leftovers import Leftovers
 from queue_agent.worker.progress import noting
 from queue_agent.worker.retry import LASTING, retry_in_place
-from queue_agent.worker.surprises import no_surprises
 
 log = structlog.get_logger()
 
@@ -52,8 +52,6 @@ _LOST_PREPARATIONS: Final = 3
 OTHERS_FIRST: Final = 3600.0
 """Seconds for which a runtime may work for others before it begins with a job."""
 _REMEMBERED: Final = 256
-_CLEANING: Final = 5.0
-"""Seconds that a job's end waits for what it has left on the runtime to be removed."""
 _PRESENT: Final = frozenset({"ready", "stuck", "sick"})
 """States of a runtime whose process is there."""
 
@@ -179,12 +177,7 @@ class JobRunner:
 
     async def clean_up(self, job: Job, *, again: bool) -> None:
         """Have the runtime remove what the job has left there; never fails."""
-        try:
-            async with asyncio.timeout(_CLEANING):
-                with no_surprises():
-                    await self.runtime.clean_up(job, again=again)
-        except (QueueAgentError, TimeoutError) as error:
-            log.warning("left on the runtime", reason=str(error) or "it took too long")
+        await clean_up(self.runtime, job, again=again)
 
     async def _is_broken(self, prepared: Prepared) -> bool:
         """Whether the runtime is found to be stuck or sick, now that this run has failed."""

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from queue_agent.inputs.references import ReferenceFetcher
-from queue_agent.runtime import Progress, Readiness, Runtime
+from queue_agent.runtime import Prepared, Progress, Readiness, Runtime
 from queue_agent.telemetry.metrics import Metrics
 from queue_agent.wire.errors import (
     QueueAgentError,
@@ -25,6 +25,7 @@ from queue_agent.wire.errors import (
     TimedOut,
 )
 from queue_agent.wire.job import Job
+from queue_agent.worker.clean_up import clean_up
 from queue_agent.worker.job_models import JobModels
 from queue_agent.worker.slots import Slots
 from queue_agent.worker.surprises import no_surprises
@@ -34,6 +35,9 @@ log = structlog.get_logger()
 WARMING_UP: Final = Readiness("starting", "warming up")
 _OUTAGES: Final = 20
 """So often a runtime that says that it is ready may refuse the job."""
+_POLL: Final = 0.5
+_STOPPING: Final = 60.0
+"""Seconds after which a run that was cut off should have stopped, were it slow."""
 _FOR_GOOD: Final = (Rejected, RuntimeAway, RunLost, RuntimeStuck, RuntimeSick)
 """Failures that would come again, or that may be the job's doing."""
 
@@ -121,9 +125,17 @@ class WarmUp:
             if self.models is not None:
                 fetched = await self.models.hold(await self.models.needed(self.job), keep)
                 await self.runtime.models_came(fetched.came)
-            await self._run_in_time()
+            try:
+                await self._run_in_time()
+            except (RuntimeAway, RunLost):
+                raise
+            except QueueAgentError:
+                await clean_up(self.runtime, self.job, again=False)
+                raise
+            await clean_up(self.runtime, self.job, again=False)
 
     async def _run_in_time(self) -> None:
+        prepared: Prepared | None = None
         try:
             async with asyncio.timeout(self.time_limit) as limit:
                 carried = await self.references.check_carried(self.job.content)
@@ -135,7 +147,29 @@ class WarmUp:
         except TimeoutError:
             if not limit.expired():
                 raise
+            if prepared is not None:
+                await self._until_over(prepared)
             raise TimedOut(f"It did not end within {self.time_limit:g} s.") from None
+
+    async def _until_over(self, prepared: Prepared) -> None:
+        """Wait until the runtime is done with the run that was cut off, before jobs come.
+
+        Raises:
+            RuntimeStuck: it goes on for too long with what it was told to stop.
+        """
+        since = self.clock()
+        while await self._still_runs(prepared):
+            if self.clock() >= since + _STOPPING:
+                raise RuntimeStuck("The runtime goes on with the warm-up that it was told to stop.")
+            await asyncio.sleep(_POLL)
+
+    async def _still_runs(self, prepared: Prepared) -> bool | None:
+        try:
+            return await self.runtime.still_runs(prepared)
+        except (RuntimeAway, RunLost):
+            return False
+        except QueueAgentError:
+            return True  # for all that is known
 
 
 def _ignore(_: Progress) -> None:

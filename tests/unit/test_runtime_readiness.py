@@ -96,6 +96,39 @@ async def test_an_answer_that_is_no_yes_is_told_with_its_reason(
     assert "pw" not in told.reason
 
 
+LOADING = '{"error": {"message": "The model is still loading.", "code": "not_ready"}}'
+JSON = {"content-type": "application/json", "retry-after": "1"}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("adapter", [OpenAIImagesRuntime, DiffusersRuntime])
+async def test_a_runtime_that_says_that_it_still_loads_is_starting(adapter: type[Runtime]) -> None:
+    async with answering(503, LOADING, JSON) as url:
+        told = await told_by(adapter, url)
+    assert told.state == "starting"
+    assert "The model is still loading." in told.reason
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("adapter", [OpenAIImagesRuntime, DiffusersRuntime])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, LOADING),
+        (502, LOADING),
+        (503, LOADING.replace("not_ready", "overloaded")),
+        (503, '{"error": "not_ready"}'),
+        (503, '["not_ready"]'),
+        (503, "not_ready"),
+    ],
+)
+async def test_any_other_failure_is_away_and_does_not_start(
+    adapter: type[Runtime], status: int, body: str
+) -> None:
+    async with answering(status, body, JSON) as url:
+        assert (await told_by(adapter, url)).state == "away"
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize("adapter", ADAPTERS)
 async def test_a_runtime_that_cannot_be_reached_is_away_with_the_reason(

@@ -19,6 +19,9 @@ MISCONFIGURED: Final = frozenset(
 )
 """Types of errors that neither time nor a restart of the runtime ends."""
 
+NOT_READY: Final = "not_ready"
+"""The `code` in the error of a 503 by which a server of the OpenAI dialect says that it still loads
+its model, as the bundled one does."""
 _LONGEST: Final = 300
 
 
@@ -29,20 +32,34 @@ def readiness_of(cause: Response | QueueAgentError) -> Readiness:
     runtime. `misconfigured` where it refuses what it is asked (401, 403, another status of the
     client's fault), leads elsewhere, has a certificate that is not trusted or answers what it never
     does; `sick` where the
-    words are those of a device beyond repair; else it is `away`. The reason has the words.
+    words are those of a device beyond repair; `starting` where it says that it is `NOT_READY`; else
+    it is `away`. The reason has the words.
     """
     if isinstance(cause, Response):
         if cause.ok and not cause.is_page:
             return Readiness()
         if cause.ok:
             return Readiness("misconfigured", WEB_PAGE)
+        starting = _is_starting(cause)
         cause = error_from(cause, faults_of_the_job=())
+        if starting:
+            return Readiness("starting", _short(cause.message))
     if isinstance(cause, RuntimeSick):
         return Readiness("sick", _short(cause.message))
     status = cause.details.get("status")
     refuses = isinstance(status, int) and 400 <= status < 500
     wrong = refuses or cause.type in MISCONFIGURED
     return Readiness("misconfigured" if wrong else "away", _short(cause.message))
+
+
+def _is_starting(answer: Response) -> bool:
+    if answer.status != 503:
+        return False
+    try:
+        error = answer.json_object().get("error")
+    except QueueAgentError:
+        return False
+    return isinstance(error, dict) and error.get("code") == NOT_READY
 
 
 def _short(words: str) -> str:

@@ -29,6 +29,15 @@ class Counting(ScriptedRuntime):
         return await super().ready()
 
 
+class Starting(ScriptedRuntime):
+    """Says when it still loads its model."""
+
+    loads = False
+
+    async def ready(self) -> bool | Readiness:
+        return Readiness("starting", "it loads") if self.loads else await super().ready()
+
+
 def health_of(runtime: ScriptedRuntime) -> RuntimeHealth:
     return RuntimeHealth(runtime, asyncio.get_running_loop().time)
 
@@ -45,6 +54,27 @@ async def test_a_mark_stays_until_the_runtime_was_away(error: QueueAgentError, s
     assert (await health.check()).state == "away"
     runtime.up = True
     assert await health.check()
+
+
+@pytest.mark.parametrize("error", [RuntimeStuck("runs on"), RuntimeSick("no context")])
+async def test_a_runtime_that_starts_is_not_the_one_that_was_broken(error: QueueAgentError) -> None:
+    runtime = Starting()
+    health = health_of(runtime)
+    health.failed(error)
+    runtime.loads = True
+    assert (await health.check()).state == "starting"
+    assert health.away_at == asyncio.get_running_loop().time(), "it has no run any more"
+    runtime.loads = False
+    assert await health.check()
+
+
+async def test_a_runtime_that_starts_is_not_restarted_however_long_it_takes() -> None:
+    runtime = Starting()
+    health = health_of(runtime)
+    runtime.loads = True
+    for _ in range(3):
+        assert not (await health.to_restart())[0]
+        await asyncio.sleep(1000)
 
 
 @pytest.mark.parametrize("error", [RuntimeAway("refused"), RunLost("broke")])

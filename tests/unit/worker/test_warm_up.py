@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from queue_agent.runtime import Output, Prepared, ProgressCallback
+from queue_agent.runtime import Output, Prepared, ProgressCallback, Readiness
 from queue_agent.telemetry.metrics import Metrics
 from queue_agent.wire.errors import (
     QueueAgentError,
@@ -269,3 +269,66 @@ async def test_without_one_the_first_job_runs_at_once() -> None:
         await bench.publish("a")
         await bench.settled("a")
     assert bench.runtime.runs == ["a"]
+
+
+class Lingering(ScriptedRuntime):
+    """Goes on with the warm-up for so many seconds after it was told to stop."""
+
+    lingers = 0.0
+    asked = 0
+    _until: float | None = None
+
+    async def still_runs(self, prepared: Prepared) -> bool | None:
+        assert prepared.job.id == "warm-up"
+        self.asked += 1
+        now = asyncio.get_running_loop().time()
+        self._until = now + self.lingers if self._until is None else self._until
+        if self.asked == 2:
+            raise Unavailable("it does not answer now")
+        return now < self._until
+
+    async def ready(self) -> bool | Readiness:
+        return True
+
+
+async def test_no_job_comes_before_a_warm_up_that_was_cut_off_is_over() -> None:
+    bench = warmed(run_timeout=20.0)
+    bench.runtime = runtime = Lingering()
+    runtime.lingers = 30.0
+    runtime.script("warm-up", drawing(1000))
+    await bench.publish("a")
+    async with bench.working():
+        await bench.pass_time(45)
+        assert runtime.runs == ["warm-up"]
+        await bench.settled("a")
+    assert runtime.asked > 50
+
+
+async def test_a_warm_up_that_goes_on_for_ever_shows_that_the_runtime_is_stuck() -> None:
+    bench = warmed(run_timeout=20.0)
+    bench.runtime = runtime = Lingering()
+    runtime.lingers = 1e9
+    runtime.script("warm-up", drawing(1000))
+    agent = bench.agent()
+    await bench.publish("a")
+    async with bench.working(agent):
+        await bench.pass_time(100)
+        assert str((await agent.readiness())["runtime"]).startswith("stuck: ")
+        assert runtime.runs == ["warm-up"], "no job is submitted behind it"
+
+
+async def test_a_warm_up_is_cleaned_up_after_however_it_ends() -> None:
+    for end in (drawing(), failing(Rejected("no")), drawing(1e9)):
+        bench = warmed(run_timeout=20.0)
+        bench.runtime.script("warm-up", end)
+        async with bench.working():
+            await bench.pass_time(100)
+        assert bench.runtime.cleaned == [("warm-up", False)]
+
+
+async def test_a_runtime_that_went_away_with_the_warm_up_is_not_asked_to_clean_up() -> None:
+    bench = warmed()
+    bench.runtime.script("warm-up", bench.runtime.killing(after=5, back_after=5), drawing())
+    async with bench.working():
+        await bench.pass_time(100)
+    assert bench.runtime.cleaned == []

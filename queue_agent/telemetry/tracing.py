@@ -6,7 +6,7 @@ Outside any message there is a tracer whose spans lead nowhere.
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -113,9 +113,11 @@ _CURRENT: ContextVar[Telemetry] = ContextVar("telemetry")
 _NOWHERE: Final = Telemetry()
 
 
-def span(name: str) -> OpenSpan:
+def span(name: str) -> AbstractContextManager[Span]:
     """A span of the message in hand, for a block."""
     tracer = _CURRENT.get(_NOWHERE).tracer
+    if isinstance(tracer, trace.NoOpTracer):  # whose spans all are the one around them
+        return nullcontext(trace.get_current_span())
     return OpenSpan(tracer.start_span(name, kind=_KINDS.get(name, SpanKind.INTERNAL)))
 
 

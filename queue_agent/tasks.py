@@ -26,6 +26,9 @@ async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """The results of all works in order; the first error ends the others and is raised."""
+    works = list(works)
+    if len(works) <= 1:  # is together already
+        return [await work for work in works]
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in works]

@@ -49,7 +49,7 @@ class Notifier:
         notification = notification.fitted(room)
         await self._publish(notification, attributes, sleep)
         log.debug("notified", status=notification.status)
-        await self.webhooks.send(notification, notification.to_json())
+        await self.webhooks.send(notification)
 
     async def _publish(
         self, notification: Notification, attributes: Mapping[str, str], sleep: Sleep

@@ -73,15 +73,16 @@ class Webhooks:
             return notification.model_copy(update={"callback_url": None, "warnings": warnings})
         return notification
 
-    async def send(self, notification: Notification, body: str) -> None:
-        """Send `body` where the (checked) notification wants it; failures are logged only."""
+    async def send(self, notification: Notification) -> None:
+        """Send the (checked) notification where it wants to go, too; failures are logged only."""
         if notification.callback_url is None or self._policy.secret is None:
             return
         place = self._place(notification.callback_url)
         message_id, secret = _message_id(notification), self._policy.secret
+        body = notification.to_json().encode()
 
         async def post() -> None:
-            await self._post(place, message_id, body.encode(), secret)
+            await self._post(place, message_id, body, secret)
 
         try:
             async with asyncio.timeout(self._policy.patience):

@@ -83,7 +83,7 @@ async def tell(
     checked = webhooks.checked(told)
     try:
         with capture_logs() as logs:
-            await webhooks.send(checked, checked.to_json())
+            await webhooks.send(checked)
     finally:
         await webhooks.aclose()
     assert "planted" not in str(logs)

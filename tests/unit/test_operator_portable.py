@@ -36,7 +36,9 @@ ALL: Json = {
 
 def own(**inputs: JsonValue) -> OperatorWorkflow:
     told = {"workflow": GRAPH, "inputs": {"prompt": "2.text", **inputs}}
-    return parse_operator_workflow("flux", json.dumps(told).encode())
+    own = parse_operator_workflow("flux", json.dumps(told).encode())
+    assert isinstance(own, OperatorWorkflow)
+    return own
 
 
 def mapped(own: OperatorWorkflow, **content: JsonValue) -> PortableInputs:

@@ -70,7 +70,7 @@ class ComfyUIRuntime(Runtime):
         self._api = ComfyUIApi(options, self.default_url)
         conversions = Conversions(self._api)
         self._workflows = JobWorkflows(self._api, conversions, options)
-        self._readiness = ServerReadiness(self._api, conversions)
+        self._readiness = ServerReadiness(self._api, conversions, self._workflows)
         self._abandoned = AbandonedPrompts(self._api)
         self._clean_up = CleanUp(self._api, options.files)
 

@@ -1,9 +1,13 @@
 """Which workflow a job is: one that it brings, one of the operator's, or one of core nodes."""
 
+import asyncio
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
+
+import structlog
+from pydantic import JsonValue
 
 from queue_agent.runtime import Assets, NamedWorkflow, Reference, RuntimeOptions
 from queue_agent.runtime.places import refuse_unfetched
@@ -13,7 +17,7 @@ from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.editor import Conversions, SavedWorkflow, saved_in
 from queue_agent_runtimes.comfyui.file_inputs import FileInputs
 from queue_agent_runtimes.comfyui.operator_files import read_library
-from queue_agent_runtimes.comfyui.operator_workflow import Library
+from queue_agent_runtimes.comfyui.operator_library import Library
 from queue_agent_runtimes.comfyui.translator import (
     IMAGE_FIELDS,
     Translator,
@@ -31,6 +35,7 @@ from queue_agent_runtimes.comfyui.workflow import (
 PIPELINE: Final = "pipeline"
 
 _MAX_RANDOM_SEED: Final = 2**32
+_log = structlog.get_logger(__name__)
 
 
 class JobWorkflows:
@@ -39,7 +44,21 @@ class JobWorkflows:
     def __init__(self, api: ComfyUIApi, conversions: Conversions, options: RuntimeOptions) -> None:
         self._conversions = conversions
         self._translator = Translator(api, switch_models=options.switch_models)
-        self._library = read_library(options.workflows) if options.workflows else Library()
+        self._folder = read_library(options.workflows) if options.workflows else Library()
+        self._library = self._folder
+        """As it is on the server."""
+
+    @property
+    def needs_classes(self) -> bool:
+        """Whether workflows of the operator's folder wait for the server's classes."""
+        return bool(self._folder.waiting)
+
+    async def learn(self, object_info: Mapping[str, JsonValue]) -> None:
+        """The server has told its classes."""
+        if self.needs_classes:
+            self._library = await asyncio.to_thread(self._folder.on, object_info)
+            for name, reason in self._library.unusable.items():
+                _log.error("workflow_not_usable", workflow=name, reason=reason)
 
     def offers(self) -> Sequence[NamedWorkflow]:
         """Those of the operator's folder."""

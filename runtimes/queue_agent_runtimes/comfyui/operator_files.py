@@ -12,46 +12,20 @@ A file for each, ``NAME.json``::
       "answers": ["text-to-image"]
     }
 
-`workflow` is in the API format; each input leads to one or more inputs of its nodes.
+`workflow` is in the API format, or as an editor saved it; each input leads to one or more inputs
+of its nodes.
 """
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Final
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    StringConstraints,
-    ValidationError,
-)
-
-from queue_agent.runtime import InputKind
 from queue_agent.wire.errors import Rejected, SettingsError
-from queue_agent.wire.job import describe_errors
-from queue_agent_runtimes.comfyui.file_inputs import MEDIA_INPUTS
-from queue_agent_runtimes.comfyui.operator_portable import KINDS
-from queue_agent_runtimes.comfyui.operator_workflow import (
-    Exposed,
-    Library,
-    OperatorWorkflow,
-    Target,
-    fault_of,
-)
-from queue_agent_runtimes.comfyui.workflow import Graph, inputs_of, read_workflow
-
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_NEEDED_BY: Final = {
-    "text-to-image": "prompt",
-    "image-to-image": "image",
-    "extra-single-image": "image",
-}
-"""The task types that a workflow can be the answer to, and what it must expose for them."""
+from queue_agent_runtimes.comfyui.conversion import is_editor_format
+from queue_agent_runtimes.comfyui.operator_form import built, read_file
+from queue_agent_runtimes.comfyui.operator_library import Library
+from queue_agent_runtimes.comfyui.operator_saved import SavedOperatorWorkflow
+from queue_agent_runtimes.comfyui.operator_workflow import OperatorWorkflow
+from queue_agent_runtimes.comfyui.workflow import read_workflow
 
 
 def read_library(folder: Path) -> Library:
@@ -68,7 +42,7 @@ def read_library(folder: Path) -> Library:
     if not texts:
         raise SettingsError(f"{folder}: holds no workflow; each is a file NAME.json")
     faults: list[str] = []
-    workflows: dict[str, OperatorWorkflow] = {}
+    workflows: dict[str, OperatorWorkflow | SavedOperatorWorkflow] = {}
     for name, text in texts.items():
         try:
             workflows[name] = parse_operator_workflow(name, text)
@@ -77,125 +51,29 @@ def read_library(folder: Path) -> Library:
     faults += [f"{folder}: {fault}" for fault in _claimed_twice(workflows.values())]
     if faults:
         raise SettingsError("\n".join(faults))
-    return Library(workflows)
+    return Library(
+        {name: own for name, own in workflows.items() if isinstance(own, OperatorWorkflow)},
+        {name: own for name, own in workflows.items() if isinstance(own, SavedOperatorWorkflow)},
+    )
 
 
-def parse_operator_workflow(name: str, text: bytes) -> OperatorWorkflow:
+def parse_operator_workflow(name: str, text: bytes) -> OperatorWorkflow | SavedOperatorWorkflow:
     """A workflow of that name, from its file's text.
 
     Raises:
         ValueError: it cannot be used; with a line per fault.
     """
-    if not _NAME.fullmatch(name):
-        raise ValueError("a workflow's name has letters, digits, '.', '_' and '-' only")
+    file = read_file(name, text)
+    if is_editor_format(file.workflow):
+        return SavedOperatorWorkflow.of(name, file)
     try:
-        read = _File.model_validate(json.loads(text))
-        graph = read_workflow({"workflow": read.workflow}).graph
-    except ValidationError as error:
-        raise ValueError(describe_errors(error).replace("; ", "\n")) from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"is not usable JSON: {error}") from error
+        graph = read_workflow({"workflow": file.workflow}).graph
     except Rejected as error:
         raise ValueError(error.message) from error
-    inputs: dict[str, Exposed] = {}
-    faults: list[str] = []
-    for input_name, told in read.inputs.items():
-        try:
-            inputs[input_name] = _exposed(input_name, told, graph)
-        except ValueError as error:
-            faults += [f"inputs.{input_name}: {line}" for line in str(error).splitlines()]
-    faults += _unanswerable(read, inputs)
-    if faults:
-        raise ValueError("\n".join(faults))
-    return OperatorWorkflow(
-        name, graph, inputs, tuple(read.answers), read.description, read.extra_data
-    )
+    return built(name, file, graph)
 
 
-def _plain_target(value: object) -> object:
-    return {"to": value} if isinstance(value, str | list) else value
-
-
-def _several(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-_WORDS: Final[Mapping[InputKind, str]] = {
-    "text": "a text",
-    "number": "a number",
-    "image": "an image",
-}
-
-
-class _Told(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    to: Annotated[list[str], BeforeValidator(_several), Field(min_length=1)]
-    default: JsonValue = None
-    required: bool = False
-
-
-_InputName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    workflow: dict[str, JsonValue]
-    inputs: dict[_InputName, Annotated[_Told, BeforeValidator(_plain_target)]] = Field(
-        default_factory=dict
-    )
-    answers: list[str] = Field(default_factory=list)
-    description: str = ""
-    extra_data: dict[str, JsonValue] = Field(default_factory=dict)
-
-
-def _exposed(name: str, told: _Told, graph: Graph) -> Exposed:
-    found = [_target(to, graph) for to in told.to]
-    kinds = {kind for _, kind in found}
-    if len(kinds) > 1:
-        raise ValueError(f"leads to inputs of several kinds: {', '.join(sorted(kinds))}")
-    exposed = Exposed(
-        name, kinds.pop(), tuple(target for target, _ in found), told.default, told.required
-    )
-    if told.default is not None and (fault := fault_of(exposed, told.default)) is not None:
-        raise ValueError(f"default: {fault}")
-    return exposed
-
-
-def _target(to: str, graph: Graph) -> tuple[Target, InputKind]:
-    node_id, _, name = to.partition(".")
-    if node_id not in graph:
-        raise ValueError(f"{to}: the workflow has no node {node_id!r}")
-    present = inputs_of(graph[node_id])
-    if name not in present:
-        raise ValueError(
-            f"{to}: node {node_id} has no input {name!r}; it has: {', '.join(present) or 'none'}"
-        )
-    value = present[name]
-    if isinstance(value, bool):
-        return (node_id, name), "boolean"
-    if isinstance(value, int | float):
-        return (node_id, name), "number"
-    if isinstance(value, str):
-        return (node_id, name), MEDIA_INPUTS.get(name, "text")
-    why = "is linked to another node" if isinstance(value, list) else "holds no single value"
-    raise ValueError(f"{to}: {why}; lead to an input with a text, a number or a boolean")
-
-
-def _unanswerable(read: _File, exposed: Mapping[str, Exposed]) -> Iterator[str]:
-    for task_type in read.answers:
-        needed = _NEEDED_BY.get(task_type)
-        if needed is None:
-            yield f"answers: {task_type!r} is none of: {', '.join(_NEEDED_BY)}"
-        elif needed not in read.inputs:
-            yield f"answers: for {task_type} an input {needed!r} must be exposed"
-    for name in KINDS.keys() & exposed.keys() if read.answers else ():
-        if exposed[name].kind != KINDS[name]:
-            yield f"inputs.{name}: to answer portable jobs, it must lead to {_WORDS[KINDS[name]]}"
-
-
-def _claimed_twice(workflows: Iterable[OperatorWorkflow]) -> Iterator[str]:
+def _claimed_twice(workflows: Iterable[OperatorWorkflow | SavedOperatorWorkflow]) -> Iterator[str]:
     claimed: dict[str, str] = {}
     for own in workflows:
         for task_type in own.answers:

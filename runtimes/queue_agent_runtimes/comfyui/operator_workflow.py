@@ -1,7 +1,7 @@
 """Workflows that the operator gave a name, and the inputs of theirs that jobs may set. Pure."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, get_args
 
 from pydantic import JsonValue
@@ -22,8 +22,7 @@ from queue_agent_runtimes.comfyui.workflow import (
 SEED: Final = "seed"
 """The input by which a workflow is given its seed: a random one where a job names none."""
 
-_BESIDE: Final = frozenset({"workflow", "inputs", "extra_data"})
-_SHOWN: Final = 100
+SHOWN: Final = 100
 """Characters of a foreign name that messages repeat."""
 
 _MEANT: Final[Mapping[str, str]] = {
@@ -89,7 +88,7 @@ class OperatorWorkflow:
         present = {name: value for name, value in given.items() if value is not None}
         faults = [*self._unknown(present), *self._unfit(present)]
         if faults:
-            raise _invalid("; ".join(faults[:10]) + ".")
+            raise invalid("; ".join(faults[:10]) + ".")
         graph, seed = dict(self.graph), None
         for exposed in self.inputs.values():
             value = present.get(exposed.name, exposed.default)
@@ -125,7 +124,7 @@ class OperatorWorkflow:
         known = ", ".join(self.inputs) or "none"
         for name in given.keys() - self.inputs.keys():
             yield (
-                f"inputs.{name[:_SHOWN]}: the workflow {self.name} has no such input; "
+                f"inputs.{name[:SHOWN]}: the workflow {self.name} has no such input; "
                 f"it has: {known}"
             )
 
@@ -136,64 +135,6 @@ class OperatorWorkflow:
                     yield f"inputs.{name}: must be given ({exposed.kind})"
             elif (fault := fault_of(exposed, given[name])) is not None:
                 yield f"inputs.{name}: {fault}"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One of the operator's workflows, and what a job gives to it."""
-
-    workflow: OperatorWorkflow
-    inputs: dict[str, JsonValue]
-    extra_data: dict[str, JsonValue] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-
-    def filled(self, *, random_seed: int) -> Workflow:
-        """Raises as `OperatorWorkflow.filled`."""
-        filled = self.workflow.filled(self.inputs, random_seed=random_seed)
-        extra_data = {**filled.extra_data, **self.extra_data}
-        return replace(filled, extra_data=extra_data, warnings=self.warnings)
-
-    def check_places(self) -> None:
-        """Raises as `OperatorWorkflow.check_places`."""
-        self.workflow.check_places(self.inputs)
-
-
-@dataclass(frozen=True)
-class Library:
-    """The operator's workflows, by name."""
-
-    workflows: Mapping[str, OperatorWorkflow] = field(default_factory=dict)
-
-    def asked(self, content: Mapping[str, JsonValue]) -> Asked | None:
-        """What a pipeline job asks for by name; None: it brings its own workflow.
-
-        Raises:
-            Rejected: of type ``invalid_workflow``; there is none of that name.
-        """
-        name = content.get("workflow")
-        if not isinstance(name, str):
-            return None
-        if name not in self.workflows:
-            known = ", ".join(self.workflows) or "none by name"
-            raise _invalid(f"workflow: there is no {name[:_SHOWN]!r} here; known: {known}.")
-        inputs, extra_data = content.get("inputs") or {}, content.get("extra_data") or {}
-        if not isinstance(inputs, dict) or not isinstance(extra_data, dict):
-            raise _invalid('inputs and extra_data must be objects, such as {"prompt": "a cat"}.')
-        given: dict[str, JsonValue] = {k: v for k, v in inputs.items() if v is not None}
-        beside = sorted(content.keys() - _BESIDE)
-        return Asked(
-            self.workflows[name],
-            given,
-            extra_data,
-            tuple(f"{key[:_SHOWN]}: has no effect beside a workflow's name" for key in beside),
-        )
-
-    def answering(self, task_type: str) -> OperatorWorkflow | None:
-        """The one that is the answer to portable jobs of a task type, if any is."""
-        return next((own for own in self.workflows.values() if task_type in own.answers), None)
-
-    def offers(self) -> list[NamedWorkflow]:
-        return [own.offer() for own in self.workflows.values()]
 
 
 def fault_of(exposed: Exposed, value: JsonValue) -> str | None:
@@ -220,5 +161,5 @@ def _holds_words(exposed: Exposed) -> bool:
     return is_prompt((exposed.name,)) or all(name in TEXT_INPUTS for _, name in exposed.targets)
 
 
-def _invalid(message: str) -> Rejected:
+def invalid(message: str) -> Rejected:
     return Rejected(message, type=INVALID_WORKFLOW)

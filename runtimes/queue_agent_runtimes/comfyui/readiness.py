@@ -13,6 +13,7 @@ from queue_agent.wire.errors import QueueAgentError
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.editor import Conversions
 from queue_agent_runtimes.comfyui.file_inputs import FileInputs
+from queue_agent_runtimes.comfyui.job_workflows import JobWorkflows
 
 _LISTING: Final = 1.0
 """Seconds for which readiness waits for the list of classes."""
@@ -22,14 +23,16 @@ _log = structlog.get_logger(__name__)
 class ServerReadiness:
     """Of one server, which may come back with other classes after each time it is away."""
 
-    def __init__(self, api: ComfyUIApi, conversions: Conversions) -> None:
+    def __init__(self, api: ComfyUIApi, conversions: Conversions, workflows: JobWorkflows) -> None:
         self._api = api
         self._conversions = conversions
+        self._workflows = workflows
         self._introduced = False
         self.file_inputs = FileInputs()
         """Which inputs of the server's classes take files, as far as it was asked."""
         self._learning: asyncio.Future[None] | None = None
         """The question which those are, asked of this start of the server."""
+        self._learned = False
         self._stranded: str | None = None
 
     def note_stranded(self, prompt_id: str) -> None:
@@ -68,16 +71,22 @@ class ServerReadiness:
             self._learning = asyncio.ensure_future(self._learn())
         await asyncio.wait({self._learning}, timeout=_LISTING)
         if self._learning.done():
-            return True
+            if self._learned or not self._workflows.needs_classes:
+                return True
+            self._learning = None  # asked again: without an answer there are jobs that cannot run
+            return Readiness("starting", "ComfyUI does not list the classes that workflows need.")
         return Readiness("starting", "ComfyUI is listing its node classes.")
 
     async def _learn(self) -> None:
+        self._learned = False
         try:
             object_info = await self._api.object_info()
         except QueueAgentError as error:
             _log.warning("comfyui_classes_unknown", reason=error.message)
         else:
             self.file_inputs = await asyncio.to_thread(FileInputs.of, object_info)
+            await self._workflows.learn(object_info)
+            self._learned = True
 
     async def _standstill(self, prompt_id: str) -> Readiness:
         if await self._api.whereabouts(prompt_id) == "stranded":

@@ -30,8 +30,13 @@ _UNSEEN: Final = re.compile(
     "[\0-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+"
 )
 """What URL parsers pass over, wherever it stands, and what people cannot see."""
-_WITH_HOST: Final = re.compile(r"[a-z][a-z0-9+.-]+:[/\\]{2}", re.IGNORECASE)
-"""Anywhere: texts of several lines or of JSON hold places too. A drive's letter is no scheme."""
+_WITH_HOST: Final = re.compile(
+    r"(?<![a-z0-9+.-])[0-9+.-]*[a-z][a-z0-9+.-]+:[/\\]{2}", re.IGNORECASE
+)
+"""Anywhere: texts of several lines or of JSON hold places too. A drive's letter is no scheme.
+
+What may be a scheme is looked at from its beginning alone, or long words would take for ever.
+"""
 _AT_START: Final = re.compile(
     r"""[\s<"'(\[]*                                   # urllib unwraps <URL:http://…>
         ( [a-z][a-z0-9+.-]+:[/\\]                     # curl and browsers take one slash, too

@@ -222,3 +222,11 @@ def test_a_portable_job_for_comfyui_names_no_place(field: str) -> None:
     told = refusal(ComfyUIRuntime, {"prompt": URL, field: URL}, "text-to-image")
     assert told is not None
     assert told.startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize("word", ["a", "1", "1a", "a.", "://", ":"])
+def test_texts_of_any_length_are_looked_through_once(word: str) -> None:
+    """Base64 is one long word; each of its letters could begin a scheme."""
+    long = word * 1_000_000
+    assert not names_a_place(f"a {long}//")
+    assert names_a_place(f"{long} http://a")

@@ -25,7 +25,7 @@ demo-metrics: $(VENV)/.dev ## A real Prometheus scrapes the running demo and ans
 
 # Needs no network, no root and nothing beside Python; what does is for `make test`.
 check: style ## Check style, types and import rules, and run the unit tests: what to run while working
-	$(BIN)/pytest tests/unit --numprocesses 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest tests/unit --numprocesses 2 --dist loadfile -m "not sweep" $(ARGS)
 
 test: lint $(VENV)/.tools $(VENV)/.checkov ## Lint, then run every test (ARGS= goes to pytest)
 	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)

@@ -275,6 +275,16 @@ class Runtime(ABC):
         """
         del models
 
+    async def models_replaced(self, models: Sequence[ModelFile]) -> None:
+        """Have the runtime forget what it loaded from these files, which others replaced.
+
+        Asked after `models_came`, of names under which this agent's jobs had other files before.
+
+        Raises:
+            Unavailable: the runtime does not answer.
+        """
+        del models
+
     @abstractmethod
     async def prepare(self, job: Job, assets: Assets) -> Prepared:
         """Translate the job and upload inputs where the API wants that; uses no GPU.

@@ -46,9 +46,11 @@ class JobModels:
         """What has to be there, without what the runtime has from elsewhere.
 
         Raises:
-            Rejected: the job's models cannot be understood, or lead out of their folder.
+            Rejected: the job's models cannot be understood, or lead out of their folder; or the
+                job names a place that it must not.
             Unavailable: the runtime does not answer.
         """
+        self.runtime.check_places(job)
         wanted = await self.fetcher.wanted(self.runtime.model_files(job))
         absent = await self.fetcher.absent(wanted)
         elsewhere = [model for model in absent if await self.runtime.has_model(model)]
@@ -68,3 +70,10 @@ class JobModels:
             report(Progress(share, stage=f"fetching model {model.key}"))
 
         return await self.fetcher.hold(needed.models, keep, fetching)
+
+    async def tell_of(self, fetched: Fetched) -> None:
+        """Have the runtime know of what has changed in its folder."""
+        if fetched.came:
+            await self.runtime.models_came(fetched.came)
+        if fetched.replaced:
+            await self.runtime.models_replaced(fetched.replaced)

@@ -110,16 +110,15 @@ class JobRunner:
         if self.models is None:
             return ()
         models, job = self.models, delivery.job
-        self.runtime.check_places(job)
         needed = await self._when_there(delivery, lambda: models.needed(job))
         keep = inputs.enter_context(ExitStack())
-        if not needed.missing:
-            return (await models.hold(needed, keep)).warnings
-        with delivery.slot.fetching():
-            async with progress() as report:
-                fetched = await models.hold(needed, keep, report)
-        if fetched.came:
-            await self._when_there(delivery, lambda: self.runtime.models_came(fetched.came))
+        if needed.missing:
+            with delivery.slot.fetching():
+                async with progress() as report:
+                    fetched = await models.hold(needed, keep, report)
+        else:
+            fetched = await models.hold(needed, keep)
+        await self._when_there(delivery, lambda: models.tell_of(fetched))
         return fetched.warnings
 
     async def _when_there(self, delivery: Delivery, action: Callable[[], Awaitable[T]]) -> T:

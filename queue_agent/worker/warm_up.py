@@ -124,7 +124,7 @@ class WarmUp:
         with ExitStack() as keep:
             if self.models is not None:
                 fetched = await self.models.hold(await self.models.needed(self.job), keep)
-                await self.runtime.models_came(fetched.came)
+                await self.models.tell_of(fetched)
             try:
                 await self._run_in_time()
             except (RuntimeAway, RunLost):

@@ -46,12 +46,14 @@ ROUTES_NOT_ASKED: Final = {
     r"/(features|extensions|users|settings|userdata)?": _EDITOR,
     r"/(workflow_templates|node_replacements)": _EDITOR,
     r"/internal/.*": "for people who look into the server",
-    r"/(models|models/.*|experiment/.*|embeddings|view_metadata/.*)": _MODELS,
+    r"/(experiment/.*|embeddings|view_metadata/.*)": _MODELS,
+    r"/models/custom_nodes": "what lies there is run, and is no model",
     r"/(api/)?nope": "a route that nobody has",
 }
 _WHOLE_FILES: Final = "files are fetched as they are, and whole"
 _NO_PAGES: Final = "the history is asked for one prompt at a time"
 _NO_FLAGS: Final = "previews are not looked at, so the agent sends no first message"
+_OWN_MODELS: Final = "the fake has models of its own"
 _NO_BROWSER: Final = "only browsers send an Origin, or ask before they send"
 EXCHANGES_NOT_ASKED: Final = {
     "preview as webp": _WHOLE_FILES,
@@ -69,7 +71,11 @@ EXCHANGES_NOT_ASKED: Final = {
     "foreign Origin header with loopback Host: refused": _NO_BROWSER,
     "CORS (server started with --enable-cors-header '*'): preflight": _NO_BROWSER,
     "CORS: simple": _NO_BROWSER,
-    "no checkpoints here: a checkpoint is refused with an empty list": "the fake has checkpoints",
+    "no checkpoints here: a checkpoint is refused with an empty list": _OWN_MODELS,
+    "no checkpoints here: models/checkpoints": _OWN_MODELS,
+    "models of the folder checkpoints": _OWN_MODELS,
+    "models of the folder loras": _OWN_MODELS,
+    "models of the folder upscale_models": _OWN_MODELS,
     "feature_flags as first message: the server answers its own": _NO_FLAGS,
     "with supports_preview_metadata: previews come as binary event 4": _NO_FLAGS,
     "first message is no JSON": _NO_FLAGS,

@@ -432,11 +432,16 @@ async def test_a_server_that_is_not_available_for_now_is_asked_again(
     assert len(web.requests) == 4
 
 
-async def test_a_download_that_takes_too_long_ends(web: ModelSite, fetchers: Fetchers) -> None:
+async def test_a_download_that_takes_too_long_ends(
+    web: ModelSite, fetchers: Fetchers, tmp_path: Path
+) -> None:
     url = web.serve("/a", model_bytes(SIZE), go_on=asyncio.Event())
-    with pytest.raises(TimedOut):
+    with pytest.raises(TimedOut) as caught:
         await hold(fetchers(timeout=0.2), lora(url))
-    assert await web.left.get() == "/a"
+    assert caught.value.type == "model_unavailable"
+    web.paths["/a"].go_on = None
+    await hold(fetchers(), lora(url))
+    assert lying(tmp_path).keys() == {f"loras/{NAME}"}
 
 
 async def test_a_full_disk_is_said_in_words(

@@ -42,6 +42,8 @@ class Fetched:
 
     came: tuple[ModelFile, ...] = ()
     """Those that were not there before."""
+    replaced: tuple[ModelFile, ...] = ()
+    """Those under whose names jobs had another file before."""
     warnings: tuple[str, ...] = ()
 
 
@@ -59,6 +61,8 @@ class ModelFetcher:
         self._needy = asyncio.Lock()
         """Held by the one job that waits for room with nothing of its own in the way."""
         self._released = asyncio.Event()
+        self._known: LRUCache[str, tuple[int, int]] = LRUCache(_REMEMBERED)
+        """Size and time of the files that jobs had, by their models."""
         self._digests: LRUCache[tuple[Path, int, int], str] = LRUCache(_REMEMBERED)
 
     async def wanted(self, models: Iterable[ModelFile]) -> list[ModelFile]:
@@ -177,6 +181,13 @@ class ModelFetcher:
                 return f"{shown(model)} is the one from {record.url[:300]}"
         return None
 
+    async def is_another(self, model: ModelFile) -> bool:
+        """Whether its file is not the one that a job before had; noted for the next."""
+        stat = await in_thread(self._volume.path(model).stat)
+        found = (stat.st_size, stat.st_mtime_ns)
+        before, self._known[model.key] = self._known.get(model.key, found), found
+        return found != before
+
     def released(self) -> None:
         """A job needs its models no more."""
         self._released.set()
@@ -268,6 +279,7 @@ class _Job:
     models: Sequence[ModelFile]
     fetching: Fetching
     _came: dict[str, ModelFile] = field(default_factory=dict)
+    _replaced: dict[str, ModelFile] = field(default_factory=dict)
     _warnings: dict[str, None] = field(default_factory=dict)
     _shares: dict[str, float] = field(default_factory=dict)
 
@@ -284,7 +296,9 @@ class _Job:
         return True
 
     def result(self) -> Fetched:
-        return Fetched(tuple(self._came.values()), tuple(self._warnings))
+        return Fetched(
+            tuple(self._came.values()), tuple(self._replaced.values()), tuple(self._warnings)
+        )
 
     async def _held(self, model: ModelFile) -> Lock | ExitStack:
         for _ in range(_UNSURE):
@@ -297,6 +311,8 @@ class _Job:
             try:
                 if words := await self.fetcher.check_file(model):
                     self._warnings[words] = None
+                if await self.fetcher.is_another(model):
+                    self._replaced[model.key] = model
             except BaseException:
                 lock.close()
                 raise

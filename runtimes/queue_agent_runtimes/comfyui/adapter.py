@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from queue_agent.runtime import (
     Assets,
     Capabilities,
+    ModelFile,
     NamedWorkflow,
     Output,
     Prepared,
@@ -40,6 +41,7 @@ from queue_agent_runtimes.comfyui.execution import (
 from queue_agent_runtimes.comfyui.history import Outdated
 from queue_agent_runtimes.comfyui.job_workflows import PIPELINE, JobWorkflows
 from queue_agent_runtimes.comfyui.left_files import Traces
+from queue_agent_runtimes.comfyui.models import MODEL_FOLDERS, canonical
 from queue_agent_runtimes.comfyui.offered import capabilities_of
 from queue_agent_runtimes.comfyui.outputs import MISSING
 from queue_agent_runtimes.comfyui.readiness import ServerReadiness
@@ -49,6 +51,11 @@ from queue_agent_runtimes.comfyui.workflow import Workflow, with_unique_prefixes
 
 _PROMPT_IDS: Final = uuid.UUID("5b1d8c6e-6f0e-5a67-9d5e-2f7f6c1f0a37")
 """Namespace of the prompt ids that jobs are given."""
+_LISTING: Final = 10.0
+"""Seconds for which a model that was fetched is looked for among those of the server."""
+_LOOK: Final = 0.2
+_UNLISTED: Final = ".gguf"
+"""Kind of files that only custom nodes list."""
 _log = structlog.get_logger(__name__)
 
 
@@ -63,6 +70,7 @@ class ComfyUIRuntime(Runtime):
     task_types: ClassVar[frozenset[str]] = PORTABLE_TASKS | {PIPELINE}
     default_url: ClassVar[str] = "http://127.0.0.1:8188"
     tells_of_the_start = True
+    model_folders: ClassVar[frozenset[str]] = MODEL_FOLDERS
     concurrency: int = 1
     backlog: int = 1
 
@@ -91,6 +99,38 @@ class ComfyUIRuntime(Runtime):
     def check_places(self, job: Job) -> None:
         """Inputs of nodes are looked at, except those that are prompts by their names."""
         self._workflows.check_places(job, self._readiness.file_inputs)
+
+    def model_files(self, job: Job) -> Iterable[ModelFile]:
+        """Those of ``metadata.models``, of `models` beside a workflow and of an editor's nodes.
+
+        And the names of all that the workflow loads.
+        """
+        return canonical((*super().model_files(job), *self._workflows.models(job)))
+
+    async def has_model(self, model: ModelFile) -> bool:
+        """By `/models`, which lists what lies in any of a kind's folders."""
+        return model.name in (await self._api.models(model.folder) or ())
+
+    async def models_came(self, models: Sequence[ModelFile]) -> None:
+        """Wait until `/models` has them, which other machines' volumes may delay for a while."""
+        self._workflows.models_came()
+        try:
+            async with asyncio.timeout(_LISTING):
+                for model in models:
+                    while not await self._lists(model):  # noqa: ASYNC110  a server tells nobody
+                        await asyncio.sleep(_LOOK)
+        except TimeoutError:
+            _log.warning("models_not_listed", models=[model.key for model in models])
+
+    async def _lists(self, model: ModelFile) -> bool:
+        """Whether there is nothing to wait for."""
+        files = await self._api.models(model.folder)
+        return files is None or model.name in files or model.name.casefold().endswith(_UNLISTED)
+
+    async def models_replaced(self, models: Sequence[ModelFile]) -> None:
+        """By `/free`: nodes that load models go by names, and take what they loaded before."""
+        _log.info("models_replaced", models=[model.key for model in models])
+        await self._api.free_memory()
 
     async def prepare(self, job: Job, assets: Assets) -> Prepared:
         """Build or check the workflow, and upload its input files."""

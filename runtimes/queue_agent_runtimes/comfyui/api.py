@@ -5,7 +5,8 @@ The routes: https://docs.comfy.org/development/comfyui-server/comms_routes
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+from urllib.parse import quote
 
 from pydantic import JsonValue
 
@@ -26,6 +27,7 @@ from queue_agent_runtimes.comfyui.events import EventStream
 from queue_agent_runtimes.comfyui.failures import refused
 
 Json = dict[str, JsonValue]
+_NO_SUCH_ROUTE: Final = frozenset({404, 405})
 WhereAbouts = Literal["running", "pending", "stranded", "unknown"]
 """Of a prompt in the server's queue; it is `stranded` while it waits though nothing runs."""
 
@@ -113,6 +115,11 @@ class ComfyUIApi:
         return True
 
     async def free_memory(self) -> None:
+        """Have the server forget the models that it has loaded, and what nodes have made.
+
+        It does so between two prompts: what runs is not disturbed, and what is submitted after this
+        finds the memory free.
+        """
         await self._tell("/free", {"unload_models": True, "free_memory": True})
 
     async def choices(self, node_class: str, input_name: str) -> list[str]:
@@ -125,6 +132,20 @@ class ComfyUIApi:
         info = await self._ask("GET", f"/object_info/{node_class}")
         spec = _spec(info.get(node_class), input_name)
         return spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
+
+    async def models(self, folder: str) -> list[str] | None:
+        """The files of one kind of model, by slashes; None where the server knows no such kind.
+
+        Those of a kind are listed anew when a folder of theirs has changed.
+        """
+        answer = await self._client.send("GET", f"/models/{quote(folder)}")
+        if answer.status in _NO_SUCH_ROUTE:
+            return None
+        _raise_unless_ok(answer)
+        listed = answer.json()
+        if not isinstance(listed, list):
+            return None
+        return [name.replace("\\", "/") for name in listed if isinstance(name, str)]
 
     async def object_info(self) -> Json:
         """What the server says of all its node classes; some megabytes where it has many."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from queue_agent.runtime import ModelFile, read_model_files
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.shortening import shortened
 
@@ -13,7 +14,15 @@ Json = dict[str, JsonValue]
 
 INVALID: Final = "invalid_workflow"
 _HONOURED: Final = frozenset(
-    {"prompt", "workflow", "inputs", "extra_data", "partial_execution_targets", "images"}
+    {
+        "prompt",
+        "workflow",
+        "inputs",
+        "extra_data",
+        "partial_execution_targets",
+        "images",
+        "models",
+    }
 )
 _WITHOUT_A_WORD: Final = frozenset({"client_id"})
 """Whom events go to is nothing that a job is about."""
@@ -38,6 +47,8 @@ class Beside:
     """The output nodes that are to be executed; None for all."""
     images: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Base64 or data URLs by the names that inputs call them by."""
+    models: tuple[ModelFile, ...] = ()
+    """Those that the job brings, with their URLs."""
     warnings: tuple[str, ...] = ()
 
 
@@ -53,6 +64,7 @@ def read_beside(body: Mapping[str, JsonValue]) -> Beside:
         extra_data=_object(given, "extra_data", "an object"),
         targets=_targets(given),
         images=_images(given.get("images", [])),
+        models=tuple(read_model_files(given.get("models"), "models")),
         warnings=_not_honoured(given.keys() - _HONOURED - _WITHOUT_A_WORD),
     )
 

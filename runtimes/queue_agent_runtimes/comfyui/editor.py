@@ -130,7 +130,7 @@ def _running(instances: Instances) -> Iterator[tuple[Scope, EditorNode]]:
 
 def _held_by_nodes(instances: Instances) -> Iterator[_Held]:
     for scope, node in _running(instances):
-        yield scope.id_of(node), node.type, _held(scope, node)
+        yield scope.id_of(node), node.type, held_values(scope, node)
 
 
 def _ids_of_instances(instances: Instances) -> Iterator[tuple[str, Scope]]:
@@ -190,7 +190,7 @@ class Conversions:
         return await asyncio.to_thread(convert, dict(saved.document), self._object_info)
 
 
-def _held(scope: Scope, node: EditorNode) -> dict[str, JsonValue]:
+def held_values(scope: Scope, node: EditorNode) -> dict[str, JsonValue]:
     """A node's values by their names, or by their positions from ``0``."""
     if isinstance(node.values, Mapping):
         own = dict(node.values)

@@ -2,20 +2,21 @@
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 import structlog
 from pydantic import JsonValue
 
-from queue_agent.runtime import Assets, NamedWorkflow, Reference, RuntimeOptions
+from queue_agent.runtime import Assets, ModelFile, NamedWorkflow, Reference, RuntimeOptions
 from queue_agent.runtime.places import refuse_unfetched
 from queue_agent.wire.job import Job
 from queue_agent.wire.portable import parse_portable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.editor import Conversions, SavedWorkflow, saved_in
 from queue_agent_runtimes.comfyui.file_inputs import FileInputs
+from queue_agent_runtimes.comfyui.models import models_in, models_of_portable, models_of_saved
 from queue_agent_runtimes.comfyui.operator_files import read_library
 from queue_agent_runtimes.comfyui.operator_library import Library
 from queue_agent_runtimes.comfyui.translator import (
@@ -94,6 +95,33 @@ class JobWorkflows:
         else:
             others = {name: job.content[name] for name in job.content.keys() - IMAGE_FIELDS}
             refuse_unfetched(others)
+
+    def models(self, job: Job) -> Iterator[ModelFile]:
+        """The models that it brings, and the names of all that it loads.
+
+        Raises:
+            Rejected: the workflow, or a list of models, cannot be read.
+            Unavailable: it asks for one that waits for the server's classes.
+        """
+        if job.task_type != PIPELINE:
+            content = parse_portable(job.content)
+            if (own := self._library.answering(job.task_type)) is not None:
+                yield from own.models
+                yield from models_in(own.graph)
+            yield from models_of_portable(content)
+        elif (asked := self._library.asked(job.content)) is not None:
+            yield from asked.workflow.models
+            yield from models_in(asked.filled(random_seed=0).graph)
+        elif (saved := saved_in(job.content)) is not None:
+            yield from models_of_saved(saved)
+        else:
+            workflow = read_workflow(job.content)
+            yield from workflow.models
+            yield from models_in(workflow.graph)
+
+    def models_came(self) -> None:
+        """The server has other files than before."""
+        self._translator.forget_files()
 
     async def workflow(
         self, job: Job, assets: Assets, uploads: Uploads, known: FileInputs

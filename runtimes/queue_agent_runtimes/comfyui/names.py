@@ -18,12 +18,17 @@ _UPSCALER_FILES: Final = {
 
 def match_file(name: str, files: Sequence[str]) -> str | None:
     """The file of that name: with or without folder, extension, hash and capitals."""
-    wanted = _HASH_SUFFIX.sub("", name).replace("\\", "/")
+    wanted = without_hash(name)
     for normalize in (str, str.casefold, _stem, _base_stem):
         for file in files:
             if normalize(file.replace("\\", "/")) == normalize(wanted):
                 return file
     return None
+
+
+def without_hash(name: str) -> str:
+    """A name without the short hash that the Web UI's titles end in, by slashes."""
+    return _HASH_SUFFIX.sub("", name).replace("\\", "/")
 
 
 def match_upscaler(name: str, files: Sequence[str]) -> str | None:

@@ -9,11 +9,12 @@ A file for each, ``NAME.json``::
         "seed": {"to": "3.seed", "default": 7},
         "image": {"to": ["12.image", "14.image"], "required": true}
       },
-      "answers": ["text-to-image"]
+      "answers": ["text-to-image"],
+      "models": [{"name": "flux.safetensors", "url": "https://…", "directory": "checkpoints"}]
     }
 
 `workflow` is in the API format, or as an editor saved it; each input leads to one or more inputs
-of its nodes.
+of its nodes. Those of `models` that are missing are fetched, where the agent has a folder for them.
 """
 
 from collections.abc import Iterable, Iterator

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Final
 
 from pydantic import (
@@ -15,7 +16,8 @@ from pydantic import (
     ValidationError,
 )
 
-from queue_agent.runtime import InputKind
+from queue_agent.runtime import InputKind, ModelFile, read_model_files
+from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import describe_errors
 from queue_agent_runtimes.comfyui.file_inputs import MEDIA_INPUTS
 from queue_agent_runtimes.comfyui.operator_portable import KINDS
@@ -65,11 +67,22 @@ def built(name: str, read: "WorkflowFile", graph: Graph) -> OperatorWorkflow:
             inputs[input_name] = _exposed(input_name, told, graph)
         except ValueError as error:
             faults += [f"inputs.{input_name}: {line}" for line in str(error).splitlines()]
+    models: list[ModelFile] = []
+    try:
+        models = read_model_files(read.models, "models")
+    except Rejected as error:
+        faults.append(error.message)
     faults += [*unanswerable(read), *_unfit_to_answer(read, inputs)]
     if faults:
         raise ValueError("\n".join(faults))
     return OperatorWorkflow(
-        name, graph, inputs, tuple(read.answers), read.description, read.extra_data
+        name,
+        graph,
+        inputs,
+        tuple(read.answers),
+        read.description,
+        read.extra_data,
+        tuple(replace(model, by_operator=True) for model in models),
     )
 
 
@@ -111,6 +124,7 @@ class WorkflowFile(BaseModel):
     answers: list[str] = Field(default_factory=list)
     description: str = ""
     extra_data: dict[str, JsonValue] = Field(default_factory=dict)
+    models: list[JsonValue] = Field(default_factory=list)
 
 
 def _exposed(name: str, told: _Told, graph: Graph) -> Exposed:

@@ -5,7 +5,7 @@ nodes are.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
@@ -13,7 +13,9 @@ from queue_agent.runtime import InputKind, NamedWorkflow, WorkflowInput
 from queue_agent.wire.errors import Rejected
 from queue_agent_runtimes.comfyui.conversion import Document, convert
 from queue_agent_runtimes.comfyui.conversion.instances import take_apart
+from queue_agent_runtimes.comfyui.editor import SavedWorkflow
 from queue_agent_runtimes.comfyui.file_inputs import MEDIA_INPUTS
+from queue_agent_runtimes.comfyui.models import canonical, models_of_saved
 from queue_agent_runtimes.comfyui.operator_form import WorkflowFile, built, unanswerable
 from queue_agent_runtimes.comfyui.operator_portable import KINDS
 from queue_agent_runtimes.comfyui.operator_workflow import OperatorWorkflow
@@ -75,7 +77,10 @@ class SavedOperatorWorkflow:
             graph = read_workflow({"workflow": {**made.graph}}).graph
         except Rejected as error:
             raise ValueError(error.message) from error
-        return built(self.name, self.file, graph)
+        made_of_it = built(self.name, self.file, graph)
+        told = canonical(models_of_saved(SavedWorkflow(self.file.workflow, {})))
+        own = [replace(model, by_operator=True) for model in told if model.url]
+        return replace(made_of_it, models=(*made_of_it.models, *own))
 
 
 def _without_node(file: WorkflowFile, known: set[str]) -> Iterator[str]:

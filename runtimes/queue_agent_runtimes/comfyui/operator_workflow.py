@@ -6,7 +6,14 @@ from typing import Final, get_args
 
 from pydantic import JsonValue
 
-from queue_agent.runtime import InputKind, MediaKind, NamedWorkflow, Reference, WorkflowInput
+from queue_agent.runtime import (
+    InputKind,
+    MediaKind,
+    ModelFile,
+    NamedWorkflow,
+    Reference,
+    WorkflowInput,
+)
 from queue_agent.runtime.places import is_prompt, refuse_unfetched
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.portable import MAX_SEED
@@ -60,6 +67,8 @@ class OperatorWorkflow:
     answers: tuple[str, ...] = ()
     description: str = ""
     extra_data: dict[str, JsonValue] = field(default_factory=dict)
+    models: tuple[ModelFile, ...] = ()
+    """Those that it needs, with their URLs; by the operator."""
 
     def offer(self) -> NamedWorkflow:
         """What jobs may know of it."""

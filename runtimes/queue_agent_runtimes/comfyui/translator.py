@@ -58,6 +58,10 @@ class Translator:
         self._switch_models = switch_models
         self._known_files: dict[tuple[str, str], list[str]] = {}
 
+    def forget_files(self) -> None:
+        """Ask the server anew which it has."""
+        self._known_files.clear()
+
     async def recipe(
         self,
         content: PortableContent,

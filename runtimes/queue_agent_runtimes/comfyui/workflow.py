@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from queue_agent.runtime import Reference
+from queue_agent.runtime import ModelFile, Reference
 from queue_agent.wire.errors import Rejected
 from queue_agent_runtimes.comfyui.beside import read_beside
 from queue_agent_runtimes.comfyui.file_inputs import FileInput, FileInputs
@@ -77,6 +77,8 @@ class Workflow:
     """The output nodes that are to be executed; None for all."""
     carried: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Base64 or data URLs by the names that inputs call them by."""
+    models: tuple[ModelFile, ...] = ()
+    """Those that the job brings, with their URLs."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ def read_workflow(content: Mapping[str, JsonValue]) -> Workflow:
                 warnings=beside.warnings,
                 targets=beside.targets,
                 carried=beside.images,
+                models=beside.models,
             )
     return Workflow(_checked_graph(dict(content)))
 

@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--disable-metadata", action="store_true")
     parser.add_argument("--authorization", help="header value that every request must carry")
     parser.add_argument("--deadly", help="text in workflows that end the process")
+    parser.add_argument("--models", help="a real folder of models, beside those that it has")
     parser.add_argument("--folder", help="where input, output and temp are, as real folders")
     flags = vars(parser.parse_args())
     port = flags.pop("port")

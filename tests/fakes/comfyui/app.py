@@ -19,6 +19,7 @@ from starlette.datastructures import FormData
 from fakes.comfyui.engine import Engine, Prompt
 from fakes.comfyui.faults import Faults
 from fakes.comfyui.files import FOLDERS, FileRecord, Files
+from fakes.comfyui.model_lists import MODEL_FOLDERS
 from fakes.comfyui.nodes import NODE_CLASSES
 from fakes.comfyui.sockets import Sockets
 from fakes.comfyui.validation import validate
@@ -42,6 +43,8 @@ class Options:
     """The execution of a workflow that holds this text ends the process."""
     folder: str | None = None
     """Where the folders of files are, if they are to be real ones."""
+    models: str | None = None
+    """A real folder of models beside those that there always are."""
     authorization: str | None = None
     """The Authorization header that every request must carry."""
 
@@ -51,7 +54,10 @@ class FakeComfyUI:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.files = Files(Path(options.folder) if options.folder else None)
+        self.files = Files(
+            Path(options.folder) if options.folder else None,
+            Path(options.models) if options.models else None,
+        )
         self.sockets = Sockets()
         self.engine = Engine(
             self.files,
@@ -101,6 +107,8 @@ class FakeComfyUI:
         routes.add_api_route("/system_stats", self._system_stats)
         routes.add_api_route("/object_info", self._object_info)
         routes.add_api_route("/object_info/{node_class}", self._object_info)
+        routes.add_api_route("/models", self._model_folders)
+        routes.add_api_route("/models/{folder}", self._models)
         return routes
 
     def _control_routes(self) -> APIRouter:
@@ -309,6 +317,14 @@ class FakeComfyUI:
             return Response(status_code=404)
         names = NODE_CLASSES if node_class is None else {node_class} & NODE_CLASSES.keys()
         return JSONResponse({name: NODE_CLASSES[name].info(name, self.files) for name in names})
+
+    async def _model_folders(self) -> list[str]:
+        return [*MODEL_FOLDERS]
+
+    async def _models(self, folder: str) -> Response:
+        if folder not in MODEL_FOLDERS:
+            return Response(status_code=404)
+        return JSONResponse(self.files.models_of(folder))
 
     async def _set_faults(self, faults: Faults) -> Faults:
         self.engine.faults = self.sockets.faults = faults

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import JsonValue
+
+from fakes.comfyui.model_lists import LISTED, MODELS
 from fakes.comfyui.values import NodeFailure
 
 _LONGEST_NAME = 255
@@ -30,6 +33,8 @@ class FileRecord:
 class Files:
     folder: Path | None = None
     """Where the three folders are, if they are real ones; others may then remove files."""
+    models: Path | None = None
+    """A real folder of models, beside those that there always are."""
     _contents: dict[FileRecord, bytes] = field(default_factory=dict)
 
     def read(self, record: FileRecord) -> bytes | None:
@@ -54,6 +59,15 @@ class Files:
         if path := self._path(record):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
+
+    def models_of(self, folder: str) -> list[JsonValue]:
+        """The files of one kind of model, read anew each time."""
+        found: list[JsonValue] = [*MODELS.get(folder, ())]
+        base = self.models / folder if self.models else None
+        files = sorted(base.rglob("*")) if base else []
+        return found + [
+            str(file.relative_to(base)) for file in files if base and file.suffix in LISTED
+        ]
 
     def upload(self, record: FileRecord, data: bytes, *, overwrite: bool) -> FileRecord:
         """Store an upload; a taken name with other content gets a number, as in the real one."""

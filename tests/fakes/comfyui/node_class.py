@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pydantic import JsonValue
 
 from fakes.comfyui.files import Files
+from fakes.comfyui.model_lists import MODELS
 from fakes.comfyui.values import Inputs
 
 InputSpec = tuple[str | list[JsonValue], dict[str, JsonValue]]
@@ -83,4 +84,7 @@ class NodeClass:
         if name == self.file_input:
             inputs = [record for record in files if record.type == "input"]
             kind = [f"{record.subfolder}/{record.filename}".lstrip("/") for record in inputs]
+        for folder, models in MODELS.items():
+            if kind is models:
+                kind = files.models_of(folder)
         return kind, options

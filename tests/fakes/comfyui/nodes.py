@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from fakes.comfyui.files import input_record
 from fakes.comfyui.media_nodes import MEDIA_NODE_CLASSES
+from fakes.comfyui.model_lists import CHECKPOINTS, LORAS, UPSCALERS
 from fakes.comfyui.node_class import Inner, InputSpec, NodeClass, Result, Ui, Work
 from fakes.comfyui.recorder_nodes import RECORDER_NODE_CLASSES
 from fakes.comfyui.values import (
@@ -32,12 +33,6 @@ from fakes.comfyui.values import (
     word_of_image,
 )
 
-CHECKPOINTS: Final[list[JsonValue]] = [
-    "sd_xl_turbo_1.0.safetensors",
-    "v1-5-pruned-emaonly.safetensors",
-]
-LORAS: Final[list[JsonValue]] = ["details.safetensors", "styles/ink.safetensors"]
-UPSCALERS: Final[list[JsonValue]] = ["RealESRGAN_x4plus.pth", "4x-UltraSharp.pth"]
 SAMPLER_NAMES: Final[list[JsonValue]] = [
     *("euler", "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast"),
     *("dpm_adaptive", "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_2m", "dpmpp_2m_sde"),

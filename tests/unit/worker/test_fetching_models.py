@@ -59,7 +59,7 @@ class Folder:
         for model in models:
             self.held.add(model.key)
             keep.callback(self.held.discard, model.key)
-        return Fetched(tuple(missing), ("one is from elsewhere",) if missing else ())
+        return Fetched(tuple(missing), warnings=("one is from elsewhere",) if missing else ())
 
 
 class RuntimeWithModels(ScriptedRuntime):

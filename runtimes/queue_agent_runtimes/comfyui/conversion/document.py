@@ -60,6 +60,8 @@ class EditorNode:
     """What newer editors save beside that: the same by name."""
     promoted: tuple[tuple[str, str], ...] = ()
     """Of an instance of a subgraph: the inner nodes' widgets (id, name) that it shows."""
+    models: JsonValue = None
+    """What its properties say of the models that it loads, unread."""
 
     def input(self, name: str) -> InputSlot | None:
         return next((slot for slot in self.inputs if slot.name == name), None)
@@ -238,6 +240,7 @@ def _node(saved: JsonValue, index: int) -> EditorNode:
             for entry in as_list(properties.get("proxyWidgets"))
             if isinstance(entry, list) and len(entry) >= 2
         ),
+        models=properties.get("models"),
     )
 
 

@@ -30,6 +30,24 @@
 - name: QUEUE_AGENT_RUNTIME_FILES
   value: /runtime-files
 {{- end }}
+{{- if include "models.fetched" . }}
+- name: QUEUE_AGENT_MODELS_FOLDER
+  value: {{ .Values.models.mountPath }}
+- name: QUEUE_AGENT_MODELS_LIMIT
+  value: {{ include "models.fetchLimit" . | quote }}
+{{- with $agent.models.hosts }}
+- name: QUEUE_AGENT_MODEL_HOSTS
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- if include "models.listConfigMap" . }}
+- name: QUEUE_AGENT_MODELS
+  value: /etc/queue-agent/models/{{ $agent.models.key }}
+{{- end }}
+{{- if $agent.models.credentials.secretName }}
+- name: QUEUE_AGENT_MODEL_CREDENTIALS
+  value: /etc/queue-agent/model-credentials/{{ $agent.models.credentials.key }}
+{{- end }}
+{{- end }}
 {{- if include "workflows.configMap" . }}
 - name: QUEUE_AGENT_WORKFLOWS
   value: /etc/queue-agent/workflows
@@ -142,6 +160,25 @@ volumeMounts:
   - name: scratch
     mountPath: /runtime-files
     subPath: {{ include "runtime.scratchPath" . }}
+  {{- end }}
+  {{- if include "models.fetched" $root }}
+  - name: models
+    mountPath: {{ $root.Values.models.mountPath }}
+    {{- if eq $root.Values.models.source "claim" }}
+    {{- with $root.Values.models.claim.subPath }}
+    subPath: {{ . }}
+    {{- end }}
+    {{- end }}
+  {{- if include "models.listConfigMap" $root }}
+  - name: model-list
+    mountPath: /etc/queue-agent/models
+    readOnly: true
+  {{- end }}
+  {{- if $agent.models.credentials.secretName }}
+  - name: model-credentials
+    mountPath: /etc/queue-agent/model-credentials
+    readOnly: true
+  {{- end }}
   {{- end }}
   {{- if include "workflows.configMap" $root }}
   - name: workflows

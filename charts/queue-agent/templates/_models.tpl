@@ -49,3 +49,34 @@
       subPath: models-tmp
 {{- end }}
 {{- end -}}
+
+{{- /* Whether the agent fetches models into the volume. */ -}}
+{{- define "models.fetched" -}}
+{{- if or .Values.agent.models.hosts (include "models.listConfigMap" .) -}}
+{{- $source := .Values.models.source -}}
+{{- if not (or (eq $source "scratch") (and (eq $source "claim") (not .Values.models.claim.readOnly))) -}}
+{{- fail "agent.models: models.source must be scratch, or claim with models.claim.readOnly: false, to be written" -}}
+{{- end -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- /* The ConfigMap that holds the list of models, if there is one. */ -}}
+{{- define "models.listConfigMap" -}}
+{{- $models := .Values.agent.models -}}
+{{- if and $models.list $models.configMap -}}
+{{- fail "agent.models: a list or a configMap, not both" -}}
+{{- end -}}
+{{- if $models.list -}}
+{{- printf "%s-model-list" (include "chart.fullname" .) -}}
+{{- else -}}
+{{- $models.configMap -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* In bytes. */ -}}
+{{- define "models.fetchLimit" -}}
+{{- $limit := .Values.agent.models.limit -}}
+{{- $unit := hasSuffix "Ti" $limit | ternary 1099511627776 1073741824 -}}
+{{- mul (regexFind "^[0-9]+" $limit | int64) $unit -}}
+{{- end -}}

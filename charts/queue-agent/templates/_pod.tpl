@@ -13,6 +13,9 @@ eks.amazonaws.com/skip-containers: runtime
 {{- with $preset.files }}
 checksum/runtime-files: {{ toJson . | sha256sum }}
 {{- end }}
+{{- with .Values.agent.models.list }}
+checksum/model-list: {{ sha256sum . }}
+{{- end }}
 {{- with .Values.agent.workflows.files }}
 checksum/workflows: {{ toJson . | sha256sum }}
 {{- end }}
@@ -152,6 +155,16 @@ volumes:
   {{- include "pod.runtimeVolumes" . | nindent 2 }}
   - name: agent-tmp
     emptyDir: {sizeLimit: {{ .Values.agent.scratchSize }}}
+  {{- if include "models.fetched" . }}
+  {{- with include "models.listConfigMap" . }}
+  - name: model-list
+    configMap: {name: {{ . }}}
+  {{- end }}
+  {{- with .Values.agent.models.credentials.secretName }}
+  - name: model-credentials
+    secret: {secretName: {{ . }}}
+  {{- end }}
+  {{- end }}
   {{- with include "workflows.configMap" . }}
   - name: workflows
     configMap: {name: {{ . }}}

@@ -18,6 +18,8 @@ from queue_agent.testing.runtime_contract.hooks import ignore, task_of
 from queue_agent.wire.errors import RuntimeSick, RuntimeStuck
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.comfyui import ComfyUIRuntime, watch
+from queue_agent_runtimes.comfyui.api import client_id_of
+from queue_agent_runtimes.comfyui.execution import ComfyUIPrepared
 from queue_agent_runtimes.webui import WebUIRuntime
 
 LONG = 1000
@@ -151,6 +153,76 @@ async def test_a_prompt_that_waits_behind_anothers_is_not_stranded(
         prepared = await second.prepare(short, {})
         assert (await second.run(prepared, ignore)).artifacts
         assert (await running).artifacts
+
+
+async def left_running(runtime: Runtime, server: ServerProcess, steps: int) -> ComfyUIPrepared:
+    """A job whose prompt an earlier process has submitted, and that is under way."""
+    prepared = await runtime.prepare(drawing(steps), {})
+    assert isinstance(prepared, ComfyUIPrepared)
+    ours: dict[str, JsonValue] = {
+        "prompt_id": prepared.prompt_id,
+        "client_id": client_id_of(prepared.prompt_id),
+    }
+    await order(server, "/prompt", **{**prepared.request, **ours})
+    await eventually(lambda: works(server, "/queue"))
+    return prepared
+
+
+async def outcomes(server: ServerProcess) -> list[str]:
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        return [run["outcome"] for run in (await client.get("/fake/state")).json()["runs"]]
+
+
+async def test_a_worker_that_died_before_the_agent_came_is_found_by_its_silence(
+    comfyui: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SILENCE", "SILENT", "SILENT_STILL"):
+        monkeypatch.setattr(watch, name, 0.1)
+    await order(comfyui, "/fake/faults", worker="dead")
+    async with opened(ComfyUIRuntime, comfyui) as runtime:
+        prepared = await left_running(runtime, comfyui, LONG)
+        with pytest.raises(RuntimeStuck, match="told to stop"):
+            await runtime.run(prepared, ignore)
+        for _ in range(2):
+            told = await runtime.ready()
+            assert not isinstance(told, bool)
+            assert told.state == "stuck"
+        await asyncio.to_thread(comfyui.kill)
+        assert not await runtime.ready()
+        await asyncio.to_thread(comfyui.start)
+        assert await runtime.ready()
+
+
+async def test_a_silent_prompt_that_heeds_its_interrupt_is_executed_again(
+    comfyui: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "SILENCE", 0.05)
+    monkeypatch.setattr(watch, "SILENT", 0.1)
+    await order(comfyui, "/fake/faults", paused=True)
+    async with opened(ComfyUIRuntime, comfyui) as runtime:
+        prepared = await left_running(runtime, comfyui, 3)
+        async with task_of(runtime, prepared) as task:
+            await eventually(lambda: were(comfyui, ["interrupted", "running"]))
+            await order(comfyui, "/fake/faults")
+            assert (await task).artifacts
+    assert await outcomes(comfyui) == ["interrupted", "success"]
+
+
+@pytest.mark.parametrize("socket", ["normal", "refuse"])
+async def test_a_prompt_of_before_that_is_heard_of_or_cannot_be_heard_is_left_alone(
+    comfyui: ServerProcess, monkeypatch: pytest.MonkeyPatch, socket: str
+) -> None:
+    monkeypatch.setattr(watch, "SILENCE", 0.05)
+    monkeypatch.setattr(watch, "SILENT", 5.0 if socket == "normal" else 0.0)
+    await order(comfyui, "/fake/faults", socket=socket)
+    async with opened(ComfyUIRuntime, comfyui) as runtime:
+        prepared = await left_running(runtime, comfyui, 40)
+        assert (await runtime.run(prepared, ignore)).artifacts
+    assert await outcomes(comfyui) == ["success"]
+
+
+async def were(server: ServerProcess, expected: list[str]) -> bool:
+    return await outcomes(server) == expected
 
 
 async def test_a_web_ui_that_goes_on_after_an_interrupt_still_runs(webui: ServerProcess) -> None:

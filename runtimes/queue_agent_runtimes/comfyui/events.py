@@ -75,6 +75,11 @@ class EventStream:
         self.is_whole = False
         """Whether nothing can have been missed since `begin`."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether events can be heard."""
+        return self._connection is not None
+
     def begin(self) -> None:
         """The prompt is about to be submitted."""
         self.is_whole = self._connection is not None

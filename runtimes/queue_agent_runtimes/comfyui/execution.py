@@ -11,7 +11,8 @@ import structlog
 from pydantic import JsonValue
 
 from queue_agent.runtime import Prepared, ProgressCallback, Spools, not_yet_submitted, submitted
-from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
+from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeStuck, Unavailable
+from queue_agent_runtimes.comfyui import watch
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.events import Event, EventStream
 from queue_agent_runtimes.comfyui.failures import (
@@ -24,7 +25,7 @@ from queue_agent_runtimes.comfyui.node_times import NodeTimes
 from queue_agent_runtimes.comfyui.outputs import MISSING, Found
 from queue_agent_runtimes.comfyui.progress import ProgressTracker
 from queue_agent_runtimes.comfyui.sent_images import SentImages
-from queue_agent_runtimes.comfyui.watch import Watch
+from queue_agent_runtimes.comfyui.watch import RunIsSilent, Watch
 from queue_agent_runtimes.comfyui.workflow import INVALID_WORKFLOW, Graph, with_input
 
 Json = dict[str, JsonValue]
@@ -132,7 +133,7 @@ class Execution:
         if not joined:
             await self._submit(stream)
         with submitted():
-            entry = await self._wait(stream)
+            entry = await (self._wait_for_earlier(stream) if joined else self._wait(stream))
             failure = self._failure(stream, entry)
             if failure is not None and (joined or failure.type in {OUT_OF_MEMORY, MISSING}):
                 entry = await self._once_more(stream, failure)
@@ -175,8 +176,23 @@ class Execution:
             return None
         return entry
 
-    async def _wait(self, stream: EventStream) -> Json:
-        entry = await Watch(self._api, stream, self._report).entry()
+    async def _wait_for_earlier(self, stream: EventStream) -> Json:
+        """For a prompt that an earlier process of ours submitted, on a server that may since have
+        lost its worker: then it runs for ever, and only its silence tells."""
+        with suppress(RunIsSilent):
+            return await self._wait(stream, silence=watch.SILENT)
+        _log.warning("earlier_prompt_is_silent", prompt_id=stream.prompt_id)
+        await self._stop(stream.prompt_id)
+        try:
+            return await self._wait(stream, silence=watch.SILENT_STILL)
+        except RunIsSilent as silent:
+            raise RuntimeStuck(
+                "ComfyUI goes on with a prompt of before the agent's start, without a word, though "
+                "it was told to stop: its worker is dead or hangs."
+            ) from silent
+
+    async def _wait(self, stream: EventStream, *, silence: float | None = None) -> Json:
+        entry = await Watch(self._api, stream, self._report, silence=silence).entry()
         self.entries.append(entry)
         return entry
 

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from queue_agent.runtime import Readiness
 from queue_agent.runtime.http import readiness_of
 from queue_agent.wire.errors import QueueAgentError
-from queue_agent_runtimes.comfyui.api import ComfyUIApi
+from queue_agent_runtimes.comfyui.api import ComfyUIApi, WhereAbouts
 from queue_agent_runtimes.comfyui.editor import Conversions
 from queue_agent_runtimes.comfyui.file_inputs import FileInputs
 from queue_agent_runtimes.comfyui.job_workflows import JobWorkflows
@@ -34,13 +34,14 @@ class ServerReadiness:
         """The question which those are, asked of this start of the server."""
         self._learned = False
         self._stranded: str | None = None
+        self._stranded_in: WhereAbouts | None = None
 
     def note_stranded(self, prompt_id: str) -> None:
-        """The prompt waits in the queue of a server whose worker stands still.
+        """The prompt waits in the queue of a server whose worker stands still, or runs for ever.
 
         It is left there to see by it whether the server works again, and is removed then.
         """
-        self._stranded = prompt_id
+        self._stranded, self._stranded_in = prompt_id, None
 
     async def ready(self) -> bool | Readiness:
         """By `/system_stats`; the first answer's version and devices are logged."""
@@ -89,8 +90,12 @@ class ServerReadiness:
             self._learned = True
 
     async def _standstill(self, prompt_id: str) -> Readiness:
-        if await self._api.whereabouts(prompt_id) == "stranded":
+        place = await self._api.whereabouts(prompt_id)
+        self._stranded_in = self._stranded_in or place
+        if place == self._stranded_in == "stranded":
             return Readiness("stuck", "ComfyUI has a prompt waiting and works on none.")
+        if place == self._stranded_in == "running":
+            return Readiness("stuck", "ComfyUI goes on with a prompt that it was told to stop.")
         await self._api.stop(prompt_id)
         self._stranded = None
         return Readiness()

@@ -21,16 +21,31 @@ _SOON: Final = 0.1
 _SOON_LOOKS: Final = 20
 STRANDED: Final = 15.0
 """Seconds for which a prompt may wait while nothing runs; models are freed between two prompts."""
+SILENT: Final = 120.0
+"""Seconds without an event after which a prompt that an earlier process of ours left running is
+told to stop: the longest nodes tell of no progress, and a dead worker does not either."""
+SILENT_STILL: Final = 180.0
+"""Seconds without an event, once it was told, after which the worker is held to be dead."""
 _MAX_FAILURES: Final = 3
 """Looks in a row that may fail (the server is busy loading a model) or find nothing."""
+
+
+class RunIsSilent(Exception):
+    """Nothing was heard of a prompt that runs, for as long as was allowed."""
 
 
 class Watch:
     """One wait for the history entry of a prompt."""
 
     def __init__(
-        self, api: ComfyUIApi, stream: EventStream, on_event: Callable[[Event], Awaitable[None]]
+        self,
+        api: ComfyUIApi,
+        stream: EventStream,
+        on_event: Callable[[Event], Awaitable[None]],
+        *,
+        silence: float | None = None,
     ) -> None:
+        """`silence` is for how many seconds the prompt may run without an event."""
         self._api = api
         self._stream = stream
         self._on_event = on_event
@@ -39,6 +54,8 @@ class Watch:
         self._absences = 0
         self._stranded_since: float | None = None
         self._begun = False
+        self._silence = silence
+        self._heard_at = asyncio.get_running_loop().time()
 
     async def entry(self) -> Json:
         """The prompt's history entry, once it has ended.
@@ -47,6 +64,7 @@ class Watch:
             Unavailable: the server does not answer.
             RunLost: it does not know the prompt any more (type ``prompt_lost``).
             RuntimeStuck: it holds the prompt, and works on nothing.
+            RunIsSilent: it runs, and nothing is heard of it.
         """
         loop = asyncio.get_running_loop()
         look_at = loop.time() + SILENCE
@@ -68,6 +86,7 @@ class Watch:
         except TimeoutError:
             return None
         self._begun = self._begun or event.type not in {LOST, BACK, IMAGE}
+        self._heard_at = asyncio.get_running_loop().time()
         await self._on_event(event)
         return event
 
@@ -84,6 +103,7 @@ class Watch:
         if entry is None:
             self._note_absence(absent=place == "unknown")
             self._note_standstill(stranded=place == "stranded")
+            self._note_silence(running=place == "running")
         if place == "running" and not self._begun:
             self._begun = True
             await self._on_event(Event(BEGUN, {}))
@@ -99,6 +119,13 @@ class Watch:
             raise RuntimeStuck(
                 "ComfyUI has a prompt waiting and works on none: its worker is dead or hangs."
             )
+
+    def _note_silence(self, *, running: bool) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._silence is None or not running or not self._stream.connected:
+            self._heard_at = now
+        elif now >= self._heard_at + self._silence:
+            raise RunIsSilent
 
     def _note_absence(self, *, absent: bool) -> None:
         """Between the two questions the prompt may have ended, so one absence is no proof."""

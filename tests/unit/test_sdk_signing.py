@@ -4,9 +4,10 @@ import hashlib
 import io
 from collections.abc import Mapping
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from botocore import auth
+from botocore import auth, awsrequest
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -75,14 +76,21 @@ def test_a_header_that_stands_twice_is_signed_with_both_values() -> None:
     assert signatures[0] == signatures[1]
 
 
-def test_a_form_is_put_together_once_and_sent_as_it_was_signed() -> None:
-    sent = []
+def test_a_form_is_put_together_once_and_sent_as_it_was_signed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent, times = [], []
     for signer in (LessCostlySigV4, SigV4Auth):
         request = AWSRequest("POST", "http://h/", data={"a": "1 +é", "b": ["2", "3"]})
-        signer(PLAIN, "sns", "eu-west-1").add_auth(request)
-        prepared = request.prepare()
+        with monkeypatch.context() as patched:
+            written = Mock(wraps=awsrequest.urlencode)
+            patched.setattr(awsrequest, "urlencode", written)
+            signer(PLAIN, "sns", "eu-west-1").add_auth(request)
+            prepared = request.prepare()
+        times.append(written.call_count)
         sent.append((request.body, prepared.headers["Content-Length"]))
     assert sent[0] == sent[1] == (b"a=1+%2B%C3%A9&b=2&b=3", "21")
+    assert times == [1, 2]
 
 
 def test_the_body_of_a_request_is_not_prepared_for_its_digest(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 from botocore.exceptions import ClientError
 from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 
 from queue_agent.cloud import Message
 from queue_agent.cloud.aws.sqs import SqsQueue
@@ -16,7 +17,7 @@ from queue_agent.telemetry.export import exporting
 from queue_agent.telemetry.gpu import GpuClock
 from queue_agent.telemetry.options import TelemetryOptions
 from queue_agent.telemetry.propagation import continued_by, publishing
-from queue_agent.telemetry.tracing import Telemetry, carrier
+from queue_agent.telemetry.tracing import Telemetry, carrier, span
 from queue_agent.wire.job import Job, parse_job
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.lease import Lease
@@ -185,3 +186,10 @@ async def test_a_switch_of_models_is_counted_once_per_change() -> None:
         page = exports.exposition("")[0].decode()
     assert 'queue_agent_model_switches_total{runtime="sd"} 2.0' in page
     assert 'queue_agent_message_hold_time_seconds_count{runtime="sd"} 5.0' in page
+
+
+def test_without_a_tracer_a_span_is_the_one_around_it() -> None:
+    around = TracerProvider().get_tracer("program").start_span("around")
+    with trace.use_span(around), span("run") as inner:
+        assert inner is around
+    assert around.is_recording()

@@ -228,6 +228,29 @@ async def test_messages_that_only_wait_to_be_deleted_hold_nobody_up() -> None:
     assert await room == 1
 
 
+async def test_outputs_of_a_message_that_is_done_with_hold_up_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("queue_agent.worker.slots.OUTPUTS_LIMIT", 10)
+    slots = new_slots(concurrency=1)
+    given_up = slots.add()
+    given_up.holds(10)
+    room = asyncio.create_task(slots.room())
+    await settle()
+    assert not room.done()
+    slots.remove(given_up)
+    await settle()
+    assert room.done()
+
+
+async def test_a_slot_that_was_given_up_stands_nowhere() -> None:
+    slots = new_slots(concurrency=1)
+    given_up = slots.add()
+    slots.remove(given_up)
+    given_up.needs_no_runtime()
+    assert not any(slots.counts().values())
+
+
 async def test_a_queue_that_deletes_nothing_is_asked_for_no_more() -> None:
     slots = new_slots(concurrency=1, prefetch=0)
     taken = [slots.add() for _ in range(64)]

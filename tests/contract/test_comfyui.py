@@ -27,7 +27,7 @@ from queue_agent.testing.runtime_contract.hooks import contents, ignore
 from queue_agent.wire.errors import Rejected, RunLost, RuntimeAway, Unavailable
 from queue_agent.wire.job import Job, parse_job
 from queue_agent.wire.layout import ResultKeys
-from queue_agent_runtimes.comfyui import ComfyUIRuntime
+from queue_agent_runtimes.comfyui import ComfyUIRuntime, watch
 from queue_agent_runtimes.comfyui.adapter import prompt_id_of
 from queue_agent_runtimes.comfyui.execution import ComfyUIPrepared
 
@@ -737,6 +737,36 @@ async def test_images_that_were_sent_to_a_broken_connection_are_made_once_more(
     assert len(await runs(server)) == 2
     await tell(server, "/fake/faults", {})
     assert len((await run(runtime, pipeline(sending()))).artifacts) == 3
+
+
+async def test_images_that_are_long_in_coming_are_waited_for(
+    runtime: Runtime, server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "SILENCE", 0.02)
+    await tell(server, "/fake/faults", {"socket": "busy"})
+    task = asyncio.create_task(run(runtime, pipeline(sending())))
+    await eventually(lambda: was_told(server))
+    assert not task.done()
+    await tell(server, "/fake/faults", {})
+    assert len((await task).artifacts) == 3
+    assert len(await runs(server)) == 1
+
+
+async def test_images_that_never_come_are_made_once_more(
+    runtime: Runtime, server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "SILENCE", 0.02)
+    monkeypatch.setattr(watch, "LAST_FRAMES", 0.1)
+    await tell(server, "/fake/faults", {"socket": "busy"})
+    with pytest.raises(Unavailable, match="is gone"):
+        await run(runtime, pipeline(sending()))
+    assert len(await runs(server)) == 2
+
+
+async def was_told(server: ServerProcess) -> bool:
+    """Whether somebody has asked again and again for the history of a prompt that has ended."""
+    times = (await ask(server, "/fake/state"))["histories_told"]
+    return isinstance(times, int) and times > 5
 
 
 async def test_images_of_others_that_are_sent_to_everybody_are_not_ours(

@@ -22,6 +22,8 @@ from queue_agent.runtime.http import parse_json
 _LARGEST_FRAME: Final = 64 * 1024 * 1024
 _OPEN_TIMEOUT: Final = 2.0
 _CLOSE_TIMEOUT: Final = 1.0
+_PONG_TIMEOUT: Final = 120.0
+"""The server answers no ping while it encodes images."""
 _RECONNECT_PAUSE: Final = 1.0
 _TYPE_IS_WITHIN: Final = 80
 
@@ -47,8 +49,12 @@ class Event:
     @property
     def calls_for_a_look(self) -> bool:
         """Whether history may tell more now: it is written, or we may have missed that."""
-        written = self.type == "executing" and self.data.get("node") is None
-        return written or self.type in {LOST, BACK}
+        return self.is_the_last or self.type in {LOST, BACK}
+
+    @property
+    def is_the_last(self) -> bool:
+        """Whether no other of the prompt comes after it."""
+        return self.type == "executing" and self.data.get("node") is None
 
     @property
     def announces_the_end(self) -> bool:
@@ -128,6 +134,7 @@ class EventStream:
                 max_size=_LARGEST_FRAME,
                 open_timeout=_OPEN_TIMEOUT,
                 close_timeout=_CLOSE_TIMEOUT,
+                ping_timeout=_PONG_TIMEOUT,
                 proxy=None,
                 ssl=self._tls,
             )

@@ -192,7 +192,9 @@ class Execution:
             ) from silent
 
     async def _wait(self, stream: EventStream, *, silence: float | None = None) -> Json:
-        entry = await Watch(self._api, stream, self._report, silence=silence).entry()
+        of_images = self._images.awaited
+        watching = Watch(self._api, stream, self._report, silence=silence, of_images=of_images)
+        entry = await watching.entry()
         self.entries.append(entry)
         return entry
 

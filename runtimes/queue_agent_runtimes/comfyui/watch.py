@@ -26,6 +26,9 @@ SILENT: Final = 120.0
 told to stop: the longest nodes tell of no progress, and a dead worker does not either."""
 SILENT_STILL: Final = 180.0
 """Seconds without an event, once it was told, after which the worker is held to be dead."""
+LAST_FRAMES: Final = 120.0
+"""Seconds that images may take to come after their prompt has ended: the server encodes large ones
+while it answers nothing else."""
 _MAX_FAILURES: Final = 3
 """Looks in a row that may fail (the server is busy loading a model) or find nothing."""
 
@@ -44,11 +47,17 @@ class Watch:
         on_event: Callable[[Event], Awaitable[None]],
         *,
         silence: float | None = None,
+        of_images: bool = False,
     ) -> None:
-        """`silence` is for how many seconds the prompt may run without an event."""
+        """`silence` is for how many seconds the prompt may run without an event. With `of_images`
+        all that the server sends is awaited, too; if it is too long in coming, the stream is no
+        longer whole."""
         self._api = api
         self._stream = stream
         self._on_event = on_event
+        self._of_images = of_images
+        self._end_heard = False
+        self._ended_since: float | None = None
         self._soon_looks = 0
         self._failures = 0
         self._absences = 0
@@ -75,7 +84,7 @@ class Watch:
                 look_at = loop.time() + self._pause()
                 continue
             entry = await self._look()
-            if entry is not None:
+            if entry is not None and self._all_came():
                 return entry
             look_at = loop.time() + self._pause()
 
@@ -88,7 +97,22 @@ class Watch:
         self._begun = self._begun or event.type not in {LOST, BACK, IMAGE}
         self._heard_at = asyncio.get_running_loop().time()
         await self._on_event(event)
+        if event.type == "execution_start":
+            self._end_heard = False
+        elif event.announces_the_end or event.is_the_last:
+            self._end_heard = True
         return event
+
+    def _all_came(self) -> bool:
+        """Whether no image of the prompt that has ended can be on its way."""
+        if not self._of_images or self._end_heard or not self._stream.is_whole:
+            return True
+        now = asyncio.get_running_loop().time()
+        self._ended_since = self._ended_since or now
+        if now < self._ended_since + LAST_FRAMES:
+            return False
+        self._stream.is_whole = False
+        return True
 
     async def _look(self) -> Json | None:
         try:

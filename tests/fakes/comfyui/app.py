@@ -72,6 +72,8 @@ class FakeComfyUI:
             deadly=options.deadly,
         )
         self._number = 0
+        self.histories_told = 0
+        """Questions for a prompt's history that were answered with one."""
 
     def app(self) -> FastAPI:
         app = FastAPI(lifespan=self._lifespan)
@@ -227,6 +229,7 @@ class FakeComfyUI:
         history = self.engine.history
         if prompt_id is not None:
             history = {prompt_id: history[prompt_id]} if prompt_id in history else {}
+            self.histories_told += len(history)
         return Response(json.dumps(history), media_type="application/json")
 
     async def _post_history(self, body: Annotated[Json, Body()]) -> Response:
@@ -336,6 +339,7 @@ class FakeComfyUI:
         self.engine.interrupt(None)
         await self.engine.idle.wait()
         self.engine.forget_everything()
+        self.histories_told = 0
         await self._set_faults(Faults())
         return {}
 
@@ -345,6 +349,7 @@ class FakeComfyUI:
             "pending": [prompt.id for prompt in self.engine.pending],
             "files": [{**record.as_json()} for record in self.files],
             "frees": self.engine.frees,
+            "histories_told": self.histories_told,
             "sockets": self.sockets.connected,
             "sockets_opened": self.sockets.opened,
         }

@@ -10,9 +10,10 @@ class Faults(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    socket: Literal["normal", "silent", "flood", "refuse", "drop"] = "normal"
+    socket: Literal["normal", "silent", "flood", "refuse", "drop", "busy"] = "normal"
     """`silent` sends nothing after the first status; `flood` sends thousands of frames that
-    concern nobody before each event; `drop` closes the connection at the first sampler step."""
+    concern nobody before each event; `drop` closes the connection at the first sampler step; `busy`
+    is encoding the first image that it is to send, and sends nothing until it is told otherwise."""
     previews: bool = False
     """Send a binary preview at each sampler step."""
     late_events: bool = False

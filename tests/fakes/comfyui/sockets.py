@@ -62,12 +62,27 @@ class Sockets:
             for event, data in first:
                 await socket.send_json({"type": event, "data": data})
             async with asyncio.TaskGroup() as tasks:
-                sender = tasks.create_task(_send_queued(socket, outgoing))
+                sender = tasks.create_task(self._send_queued(socket, outgoing))
                 await _wait_until_closed(socket)
                 sender.cancel()
         finally:
             if self._outgoing.get(client_id) is outgoing:
                 del self._outgoing[client_id]
+
+    async def _send_queued(
+        self, socket: WebSocket, outgoing: asyncio.Queue[str | bytes | None]
+    ) -> None:
+        try:
+            while (frame := await outgoing.get()) is not None:
+                if isinstance(frame, bytes):
+                    while self.faults.socket == "busy" and frame.startswith(_PNG_HEAD):  # noqa: ASYNC110  simple enough
+                        await asyncio.sleep(0.001)
+                    await socket.send_bytes(frame)
+                else:
+                    await socket.send_text(frame)
+            await socket.close()
+        except (WebSocketDisconnect, RuntimeError):
+            return  # the client went away while we were sending
 
     def _queues(self, client_id: str | None) -> list[asyncio.Queue[str | bytes | None]]:
         if client_id is None:
@@ -81,18 +96,6 @@ class Sockets:
             outgoing.put_nowait(b"\x00\x00\x00\x63" + bytes(64))
             foreign: Json = {"value": number, "max": 1, "prompt_id": "another", "node": "1"}
             outgoing.put_nowait(json.dumps({"type": "progress", "data": foreign}))
-
-
-async def _send_queued(socket: WebSocket, outgoing: asyncio.Queue[str | bytes | None]) -> None:
-    try:
-        while (frame := await outgoing.get()) is not None:
-            if isinstance(frame, bytes):
-                await socket.send_bytes(frame)
-            else:
-                await socket.send_text(frame)
-        await socket.close()
-    except (WebSocketDisconnect, RuntimeError):
-        return  # the client went away while we were sending
 
 
 async def _wait_until_closed(socket: WebSocket) -> None:

@@ -253,3 +253,11 @@ def test_a_name_that_is_not_known_is_refused_with_those_that_are() -> None:
         Library().asked({"workflow": "flux"})
     with pytest.raises(Rejected, match="must be objects"):
         library.asked({"workflow": "flux", "inputs": ["a cat"]})
+
+
+def test_a_workflow_may_be_asked_for_within_an_input() -> None:
+    library = Library({"flux": parsed({"prompt": "6.text"})})
+    asked = library.asked({"input": {"workflow": "flux", "inputs": {"prompt": "a cat"}}})
+    assert asked is not None
+    assert asked.inputs == {"prompt": "a cat"}
+    assert asked.warnings == ()

@@ -36,6 +36,7 @@ from queue_agent_runtimes.comfyui.workflow import (
     inputs_by_node,
     is_text_input,
     read_workflow,
+    unwrapped,
 )
 
 Path = tuple[str | int, ...]
@@ -144,6 +145,7 @@ def saved_in(content: Mapping[str, JsonValue]) -> SavedWorkflow | None:
     The same forms as in the API format: itself, under `workflow`, or under `prompt`. One that
     stands in `extra_data` beside a prompt is what the images are to carry, and is not looked at.
     """
+    content = unwrapped(content)
     if is_editor_format(dict(content)):
         return SavedWorkflow(content, {})
     for key in ("workflow", "prompt"):

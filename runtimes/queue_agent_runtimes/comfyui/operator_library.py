@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from queue_agent.runtime import NamedWorkflow
 from queue_agent.wire.errors import Unavailable
 from queue_agent_runtimes.comfyui.operator_workflow import SHOWN, OperatorWorkflow, invalid
-from queue_agent_runtimes.comfyui.workflow import Workflow
+from queue_agent_runtimes.comfyui.workflow import Workflow, unwrapped
 
 _BESIDE: Final = frozenset({"workflow", "inputs", "extra_data"})
 
@@ -74,6 +74,7 @@ class Library:
                 cannot run it.
             Unavailable: the server has not told its classes yet.
         """
+        content = unwrapped(content)
         name = content.get("workflow")
         if not isinstance(name, str):
             return None

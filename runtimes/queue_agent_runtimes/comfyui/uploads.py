@@ -95,9 +95,10 @@ async def _put(uploads: Uploads, asset: Asset, asked: FileInput, own: str) -> st
 
 def _carried(found: FileValue, image: str | None) -> Asset:
     if image is not None:
-        return image_asset(image, {}, field=f"images ({shortened(found.value, 100)})")
-    field = f"{shortened(found.node_id, 100)}.inputs.{shortened(found.name, 100)}"
-    asset = image_asset(found.value, {}, field=field)
+        field = f"images ({shortened(found.value, 100)})"
+    else:
+        field = f"{shortened(found.node_id, 100)}.inputs.{shortened(found.name, 100)}"
+    asset = image_asset(found.value if image is None else image, {}, field=field)
     if not _fits(asset.media_type, found.input.kind):
         raise Rejected(
             f"{field}: is no {found.input.kind} (its bytes look like {asset.media_type}).",

@@ -50,6 +50,8 @@ REFERENCE_SCHEMES: Final = ("https://", "http://", "s3://")
 _DEPTH_OF_INPUTS: Final = 3
 """Of the path to one: the node's id, ``inputs``, its name."""
 _PREFIX_INPUT: Final = "filename_prefix"
+_NO_FILES: Final = TEXT_INPUTS | {_PREFIX_INPUT}
+"""Inputs whose words may be those by which a job calls a file."""
 _HOW_TO_EXPORT: Final = (
     "This is a workflow in the editor's format. Export it in the API format instead: "
     "menu Workflow > Export (API); in older versions enable the dev mode options and "
@@ -101,8 +103,7 @@ def read_workflow(content: Mapping[str, JsonValue]) -> Workflow:
     Raises:
         Rejected: it cannot work (type ``invalid_workflow``); the message says how to mend it.
     """
-    if _is_wrapped(content, "input") and "workflow" in _object(content["input"]):
-        content = _object(content["input"])  # the body of a serverless endpoint
+    content = unwrapped(content)
     for name in ("prompt", "workflow"):
         if _is_wrapped(content, name):
             beside = read_beside({key: content[key] for key in content.keys() - {name}})
@@ -118,6 +119,14 @@ def read_workflow(content: Mapping[str, JsonValue]) -> Workflow:
     return Workflow(_checked_graph(dict(content)))
 
 
+def unwrapped(content: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """The content, or what stands in its `input`, as in the body of a serverless endpoint."""
+    inner = content.get("input")
+    if isinstance(inner, dict) and "class_type" not in inner and "workflow" in inner:
+        return inner
+    return content
+
+
 def find_references(graph: Graph, known: FileInputs = _NOTHING_KNOWN) -> Iterator[Reference]:
     """Inputs that take files and whose whole value is a URL; texts are never looked at."""
     for found in _file_values(graph, known):
@@ -131,7 +140,7 @@ def find_carried(
     """Inputs that hold a file's data, or that call it by one of the names of those beside."""
     for node_id, node in graph.items():
         for name, value in inputs_of(node).items():
-            if not isinstance(value, str) or name in TEXT_INPUTS:
+            if not isinstance(value, str) or name in _NO_FILES:
                 continue
             asked = known.find(class_of(node), name)
             if value in named:
@@ -167,7 +176,7 @@ def with_files(
     for node_id, node in graph.items():
         for name, value in inputs_of(node).items():
             asked = known.find(class_of(node), name) or FileInput("file")
-            if isinstance(value, str) and name not in TEXT_INPUTS and (value, asked.place) in names:
+            if isinstance(value, str) and name not in _NO_FILES and (value, asked.place) in names:
                 file = names[value, asked.place]
                 changed[node_id] = with_input(changed[node_id], name, file)
     return changed

@@ -127,6 +127,25 @@ async def test_check_gives_the_reason_and_a_hint_for_each_thing_that_does_not(
     assert "Traceback" not in ended.stderr
 
 
+async def test_check_names_a_folder_of_models_that_cannot_be_written(
+    stage: Scene, tmp_path: Path
+) -> None:
+    folder = tmp_path / "models"
+    environment = {
+        **agent_environment(stage),
+        "QUEUE_AGENT_MODELS_FOLDER": str(folder),
+        "QUEUE_AGENT_MODEL_HOSTS": "huggingface.co",
+    }
+    ended = await asyncio.to_thread(command, "check", **environment)
+    assert ended.returncode == 1
+    assert f"✗ models: The folder of models {folder}" in ended.stdout
+    assert "mounted so that the agent can write, too?" in " ".join(ended.stdout.split())
+    folder.mkdir()
+    ended = await asyncio.to_thread(command, "check", **environment)
+    assert ended.returncode == 0, ended.stdout
+    assert f"✓ models: {folder} is writable" in ended.stdout
+
+
 async def test_check_refuses_a_wiring_by_which_what_agents_write_comes_back(stage: Scene) -> None:
     environment = agent_environment(stage)
     one_topic = {**environment, "QUEUE_AGENT_TOPIC_ARN": stage.deployment.job_topic}

@@ -181,6 +181,7 @@ def test_models_may_stand_beside_a_workflow_of_either_format(workflow: Json, key
 
 def test_models_may_stand_in_the_metadata_of_any_job() -> None:
     entry = told("a.ckpt", "clip")
+    assert found(graph(), models=[told("a", "Lora")])[0].folder == "loras"
     for content, task_type in ((graph(), "pipeline"), ({"prompt": "a cat"}, "text-to-image")):
         assert found(content, task_type, models=[entry]) == [
             ModelFile("a.ckpt", "text_encoders", f"{URL}/a.ckpt")

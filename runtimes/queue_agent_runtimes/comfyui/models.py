@@ -50,18 +50,21 @@ MODEL_FOLDERS: Final = frozenset(
 )
 """Those of version 0.33 in which a model is a file: not `custom_nodes`, which are run, nor
 `configs`, `datasets` and `diffusers`."""
-_FORMER: Final[Mapping[str, str]] = {
+_OTHERS: Final[Mapping[str, str]] = {
     "clip": "text_encoders",
     "t2i_adapter": "controlnet",
     "unet": "diffusion_models",
+    "Lora": "loras",
+    "Stable-diffusion": "checkpoints",
+    "VAE": "vae",
 }
-"""Names of folders that older workflows use."""
+"""Names of folders in older workflows, and in the words of portable jobs for the Web UI."""
 
 
 def canonical(models: Iterable[ModelFile]) -> Iterator[ModelFile]:
     """The same with the present names of their folders."""
     for model in models:
-        yield replace(model, folder=_FORMER.get(model.folder, model.folder))
+        yield replace(model, folder=_OTHERS.get(model.folder, model.folder))
 
 
 def models_in(graph: Graph) -> Iterator[ModelFile]:

@@ -8,13 +8,14 @@ that is cancelled while it waits is watched until its turn comes, and interrupte
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from queue_agent.runtime import (
     Assets,
     Capabilities,
+    ModelFile,
     Output,
     Prepared,
     Progress,
@@ -30,6 +31,7 @@ from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.webui.answer import error_of, output_of
 from queue_agent_runtimes.webui.client import WebUIClient
+from queue_agent_runtimes.webui.models import MODEL_FOLDERS, ModelLists, canonical, models_in
 from queue_agent_runtimes.webui.offered import capabilities_of
 from queue_agent_runtimes.webui.request import (
     GENERATIONS,
@@ -86,6 +88,7 @@ class WebUIRuntime(Runtime):
     name: ClassVar[str] = "webui"
     task_types: ClassVar[frozenset[str]] = frozenset(ROUTES)
     default_url: ClassVar[str] = "http://127.0.0.1:7860"
+    model_folders: ClassVar[frozenset[str]] = MODEL_FOLDERS
     concurrency: int = 1
     backlog: int = 1
 
@@ -93,6 +96,7 @@ class WebUIRuntime(Runtime):
         self._switch_models = options.switch_models
         self._http = RuntimeClient(options, self.default_url)
         self._client = WebUIClient(self._http)
+        self._models = ModelLists(self._http)
         self._calls: list[_Call] = []
         """In the order they were sent."""
         self._watchers: set[asyncio.Task[None]] = set()
@@ -103,6 +107,18 @@ class WebUIRuntime(Runtime):
 
     def references(self, job: Job) -> Iterable[Reference]:
         return references(job)
+
+    def model_files(self, job: Job) -> Iterable[ModelFile]:
+        """Those of ``metadata.models``, and the checkpoint, VAE and LoRAs that the job names."""
+        return canonical((*super().model_files(job), *models_in(job.content)))
+
+    async def has_model(self, model: ModelFile) -> bool:
+        """By the API's lists."""
+        return await self._models.has(model)
+
+    async def models_came(self, models: Sequence[ModelFile]) -> None:
+        """By the routes that refresh them."""
+        await self._models.refresh(models)
 
     async def prepare(self, job: Job, assets: Assets) -> WebUIPrepared:
         """Translate the job; a checkpoint that is not listed is looked for on the disk.

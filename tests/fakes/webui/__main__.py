@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--start-seconds", type=float, default=0.0, help="until the port opens")
     parser.add_argument("--noise", type=float, default=0.1, help="0-1: how large images become")
     parser.add_argument("--max-pixels", type=int, default=2048 * 2048, help="more: out of memory")
+    parser.add_argument("--models", help="a real folder of models, looked into when refreshed")
     parser.add_argument("--deadly", help="text of prompts that end the process")
     arguments = parser.parse_args()
     behaviour = Behaviour(
@@ -37,6 +38,7 @@ def main() -> None:
         noise=arguments.noise,
         max_pixels=arguments.max_pixels,
         deadly=arguments.deadly,
+        models=arguments.models,
     )
     time.sleep(arguments.start_seconds)
     uvicorn.run(

@@ -40,7 +40,8 @@ def create_app(behaviour: Behaviour) -> FastAPI:
         app.add_exception_handler(error, _show)
     if behaviour.api:
         guard = [Depends(_credentials(behaviour.auth))] if behaviour.auth else []
-        for router in (_generation(generator, requests), _questions(generator)):
+        routers = _generation(generator, requests), _questions(generator), _lists(generator)
+        for router in routers:
             app.include_router(router, prefix="/sdapi/v1", dependencies=guard)
     if behaviour.internal_progress:
         app.include_router(_task_progress(generator))
@@ -99,6 +100,40 @@ def _generation(generator: Generator, requests: deque[JsonValue]) -> APIRouter:
     return router
 
 
+def _lists(generator: Generator) -> APIRouter:
+    router = APIRouter()
+    models = generator.models
+
+    @router.get("/sd-models")
+    async def sd_models() -> list[Json]:
+        return [checkpoint.listing() for checkpoint in models.listed]
+
+    @router.post("/refresh-checkpoints")
+    async def refresh_checkpoints() -> None:
+        models.refresh_checkpoints()
+
+    @router.get("/loras")
+    async def loras() -> list[Json]:
+        return [
+            {"name": path.stem, "alias": path.stem, "path": str(path), "metadata": {}}
+            for path in models.loras
+        ]
+
+    @router.post("/refresh-loras")
+    async def refresh_loras() -> None:
+        models.refresh_loras()
+
+    @router.get("/sd-vae")
+    async def sd_vae() -> list[Json]:
+        return [{"model_name": path.name, "filename": str(path)} for path in models.vaes]
+
+    @router.post("/refresh-vae")
+    async def refresh_vae() -> None:
+        models.refresh_vaes()
+
+    return router
+
+
 def _questions(generator: Generator) -> APIRouter:
     router = APIRouter()
     engine, models = generator.engine, generator.models
@@ -120,14 +155,6 @@ def _questions(generator: Generator) -> APIRouter:
     async def interrupt() -> Json:
         await engine.interrupt()
         return {}
-
-    @router.get("/sd-models")
-    async def sd_models() -> list[Json]:
-        return [checkpoint.listing() for checkpoint in models.listed]
-
-    @router.post("/refresh-checkpoints")
-    async def refresh_checkpoints() -> None:
-        models.listed = list(models.on_disk)
 
     @router.get("/options")
     async def options() -> Json:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import random
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from fastapi import HTTPException
@@ -41,6 +42,8 @@ class Behaviour:
     max_pixels: int = 2048 * 2048
     deadly: str | None = None
     """A generation whose prompt holds this text ends the process."""
+    models: str | None = None
+    """A real folder of models, which is looked into when the lists are refreshed."""
 
 
 @dataclass
@@ -82,6 +85,23 @@ class Models:
     listed: list[Checkpoint]
     loaded: Checkpoint
 
+    folder: Path | None = None
+    loras: list[Path] = field(default_factory=list)
+    vaes: list[Path] = field(default_factory=list)
+
+    def refresh_checkpoints(self) -> None:
+        found = (checkpoint_file(path.name) for path in self._files("Stable-diffusion"))
+        self.listed = [*self.on_disk, *found]
+
+    def refresh_loras(self) -> None:
+        self.loras = self._files("Lora")
+
+    def refresh_vaes(self) -> None:
+        self.vaes = self._files("VAE")
+
+    def _files(self, kind: str) -> list[Path]:
+        return sorted((self.folder / kind).rglob("*.safetensors")) if self.folder else []
+
     def find(self, name: JsonValue) -> Checkpoint | None:
         return next((found for found in self.listed if name in found.aliases), None)
 
@@ -93,7 +113,8 @@ class Generator:
         self.behaviour = behaviour
         self.engine = Engine(behaviour.step_seconds)
         files = [checkpoint_file("v1-5.safetensors"), checkpoint_file("dreamy.safetensors")]
-        self.models = Models(files, list(files), files[0])
+        folder = Path(behaviour.models) if behaviour.models else None
+        self.models = Models(files, list(files), files[0], folder)
         self.options: dict[str, JsonValue] = {
             "samples_format": "png",
             "return_grid": True,

@@ -79,12 +79,7 @@ async def test_no_file_of_a_job_stays_whatever_became_of_it(
         bucket = stage.cloud.bucket(stage.deployment.bucket)
         await bucket.write("in/a.png", sample_png(), media_type="image/png")
         url = bucket.url("in/a.png")
-        outside = {"class_type": "SaveImage", "inputs": {"images": ["1", 0]}}
-        climbing: JsonObject = {
-            **outside,
-            "inputs": {**outside["inputs"], "filename_prefix": "../z"},
-        }
-        missing: JsonObject = {**outside, "inputs": {"images": ["7", 0], "filename_prefix": "z"}}
+        climbing, missing = saving("1", "../z"), saving("7", "z")
         left = files / "output" / "0123456789abcdef-00000001-x_00001_.png"
         left.write_bytes(b"of an agent that was killed")
         os.utime(left, (1, 1))

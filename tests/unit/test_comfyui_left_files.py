@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
+from queue_agent.runtime import Asset
 from queue_agent.runtime.shared_folder import SharedFolder
+from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.left_files import LeftFiles, Traces
+from queue_agent_runtimes.comfyui.uploads import Uploads
 from queue_agent_runtimes.comfyui.workflow import Graph, with_unique_prefixes
 
 TAG, OTHER = "0123456789abcdef", "fedcba9876543210"
@@ -106,6 +109,29 @@ def test_uploads_go_with_their_folder(folders: Folders) -> None:
     folders.left.remove(traces)
     assert folders.files == set()
     assert not (folders.root / "input" / "queue-agent" / TAG).exists()
+
+
+class Uploading(ComfyUIApi):
+    """A server that takes every file."""
+
+    def __init__(self) -> None:
+        """Nothing is opened."""
+
+    async def upload(self, asset: Asset, *, filename: str, subfolder: str, folder: str) -> str:
+        assert asset.data
+        return f"{folder}/{subfolder}/{filename}"
+
+
+async def test_uploads_are_known_by_the_folders_that_they_go_to() -> None:
+    traces = Traces(TAG)
+    uploads = Uploads(Uploading(), traces)
+    for place in ({}, {"folder": "output"}, {"within": "3d"}):
+        await uploads.put(Asset(b"1", "image/png"), **place)
+    assert traces.uploads == {
+        f"input/queue-agent/{TAG}",
+        f"output/queue-agent/{TAG}",
+        f"input/3d/queue-agent/{TAG}",
+    }
 
 
 def test_a_preview_that_the_prompt_made_goes(folders: Folders) -> None:

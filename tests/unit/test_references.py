@@ -437,7 +437,8 @@ async def test_objects_that_are_too_large_together_are_cut_off_as_they_come() ->
 
 
 async def test_inputs_of_other_jobs_wait_while_those_held_fill_the_disk() -> None:
-    bucket = MemoryCloud().bucket("inputs")
+    cloud = MemoryCloud()
+    bucket = cloud.bucket("inputs")
     await bucket.write("a.bmp", noise(2**21), media_type="image/bmp")
     await bucket.write("a.png", picture(), media_type="image/png")
     policy = ReferencePolicy(
@@ -448,9 +449,10 @@ async def test_inputs_of_other_jobs_wait_while_those_held_fill_the_disk() -> Non
     with ExitStack() as first, ExitStack() as second:
         await fetcher.fetch(large, first)
         waiting = asyncio.create_task(fetcher.fetch(large, second))
-        await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert [call.operation for call in cloud.calls].count("bucket.read") == 1
         assert await fetcher.fetch([], ExitStack()) == {}, "jobs without inputs do not wait"
-        assert not waiting.done()
         first.close()
         assert await waiting
     small = [Reference("s3://inputs/a.png", ("image",))]

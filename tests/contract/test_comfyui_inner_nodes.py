@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from fakes import fake_runtime
 from queue_agent.runtime import Output, Runtime, RuntimeOptions
 from queue_agent.testing import ServerProcess
+from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import job_of
 from queue_agent_runtimes.comfyui import ComfyUIRuntime
 
@@ -141,3 +142,28 @@ async def test_an_odd_value_of_a_node_takes_nothing_from_the_images_of_others(
     assert len(output.missing) == len(missing)
     for told, words in zip(output.missing, missing, strict=True):
         assert words in told
+
+
+@pytest.mark.parametrize(
+    ("others", "left_out"),
+    [
+        ({"5": node("ImageInvert", image=["6", 0]), "6": node("ImageInvert", image=["5", 0])}, 0),
+        ({"5": node("ImageInvert", image=["99", 0])}, 0),
+        ({"5": node("ImageInvert", image=[1, 0])}, 0),
+        ({"5": node("SaveImage", images=["99", 0], filename_prefix="y")}, 1),
+        ({"5": node("SaveImage", images=[1, 0], filename_prefix="y")}, 1),
+    ],
+)
+async def test_links_that_no_sound_output_needs_are_the_servers_to_leave_out(
+    runtime: Runtime, others: Json, left_out: int
+) -> None:
+    saving = node("SaveImage", images=["1", 0], filename_prefix="x")
+    assert await runtime.ready()
+    output = await run(runtime, {"1": empty(), "2": saving, **others})
+    assert colors(output) == [7]
+    assert [words.startswith("ComfyUI left out: node 5") for words in output.warnings] == [
+        True
+    ] * left_out
+    needing: Json = node("SaveImage", images=["5", 0], filename_prefix="x")
+    with pytest.raises(Rejected, match=r"circle|links to node 99|instead of \[1, 0\]"):
+        await run(runtime, {"1": empty(), **others, "2": needing})

@@ -239,3 +239,17 @@ def test_prefixes_get_the_tag_and_keep_their_folder(prefix: str, expected: str) 
 def test_a_prefix_that_another_node_gives_is_left_alone() -> None:
     graph: Graph = {"1": node("SaveImage", filename_prefix=["2", 0])}
     assert with_unique_prefixes(graph, "tag") == graph
+
+
+def test_a_sound_output_needs_nothing_of_what_is_broken() -> None:
+    circle = {"5": node("ImageInvert", image=["6", 0]), "6": node("ImageInvert", image=["5", 0])}
+    assert read_workflow(saved(**circle), {"SaveImage"}).graph == saved(**circle)
+    for outputs in (frozenset[str](), {"PreviewImage"}):
+        with pytest.raises(Rejected, match="circle"):
+            read_workflow(saved(**circle), outputs)
+    behind = {**circle, "7": node("Any", x=["6", 0]), "2": node("SaveImage", images=["7", 0])}
+    with pytest.raises(Rejected, match="circle"):
+        read_workflow(saved(**behind), {"SaveImage"})
+    far = {"1": node("Any", x=["99", 0]), "3": node("Any", x=["1", 0])}
+    with pytest.raises(Rejected, match="links to node 99"):
+        read_workflow({**far, "2": node("SaveImage", images=["3", 0])}, {"SaveImage"})

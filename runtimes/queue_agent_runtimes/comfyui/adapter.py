@@ -105,7 +105,9 @@ class ComfyUIRuntime(Runtime):
 
         And the names of all that the workflow loads.
         """
-        return canonical((*super().model_files(job), *self._workflows.models(job)))
+        return canonical(
+            (*super().model_files(job), *self._workflows.models(job, self._readiness.file_inputs))
+        )
 
     async def has_model(self, model: ModelFile) -> bool:
         """By `/models`, which lists what lies in any of a kind's folders."""

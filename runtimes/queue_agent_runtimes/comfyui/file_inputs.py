@@ -60,6 +60,8 @@ class FileInputs:
     """By class and input."""
     texts: frozenset[tuple[str, str]] = frozenset()
     """Inputs with the names of `MEDIA_INPUTS` that take any text, base64 for example."""
+    outputs: frozenset[str] = frozenset()
+    """Classes of output nodes."""
 
     @classmethod
     def of(cls, object_info: Mapping[str, JsonValue]) -> "FileInputs":
@@ -78,7 +80,12 @@ class FileInputs:
                 )
             elif kind == "STRING" and name in MEDIA_INPUTS:
                 texts.add((class_type, name))
-        return cls(uploads, frozenset(texts))
+        outputs = (
+            class_type
+            for class_type, info in object_info.items()
+            if isinstance(info, dict) and info.get("output_node") is True
+        )
+        return cls(uploads, frozenset(texts), frozenset(outputs))
 
     def find(self, class_type: str, name: str) -> FileInput | None:
         """How a class takes a file by an input; None where it takes none by it."""

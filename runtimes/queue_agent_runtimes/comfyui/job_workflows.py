@@ -70,7 +70,7 @@ class JobWorkflows:
         if job.task_type == PIPELINE:
             if (saved := self._saved(job)) is not None:
                 return list(saved.references(known))
-            return list(find_references(self._own(job).graph, known))
+            return list(find_references(self._own(job, known).graph, known))
         return list(find_portable_references(parse_portable(job.content), job.task_type))
 
     def check_places(self, job: Job, known: FileInputs) -> None:
@@ -89,14 +89,14 @@ class JobWorkflows:
             if (saved := saved_in(job.content)) is not None:
                 saved.check_places(known)
                 return
-            graph = read_workflow(job.content).graph
+            graph = read_workflow(job.content, known.outputs).graph
             references = find_references(graph, known)
             refuse_unfetched(inputs_by_node(graph), fetched=references, is_text=is_text_input)
         else:
             others = {name: job.content[name] for name in job.content.keys() - IMAGE_FIELDS}
             refuse_unfetched(others)
 
-    def models(self, job: Job) -> Iterator[ModelFile]:
+    def models(self, job: Job, known: FileInputs) -> Iterator[ModelFile]:
         """The models that it brings, and the names of all that it loads.
 
         Raises:
@@ -115,7 +115,7 @@ class JobWorkflows:
         elif (saved := saved_in(job.content)) is not None:
             yield from models_of_saved(saved)
         else:
-            workflow = read_workflow(job.content)
+            workflow = read_workflow(job.content, known.outputs)
             yield from workflow.models
             yield from models_in(workflow.graph)
 
@@ -136,7 +136,7 @@ class JobWorkflows:
             if (saved := self._saved(job)) is not None:
                 workflow = await self._conversions.converted(saved, assets)
             else:
-                workflow = self._own(job)
+                workflow = self._own(job, known)
             return replace(workflow, graph=await with_uploads(workflow, assets, uploads, known))
         return await self._portable(job, assets, uploads)
 
@@ -161,9 +161,9 @@ class JobWorkflows:
         """The workflow in the editor's format that a pipeline job brings."""
         return saved_in(job.content) if self._library.asked(job.content) is None else None
 
-    def _own(self, job: Job) -> Workflow:
+    def _own(self, job: Job, known: FileInputs) -> Workflow:
         """What a pipeline job brings, or asks for by its name; raises `Rejected`."""
         asked = self._library.asked(job.content)
         if asked is None:
-            return read_workflow(job.content)
+            return read_workflow(job.content, known.outputs)
         return asked.filled(random_seed=secrets.randbelow(_MAX_RANDOM_SEED))

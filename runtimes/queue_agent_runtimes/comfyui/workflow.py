@@ -14,6 +14,12 @@ from queue_agent.runtime import ModelFile, Reference
 from queue_agent.wire.errors import Rejected
 from queue_agent_runtimes.comfyui.beside import read_beside
 from queue_agent_runtimes.comfyui.file_inputs import FileInput, FileInputs
+from queue_agent_runtimes.comfyui.link_checks import (
+    behind_circles,
+    broken_links,
+    one_circle,
+    some_output_is_sound,
+)
 
 Node = dict[str, JsonValue]
 Graph = dict[str, Node]
@@ -93,12 +99,15 @@ class FileValue:
     input: FileInput
 
 
-def read_workflow(content: Mapping[str, JsonValue]) -> Workflow:
+def read_workflow(
+    content: Mapping[str, JsonValue], outputs: Collection[str] = frozenset()
+) -> Workflow:
     """The workflow in a pipeline job's content, in any of its three forms, checked.
 
     The forms: the API format itself; ``{"prompt": …, "extra_data": …}``, the body of
     `/prompt`; and ``{"workflow": …, "inputs": {"6.text": …}}``, which overrides inputs; the last
-    may stand in an ``input``. What else may stand beside it, see `Beside`.
+    may stand in an ``input``. What else may stand beside it, see `Beside`. Links that are broken
+    are left to the server where a node of one of the classes `outputs` needs none of them.
 
     Raises:
         Rejected: it cannot work (type ``invalid_workflow``); the message says how to mend it.
@@ -107,7 +116,8 @@ def read_workflow(content: Mapping[str, JsonValue]) -> Workflow:
     for name in ("prompt", "workflow"):
         if _is_wrapped(content, name):
             beside = read_beside({key: content[key] for key in content.keys() - {name}})
-            graph = _with_overrides(_checked_graph(content[name]), beside.inputs)
+            graph = _checked_graph(content[name], outputs)
+            graph = _with_overrides(graph, beside.inputs, outputs)
             return Workflow(
                 graph,
                 beside.extra_data,
@@ -116,7 +126,7 @@ def read_workflow(content: Mapping[str, JsonValue]) -> Workflow:
                 carried=beside.images,
                 models=beside.models,
             )
-    return Workflow(_checked_graph(dict(content)))
+    return Workflow(_checked_graph(dict(content), outputs))
 
 
 def unwrapped(content: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
@@ -240,7 +250,7 @@ def _object(value: JsonValue) -> dict[str, JsonValue]:
     return value if isinstance(value, dict) else {}
 
 
-def _checked_graph(graph: JsonValue) -> Graph:
+def _checked_graph(graph: JsonValue, outputs: Collection[str]) -> Graph:
     if not isinstance(graph, dict):
         raise _invalid("The workflow must be an object of nodes by their id.")
     if isinstance(graph.get("nodes"), list) or isinstance(graph.get("links"), list):
@@ -253,72 +263,28 @@ def _checked_graph(graph: JsonValue) -> Graph:
         if not isinstance(node, dict):
             faults.append(f"node {node_id}: must be an object with class_type and inputs")
             continue
-        faults += _faults_of(node_id, node, graph)
+        faults += _faults_of(node_id, node)
         nodes[node_id] = node
     _raise_if_any(faults)
-    _raise_if_cyclic(nodes)
+    broken, circling = broken_links(nodes), behind_circles(nodes)
+    if not some_output_is_sound(nodes, {*broken, *circling}, outputs):
+        _raise_if_any([fault for faults in broken.values() for fault in faults])
+        if circling:
+            circle = " -> ".join(one_circle(circling))
+            raise _invalid(f"The links form a circle: {circle}. Remove one of these links.")
     return nodes
 
 
-def _faults_of(node_id: str, node: Node, graph: Mapping[str, JsonValue]) -> Iterator[str]:
+def _faults_of(node_id: str, node: Node) -> Iterator[str]:
     if not isinstance(node.get("class_type"), str):
         yield f"node {node_id}: class_type is missing"
     if not isinstance(node.get("inputs"), dict):
         yield f"node {node_id}: inputs must be an object"
-    for name, value in inputs_of(node).items():
-        if not isinstance(value, list) or len(value) != 2 or isinstance(value[1], str):
-            continue
-        source = value[0]
-        if isinstance(source, int | float) and str(source) in graph:
-            yield (
-                f'node {node_id}, input {name}: the node id in a link is text: ["{source}", '
-                f"{value[1]}] instead of [{source}, {value[1]}]"
-            )
-        elif isinstance(source, str) and source not in graph:
-            yield f"node {node_id}, input {name}: links to node {source}, which does not exist"
 
 
-def links_of(node: Node) -> list[str]:
-    """The ids of the nodes that a node takes its inputs from."""
-    return [
-        value[0]
-        for value in inputs_of(node).values()
-        if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
-    ]
-
-
-def _raise_if_cyclic(graph: Graph) -> None:
-    """Takes away nodes that nobody waits for until none is left, or only cycles are."""
-    waiting = {node_id: set(links_of(node)) & graph.keys() for node_id, node in graph.items()}
-    dependents: dict[str, list[str]] = {node_id: [] for node_id in graph}
-    for node_id, sources in waiting.items():
-        for source in sources:
-            dependents[source].append(node_id)
-    free = [node_id for node_id, sources in waiting.items() if not sources]
-    while free:
-        done = free.pop()
-        del waiting[done]
-        for dependent in dependents[done]:
-            waiting[dependent].discard(done)
-            if not waiting[dependent]:
-                free.append(dependent)
-    if waiting:
-        circle = " -> ".join(_one_cycle(waiting))
-        raise _invalid(f"The links form a circle: {circle}. Remove one of these links.")
-
-
-def _one_cycle(waiting: Mapping[str, set[str]]) -> Sequence[str]:
-    """Follows sources that wait themselves until a node comes again."""
-    path: dict[str, None] = {}
-    node_id = next(iter(waiting))
-    while node_id not in path:
-        path[node_id] = None
-        node_id = next(source for source in waiting[node_id] if source in waiting)
-    visited = list(path)
-    return [*visited[visited.index(node_id) :], node_id]
-
-
-def _with_overrides(graph: Graph, inputs: Mapping[str, JsonValue]) -> Graph:
+def _with_overrides(
+    graph: Graph, inputs: Mapping[str, JsonValue], outputs: Collection[str]
+) -> Graph:
     changed = dict(graph)
     faults = []
     for key, value in inputs.items():
@@ -331,7 +297,7 @@ def _with_overrides(graph: Graph, inputs: Mapping[str, JsonValue]) -> Graph:
         else:
             changed[node_id] = with_input(changed[node_id], name, value)
     _raise_if_any(faults)
-    return _checked_graph(dict(changed)) if inputs else changed
+    return _checked_graph(dict(changed), outputs) if inputs else changed
 
 
 def _file_values(graph: Graph, known: FileInputs) -> "Iterator[FileValue]":

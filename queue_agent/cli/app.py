@@ -101,11 +101,18 @@ def schema(
 @app.command()
 def runtimes(
     workflows: Annotated[Path | None, _option(WORKFLOWS)] = None,
+    bucket: Annotated[
+        str | None, typer.Option(help="List what agents have told in this bucket instead.")
+    ] = None,
 ) -> None:
-    """List the installed runtime adapters, their task types, and workflows by name."""
+    """List the installed runtime adapters, their task types, and workflows by name.
+
+    With --bucket, list the runtimes that agents have told of, and what these have.
+    """
+    from queue_agent.cli.offers import offer_lines
     from queue_agent.cli.runtimes import lines
 
-    for line in lines(workflows):
+    for line in lines(workflows) if bucket is None else asyncio.run(offer_lines(bucket)):
         typer.echo(line)
 
 

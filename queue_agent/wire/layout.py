@@ -44,6 +44,9 @@ AS_LONG_AS_MESSAGES: Final = (CANCELLED, PAYLOADS)
 WRITTEN_BY_PUBLISHERS: Final = (CANCELLED, INPUTS, PAYLOADS)
 """Folders that agents only read."""
 
+OFFERS: Final = f"{RUNTIMES}/"
+"""What the keys of all offers begin with."""
+
 CANCEL_MARKERS: Final = f"{CANCELLED}/"
 """What the keys of all cancel markers begin with."""
 

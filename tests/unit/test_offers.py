@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway_bench import BUCKET, Gateways, client_of
+from queue_agent.cli.offers import lines_of, offers_in
 from queue_agent.cloud import Bucket
 from queue_agent.cloud.memory import MemoryCloud
 from queue_agent.runtime import (
@@ -18,6 +19,7 @@ from queue_agent.runtime import (
     NamedWorkflow,
     OfferedLora,
     OfferedModel,
+    OfferedSampler,
     OfferedSizes,
     Runtime,
     WorkflowInput,
@@ -216,6 +218,31 @@ async def test_health_tells_when_a_runtime_is_ready_that_was_not_or_may_have_bee
         health.failed(RunLost("the connection broke"))
     await health.check()
     assert health.started.is_set()
+
+
+async def test_the_command_lists_what_agents_have_told() -> None:
+    bucket = MemoryCloud().bucket(BUCKET)
+    samplers = tuple(OfferedSampler(name=f"sampler-{number}") for number in range(25))
+    for offer in (
+        Offer(
+            runtime="a b",
+            adapter="comfyui",
+            version="0.33.0",
+            task_types=("pipeline",),
+            workflows=(FLUX,),
+            samplers=samplers,
+            vaes=("one.pt",),
+            loras=(),
+        ),
+        Offer(runtime="zz"),
+    ):
+        await bucket.write(offer_key(offer.runtime), offer.to_json(), media_type="application/json")
+    await bucket.write(offer_key("broken"), b"[]", media_type="application/json")
+    lines = [line async for offer in offers_in(bucket) for line in lines_of(offer)]
+    assert lines[:2] == ["a b (comfyui 0.33.0): pipeline", f"  {FLUX}"]
+    assert lines[2].startswith("  samplers: sampler-0, ")
+    assert lines[2].endswith("sampler-19 and 5 more")
+    assert lines[3:] == ["  vaes: one.pt", "zz (unknown): "]
 
 
 def test_an_offer_is_no_larger_than_readers_take() -> None:

@@ -31,6 +31,20 @@ class WebUIError(BaseModel):
     job_id: str | None = None
 
 
+class WebUIFieldFault(BaseModel):
+    """What is wrong with a part of the request, as the Web UI's framework tells it."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class WebUIFieldFaults(BaseModel):
+    """All that is wrong with the parts of a request."""
+
+    detail: list[WebUIFieldFault]
+
+
 class OpenAIFault(BaseModel):
     """What is wrong, in the OpenAI API's shape."""
 
@@ -72,7 +86,13 @@ def documented(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """The unsuccessful answers of routes that tell them in this form, for their description."""
     synchronous = model is not ProblemDetails
     cases = {**_CASES, **_AT_SYNCHRONOUS} if synchronous else _CASES
-    return {status: {"model": model, "description": words} for status, words in cases.items()}
+    told: dict[int | str, dict[str, Any]] = {
+        status: {"model": model, "description": words} for status, words in cases.items()
+    }
+    if model is WebUIError:
+        told[403] = {"model": model, "description": "It would concern all who use the runtime."}
+        told[422]["model"] = WebUIError | WebUIFieldFaults
+    return told
 
 
 def mend_media_type(answer: dict[str, Any]) -> None:

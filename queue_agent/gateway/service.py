@@ -120,7 +120,7 @@ class JobService:
         return JobPage(jobs=await together(self.view(record) for record in records), next=following)
 
     async def unfinished(self, caller: Caller, runtime: str) -> list[tuple[Record, JobView]]:
-        """The caller's unfinished jobs at a runtime, the oldest first, among his newest."""
+        """The unfinished of the caller's newest jobs that are of a runtime, the oldest first."""
         records, _ = await self._records.recent(caller.name, after=None, limit=_NEWEST)
         ours = [record for record in reversed(records) if record.runtime == runtime]
         views = await together(self.view(record) for record in ours)

@@ -23,9 +23,11 @@ from schemathesis.specs.openapi.checks import (
 
 from gateway_site import Site
 from queue_agent.cloud import Cloud, Deployment
-from queue_agent.runtime import Artifact, Output
+from queue_agent.runtime import Artifact, OfferedModel, OfferedSampler, Output
 from queue_agent.testing.aws import deploy
 from queue_agent.wire.job import open_envelope, parse_job
+from queue_agent.wire.layout import offer_key
+from queue_agent.wire.offer import Offer
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.lease import Lease
 from queue_agent.worker.slots import Slots
@@ -53,6 +55,7 @@ def instant(site: Site) -> Iterator[Deployment]:
         cloud = site.embedded.connect()
         try:
             found.append(await deploy(cloud, f"fuzz-{secrets.token_hex(4)}"))
+            await _tell_offer(cloud, found[0])
             ready.set()
             while not stop.is_set():
                 await _answer_some(cloud, found[0])
@@ -65,6 +68,19 @@ def instant(site: Site) -> Iterator[Deployment]:
     yield found[0]
     stop.set()
     thread.join()
+
+
+async def _tell_offer(cloud: Cloud, deployment: Deployment) -> None:
+    """What an agent says, without which lists are answered 503."""
+    name = deployment.runtime_name
+    offer = Offer(
+        runtime=name,
+        adapter="webui",
+        models=(OfferedModel(name="a"),),
+        samplers=(OfferedSampler(name="Euler"),),
+    )
+    bucket = cloud.bucket(deployment.bucket)
+    await bucket.write(offer_key(name), offer.to_json(), media_type="application/json")
 
 
 async def _answer_some(cloud: Cloud, deployment: Deployment) -> None:

@@ -10,10 +10,10 @@ from typing import Final
 
 from pydantic import JsonValue
 
-_LONGEST: Final = 100_000
+_LONGEST: Final = 20_000
 """Letters that are read."""
 _NEGATIVE: Final = "Negative prompt:"
-_NAME: Final = re.compile(r"(\w[\w \-/]{1,60}):\s*")
+_NAME: Final = re.compile(r"(?<!\w)(\w[\w \-/]{1,60}):\s*")
 _QUOTED: Final = re.compile(r'"(?:\\.|[^\\"])+"(?=,|$)')
 _PLAIN: Final = re.compile(r"[^,]*")
 _SIZE: Final = re.compile(r"(\d+)x(\d+)")

@@ -65,8 +65,8 @@ async def set_options(
     others = sorted(body.keys() - {CHECKPOINT})
     if others:
         raise Problem(
-            422,
-            "option_not_settable",
+            403,
+            "not_for_one_caller",
             f"{', '.join(others)}: options of a runtime that others use, too, cannot be set; send "
             "them as override_settings of each request.",
         )
@@ -77,7 +77,7 @@ async def set_options(
 
 
 def _checked(offer: Offer, name: JsonValue) -> str | None:
-    """The checkpoint's title; refused as the Web UI does where there is none of that name."""
+    """The checkpoint's title; refused in the Web UI's words where there is none of that name."""
     if name is None:
         return None
     if isinstance(name, str) and name:
@@ -85,7 +85,7 @@ def _checked(offer: Offer, name: JsonValue) -> str | None:
             return title_of(model)
         if offer.models is None:  # its jobs tell
             return name
-    raise Problem(500, "RuntimeError", f"model {name!r} not found")
+    raise Problem(422, "RuntimeError", f"model {name!r} not found")
 
 
 def _find(offer: Offer, name: str) -> OfferedModel | None:

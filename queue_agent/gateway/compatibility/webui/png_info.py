@@ -35,11 +35,10 @@ class PngInfoRequest(BaseModel):
 @router.post("/png-info")
 async def png_info(body: PngInfoRequest, _: CallerPart) -> dict[str, JsonValue]:
     """The image's infotext, read; and what else is written in it."""
-    info, items = await asyncio.to_thread(_read, body.image)
-    return {"info": info, "items": items, "parameters": parse_infotext(info)}
+    return await asyncio.to_thread(_read, body.image)
 
 
-def _read(encoded: str) -> tuple[str, dict[str, JsonValue]]:
+def _read(encoded: str) -> dict[str, JsonValue]:
     data = encoded.partition(",")[2] if encoded.startswith("data:") else encoded
     try:
         with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as image:
@@ -54,7 +53,8 @@ def _read(encoded: str) -> tuple[str, dict[str, JsonValue]]:
     info = items.pop("parameters", None) or comment
     if comment:
         items["exif comment"] = comment
-    return (info if isinstance(info, str) else ""), items
+    text = info if isinstance(info, str) else ""
+    return {"info": text, "items": items, "parameters": parse_infotext(text)}
 
 
 def _user_comment(image: Image.Image) -> str:

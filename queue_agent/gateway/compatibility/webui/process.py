@@ -45,7 +45,7 @@ async def refresh(
 async def unload(_: CallerPart) -> None:
     """Refused: what a runtime has loaded concerns all who use it."""
     raise Problem(
-        501,
-        "not_implemented",
+        403,
+        "not_for_one_caller",
         "What the runtime has loaded is for its agents to say: others use it, too.",
     )

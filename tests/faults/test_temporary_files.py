@@ -37,7 +37,8 @@ def test_nothing_is_left_of_inputs_and_outputs_when_the_agent_is_killed(tmp_path
     environment = {"TMPDIR": str(tmp_path), "PYTHONPATH": ":".join(filter(None, sys.path))}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as agent:
         assert agent.stdout is not None
-        assert agent.stdout.readline() == b"written\n"
-        assert list(tmp_path.iterdir()) == [], "they have no names, though they are there"
+        said, before = agent.stdout.readline(), list(tmp_path.iterdir())
         agent.kill()
+    assert said == b"written\n"
+    assert before == [], "they have no names, though they are there"
     assert list(tmp_path.iterdir()) == []

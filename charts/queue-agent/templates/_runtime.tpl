@@ -21,6 +21,7 @@
 {{- $_ := set $preset "reference" (include "chart.image" (dict "root" . "image" $given.image "repository" $repository "tag" $tag)) -}}
 {{- $_ := set $preset "port" $port -}}
 {{- $_ := set $preset "adapter" (default $preset.adapter $given.adapter) -}}
+{{- $_ := set $preset "probeBy" (default $preset.probeBy $given.probeBy) -}}
 {{- $_ := set $preset "probePath" (default $preset.probePath $given.probePath) -}}
 {{- $_ := set $preset "command" (default $preset.command $given.command) -}}
 {{- $_ := set $preset "args" (concat (default $preset.args $given.args | default list) $given.extraArgs) -}}
@@ -42,9 +43,16 @@
 {{- end -}}
 
 {{- define "runtime.probe" -}}
+{{- if eq .preset.probeBy "tcp" }}
+tcpSocket:
+  port: {{ hasKey . "port" | ternary .port "runtime" }}
+{{- else }}
 httpGet:
   path: {{ .preset.probePath }}
+  {{- if not (hasKey . "port") }}
   port: runtime
+  {{- end }}
+{{- end }}
 {{ toYaml .timing }}
 {{- end -}}
 
@@ -99,18 +107,14 @@ ports:
     protocol: TCP
 {{- if eq .role "knative" }}
 readinessProbe:
-  httpGet:
-    path: {{ $preset.probePath }}
-  {{- toYaml $values.readinessProbe | nindent 2 }}
+  {{- include "runtime.probe" (dict "preset" $preset "timing" $values.readinessProbe "port" 0) | trim | nindent 2 }}
 startupProbe:
-  httpGet:
-    path: {{ $preset.probePath }}
-  {{- toYaml $values.startupProbe | nindent 2 }}
+  {{- include "runtime.probe" (dict "preset" $preset "timing" $values.startupProbe "port" 0) | trim | nindent 2 }}
 {{- else }}
 startupProbe:
-  {{- include "runtime.probe" (dict "preset" $preset "timing" $values.startupProbe) | nindent 2 }}
+  {{- include "runtime.probe" (dict "preset" $preset "timing" $values.startupProbe) | trim | nindent 2 }}
 readinessProbe:
-  {{- include "runtime.probe" (dict "preset" $preset "timing" $values.readinessProbe) | nindent 2 }}
+  {{- include "runtime.probe" (dict "preset" $preset "timing" $values.readinessProbe) | trim | nindent 2 }}
 livenessProbe:
   {{- if and (eq $values.livenessBy "agent") (ne .role "sidecar") }}
   httpGet: # a number, since the port's name is of the agent's container
@@ -118,7 +122,7 @@ livenessProbe:
     port: {{ $root.Values.agent.healthPort }}
   {{- toYaml $values.livenessProbe | nindent 2 }}
   {{- else }}
-  {{- include "runtime.probe" (dict "preset" $preset "timing" $values.livenessProbe) | nindent 2 }}
+  {{- include "runtime.probe" (dict "preset" $preset "timing" $values.livenessProbe) | trim | nindent 2 }}
   {{- end }}
 {{- end }}
 {{- if and $values.lifecycle (ne .role "knative") }}

@@ -71,7 +71,7 @@ class TestWebUIContract(RuntimeContract):
         return text_to_image(steps=2 * steps), text_to_image(steps=steps, seed=8, n_iter=2)
 
     def bad_job(self) -> tuple[Job, str]:
-        return text_to_image(sampler_name="Nonsense"), "Sampler not found"
+        return text_to_image(sampler_name="Nonsense"), "no sampler 'Nonsense'"
 
     def job_with_references(self) -> tuple[Job, set[str]]:
         names = ("init", "mask", "control", "input", "nested", "nested-mask")
@@ -87,6 +87,7 @@ class TestWebUIContract(RuntimeContract):
             "prompt": "http://example.com/ is a prompt",
             "negative_prompt": "https://example.com/no.png",
             "init_images": [init, PNG, f"data:image/png;base64,{PNG}"],
+            "batch_size": 3,
             "mask": mask,
             "alwayson_scripts": {
                 "ControlNet": {"args": units},
@@ -206,11 +207,11 @@ class TestOutputs:
                 output = await run(runtime, text_to_image())
         assert [artifact.media_type for artifact in output.artifacts] == [media_type]
 
-    async def test_an_answer_without_images_is_a_warning(self, shared: ServerProcess) -> None:
+    async def test_images_are_always_asked_for(self, shared: ServerProcess) -> None:
         async with opened(shared) as runtime:
             output = await run(runtime, text_to_image(send_images=False))
-        assert output.artifacts == ()
-        assert output.warnings == ("The runtime made 0 of 1 images.",)
+        assert len(output.artifacts) == 1
+        assert output.warnings == ()
 
 
 class TestRequests:
@@ -249,6 +250,7 @@ class TestRequests:
             assert (await ask(server, "state"))["checkpoint"] == "dreamy.safetensors"
         assert sent["alwayson_scripts"] == {}
         assert sent["init_images"] == [PNG]
+        assert sent["override_settings_restore_afterwards"] is True
         assert sent["override_settings"] == {
             "CLIP_stop_at_last_layers": 2,
             "sd_vae": "None",
@@ -260,13 +262,15 @@ class TestCheckpoints:
     @pytest.mark.parametrize(
         "name", ["dreamy", "dreamy.safetensors", "dreamy.safetensors [0000000000]", "dream"]
     )
-    async def test_a_job_chooses_its_checkpoint_and_it_stays(self, fresh: Fresh, name: str) -> None:
+    async def test_a_job_chooses_its_checkpoint_and_the_next_has_the_servers_own(
+        self, fresh: Fresh, name: str
+    ) -> None:
         with fresh() as server:
             async with opened(server) as runtime:
                 await run(runtime, text_to_image(override_settings={"sd_model_checkpoint": name}))
                 assert (await ask(server, "state"))["checkpoint"] == "dreamy.safetensors"
                 await run(runtime, text_to_image())
-                assert (await ask(server, "state"))["checkpoint"] == "dreamy.safetensors"
+                assert (await ask(server, "state"))["checkpoint"] == "v1-5.safetensors"
 
     async def test_the_portable_model_is_a_checkpoint(self, fresh: Fresh) -> None:
         with fresh() as server:
@@ -306,10 +310,10 @@ class TestErrors:
         [
             (text_to_image(steps="many"), "steps"),
             (text_to_image(script_name="x"), "Script 'x' not found"),
-            (text_to_image(alwayson_scripts={"x": {"args": []}}), "always on script x not found"),
-            (image_to_image(init_images=[]), "Init image not found"),
+            (text_to_image(alwayson_scripts={"x": {"args": []}}), "Script 'x' not found"),
+            (image_to_image(init_images=[]), "init_images"),
             (image_to_image(init_images=["bm90IGFuIGltYWdl"]), "Invalid encoded image"),
-            (job("extra-single-image", image=PNG, upscaler_1="x"), "could not find upscaler"),
+            (job("extra-single-image", image=PNG, upscaler_1="x"), "no upscaler 'x'"),
             (job("extra-batch-images"), "imageList"),
         ],
     )
@@ -386,7 +390,7 @@ class TestErrors:
 
 
 class TestProgressAndInterruption:
-    @pytest.mark.parametrize("flags", [[], ["--nowebui"], ["--nowebui", "--old"]])
+    @pytest.mark.parametrize("flags", [[], ["--nowebui"], ["--without-tasks"]])
     async def test_progress_is_followed_on_every_version(
         self, fresh: Fresh, flags: list[str]
     ) -> None:
@@ -399,11 +403,8 @@ class TestProgressAndInterruption:
         assert 0 < reports[0].fraction < 1
         assert reports[-1].fraction == 1
 
-    @pytest.mark.parametrize("flags", [[], ["--nowebui"], ["--nowebui", "--old"]])
-    async def test_only_the_cancelled_run_is_interrupted_on_every_version(
-        self, fresh: Fresh, flags: list[str]
-    ) -> None:
-        with fresh(*flags) as server:
+    async def test_only_the_cancelled_run_is_interrupted(self, fresh: Fresh) -> None:
+        with fresh() as server:
             async with opened(server) as runtime:
                 alone = await run(runtime, text_to_image(steps=50))
                 async with paused(server):
@@ -422,6 +423,68 @@ class TestProgressAndInterruption:
                 assert second.cancelled()
             runs = await ask_list(server, "runs")
         assert [one["prompt"] for one in runs if one["interrupted"]] == ["b"]
+
+    @pytest.mark.parametrize("flags", [["--nowebui"], ["--without-tasks"]])
+    async def test_where_tasks_are_not_known_each_job_has_the_server_for_itself(
+        self, fresh: Fresh, flags: list[str]
+    ) -> None:
+        """So that whatever runs there is the cancelled one."""
+        with fresh(*flags) as server:
+            async with opened(server) as runtime:
+                first = asyncio.create_task(run(runtime, text_to_image(prompt="a", steps=LONG)))
+                await eventually(lambda: is_busy(server))
+                second = asyncio.create_task(run(runtime, text_to_image(prompt="b", steps=20)))
+                first.cancel()
+                assert len((await second).artifacts) == 1
+                assert first.cancelled()
+            runs = await ask_list(server, "runs")
+        assert [one["prompt"] for one in runs] == ["a", "b"]
+        assert [one["interrupted"] for one in runs] == [True, False]
+
+    @pytest.mark.parametrize("follower", ["text-to-image", "extra-single-image"])
+    async def test_cancelling_extras_never_hits_the_next_job(
+        self, fresh: Fresh, follower: str
+    ) -> None:
+        """The server's lock is free, and the next may run, while their answer is encoded."""
+        with fresh("--encode-seconds", "1") as server:
+            async with opened(server) as runtime:
+                extras = asyncio.create_task(run(runtime, job("extra-single-image", image=PNG)))
+                await eventually(lambda: has_run(server, 1))
+                jobs = {
+                    "text-to-image": text_to_image(steps=100),
+                    "extra-single-image": job("extra-single-image", image=PNG),
+                }
+                next_one = asyncio.create_task(run(runtime, jobs[follower]))
+                extras.cancel()
+                assert len((await next_one).artifacts) == 1
+            runs = await ask_list(server, "runs")
+        assert [one["interrupted"] for one in runs] == [False, False]
+
+    @pytest.mark.parametrize("order", ["interrupt", "skip"])
+    @pytest.mark.parametrize("followed", [False, True])
+    async def test_a_run_that_somebody_else_stops_is_not_passed_off_as_whole(
+        self, fresh: Fresh, order: str, followed: bool
+    ) -> None:
+        with fresh("--step-seconds", "0.1") as server:
+            async with opened(server) as runtime, httpx.AsyncClient(base_url=server.url) as page:
+                asked = asyncio.create_task(run(runtime, text_to_image(steps=LONG)))
+                await eventually(lambda: has_come(server, 4))
+                follower = asyncio.create_task(run(runtime, text_to_image())) if followed else None
+                if followed:
+                    await eventually(lambda: has_come(server, 12))
+                await page.post(f"/sdapi/v1/{order}")
+                with pytest.raises(Unavailable) as caught:
+                    await asked
+                assert caught.value.type == "interrupted"
+                if follower is not None:
+                    assert len((await follower).artifacts) == 1
+
+    async def test_an_interrupt_of_an_idle_server_spoils_nothing(self, fresh: Fresh) -> None:
+        with fresh() as server:
+            async with opened(server) as runtime, httpx.AsyncClient(base_url=server.url) as page:
+                await run(runtime, text_to_image())
+                await page.post("/sdapi/v1/interrupt")
+                assert (await run(runtime, text_to_image())).warnings == ()
 
     async def test_extras_are_interrupted_as_well(self, fresh: Fresh) -> None:
         files: list[JsonValue] = [{"data": PNG, "name": "a.png"}] * 100
@@ -475,6 +538,19 @@ async def jobs_held(server: ServerProcess) -> int:
     state = await ask(server, "state")
     assert isinstance(state["waiting"], list)
     return int(state["working"] is True) + len(state["waiting"])
+
+
+async def has_run(server: ServerProcess, count: int) -> bool:
+    """Whether so many jobs have left the GPU."""
+    runs = await ask_list(server, "runs")
+    return len([one for one in runs if one["end"] is not None]) == count
+
+
+async def has_come(server: ServerProcess, steps: int) -> bool:
+    """Whether the job under way has taken so many steps."""
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        state = (await client.get("/sdapi/v1/progress")).json()["state"]
+    return bool(state["job_count"] > 0 and state["sampling_step"] >= steps)
 
 
 async def is_busy(server: ServerProcess) -> bool:

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from fuzz.fuzzing import Json, damaged, examples, json_values, mutated, settled, written
 from queue_agent.media.asset import Spool
-from queue_agent.runtime import Asset, Output, Prepared, RuntimeOptions
+from queue_agent.runtime import Asset, Output, Prepared, Readiness, RuntimeOptions
 from queue_agent.runtime.http import Response, RuntimeClient, StreamedResponse
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.job import Job
@@ -30,6 +30,10 @@ from queue_agent_runtimes.openai_images.answer import read_output, read_progress
 from queue_agent_runtimes.webui.answer import error_of as webui_error
 from queue_agent_runtimes.webui.answer import output_of
 from queue_agent_runtimes.webui.client import WebUIClient
+from queue_agent_runtimes.webui.lists import ServerLists
+from queue_agent_runtimes.webui.naming import find_checkpoint, settle_generation
+from queue_agent_runtimes.webui.options import ServerOptions
+from queue_agent_runtimes.webui.start import StartAwareClient
 
 
 def _picture() -> bytes:
@@ -158,6 +162,20 @@ class Answering(RuntimeClient):
         yield Streamed(self._answer)
 
 
+class AnsweringAtOnce(Answering, StartAwareClient):
+    """One that does not knock before."""
+
+    def __init__(self, answer: Response) -> None:
+        StartAwareClient.__init__(self, RuntimeOptions(), "http://127.0.0.1", lambda: None)
+        self._answer = answer
+
+    async def starting(self) -> Readiness | None:
+        return None
+
+    def starts_still(self) -> bool:
+        return False
+
+
 class Streamed(StreamedResponse):
     """The answer in pieces of a few bytes."""
 
@@ -272,14 +290,23 @@ def test_the_progress_of_the_bundled_runtime(body: bytes) -> None:
 @given(st.sampled_from(STATUSES), bodies(*SMALL_ANSWERS))
 def test_answers_to_the_adapters_own_questions(status: int, body: bytes) -> None:
     comfyui = comfyui_answering(Response(status, body))
-    webui = WebUIClient(Answering(Response(status, body)))
+    http = AnsweringAtOnce(Response(status, body))
+    webui, lists, options = WebUIClient(http), ServerLists(http), ServerOptions(http)
     questions: tuple[Callable[[], Awaitable[object]], ...] = (
         webui.readiness,
-        lambda: webui.fraction("task", first=True),
-        lambda: webui.fraction(None, first=True),
+        lambda: webui.fraction("task"),
+        lambda: webui.fraction(None),
         lambda: webui.was_hit("task"),
+        webui.was_stopped,
+        webui.is_fresh,
+        lambda: options.check({"x": 1}),
+        lambda: options.keep({"x"}),
         webui.interrupt,
-        lambda: webui.find_checkpoint("a"),
+        lambda: find_checkpoint("a", lists),
+        lambda: settle_generation(
+            {"sampler_name": "a", "scheduler": "b", "prompt": "<lora:a:1>", "script_name": "x"},
+            lists,
+        ),
         comfyui.system_stats,
         lambda: comfyui.submit(ID, {}),
         lambda: comfyui.history(ID),

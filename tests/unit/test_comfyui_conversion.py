@@ -224,16 +224,6 @@ def test_names_are_asked_where_the_order_does_not_fit() -> None:
     assert (found["steps"], found["sampler"], "gone" in found) == (30, "heun", False)
 
 
-@pytest.mark.parametrize("values", [[None, None, False], ["It was", "It was", True]])
-def test_what_a_node_showed_last_is_nothing_to_warn_of(values: JsonValue) -> None:
-    classes = {**CLASSES, "PreviewAny": known({"source": ["*", {}]}, {})}
-    shown = node(5, "PreviewAny", values, [slot("source", "*", 20)])
-    saved = picture(shown, links=[[20, 1, 1, 5, 0, "CLIP"]])
-    converted = convert(saved, classes)
-    assert converted.warnings == ()
-    assert inputs(converted, "5") == {"source": ["1", 1]}
-
-
 def test_a_button_s_value_is_no_input_s() -> None:
     loader = node(5, "LoadImage", ["mine.png", "image", 2.0], outputs=["IMAGE", "MASK"])
     assert inputs(convert(picture(loader), CLASSES), "5") == {"image": "mine.png", "scale": 2.0}

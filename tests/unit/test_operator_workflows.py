@@ -10,7 +10,7 @@ from queue_agent.wire.errors import Rejected, SettingsError
 from queue_agent_runtimes.comfyui.operator_files import parse_operator_workflow, read_library
 from queue_agent_runtimes.comfyui.operator_library import Library
 from queue_agent_runtimes.comfyui.operator_workflow import OperatorWorkflow
-from queue_agent_runtimes.comfyui.workflow import find_references, inputs_of
+from queue_agent_runtimes.comfyui.workflow import inputs_of
 
 Json = dict[str, JsonValue]
 URL = "https://images.example.com/cat.png"
@@ -261,21 +261,3 @@ def test_a_workflow_may_be_asked_for_within_an_input() -> None:
     assert asked is not None
     assert asked.inputs == {"prompt": "a cat"}
     assert asked.warnings == ()
-
-
-@pytest.mark.parametrize(
-    ("class_type", "name"), [("LoadLatent", "latent"), ("Load3D", "model_file")]
-)
-def test_an_input_of_the_cores_that_takes_any_file_takes_its_url(
-    class_type: str, name: str
-) -> None:
-    graph: Json = {"9": node(class_type, **{name: "old"})}
-    told = {"workflow": graph, "inputs": {"start": f"9.{name}"}}
-    own = parse_operator_workflow("flux", json.dumps(told).encode())
-    assert isinstance(own, OperatorWorkflow)
-    assert [given.kind for given in own.offer().inputs] == ["file"]
-    own.check_places({"start": URL})
-    (reference,) = find_references(own.filled({"start": URL}, random_seed=0).graph)
-    assert (reference.url, reference.kind) == (URL, "file")
-    with pytest.raises(Rejected, match="must name a file by its URL"):
-        own.filled({"start": 5}, random_seed=0)

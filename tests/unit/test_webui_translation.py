@@ -14,6 +14,7 @@ from queue_agent.runtime import Asset, Assets, RuntimeOptions
 from queue_agent.runtime.http import Response, RuntimeClient
 from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.job import Job
+from queue_agent.wire.portable import DEFAULT_DENOISING_STRENGTH, PortableContent
 from queue_agent_runtimes.webui.answer import error_of
 from queue_agent_runtimes.webui.request import (
     Translated,
@@ -21,6 +22,7 @@ from queue_agent_runtimes.webui.request import (
     references,
     translate,
     with_checkpoint,
+    with_defaults,
     without_images,
 )
 
@@ -28,6 +30,7 @@ Json = dict[str, JsonValue]
 URL = "https://images.example.com/cat.png"
 CAT = Asset(b"cat", "image/png")
 CAT_BASE64 = "Y2F0"
+FIELDS = {"cfg_scale", "width", "height", "batch_size", "n_iter", "seed"}
 
 
 def job(content: Json, task_type: str = "text-to-image") -> Job:
@@ -117,7 +120,7 @@ async def sent(request: Json, assets: Assets) -> Json:
         {},
         {"prompt": "http://example.com is a prompt", "steps": 20, "unknown": {"a": [None]}},
         {"prompt": "a", "alwayson_scripts": {"Seed": {"args": [1]}}, "override_settings": {"x": 1}},
-        {"image": "QUJD", "mask": None, "init_images": "not a list", "sampler_name": 5},
+        {"image": "QUJD", "init_images": "not a list", "sampler_name": 5},
     ],
 )
 def test_native_fields_pass_untouched(content: Json) -> None:
@@ -132,10 +135,6 @@ def test_native_fields_pass_untouched(content: Json) -> None:
             {"loras": [{"name": "ink.safetensors", "weight": 0.5}, {"name": "b", "weight": -1}]},
             {"prompt": "<lora:ink:0.5> <lora:b:-1>"},
         ),
-        ({"sampler_name": "euler_ancestral"}, {"sampler_name": "Euler a"}),
-        ({"sampler_name": "DPM++ 2M Karras"}, {"sampler_name": "DPM++ 2M Karras"}),
-        ({"scheduler": "karras"}, {"scheduler": "Karras"}),
-        ({"scheduler": "of_a_plugin"}, {"scheduler": "of_a_plugin"}),
     ],
 )
 def test_the_portable_form_is_said_in_the_web_uis_words(content: Json, expected: Json) -> None:
@@ -169,13 +168,155 @@ def test_the_checkpoint_is_found_wherever_it_is_named(
     assert "sd_model_checkpoint" not in json.dumps(found.request)
 
 
-def test_a_checkpoint_stays_loaded_unless_the_job_says_else() -> None:
-    assert with_checkpoint({}, "a") == {
-        "override_settings": {"sd_model_checkpoint": "a"},
-        "override_settings_restore_afterwards": False,
+def test_a_checkpoint_is_asked_for_beside_the_other_options() -> None:
+    assert with_checkpoint({}, "a") == {"override_settings": {"sd_model_checkpoint": "a"}}
+    request = with_checkpoint({"override_settings": {"x": 1}}, "a")
+    assert request["override_settings"] == {"x": 1, "sd_model_checkpoint": "a"}
+
+
+def test_no_job_leaves_its_options_to_the_next() -> None:
+    found = translated({"override_settings_restore_afterwards": False})
+    request = with_defaults(found.request, of_images=False)
+    assert request["override_settings_restore_afterwards"] is True
+    assert "override_settings_restore_afterwards" in found.warnings[0]
+
+
+def test_what_counts_where_a_field_is_absent_is_said() -> None:
+    """Forks have other defaults; these are of the portable form."""
+    said = with_defaults({"steps": 20}, of_images=False)
+    assert said == {
+        "steps": 20,
+        "cfg_scale": 7.0,
+        "width": 512,
+        "height": 512,
+        "batch_size": 1,
+        "n_iter": 1,
+        "seed": -1,
+        "sampler_name": "Euler",
+        "send_images": True,
+        "override_settings_restore_afterwards": True,
     }
-    kept = with_checkpoint({"override_settings_restore_afterwards": True}, "a")
-    assert kept["override_settings_restore_afterwards"] is True
+    assert PortableContent().model_dump().items() >= {
+        (name, value)
+        for name, value in with_defaults({}, of_images=False).items()
+        if name in FIELDS
+    }
+    masked = with_defaults({"mask": "QUJD", "denoising_strength": 0.1}, of_images=True)
+    assert masked["denoising_strength"] == 0.1
+    assert masked["inpaint_full_res"] is True
+    assert with_defaults({}, of_images=True)["denoising_strength"] == DEFAULT_DENOISING_STRENGTH
+
+
+@pytest.mark.parametrize("content", [{"infotext": "a\nSteps: 3"}, {"sampler_index": "Heun"}])
+def test_what_another_field_says_is_not_said_again(content: Json) -> None:
+    assert "sampler_name" not in with_defaults(content, of_images=False)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"steps": None, "negative_prompt": None, "prompt": "a"}, {"prompt": "a"}),
+        ({"override_settings": {"sd_vae": None}}, {"override_settings": {}}),
+        ({"loras": [{"name": "ink", "weight": None}, None]}, {"prompt": "<lora:ink:1>"}),
+        ({"styles": [None, "warm"]}, {"styles": ["warm"]}),
+        (
+            {"alwayson_scripts": {"a": None, "ControlNet": {"args": [{"mask": None, "x": 1}]}}},
+            {"alwayson_scripts": {"ControlNet": {"args": [{"x": 1}]}}},
+        ),
+        (
+            {"script_name": "s", "script_args": [None, 1]},
+            {"script_name": "s", "script_args": [None, 1]},
+        ),
+        ({"alwayson_scripts": None, "send_images": None, "seed": None}, {}),
+    ],
+)
+def test_nulls_count_as_absent_at_any_depth(content: Json, expected: Json) -> None:
+    assert translated(content).request == expected
+
+
+def test_nulls_among_images_are_left_out() -> None:
+    content: Json = {"init_images": [None, "QUJD"], "mask": None}
+    assert translated(content, "image-to-image").request == {"init_images": ["QUJD"]}
+
+
+FAULTS: list[tuple[str, Json, str]] = [
+    ("text-to-image", {"steps": 0}, "steps"),
+    ("text-to-image", {"steps": -1}, "steps"),
+    ("text-to-image", {"steps": "0"}, "steps"),
+    ("text-to-image", {"steps": 2.5}, "whole number"),
+    ("text-to-image", {"steps": 10**9}, "steps"),
+    ("text-to-image", {"batch_size": 0}, "batch_size"),
+    ("text-to-image", {"n_iter": 0}, "n_iter"),
+    ("text-to-image", {"n_iter": 5000, "batch_size": 3}, "15000 images"),
+    ("text-to-image", {"width": 0}, "width"),
+    ("text-to-image", {"width": 7}, "width"),
+    ("text-to-image", {"height": -64}, "height"),
+    ("text-to-image", {"width": 160_000, "height": 160_000}, "width"),
+    ("text-to-image", {"width": 16_384, "height": 16_384, "batch_size": 2}, "pixels"),
+    ("text-to-image", {"batch_size": 10_000}, "pixels"),
+    ("text-to-image", {"seed_resize_from_w": 10**6}, "seed_resize_from_w"),
+    ("text-to-image", {"seed": 2**64}, "seed"),
+    ("text-to-image", {"denoising_strength": 2}, "denoising_strength"),
+    ("text-to-image", {"enable_hr": True, "hr_scale": 2}, "denoising_strength"),
+    (
+        "text-to-image",
+        {"enable_hr": True, "hr_scale": 16, "denoising_strength": 0.5, "width": 2048},
+        "side",
+    ),
+    (
+        "text-to-image",
+        {"enable_hr": True, "hr_resize_x": 99_999, "denoising_strength": 0.5},
+        "hr_resize_x",
+    ),
+    ("text-to-image", {"firstpass_image": "QUJD"}, "firstpass_image"),
+    ("image-to-image", {}, "init_images"),
+    ("image-to-image", {"init_images": []}, "init_images"),
+    ("image-to-image", {"init_images": [None]}, "init_images"),
+    ("image-to-image", {"init_images": ["QUJD", "QUJD"]}, "init_images"),
+    ("image-to-image", {"init_images": ["QUJD"] * 2, "batch_size": 3}, "init_images"),
+    ("image-to-image", {"init_images": ["data:image/png,abc"]}, "data URL"),
+    ("image-to-image", {"init_images": ["QUJD"], "mask": "data:,x"}, "data URL"),
+    ("extra-single-image", {}, "image"),
+    ("extra-single-image", {"image": ""}, "image"),
+    ("extra-single-image", {"image": "QUJD", "upscaling_resize": 1000}, "upscaling_resize"),
+    ("extra-single-image", {"image": "QUJD", "upscaling_resize_w": 10**6}, "upscaling_resize_w"),
+    ("extra-batch-images", {"imageList": []}, "imageList"),
+    ("extra-batch-images", {"imageList": None}, "imageList"),
+]
+
+
+@pytest.mark.parametrize(("task_type", "content", "words"), FAULTS)
+def test_the_jobs_own_faults_are_refused_in_words(
+    task_type: str, content: Json, words: str
+) -> None:
+    with pytest.raises(Rejected) as caught:
+        translated(content, task_type)
+    assert caught.value.type == "invalid_content"
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("content", "upscaler"),
+    [
+        ({}, "Lanczos"),
+        ({"upscaling_resize": 3}, "Lanczos"),
+        ({"upscaler_1": "None"}, "None"),
+        ({"gfpgan_visibility": 1}, None),
+    ],
+)
+def test_an_image_is_enlarged_as_on_other_runtimes_where_no_upscaler_is_named(
+    content: Json, upscaler: str | None
+) -> None:
+    found = translated({"image": "QUJD", **content}, "extra-single-image")
+    assert found.request.get("upscaler_1") == upscaler
+    assert bool(found.warnings) is (upscaler == "Lanczos")
+
+
+def test_no_field_makes_the_server_load_another_model_where_it_may_not() -> None:
+    content: Json = {"refiner_checkpoint": "b", "hr_checkpoint_name": "c"}
+    found = translate(job(content), {}, switch_models=False)
+    assert found.request == {}
+    assert [warning[:3] for warning in found.warnings] == ["'b'", "'c'"]
 
 
 def test_a_checkpoint_that_may_not_be_loaded_is_a_warning() -> None:
@@ -193,7 +334,7 @@ def test_a_checkpoint_that_may_not_be_loaded_is_a_warning() -> None:
         ({"image": URL}, "extra-single-image", "image"),
         ({"alwayson_scripts": {"image_link": URL}}, "extra-single-image", "image"),
         ({"imageList": [{"data": URL, "name": "a"}]}, "extra-batch-images", "imageList"),
-        ({"mask": URL}, "image-to-image", "mask"),
+        ({"mask": URL, "init_images": ["QUJD"]}, "image-to-image", "mask"),
         (
             {"alwayson_scripts": {"ControlNet": {"args": [{"image": {"image": URL}}]}}},
             "text-to-image",
@@ -259,6 +400,9 @@ def test_a_field_that_cannot_be_understood_is_rejected(content: Json) -> None:
         (500, {"error": "OutOfMemoryError", "errors": "e"}, Unavailable, "out_of_memory", "e"),
         (500, {"error": "E", "errors": "CUDA out of memory"}, Unavailable, "out_of_memory", "CUDA"),
         (500, {"error": "HTTPException", "detail": "Invalid encoded image"}, Rejected, None, "Inv"),
+        (500, {"error": "OSError", "errors": "image file is truncated"}, Rejected, None, "trunc"),
+        (500, {"error": "ValueError", "errors": "Unknown prompt type start"}, Rejected, None, "U"),
+        (500, {"error": "KeyError", "errors": "'model'"}, Unavailable, None, "model"),
         (500, {"error": "E", "errors": "model 'x' not found"}, Rejected, "unknown_model", "'x'"),
         (500, {"error": "E", "detail": "", "errors": "boom"}, Unavailable, None, "boom"),
         (502, "<html>Bad Gateway</html>", Unavailable, None, "Bad Gateway"),
@@ -273,6 +417,13 @@ def test_every_shape_of_error_is_sorted_and_quoted(
     assert type(found) is error
     assert found.type == (type_ or error.default_type)
     assert words in found.message
+
+
+def test_an_option_that_there_is_not_is_the_jobs_fault() -> None:
+    body = json.dumps({"error": "KeyError", "errors": "'no_such_option'"}).encode()
+    found = error_of(Response(500, body), {"override_settings": {"no_such_option": 1}})
+    assert type(found) is Rejected
+    assert "no_such_option" in found.message
 
 
 def test_the_repeated_request_is_shown_without_its_images() -> None:

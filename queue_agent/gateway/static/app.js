@@ -273,7 +273,7 @@ function fieldOf(input) {
   field.required = input.required && input.default === null;
   if (input.kind === "boolean") field.append(new Option("as it is", ""), new Option("yes", "true"), new Option("no", "false"));
   if (input.kind === "number") Object.assign(field, { type: "number", step: "any" });
-  if (["image", "video", "audio", "file"].includes(input.kind)) field.placeholder = "https://… or s3://…";
+  if (["image", "video", "audio"].includes(input.kind)) field.placeholder = "https://… or s3://…";
   if (input.default !== null) field.placeholder = String(input.default);
   whole.append(label, field);
   return whole;

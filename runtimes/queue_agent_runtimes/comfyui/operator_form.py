@@ -19,7 +19,7 @@ from pydantic import (
 from queue_agent.runtime import InputKind, ModelFile, read_model_files
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import describe_errors
-from queue_agent_runtimes.comfyui.file_inputs import FileInputs
+from queue_agent_runtimes.comfyui.file_inputs import MEDIA_INPUTS
 from queue_agent_runtimes.comfyui.operator_portable import KINDS
 from queue_agent_runtimes.comfyui.operator_workflow import (
     Exposed,
@@ -27,10 +27,9 @@ from queue_agent_runtimes.comfyui.operator_workflow import (
     Target,
     fault_of,
 )
-from queue_agent_runtimes.comfyui.workflow import Graph, class_of, inputs_of
+from queue_agent_runtimes.comfyui.workflow import Graph, inputs_of
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_CORE_FILES: Final = FileInputs()
 _NEEDED_BY: Final = {
     "text-to-image": "prompt",
     "image-to-image": "image",
@@ -156,8 +155,7 @@ def _target(to: str, graph: Graph) -> tuple[Target, InputKind]:
     if isinstance(value, int | float):
         return (node_id, name), "number"
     if isinstance(value, str):
-        file = _CORE_FILES.find(class_of(graph[node_id]), name)
-        return (node_id, name), file.kind if file else "text"
+        return (node_id, name), MEDIA_INPUTS.get(name, "text")
     why = "is linked to another node" if isinstance(value, list) else "holds no single value"
     raise ValueError(f"{to}: {why}; lead to an input with a text, a number or a boolean")
 

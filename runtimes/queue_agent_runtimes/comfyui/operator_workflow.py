@@ -36,7 +36,6 @@ _MEANT: Final[Mapping[str, str]] = {
     "image": "an image by its URL",
     "video": "a video by its URL",
     "audio": "audio by its URL",
-    "file": "a file by its URL",
 }
 
 Target = tuple[str, str]

@@ -12,12 +12,20 @@ from queue_agent.runtime.failures import is_beyond_repair, is_out_of_memory
 from queue_agent.runtime.http import Response, error_from, parse_json, words_of
 from queue_agent.runtime.images import decode_images, is_withheld
 from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeSick, Unavailable
-from queue_agent_runtimes.webui.request import JsonObject, without_images
+from queue_agent_runtimes.webui.comparison import differences, upscaling_differences
+from queue_agent_runtimes.webui.fields import JsonObject
+from queue_agent_runtimes.webui.request import without_images
 
 _FAULT_OF_THE_JOB: Final = re.compile(
     r"invalid encoded image|invalid image url|request to local resource|requests not allowed"
     r"|init image not found|image not found|sampler not found|scheduler not found"
-    r"|script .*not found|could not find upscaler|cannot identify image file",
+    r"|script .*not found|selectable script in the always on|could not find upscaler"
+    r"|could not find checkpoint with name|cannot identify image file|image file is truncated"
+    r"|bad number of images passed|number of steps must be non-negative"
+    r"|overflow when unpacking long long|could not convert string to float"
+    r"|kernel size can't be greater than actual input|negative dimension"
+    r"|unknown prompt type|missing \d+ required positional argument"
+    r"|changing settings is disabled|with --freeze-s",
     re.IGNORECASE,
 )
 """What a 500 says when another try cannot help."""
@@ -55,13 +63,24 @@ async def output_of(
         response["parameters"] = without_images(response["parameters"])
     made = sum(artifact.role == "output" for artifact in artifacts)
     words = _shortfall(request, made, _expected(request, info), len(encoded) - len(there))
-    return Output(artifacts, response, (*warnings, *filter(None, [words])))
+    if "info" in response:
+        found = differences(request, answer.get("parameters"), info, artifacts)
+    else:
+        found = upscaling_differences(request, artifacts)
+    return Output(artifacts, response, (*warnings, *filter(None, [words]), *found))
 
 
-def error_of(answer: Response) -> QueueAgentError:
-    """What an unsuccessful answer means, in the server's own words."""
+def error_of(answer: Response, request: Mapping[str, JsonValue] | None = None) -> QueueAgentError:
+    """What an unsuccessful answer means, in the server's own words.
+
+    Of a generation's `request`, also what they mean beside it.
+    """
     name, words = _error_and_words(answer)
     details: dict[str, JsonValue] = {"status": answer.status, "error": name, "answer": words}
+    settings = (request or {}).get("override_settings")
+    option = words.strip("'\"")
+    if name == "KeyError" and isinstance(settings, dict) and option in settings:
+        return Rejected(f"override_settings: the runtime has no option {option!r}", details=details)
     refused = Rejected(f"The runtime refused the job: {words}", details=details)
     if answer.status in {404, 405} and words in {"Not Found", "Method Not Allowed"}:
         return Unavailable(
@@ -162,7 +181,6 @@ def _shortfall(request: Mapping[str, JsonValue], made: int, expected: int, withh
     if made >= expected:
         return ""
     words = f"The runtime made {made} of {expected} images."
-    may_lack = request.get("script_name") or request.get("send_images") is False
-    if made + withheld < expected and not may_lack:
+    if made + withheld < expected and not request.get("script_name"):
         raise Unavailable(words, type="invalid_answer")
     return words

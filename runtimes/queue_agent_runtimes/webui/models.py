@@ -9,7 +9,6 @@ from pydantic import JsonValue
 
 from queue_agent.runtime import ModelFile
 from queue_agent.runtime.http import RuntimeClient
-from queue_agent.wire.portable import model_of
 from queue_agent_runtimes.webui.answer import error_of
 
 _CHECKSUM: Final = re.compile(r"\s*\[[^]]+]\s*$")
@@ -52,10 +51,12 @@ def canonical(models: Iterable[ModelFile]) -> Iterator[ModelFile]:
 
 def models_in(content: Mapping[str, JsonValue]) -> Iterator[ModelFile]:
     """What a job names: its checkpoint, VAE and LoRAs, with or without extensions."""
-    if checkpoint := model_of(content):
-        yield ModelFile(_CHECKSUM.sub("", checkpoint).replace("\\", "/"), _CHECKPOINTS)
     settings = content.get("override_settings")
-    vae = settings.get("sd_vae") if isinstance(settings, Mapping) else None
+    named = settings if isinstance(settings, Mapping) else {}
+    checkpoint = content.get("model") or named.get("sd_model_checkpoint")
+    if isinstance(checkpoint, str) and checkpoint:
+        yield ModelFile(_CHECKSUM.sub("", checkpoint).replace("\\", "/"), _CHECKPOINTS)
+    vae = named.get("sd_vae")
     if isinstance(vae, str) and vae not in {"", "Automatic", "None"}:
         yield ModelFile(vae.replace("\\", "/"), _VAES)
     loras = content.get("loras")

@@ -18,7 +18,7 @@ from queue_agent.runtime import (
     OfferedUpscaler,
 )
 from queue_agent.runtime.http import RuntimeClient
-from queue_agent_runtimes.webui.request import JsonObject
+from queue_agent_runtimes.webui.fields import JsonObject
 
 P = TypeVar("P", bound=BaseModel)
 

@@ -1,7 +1,8 @@
 """From a job to the Web UI's request: pure functions.
 
-Native fields pass untouched, unknown ones too. Taken out are `model` and `loras` (the portable
-form's own) and the routing fields that v1alpha1 of AWS's guidance keeps in `alwayson_scripts`.
+Native fields pass untouched, unknown ones too, but for nulls, which count as absent. Taken out are
+`model` and `loras` (the portable form's own) and the routing fields that v1alpha1 of AWS's guidance
+keeps in `alwayson_scripts`. Defaults are said, since forks have others.
 """
 
 import re
@@ -17,11 +18,16 @@ from queue_agent.runtime import Asset, Assets, Reference, is_url
 from queue_agent.runtime.http import Base64, Body, Part
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job, describe_errors
-from queue_agent.wire.portable import Lora
-from queue_agent.wire.samplers import find_sampler, find_schedule
+from queue_agent.wire.portable import DEFAULT_DENOISING_STRENGTH, Lora
+from queue_agent.wire.samplers import DEFAULT_SAMPLER
+from queue_agent_runtimes.webui.fields import (
+    JsonObject,
+    check_generation,
+    check_upscaling,
+    without_nulls,
+)
 from queue_agent_runtimes.webui.saving import without_saving
 
-JsonObject = dict[str, JsonValue]
 Path = tuple[str | int, ...]
 
 ROUTES: Final = {
@@ -42,6 +48,27 @@ _ROUTING_FIELDS: Final = (
     "image_link",
     "override_settings",
 )
+OF_ENCODING: Final = frozenset({"samples_format", "jpeg_quality", "webp_lossless"})
+"""Options that are restored before the job's own images are encoded, and may be in force while
+those of the job before are."""
+PLAIN_UPSCALER: Final = "Lanczos"
+"""What enlarges where no upscaler is named, as on other runtimes."""
+_DEFAULTS: Final[JsonObject] = {
+    "steps": 50,
+    "cfg_scale": 7.0,
+    "width": 512,
+    "height": 512,
+    "batch_size": 1,
+    "n_iter": 1,
+    "seed": -1,
+}
+"""Of the portable form, which are those of 1.10.1; forks have others."""
+_DEFAULTS_OF_IMAGES: Final[JsonObject] = {"denoising_strength": DEFAULT_DENOISING_STRENGTH}
+_DEFAULTS_OF_MASKS: Final[JsonObject] = {
+    "inpaint_full_res": True,
+    "inpainting_fill": 0,
+    "mask_blur": 4,
+}
 _CONTROL_IMAGES: Final = ("image", "mask", "input_image")
 _LORAS: Final = TypeAdapter(list[Lora])
 
@@ -71,35 +98,75 @@ def translate(job: Job, assets: Assets, *, switch_models: bool) -> Translated:
     """
     request = _copy(job.content)
     _check_references(request, assets)
+    shown = without_nulls(request)
+    request = shown if isinstance(shown, dict) else {}
+    of_generation = job.task_type in GENERATIONS
+    translated = _generation if of_generation else _upscaling
+    return translated(job.task_type, request, switch_models=switch_models)
+
+
+def _generation(task_type: str, request: JsonObject, *, switch_models: bool) -> Translated:
     warnings: list[str] = []
-    checkpoint = None
-    if job.task_type in GENERATIONS:
-        routing = _take_routing_fields(request)
-        _place_init_image(request, routing.get("image_link"))
-        settings = _settings(request, routing)
-        warnings += without_saving(request, settings)
-        checkpoint = _checkpoint(request, settings)
-        if checkpoint and not switch_models:
-            warnings.append(f"{checkpoint!r} is not loaded: this runtime keeps its checkpoint.")
-            checkpoint = None
-        if settings or request.get("override_settings"):
-            request["override_settings"] = settings
-        _append_loras(request)
-        _use_own_names(request)
-    else:
-        _place_extra_image(request, _take_routing_fields(request).get("image_link"))
-    return Translated(ROUTES[job.task_type], request, checkpoint, tuple(warnings))
+    routing = _take_routing_fields(request)
+    _place_init_image(request, routing.get("image_link"))
+    settings = _settings(request, routing)
+    warnings += without_saving(request, settings)
+    checkpoint = _checkpoint(request, settings)
+    if not switch_models:
+        warnings += _without_other_models(request, checkpoint)
+        checkpoint = None
+    for name in OF_ENCODING & settings.keys():
+        warnings.append(
+            f"override_settings.{name}: {settings.pop(name)!r} would be forgotten before the image "
+            "is encoded; metadata.output has it converted"
+        )
+    if settings or request.get("override_settings"):
+        request["override_settings"] = settings
+    if request.pop("override_settings_restore_afterwards", True) is False:
+        warnings.append("override_settings_restore_afterwards: no job changes the next")
+    _append_loras(request)
+    of_images = task_type == "image-to-image"
+    check_generation(request, of_images=of_images)
+    _check_data_urls(request)
+    return Translated(ROUTES[task_type], request, checkpoint, tuple(warnings))
+
+
+def _upscaling(task_type: str, request: JsonObject, *, switch_models: bool) -> Translated:
+    del switch_models
+    _place_extra_image(request, _take_routing_fields(request).get("image_link"))
+    check_upscaling(request, of_several=task_type == "extra-batch-images")
+    _check_data_urls(request)
+    warnings: tuple[str, ...] = ()
+    restored = request.get("gfpgan_visibility") or request.get("codeformer_visibility")
+    if "upscaler_1" not in request and ("upscaling_resize" in request or not restored):
+        request["upscaler_1"] = PLAIN_UPSCALER
+        warnings = ("upscaler_1: none is named; the image was resized without a model",)
+    return Translated(ROUTES[task_type], request, None, warnings)
 
 
 def with_checkpoint(request: JsonObject, name: str) -> JsonObject:
-    """The request with the checkpoint to load, which stays loaded unless the job says else."""
+    """The request with the checkpoint to load; the server's own counts again for the next job."""
     settings = request.get("override_settings")
     known = settings if isinstance(settings, dict) else {}
-    return {
-        "override_settings_restore_afterwards": False,
-        **request,
-        "override_settings": {**known, "sd_model_checkpoint": name},
-    }
+    return {**request, "override_settings": {**known, "sd_model_checkpoint": name}}
+
+
+def with_defaults(request: JsonObject, *, of_images: bool) -> JsonObject:
+    """The request that says what counts where a field is absent.
+
+    An infotext fills what is absent, so that nothing is said beside one. Images are always asked
+    for, and no option outlives its job.
+    """
+    fixed: JsonObject = {"send_images": True, "override_settings_restore_afterwards": True}
+    if request.get("infotext"):
+        return {**request, **fixed}
+    defaults = dict(_DEFAULTS)
+    if not request.get("sampler_index"):
+        defaults["sampler_name"] = DEFAULT_SAMPLER.webui
+    if of_images:
+        defaults |= _DEFAULTS_OF_IMAGES
+        defaults |= _DEFAULTS_OF_MASKS if request.get("mask") else {}
+    return {**defaults, **request, **fixed}
 
 
 def body_of(request: JsonObject, assets: Assets) -> Body:
@@ -132,6 +199,23 @@ def without_images(parameters: JsonValue) -> JsonValue:
         if isinstance(value, str) and not is_url(value):
             _put(shown, path, None)
     return shown
+
+
+def _without_other_models(request: JsonObject, checkpoint: str | None) -> list[str]:
+    """Take out what would make the server load another model; in words."""
+    others = [request.pop(name, None) for name in ("refiner_checkpoint", "hr_checkpoint_name")]
+    return [
+        f"{name!r} is not loaded: this runtime keeps its checkpoint."
+        for name in filter(None, (checkpoint, *others))
+    ]
+
+
+def _check_data_urls(request: JsonObject) -> None:
+    for path, value in _image_fields(request):
+        is_data_url = isinstance(value, str) and value[:5].lower() == "data:"
+        if is_data_url and ";base64," not in str(value)[:200]:
+            where = ".".join(map(str, path))
+            raise Rejected(f"{where}: a data URL without base64.", type="invalid_content")
 
 
 def _copy(content: JsonObject) -> JsonObject:
@@ -252,15 +336,6 @@ def _lora_tag(lora: Lora) -> str:
     if re.search(r"[<>:]", name):
         raise Rejected(f"loras: {name!r} is no name of a LoRA.", type="invalid_content")
     return f"<lora:{name}:{lora.weight:g}>"
-
-
-def _use_own_names(request: JsonObject) -> None:
-    """Say samplers and schedules in the Web UI's words where the table knows them."""
-    sampler, schedule = request.get("sampler_name"), request.get("scheduler")
-    if isinstance(sampler, str) and (known := find_sampler(sampler)) and known.webui:
-        request["sampler_name"] = known.webui
-    if isinstance(schedule, str) and (found := find_schedule(schedule)):
-        request["scheduler"] = found.webui
 
 
 def _dict(value: JsonValue) -> JsonObject:

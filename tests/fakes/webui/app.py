@@ -3,21 +3,15 @@
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import JsonValue
 
-from fakes.webui.generation import (
-    SAMPLERS,
-    UPSCALERS,
-    Behaviour,
-    Generator,
-    OutOfMemoryError,
-    checkpoint_file,
-)
+from fakes.webui.generation import Behaviour, Generator
 from fakes.webui.models import (
     ExtraBatchImages,
     ExtraSingleImage,
@@ -26,9 +20,29 @@ from fakes.webui.models import (
     TaskProgress,
     TextToImage,
 )
+from fakes.webui.recorded import answer_to, recorded_scripts
 
 Json = dict[str, JsonValue]
 REQUESTS_KEPT = 50
+RECORDED_LISTS = (
+    "samplers",
+    "schedulers",
+    "upscalers",
+    "latent-upscale-modes",
+    "hypernetworks",
+    "face-restorers",
+    "realesrgan-models",
+    "scripts",
+    "script-info",
+    "extensions",
+    "memory",
+    "cmd-flags",
+)
+"""Answered as the real server did."""
+
+
+class ValidationError(Exception):
+    """As pydantic 1 names it."""
 
 
 def create_app(behaviour: Behaviour) -> FastAPI:
@@ -36,17 +50,26 @@ def create_app(behaviour: Behaviour) -> FastAPI:
     generator = Generator(behaviour)
     requests: deque[JsonValue] = deque(maxlen=REQUESTS_KEPT)
     app = FastAPI()
-    for error in (HTTPException, OutOfMemoryError, RuntimeError):
-        app.add_exception_handler(error, _show)
+    app.middleware("http")(_show_exceptions)
+    app.add_exception_handler(HTTPException, _show)
     if behaviour.api:
         guard = [Depends(_credentials(behaviour.auth))] if behaviour.auth else []
-        routers = _generation(generator, requests), _questions(generator), _lists(generator)
-        for router in routers:
+        app.add_api_route("/sdapi/v1/loras", _loras(generator), methods=["GET"])
+        for router in (_generation(generator, requests), _questions(generator), _lists(generator)):
             app.include_router(router, prefix="/sdapi/v1", dependencies=guard)
     if behaviour.internal_progress:
         app.include_router(_task_progress(generator))
     app.include_router(_control(generator, requests), prefix="/fake")
     return app
+
+
+async def _show_exceptions(
+    request: Request, serve: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    try:
+        return await serve(request)
+    except Exception as error:
+        return await _show(request, error)
 
 
 async def _show(_: Request, error: Exception) -> JSONResponse:
@@ -74,7 +97,8 @@ def _credentials(known: dict[str, str]) -> Callable[..., Awaitable[None]]:
 
 def _generation(generator: Generator, requests: deque[JsonValue]) -> APIRouter:
     async def note(request: Request) -> None:
-        requests.append(await request.json())
+        with suppress(ValueError):
+            requests.append(await request.json())
 
     router = APIRouter(dependencies=[Depends(note)])
 
@@ -88,48 +112,15 @@ def _generation(generator: Generator, requests: deque[JsonValue]) -> APIRouter:
 
     @router.post("/extra-single-image")
     async def extra_single_image(asked: ExtraSingleImage) -> Json:
-        results = await generator.extras(asked, "extras", [asked.image])
-        return {"html_info": "<p>upscaled</p>", "image": results[0]}
+        results, words = await generator.extras(asked, [asked.image])
+        return {"html_info": f"<p>{words}</p>", "image": results[0]}
 
     @router.post("/extra-batch-images")
     async def extra_batch_images(asked: ExtraBatchImages) -> Json:
         sources = [file.data for file in asked.imageList]
-        results: list[JsonValue] = [*await generator.extras(asked, "extras", sources)]
-        return {"html_info": "<p>upscaled</p>", "images": results}
-
-    return router
-
-
-def _lists(generator: Generator) -> APIRouter:
-    router = APIRouter()
-    models = generator.models
-
-    @router.get("/sd-models")
-    async def sd_models() -> list[Json]:
-        return [checkpoint.listing() for checkpoint in models.listed]
-
-    @router.post("/refresh-checkpoints")
-    async def refresh_checkpoints() -> None:
-        models.refresh_checkpoints()
-
-    @router.get("/loras")
-    async def loras() -> list[Json]:
-        return [
-            {"name": path.stem, "alias": path.stem, "path": str(path), "metadata": {}}
-            for path in models.loras
-        ]
-
-    @router.post("/refresh-loras")
-    async def refresh_loras() -> None:
-        models.refresh_loras()
-
-    @router.get("/sd-vae")
-    async def sd_vae() -> list[Json]:
-        return [{"model_name": path.name, "filename": str(path)} for path in models.vaes]
-
-    @router.post("/refresh-vae")
-    async def refresh_vae() -> None:
-        models.refresh_vaes()
+        results, words = await generator.extras(asked, sources)
+        shown: list[JsonValue] = [*results]
+        return {"html_info": f"<p>{words}</p>", "images": shown}
 
     return router
 
@@ -145,10 +136,8 @@ def _questions(generator: Generator) -> APIRouter:
             "eta_relative": 0.0,
             "state": vars(engine.state).copy(),
             "current_image": None,
-            "textinfo": None,
+            "textinfo": engine.textinfo,
         }
-        if generator.behaviour.names_current_task:
-            shown["current_task"] = engine.current
         return shown
 
     @router.post("/interrupt")
@@ -156,9 +145,19 @@ def _questions(generator: Generator) -> APIRouter:
         await engine.interrupt()
         return {}
 
+    @router.post("/skip")
+    async def skip() -> None:
+        engine.state.skipped = True
+
     @router.get("/options")
     async def options() -> Json:
-        return generator.options
+        try:
+            return generator.options.shown()
+        except ValueError as error:
+            raise ValidationError(
+                f"1 validation error for Options\nresponse -> {error}\n"
+                "  value is not a valid float (type=type_error.float)"
+            ) from error
 
     @router.post("/options")
     async def set_options(changes: Json) -> None:
@@ -166,18 +165,59 @@ def _questions(generator: Generator) -> APIRouter:
         checkpoint = models.find(name)
         if name is not None and checkpoint is None:
             raise RuntimeError(f"model {name!r} not found")
-        generator.options.update(changes)
+        for key, value in changes.items():
+            generator.options.set(key, value)
+        if checkpoint is not None:
+            generator.options.set("sd_model_checkpoint", checkpoint.title)
         await generator.load(checkpoint)
 
-    @router.get("/samplers")
-    async def samplers() -> list[Json]:
-        return [{"name": name, "aliases": [], "options": {}} for name in SAMPLERS]
-
-    @router.get("/upscalers")
-    async def upscalers() -> list[Json]:
-        return [{"name": name, "scale": 4.0} for name in UPSCALERS]
-
     return router
+
+
+def _lists(generator: Generator) -> APIRouter:
+    router = APIRouter()
+    models = generator.models
+
+    @router.get("/sd-models")
+    async def sd_models() -> list[Json]:
+        return [checkpoint.listing() for checkpoint in models.listed]
+
+    @router.get("/sd-vae")
+    async def sd_vae() -> list[Json]:
+        return models.vaes
+
+    @router.get("/prompt-styles")
+    async def prompt_styles() -> list[Json]:
+        return models.disk.styles
+
+    @router.get("/embeddings")
+    async def embeddings() -> Json:
+        return {"loaded": {}, "skipped": {}} | models.disk.embeddings
+
+    @router.post("/refresh-{what}")
+    async def refresh(what: str) -> None:
+        models.refresh(what)
+
+    for name in RECORDED_LISTS:
+        router.add_api_route(f"/{name}", _recorded(name), methods=["GET"])
+    return router
+
+
+def _loras(generator: Generator) -> Callable[[], Awaitable[JsonValue]]:
+    """The route of an extension, which no credentials guard."""
+
+    async def loras() -> JsonValue:
+        return [*generator.models.loras]
+
+    return loras
+
+
+def _recorded(name: str) -> Callable[[], Awaitable[JsonValue]]:
+    async def shown() -> JsonValue:
+        found: JsonValue = recorded_scripts() if name == "script-info" else answer_to("lists", name)
+        return found
+
+    return shown
 
 
 def _task_progress(generator: Generator) -> APIRouter:
@@ -186,17 +226,31 @@ def _task_progress(generator: Generator) -> APIRouter:
 
     @router.post("/internal/progress")
     async def task_progress(asked: TaskProgress) -> Json:
-        active = asked.id_task is not None and asked.id_task == engine.current
+        active = asked.id_task == engine.current and generator.behaviour.knows_tasks
+        queued = asked.id_task in engine.pending
+        words = "Waiting..."
+        if queued:
+            place = engine.pending.index(asked.id_task) + 1
+            words = f"In queue: {place}/{len(engine.pending)}"
         return {
             "active": active,
-            "queued": asked.id_task in engine.pending,
+            "queued": queued,
             "completed": asked.id_task in engine.finished,
-            "progress": engine.progress() if active else None,
+            "progress": engine.fraction(0.0) if active else None,
             "eta": None,
             "live_preview": None,
             "id_live_preview": -1,
-            "textinfo": None if active else "Waiting...",
+            "textinfo": None if active else words,
         }
+
+    @router.get("/internal/pending-tasks")
+    async def pending_tasks() -> Json:
+        tasks: list[JsonValue] = [*engine.pending]
+        return {"size": len(tasks), "tasks": tasks}
+
+    @router.get("/internal/ping")
+    async def ping() -> Json:
+        return {}
 
     return router
 
@@ -209,7 +263,7 @@ def _control(generator: Generator, requests: deque[JsonValue]) -> APIRouter:
     async def state() -> Json:
         shown = engine.report()
         shown["checkpoint"] = models.loaded.name
-        shown["options"] = generator.options
+        shown["options"] = dict(generator.options.data)
         return shown
 
     @router.get("/runs")
@@ -234,6 +288,10 @@ def _control(generator: Generator, requests: deque[JsonValue]) -> APIRouter:
 
     @router.post("/models")
     async def add_model(file: dict[str, str]) -> None:
-        models.on_disk.append(checkpoint_file(file["name"]))
+        models.disk.put(file.get("kind", "checkpoint"), file["name"])
+
+    @router.post("/filled")
+    async def fill() -> None:
+        models.disk.fill()
 
     return router

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
@@ -34,12 +34,23 @@ class State:
 
     skipped: bool = False
     interrupted: bool = False
+    stopping_generation: bool = False
     job: str = ""
     job_count: int = 0
     job_timestamp: str = "0"
     job_no: int = 0
     sampling_step: int = 0
     sampling_steps: int = 0
+
+    def begin(self, job: str) -> None:
+        """All but `sampling_steps` is set back."""
+        self.skipped = self.interrupted = self.stopping_generation = False
+        self.job, self.job_count, self.job_no, self.sampling_step = job, -1, 0, 0
+        self.job_timestamp = time.strftime("%Y%m%d%H%M%S")
+
+    def end(self) -> None:
+        """What became of it stays to be read."""
+        self.job, self.job_count = "", 0
 
 
 @dataclass
@@ -49,7 +60,9 @@ class Engine:
     step_seconds: float
     state: State = field(default_factory=State)
     current: str | None = None
+    """The task that was begun last and has not finished; one that failed stays."""
     pending: list[str | None] = field(default_factory=list)
+    """Tasks that wait, and those whose images could not be read."""
     finished: list[str | None] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -57,60 +70,91 @@ class Engine:
     """Whether sampling stands still, except that an interrupt ends it."""
     broken: bool = False
     """Whether CUDA's context is: nothing works until the server is started anew."""
+    working: Run | None = None
+    textinfo: str | None = None
+    """What is worked on: of several extras, the empty name of each."""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _waiting: list[Run] = field(default_factory=list)
     _interrupt_next: bool = False
     _skip_rest: bool = False
 
     @property
     def busy(self) -> bool:
-        return self._lock.locked() or bool(self.pending)
+        return self._lock.locked() or bool(self._waiting)
 
     @contextlib.asynccontextmanager
     async def turn(self, task: str | None, route: str, prompt: str) -> AsyncIterator[Run]:
-        """Wait for the GPU and hold it."""
+        """Wait for the GPU and hold it; extras have no task."""
         run = Run(task, route, prompt, time.time())
         self.runs.append(run)
-        self.pending.append(task)
-        async with self._lock:
-            self.pending.remove(task)
-            self.current = task
-            self.state = State(job=route, job_count=1, job_timestamp=str(time.time_ns()))
-            self.state.interrupted, self._interrupt_next = self._interrupt_next, False
-            self._skip_rest = False
-            run.start = time.time()
-            try:
-                yield run
-            finally:
-                run.end = time.time()
-                run.interrupted = self.state.interrupted
+        if task is not None:
+            self.pending.append(task)
+        self._waiting.append(run)
+        try:
+            await self._lock.acquire()
+        finally:
+            self._waiting.remove(run)
+        try:
+            yield run
+        finally:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def job(self, run: Run, name: str, job_count: int) -> Iterator[None]:
+        """Within a turn: from `state.begin` to `state.end`."""
+        state = self.state
+        state.begin(name)
+        state.interrupted, self._interrupt_next = self._interrupt_next, False
+        self._skip_rest = False
+        self.textinfo = None
+        if run.task is not None:
+            self.current = run.task
+            if run.task in self.pending:
+                self.pending.remove(run.task)
+        state.job_count = job_count
+        run.start = time.time()
+        self.working = run
+        try:
+            yield
+            if run.task is not None:
                 self.current = None
-                self.state.job, self.state.job_count = "", 0
-                self.finished = [*self.finished, task][-FINISHED_KEPT:]
+                self.finished = [*self.finished, run.task][-FINISHED_KEPT:]
+        finally:
+            run.end = time.time()
+            run.interrupted = state.interrupted or state.skipped
+            self.working = None
+            state.end()
 
     async def sample(self, steps: int) -> int:
         """Work through the steps of one batch; how many were done before an interrupt."""
-        self.state.sampling_step, self.state.sampling_steps = 0, steps
+        state = self.state
+        state.sampling_step, state.sampling_steps = 0, steps
         clock = asyncio.get_running_loop().time
         due = clock()
-        while self.state.sampling_step < steps:
-            while self.paused and not self.state.interrupted:
+        while state.sampling_step < steps:
+            while self.paused and not (state.interrupted or state.skipped):
                 await asyncio.sleep(0.001)
                 due = clock()
-            if self.state.interrupted:
+            if state.interrupted or state.skipped:
                 break
             if not self._skip_rest:
                 due += self.step_seconds
                 await asyncio.sleep(max(0.0, due - clock()))
-            self.state.sampling_step += 1
-        return self.state.sampling_step
+            state.sampling_step += 1
+        return state.sampling_step
+
+    def next_job(self) -> None:
+        """`State.nextjob`: one of the job's batches, or of its images, is done."""
+        self.state.job_no += 1
+        self.state.sampling_step = 0
 
     async def interrupt(self) -> None:
         if not self.take_fault("late_interrupt"):
             self.state.interrupted = True
             return
-        held = self.state.job_timestamp
-        self._skip_rest, self._interrupt_next = True, bool(self.pending)
-        while self.busy and self.state.job_timestamp == held:  # noqa: ASYNC110  simple enough here
+        held = self.working
+        self._skip_rest, self._interrupt_next = True, bool(self._waiting)
+        while self.busy and self.working is held:  # noqa: ASYNC110  simple enough here
             await asyncio.sleep(0.001)
 
     def take_fault(self, *kinds: str) -> Fault | None:
@@ -122,20 +166,25 @@ class Engine:
                 self.faults.remove(fault)
         return fault
 
+    def fraction(self, begin: float) -> float:
+        """How far the job has come, from `begin` to 1."""
+        state = self.state
+        done = begin
+        if state.job_count > 0:
+            done += state.job_no / state.job_count
+            if state.sampling_steps:
+                done += state.sampling_step / state.sampling_steps / state.job_count
+        return min(done, 1.0)
+
     def progress(self) -> float:
         """As ``/sdapi/v1/progress`` reckons it: 0 when idle, else from 0.01 to 1."""
-        state = self.state
-        if state.job_count == 0:
-            return 0.0
-        done = 0.01 + state.job_no / state.job_count
-        if state.sampling_steps:
-            done += state.sampling_step / state.sampling_steps / state.job_count
-        return min(done, 1.0)
+        return self.fraction(0.01) if self.state.job_count else 0.0
 
     def report(self) -> dict[str, JsonValue]:
         """What tests want to know."""
-        working = self._lock.locked()
-        return {"working": working, "running": self.current, "waiting": list(self.pending)}
+        running = self.working.task if self.working else None
+        waiting: list[JsonValue] = [run.task for run in self._waiting]
+        return {"working": self._lock.locked(), "running": running, "waiting": waiting}
 
     def run_reports(self) -> list[dict[str, JsonValue]]:
         return [asdict(run) for run in self.runs]

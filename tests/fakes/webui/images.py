@@ -6,7 +6,7 @@ import io
 import random
 
 from fastapi import HTTPException
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 
 def render(subject: str, width: int, height: int, *, noise: float) -> Image.Image:
@@ -24,23 +24,28 @@ def render(subject: str, width: int, height: int, *, noise: float) -> Image.Imag
     return image
 
 
-def grid_of(images: list[Image.Image]) -> Image.Image:
-    """All images side by side."""
-    grid = Image.new("RGB", (sum(image.width for image in images), images[0].height))
-    left = 0
-    for image in images:
-        grid.paste(image, (left, 0))
-        left += image.width
+def grid_of(images: list[Image.Image], *, margin: tuple[int, int] = (0, 0)) -> Image.Image:
+    """All images, in as many rows as go into their square; `margin` is for what scripts write."""
+    rows = int(len(images) ** 0.5)
+    columns = -(-len(images) // rows)
+    width, height = images[0].size
+    size = (width * columns + margin[0], height * rows + margin[1])
+    grid = Image.new("RGB", size)
+    for number, image in enumerate(images):
+        row, column = divmod(number, columns)
+        grid.paste(image, (margin[0] + column * width, margin[1] + row * height))
     return grid
 
 
-def encode(image: Image.Image, samples_format: str, infotext: str = "") -> str:
-    """Base64 of the image's file; a PNG carries the infotext."""
+def encode(
+    image: Image.Image, samples_format: str, text: str = "", *, key: str = "parameters"
+) -> str:
+    """Base64 of the image's file; a PNG carries the text."""
     buffer = io.BytesIO()
     if samples_format == "png":
         notes = PngImagePlugin.PngInfo()
-        if infotext:
-            notes.add_text("parameters", infotext)
+        if text or key == "postprocessing":
+            notes.add_text(key, text)
         image.save(buffer, "PNG", pnginfo=notes, compress_level=1)
     else:
         image.save(buffer, {"jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP"}[samples_format])
@@ -52,10 +57,13 @@ def decode(encoding: str) -> Image.Image:
     if encoding.startswith(("http://", "https://")):
         raise HTTPException(500, "Request to local resource not allowed")
     if encoding.startswith("data:image/"):
-        encoding = encoding.partition(";")[2].partition(",")[2]
+        encoding = encoding.split(";")[1].split(",")[1]
     try:
         image = Image.open(io.BytesIO(base64.b64decode(encoding)))
-        image.load()
-    except (binascii.Error, ValueError, OSError) as error:
+    except (binascii.Error, UnidentifiedImageError) as error:
         raise HTTPException(500, "Invalid encoded image") from error
+    try:
+        image.load()
+    except OSError as error:  # found when it is used, within the job
+        raise OSError("image file is truncated") from error
     return image.convert("RGB")

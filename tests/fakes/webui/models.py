@@ -1,52 +1,106 @@
-"""The API's requests, with the real ones' types and defaults; unknown fields are ignored."""
+"""The API's requests, with the real ones' types and defaults; unknown fields are ignored.
 
-from typing import Literal
+1.10.1 reads them with pydantic 1, which takes fractions for whole numbers and numbers for texts.
+"""
 
-from pydantic import BaseModel, Field, JsonValue
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, JsonValue
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) else value
+
+
+def _text(value: Any) -> Any:
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if numeric else value
+
+
+Int = Annotated[int, BeforeValidator(_whole)]
+Text = Annotated[str, BeforeValidator(_text)]
 
 
 class Generation(BaseModel):
     """What txt2img and img2img have in common."""
 
-    prompt: str = ""
-    negative_prompt: str = ""
-    styles: list[str] | None = None
-    seed: int = -1
-    subseed: int = -1
-    subseed_strength: float = 0
-    sampler_name: str | None = None
-    sampler_index: str = "Euler"
-    scheduler: str | None = None
-    batch_size: int = 1
-    n_iter: int = 1
-    steps: int = 50
-    cfg_scale: float = 7.0
-    width: int = 512
-    height: int = 512
+    prompt: Text | None = ""
+    negative_prompt: Text | None = ""
+    styles: list[Text] | None = None
+    seed: Int | None = -1
+    subseed: Int | None = -1
+    subseed_strength: float | None = 0
+    seed_resize_from_h: Int | None = -1
+    seed_resize_from_w: Int | None = -1
+    sampler_name: Text | None = None
+    scheduler: Text | None = None
+    batch_size: Int | None = 1
+    n_iter: Int | None = 1
+    steps: Int | None = 50
+    cfg_scale: float | None = 7.0
+    width: Int | None = 512
+    height: Int | None = 512
     restore_faces: bool | None = None
     tiling: bool | None = None
+    do_not_save_samples: bool | None = False
+    do_not_save_grid: bool | None = False
+    eta: float | None = None
     denoising_strength: float | None = None
-    enable_hr: bool = False
+    s_min_uncond: float | None = None
+    s_churn: float | None = None
+    s_tmax: float | None = None
+    s_tmin: float | None = None
+    s_noise: float | None = None
     override_settings: dict[str, JsonValue] | None = None
-    override_settings_restore_afterwards: bool = True
-    script_name: str | None = None
+    override_settings_restore_afterwards: bool | None = True
+    refiner_checkpoint: Text | None = None
+    refiner_switch_at: float | None = None
+    disable_extra_networks: bool | None = False
+    firstpass_image: Text | None = None
+    comments: dict[str, JsonValue] | None = None
+    force_task_id: Text | None = None
+    sampler_index: Text = "Euler"
+    script_name: Text | None = None
     script_args: list[JsonValue] = Field(default_factory=list)
-    alwayson_scripts: dict[str, JsonValue] = Field(default_factory=dict)
     send_images: bool = True
     save_images: bool = False
-    force_task_id: str | None = None
+    alwayson_scripts: dict[str, JsonValue] = Field(default_factory=dict)
+    infotext: Text | None = None
 
 
 class TextToImage(Generation):
-    pass
+    enable_hr: bool | None = False
+    firstphase_width: Int | None = 0
+    firstphase_height: Int | None = 0
+    hr_scale: float | None = 2.0
+    hr_upscaler: Text | None = None
+    hr_second_pass_steps: Int | None = 0
+    hr_resize_x: Int | None = 0
+    hr_resize_y: Int | None = 0
+    hr_checkpoint_name: Text | None = None
+    hr_sampler_name: Text | None = None
+    hr_scheduler: Text | None = None
+    hr_prompt: Text | None = ""
+    hr_negative_prompt: Text | None = ""
 
 
 class ImageToImage(Generation):
-    init_images: list[str] | None = None
-    mask: str | None = None
+    denoising_strength: float | None = 0.75
+    init_images: list[JsonValue] | None = None
+    resize_mode: Int | None = 0
+    image_cfg_scale: float | None = None
+    mask: Text | None = None
+    mask_blur_x: Int | None = 4
+    mask_blur_y: Int | None = 4
+    mask_blur: Int | None = None
+    mask_round: bool | None = True
+    inpainting_fill: Int | None = 0
+    inpaint_full_res: bool | None = True
+    inpaint_full_res_padding: Int | None = 0
+    inpainting_mask_invert: Int | None = 0
+    initial_noise_multiplier: float | None = None
+    latent_mask: Text | None = None
     include_init_images: bool = False
-    inpainting_fill: int = 0
-    resize_mode: int = 0
 
 
 class Extras(BaseModel):
@@ -56,20 +110,22 @@ class Extras(BaseModel):
     codeformer_visibility: float = Field(default=0, ge=0, le=1)
     codeformer_weight: float = Field(default=0, ge=0, le=1)
     upscaling_resize: float = Field(default=2, gt=0)
-    upscaling_resize_w: int = Field(default=512, ge=1)
-    upscaling_resize_h: int = Field(default=512, ge=1)
-    upscaler_1: str = "None"
-    upscaler_2: str = "None"
+    upscaling_resize_w: Int = Field(default=512, ge=1)
+    upscaling_resize_h: Int = Field(default=512, ge=1)
+    upscaling_crop: bool = True
+    upscaler_1: Text = "None"
+    upscaler_2: Text = "None"
     extras_upscaler_2_visibility: float = Field(default=0, ge=0, le=1)
+    upscale_first: bool = False
 
 
 class ExtraSingleImage(Extras):
-    image: str = ""
+    image: Text = ""
 
 
 class FileData(BaseModel):
-    data: str
-    name: str
+    data: Text
+    name: Text
 
 
 class ExtraBatchImages(Extras):

@@ -28,8 +28,6 @@ _BY_THE_EDITOR: Final[Mapping[str, Mapping[str, JsonValue]]] = {
     "CustomCombo": {"index": ["INT", {}]},
 }
 """Inputs that the editor adds to a class of which the server does not speak."""
-_SHOW_THEIR_RESULT: Final = frozenset({"PreviewAny", "ShowText|pysssss", "easy showAnything"})
-"""Classes in whose widgets the editor keeps what they showed last."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +107,6 @@ class ClassInfo:
     closed: bool = False
     """Whether it is known to take no other inputs than it names."""
     by_the_editor: tuple[InputSpec, ...] = field(default=())
-    shows_results: bool = False
-    """Whether it may hold values that belong to no input."""
 
     @classmethod
     def read(cls, name: str, info: JsonValue) -> "ClassInfo":
@@ -127,7 +123,6 @@ class ClassInfo:
                 InputSpec(added, text(as_list(spec)[0]), {}, required=False)
                 for added, spec in _BY_THE_EDITOR.get(name, {}).items()
             ),
-            name in _SHOW_THEIR_RESULT,
         )
 
 

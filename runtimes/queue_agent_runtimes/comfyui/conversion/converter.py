@@ -81,7 +81,7 @@ class _Conversion:
         info = self._classes[node.type]
         name = label(node, scope.id_of(node))
         values, rest = self._values(scope, node)
-        if rest and not (info.by_the_editor or info.shows_results):
+        if rest and not self._classes[node.type].by_the_editor:
             self._warnings.append(f"{name}: {len(rest)} of its values belong to no input")
         links: dict[str, JsonValue] = {}
         for slot in node.inputs:

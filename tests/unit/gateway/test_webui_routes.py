@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin
 from pydantic import JsonValue
 
 from gateway_bench import KEYS, Gateways, client_of
@@ -414,6 +414,21 @@ async def test_extras_are_answered_as_the_web_ui_does(api: httpx.AsyncClient, be
     assert asked(bench)[0] == {"image": PNG}
 
 
+async def test_an_extra_that_comes_to_nothing_is_refused(
+    api: httpx.AsyncClient, bench: Bench
+) -> None:
+    bench.runtime = Direct()
+
+    async def nothing(prepared: Prepared, report: ProgressCallback) -> Output:
+        await drawing(0)(prepared, report)
+        return Output((), {"html_info": ""})
+
+    async with working(bench, nothing):
+        answer = await api.post("/sdapi/v1/extra-single-image", json={"image": PNG})
+    assert answer.status_code == 422
+    assert answer.json().keys() == {"error", "detail", "body", "errors", "job_id"}
+
+
 async def test_extras_of_no_image_need_no_runtime(api: httpx.AsyncClient) -> None:
     none = await api.post("/sdapi/v1/extra-batch-images", json={"imageList": []})
     assert none.json() == exchange("extras", "batch: empty list")["response"]["json"]
@@ -528,6 +543,15 @@ async def test_what_is_written_in_an_image_is_read_as_by_the_web_ui(
     assert (await api.post("/sdapi/v1/png-info", json={"image": PNG})).json() == plain
     more = (await api.post("/sdapi/v1/png-info", json={"image": png_with("a", Title="b")})).json()
     assert more["items"] == {"Title": "b"}
+
+
+async def test_no_pixel_is_decompressed_to_read_what_is_written(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = png_with("a lighthouse")
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("decompressed"))
+    answer = await api.post("/sdapi/v1/png-info", json={"image": image})
+    assert answer.json()["info"] == "a lighthouse"
 
 
 @pytest.mark.parametrize("form", ["JPEG", "WEBP"])

@@ -89,6 +89,8 @@ async def extra_single_image(body: Content, request: RequestPart) -> JSONRespons
     if not body.get("image"):
         raise Problem(422, "HTTPException", _NO_IMAGE)
     record, result, files = await request.make("extra-single-image", _without_nulls(body))
+    if not files:
+        raise Problem(422, "no_image", "The runtime made no image.", job_id=record.id)
     answer: Content = {"html_info": _html_info(result), "image": files[0]}
     return _told(answer, record, result)
 

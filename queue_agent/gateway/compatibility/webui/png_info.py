@@ -20,6 +20,7 @@ _HIDDEN: Final = frozenset({
     "photoshop",
 })  # fmt: skip
 """What Pillow tells of a file's form."""
+_FORMATS: Final = ("PNG", "JPEG", "WEBP", "AVIF", "GIF")
 _USER_COMMENT: Final = 8
 """Bytes before its text that name the encoding."""
 
@@ -41,7 +42,8 @@ async def png_info(body: PngInfoRequest, _: CallerPart) -> dict[str, JsonValue]:
 def _read(encoded: str) -> dict[str, JsonValue]:
     data = encoded.partition(",")[2] if encoded.startswith("data:") else encoded
     try:
-        with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as image:
+        file = io.BytesIO(base64.b64decode(data, validate=True))
+        with Image.open(file, formats=_FORMATS) as image:
             items: dict[str, JsonValue] = {
                 str(name): value if isinstance(value, str | int | float) else str(value)
                 for name, value in image.info.items()
@@ -58,7 +60,9 @@ def _read(encoded: str) -> dict[str, JsonValue]:
 
 
 def _user_comment(image: Image.Image) -> str:
-    """Where JPEG and WebP files have the infotext."""
+    """Where all but PNGs have the infotext; of these, Pillow would decompress all pixels for it."""
+    if image.format == "PNG":
+        return ""
     value = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
     if not isinstance(value, bytes):
         return value if isinstance(value, str) else ""

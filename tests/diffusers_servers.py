@@ -95,6 +95,8 @@ class SteppingModel:
 
     memory = 100
     turn = 4
+    takes_samplers = True
+    takes_loras = True
 
     def __init__(self, *, max_batch: int = 4, fits: int = 1000) -> None:
         self.max_batch = max_batch

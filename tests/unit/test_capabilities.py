@@ -1,12 +1,15 @@
 """What adapters tell of their servers, from what the real servers answer."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from pydantic import JsonValue
 
 from comfyui_recording import recorded_object_info
+from diffusers_servers import SteppingModel
 from queue_agent.runtime import (
+    Capabilities,
     OfferedEmbedding,
     OfferedLora,
     OfferedModel,
@@ -19,6 +22,9 @@ from queue_agent.runtime import (
 )
 from queue_agent.wire.errors import Unavailable
 from queue_agent.wire.offer import LARGEST, Offer
+from queue_agent_diffusers.engine.names import Names
+from queue_agent_diffusers.engine.pool import ModelPool
+from queue_agent_diffusers.http.offered import capabilities_of as of_server
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.offered import capabilities_of as of_comfyui
 from queue_agent_runtimes.openai_images.answer import read_capabilities, read_models
@@ -137,3 +143,53 @@ def test_capabilities_of_another_form_are_no_answer() -> None:
     with pytest.raises(Unavailable):
         read_capabilities({"models": "many"})
     assert read_capabilities({"a later field": 1}).models is None
+
+
+class Pool:
+    """Some served models, of which those that are given are loaded."""
+
+    def __init__(self, **loaded: SteppingModel | None) -> None:
+        self.names = tuple(loaded)
+        self.find = loaded.get
+
+    def state(self, name: str) -> str:
+        return "unloaded" if self.find(name) is None else "loaded"
+
+
+def of_bundled(loras: Path | None = None, **loaded: SteppingModel | None) -> Capabilities:
+    pool = Pool(**loaded)
+    return of_server(cast("ModelPool", pool), Names(pool.names), loras)
+
+
+def stepping(**options: bool) -> SteppingModel:
+    model = SteppingModel()
+    for name, value in options.items():
+        setattr(model, name, value)
+    return model
+
+
+def test_what_the_bundled_runtime_has_is_told(tmp_path: Path) -> None:
+    for name in ("ink.safetensors", "b.safetensors", "notes.txt"):
+        (tmp_path / name).touch()
+    known = of_bundled(tmp_path, one=stepping(), two=None)
+    assert known.models == (
+        OfferedModel(name="one", loaded=True),
+        OfferedModel(name="two", loaded=False),
+    )
+    assert known.loras == (OfferedLora(name="b"), OfferedLora(name="ink"))
+    samplers = {sampler.name for sampler in known.samplers or ()}
+    assert samplers >= {"Euler", "DPM++ 2M", "DDPMScheduler"}
+    assert OfferedSchedule(name="Karras") in (known.schedules or ())
+    assert known.sizes == OfferedSizes(smallest=64, largest=2048, multiple_of=8)
+    assert of_bundled(tmp_path / "nowhere", one=None).loras == ()
+
+
+def test_what_no_loaded_model_can_use_is_not_told(tmp_path: Path) -> None:
+    (tmp_path / "ink.safetensors").touch()
+    fixed = stepping(takes_samplers=False, takes_loras=False)
+    known = of_bundled(tmp_path, one=fixed)
+    assert (known.samplers, known.schedules, known.loras) == ((), (), ())
+    both = of_bundled(tmp_path, one=fixed, two=stepping())
+    assert both.samplers
+    assert both.loras
+    assert of_bundled(tmp_path, one=None).samplers, "nobody knows before one is loaded"

@@ -47,6 +47,9 @@ class ModelOf(Protocol[S]):
     """Bytes of its weights."""
     turn: int
     """How many steps a batch takes at a time while others wait."""
+    takes_samplers: bool
+    """Whether requests may name a scheduler."""
+    takes_loras: bool
 
     def check(self, request: ImageRequest) -> None:
         """Raise `InvalidRequest` for what this model can never do; does no work. Any thread."""

@@ -43,6 +43,8 @@ class UnbatchedModel:
     max_batch = 1
     memory = 0
     turn = 1
+    takes_samplers = True
+    takes_loras = False
 
     def check(self, request: ImageRequest) -> None:
         """Raise `InvalidRequest` for what this model can never do."""

@@ -18,7 +18,11 @@ from queue_agent_diffusers.http.images import MAX_SIDE, MIN_SIDE, SIDE_STEP
 
 
 def capabilities_of(pool: ModelPool, names: Names, loras: Path | None) -> Capabilities:
-    """The served models, LoRAs of the folder, and what there is for models of the usual kind."""
+    """The served models, and what those of them can use that are loaded; at first, any."""
+    loaded = [model for source in pool.names if (model := pool.find(source)) is not None]
+    samplers = not loaded or any(model.takes_samplers for model in loaded)
+    if loaded and not any(model.takes_loras for model in loaded):
+        loras = None
     return Capabilities(
         version=version("sd-queue-agent"),
         models=tuple(
@@ -28,12 +32,12 @@ def capabilities_of(pool: ModelPool, names: Names, loras: Path | None) -> Capabi
         samplers=tuple(
             OfferedSampler(name=sampler.webui or sampler.diffusers, aliases=(sampler.diffusers,))
             for sampler in SAMPLERS
-            if sampler.diffusers
+            if sampler.diffusers and samplers
         ),
         schedules=tuple(
             OfferedSchedule(name=schedule.webui)
             for schedule in SCHEDULES
-            if schedule.diffusers is not None
+            if schedule.diffusers is not None and samplers
         ),
         loras=tuple(OfferedLora(name=name) for name in _loras(loras)),
         sizes=OfferedSizes(smallest=MIN_SIDE, largest=MAX_SIDE, multiple_of=SIDE_STEP),

@@ -113,6 +113,7 @@ class BatchedModel:
     """A UNet pipeline with its siblings; all but `check` and `batch_key` in one thread."""
 
     turn = 4
+    takes_loras = True
 
     def __init__(
         self,
@@ -128,6 +129,7 @@ class BatchedModel:
         self.memory = weight_bytes(pipeline)
         self.decoder = Decoder(pipeline)
         self._family = Family(pipeline)
+        self.takes_samplers = self._family.takes_samplers
         self._unet = pipeline.unet
         self._network = network or pipeline.unet
         self._buckets = sorted(buckets)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.errors import InvalidRequest
-from queue_agent_diffusers.torch.schedulers import Scheduler, make_scheduler
+from queue_agent_diffusers.torch.schedulers import Scheduler, can_be_changed, make_scheduler
 
 library: Any = diffusers
 """diffusers ships annotations for some of its names only."""
@@ -48,6 +48,11 @@ class Family:
         self._scheduler = pipeline.scheduler
         self._from_image = _sibling(library.AutoPipelineForImage2Image, pipeline)
         self._inpainting = _sibling(library.AutoPipelineForInpainting, pipeline)
+
+    @property
+    def takes_samplers(self) -> bool:
+        """Whether another scheduler can stand in for the pipeline's own."""
+        return can_be_changed(self._scheduler)
 
     def check(self, request: ImageRequest) -> None:
         """Raise `InvalidRequest` for what none of them can ever do."""

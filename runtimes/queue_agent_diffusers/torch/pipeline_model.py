@@ -25,6 +25,7 @@ class PipelineModel(UnbatchedModel):
         if vae is not None and hasattr(vae, "enable_slicing"):
             vae.enable_slicing()  # the decoder's memory then does not grow with the count
         self._family = Family(pipeline)
+        self.takes_samplers = self._family.takes_samplers
 
     def check(self, request: ImageRequest) -> None:
         """Raise `InvalidRequest` for what this model can never do."""

@@ -33,7 +33,7 @@ def make_scheduler(base: Scheduler, name: str | None) -> tuple[Scheduler, list[s
     """
     if name is None:
         return type(base).from_config(base.config), []
-    if not getattr(base, "compatibles", None):
+    if not can_be_changed(base):
         raise InvalidRequest("The scheduler of this model cannot be changed.", param="scheduler")
     class_name, options = _scheduler_class(name)
     kind = getattr(library, class_name)
@@ -46,6 +46,11 @@ def make_scheduler(base: Scheduler, name: str | None) -> tuple[Scheduler, list[s
     except (ImportError, ValueError, NotImplementedError) as error:
         raise InvalidRequest(f"{name!r} cannot be used: {error}", param="scheduler") from error
     return scheduler, [f"scheduler: {class_name} has no {option}." for option in unknown]
+
+
+def can_be_changed(base: Scheduler) -> bool:
+    """Whether another scheduler can stand in for this one."""
+    return bool(getattr(base, "compatibles", None))
 
 
 def keep_timesteps_on_host(scheduler: Any) -> None:

@@ -23,7 +23,7 @@ from queue_agent.gateway import events, jobs
 from queue_agent.gateway.admission import Admission
 from queue_agent.gateway.bodies import LargeBodies
 from queue_agent.gateway.browsers import Browsers
-from queue_agent.gateway.compatibility import openai_images, webui
+from queue_agent.gateway.compatibility import openai, webui
 from queue_agent.gateway.compatibility.synchronous import WARNINGS_HEADER
 from queue_agent.gateway.connections import guarded
 from queue_agent.gateway.dependencies import Gateway
@@ -113,7 +113,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         redoc_url=None,
     )
     add_handlers(app)
-    for router in (jobs.router, events.router, *webui.ROUTERS, openai_images.router):
+    for router in (jobs.router, events.router, *webui.ROUTERS, *openai.ROUTERS):
         app.include_router(router)
     _add_page(app)
     _add_probes(app)

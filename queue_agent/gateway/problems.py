@@ -4,6 +4,7 @@ Everywhere it is problem details (https://www.rfc-editor.org/rfc/rfc9457), excep
 that stand for another server, which answer errors as that server does.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -51,7 +52,7 @@ class OpenAIFault(BaseModel):
     message: str
     type: str
     param: str | None
-    code: str
+    code: str | None
 
 
 class OpenAIError(BaseModel):
@@ -63,6 +64,9 @@ class OpenAIError(BaseModel):
 
 WEBUI: Final = "/sdapi/"
 """What the paths begin with that stand for a Web UI."""
+_OPENAI: Final = re.compile(r"/v1(?!/(jobs|runtimes)(/|$))(/|$)")
+"""The paths that stand for OpenAI's server: all of the first version but our own."""
+UNKNOWN_MODEL: Final = "unknown_model"
 
 _CASES: Final[Mapping[int, str]] = {
     400: "The body is not JSON, or too much of it.",
@@ -114,21 +118,54 @@ def render(problem: Problem, *, path: str, request_id: str) -> JSONResponse:
     media_type = "application/json"
     if path.startswith(WEBUI):
         body = {"error": problem.code, "detail": problem.detail, "body": "", "errors": ""}
-    elif path == "/v1/images/generations":
-        kind = "invalid_request_error" if problem.status < 500 else "server_error"
-        fault: JsonValue = {
-            "message": problem.detail,
-            "type": kind,
-            "param": None,
-            "code": problem.code,
-        }
-        body = {"error": fault}
+    elif _OPENAI.match(path):
+        problem = _as_openai(problem)
+        body = openai_body(problem)
     else:
         media_type = MEDIA_TYPE
         body = problem.details(request_id).model_dump()
     if problem.job_id is not None:
         body["job_id"] = problem.job_id
     return JSONResponse(body, problem.status, headers=problem.headers, media_type=media_type)
+
+
+def openai_body(problem: Problem) -> dict[str, JsonValue]:
+    """The problem in the OpenAI API's shape."""
+    problem = _as_openai(problem)
+    fault = OpenAIFault(
+        message=problem.detail,
+        type=_openai_kind(problem.status),
+        param=problem.param,
+        code=problem.code,
+    )
+    return {"error": fault.model_dump()}
+
+
+def _as_openai(problem: Problem) -> Problem:
+    """With the statuses and codes by which clients of OpenAI tell errors apart.
+
+    https://platform.openai.com/docs/guides/error-codes/api-errors
+    """
+    status, code, param = problem.status, problem.code, problem.param
+    if code == UNKNOWN_MODEL:
+        status, code, param = 404, "model_not_found", "model"
+    elif status == 401:
+        code = "invalid_api_key"
+    elif status == 422 or _is_refused_by_a_runtime(problem):
+        status = 400
+    return Problem(
+        status, code, problem.detail, headers=problem.headers, job_id=problem.job_id, param=param
+    )
+
+
+def _is_refused_by_a_runtime(problem: Problem) -> bool:
+    return problem.job_id is not None and 400 <= problem.status < 500 and problem.status != 410
+
+
+def _openai_kind(status: int) -> str:
+    if status == 429:
+        return "rate_limit_error"
+    return "invalid_request_error" if status < 500 else "server_error"
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -166,11 +203,18 @@ def _problem_of(error: Exception) -> Problem:
     if isinstance(error, QueueAgentError):
         return problem_of(error)
     if isinstance(error, RequestValidationError):
-        return Problem(422, "invalid_request", _describe(error.errors()))
+        faults = error.errors()
+        return Problem(422, "invalid_request", _describe(faults), param=_first_field(faults))
     if isinstance(error, HTTPException):
         code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
         return Problem(error.status_code, code, str(error.detail), headers=error.headers)
     return Problem(400, "invalid_request", "The body is nested too deeply.")
+
+
+def _first_field(faults: Sequence[Mapping[str, object]]) -> str | None:
+    place = faults[0].get("loc") if faults else None
+    parts = place if isinstance(place, tuple) else ()
+    return next((part for part in parts[1:] if isinstance(part, str)), None)
 
 
 def _describe(faults: Sequence[Mapping[str, object]]) -> str:

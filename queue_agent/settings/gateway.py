@@ -19,6 +19,7 @@ from queue_agent.settings.shared import (
 from queue_agent.settings.values import (
     BucketName,
     LinkSeconds,
+    ModelNames,
     Names,
     Port,
     Prefixes,
@@ -40,6 +41,12 @@ class GatewaySettings(ClientSettings, LogSettings):
         default=(),
         description="Runtimes on offer, as NAME or NAME=QUEUE_URL, the default one "
         "first; else QUEUE_AGENT_RUNTIME_NAME with QUEUE_AGENT_QUEUE_URL.",
+    )
+    models: ModelNames = setting(
+        "GATEWAY_MODELS",
+        default=(),
+        description="Names of models for the OpenAI routes, as NAME=RUNTIME or "
+        "NAME=RUNTIME:CHECKPOINT, such as gpt-image-1=sdruntime, for clients that know no others.",
     )
     queue_url: QueueUrl | None = QUEUE_URL.field(None)
     host: str = GATEWAY_HOST.field("127.0.0.1")
@@ -136,6 +143,23 @@ class GatewaySettings(ClientSettings, LogSettings):
                 "which runtimes are on offer?"
             )
         return self
+
+    @model_validator(mode="after")
+    def _names_models_of_its_runtimes(self) -> Self:
+        for name, (runtime, _) in self.model_names.items():
+            if runtime not in self.queues:
+                raise ValueError(
+                    f"QUEUE_AGENT_GATEWAY_MODELS: {name} is of {runtime!r}, which is none of: "
+                    f"{', '.join(self.queues)}"
+                )
+        return self
+
+    @property
+    def model_names(self) -> dict[str, tuple[str, str | None]]:
+        """The runtime and, if one is named, the checkpoint that stand behind other names."""
+        entries = [entry.partition("=") for entry in self.models]
+        targets = {name: target.partition(":") for name, _, target in entries}
+        return {name: (runtime, own or None) for name, (runtime, _, own) in targets.items()}
 
     @property
     def queues(self) -> dict[str, str | None]:

@@ -129,6 +129,15 @@ def _queues(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _models(value: tuple[str, ...]) -> tuple[str, ...]:
+    for entry in value:
+        name, _, target = entry.partition("=")
+        runtime, separator, checkpoint = target.partition(":")
+        if not name or not runtime or (separator and not checkpoint):
+            raise ValueError("must be NAME=RUNTIME or NAME=RUNTIME:CHECKPOINT, by commas")
+    return value
+
+
 def _prefixes(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(clean_prefix(prefix) for prefix in value)
 
@@ -145,6 +154,8 @@ Prefixes = Annotated[Names, AfterValidator(_prefixes)]
 """Folders of the bucket that results may lie in."""
 QueuesByRuntime = Annotated[Names, AfterValidator(_queues)]
 """``NAME`` or ``NAME=QUEUE_URL``."""
+ModelNames = Annotated[Names, AfterValidator(_models)]
+"""``NAME=RUNTIME`` or ``NAME=RUNTIME:CHECKPOINT``."""
 
 RuntimeName = Annotated[str, AfterValidator(unreserved)]
 """What a runtime may be called, given where things lie in the bucket."""

@@ -32,7 +32,9 @@ class ProblemDetails(BaseModel):
 
 
 class Problem(Exception):
-    """An unsuccessful answer; `code` is a stable snake_case word for programs."""
+    """An unsuccessful answer; `code` is a stable snake_case word for programs, `param` the field
+    of the request that is at fault, where it is one.
+    """
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class Problem(Exception):
         *,
         headers: Mapping[str, str] | None = None,
         job_id: str | None = None,
+        param: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -49,6 +52,7 @@ class Problem(Exception):
         self.detail = detail
         self.headers = dict(headers or {})
         self.job_id = job_id
+        self.param = param
 
     def details(self, request_id: str) -> ProblemDetails:
         """The answer's body."""

@@ -44,19 +44,42 @@ class SynchronousJob:
         Raises:
             Problem: there are none.
         """
+        record = await self.submit(task_type, content, runtime)
+        return record, await self.finish(record)
+
+    async def submit(
+        self, task_type: str, content: Content, runtime: str | None, *, context: JsonValue = None
+    ) -> Record:
+        """Publish the job."""
         service = self.gateway.service
-        metadata: JsonValue = {"id": self._id, "tasktype": task_type, "runtime": runtime}
+        metadata: JsonValue = {
+            "id": self._id,
+            "tasktype": task_type,
+            "runtime": runtime,
+            "context": context,
+        }
         job = await asyncio.to_thread(
             service.job, self._caller, {"metadata": metadata, "content": content}
         )
-        record = await service.submit(self._caller, job, traceparent=self._traceparent)
-        view = await service.wait(record, seconds=self.gateway.settings.sync_timeout)
-        result = await service.result(record)
+        return await service.submit(self._caller, job, traceparent=self._traceparent)
+
+    async def finish(self, record: Record) -> Result:
+        """Wait for the job's images; raises like `make`."""
+        seconds = self.gateway.settings.sync_timeout
+        return await self.outcome(record, await self.gateway.service.wait(record, seconds=seconds))
+
+    async def outcome(self, record: Record, view: JobView) -> Result:
+        """What came of a job that was waited for, and that then stood like this.
+
+        Raises:
+            Problem: there are no images, or not yet.
+        """
+        result = await self.gateway.service.result(record)
         if not view.finished:
             raise _too_late(record, self.gateway.settings.sync_timeout)
         if result is None or not result.result:
             raise _ended_without_images(view, result)
-        return record, result
+        return result
 
 
 def headers_of(record: Record, warnings: Sequence[str] = ()) -> dict[str, str]:
@@ -83,7 +106,11 @@ def _too_late(record: Record, seconds: float) -> Problem:
         504,
         "timeout",
         f"The job {record.id} was not finished within {seconds:g} s; it goes on.",
-        headers={"Location": f"/v1/jobs/{record.id}", "X-Job-Id": record.id},
+        headers={
+            "Location": f"/v1/jobs/{record.id}",
+            "X-Job-Id": record.id,
+            "X-Should-Retry": "false",  # OpenAI's clients would ask for the same images again
+        },
         job_id=record.id,
     )
 

@@ -1,0 +1,189 @@
+"""The fields of requests in the Images dialect, and what of them a job can say: no I/O.
+
+https://platform.openai.com/docs/api-reference/images/create. Nothing is passed over in silence:
+a field is honoured, refused by name, or warned of.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from queue_agent.gateway.compatibility.synchronous import Content
+from queue_agent.wire.problems import Problem
+
+FileFormat = Literal["png", "jpeg", "webp"]
+
+_RENAMED: Final[Mapping[str, str]] = {
+    "num_inference_steps": "steps",
+    "guidance_scale": "cfg_scale",
+    "strength": "denoising_strength",
+}
+_HINTS: Final = ("quality", "style", "complexity", "input_fidelity")
+_ASKS_FOR_NOTHING: Final = (None, "", "auto", "standard")
+_NOT_HERE: Final = ("markup", "svg", "frame_count", "frame_duration_ms")
+_FULL_QUALITY: Final = 100
+_SPEAKS_THE_DIALECT: Final = "openai"
+_ENCODES_AS_ASKED: Final = frozenset({"diffusers", _SPEAKS_THE_DIALECT})
+"""Adapters whose runtimes take `output_format`."""
+
+
+class ImagesRequest(BaseModel):
+    """The Images dialect; portable fields of a job may stand beside its own. Null is absent."""
+
+    model_config = ConfigDict(extra="allow")
+
+    prompt: str
+    model: str | None = Field(
+        default=None, description="A name of /v1/models: a runtime's, a checkpoint's, an alias."
+    )
+    n: int = Field(default=1, ge=1, le=16)
+    size: str | None = Field(default=None, pattern=r"^(auto|[1-9]\d{0,4}x[1-9]\d{0,4})$")
+    response_format: Literal["b64_json", "url"] = "b64_json"
+    output_format: FileFormat | None = None
+    output_compression: int | None = Field(
+        default=None, ge=0, le=100, description="The quality of JPEG and WebP."
+    )
+    background: Literal["auto", "opaque", "transparent"] = "auto"
+    moderation: Literal["auto", "low"] = "auto"
+    quality: str | None = Field(default=None, description="A hint.")
+    style: str | None = Field(default=None, description="A hint.")
+    stream: bool = Field(default=False, description="Answer with server-sent events.")
+    partial_images: int = Field(default=0, ge=0, le=3, description="Previews in a stream.")
+    user: str | None = Field(default=None, description="Goes along as the job's context.")
+    safety_identifier: str | None = Field(default=None, description="The same as `user`.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_counts_as_absent(cls, value: object) -> object:
+        if isinstance(value, Mapping):
+            return {name: field for name, field in value.items() if field is not None}
+        return value
+
+    @property
+    def dimensions(self) -> tuple[int, int] | None:
+        """Width and height in pixels, where asked for."""
+        if self.size in {None, "auto"}:
+            return None
+        width, _, height = str(self.size).partition("x")
+        return int(width), int(height)
+
+    @property
+    def context(self) -> JsonValue:
+        """Who the images are for, as the job's notifications tell it again."""
+        person = self.safety_identifier or self.user
+        return {"user": person} if person else None
+
+
+class ImageSource(BaseModel):
+    """An image of a request in JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image_url: str = Field(min_length=1, description="A data URL, or one that agents may fetch.")
+
+
+class EditsRequest(ImagesRequest):
+    """The same with images. In a form they are files, `image` or `image[]`, and `mask`."""
+
+    image: str | list[str] | None = Field(default=None, description="URLs, data URLs or base64.")
+    images: list[ImageSource] | None = Field(default=None, max_length=16)
+    mask: str | ImageSource | None = Field(default=None, description="A data URL or base64.")
+
+    @property
+    def sources(self) -> list[str]:
+        """All images, in their order."""
+        single = [self.image] if isinstance(self.image, str) else self.image or []
+        return [*single, *(source.image_url for source in self.images or ())]
+
+    @property
+    def mask_source(self) -> str | None:
+        """The mask, as the images are told."""
+        return self.mask.image_url if isinstance(self.mask, ImageSource) else self.mask
+
+
+def check(body: ImagesRequest, *, links: bool) -> None:
+    """Whether its fields go together, and with a gateway that gives links or none.
+
+    Raises:
+        Problem: 400; `param` says which does not.
+    """
+    extra = body.model_extra or {}
+    for name in _NOT_HERE:
+        if extra.get(name) not in _ASKS_FOR_NOTHING:
+            raise refusal(name, "no runtime here can do that")
+    if body.response_format == "url":
+        if body.stream:
+            raise refusal("response_format", "a stream has no links; ask for b64_json")
+        if not links:
+            raise refusal("response_format", "this gateway gives no links; ask for b64_json")
+    if body.partial_images and not body.stream:
+        raise refusal("partial_images", "they come in a stream only; set stream")
+    compression = body.output_compression
+    if compression not in {None, _FULL_QUALITY} and body.output_format in {None, "png"}:
+        raise refusal("output_compression", "PNG files have none; ask for jpeg or webp")
+
+
+def content_of(body: ImagesRequest, adapter: str | None) -> tuple[Content, list[str]]:
+    """The portable content for a runtime of that adapter, and a warning for each unheeded hint.
+
+    Raises:
+        Problem: 400; the runtime cannot honour the field `param`.
+    """
+    extra = {
+        name: value for name, value in (body.model_extra or {}).items() if name not in _NOT_HERE
+    }
+    hints: Content = {name: extra.pop(name, None) for name in _HINTS if name in extra}
+    hints |= {"quality": body.quality, "style": body.style}
+    content: Content = {"prompt": body.prompt}
+    content |= {_RENAMED.get(name, name): value for name, value in extra.items()}
+    if body.n > 1:
+        content["batch_size"] = body.n
+    if body.dimensions:
+        content["width"], content["height"] = body.dimensions
+    told = {name: value for name, value in hints.items() if value not in _ASKS_FOR_NOTHING}
+    warnings = []
+    if adapter == _SPEAKS_THE_DIALECT:
+        content |= told
+    else:
+        warnings += [f"{name}: the runtime has no such setting; ignored." for name in sorted(told)]
+    if body.moderation != "auto":
+        warnings.append("moderation: nothing is moderated here; ignored.")
+    if body.partial_images:
+        warnings.append("partial_images: agents tell no previews; only whole images come.")
+    return content | _file_fields(body, adapter), warnings
+
+
+def _file_fields(body: ImagesRequest, adapter: str | None) -> Content:
+    fields: Content = {}
+    if body.background == "transparent":
+        if adapter != _SPEAKS_THE_DIALECT:
+            raise refusal("background", "the runtime makes opaque images only")
+        fields["background"] = body.background
+    if body.output_format in {None, "png"}:
+        return fields
+    if adapter not in _ENCODES_AS_ASKED:
+        raise refusal(
+            "output_format", "the runtime makes files of its own format; leave it out, or say png"
+        )
+    fields["output_format"] = body.output_format
+    if body.output_compression is not None:
+        fields["output_compression"] = body.output_compression
+    return fields
+
+
+def items(fields: Mapping[str, list[str]]) -> Iterator[tuple[str, JsonValue]]:
+    """The fields of a form, each of which may stand once.
+
+    Raises:
+        Problem: 400, one stands twice.
+    """
+    for name, values in fields.items():
+        if len(values) > 1:
+            raise refusal(name, "stands more than once")
+        yield name, values[0]
+
+
+def refusal(param: str, words: str) -> Problem:
+    """That a field cannot be honoured."""
+    return Problem(400, "invalid_value", f"{param}: {words}.", param=param)

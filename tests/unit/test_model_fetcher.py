@@ -258,6 +258,17 @@ async def test_another_hash_or_size_than_told_is_invalid_and_nothing_is_kept(
     assert lying(tmp_path) == {}
 
 
+async def test_what_the_first_bytes_show_is_refused_before_the_rest_comes(
+    web: ModelSite, fetchers: Fetchers
+) -> None:
+    never = asyncio.Event()
+    page = web.serve("/a", b"<!DOCTYPE html>" * 100, go_on=never)
+    assert (await refused(fetchers(patience=60.0), lora(page))).type == "model_invalid"
+    other = web.serve("/b", model_bytes(SIZE), go_on=never)
+    told = lora(other, size=SIZE + 1)
+    assert (await refused(fetchers(patience=60.0), told)).type == "model_invalid"
+
+
 async def test_a_web_page_in_the_place_of_a_model_is_invalid(
     web: ModelSite, fetchers: Fetchers, tmp_path: Path
 ) -> None:
@@ -360,6 +371,19 @@ async def test_where_the_rest_cannot_be_asked_for_it_begins_anew(
     data = model_bytes(SIZE)
     url = web.serve("/a", data, breaks_after=[400], **options)
     await hold(fetchers(), lora(url, sha256=digest(data)))
+    assert lying(tmp_path) == {f"loras/{NAME}": data}
+    # a weak tag goes with no ranges
+    asked_for_the_rest = ["range" in asked for asked in web.asked_for("/a")]
+    assert asked_for_the_rest == [False, "ranges" in options]
+
+
+async def test_a_server_that_goes_on_giving_some_is_asked_for_as_long_as_it_does(
+    web: ModelSite, fetchers: Fetchers, tmp_path: Path
+) -> None:
+    data = model_bytes(SIZE)
+    url = web.serve("/a", data, breaks_after=[60] * 15)
+    await hold(fetchers(), lora(url, sha256=digest(data)))
+    assert len(web.requests) == 16
     assert lying(tmp_path) == {f"loras/{NAME}": data}
 
 
@@ -497,7 +521,7 @@ async def test_a_download_that_nobody_waits_for_any_more_stops_and_can_be_taken_
 ) -> None:
     data, heard = model_bytes(SIZE), Heard()
     url = web.serve("/a", data, go_on=asyncio.Event())
-    fetcher = fetchers()
+    fetcher = fetchers(patience=60.0)
     job = asyncio.create_task(hold(fetcher, lora(url), heard=heard))
     await web.asked.wait()
     await heard.something.wait()
@@ -517,10 +541,14 @@ async def test_one_who_comes_while_an_abandoned_download_ends_begins_anew(
     fetcher = fetchers()
     job = asyncio.create_task(hold(fetcher, lora(url), heard=heard))
     await heard.something.wait()
-    job.cancel()
-    await asyncio.sleep(0)
     web.paths["/a"].go_on = None
-    assert (await hold(fetcher, lora(url))).came
+    job.cancel()
+    others = []
+    for _ in range(20):  # at each step of the way out
+        await asyncio.sleep(0)
+        others.append(asyncio.create_task(fetcher.have(lora(url), lambda *_: None)))
+    assert any(await asyncio.gather(*others))
+    await asyncio.wait({job})
     assert job.cancelled()
 
 
@@ -557,7 +585,37 @@ async def test_a_job_with_a_wrong_hash_does_not_spoil_the_download_of_another(
     assert (await good).came
 
 
+async def test_what_jobs_say_of_a_listed_model_spoils_no_download_of_it(
+    web: ModelSite, fetchers: Fetchers, tmp_path: Path
+) -> None:
+    go_on, heard = asyncio.Event(), [Heard(), Heard()]
+    own = lora(web.serve("/a", model_bytes(SIZE), go_on=go_on), by_operator=True)
+    fetcher = fetchers(listed=(own,))
+    wrong = asyncio.create_task(hold(fetcher, lora(sha256="0" * 64), heard=heard[0]))
+    good = asyncio.create_task(hold(fetcher, lora(), heard=heard[1]))
+    for one in heard:
+        await one.something.wait()
+    go_on.set()
+    assert (await good).came
+    with pytest.raises(Rejected):
+        await wrong
+    assert len(web.requests) == 1
+    assert lying(tmp_path).keys() == {f"loras/{NAME}"}
+
+
 # What is there already
+
+
+async def test_a_name_under_which_jobs_had_another_file_is_told(
+    web: ModelSite, fetchers: Fetchers, tmp_path: Path
+) -> None:
+    fetcher, told = fetchers(), lora(web.serve("/a", model_bytes(SIZE)))
+    assert (await hold(fetcher, told)).replaced == ()
+    assert (await hold(fetcher, told)).replaced == ()
+    (tmp_path / "loras" / NAME).unlink()
+    (tmp_path / "loras" / NAME).write_bytes(model_bytes(SIZE + 1))
+    assert (await hold(fetcher, told)).replaced == (told,)
+    assert (await hold(fetcher, told)).replaced == ()
 
 
 async def test_the_operators_file_is_never_replaced_and_must_be_the_one_that_is_asked_for(
@@ -757,6 +815,7 @@ async def test_a_volume_without_locks_serves_one_agent_all_the_same(
     await fill(web, fetcher, tmp_path, "a.safetensors", "b.safetensors")
     with ExitStack() as held:
         await hold(fetcher, ModelFile("a.safetensors"), keep=held)
+        used_at(tmp_path, "a.safetensors", 1)
         await hold(fetcher, lora(web.serve("/c", model_bytes(SIZE)), name="c.safetensors"))
     assert lying(tmp_path).keys() == {"loras/a.safetensors", "loras/c.safetensors"}
 

@@ -24,6 +24,7 @@ from PIL import Image
 from harness import PATIENCE, JsonObject, Scene, scene, webui_process
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.process import ServerProcess, free_port
+from queue_agent.wire.layout import QUARANTINE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -262,7 +263,8 @@ async def test_manifests_keep_the_publishers_metadata_and_no_other_secret(watche
 
 
 async def test_quarantine_keeps_the_publishers_message_and_no_other_secret(watched: Scene) -> None:
-    records = await objects(watched, ".json")
+    found = await objects(watched, ".json")
+    records = {key: text for key, text in found.items() if key.startswith(f"{QUARANTINE}/")}
     assert len(records) == len(MALFORMED) + len(UNREADABLE)
     for key, text in records.items():
         record = json.loads(text)

@@ -2,7 +2,8 @@
 
 The comments follow helm-docs: ``# --`` above a key starts its description. A line
 ``# @schema {…}`` before it holds what JSON Schema should know beyond the default's type.
-What ``agent.settings`` may hold follows from the agent's own settings (`agent_settings`).
+What ``agent.settings`` and ``gateway.settings`` may hold follows from the programs' own settings
+(`agent_settings`, `gateway_settings`).
 Run ``python charts/chart_docs.py`` after a change; a test compares the files with their source.
 """
 
@@ -17,7 +18,8 @@ from pydantic import JsonValue
 from pydantic.alias_generators import to_camel
 
 from queue_agent.settings.agent import Settings
-from queue_agent.settings.reader import PREFIX, names_of
+from queue_agent.settings.gateway import GatewaySettings
+from queue_agent.settings.reader import PREFIX, Reader, names_of
 
 _BOUNDS: Final = {
     "minimum": "≥ {}",
@@ -36,7 +38,6 @@ _TYPES: dict[type, str] = {
     dict: "object",
 }
 
-AGENT_SETTINGS: Final = ("agent", "settings")
 ELSEWHERE: Final = {
     "QUEUE_URL": "cloud.queueUrl",
     "TOPIC_ARN": "cloud.topicArn",
@@ -67,6 +68,19 @@ ELSEWHERE: Final = {
     "OTLP_ENDPOINT": "telemetry.endpoint",
 }
 """Settings of the agent that are no part of ``agent.settings``, and where the chart has them."""
+GATEWAYS_ELSEWHERE: Final = {
+    "JOB_TOPIC_ARN": "gateway.jobTopicArn",
+    "TOPIC_ARN": "cloud.topicArn",
+    "BUCKET": "cloud.bucket",
+    "REGION": "cloud.region",
+    "QUEUE_URL": "cloud.queueUrl",
+    "RUNTIME_NAME": "runtime.name",
+    "GATEWAY_RUNTIMES": "gateway.runtimes",
+    "GATEWAY_HOST": "nothing: callers come from outside the pod",
+    "GATEWAY_PORT": "gateway.port, which service, probes and policies follow",
+    "GATEWAY_KEYS_FILE": "gateway.keys, a Secret",
+}
+"""The same for ``gateway.settings``."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +100,33 @@ class Value:
 
 def agent_settings() -> dict[str, dict[str, JsonValue]]:
     """JSON Schemas of what ``agent.settings`` may hold, by names in camel case."""
-    document = Settings.model_json_schema()["properties"]
-    names = [names_of(Settings, field)[0] for field in Settings.fields()]
+    return _settings(Settings, ELSEWHERE)
+
+
+def gateway_settings() -> dict[str, dict[str, JsonValue]]:
+    """The same for ``gateway.settings``."""
+    return _settings(GatewaySettings, GATEWAYS_ELSEWHERE)
+
+
+def _settings(
+    program: type[Reader], elsewhere: Mapping[str, str]
+) -> dict[str, dict[str, JsonValue]]:
+    document = program.model_json_schema()["properties"]
+    names = [names_of(program, field)[0] for field in program.fields()]
     return {
-        to_camel(name.removeprefix(PREFIX).lower()): _without_null(document[name])
+        to_camel(name.removeprefix(PREFIX).removeprefix("GATEWAY_").lower()): _without_null(
+            document[name]
+        )
         for name in names
-        if name.removeprefix(PREFIX) not in ELSEWHERE
+        if name.removeprefix(PREFIX) not in elsewhere
     }
+
+
+SETTINGS: Final = {
+    ("agent", "settings"): agent_settings,
+    ("gateway", "settings"): gateway_settings,
+}
+"""Values that hold settings of a program."""
 
 
 def read_values(text: str) -> tuple[Value, ...]:
@@ -121,8 +155,8 @@ def readme(template: str, values: tuple[Value, ...]) -> str:
     rows = ["| Key | Type | Default | Description |", "|---|---|---|---|"]
     for leaf in _leaves(values):
         rows.append(_row(leaf.key, _TYPES[type(leaf.default)], leaf.default, leaf.description))
-        if leaf.path == AGENT_SETTINGS:
-            rows += _settings_rows(leaf.key)
+        if leaf.path in SETTINGS:
+            rows += _settings_rows(leaf.key, SETTINGS[leaf.path]())
     table = "\n".join(rows)
     return template.replace(PLACE_OF_THE_TABLE, table)
 
@@ -146,8 +180,8 @@ def _read(node: yaml.MappingNode, above: tuple[str, ...], lines: list[str]) -> I
                 raise ValueError(f"values.yaml: {'.'.join(path)} has no description")
             children = tuple(_read(value_node, path, lines))
         default: JsonValue = yaml.safe_load(yaml.serialize(value_node))
-        if path == AGENT_SETTINGS:
-            extra = {"additionalProperties": False, "properties": {**agent_settings()}}
+        if path in SETTINGS:
+            extra = {"additionalProperties": False, "properties": {**SETTINGS[path]()}}
         yield Value(path, default, description, extra, children)
 
 
@@ -184,8 +218,8 @@ def _schema_of(value: Value) -> dict[str, JsonValue]:
     return {"description": value.description, **typed, **value.schema}
 
 
-def _settings_rows(key: str) -> Iterator[str]:
-    for name, described in agent_settings().items():
+def _settings_rows(key: str, settings: Mapping[str, dict[str, JsonValue]]) -> Iterator[str]:
+    for name, described in settings.items():
         bounds = ", ".join(
             words.format(described[word]) for word, words in _BOUNDS.items() if word in described
         )

@@ -1,6 +1,5 @@
 """What pods may do: their containers, the Kubernetes API, the network."""
 
-from pathlib import Path
 from typing import Final
 
 import cel
@@ -25,7 +24,6 @@ from chart_rendering import (
     values_of,
 )
 
-from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.worker import pod_deletion_cost
 
 
@@ -183,19 +181,6 @@ def test_the_gateways_account_is_the_one_that_the_values_name(account: Values, n
     assert pod["spec"]["serviceAccountName"] == name
     made = {item["metadata"]["name"] for item in manifests if item["kind"] == "ServiceAccount"}
     assert made == {"demo-queue-agent"} | ({name} if account.get("create", True) else set())
-
-
-def test_the_gateway_starts_with_what_the_chart_gives_it() -> None:
-    manifests = manifests_of("gateway-ingress")
-    pod = only(manifests, "Deployment", "demo-queue-agent-gateway")["spec"]["template"]
-    gateway = containers(pod)["gateway"]
-    settings = GatewaySettings.load(environment(gateway))
-    assert settings.host == "0.0.0.0"
-    assert settings.port == gateway["ports"][0]["containerPort"]
-    assert list(settings.queues) == ["diffusers"]
-    assert settings.keys_file == Path("/etc/gateway/keys.json")
-    assert gateway["volumeMounts"][-1]["mountPath"] == "/etc/gateway"
-    assert pod["spec"]["volumes"][0]["secret"] == {"secretName": "gateway-keys"}
 
 
 MONITORING: Final = {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from chart_rendering import (
 
 from queue_agent.cli.options import telemetry_options
 from queue_agent.settings.agent import Settings
+from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.settings.known import known_names
-from queue_agent.settings.reader import PREFIX, names_of
+from queue_agent.settings.reader import PREFIX, Reader, names_of
 
 sys.path.insert(0, str(CHART.parent))
 import chart_docs
@@ -95,22 +96,9 @@ def test_a_value_without_a_description_is_an_error() -> None:
 
 
 def test_every_variable_the_chart_can_set_is_one_that_is_read() -> None:
-    schema = chart_docs.generated()[CHART / "values.schema.json"]
-    settings = helm_python.values_from_yaml(schema)["properties"]["agent"]["properties"]["settings"]
-    sample = {
-        "boolean": True,
-        "number": 5,
-        "integer": 5,
-        "array": ["a.example.com"],
-        "string": "/a",
-    }
-    values = {
-        name: part["enum"][0] if "enum" in part else sample[part["type"]]
-        for name, part in settings["properties"].items()
-    }
     own = {
         "agent": {
-            "settings": values,
+            "settings": _samples("agent"),
             "runtimeAuth": {"secretName": "s"},
             "runtimeApiKey": {"secretName": "s"},
             "runtimeHeaders": {"secretName": "s"},
@@ -118,7 +106,13 @@ def test_every_variable_the_chart_can_set_is_one_that_is_read() -> None:
         },
         "runtime": {"name": "sdruntime"},
         "telemetry": {"traces": "otlp"},
-        "gateway": {"enabled": True, "jobTopicArn": "arn:aws:sns:us-west-2:111122223333:jobs"},
+        "gateway": {
+            "enabled": True,
+            "jobTopicArn": "arn:aws:sns:us-west-2:111122223333:jobs",
+            "runtimes": [{"name": "sdruntime"}],
+            "keys": {"secretName": "s"},
+            "settings": _samples("gateway"),
+        },
     }
     rendered = [
         variable["name"]
@@ -131,15 +125,26 @@ def test_every_variable_the_chart_can_set_is_one_that_is_read() -> None:
     assert set(rendered) - known_names() == set()
 
 
-def test_every_setting_of_the_agent_is_in_the_chart_or_said_to_be_elsewhere() -> None:
-    own = {names_of(Settings, field)[0].removeprefix(PREFIX) for field in Settings.fields()}
-    assert set(chart_docs.ELSEWHERE) <= own
-    assert len(chart_docs.agent_settings()) == len(own) - len(chart_docs.ELSEWHERE)
+@pytest.mark.parametrize(
+    ("program", "elsewhere", "given"),
+    [
+        (Settings, chart_docs.ELSEWHERE, chart_docs.agent_settings),
+        (GatewaySettings, chart_docs.GATEWAYS_ELSEWHERE, chart_docs.gateway_settings),
+    ],
+)
+def test_every_setting_is_in_the_chart_or_said_to_be_elsewhere(
+    program: type[Reader],
+    elsewhere: Mapping[str, str],
+    given: Callable[[], Mapping[str, dict[str, Any]]],
+) -> None:
+    own = {names_of(program, field)[0].removeprefix(PREFIX) for field in program.fields()}
+    assert set(elsewhere) <= own
+    assert len(given()) == len(own) - len(elsewhere)
     keys = {
         value.key
         for value in _with_children(chart_docs.read_values((CHART / "values.yaml").read_text()))
     }
-    for place in chart_docs.ELSEWHERE.values():
+    for place in elsewhere.values():
         named = re.findall(r"[a-z]\w*\.\w+|podDeletionCost", place)
         assert set(named) <= keys, place
         assert named or place.startswith("nothing: ")
@@ -195,6 +200,23 @@ def test_metrics_that_are_pushed_go_where_the_chart_says_though_nothing_is_trace
     assert options.metrics == "otlp"
     assert options.traces == "off"
     assert options.endpoint == "https://otlp.example.com"
+
+
+def _samples(program: str) -> dict[str, Any]:
+    """Something for each setting that the values of a program may hold."""
+    schema = chart_docs.generated()[CHART / "values.schema.json"]
+    settings = helm_python.values_from_yaml(schema)["properties"][program]["properties"]["settings"]
+    sample = {
+        "boolean": True,
+        "number": 5,
+        "integer": 5,
+        "array": ["a.example.com"],
+        "string": "/a",
+    }
+    return {
+        name: part["enum"][0] if "enum" in part else sample[part["type"]]
+        for name, part in settings["properties"].items()
+    }
 
 
 def _agent(values: dict[str, Any]) -> Settings:

@@ -1,0 +1,51 @@
+{{- /* Environment of the gateway; every required setting is here. */ -}}
+{{- define "gateway.env" -}}
+{{- $gateway := .Values.gateway -}}
+{{- if not (or $gateway.keys.secretName $gateway.settings.open $gateway.extraEnv $gateway.envFrom) -}}
+{{- fail "gateway.keys.secretName: which Secret holds the API keys? (or gateway.settings.open: true, if anyone may use the gateway)" -}}
+{{- end -}}
+- name: QUEUE_AGENT_GATEWAY_HOST
+  value: 0.0.0.0
+- name: QUEUE_AGENT_GATEWAY_PORT
+  value: {{ $gateway.port | quote }}
+{{- with $gateway.runtimes }}
+- name: QUEUE_AGENT_GATEWAY_RUNTIMES
+  value: {{ include "gateway.runtimes" . | quote }}
+{{- else }}
+- name: QUEUE_AGENT_RUNTIME_NAME
+  value: {{ default (include "runtime.preset" . | fromYaml).adapter .Values.runtime.name | quote }}
+{{- with .Values.cloud.queueUrl }}
+- name: QUEUE_AGENT_QUEUE_URL
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+- name: QUEUE_AGENT_JOB_TOPIC_ARN
+  value: {{ required "gateway.jobTopicArn: which topic are jobs published to?" $gateway.jobTopicArn | quote }}
+- name: QUEUE_AGENT_TOPIC_ARN
+  value: {{ required "cloud.topicArn: where do notifications go?" .Values.cloud.topicArn | quote }}
+- name: QUEUE_AGENT_BUCKET
+  value: {{ required "cloud.bucket: where do results go?" .Values.cloud.bucket | quote }}
+- name: AWS_REGION
+  value: {{ required "cloud.region: where are queue, topic and bucket?" .Values.cloud.region | quote }}
+{{- with $gateway.keys }}
+{{- if .secretName }}
+- name: QUEUE_AGENT_GATEWAY_KEYS_FILE
+  value: /etc/gateway/{{ .key }}
+{{- end }}
+{{- end }}
+{{- range $name, $value := $gateway.settings }}
+- name: QUEUE_AGENT_{{ hasPrefix "log" $name | ternary "" "GATEWAY_" }}{{ $name | snakecase | upper }}
+  value: {{ include "agent.settingText" $value | quote }}
+{{- end }}
+{{- with $gateway.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "gateway.runtimes" -}}
+{{- $entries := list -}}
+{{- range . -}}
+{{- $entries = append $entries (hasKey . "queueUrl" | ternary (printf "%s=%s" .name .queueUrl) .name) -}}
+{{- end -}}
+{{- join "," $entries -}}
+{{- end -}}

@@ -212,6 +212,23 @@ def test_what_another_field_says_is_not_said_again(content: Json) -> None:
     assert "sampler_name" not in with_defaults(content, of_images=False)
 
 
+def test_images_are_asked_for_and_options_restored_beside_an_infotext_too() -> None:
+    said = with_defaults({"infotext": "a", "send_images": False}, of_images=False)
+    assert said == {
+        "infotext": "a",
+        "send_images": True,
+        "override_settings_restore_afterwards": True,
+    }
+
+
+@pytest.mark.parametrize("name", ["samples_format", "jpeg_quality", "webp_lossless"])
+def test_options_that_are_forgotten_before_they_count_are_left_out(name: str) -> None:
+    """They would be in force while the images of the job before are encoded."""
+    found = translated({"override_settings": {name: "jpg", "sd_vae": "None"}})
+    assert found.request["override_settings"] == {"sd_vae": "None"}
+    assert f"override_settings.{name}" in found.warnings[0]
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -402,6 +419,8 @@ def test_a_field_that_cannot_be_understood_is_rejected(content: Json) -> None:
         (500, {"error": "HTTPException", "detail": "Invalid encoded image"}, Rejected, None, "Inv"),
         (500, {"error": "OSError", "errors": "image file is truncated"}, Rejected, None, "trunc"),
         (500, {"error": "ValueError", "errors": "Unknown prompt type start"}, Rejected, None, "U"),
+        (500, {"error": "E", "errors": "Prompt S/R did not find 1 in"}, Rejected, None, "S/R"),
+        (500, {"error": "RuntimeError", "errors": "Unknown sampler: x"}, Rejected, None, "sampler"),
         (500, {"error": "KeyError", "errors": "'model'"}, Unavailable, None, "model"),
         (500, {"error": "E", "errors": "model 'x' not found"}, Rejected, "unknown_model", "'x'"),
         (500, {"error": "E", "detail": "", "errors": "boom"}, Unavailable, None, "boom"),

@@ -25,6 +25,8 @@ _FAULT_OF_THE_JOB: Final = re.compile(
     r"|overflow when unpacking long long|could not convert string to float"
     r"|kernel size can't be greater than actual input|negative dimension"
     r"|unknown prompt type|missing \d+ required positional argument"
+    r"|prompt s/r did not find|resulting grid would be too large"
+    r"|unknown (?:sampler|scheduler|upscaler|face restorer|vae|style)\b"
     r"|changing settings is disabled|with --freeze-s",
     re.IGNORECASE,
 )

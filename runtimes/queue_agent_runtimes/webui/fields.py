@@ -95,7 +95,7 @@ def check_generation(request: JsonObject, *, of_images: bool) -> None:
     Raises:
         Rejected: with each fault in words (type ``invalid_content``).
     """
-    faults = [*_out_of_range(request, _RANGES), *_too_much(request)]
+    faults = [*_out_of_range(request, _RANGES)] or [*_too_much(request)]
     faults += _faults_of_init_images(request) if of_images else _faults_of_hires(request)
     _refuse(faults)
 

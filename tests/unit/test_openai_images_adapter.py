@@ -305,6 +305,18 @@ async def test_an_error_is_the_jobs_or_the_runtimes_fault_by_its_status(
     assert caught.value.type == error_type
 
 
+@pytest.mark.parametrize("code", ["model_not_found", "other", None])
+async def test_a_model_that_the_server_does_not_have_is_told_as_such(code: str | None) -> None:
+    body = {"error": {"message": "no such cat", "code": code}}
+    async with dialect_server(json.dumps(body).encode(), 404) as url:
+        with pytest.raises(Rejected, match="no such cat") as caught:
+            await run(url)
+    expected = "unknown_model" if code == "model_not_found" else "runtime_rejected"
+    assert caught.value.type == expected
+    assert caught.value.details is not None
+    assert caught.value.details["status"] == 404
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -31,6 +31,16 @@ def _lower(value: object) -> object:
     return {"jpg": "jpeg"}.get(value.lower(), value.lower()) if isinstance(value, str) else value
 
 
+def _or_text(value: object) -> object:
+    return "b64_json" if value in (None, "") else value
+
+
+def _refuse_links(value: object) -> object:
+    if value == "url":
+        raise ValueError("no image is kept here that a URL could lead to; ask for b64_json")
+    return value
+
+
 def _parse_if_text(value: object) -> object:
     """A form has no lists: they come as JSON."""
     if not isinstance(value, str):
@@ -85,8 +95,13 @@ class GenerationRequest(BaseModel):
     partial_images: int = Field(
         default=0, ge=0, le=3, description="Previews of each image in a stream, small and rough."
     )
-    response_format: Literal["b64_json"] = "b64_json"
+    response_format: Annotated[
+        Literal["b64_json"], BeforeValidator(_refuse_links), BeforeValidator(_or_text)
+    ] = "b64_json"
     output_format: Annotated[OutputFormat, BeforeValidator(_lower)] = "png"
+    output_compression: Annotated[
+        Annotated[int, Field(ge=0, le=100)] | None, BeforeValidator(_blank_is_none)
+    ] = Field(default=None, description="The quality of JPEG and WebP.")
     user: str | None = None
 
     @field_validator("size")
@@ -118,7 +133,7 @@ class GenerationRequest(BaseModel):
         return [
             f"{name}: this server does not know the field; it was ignored."
             for name, value in sorted((self.model_extra or {}).items())
-            if value not in _ASKS_FOR_NOTHING
+            if value not in _ASKS_FOR_NOTHING and (name, value) != ("background", "opaque")
         ]
 
 

@@ -3,6 +3,7 @@
 POST   /v1/images/generations   text to image
 POST   /v1/images/edits         image to image, inpainting (multipart)
 GET    /v1/models               what is served, and what of it is loaded
+GET    /v1/models/{id}          one of them
 POST   /v1/models/load          load a served model before it is asked for
 POST   /v1/models/unload        free a model's memory
 GET    /v1/capabilities         models, samplers, LoRAs and sizes, as agents publish them
@@ -130,6 +131,10 @@ def _add_model_routes(app: FastAPI, engine: Engine, names: Names) -> None:
     @app.get("/v1/models")
     async def models() -> ServedModels:
         return ServedModels(data=[entry(source) for source in engine.pool.names])
+
+    @app.get("/v1/models/{model:path}")
+    async def model(model: str) -> ServedModel:
+        return entry(names.source(model) or engine.pool.names[0])
 
     @app.post("/v1/models/load", status_code=202)
     async def load(body: ModelName) -> ServedModel:

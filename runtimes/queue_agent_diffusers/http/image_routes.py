@@ -86,6 +86,7 @@ async def _answer(
         pictures.images,
         wanted.seeds,
         output_format=body.output_format,
+        quality=body.output_compression,
         warnings=[*body.warnings, *pictures.warnings],
     )
     return Response(answer, media_type="application/json")
@@ -102,7 +103,7 @@ def _stream(
     operation: streaming.Operation = (
         "image_edit" if isinstance(body, EditRequest) else "image_generation"
     )
-    stream = streaming.Stream(operation, body.output_format, body.warnings)
+    stream = streaming.Stream(operation, body.output_format, body.warnings, body.output_compression)
     wanted = dataclasses.replace(wanted, previews=body.partial_images)
     job = engine.submit(request_id(request), wanted, stream.listen, _spans(request))
     return StreamingResponse(
@@ -174,7 +175,9 @@ async def _read_file(form: FormData, name: str) -> bytes | None:
     if not files:
         return None
     if len(files) > 1:
-        raise InvalidRequest(f"Only one {name} can be worked on.", param=name)
+        raise InvalidRequest(
+            f"{len(files)} files are named {name}, and models here work on one.", param=name
+        )
     if not isinstance(files[0], UploadFile):
         raise InvalidRequest(f"{name} must be sent as a file.", param=name)
     return await files[0].read()

@@ -19,6 +19,8 @@ MAX_INPUT_PIXELS: Final = MAX_PIXELS
 SIDE_STEP: Final = 8
 """Sides are multiples of the factor by which the VAE shrinks an image."""
 
+_QUALITY: Final = 95
+
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 
@@ -79,11 +81,16 @@ def encode_answer(
     seeds: Sequence[int],
     *,
     output_format: OutputFormat,
+    quality: int | None = None,
     warnings: Sequence[str],
 ) -> bytes:
     """The JSON text of a finished request, with each image in base64."""
     data = [
-        {"b64_json": encode_image(image, output_format), "revised_prompt": None, "seed": seed}
+        {
+            "b64_json": encode_image(image, output_format, quality),
+            "revised_prompt": None,
+            "seed": seed,
+        }
         for image, seed in zip(images, seeds, strict=True)
     ]
     answer = {
@@ -96,8 +103,10 @@ def encode_answer(
     return json.dumps(answer).encode()
 
 
-def encode_image(image: Image.Image, output_format: OutputFormat) -> str:
-    """The picture as a file's bytes in base64."""
+def encode_image(
+    image: Image.Image, output_format: OutputFormat, quality: int | None = None
+) -> str:
+    """The picture as a file's bytes in base64; `quality` is for JPEG and WebP, from 0 to 100."""
     file = io.BytesIO()
-    image.save(file, output_format, quality=95)
+    image.save(file, output_format, quality=_QUALITY if quality is None else quality)
     return base64.b64encode(file.getbuffer()).decode("ascii")

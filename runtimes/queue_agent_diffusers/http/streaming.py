@@ -33,6 +33,8 @@ class Stream:
     operation: Operation
     output_format: OutputFormat
     warnings: list[str] = field(default_factory=list)
+    quality: int | None = None
+    """Of the files, where their format has one."""
     _news: asyncio.Queue[Step | Preview] = field(default_factory=asyncio.Queue)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
@@ -94,7 +96,9 @@ class Stream:
         warnings: list[JsonValue] = [*self.warnings, *pictures.warnings]
         for number, picture in enumerate(pictures.images):
             fields: dict[str, JsonValue] = {
-                "b64_json": await asyncio.to_thread(encode_image, picture, self.output_format),
+                "b64_json": await asyncio.to_thread(
+                    encode_image, picture, self.output_format, self.quality
+                ),
                 "image_index": number,
                 "seed": job.request.seeds[number],
                 "size": f"{picture.width}x{picture.height}",

@@ -15,7 +15,7 @@ from queue_agent.runtime import (
 from queue_agent.runtime.http import Response
 from queue_agent.runtime.http import error_from as usual_error_from
 from queue_agent.runtime.images import decode_images, is_withheld
-from queue_agent.wire.errors import QueueAgentError, Unavailable
+from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.media_types import UNKNOWN
 
 
@@ -24,7 +24,17 @@ def error_from(answer: Response) -> QueueAgentError:
     error = usual_error_from(answer)
     if answer.status == 409:  # it was stopped, and not by us
         return Unavailable(error.message, type="runtime_interrupted", details=error.details)
+    if answer.status == 404 and _code(answer) == "model_not_found":
+        return Rejected(error.message, type="unknown_model", details=error.details)
     return error
+
+
+def _code(answer: Response) -> JsonValue:
+    try:
+        fault = answer.json_object().get("error")
+    except QueueAgentError:
+        return None
+    return fault.get("code") if isinstance(fault, dict) else None
 
 
 def read_models(answer: Mapping[str, JsonValue]) -> tuple[OfferedModel, ...]:

@@ -401,6 +401,17 @@ async def test_edits_that_cannot_be_are_refused_by_name(
     assert asked(bench) == []
 
 
+@pytest.mark.parametrize("adapter", ["comfyui", "diffusers"])
+async def test_several_images_are_refused_for_runtimes_that_use_one(
+    gateways: Gateways, bench: Bench, adapter: str
+) -> None:
+    async with client_of(await started(gateways, bench, adapter=adapter)) as client:
+        body = {"prompt": "a", "image": [ENCODED, ENCODED]}
+        answer = await client.post(EDITS, json=body)
+    assert (answer.status_code, fault(answer)["param"]) == (400, "image")
+    assert asked(bench) == []
+
+
 async def test_a_body_of_another_kind_is_refused(door: httpx.AsyncClient) -> None:
     answer = await door.post(EDITS, content=b"a=b", headers={"Content-Type": "text/plain"})
     assert answer.status_code == 415

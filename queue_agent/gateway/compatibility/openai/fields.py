@@ -26,6 +26,8 @@ _FULL_QUALITY: Final = 100
 _SPEAKS_THE_DIALECT: Final = "openai"
 _ENCODES_AS_ASKED: Final = frozenset({"diffusers", _SPEAKS_THE_DIALECT})
 """Adapters whose runtimes take `output_format`."""
+_WORK_ON_ONE_IMAGE: Final = frozenset({"comfyui", "diffusers"})
+"""Adapters that use only the first of an edit's images."""
 
 
 class ImagesRequest(BaseModel):
@@ -130,6 +132,9 @@ def content_of(body: ImagesRequest, adapter: str | None) -> tuple[Content, list[
     Raises:
         Problem: 400; the runtime cannot honour the field `param`.
     """
+    one = adapter in _WORK_ON_ONE_IMAGE
+    if one and isinstance(body, EditsRequest) and len(body.sources) > 1:
+        raise refusal("image", "the runtime works on one image at a time")
     extra = {
         name: value for name, value in (body.model_extra or {}).items() if name not in _NOT_HERE
     }

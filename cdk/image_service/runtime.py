@@ -95,7 +95,11 @@ def _values(
             "image": runtime.image.model_dump(),
         },
         "agent": {"settings": {"referenceBuckets": readable_places(runtime, storage.results_name)}},
-        "scaling": {"minReplicas": runtime.min_pods, "maxReplicas": runtime.max_pods},
+        "scaling": {
+            "minReplicas": runtime.min_pods,
+            "maxReplicas": runtime.max_pods,
+            "jobSeconds": runtime.job_seconds,
+        },
         "karpenter": {"enabled": True, "nodeClass": _node_class(platform, lane)},
         "models": {"source": runtime.models, "prefix": runtime.models_prefix},
         "telemetry": {"traces": "xray", "collector": {"enabled": True}},

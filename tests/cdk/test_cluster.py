@@ -64,6 +64,7 @@ def test_every_queue_has_a_release_whose_values_the_chart_accepts(name: str) -> 
         assert "kind: Deployment" in text
         assert "kind: ScaledObject" in text
         assert "kind: NodePool" in text
+        assert "key: karpenter.k8s.aws/instance-gpu-count" in text
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -81,7 +82,7 @@ def test_values_of_the_configuration_are_laid_over_what_is_derived() -> None:
     release = assembly.named("Custom::AWSCDK-EKS-HelmChart", Release="webui")
     values = values_of(assembly, release)
     assert values["scaling"] == {
-        "minReplicas": 0, "maxReplicas": 6, "queue": {"queueLength": 10}
+        "minReplicas": 0, "maxReplicas": 6, "jobSeconds": 20, "queue": {"queueLength": 10}
     }  # fmt: skip
     assert values["karpenter"]["nodeClass"]["dataVolume"] == {
         "snapshotID": "snap-0123456789abcdef0"

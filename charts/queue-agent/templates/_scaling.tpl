@@ -2,6 +2,18 @@
 {{- default (include "chart.fullname" .) .Values.scaling.authentication.existing -}}
 {{- end -}}
 
+{{- /* As many as are done in 24 seconds; a pod of a ScaledJob does one. */ -}}
+{{- define "scaling.queueLength" -}}
+{{- $scaling := .Values.scaling -}}
+{{- if int $scaling.queue.queueLength -}}
+{{- int $scaling.queue.queueLength -}}
+{{- else if eq $scaling.mode "scaledjob" -}}
+1
+{{- else -}}
+{{- max 1 (int (floor (divf 24 $scaling.jobSeconds))) -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* KEDA takes a trigger's settings from its metadata, and there as strings only. */ -}}
 {{- define "scaling.triggers" -}}
 {{- $scaling := .Values.scaling -}}
@@ -12,7 +24,7 @@
   metadata:
     queueURL: {{ required "cloud.queueUrl: where do jobs come from?" $.Values.cloud.queueUrl | quote }}
     awsRegion: {{ required "cloud.region: where are queue, topic and bucket?" $.Values.cloud.region | quote }}
-    queueLength: {{ .queueLength | quote }}
+    queueLength: {{ include "scaling.queueLength" $ | quote }}
     activationQueueLength: {{ .activationQueueLength | quote }}
     scaleOnInFlight: {{ .scaleOnInFlight | quote }}
     scaleOnDelayed: {{ .scaleOnDelayed | quote }}

@@ -125,7 +125,7 @@ async def test_an_agent_counts_what_it_does(stage: Scene) -> None:
     assert value(seen, jobs, status="failed", task_type="text-to-image") == 1
     assert value(seen, jobs, status="failed", task_type="other") == 2
     errors = "queue_agent_job_errors_total"
-    for error_type in ("runtime_rejected", "unknown_task_type", "invalid_message"):
+    for error_type in ("invalid_content", "unknown_task_type", "invalid_message"):
         assert value(seen, errors, error_type=error_type) == 1, error_type
     assert value(seen, "queue_agent_messages_total") == 4
     assert value(seen, "queue_agent_quarantines_total") == 1

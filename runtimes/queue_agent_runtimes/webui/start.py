@@ -59,17 +59,19 @@ class StartAwareClient(RuntimeClient):
         """Why the server must not be asked now; None where it may be."""
         if not self._absent:
             return None
-        is_open, now = await self._knock(), asyncio.get_running_loop().time()
-        if not is_open:
+        closed, now = await self._knock(), asyncio.get_running_loop().time()
+        if closed:
             self._found_closed(now)
-            return Readiness("away", "its port is closed")
+            return Readiness("away", f"The runtime cannot be reached: {closed}")
         if self._closed_since is None:
             return None
         if self._opened_at is None:
             self._opened_at = now
             self._wait(now, PAUSE_SHARE * (now - self._closed_since))
         if now < self._asked_from:
-            return Readiness("starting", "its port is open, and it is left alone until it runs")
+            return Readiness(
+                "starting", "The runtime is left alone until it runs: its port is open"
+            )
         return None
 
     def starts_still(self) -> bool:
@@ -99,7 +101,7 @@ class StartAwareClient(RuntimeClient):
     ) -> AsyncIterator[StreamedResponse]:
         """As of any runtime's client; a server that starts counts as away (`RuntimeAway`)."""
         if (reason := await self.starting()) is not None:
-            raise RuntimeAway(f"The runtime is {reason.state}: {reason.reason}.")
+            raise RuntimeAway(f"{reason.reason}.")
         try:
             async with super().stream(
                 method,
@@ -119,16 +121,18 @@ class StartAwareClient(RuntimeClient):
             self._on_absence()
             raise
 
-    async def _knock(self) -> bool:
-        """Whether somebody listens at the port; nothing is said."""
+    async def _knock(self) -> str | None:
+        """Why nobody can be reached at the port; None where somebody listens. Nothing is said."""
         url = self.url("/")
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 _, writer = await asyncio.open_connection(url.host, url.port)
-        except (OSError, TimeoutError):
-            return False
+        except TimeoutError:
+            return f"no connection within {CONNECT_SECONDS:g} s"
+        except OSError as error:
+            return str(error)
         writer.close()
-        return True
+        return None
 
     def _found_closed(self, now: float) -> None:
         if self._closed_since is None or self._opened_at is not None:

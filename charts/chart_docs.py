@@ -60,6 +60,7 @@ ELSEWHERE: Final = {
     "WEBHOOK_SECRET": "agent.envFrom or agent.extraEnv, from a Secret",
     "MAX_JOBS": "scaling.mode",
     "POD_DELETION_COST": "podDeletionCost",
+    "POD_DO_NOT_DISRUPT": "podDeletionCost.doNotDisrupt",
     "SHUTDOWN_GRACE": "agent.shutdownGrace, which the pod's grace period follows",
     "HEALTH_HOST": "nothing: probes come from outside the pod",
     "HEALTH_PORT": "agent.healthPort, which probes and policies follow",

@@ -72,7 +72,7 @@ async def _serve(
     settings: Settings, runtime: Runtime, warm_up: Job | None, models: ModelFetcher | None
 ) -> None:
     stop = _stop_on_signals()
-    pod = PodDeletionCost.in_cluster(os.environ) if settings.pod_deletion_cost else None
+    pod = _own_pod(settings)
     cloud = connect(
         settings.topic_arn,
         settings.queue_url,
@@ -144,6 +144,12 @@ def _collect_seldom() -> None:
     """
     gc.freeze()
     gc.set_threshold(_OBJECTS_A_COLLECTION)
+
+
+def _own_pod(settings: Settings) -> PodDeletionCost | None:
+    if not settings.pod_deletion_cost:
+        return None
+    return PodDeletionCost.in_cluster(os.environ, do_not_disrupt=settings.pod_do_not_disrupt)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

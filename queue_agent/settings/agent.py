@@ -168,6 +168,12 @@ class Settings(TracingSettings, LogSettings):
         default=False,
         description="Mark the agent's own pod while it is busy, so that a scale-in takes others.",
     )
+    pod_do_not_disrupt: bool = setting(
+        "POD_DO_NOT_DISRUPT",
+        default=True,
+        description="Let that mark hold up Karpenter, too; not on spot nodes: it would keep the "
+        "pod from being told to stop before its node is taken away.",
+    )
     hold_limit: float = setting(
         "HOLD_LIMIT",
         default=60.0,

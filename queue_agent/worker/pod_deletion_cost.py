@@ -4,6 +4,10 @@ Three annotations say the same to three parties: the ReplicaSet controller takes
 deletion cost first when it scales in, and neither Karpenter nor the cluster autoscaler empties a
 node under a marked pod. An idle pod carries none of them.
 
+A spot node that is reclaimed is drained by Karpenter, which waits for pods that must not be
+disrupted until the instance is gone: there the pod goes without that annotation, is told to stop
+at the notice, and has the two minutes for its job.
+
 https://kubernetes.io/docs/reference/labels-annotations-taints/#pod-deletion-cost
 https://karpenter.sh/docs/concepts/disruption/#pod-level-controls
 """
@@ -23,9 +27,10 @@ log = structlog.get_logger()
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT: Final = 3.0
+DO_NOT_DISRUPT: Final = "karpenter.sh/do-not-disrupt"
 BUSY: Final = {
     "controller.kubernetes.io/pod-deletion-cost": "1000",
-    "karpenter.sh/do-not-disrupt": "true",
+    DO_NOT_DISRUPT: "true",
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
 }
 """The chart's admission policy allows these annotations and no others."""
@@ -40,16 +45,34 @@ class PodDeletionCost:
     whole, one after the other, not for each of several jobs.
     """
 
-    def __init__(self, client: httpx.AsyncClient, *, namespace: str, pod: str, token: Path) -> None:
-        """`client` speaks to the API server; `token` is the file that Kubernetes renews."""
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        *,
+        namespace: str,
+        pod: str,
+        token: Path,
+        do_not_disrupt: bool = True,
+    ) -> None:
+        """`client` speaks to the API server; `token` is the file that Kubernetes renews.
+
+        `do_not_disrupt`: Karpenter is told, too.
+        """
         self._client = client
+        self._busy = {
+            name: value for name, value in BUSY.items() if do_not_disrupt or name != DO_NOT_DISRUPT
+        }
         self._path = f"/api/v1/namespaces/{namespace}/pods/{pod}"
         self._token = token
         self._marked: bool | None = None
 
     @classmethod
     def in_cluster(
-        cls, environment: Mapping[str, str], *, service_account: Path = SERVICE_ACCOUNT
+        cls,
+        environment: Mapping[str, str],
+        *,
+        do_not_disrupt: bool = True,
+        service_account: Path = SERVICE_ACCOUNT,
     ) -> Self:
         """For the pod this process runs in, as ``POD_NAME`` and ``POD_NAMESPACE`` name it.
 
@@ -69,7 +92,8 @@ class PodDeletionCost:
         client = httpx.AsyncClient(
             base_url=f"https://{address}:{port}", verify=tls, timeout=_TIMEOUT, trust_env=False
         )
-        return cls(client, namespace=namespace, pod=pod, token=service_account / "token")
+        token = service_account / "token"
+        return cls(client, namespace=namespace, pod=pod, token=token, do_not_disrupt=do_not_disrupt)
 
     async def busy(self) -> None:
         """A job runs: take other pods first."""
@@ -98,7 +122,7 @@ class PodDeletionCost:
         try:
             answer = await self._client.patch(
                 self._path,
-                json={"metadata": {"annotations": BUSY if busy else _IDLE}},
+                json={"metadata": {"annotations": self._busy if busy else _IDLE}},
                 headers={
                     "Authorization": f"Bearer {self._token.read_text().strip()}",
                     "Content-Type": "application/merge-patch+json",

@@ -94,6 +94,22 @@ async def test_a_busy_pod_is_marked_for_all_three_parties(
     assert kubernetes.annotations == {"team": "images", **BUSY}
 
 
+async def test_on_spot_nodes_karpenter_may_tell_a_busy_pod_to_stop(
+    kubernetes: FakeKubernetes, token: Path
+) -> None:
+    kubernetes.annotations["karpenter.sh/do-not-disrupt"] = "true"  # of an agent before
+    async with TestServer(kubernetes.application()) as server:
+        client = httpx.AsyncClient(base_url=str(server.make_url("/")))
+        cost = PodDeletionCost(
+            client, namespace="images", pod="webui-1", token=token, do_not_disrupt=False
+        )
+        await cost.idle()
+        await cost.busy()
+        await cost.aclose()
+    without = {name: value for name, value in BUSY.items() if not name.startswith("karpenter")}
+    assert kubernetes.annotations == {"team": "images", **without}
+
+
 async def test_an_idle_pod_loses_the_marks_and_keeps_the_rest(
     mark: PodDeletionCost, kubernetes: FakeKubernetes
 ) -> None:

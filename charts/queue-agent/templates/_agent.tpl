@@ -82,6 +82,8 @@
 {{- if include "podDeletionCost.on" . }}
 - name: QUEUE_AGENT_POD_DELETION_COST
   value: "true"
+- name: QUEUE_AGENT_POD_DO_NOT_DISRUPT
+  value: {{ empty (include "pod.doNotDisrupt" .) | ternary "false" "true" | quote }}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: POD_NAMESPACE

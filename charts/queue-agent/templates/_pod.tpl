@@ -2,6 +2,14 @@
 {{- if and .Values.podDeletionCost.enabled (ne .Values.scaling.mode "scaledjob") (eq .Values.mode "deployment") -}}true{{- end -}}
 {{- end -}}
 
+{{- /* Whether busy pods are marked for Karpenter. */ -}}
+{{- define "pod.doNotDisrupt" -}}
+{{- $spot := and .Values.karpenter.enabled (has "spot" .Values.karpenter.capacityTypes) -}}
+{{- $wanted := .Values.podDeletionCost.doNotDisrupt -}}
+{{- $marks := or .Values.podDeletionCost.enabled (eq .Values.scaling.mode "scaledjob") -}}
+{{- if and $marks (or (eq $wanted "always") (and (eq $wanted "auto") (not $spot))) -}}true{{- end -}}
+{{- end -}}
+
 {{- define "pod.labels" -}}
 {{- merge (include "chart.runtimeSelector" . | fromYaml) .Values.pod.labels .Values.commonLabels | toYaml }}
 {{- end -}}

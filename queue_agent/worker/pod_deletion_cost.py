@@ -15,6 +15,7 @@ https://karpenter.sh/docs/concepts/disruption/#pod-level-controls
 import asyncio
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -27,6 +28,9 @@ log = structlog.get_logger()
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT: Final = 3.0
+_SHORTEST_PAUSE: Final = 10.0
+_LONGEST_PAUSE: Final = 300.0
+"""Seconds until a mark that was refused is tried once more."""
 DO_NOT_DISRUPT: Final = "karpenter.sh/do-not-disrupt"
 BUSY: Final = {
     "controller.kubernetes.io/pod-deletion-cost": "1000",
@@ -104,12 +108,19 @@ class PodDeletionCost:
         await self._mark(busy=False)
 
     async def follow(self, *, busy: asyncio.Event, idle: asyncio.Event) -> None:
-        """Mark the pod as the events say, until cancelled."""
+        """Mark the pod as the events say, until cancelled; again where the API server refuses.
+
+        An agent that crashed may have left its mark, so the first is set, whichever it is.
+        """
+        pause = _SHORTEST_PAUSE
         while True:
-            await busy.wait()
-            await self.busy()
-            await idle.wait()
-            await self.idle()
+            wanted = busy.is_set()
+            await self._mark(busy=wanted)
+            refused = self._marked is not wanted
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause if refused else None):
+                    await (idle if wanted else busy).wait()
+            pause = min(2 * pause, _LONGEST_PAUSE) if refused else _SHORTEST_PAUSE
 
     async def aclose(self) -> None:
         """Close the connection."""

@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import ipaddress
+import json
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -236,6 +237,35 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
         )
     )
     return paths
+
+
+@pytest.mark.looptime
+async def test_a_mark_that_was_refused_is_set_as_soon_as_the_server_takes_it(
+    token: Path,
+) -> None:
+    busy, idle = asyncio.Event(), asyncio.Event()
+    seen: list[object] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        marks = json.loads(request.content)["metadata"]["annotations"]
+        seen.append(marks["karpenter.sh/do-not-disrupt"])
+        return httpx.Response(500 if len(seen) in {2, 3, 5} else 200)
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://api")
+    mark = PodDeletionCost(client, namespace="images", pod="webui-1", token=token)
+    following = asyncio.create_task(mark.follow(busy=busy, idle=idle))
+    await asyncio.sleep(1)
+    assert seen == [None], "what a crashed agent has left is taken away"
+    busy.set()
+    await asyncio.sleep(60)
+    assert seen == [None, "true", "true", "true"]
+    busy.clear()
+    idle.set()
+    await asyncio.sleep(60)
+    assert seen == [None, "true", "true", "true", None, None]
+    following.cancel()
+    await asyncio.wait({following})
+    await mark.aclose()
 
 
 async def test_it_follows_the_agent_from_busy_to_idle(

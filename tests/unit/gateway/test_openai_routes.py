@@ -77,8 +77,8 @@ async def started(
 
 @pytest.fixture
 async def door(gateways: Gateways, bench: Bench) -> AsyncIterator[httpx.AsyncClient]:
-    """A client where nobody works."""
-    async with client_of(await started(gateways, bench)) as client:
+    """A client where nobody works, so that jobs are not waited for."""
+    async with client_of(await started(gateways, bench, sync_timeout=0.1)) as client:
         yield client
 
 
@@ -267,7 +267,9 @@ async def test_usage_is_told_where_the_runtime_counts(api: httpx.AsyncClient, be
 async def test_links_are_refused_before_the_work_where_there_are_none(
     gateways: Gateways, bench: Bench
 ) -> None:
-    async with client_of(await started(gateways, bench, link_seconds=0)) as client:
+    async with client_of(
+        await started(gateways, bench, link_seconds=0, sync_timeout=0.1)
+    ) as client:
         answer = await client.post(GENERATIONS, json={"prompt": "a", "response_format": "url"})
     assert (answer.status_code, fault(answer)["param"]) == (400, "response_format")
     assert asked(bench) == []
@@ -405,7 +407,9 @@ async def test_edits_that_cannot_be_are_refused_by_name(
 async def test_several_images_are_refused_for_runtimes_that_use_one(
     gateways: Gateways, bench: Bench, adapter: str
 ) -> None:
-    async with client_of(await started(gateways, bench, adapter=adapter)) as client:
+    async with client_of(
+        await started(gateways, bench, adapter=adapter, sync_timeout=0.1)
+    ) as client:
         body = {"prompt": "a", "image": [ENCODED, ENCODED]}
         answer = await client.post(EDITS, json=body)
     assert (answer.status_code, fault(answer)["param"]) == (400, "image")
@@ -508,7 +512,7 @@ async def test_a_model_that_is_not_there_is_not_found(door: httpx.AsyncClient) -
 async def test_a_checkpoint_leads_to_the_runtime_that_has_it(
     gateways: Gateways, bench: Bench
 ) -> None:
-    app = await started(gateways, bench, runtimes=("other", NAME))
+    app = await started(gateways, bench, runtimes=("other", NAME), sync_timeout=20)
     async with client_of(app) as client, bench.working():
         for model in ("dreamy", "dall-e-3", "gpt-image-1"):
             answer = await client.post(GENERATIONS, json={"prompt": "a", "model": model})

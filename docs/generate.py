@@ -1,7 +1,8 @@
-"""Write the reference pages that follow from the code: ``python docs/generate.py``.
+"""Write what follows from other files: ``python docs/generate.py``.
 
-A test compares the committed pages with `pages`, so run this after changing a setting or a
-wire format.
+That is the reference pages, and the chart's values that `queue-agent plan` goes by. A test compares
+the committed files with `pages`, so run this after changing a setting, a wire format, or how the
+chart scales.
 """
 
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Final
 
+import yaml
 from pydantic import JsonValue
 
 from queue_agent.cli.schema import Format, schema
@@ -21,6 +23,14 @@ from queue_agent.wire.offer import Offer
 from queue_agent.wire.portable import PortableContent
 
 REFERENCE: Final = Path(__file__).parent / "reference"
+PROJECT: Final = Path(__file__).parents[1]
+PLANNED_VALUES: Final = {
+    "agent": ("shutdownGrace",),
+    "karpenter": ("consolidateAfter", "gpusPerNode"),
+    "podDeletionCost": ("enabled",),
+    "scaling": ("minReplicas", "pollingInterval", "cooldownPeriod", "queue", "behavior"),
+}
+"""What the simulation reads of the chart's values."""
 
 JsonObject = Mapping[str, JsonValue]
 
@@ -86,7 +96,17 @@ def pages() -> dict[Path, str]:
     return {
         REFERENCE / "settings.md": settings_page(),
         REFERENCE / "wire-formats.md": wire_formats_page(),
+        PROJECT / "queue_agent" / "planning" / "chart.json": planned_values(),
     }
+
+
+def planned_values() -> str:
+    """Those of the chart's default values that a simulation needs, as JSON."""
+    values = yaml.safe_load((PROJECT / "charts" / "queue-agent" / "values.yaml").read_text())
+    wanted = {
+        part: {name: values[part][name] for name in names} for part, names in PLANNED_VALUES.items()
+    }
+    return json.dumps(wanted, indent=2) + "\n"
 
 
 def settings_page() -> str:

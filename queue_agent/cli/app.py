@@ -273,6 +273,61 @@ def gateway_key(
 
 
 @app.command()
+def plan(
+    jobs: Annotated[float, typer.Option(min=1, help="Jobs a month, by a daily curve.")] = 1_000_000,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Of a GPU for each job.")] = 2,
+    shape: Annotated[str, typer.Option(help="daily, burst, tail or long.")] = "daily",
+    days: Annotated[float, typer.Option(min=0.01, help="Of the daily curve.")] = 1,
+    arrivals: Annotated[
+        Path | None,
+        typer.Option(help="CSV instead: when each job comes, in seconds, and how long it takes."),
+    ] = None,
+    model_load: Annotated[float, typer.Option(min=0, help="From a pod's start to work.")] = 30,
+    image_pull: Annotated[float, typer.Option(min=0, help="On a new node.")] = 30,
+    node_start: Annotated[float, typer.Option(min=0, help="From the call to a node.")] = 60,
+    gpu_price: Annotated[
+        float | None, typer.Option(min=0.0001, help="USD an hour; else g6.xlarge on demand.")
+    ] = None,
+    interruptions: Annotated[float, typer.Option(min=0, help="Of each spot node, in an hour.")] = 0,
+    max_pods: Annotated[int, typer.Option(min=1, help="Of each policy.")] = 200,
+    wait: Annotated[
+        float | None, typer.Option(min=0, help="Wanted p95 wait in seconds: recommend a policy.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same jobs.")] = 1,
+    plot: Annotated[Path | None, typer.Option(help="SVG file to draw the result to.")] = None,
+    values: Annotated[
+        Path | None, typer.Option(help="With --wait: file for the recommended chart values.")
+    ] = None,
+) -> None:
+    """Simulate fleets of GPU pods: waits, GPU-hours, USD and killed jobs by scaling policy."""
+    from queue_agent.cli.plan import FleetPlan
+    from queue_agent.cli.plan import plan as simulate
+    from queue_agent.planning.arrivals import Shape
+
+    if shape not in set(Shape):
+        _end(f"There is no shape {shape!r}: {', '.join(Shape)}.", 2)
+    if values is not None and wait is None:
+        _end("--values needs --wait.", 2)
+    wanted = FleetPlan(
+        jobs_a_month=jobs,
+        seconds=seconds,
+        shape=Shape(shape),
+        days=days,
+        arrivals=arrivals,
+        model_load=model_load,
+        image_pull=image_pull,
+        node_start=node_start,
+        gpu_price=gpu_price,
+        interruptions=interruptions,
+        most_pods=max_pods,
+        wait=wait,
+        seed=seed,
+    )
+    for line in simulate(wanted, plot=plot, values_file=values):
+        typer.echo(line)
+
+
+@app.command()
 def demo(
     prompt: Annotated[str, typer.Option(envvar="PROMPT")] = "a lighthouse at dusk",
     model: Annotated[

@@ -1,0 +1,108 @@
+"""When jobs come, and how long each keeps a GPU."""
+
+import csv
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from queue_agent.wire.errors import SettingsError
+
+DAY: Final = 86_400.0
+DAYS_A_MONTH: Final = 365 / 12
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedJob:
+    """One job: `at` seconds after the start it comes, and works `seconds` on a GPU."""
+
+    at: float
+    seconds: float
+
+
+class Shape(StrEnum):
+    """How the jobs of a plan come."""
+
+    DAILY = "daily"
+    BURST = "burst"
+    TAIL = "tail"
+    LONG = "long"
+
+
+def shaped(
+    shape: Shape, *, jobs_a_month: float, seconds: float, days: float, seed: int
+) -> Sequence[ExpectedJob]:
+    """The jobs of one of the shapes; all but the daily curve have their own number of them.
+
+    `burst`: 5,000 at once. `tail`: 2,000 at once, then one each 30 s for two hours. `long`: 20 at
+    once, of 600 s each whatever `seconds` says.
+    """
+    if shape is Shape.DAILY:
+        return list(daily(jobs_a_month, seconds, days=days, seed=seed))
+    if shape is Shape.BURST:
+        return [ExpectedJob(0.0, seconds)] * 5_000
+    if shape is Shape.TAIL:
+        trickle = (ExpectedJob(30.0 * number, seconds) for number in range(1, 241))
+        return [*[ExpectedJob(0.0, seconds)] * 2_000, *trickle]
+    return [ExpectedJob(0.0, 600.0)] * 20
+
+
+def daily(
+    jobs_a_month: float, seconds: float, *, days: float, seed: int, depth: float = 0.9
+) -> Iterator[ExpectedJob]:
+    """A Poisson process whose rate is a sine over the day, by thinning (Lewis and Shedler 1979).
+
+    It begins at night: the rate is 1 - `depth` of its mean then, and 1 + `depth` at noon.
+    """
+    random = Random(seed)  # noqa: S311
+    highest = jobs_a_month / (DAYS_A_MONTH * DAY) * (1 + depth)
+    at = random.expovariate(highest)
+    while at < days * DAY:
+        present = (1 - depth * math.cos(2 * math.pi * at / DAY)) / (1 + depth)
+        if random.random() < present:
+            yield ExpectedJob(at, seconds)
+        at += random.expovariate(highest)
+
+
+def read_csv(path: Path, seconds: float) -> Sequence[ExpectedJob]:
+    """Jobs from a file: each row has the seconds at which one comes, and may have its length.
+
+    A first row that is no number is a heading. Times may begin anywhere, in any order: the
+    earliest is the start of the plan.
+
+    Raises:
+        SettingsError: it cannot be read, or a row holds something else.
+    """
+    try:
+        with path.open(newline="") as file:
+            rows = [(number, row) for number, row in zip(count(1), csv.reader(file)) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SettingsError(f"{path}: {error}") from error
+    if rows and not _is_number(rows[0][1][0]):
+        del rows[0]
+    found = sorted((_parsed(path, number, row, seconds) for number, row in rows), key=_moment)
+    if not found:
+        raise SettingsError(f"{path}: no jobs in it")
+    return [ExpectedJob(job.at - found[0].at, job.seconds) for job in found]
+
+
+def _parsed(path: Path, number: int, row: Sequence[str], seconds: float) -> ExpectedJob:
+    length = row[1] if len(row) > 1 and row[1].strip() else str(seconds)
+    if not (_is_number(row[0]) and _is_number(length) and float(length) > 0):
+        raise SettingsError(f"{path}, line {number}: not a time in seconds, and a length: {row}")
+    return ExpectedJob(float(row[0]), float(length))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _moment(job: ExpectedJob) -> float:
+    return job.at

@@ -1,0 +1,176 @@
+"""`queue-agent plan`."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+from xml.etree import ElementTree as ET
+
+import jsonschema
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from queue_agent.cli.app import app
+from queue_agent.planning.arrivals import DAY, ExpectedJob, Shape, daily, read_csv, shaped
+from queue_agent.planning.policy import CHART_WAIT, chart, limited, messages_for
+from queue_agent.planning.recommend import recommend, values
+from queue_agent.planning.simulation import Circumstances
+from queue_agent.wire.errors import SettingsError
+
+PROJECT: Final = Path(__file__).parents[2]
+CHART: Final = PROJECT / "charts" / "queue-agent"
+PAGE: Final = (PROJECT / "docs" / "planning.md").read_text()
+
+
+def run(*options: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["plan", *options])
+    return result.exit_code, result.output
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """The cells of a table's lines by the first one."""
+    cells = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
+    return {line[0]: line[1:] for line in cells}
+
+
+def test_it_compares_the_policies() -> None:
+    code, said = run("--shape", "long")
+    assert code == 0
+    assert set(rows(said)) >= {"guidance", "before", "chart", "oracle"}
+    assert "recommended" not in rows(said)
+
+
+@pytest.mark.parametrize("shape", ["burst", "tail", "long"])
+def test_the_page_shows_what_the_command_prints(shape: str) -> None:
+    said = rows(run("--shape", shape)[1])
+    shown = PAGE.partition(f"`queue-agent plan --shape {shape}`:\n\n")[2].partition("\n\n")[0]
+    for policy in ("guidance", "before", "chart", "oracle"):
+        assert rows(shown)[policy] == said[policy]
+
+
+def test_the_page_names_the_assumptions_as_they_are() -> None:
+    given = Circumstances()
+    for option, value in {
+        "--node-start": given.node_start,
+        "--image-pull": given.image_pull,
+        "--model-load": given.model_load,
+        "--gpu-price": given.nodes[0].usd,
+        "--interruptions": given.interruptions,
+    }.items():
+        assert re.search(rf"\| `{option}` \| {value:g} \|", PAGE), option
+    for node in given.nodes[1:]:
+        assert f"{node.usd}" in PAGE
+
+
+def test_the_price_is_what_the_gpu_hours_cost() -> None:
+    cheap = rows(run("--shape", "long", "--gpu-price", "0.5")[1])["oracle"]
+    assert float(cheap[6]) == pytest.approx(600 / 3600 * 0.5 * 1000, abs=0.001)
+
+
+def test_arrivals_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.csv"
+    file.write_text("at,seconds\n1000,20\n1100,\n1050,30\n")
+    assert read_csv(file, 5) == [ExpectedJob(0, 20), ExpectedJob(50, 30), ExpectedJob(100, 5)]
+    code, said = run("--arrivals", str(file))
+    assert code == 0
+    assert said.startswith("3 jobs")
+
+
+@pytest.mark.parametrize("text", ["", "at\n", "0\nsoon\n", "0\n1,-3\n", "0\nnan\n", "0,x\n1,x\n"])
+def test_a_file_without_times_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "jobs.csv"
+    file.write_text(text)
+    with pytest.raises(SettingsError):
+        read_csv(file, 5)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError):
+        read_csv(tmp_path / "nothing.csv", 5)
+
+
+@pytest.mark.parametrize("options", [("--shape", "square"), ("--values", "x.yaml")])
+def test_options_that_mean_nothing_are_refused(options: tuple[str, ...]) -> None:
+    code, _ = run(*options)
+    assert code == 2
+
+
+def test_the_picture_has_two_lines_for_each_policy(tmp_path: Path) -> None:
+    file = tmp_path / "plan.svg"
+    assert run("--shape", "tail", "--plot", str(file))[0] == 0
+    drawn = ET.fromstring(file.read_text())  # noqa: S314 — our own
+    svg = "{http://www.w3.org/2000/svg}"
+    words = {node.text for node in drawn.iter(f"{svg}text")}
+    assert words >= {"guidance", "before", "chart", "oracle", "pods"}
+    lines = [node.get("points") or "" for node in drawn.iter(f"{svg}polyline")]
+    assert len(lines) == 2 + 2 * 4
+    places = [tuple(map(float, place.split(","))) for points in lines for place in points.split()]
+    assert all(0 <= x <= 840 and 0 <= y <= 590 for x, y in places)
+
+
+def test_the_recommended_values_are_the_charts_and_say_the_policy(tmp_path: Path) -> None:
+    file = tmp_path / "values.yaml"
+    code, said = run("--shape", "tail", "--wait", "200", "--max-pods", "50", "--values", str(file))
+    assert code == 0
+    assert "recommended" in rows(said)
+    written = yaml.safe_load(file.read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    usual = yaml.safe_load((CHART / "values.yaml").read_text())
+    jsonschema.validate(merged(usual, written), schema)
+    found = limited(chart(merged(usual, written), 2), 50)
+    assert found.one_gpu_nodes
+    assert values(found) == file.read_text()
+    assert written["scaling"]["maxReplicas"] == 50
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """As Helm merges values."""
+    return {
+        name: merged(below[name], value) if isinstance(value, dict) and below.get(name) else value
+        for name, value in (below | above).items()
+    }
+
+
+def test_the_cheapest_that_keeps_the_wait_is_recommended() -> None:
+    jobs = shaped(Shape.TAIL, jobs_a_month=0, seconds=2, days=0, seed=1)
+    quick, slow = (
+        recommend(jobs, Circumstances(), seconds=2, wait=wait, most=200) for wait in (160, 600)
+    )
+    assert quick.kept
+    assert slow.kept
+    assert quick.outcome.wait(95) <= 160
+    assert slow.outcome.usd < quick.outcome.usd
+
+
+def test_where_no_policy_keeps_the_wait_the_nearest_is_recommended_and_said_so() -> None:
+    code, said = run("--shape", "tail", "--wait", "1")
+    assert code == 0
+    assert "No policy" in said
+    assert float(rows(said)["recommended"][1]) <= float(rows(said)["chart"][1])
+
+
+def test_the_daily_curve_has_its_mean_and_its_night() -> None:
+    jobs = list(daily(1_000_000, 2, days=7, seed=1))
+    assert len(jobs) == pytest.approx(1_000_000 * 7 / (365 / 12), rel=0.01)
+    night = sum(job.at % DAY < DAY / 24 for job in jobs)
+    noon = sum(abs(job.at % DAY - DAY / 2) < DAY / 48 for job in jobs)
+    assert noon / night == pytest.approx(1.9 / 0.1, rel=0.2)
+
+
+def test_the_charts_queue_length_follows_from_the_seconds_of_a_job_as_in_the_chart() -> None:
+    usual = yaml.safe_load((CHART / "values.yaml").read_text())
+    found = [chart(usual, seconds).queue_length for seconds in (2, 5, 24, 600)]
+    assert found == [messages_for(CHART_WAIT, seconds) for seconds in (2, 5, 24, 600)]
+    assert found == [12, 4, 1, 1]
+    template = (CHART / "templates" / "_scaling.tpl").read_text()
+    assert f"max 1 (int (floor (divf {CHART_WAIT:g} $scaling.jobSeconds)))" in template
+    usual["scaling"]["queue"]["queueLength"] = 7
+    assert chart(usual, 2).queue_length == 7
+
+
+def test_larger_nodes_come_where_the_chart_allows_them() -> None:
+    usual = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert chart(usual, 2).one_gpu_nodes
+    usual["karpenter"]["gpusPerNode"] = [1, 4]
+    assert not chart(usual, 2).one_gpu_nodes

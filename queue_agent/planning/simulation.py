@@ -152,19 +152,22 @@ class Simulation:
         self._outcome = FleetOutcome(policy.name)
 
     def run(self) -> FleetOutcome:
-        """Until all jobs are done and, where no pods are to stay, no node is left."""
+        """Until all jobs are done and no more pods and nodes are left than are to stay."""
         self._scale(self._policy.min_pods, warm=True)
         for _ in range(max(1, self._clients)):
             self._next_arrival()
         self._poll()
         self._at(self._policy.sync, self._look)
-        while self._events and (self._left or (self._nodes and not self._policy.min_pods)):
+        while self._left or not self._at_rest():
             self._now, _, event = heapq.heappop(self._events)
             event()
         for node in list(self._nodes):
             self._remove(node)
         self._outcome.waits.sort()
         return self._outcome
+
+    def _at_rest(self) -> bool:
+        return len(self._pods) <= self._policy.min_pods and all(it.pods for it in self._nodes)
 
     def _at(self, delay: float, event: Callable[[], None]) -> None:
         heapq.heappush(self._events, (self._now + delay, next(self._order), event))
@@ -217,13 +220,13 @@ class Simulation:
         return len(self._queue) + self._in_flight
 
     def _poll(self) -> None:
-        """KEDA: from zero and to zero."""
+        """KEDA: from zero and, where no pods are to stay, to zero."""
         if self._messages():
             self._active_at = self._now
             if not self._pods:
                 self._scale(1)
-        elif self._now - self._active_at >= self._policy.cooldown:
-            self._scale(self._policy.min_pods)
+        elif not self._policy.min_pods and self._now - self._active_at >= self._policy.cooldown:
+            self._scale(0)
         self._at(self._policy.polling_interval, self._poll)
 
     def _look(self) -> None:

@@ -97,6 +97,19 @@ def test_a_job_that_ends_within_the_grace_is_not_cut_off() -> None:
     assert Simulation(together(20, 600), policy).run().killed == 0
 
 
+def test_with_a_pod_that_stays_only_the_hpa_takes_the_others_and_they_are_paid_until_then() -> None:
+    policy = replace(
+        quick(2),
+        min_pods=1,
+        cooldown=10,
+        down=ScalingRules(600, (ScalingRate("Percent", 100, 15),)),
+    )
+    outcome = Simulation(together(60, 2), policy).run()
+    assert outcome.most_pods == 5
+    assert outcome.pods_over_time[-1][1] == 1
+    assert outcome.gpu_seconds == pytest.approx(5 * (600 + 60), rel=0.1)
+
+
 def test_pods_that_wait_together_get_a_larger_node_unless_one_gpu_is_asked_for() -> None:
     given = Circumstances(nodes=(GpuNode(1, 1.0), GpuNode(4, 8.0)))
     one = Simulation(together(2, 600), quick(600), given).run()

@@ -21,7 +21,7 @@ async def follow(
     asked at the beginning, when the end is heard, and every `poll` seconds.
     """
     clock = asyncio.get_running_loop().time
-    shown: float | None = None
+    shown: tuple[float | None, str | None] = None, None
     next_look = clock()
     while True:
         count, latest = listener.count(place.id), listener.latest(place.id)
@@ -35,7 +35,9 @@ async def follow(
         if latest is not None and ended:
             yield latest  # its manifest could not be written
             return
-        if latest is not None and latest.status == "running" and latest.progress != shown:
-            shown = latest.progress
-            yield latest
+        if latest is not None and latest.status == "running":
+            told = latest.progress, latest.stage
+            if told != shown:
+                shown = told
+                yield latest
         await listener.changed(place.id, count, patience=max(0.0, next_look - clock()))

@@ -77,6 +77,9 @@ class JobView(_View):
     task_type: str
     submitted_at: AwareDatetime
     progress: float | None = Field(description="From 0 to 1; null where it is not known.")
+    stage: str | None = Field(
+        default=None, description="What is done before the run, as `fetching model …`, if anything."
+    )
     queue: QueueEstimate | None = Field(description="While queued, where the queue can be asked.")
     content: dict[str, JsonValue] = Field(description="As asked, without what is too long.")
     context: JsonValue

@@ -140,6 +140,7 @@ class JobService:
             **self._common(record),
             status="cancelling" if cached.cancelled else status,
             progress=heard.progress if heard is not None else None,
+            stage=heard.stage if heard is not None else None,
             queue=await self._statistics.estimate(record.runtime, record.submitted_at, record.ahead)
             if heard is None
             else None,

@@ -57,6 +57,16 @@ async def test_progress_is_told_as_it_comes_and_the_end_ends_it() -> None:
     assert told == [0.1, 0.5]
 
 
+async def test_a_stage_before_the_run_is_told_though_progress_stays_as_it_was() -> None:
+    listener = silent()
+    told: list[str | None] = []
+    async with aclosing(follow(listener, PLACE, nothing, poll=60)) as news:
+        for stage in ("fetching model a", "fetching model b", None):
+            listener.hear(note("running", progress=0.0).model_copy(update={"stage": stage}))
+            told.append((await anext(news)).stage)
+    assert told == ["fetching model a", "fetching model b", None]
+
+
 async def test_progress_that_arrives_after_the_end_is_ignored() -> None:
     listener = silent()
     listener.hear(note("completed"))

@@ -145,7 +145,8 @@ function settings(view) {
 
 function state(view) {
   if (view.status === "running") {
-    return view.progress === null ? "Running" : `Running, ${Math.round(view.progress * 100)} %`;
+    const doing = view.stage ? view.stage[0].toUpperCase() + view.stage.slice(1) : "Running";
+    return view.progress === null ? doing : `${doing}, ${Math.round(view.progress * 100)} %`;
   }
   if (view.status !== "queued") return { cancelling: "Being cancelled …", cancelled: "Cancelled" }[view.status] ?? view.status;
   const { position, estimated_seconds: seconds } = view.queue ?? {};

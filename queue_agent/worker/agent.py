@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakSet
 
 import structlog
 
@@ -28,7 +29,8 @@ log = structlog.get_logger()
 
 _READINESS_POLL = 1.0
 _LONGEST_PAUSE = 20.0
-_NOT_RUNNING = (Stage.PREPARING, Stage.WAITING, Stage.SUBMITTED, Stage.FETCHING)
+_NOT_SUBMITTED = (Stage.PREPARING, Stage.WAITING)
+_NOT_RUNNING = (*_NOT_SUBMITTED, Stage.SUBMITTED, Stage.FETCHING)
 _LAST_POLL = 0.3
 """Seconds that a long poll in flight gets at the end, for a message already on its way."""
 
@@ -53,6 +55,7 @@ class Agent:
     queue_missing: str | None = field(default="Nothing was received yet.", init=False)
     """Why no messages are received; None while they are."""
     _deliveries: dict[asyncio.Task[None], Delivery] = field(default_factory=dict, init=False)
+    _given_back: WeakSet[asyncio.Task[None]] = field(default_factory=WeakSet, init=False)
 
     async def readiness(self) -> Mapping[str, str | None]:
         """What the agent needs to work: None where it is there, else why not."""
@@ -70,6 +73,7 @@ class Agent:
             asyncio.TaskGroup() as tasks,
             background(self.leftovers.watch()),
             background(self._reopen()),
+            background(self._leave_to_others()),
         ):
             pulling = tasks.create_task(self._pull(tasks, stop))
             await stop.wait()
@@ -112,6 +116,21 @@ class Agent:
             self.slots.resize(concurrency=self.runtime.concurrency, backlog=self.runtime.backlog)
             self.slots.open()
             await asyncio.sleep(_READINESS_POLL)  # one that is ready and refuses is not rushed
+
+    async def _leave_to_others(self) -> None:
+        """Whenever the runtime is stuck or sick, give back what was not submitted to it.
+
+        Who restarts it may be long in coming. What is at its last delivery waits for that.
+        """
+        while True:
+            await self.health.broken.wait()
+            await asyncio.sleep(0)  # a task cancelled before its first step could not give back
+            self.slots.changed.clear()
+            for processing, delivery in self._deliveries.items():
+                is_last = self.policy.is_last(delivery.number)
+                if delivery.slot.stage in _NOT_SUBMITTED and not is_last:
+                    self._give_back(processing)
+            await self.slots.changed.wait()
 
     async def _receive(self, tasks: asyncio.TaskGroup, count: int) -> Sequence[Message]:
         asked = self.clock()
@@ -196,18 +215,22 @@ class Agent:
         What is at its last delivery has no other time to run than the grace.
         """
         await asyncio.sleep(0)  # a task cancelled before its first step could not give back
-        given_back: set[asyncio.Task[None]] = set()
         try:
             async with asyncio.timeout(self.policy.grace):
                 while self._deliveries:
                     self.slots.changed.clear()
-                    for processing in {*self._not_running()} - given_back:
-                        processing.cancel()
-                        given_back.add(processing)
+                    for processing in self._not_running():
+                        self._give_back(processing)
                     await self.slots.changed.wait()
         except TimeoutError:
-            for processing in self._deliveries.keys() - given_back:
-                processing.cancel()
+            for processing in self._deliveries:
+                self._give_back(processing)
+
+    def _give_back(self, processing: asyncio.Task[None]) -> None:
+        """End the work on a delivery, which gives the message back; once, lest that be cut off."""
+        if processing not in self._given_back:
+            self._given_back.add(processing)
+            processing.cancel()
 
     def _not_running(self) -> Iterable[asyncio.Task[None]]:
         """The deliveries that the runtime does not work on, and others may."""

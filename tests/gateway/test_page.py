@@ -85,7 +85,7 @@ def test_a_cancelled_job_stays_cancelled(visit: dict[str, Any]) -> None:
 
 
 def test_a_failure_tells_its_reason(visit: dict[str, Any]) -> None:
-    assert "Sampler not found" in visit["reason"]
+    assert "nobody" in visit["reason"]
 
 
 def test_nothing_is_asked_of_other_hosts_and_nothing_breaks(visit: dict[str, Any]) -> None:

@@ -79,7 +79,7 @@ async def test_no_file_of_a_job_stays_whatever_became_of_it(
         bucket = stage.cloud.bucket(stage.deployment.bucket)
         await bucket.write("in/a.png", sample_png(), media_type="image/png")
         url = bucket.url("in/a.png")
-        climbing, missing = saving("1", "../z"), saving("7", "z")
+        climbing, unknown = saving("1", "../z"), {"class_type": "Nobody", "inputs": {}}
         left = files / "output" / "0123456789abcdef-00000001-x_00001_.png"
         left.write_bytes(b"of an agent that was killed")
         os.utime(left, (1, 1))
@@ -88,7 +88,7 @@ async def test_no_file_of_a_job_stays_whatever_became_of_it(
         for number in range(3):
             await publish(stage, name, job(f"good-{number}", url))
         await publish(stage, name, job("climbing", url, **{"5": climbing}))
-        await publish(stage, name, job("refused", url, **{"5": missing}))
+        await publish(stage, name, job("refused", url, **{"5": unknown}))
         await stage.answer("good-0")
         killed.kill()
         stage.start_agent()

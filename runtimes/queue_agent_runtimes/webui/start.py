@@ -6,6 +6,7 @@ recorded starts that was up to 5.5 s after the port had opened (`tests/recording
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -62,7 +63,7 @@ class StartAwareClient(RuntimeClient):
         closed, now = await self._knock(), asyncio.get_running_loop().time()
         if closed:
             self._found_closed(now)
-            return Readiness("away", f"The runtime cannot be reached: {closed}")
+            return Readiness("away", closed)
         if self._closed_since is None:
             return None
         if self._opened_at is None:
@@ -128,9 +129,11 @@ class StartAwareClient(RuntimeClient):
             async with asyncio.timeout(CONNECT_SECONDS):
                 _, writer = await asyncio.open_connection(url.host, url.port)
         except TimeoutError:
-            return f"no connection within {CONNECT_SECONDS:g} s"
+            return f"The runtime cannot be reached: no connection within {CONNECT_SECONDS:g} s"
+        except socket.gaierror as error:
+            return f"The runtime's host {url.host} is not found: {error}"
         except OSError as error:
-            return str(error)
+            return f"The runtime cannot be reached: {error}"
         writer.close()
         return None
 

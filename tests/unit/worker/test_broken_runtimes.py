@@ -117,6 +117,25 @@ async def test_a_stuck_runtime_costs_one_time_limit_and_nobody_an_answer() -> No
     assert bench.dead_letters == []
 
 
+async def test_what_waits_for_a_stuck_runtime_is_left_to_another_at_once() -> None:
+    """Nobody restarts the runtime."""
+    bench = Bench(max_receives=3, policy={"run_timeout": LIMIT, "hold_limit": 3600.0})
+    broken = DeafRuntime()
+    broken.script("order-0", hanging, hanging, hanging)
+    agent, other = bench.agent(broken), bench.agent()
+    orders = [f"order-{number}" for number in range(4)]
+    for job_id in orders:
+        await bench.publish(job_id)
+    async with bench.working(agent):
+        await broken.began.wait()
+        await bench.pass_time(LIMIT + STUCK_AFTER + 2)
+        assert await state_of(agent) == "stuck"
+        async with bench.working(other):
+            await bench.pass_time(60)
+            assert {told.status for told in bench.told()} == {"completed"}
+            assert len(bench.told()) == len(orders)
+
+
 async def test_a_runtime_that_answers_nothing_any_more_is_restarted_within_a_run() -> None:
     """Also one that tells nothing of its runs: it is silent, whatever becomes of the run."""
     bench = Bench(max_receives=3, policy={"run_timeout": 900.0})

@@ -118,7 +118,7 @@ def _generation(task_type: str, request: JsonObject, *, switch_models: bool) -> 
     for name in OF_ENCODING & settings.keys():
         warnings.append(
             f"override_settings.{name}: {settings.pop(name)!r} would be forgotten before the image "
-            "is encoded; metadata.output has it converted"
+            "is encoded"
         )
     if settings or request.get("override_settings"):
         request["override_settings"] = settings

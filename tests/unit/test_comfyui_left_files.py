@@ -84,6 +84,18 @@ def test_files_of_the_jobs_tag_go_wherever_its_save_nodes_put_them(folders: Fold
     assert folders.files == set()
 
 
+def test_files_of_a_job_that_another_agent_ran_go_from_every_folder(folders: Folders) -> None:
+    kept = {f"output/sub/{OTHER}-00000001-y_00001_.png", "output/sub/y.png"}
+    for path in (
+        *kept,
+        f"output/sub/{TAG}-00000001-y_00001_.png",
+        f"temp/a/b/{TAG}-00000002-z.png",
+    ):
+        folders.put(path)
+    folders.left.remove(Traces(TAG))
+    assert folders.files == kept
+
+
 def test_files_of_others_stay(folders: Folders) -> None:
     others = {
         f"output/{OTHER}-00000001-x_00001_.png",

@@ -46,8 +46,8 @@ class Traces:
     tag: str
     uploads: set[str] = field(default_factory=set)
     """Folders, by their paths."""
-    folders: set[str] = field(default_factory=lambda: {""})
-    """In which its save nodes put files."""
+    folders: set[str] | None = None
+    """In which its save nodes put files; None: not known, as of jobs of a killed agent."""
     named: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Paths that the history names, and when the prompt was executed."""
     prompts: set[str] = field(default_factory=set)
@@ -57,7 +57,7 @@ class Traces:
 
     def saved_by(self, graph: Graph) -> None:
         """Save nodes of this graph may put files somewhere."""
-        self.folders.update(prefix_folders(graph))
+        self.folders = {"", *(self.folders or ()), *prefix_folders(graph)}
 
     def named_in(self, entry: Mapping[str, JsonValue]) -> None:
         """A prompt has this entry in the history.
@@ -123,10 +123,15 @@ class LeftFiles:
 
     def _tagged(self, traces: Traces) -> Iterator[SharedFile]:
         for kind in _PRODUCTS:
-            for folder in traces.folders:
-                for file in self._folder.files(posixpath.join(kind, folder).rstrip("/")):
-                    if _tag_of(file) == traces.tag:
-                        yield file
+            for file in (
+                self._folder.walk(kind) if traces.folders is None else self._in(kind, traces)
+            ):
+                if _tag_of(file) == traces.tag:
+                    yield file
+
+    def _in(self, kind: str, traces: Traces) -> Iterator[SharedFile]:
+        for folder in traces.folders or ():
+            yield from self._folder.files(posixpath.join(kind, folder).rstrip("/"))
 
     def _left(self, held: set[str]) -> Iterator[SharedFile]:
         """Files of jobs of whatever agent, but for those that are held here."""

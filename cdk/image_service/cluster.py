@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from aws_cdk import Acknowledgment, Stack, Validations
+from aws_cdk import Acknowledgment, CfnResource, Stack, Validations
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
@@ -114,6 +114,9 @@ class NewCluster(Construct):
             bootstrap_cluster_creator_admin_permissions=False,
             kubectl_provider_options=kubectl(self, network.vpc),
         )
+        control_plane = cluster.node.default_child
+        if isinstance(control_plane, CfnResource):
+            control_plane.add_property_override("UpgradePolicy.SupportType", versions.SUPPORT)
         scope = eks.AccessPolicy.from_access_policy_name(
             "AmazonEKSClusterAdminPolicy", access_scope_type=eks.AccessScopeType.CLUSTER
         )

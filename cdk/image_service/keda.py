@@ -48,7 +48,7 @@ class Keda(Construct):
 
 
 def reading_queues(queues: Sequence[sqs.IQueue]) -> Right:
-    """What KEDA's scaler asks: https://keda.sh/docs/2.19/scalers/aws-sqs/"""
+    """What KEDA's scaler asks: https://keda.sh/docs/2.21/scalers/aws-sqs/"""
     return Right(
         "ReadQueueLengths", ["sqs:GetQueueAttributes"], [queue.queue_arn for queue in queues]
     )

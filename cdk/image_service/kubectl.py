@@ -7,7 +7,7 @@ from aws_cdk import Aws, CfnElement, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
-from aws_cdk.lambda_layer_kubectl_v34 import KubectlV34Layer
+from aws_cdk.lambda_layer_kubectl_v36 import KubectlV36Layer
 from constructs import Construct, IConstruct
 
 from image_service.acknowledgements import (
@@ -24,7 +24,7 @@ def kubectl(
 ) -> eks.KubectlProviderOptions:
     """The function, in the VPC, so that the Kubernetes API need not be public."""
     return eks.KubectlProviderOptions(
-        kubectl_layer=KubectlV34Layer(scope, "KubectlLayer"),
+        kubectl_layer=KubectlV36Layer(scope, "KubectlLayer"),
         private_subnets=vpc.private_subnets,
         role=role,
     )

@@ -1,12 +1,14 @@
 """The cluster, and the releases of the chart in it."""
 
 import json
+import re
+import tomllib
 from functools import cache
 from typing import Any
 
 import helm_python
 import pytest
-from assembly import EXAMPLES, Assembly, Found, synthesised
+from assembly import CDK, EXAMPLES, Assembly, Found, synthesised
 from image_service import versions
 from image_service.runtime import CHART
 from intrinsics import Resolver
@@ -104,6 +106,18 @@ def test_versions_are_those_of_the_one_file() -> None:
         if "Version" in found.properties
     }
     assert charts == {"karpenter": versions.KARPENTER, "keda": versions.KEDA}
+
+
+def test_the_kubernetes_version_is_in_standard_support_and_never_in_the_extended_one() -> None:
+    """https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html"""
+    (cluster,) = synthesised("minimal").resources("AWS::EKS::Cluster")
+    assert cluster.properties["UpgradePolicy"] == {"SupportType": "STANDARD"}
+    minor = int(cluster.properties["Version"].removeprefix("1."))
+    assert minor >= 35
+    assert versions.ADDONS["kube-proxy"].startswith(f"v1.{minor}.")
+    project = tomllib.loads((CDK.parent / "pyproject.toml").read_text())["project"]
+    layers = re.findall(r"kubectl-v(\d+)", " ".join(project["optional-dependencies"]["cdk"]))
+    assert layers == [str(minor)], "kubectl of another version than the cluster's"
 
 
 def test_karpenter_hears_of_everything_that_takes_nodes_away() -> None:

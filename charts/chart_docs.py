@@ -203,6 +203,8 @@ def _comment_above(line: int, lines: list[str]) -> tuple[str, dict[str, JsonValu
         comment.insert(0, text.removeprefix("#").strip())
         line -= 1
     schema_lines = [text.removeprefix("@schema") for text in comment if text.startswith("@schema")]
+    if len(schema_lines) > 1:
+        raise ValueError(f"values.yaml, line {line + len(comment)}: two lines `@schema`")
     described = [text.removeprefix("-- ") for text in comment if text.startswith("-- ")]
     extra = yaml.safe_load(schema_lines[0]) if schema_lines else {}
     return (described[0] if described else "", extra)

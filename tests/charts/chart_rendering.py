@@ -19,6 +19,9 @@ NAMESPACE = "images"
 Values = dict[str, Any]
 Manifest = dict[str, Any]
 
+POOL: Values = {"karpenter": {"enabled": True, "nodeClass": {"existing": "gpu"}}}
+"""Values that bring a node pool, to be laid over those of an example."""
+
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Values:
     """Values laid over others as Helm does: mappings are merged, all else is replaced."""

@@ -3,23 +3,9 @@
 from typing import Any
 
 import pytest
-from chart_rendering import (
-    BASE,
-    Values,
-    containers,
-    environment,
-    example,
-    merged,
-    only,
-    pod_templates,
-    render,
-    values_of,
-)
-
-from queue_agent.settings.agent import Settings
+from chart_rendering import BASE, POOL, Values, example, merged, only, render, values_of
 
 GPU_COUNT = "karpenter.k8s.aws/instance-gpu-count"
-POOL: Values = {"karpenter": {"enabled": True, "nodeClass": {"existing": "gpu"}}}
 
 
 def queue_length(scaling: Values) -> str:
@@ -97,31 +83,3 @@ def test_empty_nodes_all_go_at_once_and_others_by_and_by(name: str) -> None:
     shares = {reason: each["nodes"] for each in disruption["budgets"] for reason in each["reasons"]}
     assert shares == {"Empty": "100%", "Underutilized": "20%", "Drifted": "20%"}
     assert disruption["consolidateAfter"] == "60s"
-
-
-@pytest.mark.parametrize(
-    ("karpenter", "wanted", "marked"),
-    [
-        ({"capacityTypes": ["spot"]}, "auto", False),
-        ({"capacityTypes": ["spot", "on-demand"]}, "auto", False),
-        ({"capacityTypes": ["on-demand"]}, "auto", True),
-        ({"enabled": False}, "auto", True),
-        ({"enabled": False}, "never", False),
-        ({"capacityTypes": ["spot"]}, "always", True),
-    ],
-)
-def test_nothing_holds_up_the_drain_of_a_spot_node_that_is_taken_away(
-    karpenter: Values, wanted: str, marked: bool
-) -> None:
-    own = {"karpenter": karpenter, "podDeletionCost": {"doNotDisrupt": wanted}}
-    values = merged(merged(example(BASE), POOL), own)
-    manifests = render(values)
-    agent = containers(next(pod_templates(manifests)))["agent"]
-    assert Settings.load(environment(agent)).pod_do_not_disrupt is marked
-    jobs = only(render(merged(values, {"scaling": {"mode": "scaledjob"}})), "ScaledJob")
-    annotations = jobs["spec"]["jobTargetRef"]["template"]["metadata"]["annotations"]
-    assert ("karpenter.sh/do-not-disrupt" in annotations) is marked
-    if karpenter.get("enabled", True):
-        disruption = only(manifests, "NodePool")["spec"]["disruption"]
-        policy = "WhenEmptyOrUnderutilized" if marked else "WhenEmpty"
-        assert disruption["consolidationPolicy"] == policy

@@ -39,6 +39,7 @@ import chart_docs
         ({"replicas": 2}, ["replicas", "not allowed"]),
         ({"mode": "statefulset"}, ["mode", "deployment", "knative"]),
         ({"runtime": {"preset": "forge"}}, ["preset", "comfyui"]),
+        ({"runtime": {"livenessBy": "nobody"}}, ["livenessBy", "agent"]),
         ({"runtime": {"image": {"tag": "latest"}}}, ["tag"]),
         ({"agent": {"image": {"digest": "sha256:1"}}}, ["digest", "pattern"]),
         ({"agent": {"settings": {"prefetches": 2}}}, ["prefetches", "not allowed"]),
@@ -93,6 +94,11 @@ def test_the_chart_installs_this_version_of_the_agent() -> None:
 def test_a_value_without_a_description_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"a\.b has no description"):
         chart_docs.read_values("a:\n  b: 1\n")
+
+
+def test_a_second_line_of_a_values_schema_is_an_error() -> None:
+    with pytest.raises(ValueError, match="two lines `@schema`"):
+        chart_docs.read_values("# @schema {minimum: 1}\n# @schema {maximum: 2}\n# -- A\na: 1\n")
 
 
 def test_every_variable_the_chart_can_set_is_one_that_is_read() -> None:

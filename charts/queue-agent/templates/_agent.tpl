@@ -21,7 +21,7 @@
 - name: QUEUE_AGENT_HEALTH_PORT
   value: {{ $agent.healthPort | quote }}
 - name: QUEUE_AGENT_SHUTDOWN_GRACE
-  value: {{ $agent.shutdownGrace | quote }}
+  value: {{ include "pod.shutdownGrace" . | quote }}
 {{- range $name, $value := $agent.settings }}
 - name: QUEUE_AGENT_{{ $name | snakecase | upper }}
   value: {{ include "agent.settingText" $value | quote }}

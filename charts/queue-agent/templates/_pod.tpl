@@ -2,12 +2,22 @@
 {{- if and .Values.podDeletionCost.enabled (ne .Values.scaling.mode "scaledjob") (eq .Values.mode "deployment") -}}true{{- end -}}
 {{- end -}}
 
+{{- /*
+Whether nodes may be spot, as far as the values tell: what the pods select, else what the pool holds.
+*/ -}}
+{{- define "pod.maybeSpot" -}}
+{{- $selector := .Values.pod.nodeSelector -}}
+{{- $selected := lower (default (get $selector "eks.amazonaws.com/capacityType") (get $selector "karpenter.sh/capacity-type")) -}}
+{{- if $selected -}}
+{{- if eq $selected "spot" -}}true{{- end -}}
+{{- else if and .Values.karpenter.enabled (has "spot" .Values.karpenter.capacityTypes) -}}true{{- end -}}
+{{- end -}}
+
 {{- /* Whether busy pods are marked for Karpenter. */ -}}
 {{- define "pod.doNotDisrupt" -}}
-{{- $spot := and .Values.karpenter.enabled (has "spot" .Values.karpenter.capacityTypes) -}}
 {{- $wanted := .Values.podDeletionCost.doNotDisrupt -}}
 {{- $marks := or .Values.podDeletionCost.enabled (eq .Values.scaling.mode "scaledjob") -}}
-{{- if and $marks (or (eq $wanted "always") (and (eq $wanted "auto") (not $spot))) -}}true{{- end -}}
+{{- if and $marks (or (eq $wanted "always") (and (eq $wanted "auto") (not (include "pod.maybeSpot" .)))) -}}true{{- end -}}
 {{- end -}}
 
 {{- define "pod.labels" -}}
@@ -36,10 +46,25 @@ checksum/collector: {{ include "collector.config" . | sha256sum }}
 {{- end -}}
 
 {{- /*
+A spot node is gone two minutes after the notice, of which some seconds pass before the pod hears of it.
+*/ -}}
+{{- define "pod.shutdownGrace" -}}
+{{- $grace := int .Values.agent.shutdownGrace -}}
+{{- if include "pod.maybeSpot" . -}}
+{{- $left := sub 110 (int .Values.pod.stopSeconds) -}}
+{{- if lt $left 0 -}}
+{{- fail "pod.stopSeconds: nodes may be spot, which are gone two minutes after the notice; 110 at most" -}}
+{{- end -}}
+{{- $grace = min $grace $left -}}
+{{- end -}}
+{{- $grace -}}
+{{- end -}}
+
+{{- /*
 The grace period covers the agent's drain, which the runtime waits out, and the runtime's own end.
 */ -}}
 {{- define "pod.grace" -}}
-{{- add .Values.agent.shutdownGrace .Values.pod.stopSeconds -}}
+{{- add (include "pod.shutdownGrace" . | int) .Values.pod.stopSeconds -}}
 {{- end -}}
 
 {{- define "pod.tolerations" -}}

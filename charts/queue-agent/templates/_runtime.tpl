@@ -62,7 +62,7 @@ and a job under way needs its runtime. Every runtime's image has Python.
 */ -}}
 {{- define "runtime.waitForAgent" -}}
 import socket, time
-deadline = time.monotonic() + {{ .Values.agent.shutdownGrace }}
+deadline = time.monotonic() + {{ include "pod.shutdownGrace" . }}
 while time.monotonic() < deadline:
     try:
         socket.create_connection(("127.0.0.1", {{ .Values.agent.healthPort }}), 1).close()

@@ -59,6 +59,7 @@ ELSEWHERE: Final = {
     "WARM_UP": "agent.warmUp",
     "WEBHOOK_SECRET": "agent.envFrom or agent.extraEnv, from a Secret",
     "MAX_JOBS": "scaling.mode",
+    "IDLE_LIMIT": "scaling.cooldownPeriod, in Jobs",
     "POD_DELETION_COST": "podDeletionCost",
     "POD_DO_NOT_DISRUPT": "podDeletionCost.doNotDisrupt",
     "SHUTDOWN_GRACE": "agent.shutdownGrace, which the pod's grace period follows",

@@ -276,6 +276,7 @@ def _worker_policy(settings: Settings, queue: QueuePolicy, warm_up: Job | None) 
         prefetch=settings.prefetch,
         grace=settings.shutdown_grace,
         max_jobs=settings.max_jobs,
+        idle_limit=settings.idle_limit,
         progress_interval=settings.progress_interval if settings.notify_running else None,
         presign=settings.presign,
         warm_up=warm_up,

@@ -163,6 +163,13 @@ class Settings(TracingSettings, LogSettings):
         ge=1,
         description="End after so many messages, as a Kubernetes Job does; else never.",
     )
+    idle_limit: float | None = setting(
+        "IDLE_LIMIT",
+        default=None,
+        ge=0,
+        description="End when no message came for so long, as a Kubernetes Job does for which "
+        "there is none; else never.",
+    )
     pod_deletion_cost: bool = setting(
         "POD_DELETION_COST",
         default=False,

@@ -55,6 +55,8 @@ class Agent:
     queue_missing: str | None = field(default="Nothing was received yet.", init=False)
     """Why no messages are received; None while they are."""
     _deliveries: dict[asyncio.Task[None], Delivery] = field(default_factory=dict, init=False)
+    _quiet_since: float | None = field(default=None, init=False)
+    """When the poll began since which nothing came and nothing is worked on."""
     _given_back: WeakSet[asyncio.Task[None]] = field(default_factory=WeakSet, init=False)
 
     async def readiness(self) -> Mapping[str, str | None]:
@@ -105,8 +107,23 @@ class Agent:
             for message in messages:
                 self._start(tasks, message, asked)
             left -= len(messages)
-        await self.idle.wait()
+            if self._has_waited_enough(asked):
+                log.info("no more messages", idle_limit=self.policy.idle_limit)
+                break
+        while self._deliveries:
+            await self.idle.wait()
         stop.set()
+
+    def _has_waited_enough(self, asked: float) -> bool:
+        """Whether nothing came for as long as is waited; `asked`: when the last poll began."""
+        if self._deliveries:
+            self._quiet_since = None
+        elif self._quiet_since is None:
+            self._quiet_since = asked
+        limit = self.policy.idle_limit
+        if limit is None or self._quiet_since is None:
+            return False
+        return self.clock() - self._quiet_since >= limit
 
     async def _reopen(self) -> None:
         """Whenever the runtime was away, let jobs go to it as soon as it is ready."""

@@ -40,6 +40,8 @@ class Policy:
     """Told to stop: so long to finish what runs."""
     max_jobs: int | None = None
     """End after so many messages; None: never."""
+    idle_limit: float | None = None
+    """End when no message came for so long; None: never."""
     progress_interval: float | None = None
     """None: no `running` notifications."""
     presign: float = 0.0

@@ -78,6 +78,8 @@
 {{- if eq .Values.scaling.mode "scaledjob" }}
 - name: QUEUE_AGENT_MAX_JOBS
   value: "1"
+- name: QUEUE_AGENT_IDLE_LIMIT
+  value: {{ .Values.scaling.cooldownPeriod | quote }}
 {{- end }}
 {{- if include "podDeletionCost.on" . }}
 - name: QUEUE_AGENT_POD_DELETION_COST

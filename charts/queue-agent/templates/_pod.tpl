@@ -160,6 +160,9 @@ restartPolicy: Never
 {{- end }}
 {{- if $job }}
 {{- $init = append $init (include "runtime.container" (dict "root" . "role" "sidecar") | fromYaml) }}
+{{- range .Values.pod.extraContainers }}
+{{- $init = append $init (merge (dict "restartPolicy" "Always") .) }}
+{{- end }}
 {{- else if $native }}
 {{- $init = append $init (include "agent.container" (dict "root" . "role" "sidecar") | fromYaml) }}
 {{- end }}
@@ -181,8 +184,8 @@ containers:
   {{- end }}
   {{- end }}
   {{- end }}
-  {{- with .Values.pod.extraContainers }}
-  {{- toYaml . | nindent 2 }}
+  {{- if and .Values.pod.extraContainers (not $job) }}
+  {{- toYaml .Values.pod.extraContainers | nindent 2 }}
   {{- end }}
 volumes:
   {{- include "pod.runtimeVolumes" . | nindent 2 }}

@@ -111,6 +111,38 @@ async def test_an_agent_with_a_number_of_jobs_ends_by_itself_after_them() -> Non
     assert len(bench.queue.bodies) == 1
 
 
+async def test_an_agent_with_an_idle_limit_ends_when_no_message_came_for_so_long() -> None:
+    bench = Bench(policy={"idle_limit": 120.0})
+    bench.runtime.script("order-1", drawing(500.0))
+    await bench.publish("order-1")
+    began = asyncio.get_running_loop().time()
+    async with asyncio.timeout(1000):
+        await bench.agent().run(asyncio.Event())
+    assert bench.runtime.runs == ["order-1"], "a long run is no idling"
+    assert asyncio.get_running_loop().time() - began == pytest.approx(620, abs=25)
+
+
+async def test_the_load_of_a_model_is_no_idling() -> None:
+    bench = Bench(policy={"idle_limit": 60.0})
+    bench.runtime.up = False
+    working = asyncio.create_task(bench.agent().run(asyncio.Event()))
+    await bench.pass_time(1800)
+    bench.runtime.up = True
+    await bench.pass_time(30)
+    assert not working.done()
+    await bench.publish("order-1")
+    async with asyncio.timeout(600):
+        await working
+    assert bench.runtime.runs == ["order-1"]
+
+
+async def test_an_agent_whose_number_of_jobs_never_comes_ends_at_the_idle_limit() -> None:
+    bench = Bench(policy={"max_jobs": 1, "idle_limit": 0.0})
+    async with asyncio.timeout(60):
+        await bench.agent().run(asyncio.Event())
+    assert bench.runtime.runs == []
+
+
 async def test_told_to_stop_it_finishes_what_runs_and_gives_the_rest_back(bench: Bench) -> None:
     await bench.publish("runs")
     await bench.publish("waits")

@@ -10,7 +10,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --con
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo check test lint style format docs bench bench-diffusers synth venv constraints hashes fuzz audit chaos demo-metrics
+.PHONY: help demo check test lint style format docs bench bench-diffusers synth images venv constraints hashes fuzz audit chaos demo-metrics
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -73,6 +73,18 @@ synth: $(VENV)/.cdk ## Write the CloudFormation templates of every example under
 	  CDK_OUTDIR="$$out" CDK_CONTEXT_JSON="{\"config\": \"$$config\"}" $(BIN)/python cdk/app.py && \
 	  echo "$$config: $$out" || exit; \
 	done
+
+# The chart asks for the tags of its appVersion. The agent runs on GPU nodes and, as the gateway, on
+# any; the bundled runtime on GPU nodes. Docker's own builder makes one platform at a time.
+IMAGE = $(REGISTRY:%/=%)/sd-queue-agent:$(shell sed -n "s/^appVersion: //p" charts/queue-agent/Chart.yaml)
+BUILDER ?= sd-queue-agent
+BUILD = docker buildx build --builder $(BUILDER) --push
+
+images: ## Build the images and push them to REGISTRY, for the chart's imageRegistry (`make -n`: only say how)
+	$(if $(REGISTRY),@,$(error make images REGISTRY=registry.example.com/images: the registry is missing))docker buildx version >/dev/null 2>&1 || { echo "Docker with buildx is needed to build the images" >&2; exit 1; }
+	docker buildx inspect $(BUILDER) >/dev/null 2>&1 || docker buildx create --name $(BUILDER) --driver docker-container
+	$(BUILD) --platform linux/amd64,linux/arm64 --target agent --tag $(IMAGE) .
+	$(BUILD) --platform linux/amd64 --target diffusers --tag $(IMAGE)-diffusers .
 
 venv: $(VENV)/.dev ## Make .venv with everything for development (PYTHON=python3.12 to choose one)
 

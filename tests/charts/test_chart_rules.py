@@ -366,7 +366,7 @@ def test_pods_fit_onto_the_nodes_that_are_made_for_them() -> None:
     node = pool["spec"]["template"]["spec"]
     assert node["nodeClassRef"]["name"] == node_class["metadata"]["name"]
     spec = next(pod_templates(manifests))["spec"]
-    assert spec["nodeSelector"] == {"karpenter.sh/nodepool": pool["metadata"]["name"]}
+    assert spec["nodeSelector"]["karpenter.sh/nodepool"] == pool["metadata"]["name"]
     tolerated = {(item["key"], item.get("value"), item["effect"]) for item in spec["tolerations"]}
     assert {
         (item["key"], item.get("value"), item["effect"]) for item in node["taints"]

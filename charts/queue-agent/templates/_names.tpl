@@ -61,12 +61,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 {{- end -}}
 
-{{- /* (dict "root" $ "image" .Values.….image "repository" "default" "tag" "default") */ -}}
+{{- /*
+(dict "root" $ "image" .Values.….image "repository" "default" "tag" "default")
+Container engines put a host of their own before a repository that names none, so none is left without.
+*/ -}}
 {{- define "chart.image" -}}
 {{- $repository := default .repository .image.repository -}}
-{{- $registry := .root.Values.imageRegistry -}}
 {{- $first := first (splitList "/" $repository) -}}
-{{- if and $registry (not (and (contains "/" $repository) (or (contains "." $first) (contains ":" $first) (eq $first "localhost")))) -}}
+{{- if not (and (contains "/" $repository) (or (contains "." $first) (contains ":" $first) (eq $first "localhost"))) -}}
+{{- $registry := required (printf "imageRegistry: which registry holds %s? `make images REGISTRY=…` builds the project's images and pushes them to yours" $repository) .root.Values.imageRegistry -}}
 {{- $repository = printf "%s/%s" (trimSuffix "/" $registry) $repository -}}
 {{- end -}}
 {{- if .image.digest -}}

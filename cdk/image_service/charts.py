@@ -1,25 +1,11 @@
 """Charts of others, installed as the configuration says."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from aws_cdk import Duration
 from aws_cdk import aws_eks_v2 as eks
 from constructs import Construct
 
+from image_service.chart_values import Values, merged
 from image_service.config import ChartSource
-
-Values = dict[str, Any]
-
-
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Values:
-    """Values laid over others as Helm does: mappings are merged, all else is replaced."""
-    result = dict(below)
-    for key, value in above.items():
-        old = result.get(key)
-        nested = isinstance(old, Mapping) and isinstance(value, Mapping)
-        result[key] = merged(result[key], value) if nested else value
-    return result
 
 
 def public_chart(

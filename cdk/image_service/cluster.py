@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from aws_cdk import Acknowledgment, CfnResource, Stack, Validations
+from aws_cdk import Acknowledgment, Annotations, CfnOutput, CfnResource, Stack, Validations
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_eks_v2 as eks
 from aws_cdk import aws_iam as iam
@@ -122,6 +122,12 @@ class NewCluster(Construct):
         )
         for number, arn in enumerate(config.admins):
             cluster.grant_access(f"Admin{number}", arn, [scope])
+        if not config.admins:
+            nobody = "cluster.admins is empty: nobody will be able to use kubectl or Helm."
+            Annotations.of(cluster).add_warning_v2("image-service:no-admins", nobody)
+        region = Stack.of(self).region
+        command = f"aws eks update-kubeconfig --name {name} --region {region}"
+        CfnOutput(Stack.of(self), "Kubeconfig", value=command, description="Then kubectl works.")
         acknowledge(
             cluster,
             {

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import (
@@ -18,11 +18,9 @@ from pydantic import (
     model_validator,
 )
 
+from image_service.timings import LONGEST_HOLD, RuntimeTimes, has_spot, timings
 from queue_agent.wire.job import Prefix
 from queue_agent.wire.layout import DEFAULT_PREFIX, unreserved
-
-LONGEST_LEASE: Final = 43_200
-"""Seconds: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html"""
 
 
 class ConfigError(Exception):
@@ -44,7 +42,16 @@ def _literal(value: str) -> str:
     return value
 
 
+def _admin(value: str) -> str:
+    if ":assumed-role/" in value:
+        raise ValueError("names a session; EKS takes the role itself, arn:aws:iam::ACCOUNT:role/…")
+    if not re.fullmatch(r"arn:aws[a-z-]*:iam::[0-9]{12}:(role|user)/.+", value):
+        raise ValueError("must be the ARN of a role or user, arn:aws:iam::ACCOUNT:role/NAME")
+    return value
+
+
 Name = Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
+Zone = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9](-[a-z]+-[0-9])?[a-z]$")]
 Region = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]$")]
 Bucket = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
 BucketOrPrefix = Annotated[
@@ -53,6 +60,7 @@ BucketOrPrefix = Annotated[
     AfterValidator(_without_trailing_slash),
 ]
 RoleArn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$")]
+AdminArn = Annotated[str, AfterValidator(_admin)]
 Cidr = Annotated[str, AfterValidator(_network)]
 Folder = Annotated[Prefix, AfterValidator(_literal)]
 RuntimeName = Annotated[Name, AfterValidator(unreserved)]
@@ -78,6 +86,15 @@ class RuntimeConfig(_Section):
     image: ImageConfig = ImageConfig()
     job_seconds: int = Field(default=30, ge=1, le=21_600, description="Expected length of a job.")
     max_receives: int = Field(default=3, ge=1, le=1000, description="Then: dead-letter queue.")
+    visibility_seconds: int | None = Field(
+        default=None,
+        ge=30,
+        le=LONGEST_HOLD,
+        description="A lost pod keeps its job from others; none: from `job_seconds`.",
+    )
+    retention_days: int | None = Field(
+        default=None, ge=1, description="The queue keeps a job; none: from `job_seconds`."
+    )
     priorities: tuple[Name, ...] = Field(
         default=(), description="Each has a queue and pods of its own, beside the usual ones."
     )
@@ -91,6 +108,7 @@ class RuntimeConfig(_Section):
     )
     min_pods: int = Field(default=0, ge=0)
     max_pods: int = Field(default=10, ge=1)
+    gpus: int = Field(default=1, ge=1, le=16, description="GPUs of one pod.")
     models: Literal["s3", "download", "scratch", "none"] = "scratch"
     models_prefix: str = Field(default="", pattern=r"^([^/].*/)?$")
     image_snapshot: str = Field(default="", pattern=r"^(snap-[0-9a-f]+)?$")
@@ -104,17 +122,37 @@ class RuntimeConfig(_Section):
             raise ValueError(f"image.repository: the preset {self.preset} has no image of its own")
         if self.preset == "diffusers" and not self.model:
             raise ValueError("model: the preset diffusers needs one")
+        if self.preset == "diffusers" and not self.model.startswith("/"):
+            if self.models in {"s3", "download"}:
+                raise ValueError(
+                    f"model: {self.model} is one of the hub, and models: {self.models} brings "
+                    "those of the bucket: a path such as /models/NAME, or models: scratch"
+                )
+        elif self.preset == "diffusers" and self.models == "scratch":
+            raise ValueError(
+                f"model: {self.model} is not in the empty volume of models: scratch; download or "
+                "s3 bring models of the bucket, none leaves them to the image"
+            )
         if self.min_pods > self.max_pods:
             raise ValueError("min_pods is more than max_pods")
+        _ = self.timings
         return self
 
     @property
-    def lease_seconds(self) -> int:
-        """How long a lost pod keeps its job from others.
+    def timings(self) -> RuntimeTimes:
+        """All that follows from `job_seconds`."""
+        return timings(
+            self.job_seconds,
+            self.max_receives,
+            self.values,
+            visibility=self.visibility_seconds,
+            retention_days=self.retention_days,
+        )
 
-        Agents renew their lease while they work, so it need not outlast the longest job.
-        """
-        return min(LONGEST_LEASE, max(60, 2 * self.job_seconds))
+    @property
+    def has_spot(self) -> bool:
+        """Whether its nodes may be spot instances."""
+        return has_spot(self.values)
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -198,8 +236,23 @@ class NetworkConfig(_Section):
     """The network that pods run in."""
 
     cidr: Cidr = "10.0.0.0/16"
-    nat_gateways: int = Field(default=1, ge=1, le=2, description="One, or one per zone.")
+    zones: tuple[Zone, ...] = Field(
+        default=(), description="Names of two zones or more; none: the region's first three."
+    )
+    nat_gateways: int = Field(default=1, ge=1, description="One, or one per zone.")
     existing: ExistingVpc | None = None
+
+    @property
+    def zone_count(self) -> int:
+        return len(self.zones) or 3
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.zones) == 1 or len(set(self.zones)) < len(self.zones):
+            raise ValueError("zones: name two or more, each once")
+        if self.nat_gateways > self.zone_count:
+            raise ValueError(f"nat_gateways: more than the {self.zone_count} zones")
+        return self
 
 
 class ExistingCluster(_Section):
@@ -232,7 +285,13 @@ class ClusterConfig(_Section):
     public_access: tuple[Cidr, ...] = Field(
         default=(), description="Networks that reach the Kubernetes API; none: only the VPC."
     )
-    admins: tuple[RoleArn, ...] = Field(default=(), description="Roles that may use kubectl.")
+    admins: tuple[AdminArn, ...] = Field(
+        default=(), description="Roles and users that may use kubectl and Helm: you, for one."
+    )
+    spot_role: bool = Field(
+        default=True,
+        description="Make the account's role for spot instances, where it is not there yet.",
+    )
     system_instance: str = "m7g.large"
     container_insights: bool = True
     karpenter: ChartSource = ChartSource()
@@ -243,7 +302,9 @@ class ObservabilityConfig(_Section):
     """When someone is told."""
 
     alarm_email: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
-    oldest_message_seconds: int = Field(default=900, ge=60)
+    oldest_message_seconds: int | None = Field(
+        default=None, ge=60, description="None: a quarter of an hour and the length of a job."
+    )
     failed_percent: int = Field(default=5, ge=1, le=100)
 
 
@@ -273,6 +334,10 @@ class Config(_Section):
                 raise ValueError(
                     f"runtimes: {one.name} could write to the folder {other_folder} of {other.name}"
                 )
+        if strangers := [it for it in self.network.zones if not it.startswith(self.region)]:
+            raise ValueError(f"network.zones: {', '.join(strangers)} not in {self.region}")
+        if len(set(self.cluster.admins)) < len(self.cluster.admins):
+            raise ValueError("cluster.admins: name each once")
         if self.cluster.existing and not self.network.existing:
             raise ValueError("network.existing: an existing cluster has an existing VPC")
         return self

@@ -11,9 +11,10 @@ from constructs import Construct
 
 from image_service.acknowledgements import acknowledge
 from image_service.config import Config, Lane
+from image_service.timings import LONGEST_KEPT
 
-RETENTION: Final = Duration.days(14)
-"""How long queues keep messages."""
+RETENTION: Final = Duration.days(LONGEST_KEPT)
+"""How long any queue keeps a message: those with dead letters do."""
 _FAILURES_RETENTION: Final = Duration.days(4)
 
 
@@ -25,6 +26,7 @@ class LaneQueue(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.lane = lane
+        timings = lane.runtime.timings
         # By name, because a reference would make a circle of the queue and its dead letters.
         arn = Stack.of(self).format_arn(service="sqs", resource=f"{name}-{lane.name}")
         self.dead_letters = sqs.Queue(
@@ -45,8 +47,8 @@ class LaneQueue(Construct):
             queue_name=f"{name}-{lane.name}",
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
-            retention_period=RETENTION,
-            visibility_timeout=Duration.seconds(lane.runtime.lease_seconds),
+            retention_period=Duration.seconds(timings.retention),
+            visibility_timeout=Duration.seconds(timings.visibility),
             receive_message_wait_time=Duration.seconds(20),
             dead_letter_queue=sqs.DeadLetterQueue(
                 queue=self.dead_letters, max_receive_count=lane.runtime.max_receives

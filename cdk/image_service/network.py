@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from aws_cdk import Fn
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
@@ -39,7 +40,8 @@ class Network(Construct):
             self,
             "Vpc",
             ip_addresses=ec2.IpAddresses.cidr(config.cidr),
-            max_azs=2,
+            # By numbers, because CDK knows the zones' names only with an account at hand.
+            availability_zones=list(config.zones) or [Fn.select(i, Fn.get_azs()) for i in range(3)],
             nat_gateways=config.nat_gateways,
             subnet_configuration=[
                 ec2.SubnetConfiguration(

@@ -48,7 +48,7 @@ class Observability(Construct):
                 lane.queue.metric_approximate_age_of_oldest_message(
                     period=_MINUTE, statistic="Maximum"
                 ),
-                above=self._config.oldest_message_seconds,
+                above=self._config.oldest_message_seconds or 900 + lane.lane.runtime.job_seconds,
                 periods=5,
                 text="Jobs wait too long: no pods, no nodes, or not enough of them.",
             )

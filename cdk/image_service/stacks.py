@@ -7,13 +7,15 @@ from aws_cdk import aws_s3_assets as assets
 from cdk_nag import AwsSolutionsChecks
 
 from image_service.api import Api
+from image_service.chart_values import CHART
 from image_service.cluster import BorrowedCluster, NewCluster, Platform
 from image_service.config import Config, RuntimeConfig
 from image_service.intake_package import Libraries
 from image_service.messaging import Messaging
 from image_service.network import Network
 from image_service.observability import Observability
-from image_service.runtime import CHART, RuntimeRelease
+from image_service.runtime import RuntimeRelease
+from image_service.spot_role import SpotRole
 from image_service.storage import Storage
 
 
@@ -73,6 +75,8 @@ class ImageService:
     def _platform(self, messaging: Messaging, storage: Storage) -> Platform:
         stack = self._stack("cluster", "The cluster that runtimes run in.")
         network = Network(stack, "Network", config=self.config.network)
+        if self.config.cluster.spot_role and any(it.has_spot for it in self.config.runtimes):
+            SpotRole(stack, "SpotRole")
         queues = [lane.queue for lane in messaging.lanes.values()]
         existing = self.config.cluster.existing
         if existing is not None:

@@ -96,7 +96,7 @@ def chart(values: Mapping[str, Any], seconds: float) -> FleetPolicy:
         cooldown=scaling["cooldownPeriod"],
         up=_rules(scaling["behavior"]["scaleUp"], HPA_UP),
         down=_rules(scaling["behavior"]["scaleDown"], HPA_DOWN),
-        consolidate_after=_seconds(karpenter["consolidateAfter"]),
+        consolidate_after=seconds_of(karpenter["consolidateAfter"]),
         grace=values["agent"]["shutdownGrace"],
         spares_busy=values["podDeletionCost"]["enabled"],
         one_gpu_nodes=not set(karpenter["gpusPerNode"]) - {1},
@@ -138,6 +138,6 @@ def _rules(values: Mapping[str, Any], without: ScalingRules) -> ScalingRules:
     return ScalingRules(window, rates or without.rates)
 
 
-def _seconds(text: str) -> float:
+def seconds_of(text: str) -> float:
     """Of a duration such as `2m`."""
     return float(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]

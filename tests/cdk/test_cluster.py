@@ -8,9 +8,14 @@ from typing import Any
 
 import helm_python
 import pytest
+import yaml
 from assembly import CDK, EXAMPLES, Assembly, Found, synthesised
+from aws_cdk import Stack
 from image_service import versions
-from image_service.runtime import CHART
+from image_service.chart_values import CHART
+from image_service.config import NetworkConfig
+from image_service.network import Network
+from image_service.release_values import gpu_limit
 from intrinsics import Resolver
 
 
@@ -149,7 +154,99 @@ def test_an_existing_cluster_is_left_as_it_is() -> None:
 def test_pods_reach_the_bucket_without_a_nat_gateway() -> None:
     (endpoint,) = synthesised("minimal").resources("AWS::EC2::VPCEndpoint")
     assert endpoint.properties["VpcEndpointType"] == "Gateway"
-    assert len(endpoint.properties["RouteTableIds"]) == 4
+    tables = list(synthesised("minimal").resources("AWS::EC2::RouteTable"))
+    assert len(tables) == 2 * 3
+    assert len(endpoint.properties["RouteTableIds"]) == len(tables)
+
+
+def test_pods_have_three_zones_to_find_spot_nodes_in() -> None:
+    subnets = [it.properties for it in synthesised("minimal").resources("AWS::EC2::Subnet")]
+    zones = {json.dumps(it["AvailabilityZone"]) for it in subnets}
+    assert zones == {
+        json.dumps({"Fn::Select": [number, {"Fn::GetAZs": ""}]}) for number in range(3)
+    }
+    values = values_of(synthesised("minimal"), own_releases(synthesised("minimal"))[0])
+    assert len(values["karpenter"]["nodeClass"]["subnetSelectorTerms"]) == 3
+    assert len(list(synthesised("two-runtimes").resources("AWS::EC2::NatGateway"))) == 3
+
+
+def test_zones_may_be_named() -> None:
+    zones = ["us-east-1a", "us-east-1d"]
+    network = Network(Stack(), "N", config=NetworkConfig(zones=zones)).vpc
+    assert network.availability_zones == zones
+
+
+@pytest.mark.parametrize(
+    ("values", "limit"),
+    [
+        ({}, 10),
+        ({"scaling": {"maxReplicas": 7}}, 7),
+        ({"runtime": {"resources": {"limits": {"nvidia.com/gpu": 4}}}}, 40),
+        ({"runtime": {"resources": {"limits": {"nvidia.com/gpu": 2}}}}, 20),
+        ({"runtime": {"resources": {"limits": {"nvidia.com/gpu": 3}}}}, 40),
+        ({"runtime": {"resources": {"limits": {"nvidia.com/gpu": 8}}}}, 80),
+        ({"karpenter": {"gpusPerNode": [8]}}, 16),
+        ({"karpenter": {"gpusPerNode": [8]}, "scaling": {"maxReplicas": 8}}, 8),
+    ],
+)
+def test_nodes_are_limited_to_those_that_all_pods_need(values: dict[str, Any], limit: int) -> None:
+    assert gpu_limit(values) == limit
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_limit_of_nodes_follows_the_most_pods(name: str) -> None:
+    assembly = synthesised(name)
+    for runtime in assembly.config.runtimes:
+        release = assembly.named("Custom::AWSCDK-EKS-HelmChart", Release=runtime.name)
+        values = values_of(assembly, release)
+        assert values["karpenter"]["limits"] == {"nvidia.com/gpu": runtime.max_pods}
+        assert f"limits:\n    nvidia.com/gpu: {runtime.max_pods}\n" in rendered(assembly, release)
+
+
+def test_times_that_follow_from_the_jobs_length_reach_the_pods() -> None:
+    assembly = synthesised("two-runtimes")
+    values = values_of(assembly, assembly.named("Custom::AWSCDK-EKS-HelmChart", Release="comfyui"))
+    assert values["scaling"]["jobSeconds"] == 300
+    assert values["agent"]["shutdownGrace"] == 100
+    assert values["agent"]["settings"]["runTimeout"] == 900
+
+
+def test_the_deployer_is_let_in_by_entries_of_their_own() -> None:
+    assembly = synthesised("minimal")
+    (admin,) = assembly.config.cluster.admins
+    entry = assembly.named("AWS::EKS::AccessEntry", PrincipalArn=admin)
+    (policy,) = entry.properties["AccessPolicies"]
+    assert policy["AccessScope"] == {"Type": "cluster"}
+    assert "AmazonEKSClusterAdminPolicy" in json.dumps(policy["PolicyArn"])
+    template = assembly.templates["cluster"]
+    assert template["Outputs"]["Kubeconfig"]["Value"] == (
+        "aws eks update-kubeconfig --name images --region us-west-2"
+    )
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_accounts_role_for_spot_is_made_unless_it_is_there(name: str) -> None:
+    assembly = synthesised(name)
+    (call,) = assembly.resources("Custom::AWS")
+    create = json.loads(call.properties["Create"])
+    assert create["action"] == "createServiceLinkedRole"
+    assert create["parameters"] == {"AWSServiceName": "spot.amazonaws.com"}
+    assert create["ignoreErrorCodesMatching"] == "InvalidInput"
+    assert "Delete" not in call.properties, "others may use it"
+    assert not list(assembly.resources("AWS::IAM::ServiceLinkedRole")), "fails where it is there"
+
+
+def test_models_of_the_bucket_come_past_the_nat_gateway_to_each_pod() -> None:
+    assembly = synthesised("minimal")
+    release = own_releases(assembly)[0]
+    values = values_of(assembly, release)
+    assert values["models"]["source"] == "download"
+    documents = yaml.safe_load_all(rendered(assembly, release))
+    (deployment,) = [it for it in documents if it and it["kind"] == "Deployment"]
+    containers = {it["name"]: it for it in deployment["spec"]["template"]["spec"]["initContainers"]}
+    source = f"s3://{values['models']['bucket']}/sdruntime/"
+    assert containers["models"]["command"][-2:] == [source, "/models"]
+    assert values["runtime"]["model"].startswith("/models/")
 
 
 def test_nodes_come_after_their_network_and_everything_else_after_them() -> None:

@@ -17,6 +17,7 @@ VPC = {
     "availability_zones": ["us-west-2a", "us-west-2b"],
     "private_subnets": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
 }
+ADMIN = "arn:aws:iam::111122223333:user/me"
 CLUSTER = {
     "name": "example",
     "kubectl_role": "arn:aws:iam::111122223333:role/kubectl",
@@ -66,6 +67,31 @@ def test_the_configuration_in_the_repository_can_be_used() -> None:
             {"runtimes": [NAMELESS, {**RUNTIME, "name": "b", "prefixes": ["output/b"]}]},
             "sdruntime could write to the folder output/b of b",
         ),
+        (
+            {"runtimes": [{**RUNTIME, "model": "stabilityai/sdxl-turbo"}]},
+            "runtimes.0: model: stabilityai/sdxl-turbo is one of the hub",
+        ),
+        (
+            {"runtimes": [{**RUNTIME, "models": "scratch"}]},
+            "runtimes.0: model: /models/stable-diffusion-xl-base-1.0 is not in the empty volume",
+        ),
+        ({"cluster": {"admins": ["me"]}}, "cluster.admins.0: must be the ARN of a role or user"),
+        (
+            {"cluster": {"admins": ["arn:aws:sts::111122223333:assumed-role/Admin/me"]}},
+            "cluster.admins.0: names a session; EKS takes the role itself",
+        ),
+        ({"cluster": {"admins": [ADMIN, ADMIN]}}, "cluster.admins: name each once"),
+        ({"network": {"zones": ["us-west-2a"]}}, "network: zones: name two or more"),
+        (
+            {"network": {"zones": ["us-west-2a", "us-east-1a"]}},
+            "network.zones: us-east-1a not in us-west-2",
+        ),
+        ({"network": {"nat_gateways": 4}}, "network: nat_gateways: more than the 3 zones"),
+        ({"runtimes": [{**RUNTIME, "gpus": 0}]}, "runtimes.0.gpus: "),
+        (
+            {"runtimes": [{**RUNTIME, "values": {"agent": {"shutdownGrace": 200}}}]},
+            "runtimes.0: values.agent.shutdownGrace: spot nodes are gone",
+        ),
         ({"network": {"cidr": "10.0.0.0/99"}}, "network.cidr: "),
         ({"cluster": {"existing": CLUSTER}}, "network.existing: an existing cluster"),
         (
@@ -103,3 +129,14 @@ def test_what_is_no_mapping_is_refused_in_words(tmp_path: Path, content: str) ->
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="absent"):
         Config.load(tmp_path / "absent.yaml")
+
+
+def test_models_of_the_hub_stay_possible(tmp_path: Path) -> None:
+    hub = {**RUNTIME, "model": "stabilityai/sdxl-turbo", "models": "scratch", "models_prefix": ""}
+    config = load(tmp_path, {**MINIMAL, "runtimes": [hub]})
+    assert config.runtimes[0].model == "stabilityai/sdxl-turbo"
+
+
+def test_users_may_be_admins_too(tmp_path: Path) -> None:
+    config = load(tmp_path, {**MINIMAL, "cluster": {"admins": [ADMIN]}})
+    assert config.cluster.admins == (ADMIN,)

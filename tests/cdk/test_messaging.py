@@ -52,12 +52,29 @@ def test_every_job_queue_has_dead_letters_of_its_own(name: str) -> None:
         assert dead.properties["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_dead_letters_outlast_the_queue_by_a_day_at_least(name: str) -> None:
+    """Their age is counted from the publication, not from when they were given up."""
+    assembly = synthesised(name)
+    for lane in assembly.config.lanes:
+        kept, kept_dead = (
+            queue(assembly, name).properties["MessageRetentionPeriod"]
+            for name in (lane.name, f"{lane.name}-dead")
+        )
+        assert kept == lane.runtime.timings.retention
+        assert kept_dead >= kept + 24 * 3600
+
+
 @pytest.mark.parametrize("folder", AS_LONG_AS_MESSAGES)
 def test_what_belongs_to_a_message_goes_when_no_queue_keeps_the_message_any_longer(
     folder: str,
 ) -> None:
     assembly = synthesised("two-runtimes")
-    kept = queue(assembly, "webui").properties["MessageRetentionPeriod"]
+    kept = max(
+        found.properties["MessageRetentionPeriod"]
+        for found in assembly.resources("AWS::SQS::Queue")
+        if "MessageRetentionPeriod" in found.properties
+    )
     rules = [
         rule
         for bucket in assembly.resources("AWS::S3::Bucket")

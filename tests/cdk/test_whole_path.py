@@ -15,7 +15,7 @@ import yaml
 from assembly import CDK, JsonObject, synthesised
 from emulated import Emulated, deploy
 from iam import Call, allows, call_of
-from image_service.runtime import CHART
+from image_service.chart_values import CHART
 from intrinsics import ACCOUNT
 from lambda_process import LambdaFunction, package_of, sdk_folder, started
 from PIL import Image

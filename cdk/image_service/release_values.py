@@ -1,0 +1,95 @@
+"""Values of the chart for the release of one queue."""
+
+from typing import Final
+
+from aws_cdk import Aws
+from aws_cdk import aws_sns as sns
+
+from image_service.chart_values import Values, defaults, merged, value_of
+from image_service.cluster import Platform
+from image_service.config import Config, Lane
+from image_service.messaging import LaneQueue
+from image_service.runtime_policy import readable_places
+from image_service.storage import Storage
+
+_SIZES: Final = (1, 4, 8, 16)
+"""GPUs of the nodes that the chart lets Karpenter bring."""
+
+
+def release_values(
+    config: Config,
+    platform: Platform,
+    lane_queue: LaneQueue,
+    notifications: sns.ITopic,
+    storage: Storage,
+) -> Values:
+    """The chart's values: what follows from what is built here, and over it the runtime's own."""
+    lane = lane_queue.lane
+    runtime = lane.runtime
+    values: Values = {
+        # Also the service account's name, which the pods' role is bound to.
+        "fullnameOverride": lane.name,
+        "imageRegistry": config.image_registry,
+        "cloud": {
+            "region": Aws.REGION,
+            "queueUrl": lane_queue.queue.queue_url,
+            "topicArn": notifications.topic_arn,
+            "bucket": storage.results_name,
+        },
+        "runtime": {
+            "preset": runtime.preset,
+            "name": runtime.name,
+            "model": runtime.model,
+            "image": runtime.image.model_dump(),
+        },
+        "agent": {
+            "shutdownGrace": runtime.timings.shutdown_grace,
+            "settings": {
+                "runTimeout": runtime.timings.run_timeout,
+                "referenceBuckets": readable_places(runtime, storage.results_name),
+            },
+        },
+        "scaling": {
+            "minReplicas": runtime.min_pods,
+            "maxReplicas": runtime.max_pods,
+            "jobSeconds": runtime.job_seconds,
+        },
+        "karpenter": {"enabled": True, "nodeClass": _node_class(platform, lane)},
+        "models": {"source": runtime.models, "prefix": runtime.models_prefix},
+        "telemetry": {"traces": "xray", "collector": {"enabled": True}},
+    }
+    if runtime.models in {"s3", "download"}:
+        values["models"]["bucket"] = storage.models_name
+    if runtime.gpus > 1:
+        gpus = {"nvidia.com/gpu": runtime.gpus}
+        values["runtime"]["resources"] = {"requests": gpus, "limits": gpus}
+    if platform.private_cidrs:
+        values["networkPolicy"] = {"privateCidrs": list(platform.private_cidrs)}
+    own = merged(values, runtime.values)
+    limits = {"karpenter": {"limits": {"nvidia.com/gpu": gpu_limit(own)}}}
+    return merged(limits, own)
+
+
+def gpu_limit(values: Values) -> int:
+    """GPUs that nodes for `scaling.maxReplicas` pods have, which are whole nodes."""
+    both = merged(defaults(), values)
+    resources = value_of(both, "runtime", "resources")
+    gpus = int(max(value_of(resources, kind, "nvidia.com/gpu") or 0 for kind in resources))
+    sizes = value_of(both, "karpenter", "gpusPerNode") or [next(it for it in _SIZES if it >= gpus)]
+    pods_on_one = max(1, max(sizes) // max(1, gpus))
+    return int(max(sizes) * -(-value_of(both, "scaling", "maxReplicas") // pods_on_one))
+
+
+def _node_class(platform: Platform, lane: Lane) -> Values:
+    node_class: Values = {
+        "role": platform.node_role_name,
+        "subnetSelectorTerms": [{"id": subnet} for subnet in platform.pod_subnet_ids],
+        "securityGroupSelectorTerms": [{"id": platform.security_group_id}],
+    }
+    if lane.runtime.image_snapshot:
+        node_class |= {
+            "instanceStore": False,
+            "imagePull": "default",
+            "dataVolume": {"snapshotID": lane.runtime.image_snapshot},
+        }
+    return node_class

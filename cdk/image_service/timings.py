@@ -1,0 +1,131 @@
+"""How long things may take: all from the expected length of a job, see README.md."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from image_service.chart_values import defaults, merged, value_of
+from queue_agent.planning.policy import seconds_of
+from queue_agent.settings.agent import Settings
+
+DAY: Final = 86_400
+
+LONGEST_HOLD: Final = 43_200
+"""All that one receipt of a message may last, however often its lease is renewed:
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
+"""
+LONGEST_RUN: Final = LONGEST_HOLD - 1_800
+"""Half an hour of it is left to wait for the runtime, and to store what it made."""
+
+LONGEST_KEPT: Final = 14
+"""Days, SQS's most; dead letters are kept for so long, counted from their publication:
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
+"""
+
+SPOT_LEFT: Final = 110
+"""What a pod has of the two minutes that a spot node has, as the chart counts them."""
+
+
+@dataclass(frozen=True)
+class RuntimeTimes:
+    """Of one runtime, in seconds."""
+
+    shutdown_grace: int
+    """A pod told to stop has to finish its job (`agent.shutdownGrace`)."""
+    run_timeout: int
+    """A run that takes longer is interrupted (`agent.settings.runTimeout`)."""
+    visibility: int
+    """A lost pod keeps its job from others; agents renew their lease while they work."""
+    retention: int
+    """The queue keeps a job."""
+
+
+def timings(
+    job_seconds: int,
+    max_receives: int,
+    values: Mapping[str, Any],
+    *,
+    visibility: int | None,
+    retention_days: int | None,
+) -> RuntimeTimes:
+    """By the formulas, where neither the runtime's `values` of the chart nor the fields say.
+
+    Raises:
+        ValueError: they cannot be meant together; the message says why.
+    """
+    run_timeout = _number(values, "agent", "settings", "runTimeout")
+    if run_timeout is None:
+        usual = int(Settings.model_fields["run_timeout"].default)
+        run_timeout = min(LONGEST_RUN, max(usual, 3 * job_seconds))
+    grace = _number(values, "agent", "shutdownGrace")
+    if grace is None:
+        usual = value_of(defaults(), "agent", "shutdownGrace")
+        grace = min(_longest_grace(values), max(usual, 2 * job_seconds))
+    if visibility is None:
+        visibility = min(LONGEST_HOLD, max(60, 2 * job_seconds))
+    if retention_days is None:
+        attempts = max_receives * (run_timeout + visibility)
+        retention = min((LONGEST_KEPT - 1) * DAY, max((LONGEST_KEPT - 4) * DAY, attempts))
+    else:
+        retention = retention_days * DAY
+    result = RuntimeTimes(grace, run_timeout, visibility, retention)
+    faults = list(_faults(result, job_seconds, max_receives, values))
+    if faults:
+        raise ValueError("; ".join(faults))
+    return result
+
+
+def has_spot(values: Mapping[str, Any]) -> bool:
+    """Whether its nodes may be taken away with two minutes' notice, as the chart decides it."""
+    for label in ("karpenter.sh/capacity-type", "eks.amazonaws.com/capacityType"):
+        if selected := value_of(values, "pod", "nodeSelector", label):
+            return str(selected).lower() == "spot"
+    return "spot" in value_of(merged(defaults(), values), "karpenter", "capacityTypes")
+
+
+def _number(values: Mapping[str, Any], *path: str) -> int | None:
+    found = value_of(values, *path)
+    if found is not None and not isinstance(found, int):
+        raise ValueError(f"values.{'.'.join(path)}: {found!r} is no whole number of seconds")
+    return found
+
+
+def _longest_grace(values: Mapping[str, Any]) -> int:
+    both = merged(defaults(), values)
+    whole = seconds_of(value_of(both, "karpenter", "terminationGracePeriod"))
+    whole = SPOT_LEFT if has_spot(values) else whole
+    return int(whole - value_of(both, "pod", "stopSeconds"))
+
+
+def _faults(
+    found: RuntimeTimes, job_seconds: int, max_receives: int, values: Mapping[str, Any]
+) -> Iterator[str]:
+    if found.run_timeout < job_seconds:
+        yield (
+            f"values.agent.settings.runTimeout: {found.run_timeout} s end the usual job, "
+            f"which takes {job_seconds} s"
+        )
+    if found.run_timeout > LONGEST_RUN:
+        yield (
+            f"values.agent.settings.runTimeout: at most {LONGEST_RUN} s, because SQS lets nobody "
+            "hold a message for longer than 12 hours"
+        )
+    longest = _longest_grace(values)
+    if found.shutdown_grace > longest:
+        yield (
+            "values.agent.shutdownGrace: spot nodes are gone two minutes after the notice, so at "
+            f"most {longest} s; or values.karpenter.capacityTypes: [on-demand]"
+            if has_spot(values)
+            else "values.agent.shutdownGrace: longer than values.karpenter.terminationGracePeriod "
+            "leaves, after which the node goes"
+        )
+    if found.retention >= LONGEST_KEPT * DAY:
+        yield (
+            f"retention_days: at most {LONGEST_KEPT - 1}, because dead letters are kept for "
+            f"{LONGEST_KEPT} days from their publication"
+        )
+    if found.retention < max_receives * found.run_timeout:
+        yield (
+            f"max_receives: {max_receives} attempts of up to {found.run_timeout} s each take "
+            f"longer than the {found.retention // DAY} days for which the queue keeps a job"
+        )

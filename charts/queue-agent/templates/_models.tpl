@@ -3,11 +3,25 @@
 {{- if or (has $source (list "s3" "download")) (and (eq $source "claim") .Values.models.claim.readOnly) -}}true{{- end -}}
 {{- end -}}
 
+{{- /* Of all that stands in the volume and in its claim. */ -}}
+{{- define "models.digest" -}}
+{{- $models := .Values.models -}}
+{{- list .Values.cloud.region $models.bucket $models.prefix $models.size $models.s3 | toJson | sha256sum | trunc 8 -}}
+{{- end -}}
+
+{{- define "models.volumeName" -}}
+{{- printf "%s-%s" (include "chart.clusterName" .) (include "models.digest" .) -}}
+{{- end -}}
+
+{{- define "models.claimName" -}}
+{{- printf "%s-models-%s" (include "chart.fullname" .) (include "models.digest" .) -}}
+{{- end -}}
+
 {{- define "models.volume" -}}
 {{- $models := .Values.models -}}
 {{- if eq $models.source "s3" }}
 - name: models
-  persistentVolumeClaim: {claimName: {{ include "chart.fullname" . }}-models, readOnly: true}
+  persistentVolumeClaim: {claimName: {{ include "models.claimName" . }}, readOnly: true}
 {{- else if eq $models.source "claim" }}
 - name: models
   persistentVolumeClaim:

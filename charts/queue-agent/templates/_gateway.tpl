@@ -49,3 +49,21 @@
 {{- end -}}
 {{- join "," $entries -}}
 {{- end -}}
+
+{{- define "gateway.extraSpec" -}}
+{{- $owned := dict
+  "automountServiceAccountToken" "nothing, since the gateway asks no Kubernetes API"
+  "containers" "extraManifests, for a Deployment of your own"
+  "enableServiceLinks" "nothing, since no container reads these variables"
+  "imagePullSecrets" "imagePullSecrets"
+  "restartPolicy" "nothing, since a Deployment has but one"
+  "securityContext" "pod.securityContext"
+  "serviceAccount" "gateway.serviceAccount.name"
+  "serviceAccountName" "gateway.serviceAccount.name"
+  "volumes" "gateway.extraVolumes"
+-}}
+{{- range list "affinity" "nodeSelector" "priorityClassName" "tolerations" "topologySpreadConstraints" -}}
+{{- $_ := set $owned . (printf "gateway.%s" .) -}}
+{{- end -}}
+{{- include "chart.extraSpec" (dict "spec" .Values.gateway.extraSpec "value" "gateway.extraSpec" "owned" $owned) -}}
+{{- end -}}

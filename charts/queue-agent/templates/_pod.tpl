@@ -119,6 +119,45 @@ automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
   {{- toYaml .Values.pod.securityContext | nindent 2 }}
+{{- include "pod.extraSpec" . }}
+{{- end -}}
+
+{{- /* Fields of pods that have no value of their own: `pod.extraSpec`. */ -}}
+{{- define "pod.extraSpec" -}}
+{{- $owned := dict
+  "activeDeadlineSeconds" "scaling.scaledJob.activeDeadlineSeconds"
+  "automountServiceAccountToken" "nothing, since the agent's container alone gets a token"
+  "containerConcurrency" "knative.containerConcurrency"
+  "containers" "pod.extraContainers"
+  "enableServiceLinks" "nothing, since no container reads these variables"
+  "hostPID" "nothing, since the agent is told to stop as process 1 of its container"
+  "imagePullSecrets" "imagePullSecrets"
+  "initContainers" "pod.extraInitContainers"
+  "responseStartTimeoutSeconds" "knative.timeoutSeconds"
+  "restartPolicy" "scaling.mode"
+  "serviceAccount" "serviceAccount.name"
+  "serviceAccountName" "serviceAccount.name"
+  "shareProcessNamespace" "nothing, since the agent is told to stop as process 1 of its container"
+  "terminationGracePeriodSeconds" "agent.shutdownGrace and pod.stopSeconds"
+  "timeoutSeconds" "knative.timeoutSeconds"
+  "volumes" "pod.extraVolumes"
+-}}
+{{- range list "affinity" "nodeSelector" "priorityClassName" "resourceClaims" "runtimeClassName" "securityContext" "tolerations" "topologySpreadConstraints" -}}
+{{- $_ := set $owned . (printf "pod.%s" .) -}}
+{{- end -}}
+{{- include "chart.extraSpec" (dict "spec" .Values.pod.extraSpec "value" "pod.extraSpec" "owned" $owned) -}}
+{{- end -}}
+
+{{- /* (dict "spec" fields "value" "the value's name" "owned" (dict field "what to set instead")) */ -}}
+{{- define "chart.extraSpec" -}}
+{{- range $field := keys .spec | sortAlpha -}}
+{{- with get $.owned $field -}}
+{{- fail (printf "%s.%s: the chart says this of its pods; set instead: %s" $.value $field .) -}}
+{{- end -}}
+{{- end -}}
+{{- with .spec }}
+{{ toYaml . }}
+{{- end -}}
 {{- end -}}
 
 {{- define "pod.runtimeVolumes" -}}
@@ -150,6 +189,10 @@ the other way round: the Job is done when the agent has done its one job.
 {{- fail "scaling.mode: scaledjob needs agent.nativeSidecar: a Job ends only when all its plain containers have ended" -}}
 {{- end -}}
 {{- include "pod.placement" . }}
+{{- with .Values.pod.resourceClaims }}
+resourceClaims:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 terminationGracePeriodSeconds: {{ include "pod.grace" . }}
 {{- if $job }}
 restartPolicy: Never

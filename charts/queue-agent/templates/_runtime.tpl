@@ -71,6 +71,42 @@ while time.monotonic() < deadline:
     time.sleep(0.5)
 {{- end -}}
 
+{{- /*
+The runtime's resources, as YAML. The defaults, over which Helm lays the values, have a whole GPU; where
+a slice, another maker's GPU or a claim is asked for, it is meant instead.
+*/ -}}
+{{- define "runtime.resources" -}}
+{{- $resources := deepCopy .Values.runtime.resources -}}
+{{- $claimed := list -}}
+{{- range .Values.pod.resourceClaims -}}{{- $claimed = append $claimed .name -}}{{- end -}}
+{{- range $resources.claims -}}
+{{- if not (has .name $claimed) -}}
+{{- fail (printf "runtime.resources.claims: %s is none of pod.resourceClaims" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $claimed (not $resources.claims) -}}
+{{- $claims := list -}}
+{{- range $claimed -}}{{- $claims = append $claims (dict "name" .) -}}{{- end -}}
+{{- $_ := set $resources "claims" $claims -}}
+{{- end -}}
+{{- $other := not (empty $resources.claims) -}}
+{{- range $name := concat (keys (default dict $resources.limits)) (keys (default dict $resources.requests)) -}}
+{{- if regexMatch "^(nvidia[.]com/(mig-|gpu[.]).+|amd[.]com/gpu|gpu[.]intel[.]com/.+)$" $name -}}{{- $other = true -}}{{- end -}}
+{{- end -}}
+{{- if $other -}}
+{{- range $part := list "requests" "limits" -}}
+{{- with get $resources $part -}}{{- $_ := unset . "nvidia.com/gpu" -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $resources -}}
+{{- end -}}
+
+{{- /* Whole GPUs of a pod. */ -}}
+{{- define "runtime.gpus" -}}
+{{- $resources := include "runtime.resources" . | fromYaml -}}
+{{- get (merge (dict) (default dict $resources.limits) (default dict $resources.requests)) "nvidia.com/gpu" | int -}}
+{{- end -}}
+
 {{- /* The runtime's container: (dict "root" $ "role" "main"|"sidecar"|"knative") */ -}}
 {{- define "runtime.container" -}}
 {{- $root := .root -}}
@@ -139,7 +175,7 @@ lifecycle:
           {{- include "runtime.waitForAgent" $root | nindent 10 }}
 {{- end }}
 resources:
-  {{- toYaml $values.resources | nindent 2 }}
+  {{- include "runtime.resources" $root | nindent 2 }}
 securityContext:
   {{- toYaml $values.securityContext | nindent 2 }}
 volumeMounts:

@@ -75,4 +75,4 @@ def test_long_names_keep_what_tells_sources_apart() -> None:
         for item in volume(values, release="r" * 53)[:2]
     ]
     assert len(set(names)) == 4
-    assert all(len(name) <= 253 for name in names)
+    assert all(len(name) <= 63 for name in names)

@@ -80,9 +80,13 @@ def test_objects_stand_in_the_releases_namespace_and_carry_its_labels(name: str)
 
 def test_objects_outside_namespaces_are_told_apart_by_namespace() -> None:
     names = {
-        item["metadata"]["name"] for item in manifests_of("webui") if item["kind"] in CLUSTER_WIDE
+        item["metadata"]["name"]
+        for item in manifests_of("webui")
+        if item["kind"] in CLUSTER_WIDE - {"PersistentVolume"}
     }
     assert names == {f"{NAME}-{NAMESPACE}"}
+    volume = only(manifests_of("webui"), "PersistentVolume")
+    assert re.fullmatch(rf"{NAME}-{NAMESPACE}-[0-9a-f]{{8}}", volume["metadata"]["name"])
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)

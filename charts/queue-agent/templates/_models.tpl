@@ -3,18 +3,18 @@
 {{- if or (has $source (list "s3" "download")) (and (eq $source "claim") .Values.models.claim.readOnly) -}}true{{- end -}}
 {{- end -}}
 
-{{- /* Of all that stands in the volume and in its claim. */ -}}
+{{- /* Of all that stands in the volume and in its claim, and of their names, which are cut. */ -}}
 {{- define "models.digest" -}}
 {{- $models := .Values.models -}}
-{{- list .Values.cloud.region $models.bucket $models.prefix $models.size $models.s3 | toJson | sha256sum | trunc 8 -}}
+{{- list (include "chart.clusterName" .) .Values.cloud.region $models.bucket $models.prefix $models.size $models.s3 | toJson | sha256sum | trunc 8 -}}
 {{- end -}}
 
 {{- define "models.volumeName" -}}
-{{- printf "%s-%s" (include "chart.clusterName" .) (include "models.digest" .) -}}
+{{- printf "%s-%s" (include "chart.clusterName" . | trunc 54 | trimSuffix "-") (include "models.digest" .) -}}
 {{- end -}}
 
 {{- define "models.claimName" -}}
-{{- printf "%s-models-%s" (include "chart.fullname" .) (include "models.digest" .) -}}
+{{- printf "%s-models-%s" (include "chart.fullname" . | trunc 47 | trimSuffix "-") (include "models.digest" .) -}}
 {{- end -}}
 
 {{- define "models.volume" -}}

@@ -10,7 +10,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --con
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo check test lint style format docs bench bench-diffusers synth images venv constraints hashes fuzz audit chaos demo-metrics
+.PHONY: help demo check test lint style format docs bench bench-diffusers synth images kind-test venv constraints hashes fuzz audit chaos demo-metrics
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -30,8 +30,9 @@ check: style ## Check style, types and import rules, and run the unit tests: wha
 test: lint $(VENV)/.tools $(VENV)/.checkov ## Lint, then run every test (ARGS= goes to pytest)
 	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
 
-lint: style audit ## Check style, types, import rules, the Dockerfile and known vulnerabilities
+lint: style audit ## Check style, types, import rules, Dockerfile, shell scripts and known vulnerabilities
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/shellcheck charts/*/*.sh examples/*.sh
 
 style: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -85,6 +86,9 @@ images: ## Build the images and push them to REGISTRY, for the chart's imageRegi
 	docker buildx inspect $(BUILDER) >/dev/null 2>&1 || docker buildx create --name $(BUILDER) --driver docker-container
 	$(BUILD) --platform linux/amd64,linux/arm64 --target agent --tag $(IMAGE) .
 	$(BUILD) --platform linux/amd64 --target diffusers --tag $(IMAGE)-diffusers .
+
+kind-test: ## The quick start without AWS in a cluster of its own, and a killed pod (needs Docker, kind, kubectl, Helm)
+	@charts/quickstart/kind-test.sh
 
 venv: $(VENV)/.dev ## Make .venv with everything for development (PYTHON=python3.12 to choose one)
 

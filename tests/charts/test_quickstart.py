@@ -1,0 +1,325 @@
+"""The quick start without AWS: valid, and a job goes through what is rendered, in processes."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import helm_python
+import kubernetes_validate
+import pytest
+from chart_rendering import (
+    CHART,
+    Manifest,
+    Values,
+    containers,
+    environment,
+    kinds,
+    merged,
+    only,
+    render,
+)
+from PIL import Image
+from test_chart_validity import KUBERNETES_VERSIONS
+
+from queue_agent.testing.process import ServerProcess, free_port
+
+QUICKSTART: Final = CHART.parent / "quickstart"
+PROJECT: Final = CHART.parents[1]
+SCRIPTS: Final = sorted(QUICKSTART.glob("*.sh"))
+BIN: Final = Path(sys.executable).parent
+CLOUD: Final = "http://cloud:5000"
+"""How pods call the embedded cloud."""
+
+
+def values(own: Values | None = None) -> Values:
+    text = (QUICKSTART / "values.yaml").read_text()
+    return merged(helm_python.values_from_yaml(text), own or {})
+
+
+def rendered(own: Values | None = None) -> list[Manifest]:
+    return render(values(own), release="quickstart")
+
+
+def template(manifests: list[Manifest], name: str) -> Manifest:
+    found: Manifest = only(manifests, "Deployment", name)["spec"]["template"]
+    return found
+
+
+def templates(manifests: list[Manifest]) -> Iterator[Manifest]:
+    for manifest in manifests:
+        if manifest["kind"] == "Deployment":
+            yield manifest["spec"]["template"]
+
+
+def test_helm_lint_finds_nothing_in_strict_mode() -> None:
+    report = helm_python.lint(CHART, values(), strict=True)
+    assert report["errors"] == []
+    assert [message for message in report["messages"] if message["severity"] > 1] == []
+
+
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+def test_its_objects_are_valid_in_each_supported_kubernetes(version: str) -> None:
+    for manifest in rendered():
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_it_needs_nothing_that_a_new_cluster_lacks() -> None:
+    assert all("." not in item["apiVersion"].partition("/")[0] or "k8s.io" in item["apiVersion"]
+               for item in rendered())  # fmt: skip
+    for one in templates(rendered()):
+        assert "nodeSelector" not in one["spec"], "kind and k3s run on whatever this machine is"
+        for container in containers(one).values():
+            assert not any("gpu" in name for name in container["resources"]["limits"])
+
+
+def test_only_images_that_are_put_on_the_node_or_published_are_asked_for() -> None:
+    loaded = set(re.findall(r"^\w+=(localhost/\S+|\$agent\S*)$", script("images.sh"), re.MULTILINE))
+    assert loaded == {"localhost/sd-queue-agent:$version", "$agent-diffusers"}
+    (pinned,) = re.findall(
+        r"^moto==(\S+)$", (PROJECT / "constraints.txt").read_text(), re.MULTILINE
+    )
+    version = helm_python.Chart.load(CHART).metadata["appVersion"]
+    found = {item["image"] for one in templates(rendered()) for item in containers(one).values()}
+    assert found == {
+        f"localhost/sd-queue-agent:{version}",
+        f"localhost/sd-queue-agent:{version}-diffusers",
+        f"docker.io/motoserver/moto:{pinned}",
+    }
+
+
+def test_pods_may_reach_the_embedded_cloud_and_find_it() -> None:
+    manifests = rendered()
+    labels = template(manifests, "cloud")["metadata"]["labels"]
+    service = only(manifests, "Service", "cloud")
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert [port["port"] for port in service["spec"]["ports"]] == [5000]
+    for policy in (item for item in manifests if item["kind"] == "NetworkPolicy"):
+        (rule,) = [one for one in policy["spec"]["egress"] if one["ports"][0]["port"] == 5000]
+        assert rule["to"][0]["podSelector"]["matchLabels"].items() <= labels.items()
+    assert "NetworkPolicy" in kinds(manifests)
+
+
+@contextmanager
+def process(
+    container: Manifest, rewritten: Mapping[str, str], folder: Path, port: int
+) -> Iterator[ServerProcess]:
+    """The container as a process: its command, and its environment alone, with these rewritings.
+
+    They are what a machine without pods cannot have: names of services, and their ports.
+    """
+
+    def text(value: str) -> str:
+        for old, new in rewritten.items():
+            value = value.replace(old, new)
+        return value
+
+    entry = container.get("command") or ["queue-agent"]
+    given = [f"{name}={text(value)}" for name, value in environment(container).items()]
+    # of the container's system: programs, a home, and where the project's packages are
+    system = [f"PATH={BIN}{os.pathsep}{os.environ['PATH']}", f"HOME={folder}"]
+    system += [f"PYTHONPATH={os.environ['PYTHONPATH']}"] if "PYTHONPATH" in os.environ else []
+    words = [text(word) for word in [*entry, *container.get("args", [])]]
+    log = folder / f"{container['name']}.log"
+    server = ServerProcess(["env", "-i", *system, *given, *words], port=port, log=log)
+    server.spawn()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def test_a_job_goes_through_what_is_rendered(tmp_path: Path) -> None:
+    names = ("cloud", "gateway", "health", "runtime", "resources")
+    ports = {name: free_port() for name in names}
+    own: Values = {
+        "runtime": {"port": ports["runtime"]},
+        "agent": {"healthPort": ports["health"]},
+        "gateway": {"port": ports["gateway"]},
+    }
+    manifests = rendered(own)
+    cloud = containers(template(manifests, "cloud"))
+    pod = containers(template(manifests, "quickstart"))
+    gateway = containers(template(manifests, "quickstart-gateway"))["gateway"]
+    here = f"http://localhost:{ports['cloud']}"
+    rewritten = {CLOUD: here, "http://127.0.0.1:5000": here}
+    moto = {**cloud["moto"], "env": []}
+    moto["command"] = [str(ports["cloud"]) if it == "5000" else it for it in moto["command"]]
+    with ExitStack() as stack:
+
+        def start(container: Manifest, port: str) -> ServerProcess:
+            return stack.enter_context(process(container, rewritten, tmp_path, ports[port]))
+
+        # in a cluster they start in whatever order
+        agent = start(pod["agent"], "health")
+        front = start(gateway, "gateway")
+        runtime = start(pod["runtime"], "runtime")
+        start(moto, "cloud").wait_until_listening()
+        start(cloud["resources"], "resources")
+        for server in (runtime, agent, front):
+            server.wait_until_listening()
+        run = job(tmp_path, front.url)
+    assert run.returncode == 0, f"{run.stdout}{run.stderr}"
+    with Image.open(tmp_path / "one.png") as image:
+        assert image.size == (256, 256)
+
+
+def job(folder: Path, gateway: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [QUICKSTART / "job.sh", folder / "one.png"],
+        env={"PATH": os.environ["PATH"], "GATEWAY": gateway},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def script(name: str) -> str:
+    return (QUICKSTART / name).read_text()
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Path:
+    """What was asked of Docker, kind, kubectl, Helm and curl, one call a line; all of it succeeds.
+
+    curl says that the job is running, and when it waits, that it is completed.
+    """
+    noted = tmp_path / "calls"
+    answers = """case "$*" in *wait*) status=completed ;; *) status=running ;; esac
+echo '{"status":"'$status'"}'
+while [ $# -gt 0 ]; do [ "$1" = --output ] && echo image > "$2"; shift; done"""
+    for name in ("docker", "kind", "kubectl", "helm", "curl", "sudo"):
+        program = tmp_path / name
+        note = f"echo {name} \"$*\" | tr '\\n' ' ' >> {shlex.quote(str(noted))}"
+        end = f"echo >> {shlex.quote(str(noted))}"
+        program.write_text(f"#!/bin/sh\n{note}\n{end}\n{answers if name == 'curl' else ''}\n")
+        program.chmod(0o755)
+    return noted
+
+
+def run(name: str, *arguments: str, path: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [QUICKSTART / name, *arguments],
+        cwd=path,
+        env={"PATH": f"{path}{os.pathsep}/usr/bin{os.pathsep}/bin", **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def noted(calls: Path) -> list[str]:
+    return [line.rstrip() for line in calls.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_shellcheck_finds_nothing(path: Path) -> None:
+    found = subprocess.run([BIN / "shellcheck", path], capture_output=True, text=True, check=False)
+    assert (found.stdout, found.returncode) == ("", 0)
+    assert os.access(path, os.X_OK)
+
+
+def test_images_are_built_for_this_machine_and_put_on_the_node(calls: Path) -> None:
+    assert run("images.sh", path=calls.parent).returncode == 0
+    version = helm_python.Chart.load(CHART).metadata["appVersion"]
+    agent = f"localhost/sd-queue-agent:{version}"
+    assert noted(calls) == [
+        f"docker build --target agent --tag {agent} .",
+        f"docker build --target diffusers --tag {agent}-diffusers .",
+        f"kind load docker-image --name quickstart {agent} {agent}-diffusers",
+    ]
+
+
+def test_of_k3s_images_go_to_its_containerd_and_only_the_release_is_removed(calls: Path) -> None:
+    assert run("images.sh", "k3s", path=calls.parent).returncode == 0
+    assert run("remove.sh", "k3s", path=calls.parent).returncode == 0
+    assert "sudo k3s ctr images import -" in noted(calls)
+    assert noted(calls)[-2:] == [
+        "helm uninstall quickstart --namespace quickstart",
+        "kubectl delete namespace quickstart",
+    ]
+
+
+@pytest.mark.parametrize("name", ["images.sh", "remove.sh"])
+def test_another_kind_of_cluster_is_refused(calls: Path, name: str) -> None:
+    asked = run(name, "minikube", path=calls.parent)
+    assert asked.returncode == 2
+    assert asked.stderr == f"{name} [kind|k3s]\n"
+
+
+def test_the_release_is_installed_with_the_values_and_waited_for(calls: Path) -> None:
+    assert run("install.sh", path=calls.parent).returncode == 0
+    (asked,) = noted(calls)
+    words = asked.split()
+    assert words[:5] == ["helm", "upgrade", "--install", "quickstart", "queue-agent"]
+    assert words[words.index("--values") + 1] == "quickstart/values.yaml"
+    assert "--wait" in words
+
+
+def test_without_an_address_the_gateway_is_reached_through_the_cluster(calls: Path) -> None:
+    asked = run("job.sh", "one.png", path=calls.parent)
+    assert asked.returncode == 0, asked.stderr
+    service = only(rendered(), "Service", "quickstart-gateway")
+    port = service["spec"]["ports"][0]["port"]
+    assert f"8000:{port}" in noted(calls)[0] + noted(calls)[1]
+    assert (calls.parent / "one.png").exists()
+
+
+def test_the_test_by_kind_kills_the_pod_of_a_running_job_and_removes_all(calls: Path) -> None:
+    tested = run("kind-test.sh", path=calls.parent, TMPDIR=str(calls.parent))
+    assert tested.returncode == 0, tested.stderr
+    lines = noted(calls)
+    made = lines.index("kind create cluster --name queue-agent-test --wait 5m")
+    (installed,) = [n for n, line in enumerate(lines) if line.startswith("helm upgrade")]
+    (killed,) = [n for n, line in enumerate(lines) if "delete pod" in line]
+    assert made < installed < killed
+    labels = template(rendered(), "quickstart")["metadata"]["labels"]
+    name, wanted = lines[killed].split("--selector ")[1].split()[0].split("=")
+    assert labels[name] == wanted
+    assert lines[-1] == "kind delete cluster --name queue-agent-test"
+    assert not [path for path in calls.parent.iterdir() if path.is_dir()], "its own folder is gone"
+
+
+def test_a_failed_test_by_kind_removes_all_as_well(calls: Path) -> None:
+    (calls.parent / "helm").write_text("#!/bin/sh\nexit 3\n")
+    tested = run("kind-test.sh", path=calls.parent, TMPDIR=str(calls.parent))
+    assert tested.returncode == 3
+    assert noted(calls)[-1] == "kind delete cluster --name queue-agent-test"
+
+
+@pytest.mark.parametrize("absent", ["docker", "kind", "kubectl", "helm"])
+def test_the_test_by_kind_says_in_one_line_what_it_lacks(calls: Path, absent: str) -> None:
+    (calls.parent / absent).unlink()
+    tested = subprocess.run(
+        ["/bin/sh", QUICKSTART / "kind-test.sh"],
+        env={"PATH": str(calls.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert tested.returncode != 0
+    assert tested.stderr == f"kind-test needs {absent}\n"
+    assert not calls.exists()
+
+
+def test_the_test_by_kind_needs_a_docker_that_runs(calls: Path) -> None:
+    (calls.parent / "docker").write_text("#!/bin/sh\nexit 1\n")
+    tested = run("kind-test.sh", path=calls.parent)
+    assert (tested.returncode, tested.stderr) == (1, "kind-test needs a Docker that runs\n")
+    assert not calls.exists()
+
+
+def test_a_job_that_fails_ends_the_script_and_the_test_by_kind(calls: Path) -> None:
+    curl = calls.parent / "curl"
+    curl.write_text(curl.read_text().replace("completed", "failed"))
+    asked = run("job.sh", path=calls.parent, GATEWAY="http://gateway")
+    assert asked.returncode == 1
+    assert '"status":"failed"' in asked.stderr
+    tested = run("kind-test.sh", path=calls.parent, TMPDIR=str(calls.parent))
+    assert tested.returncode == 1
+    assert noted(calls)[-1] == "kind delete cluster --name queue-agent-test"

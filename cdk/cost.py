@@ -1,43 +1,83 @@
-"""What a deployment costs a month, from the prices below: `python cdk/cost.py [IMAGES]`."""
+"""What a deployment costs a month: `python cdk/cost.py [IMAGES]`, more by `--help`.
 
+What the GPU nodes do comes from the simulation of `queue-agent plan`, under the chart's own values;
+the prices are below, each with its page. Assumptions that are no price are `MonthlyLoad`'s.
+"""
+
+import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from image_service.chart_values import defaults, value_of
+
+from queue_agent.planning.arrivals import DAYS_A_MONTH, Shape, shaped
+from queue_agent.planning.policy import chart, chart_values
+from queue_agent.planning.simulation import Circumstances, FleetOutcome, GpuNode, Simulation
+
 HOURS: Final = 730
 MILLION: Final = 1_000_000
+SIMULATED_JOBS: Final = 230_000
+"""About so many are simulated, of whole days; the bill is that of the month in proportion."""
+
+_AWS: Final = "https://aws.amazon.com/"
+
+
+@dataclass(frozen=True)
+class Price:
+    """In us-east-1, on demand, without free tiers."""
+
+    usd: float
+    page: str
+    """Of AWS, after its host's name."""
+    seen: str = ""
+    """When it was compared with the page's words; empty: never, so do that for your region."""
+
 
 PRICES: Final = {
-    "EKS cluster, hour": 0.10,
-    "m7g.large, hour": 0.0816,
-    "NAT gateway, hour": 0.045,
-    "g6.xlarge, hour": 0.805,
-    "API Gateway, million requests": 3.50,
-    "Lambda, million requests": 0.20,
-    "Lambda on Arm, GB-second": 0.0000133334,
-    "SNS, million publications": 0.50,
-    "SQS, million requests": 0.40,
-    "S3, million writes": 5.00,
-    "S3, million reads": 0.40,
-    "S3, GB-month": 0.023,
-    "CloudWatch alarm": 0.10,
-    "CloudWatch dashboard": 3.00,
+    "EKS cluster, hour": Price(0.10, "eks/pricing/", "2026"),
+    "m7g.large, hour": Price(0.0816, "ec2/pricing/on-demand/"),
+    "gp3, GB-month": Price(0.08, "ebs/pricing/"),
+    "gp3, IOPS-month beyond 3,000": Price(0.005, "ebs/pricing/"),
+    "gp3, MiB/s-month beyond 125": Price(0.04, "ebs/pricing/"),
+    "NAT gateway, hour": Price(0.045, "vpc/pricing/", "2026-09"),
+    "NAT gateway, GB": Price(0.045, "vpc/pricing/", "2026-09"),
+    "API Gateway, million requests": Price(3.50, "api-gateway/pricing/", "2026"),
+    "Lambda, million requests": Price(0.20, "lambda/pricing/", "2026-09"),
+    "Lambda on Arm, GB-second": Price(0.0000133334, "lambda/pricing/"),
+    "SNS, million publications": Price(0.50, "sns/pricing/"),
+    "SQS, million requests": Price(0.40, "sqs/pricing/"),
+    "S3, million writes": Price(5.00, "s3/pricing/"),
+    "S3, million reads": Price(0.40, "s3/pricing/"),
+    "S3, GB-month": Price(0.023, "s3/pricing/"),
+    "CloudWatch alarm": Price(0.10, "cloudwatch/pricing/"),
+    "CloudWatch dashboard": Price(3.00, "cloudwatch/pricing/"),
 }
-"""USD, us-east-1, on demand, without free tiers."""
 
 
 @dataclass(frozen=True)
 class MonthlyLoad:
-    """What is asked of a deployment like examples/minimal.yaml in a month."""
+    """What is asked in a month of a deployment like examples/minimal.yaml, and what is assumed."""
 
     images: int = MILLION
     gpu_seconds: float = 2.0
-    """Per image, `timings.run` of the notifications."""
-    busy: float = 0.9
-    """Share of a paid GPU's time in which it works."""
+    """Per image, `timings.run` of the notifications; `job_seconds` says the same."""
+    gpus: int = 1
+    """Of a pod."""
+    gpu_price: float | None = None
+    """USD an hour of a GPU; None: g6 on demand, as `docs/planning.md` has it."""
+    nat_gateways: int = 1
+    hub_gigabytes: float = 0.0
+    """Downloaded from a model hub at each start of a pod; 0: models are in the bucket."""
+    model_gigabytes: float = 7.0
+    """Copied from the bucket at each start of a pod, where they are there."""
     image_megabytes: float = 0.5
     lambda_seconds: float = 0.1
+    job_kilobytes: float = 40.0
+    """Through the NAT gateway: calls of SQS, SNS and X-Ray, and jobs themselves."""
+    public_image_gigabytes: float = 0.2
+    """Through the NAT gateway to each new node: the collector and aws-cli, not of your registry."""
 
 
 @dataclass(frozen=True)
@@ -49,29 +89,150 @@ class Position:
     usd: float
 
 
+@dataclass(frozen=True)
+class Fleet:
+    """The GPU nodes of the month."""
+
+    outcome: FleetOutcome
+    scale: float
+    """From what was simulated to the month."""
+    gpus: int
+    pods_a_node: int
+
+    @property
+    def node_hours(self) -> float:
+        return self.outcome.gpu_seconds / self.pods_a_node / 3600 * self.scale
+
+    @property
+    def gpu_hours(self) -> float:
+        return self.outcome.gpu_seconds * self.gpus / 3600 * self.scale
+
+    @property
+    def busy(self) -> float:
+        """Share of the paid GPU-hours."""
+        return self.outcome.busy_seconds / self.outcome.gpu_seconds
+
+    @property
+    def usd(self) -> float:
+        return self.outcome.usd * self.scale
+
+    @property
+    def pods_started(self) -> float:
+        return self.outcome.pods_started * self.scale
+
+    @property
+    def nodes_started(self) -> float:
+        return self.outcome.nodes_started * self.scale
+
+
+def simulated(load: MonthlyLoad) -> Fleet:
+    """The fleet under the chart's values, on a daily curve.
+
+    Raises:
+        ValueError: no node has so many GPUs, or so few images make no curve.
+    """
+    node = next((it for it in Circumstances().nodes if it.gpus >= load.gpus), None)
+    if node is None:
+        raise ValueError(f"no node has {load.gpus} GPUs")
+    usd = node.usd if load.gpu_price is None else load.gpu_price * node.gpus
+    pods_a_node = node.gpus // load.gpus
+    days = min(28, max(1, round(SIMULATED_JOBS * DAYS_A_MONTH / load.images)))
+    jobs = shaped(
+        Shape.DAILY, jobs_a_month=load.images, seconds=load.gpu_seconds, days=days, seed=1
+    )
+    if not jobs:
+        raise ValueError(f"{load.images} images a month are too few for a curve")
+    given = Circumstances(nodes=(GpuNode(pods_a_node, usd),))
+    outcome = Simulation(jobs, chart(chart_values(), load.gpu_seconds), given).run()
+    return Fleet(outcome, load.images / len(jobs), load.gpus, pods_a_node)
+
+
 def bill(load: MonthlyLoad) -> Iterator[Position]:
     """The lines, what runs without any load first."""
-    price, jobs = PRICES, load.images / MILLION
-    yield Position("EKS", f"{HOURS} h", HOURS * price["EKS cluster, hour"])
-    yield Position("system nodes", f"2 for {HOURS} h", 2 * HOURS * price["m7g.large, hour"])
-    yield Position("NAT gateway", f"{HOURS} h, without data", HOURS * price["NAT gateway, hour"])
-    watching = 5 * price["CloudWatch alarm"] + price["CloudWatch dashboard"]
+    fleet = simulated(load)
+    yield from _standing(load)
+    yield from _jobs(load)
+    yield from _through_nat(load, fleet)
+    yield from _gpus(load, fleet)
+
+
+def _usd(price: str, amount: float) -> float:
+    return amount * PRICES[price].usd
+
+
+def _standing(load: MonthlyLoad) -> Iterator[Position]:
+    yield Position("EKS", f"{HOURS} h", _usd("EKS cluster, hour", HOURS))
+    yield Position("system nodes", f"2 for {HOURS} h", _usd("m7g.large, hour", 2 * HOURS))
+    hours = load.nat_gateways * HOURS
+    yield Position("NAT gateway", f"{hours} h", _usd("NAT gateway, hour", hours))
+    watching = _usd("CloudWatch alarm", 5) + _usd("CloudWatch dashboard", 1)
     yield Position("CloudWatch", "5 alarms, 1 dashboard, without logs", watching)
-    yield Position("API Gateway", "1 per job", jobs * price["API Gateway, million requests"])
-    gigabyte_seconds = load.images * load.lambda_seconds * 0.5
-    computing = gigabyte_seconds * price["Lambda on Arm, GB-second"]
-    asking = jobs * price["Lambda, million requests"]
+
+
+def _jobs(load: MonthlyLoad) -> Iterator[Position]:
+    millions = load.images / MILLION
+    usd = _usd("API Gateway, million requests", millions)
+    yield Position("API Gateway", "1 per job", usd)
+    computing = _usd("Lambda on Arm, GB-second", load.images * load.lambda_seconds * 0.5)
+    asking = _usd("Lambda, million requests", millions)
     yield Position("Lambda", f"{load.lambda_seconds} s at 0.5 GB per job", asking + computing)
-    yield Position("SNS", "2 per job", 2 * jobs * price["SNS, million publications"])
-    yield Position("SQS", "3 per job", 3 * jobs * price["SQS, million requests"])
-    requests = 2 * jobs * price["S3, million writes"] + 3 * jobs * price["S3, million reads"]
+    yield Position("SNS", "2 per job", _usd("SNS, million publications", 2 * millions))
+    yield Position("SQS", "3 per job", _usd("SQS, million requests", 3 * millions))
+    requests = _usd("S3, million writes", 2 * millions) + _usd("S3, million reads", 3 * millions)
     yield Position("S3 requests", "2 writes, 3 reads per job", requests)
     gigabytes = load.images * load.image_megabytes / 1000
-    keeping = gigabytes * price["S3, GB-month"]
-    yield Position("S3 storage", f"{gigabytes:,.0f} GB, the first month's", keeping)
-    hours = load.images * load.gpu_seconds / 3600 / load.busy
-    how = f"{load.gpu_seconds} s per image ÷ {load.busy} busy = {hours:,.0f} h"
-    yield Position("GPU nodes", how, hours * price["g6.xlarge, hour"])
+    usd = _usd("S3, GB-month", gigabytes)
+    yield Position("S3 storage", f"{gigabytes:,.0f} GB, the first month's", usd)
+
+
+def _through_nat(load: MonthlyLoad, fleet: Fleet) -> Iterator[Position]:
+    calls = load.images * load.job_kilobytes / MILLION
+    images = fleet.nodes_started * load.public_image_gigabytes
+    for what, how, gigabytes in (
+        ("calls", f"{load.job_kilobytes:g} kB per job", calls),
+        (
+            "images",
+            f"{load.public_image_gigabytes:g} GB to each of {fleet.nodes_started:,.0f} nodes",
+            images,
+        ),
+        (
+            "models of a hub",
+            f"{load.hub_gigabytes:g} GB to each of {fleet.pods_started:,.0f} pods",
+            fleet.pods_started * load.hub_gigabytes,
+        ),
+    ):
+        if gigabytes:
+            yield Position(f"NAT gateway, {what}", how, _usd("NAT gateway, GB", gigabytes))
+    if not load.hub_gigabytes:
+        reads = fleet.pods_started * load.model_gigabytes * 1000 / 8
+        how = f"{load.model_gigabytes:g} GB to each of {fleet.pods_started:,.0f} pods, by 8 MB"
+        usd = _usd("S3, million reads", reads / MILLION)
+        yield Position("S3 requests, models of the bucket", how, usd)
+
+
+def _gpus(load: MonthlyLoad, fleet: Fleet) -> Iterator[Position]:
+    node = value_of(defaults(), "karpenter", "nodeClass")
+    data = node["dataVolume"]
+    gigabytes = _gibibytes(data["size"]) + _gibibytes(node["rootVolume"]["size"])
+    a_month = (
+        _usd("gp3, GB-month", gigabytes)
+        + _usd("gp3, IOPS-month beyond 3,000", data["iops"] - 3_000)
+        + _usd("gp3, MiB/s-month beyond 125", data["throughput"] - 125)
+    )
+    how = f"{gigabytes} GB for {fleet.node_hours:,.0f} node-hours"
+    yield Position("disks of GPU nodes", how, a_month / HOURS * fleet.node_hours)
+    busy = fleet.gpu_hours * fleet.busy
+    by = f" on {load.gpus} GPUs" if load.gpus > 1 else ""
+    hours = f"{busy:,.0f} GPU-hours, by {fleet.outcome.most_pods} pods"
+    how = f"{load.gpu_seconds:g} s per image{by} = {hours}"
+    yield Position("GPU nodes, at work", how, fleet.usd * fleet.busy)
+    idle = fleet.gpu_hours - busy
+    how = f"{idle:,.0f} GPU-hours: starting, waiting, leaving"
+    yield Position("GPU nodes, idle", how, fleet.usd * (1 - fleet.busy))
+
+
+def _gibibytes(size: str) -> int:
+    return int(size.removesuffix("Gi"))
 
 
 def table(load: MonthlyLoad) -> str:
@@ -84,6 +245,48 @@ def table(load: MonthlyLoad) -> str:
     return "\n".join([*head, *rows, f"| **together** | {each} | **{total:,.2f}** |"])
 
 
+def prices() -> str:
+    """All prices with their pages, in Markdown."""
+    gpu = Circumstances().nodes
+    rows = [
+        f"| GPU node of {it.gpus}, hour | {it.usd:g} | [planning](../docs/planning.md) | 2026-11 |"
+        for it in gpu
+    ]
+    for name, price in PRICES.items():
+        page = f"[{price.page.removesuffix('/')}]({_AWS}{price.page})"
+        usd = f"{price.usd:.10f}".rstrip("0").rstrip(".")
+        rows.append(f"| {name} | {usd} | {page} | {price.seen or 'never'} |")
+    return "\n".join(["| Price | USD | From | Seen |", "|---|---|---|---|", *rows])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    usual = MonthlyLoad()
+    parser = argparse.ArgumentParser(description="What a deployment costs a month, in USD.")
+    parser.add_argument("images", nargs="?", type=int, default=usual.images)
+    parser.add_argument("--seconds", type=float, default=usual.gpu_seconds, help="of an image")
+    parser.add_argument("--gpus", type=int, default=usual.gpus, help="of a pod")
+    parser.add_argument("--gpu-price", type=float, help="USD an hour of a GPU (spot, say)")
+    parser.add_argument("--nat-gateways", type=int, default=usual.nat_gateways)
+    parser.add_argument(
+        "--hub", type=float, default=0.0, help="GB of a model hub at each start of a pod"
+    )
+    parser.add_argument("--prices", action="store_true", help="show the prices instead")
+    asked = parser.parse_args(arguments)
+    if min(asked.images, asked.seconds, asked.gpus) <= 0:
+        parser.error("images, --seconds and --gpus are more than 0")
+    load = MonthlyLoad(
+        images=asked.images,
+        gpu_seconds=asked.seconds,
+        gpus=asked.gpus,
+        gpu_price=asked.gpu_price,
+        nat_gateways=asked.nat_gateways,
+        hub_gigabytes=asked.hub,
+    )
+    try:
+        sys.stdout.write((prices() if asked.prices else table(load)) + "\n")
+    except ValueError as error:
+        parser.error(str(error))
+
+
 if __name__ == "__main__":
-    images = int(sys.argv[1]) if len(sys.argv) > 1 else MILLION
-    sys.stdout.write(table(MonthlyLoad(images=images)) + "\n")
+    main()

@@ -2,14 +2,9 @@
 
 import re
 
-import cost
 from assembly import CDK, EXAMPLES
 
 README = (CDK / "README.md").read_text()
-
-
-def test_the_bill_is_the_computed_one() -> None:
-    assert cost.table(cost.MonthlyLoad()) in README
 
 
 def test_every_example_is_shown() -> None:

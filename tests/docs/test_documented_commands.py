@@ -22,6 +22,7 @@ DOCUMENTS: Final = sorted(
             PROJECT / name
             for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
         ),
+        PROJECT / "cdk" / "README.md",
         *(PROJECT / "docs").rglob("*.md"),
     ]
 )

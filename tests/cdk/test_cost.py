@@ -1,0 +1,116 @@
+"""The bill counts what is paid for, and its GPU nodes are those of the planning's simulation."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cost
+import pytest
+from assembly import CDK
+
+from queue_agent.planning.simulation import Circumstances
+
+README = (CDK / "README.md").read_text()
+SMALL = 20_000
+
+
+def lines(**load: float) -> dict[str, float]:
+    """USD by position."""
+    return {it.what: it.usd for it in cost.bill(cost.MonthlyLoad(**{"images": SMALL, **load}))}  # type: ignore[arg-type]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, CDK / "cost.py", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_bill_in_the_readme_is_the_computed_one() -> None:
+    assert cost.table(cost.MonthlyLoad()) in README
+    assert cost.prices() in README
+
+
+def test_gpu_nodes_cost_what_the_plan_of_the_same_fleet_says() -> None:
+    """A row of `queue-agent plan --days 7`, which docs/planning.md shows."""
+    planning = (CDK.parent / "docs" / "planning.md").read_text()
+    (row, *_) = re.findall(r"(?m)^\| chart \|(.*)\|$", planning)
+    gpu_hours, busy, per_1000 = (cell.strip() for cell in row.split("|")[4:7])
+    fleet = cost.simulated(cost.MonthlyLoad())
+    assert f"{fleet.usd / 1000:.3f}" == per_1000
+    assert f"{fleet.outcome.gpu_seconds / 3600:.1f}" == gpu_hours
+    assert f"{100 * fleet.busy:.0f} %" == busy
+
+
+def test_idle_time_is_paid() -> None:
+    fleet = cost.simulated(cost.MonthlyLoad(images=SMALL))
+    bill = lines()
+    assert bill["GPU nodes, at work"] + bill["GPU nodes, idle"] == pytest.approx(fleet.usd)
+    assert bill["GPU nodes, idle"] > bill["GPU nodes, at work"]
+    assert bill["GPU nodes, at work"] == pytest.approx(
+        SMALL * 2 / 3600 * Circumstances().nodes[0].usd, rel=1e-6
+    )
+
+
+def test_the_nat_gateway_is_paid_by_hours_and_gigabytes() -> None:
+    bill, of_hub = lines(), lines(hub_gigabytes=10, nat_gateways=3)
+    assert bill["NAT gateway"] == pytest.approx(730 * 0.045)
+    assert of_hub["NAT gateway"] == pytest.approx(3 * 730 * 0.045)
+    fleet = cost.simulated(cost.MonthlyLoad(images=SMALL))
+    assert of_hub["NAT gateway, models of a hub"] == pytest.approx(fleet.pods_started * 10 * 0.045)
+    assert bill["NAT gateway, images"] == pytest.approx(fleet.nodes_started * 0.2 * 0.045)
+    assert bill["NAT gateway, calls"] == pytest.approx(SMALL * 40 / 1e6 * 0.045)
+    assert "NAT gateway, models of a hub" not in bill
+    assert "S3 requests, models of the bucket" not in of_hub
+
+
+@pytest.mark.parametrize(
+    ("gpus", "node", "pods_a_node"), [(1, 0, 1), (2, 1, 2), (4, 1, 1), (8, 2, 1)]
+)
+def test_a_pod_of_several_gpus_pays_for_its_share_of_the_node(
+    gpus: int, node: int, pods_a_node: int
+) -> None:
+    kind = Circumstances().nodes[node]
+    fleet = cost.simulated(cost.MonthlyLoad(images=SMALL, gpus=gpus))
+    assert fleet.pods_a_node == pods_a_node
+    assert fleet.usd == pytest.approx(fleet.node_hours * kind.usd)
+    assert fleet.gpu_hours == pytest.approx(fleet.node_hours * kind.gpus)
+
+
+def test_another_price_of_a_gpu_counts() -> None:
+    assert lines(gpu_price=0.4)["GPU nodes, idle"] == pytest.approx(
+        lines()["GPU nodes, idle"] * 0.4 / Circumstances().nodes[0].usd
+    )
+
+
+def test_every_price_names_its_page() -> None:
+    for name, price in cost.PRICES.items():
+        assert re.fullmatch(r"[a-z0-9-]+(/[a-z-]+)*/", price.page), name
+        assert re.fullmatch(r"(20\d\d(-\d\d)?)?", price.seen), name
+
+
+def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
+    found = re.findall(r"`python cdk/cost.py(?: ([^`]*))?`", README)
+    assert "--hub 7" in found
+    outputs = [run(str(SMALL), *arguments.split()).stdout for arguments in found]
+    assert all("| **together** |" in output for output in outputs)
+    (total, of_models) = re.findall(r"the bill is ([\d,.]+) USD, ([\d,.]+) of it", README)[0]
+    whole = cost.table(cost.MonthlyLoad(hub_gigabytes=7))
+    assert f"**{total}**" in whole
+    assert f"| {of_models} |" in whole
+    assert cost.prices() in run("--prices").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["0"], "are more than 0"),
+        (["1000", "--gpus", "20"], "no node has 20 GPUs"),
+        (["--seconds", "-1"], "are more than 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_words(arguments: list[str], told: str) -> None:
+    answer = run(*arguments)
+    assert answer.returncode == 2
+    assert told in answer.stderr
+    assert "Traceback" not in answer.stderr

@@ -114,7 +114,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     )
     add_handlers(app)
     for router in (jobs.router, events.router, *webui.ROUTERS, *openai.ROUTERS):
-        app.include_router(router)
+        app.router.routes += router.routes  # as they are: inclusion would build each anew
     _add_page(app)
     _add_probes(app)
     app.state.large_bodies = LargeBodies()

@@ -1,7 +1,8 @@
 """What a unit test may not do."""
 
 import subprocess
-from typing import NoReturn
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import pytest
 
@@ -14,6 +15,25 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError(f"a unit test starts no process: {arguments[1:]}")
 
     monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+
+
+@pytest.fixture(scope="session")
+def sdk_loaded_once() -> Iterator[None]:
+    """Let the AWS SDK read the descriptions of its services once, and not for each cloud."""
+    from aiobotocore.session import get_session  # noqa: PLC0415  most tests need none
+
+    from queue_agent.cloud.aws import cloud  # noqa: PLC0415
+
+    loader = get_session().get_component("data_loader")
+
+    def session() -> Any:
+        made = get_session()
+        made.register_component("data_loader", loader)
+        return made
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cloud, "get_session", session)
+        yield
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -1,7 +1,6 @@
 """Inputs in memory and in files: read by many, and gone when their job is."""
 
 import asyncio
-import gc
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -21,10 +20,9 @@ LARGE = os.urandom(3 * IN_MEMORY + 1)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The temporary folder, in which no name may ever be seen; no file may be left open."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    gc.collect()
     before = descriptors()
     yield tmp_path
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def names(folder: Path) -> list[str]:

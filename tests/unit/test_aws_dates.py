@@ -12,6 +12,8 @@ from queue_agent.cloud.aws import AwsCloud
 from queue_agent.testing.process import HOST, free_port
 from queue_agent.wire.errors import QueueAgentError
 
+pytestmark = pytest.mark.usefixtures("sdk_loaded_once")
+
 HOUR = 3600.0
 
 

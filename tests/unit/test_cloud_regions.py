@@ -11,6 +11,8 @@ from odd_cloud import OddCloud
 from queue_agent.cloud import Publication, addresses
 from queue_agent.cloud.aws import AwsCloud
 
+pytestmark = pytest.mark.usefixtures("sdk_loaded_once")
+
 HERE = "us-east-1"
 AWAY = "eu-west-1"
 

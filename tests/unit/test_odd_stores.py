@@ -11,6 +11,8 @@ from queue_agent.cloud import Bucket
 from queue_agent.cloud.aws import AwsCloud
 from queue_agent.wire.errors import ObjectExists, Unavailable
 
+pytestmark = pytest.mark.usefixtures("sdk_loaded_once")
+
 KEY = "output/queue-agent-check/x"
 
 

@@ -11,6 +11,12 @@ from queue_agent.planning.arrivals import ExpectedJob
 from queue_agent.planning.policy import HPA_DOWN, HPA_UP, FleetPolicy
 from queue_agent.planning.simulation import Circumstances, FleetOutcome, Simulation
 
+LOADS = [
+    (3, 2.4),
+    *(pytest.param(*load, marks=pytest.mark.sweep) for load in ((1, 0.7), (10, 8.0))),
+]
+"""Pods, and how many the jobs keep busy."""
+
 
 def fixed(pods: int) -> FleetPolicy:
     """So many pods, always."""
@@ -61,7 +67,7 @@ def mean_wait_of_fixed_lengths(rate: float, length: float, pods: int) -> float:
     return waiting / rate
 
 
-@pytest.mark.parametrize(("pods", "load"), [(1, 0.7), (3, 2.4), (10, 8.0)])
+@pytest.mark.parametrize(("pods", "load"), LOADS)
 def test_random_lengths_wait_as_erlang_says(pods: int, load: float) -> None:
     outcome = served(load / 2.0, 2.0, pods, random_lengths=True)
     waiting = erlang_c(load, pods)
@@ -70,7 +76,7 @@ def test_random_lengths_wait_as_erlang_says(pods: int, load: float) -> None:
     assert share == pytest.approx(waiting, rel=0.03)
 
 
-@pytest.mark.parametrize(("pods", "load"), [(1, 0.7), (3, 2.4), (10, 8.0)])
+@pytest.mark.parametrize(("pods", "load"), LOADS)
 def test_fixed_lengths_wait_as_crommelin_says(pods: int, load: float) -> None:
     outcome = served(load / 2.0, 2.0, pods, random_lengths=False)
     assert outcome.mean_wait == pytest.approx(

@@ -13,6 +13,8 @@ from queue_agent.cloud.aws import AwsCloud
 from queue_agent.cloud.aws.s3 import S3Bucket
 from queue_agent.cloud.aws.signing import LessCostlyS3SigV4, LessCostlySigV4
 
+pytestmark = pytest.mark.usefixtures("sdk_loaded_once")
+
 QUEUE = "http://127.0.0.1:9/000000000000/jobs"
 BODIES = {"sqs": b"{}", "sns": b"<PublishResponse><PublishResult/></PublishResponse>"}
 

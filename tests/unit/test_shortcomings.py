@@ -15,6 +15,8 @@ from queue_agent.cloud.aws import AwsCloud
 from queue_agent.cloud.memory import MemoryBucket
 from queue_agent.settings.agent import Settings
 
+pytestmark = pytest.mark.usefixtures("sdk_loaded_once")
+
 KEY = "output/queue-agent-check/x"
 HOUR = 3600.0
 

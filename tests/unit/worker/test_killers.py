@@ -14,7 +14,7 @@ from worker_bench import RUN, Bench, ScriptedRuntime, drawing, failing
 
 pytestmark = pytest.mark.looptime
 
-SEEDS = [seed if seed < 4 else pytest.param(seed, marks=pytest.mark.sweep) for seed in range(20)]
+SEEDS = [seed if seed < 2 else pytest.param(seed, marks=pytest.mark.sweep) for seed in range(20)]
 INNOCENTS = 100
 SHAPES = [(1, 1), (4, 0)]
 """Concurrency and backlog."""
@@ -85,7 +85,7 @@ async def test_a_proxys_word_for_a_runtime_that_is_gone_spends_no_delivery() -> 
         assert (await bench.settled("killer")).status == "failed"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", SEEDS[:4])
 async def test_behind_a_proxy_that_answers_for_it_the_innocent_are_spared_as_well(
     seed: int,
 ) -> None:

@@ -129,8 +129,12 @@ class SamplerChoice:
 
 
 def find_sampler(name: str) -> Sampler | None:
-    """The sampler of that name in any of the three worlds; spelling is forgiven."""
-    return _SAMPLERS_BY_NAME.get(_normalized(name))
+    """The sampler of that name in any of the three worlds; spelling is forgiven.
+
+    So is the ``k_`` of k-diffusion, which the Web UI's aliases have.
+    """
+    normalized = _normalized(name)
+    return _SAMPLERS_BY_NAME.get(normalized) or _SAMPLERS_BY_NAME.get(normalized.removeprefix("k"))
 
 
 def find_schedule(name: str) -> Schedule | None:

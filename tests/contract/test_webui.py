@@ -309,7 +309,7 @@ class TestErrors:
         ("asked", "words"),
         [
             (text_to_image(steps="many"), "steps"),
-            (text_to_image(script_name="x"), "Script 'x' not found"),
+            (text_to_image(script_name="x"), "no script 'x'"),
             (text_to_image(alwayson_scripts={"x": {"args": []}}), "Script 'x' not found"),
             (image_to_image(init_images=[]), "init_images"),
             (image_to_image(init_images=["bm90IGFuIGltYWdl"]), "Invalid encoded image"),

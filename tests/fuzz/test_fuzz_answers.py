@@ -300,7 +300,7 @@ def test_answers_to_the_adapters_own_questions(status: int, body: bytes) -> None
         webui.was_stopped,
         webui.is_fresh,
         lambda: options.check({"x": 1}),
-        lambda: options.keep({"x"}),
+        lambda: options.keep({"x"}, {}),
         webui.interrupt,
         lambda: find_checkpoint("a", lists),
         lambda: settle_generation(

@@ -155,7 +155,8 @@ class WebUIRuntime(Runtime):
         if names:
             if await self._client.is_fresh():
                 self._options.forget()
-            await self._options.keep(names)
+            settings = request.get("override_settings")
+            await self._options.keep(names, settings if isinstance(settings, dict) else {})
 
 
 class _Rising:

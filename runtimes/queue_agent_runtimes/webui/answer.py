@@ -27,7 +27,8 @@ _FAULT_OF_THE_JOB: Final = re.compile(
     r"|unknown prompt type|missing \d+ required positional argument"
     r"|prompt s/r did not find|resulting grid would be too large"
     r"|unknown (?:sampler|scheduler|upscaler|face restorer|vae|style)\b"
-    r"|changing settings is disabled|with --freeze-s",
+    r"|changing settings is disabled|with --freeze-s"
+    r"|isinstance\(\) argument 2 cannot be a parameterized generic|validation error for ResProcess",
     re.IGNORECASE,
 )
 """What a 500 says when another try cannot help."""

@@ -12,10 +12,14 @@ from pydantic import JsonValue
 from queue_agent.media.facts import UnreadableImage, facts_of
 from queue_agent.runtime import Artifact
 from queue_agent_runtimes.webui.fields import JsonObject
+from queue_agent_runtimes.webui.forks import is_other_sampler
 
 Request = Mapping[str, JsonValue]
 
 _NONE: Final = (None, "", "None")
+_STEP: Final = 8
+"""Of which sides are multiples."""
+_CLIP_LAYERS: Final = "CLIP_stop_at_last_layers"
 _TOLD_OTHERWISE: Final = frozenset({"force_task_id", "sampler_index", "scheduler"})
 """Fields that what is repeated may lack, on older versions."""
 
@@ -27,6 +31,7 @@ def differences(
     found = [*_unknown_fields(request, parameters)]
     if not request.get("script_name"):  # scripts may change all of this, and say so
         found += [*_of_names(request, info), *_of_models(request, info)]
+        found += [*_of_effects(request, info)]
         found += _of_sizes(request, artifacts)
     if request.get("script_args") and not request.get("script_name"):
         found.append("script_args: no script is named that would take them")
@@ -60,7 +65,10 @@ def _of_names(request: Request, info: JsonObject) -> Iterator[str]:
     schedule, used_schedule = request.get("scheduler"), _said(info, "Schedule type")
     if not isinstance(used, str):
         return
-    if isinstance(asked, str) and not _same_sampler(asked, used):
+    used_class = _said(info, "Scheduler")
+    if isinstance(asked, str) and is_other_sampler(asked, used_class):
+        yield f"sampler_name: {asked!r} was asked for, {used_class} was taken"
+    elif isinstance(asked, str) and not _same_sampler(asked, used):
         yield f"sampler_name: {asked!r} was asked for, {used!r} was taken"
     if not isinstance(schedule, str) or schedule.casefold() == "automatic":
         return
@@ -91,7 +99,8 @@ def _said(info: JsonObject, label: str) -> str | None:
 def _of_models(request: Request, info: JsonObject) -> Iterator[str]:
     settings = request.get("override_settings")
     wanted = settings.get("sd_model_checkpoint") if isinstance(settings, dict) else None
-    name, checksum = info.get("sd_model_name"), info.get("sd_model_hash")
+    name = info.get("sd_model_name") or _said(info, "Model")  # as SD.Next tells it
+    checksum = info.get("sd_model_hash")
     if isinstance(wanted, str) and isinstance(name, str) and name:
         known = [name, checksum] if isinstance(checksum, str) and checksum else [name]
         if not any(part in wanted or wanted in part for part in known):
@@ -101,11 +110,40 @@ def _of_models(request: Request, info: JsonObject) -> Iterator[str]:
         yield "refiner_checkpoint: the runtime does not say that it took it"
 
 
+def _of_effects(request: Request, info: JsonObject) -> Iterator[str]:
+    """What forks take and do not heed: SD.Next most of the options, Forge's version 2 tiles."""
+    settings, used = request.get("override_settings"), info.get("clip_skip")
+    layers = settings.get(_CLIP_LAYERS) if isinstance(settings, dict) else None
+    if isinstance(layers, int | float) and isinstance(used, int | float) and layers != used:
+        yield f"override_settings.{_CLIP_LAYERS}: {layers:g} was asked for, {used:g} was taken"
+    if request.get("tiling") and str(info.get("version", "")).startswith("f2."):
+        yield "tiling: the runtime takes it and makes no tiles"
+
+
 def _of_sizes(request: Request, artifacts: Sequence[Artifact]) -> Iterator[str]:
     """1.10.1 cuts sides to multiples of 8, though its infotext says the size asked for."""
-    if request.get("enable_hr") or request.get("mask"):  # of a size that follows from others
+    if request.get("mask"):  # of a size that follows from others
+        return
+    if request.get("enable_hr"):
+        yield from _not_enlarged(request, artifacts)
         return
     yield from _wrong_size(request, "width", "height", artifacts)
+
+
+def _not_enlarged(request: Request, artifacts: Sequence[Artifact]) -> Iterator[str]:
+    """SD.Next leaves it, where its upscaler does not go with the model."""
+    width, scale = request.get("width"), request.get("hr_scale", 2)
+    target = request.get("hr_resize_x") or request.get("hr_resize_y")
+    if target or not isinstance(width, int) or not isinstance(scale, int | float) or scale <= 1:
+        return
+    for artifact in artifacts:
+        try:
+            made = facts_of(artifact).width if artifact.role == "output" else None
+        except UnreadableImage:  # whoever stores it says so
+            continue
+        if made is not None and made < width * scale - 2 * _STEP:
+            yield f"enable_hr: {scale:g} times {width} pixels were asked for, the image has {made}"
+            return
 
 
 def _wrong_size(

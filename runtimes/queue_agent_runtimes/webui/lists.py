@@ -39,6 +39,15 @@ class ServerLists:
             self._known[name] = [entry for entry in listed if isinstance(entry, dict)]
         return self._known[name]
 
+    async def scripts(self, *, of_images: bool) -> list[str] | None:
+        """The names of the scripts of txt2img or, `of_images`, img2img; raises like `entries`."""
+        answer = await self._http.send("GET", "/sdapi/v1/scripts")
+        listed = answer.json() if answer.ok else None
+        names = (
+            listed.get("img2img" if of_images else "txt2img") if isinstance(listed, dict) else None
+        )
+        return [str(name) for name in names] if isinstance(names, list) else None
+
     async def refreshed(self, name: str) -> list[JsonObject] | None:
         """The same, after the server has looked anew; raises like `entries`."""
         if order := REFRESHED_BY.get(name):

@@ -12,8 +12,15 @@ from typing import Final
 from pydantic import JsonValue
 
 from queue_agent.wire.errors import Rejected
-from queue_agent.wire.samplers import DEFAULT_SAMPLER, find_sampler, find_schedule
+from queue_agent.wire.samplers import DEFAULT_SAMPLER, SCHEDULES, find_sampler, find_schedule
 from queue_agent_runtimes.webui.fields import JsonObject
+from queue_agent_runtimes.webui.forks import (
+    other_name_of_sampler,
+    other_name_of_upscaler,
+    settle_clip_layers,
+    settle_modules,
+    sigmas_of,
+)
 from queue_agent_runtimes.webui.lists import ServerLists, spelling
 
 NETWORK: Final = re.compile(r"<(lora|lyco|hypernet):([^:>]+)")
@@ -21,6 +28,7 @@ NETWORK: Final = re.compile(r"<(lora|lyco|hypernet):([^:>]+)")
 _SAME: Final = frozenset({"", "none", "use same checkpoint", "use same sampler"})
 _SAME_SCHEDULE: Final = frozenset({"", "automatic", "use same scheduler"})
 _VAES: Final = ("Automatic", "None")
+_RESTORERS: Final = {"gfpgan_visibility": "GFPGAN", "codeformer_visibility": "CodeFormer"}
 
 
 async def settle_generation(request: JsonObject, lists: ServerLists) -> tuple[str, ...]:
@@ -41,6 +49,8 @@ async def settle_generation(request: JsonObject, lists: ServerLists) -> tuple[st
     for field in ("prompt", "hr_prompt"):
         await _settle_networks(request, field, lists)
     await _settle_styles(request, lists)
+    await settle_modules(request, lists)
+    await settle_clip_layers(request, lists)
     await _settle_options(request, lists)
     if request.get("enable_hr"):
         await _settle_upscaler(request, "hr_upscaler", lists, latent=True)
@@ -52,6 +62,9 @@ async def settle_upscaling(request: JsonObject, lists: ServerLists) -> None:
     """Put the server's names into a request of the extras; raises like `settle_generation`."""
     for field in ("upscaler_1", "upscaler_2"):
         await _settle_upscaler(request, field, lists)
+    for field, restorer in _RESTORERS.items():
+        if request.get(field) and not await lists.spelled("face-restorers", restorer, "name"):
+            raise _unknown(f"{field}: the runtime has no face restorer {restorer}.")
 
 
 async def find_checkpoint(name: str, lists: ServerLists) -> str:
@@ -106,6 +119,8 @@ async def _settle_sampler(
         request[field] = name
         return []
     found = await lists.spelled("samplers", name, "name")
+    if found is None and (other := other_name_of_sampler(name)) is not None:
+        found = spelling(other, listed, ("name",))
     if found is None and known is None:
         found = await _split_sampler(request, wanted, schedule, lists)
     if found is None and known is not None:
@@ -122,8 +137,14 @@ async def _split_sampler(
     request: JsonObject, wanted: str, schedule: str, lists: ServerLists
 ) -> str | None:
     """The sampler of an old name that holds its schedule, which goes into a field of its own."""
-    for entry in await lists.entries("schedulers") or []:
-        for label in (entry.get("label"), entry.get("name")):
+    listed = await lists.entries("schedulers")
+    pairs: list[tuple[JsonValue, JsonValue]] = (
+        [(known.webui, known.comfyui) for known in SCHEDULES]
+        if listed is None
+        else [(entry.get("label"), entry.get("name")) for entry in listed]
+    )
+    for pair in pairs:
+        for label in pair:
             if not isinstance(label, str) or not wanted.casefold().endswith(f" {label.casefold()}"):
                 continue
             name = wanted[: -len(label) - 1]
@@ -158,13 +179,17 @@ async def _settle_schedule(request: JsonObject, field: str, lists: ServerLists) 
 async def _join_schedule(
     request: JsonObject, field: str, schedule: str, lists: ServerLists
 ) -> None:
-    """Up to 1.8, a schedule is a part of the sampler's name."""
+    """Up to 1.8, a schedule is a part of the sampler's name; SD.Next has a field of its own."""
     sampler = {"scheduler": "sampler_name", "hr_scheduler": "hr_sampler_name"}[field]
     request[field] = schedule
-    name = request.get(sampler) or DEFAULT_SAMPLER.webui
-    found = spelling(f"{name} {schedule}", await lists.entries("samplers") or [], ("name",))
+    name, samplers = request.get(sampler), await lists.entries("samplers") or []
+    name = name or DEFAULT_SAMPLER.webui
+    found = spelling(f"{name} {schedule}", samplers, ("name",))
     if found is not None:
         request[sampler] = found
+        request.pop(field)
+    elif (sigmas := sigmas_of(schedule, name, samplers)) and field == "scheduler":
+        request.setdefault("schedulers_sigma", sigmas)
         request.pop(field)
 
 
@@ -238,16 +263,25 @@ async def _settle_upscaler(
             return
     found = await lists.spelled("upscalers", wanted, "name")
     if found is None:
+        other, listed = other_name_of_upscaler(wanted), await lists.entries("upscalers")
+        found = spelling(other, listed or (), ("name",))
+    if found is None:
         raise _unknown_file(f"{field}: the runtime has no upscaler {wanted!r}.")
     request[field] = found
 
 
 async def _check_script(request: JsonObject, lists: ServerLists) -> None:
-    """A script takes its arguments by their places: too few shift those of others."""
+    """A script takes its arguments by their places: too few shift those of others.
+
+    SD.Next passes over those that it does not have.
+    """
     name, given = request.get("script_name"), request.get("script_args")
     if not isinstance(name, str) or not name:
         return
     of_images = "init_images" in request
+    names = await lists.scripts(of_images=of_images)
+    if names is not None and name.casefold() not in (one.casefold() for one in names):
+        raise _unknown(f"script_name: the runtime has no script {name!r}.")
     for entry in await lists.entries("script-info") or []:
         arguments = entry.get("args")
         if (

@@ -71,6 +71,8 @@ ALL_OF_THEM: Final = 100
 """Fewer options than these are those that were set, as SD.Next lists them: others may be known."""
 _OTHER_THAN_NULL: Final = "None"
 """Set before a null, since an option that is null by default counts as set once it was not."""
+MODULES: Final = "forge_additional_modules"
+"""Of Forge, where none of them counts as set only once there were others, which it must know."""
 
 
 def names_changed_by(request: JsonObject) -> frozenset[str]:
@@ -114,8 +116,8 @@ class ServerOptions:
         if faults:
             raise Rejected("; ".join(faults), type="invalid_content")
 
-    async def keep(self, names: Collection[str]) -> None:
-        """See to it that the server restores these options after a job.
+    async def keep(self, names: Collection[str], settings: JsonObject) -> None:
+        """See to it that the server restores these options after a job with these settings.
 
         What it does meanwhile is waited for, where the server waits for it with its models.
 
@@ -130,10 +132,14 @@ class ServerOptions:
             if now is None:
                 return
             known = {name: _as_set(now[name]) for name in wanted if name in now}
-            nulls: JsonObject = {
+            if not known.get(MODULES, True) and not settings.get(MODULES):
+                wanted.remove(MODULES)
+            others: JsonObject = {
                 name: _OTHER_THAN_NULL for name, value in known.items() if value is None
             }
-            for values in filter(None, (nulls, known)):
+            if MODULES in wanted and known.get(MODULES) == []:
+                others[MODULES] = settings[MODULES]
+            for values in filter(None, (others, known)):
                 await self._tell(values)
             self._set |= wanted
 

@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--no-api", action="store_true", help="as if started without --api")
     parser.add_argument("--nowebui", action="store_true", help="no /internal/progress")
     parser.add_argument("--without-tasks", action="store_true", help="no force_task_id: up to 1.7")
+    parser.add_argument("--forge", action="store_true", help="what Forge does otherwise")
     parser.add_argument("--saved-options", action="store_true", help="it has a config.json")
     parser.add_argument("--recorded-disk", action="store_true", help="the recorded server's models")
     parser.add_argument("--unknown-checkpoint", choices=["ignore", "error"], default="ignore")
@@ -42,6 +43,7 @@ def main() -> None:
         api=not arguments.no_api,
         internal_progress=not arguments.nowebui,
         knows_tasks=not arguments.without_tasks,
+        forge=arguments.forge,
         saved_options=arguments.saved_options,
         recorded_disk=arguments.recorded_disk,
         ignores_unknown_checkpoints=arguments.unknown_checkpoint == "ignore",

@@ -31,6 +31,7 @@ class Used:
     vae: str | None = None
     extra: Json = field(default_factory=dict)
     """`extra_generation_params`."""
+    version: str = "1.10.1"
 
 
 @dataclass
@@ -65,7 +66,7 @@ def infotext(asked: Generation, used: Used, prompt: str, seed: int, subseed: int
         "Clip skip": used.clip_skip if used.clip_skip > 1 else None,
         "Tiling": "True" if used.tiling else None,
         **used.extra,
-        "Version": "1.10.1",
+        "Version": used.version,
     }
     words = ", ".join(
         f'{name}: "{value}"' if ": " in str(value) else f"{name}: {value}"
@@ -143,5 +144,5 @@ def info_of(asked: Generation, used: Used, made: list[Made], infotexts: list[str
         "job_timestamp": time.strftime("%Y%m%d%H%M%S"),
         "clip_skip": used.clip_skip,
         "is_using_inpainting_conditioning": False,
-        "version": "1.10.1",
+        "version": used.version,
     }

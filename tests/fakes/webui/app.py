@@ -16,6 +16,7 @@ from fakes.webui.models import (
     ExtraBatchImages,
     ExtraSingleImage,
     Fault,
+    ForgeTextToImage,
     ImageToImage,
     TaskProgress,
     TextToImage,
@@ -102,9 +103,14 @@ def _generation(generator: Generator, requests: deque[JsonValue]) -> APIRouter:
 
     router = APIRouter(dependencies=[Depends(note)])
 
-    @router.post("/txt2img")
     async def txt2img(asked: TextToImage) -> Json:
         return await generator.generate(asked, "txt2img")
+
+    async def forges_txt2img(asked: ForgeTextToImage) -> Json:
+        return await generator.generate(asked, "txt2img")
+
+    served = forges_txt2img if generator.behaviour.forge else txt2img
+    router.add_api_route("/txt2img", served, methods=["POST"])
 
     @router.post("/img2img")
     async def img2img(asked: ImageToImage) -> Json:
@@ -182,7 +188,7 @@ def _lists(generator: Generator) -> APIRouter:
     async def sd_models() -> list[Json]:
         return [checkpoint.listing() for checkpoint in models.listed]
 
-    @router.get("/sd-vae")
+    @router.get("/sd-modules" if generator.behaviour.forge else "/sd-vae")
     async def sd_vae() -> list[Json]:
         return models.vaes
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from fakes.webui.models import Generation, ImageToImage, TextToImage
+from fakes.webui.models import ForgeTextToImage, Generation, ImageToImage, TextToImage
 from fakes.webui.options import Options
 from fakes.webui.recorded import names_in
 
@@ -67,6 +67,16 @@ def _check_size(asked: Generation) -> None:
             f"Calculated padded input size per channel: ({height + 2} x {width + 2}). "
             "Kernel size: (3 x 3). Kernel size can't be greater than actual input size"
         )
+
+
+def check_by_forge(asked: Generation) -> None:
+    """What Forge f2.0.1 stumbles over, as it was recorded."""
+    if asked.infotext:
+        raise TypeError("isinstance() argument 2 cannot be a parameterized generic")
+    if not isinstance(asked, ForgeTextToImage) or not asked.enable_hr:
+        return
+    if asked.hr_additional_modules is None:
+        raise TypeError("argument of type 'NoneType' is not iterable")
 
 
 def check_options(options: Options) -> None:

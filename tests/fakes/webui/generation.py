@@ -22,6 +22,7 @@ from fakes.webui.models import Extras, ExtraSingleImage, Generation, ImageToImag
 from fakes.webui.options import Options
 from fakes.webui.recorded import names_in, recorded_scripts
 
+FORGE: Final = "f2.0.1v1.10.1-1.10.1"
 KNOWN_TO_EXTENSIONS: Final = frozenset({"controlnet"})
 """Always-on scripts beside those that 1.10.1 brings."""
 
@@ -40,6 +41,8 @@ class Behaviour:
     knows_tasks: bool = True
     """Whether `force_task_id` is heard of; not before 1.8, nor in some forks."""
     ignores_unknown_checkpoints: bool = True
+    forge: bool = False
+    """Whether it is Forge: with modules in the place of VAEs, and with faults of its own."""
     saved_options: bool = False
     """Whether it once saved its `config.json`, so that all options are set."""
     recorded_disk: bool = False
@@ -65,7 +68,13 @@ class Generator:
         disk = Disk.recorded() if behaviour.recorded_disk else Disk.usual()
         disk.folder = Path(behaviour.models) if behaviour.models else None
         self.models = Models(disk)
-        self.options = Options(self.models.loaded.title, saved=behaviour.saved_options)
+        self.options = Options(
+            self.models.loaded.title,
+            saved=behaviour.saved_options,
+            modules=[str(one["model_name"]) for one in self.models.vaes]
+            if behaviour.forge
+            else None,
+        )
 
     async def generate(self, asked: Generation, route: str) -> Json:
         if isinstance(asked, ImageToImage):
@@ -73,6 +82,8 @@ class Generator:
                 raise HTTPException(404, "Init image not found")
             if asked.mask:
                 images.decode(asked.mask)
+        if self.behaviour.forge:
+            faults_of_jobs.check_by_forge(asked)
         self._apply_infotext(asked)
         _check_scripts(asked)
         maps = _detected_maps(asked)
@@ -212,8 +223,9 @@ class Generator:
             bool(self.options["tiling"] if asked.tiling is None else asked.tiling),
             bool(asked.restore_faces),
             self.options["face_restoration_model"],
-            str(vae) if vae in known else None,
+            str(vae) if vae in known and not self.behaviour.forge else None,
             extra,
+            FORGE if self.behaviour.forge else "1.10.1",
         )
 
     async def _sample(

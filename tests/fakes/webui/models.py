@@ -84,6 +84,13 @@ class TextToImage(Generation):
     hr_negative_prompt: Text | None = ""
 
 
+class ForgeTextToImage(TextToImage):
+    distilled_cfg_scale: float | None = 3.5
+    hr_additional_modules: list[JsonValue] | None = None
+    hr_cfg: float | None = 1.0
+    hr_distilled_cfg: float | None = 3.5
+
+
 class ImageToImage(Generation):
     denoising_strength: float | None = 0.75
     init_images: list[JsonValue] | None = None

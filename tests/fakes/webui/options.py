@@ -1,5 +1,6 @@
 """`modules.options.Options`: what is set, over the defaults, and what a job does to it."""
 
+from collections.abc import Collection
 from typing import Final
 
 from pydantic import JsonValue
@@ -10,6 +11,9 @@ _LEFT_BY_A_JOB: Final[dict[str, JsonValue]] = {"sd_vae": "Automatic", "return_gr
 """The defaults of what jobs had left otherwise in the recorded server."""
 
 
+MODULES: Final = "forge_additional_modules"
+
+
 class Options:
     """All 329 options of 1.10.1.
 
@@ -17,9 +21,15 @@ class Options:
     not set cannot be restored after a job, as `process_images` does by what it finds set.
     """
 
-    def __init__(self, checkpoint: str, *, saved: bool = False) -> None:
+    def __init__(
+        self, checkpoint: str, *, saved: bool = False, modules: Collection[str] | None = None
+    ) -> None:
+        """`modules` are those of Forge; None: it is no Forge."""
         self.defaults: dict[str, JsonValue] = {**answer_to("options", "all"), **_LEFT_BY_A_JOB}
         self.defaults["sd_model_checkpoint"] = None
+        self._modules = modules
+        if modules is not None:
+            self.defaults[MODULES] = []
         self.data: dict[str, JsonValue] = dict(self.defaults) if saved else {}
         self.data["sd_model_checkpoint"] = checkpoint
 
@@ -30,6 +40,11 @@ class Options:
         """Whether it was another value; raises KeyError of an unknown name."""
         if self.data.get(name) == value:
             return False
+        if name == MODULES and self._modules is not None and isinstance(value, list):
+            # `main_entry.modules_change`: none of them is no change where there were none
+            value = [one for one in value if one in self._modules]
+            if value == self.data.get(name, []):
+                return False
         self.defaults[name]  # as the real one looks for its label
         self.data[name] = value
         return True

@@ -68,9 +68,9 @@ bench-diffusers: $(VENV)/.dev ## Measure the bundled runtime beside a plain and 
 chaos: $(VENV)/.dev ## 500 jobs under random faults for five minutes (ARGS="--seed 7" to replay)
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
-synth: $(VENV)/.cdk ## Write the CloudFormation templates of every example under cdk/ to cdk/cdk.out
-	@for config in cdk/examples/*.yaml; do \
-	  out=cdk/cdk.out/$$(basename "$$config" .yaml) && \
+synth: $(VENV)/.cdk ## Write the CloudFormation templates of every example under cdk/ (CONFIG= of another) to cdk/cdk.out
+	@for config in $${CONFIG:-cdk/examples/*.yaml}; do \
+	  out=$${OUT:-cdk/cdk.out}/$$(basename "$$config" .yaml) && \
 	  CDK_OUTDIR="$$out" CDK_CONTEXT_JSON="{\"config\": \"$$config\"}" $(BIN)/python cdk/app.py && \
 	  echo "$$config: $$out" || exit; \
 	done

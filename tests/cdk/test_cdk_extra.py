@@ -13,7 +13,7 @@ from assembly import CDK
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-MODULES = sorted(CDK.rglob("*.py"))
+MODULES = sorted(path for path in CDK.rglob("*.py") if "cdk.out" not in path.parts)
 OWN = {"image_service", "intake", "queue_agent"}
 OF_LAMBDA = {"botocore"}
 """What Lambda's Python has, and the function's modules import there."""

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from assembly import CDK, EXAMPLES, synthesised
@@ -55,6 +56,21 @@ def test_no_other_partition_is_named(name: str) -> None:
         for word in text.split('"'):
             if word.startswith("arn:aws"):
                 assert word in given, (part, word)
+
+
+def test_make_synth_writes_the_templates_of_the_configuration(tmp_path: Path) -> None:
+    """The README's command, in this environment and not in one that it makes."""
+    environment = sys.prefix
+    made = subprocess.run(
+        ["make", f"--old-file={environment}/.cdk", "synth", f"VENV={environment}"],
+        env={**os.environ, "CONFIG": "cdk/config.yaml", "OUT": str(tmp_path)},
+        cwd=CDK.parent, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert made.stdout == f"cdk/config.yaml: {tmp_path}/config\n"
+    templates = {it.name for it in (tmp_path / "config").glob("*.template.json")}
+    assert templates == {
+        f"images-{part}.template.json" for part in (*PARTS, "api", "runtime-sdruntime")
+    }
 
 
 def test_the_app_ends_with_the_mistakes_of_the_configuration() -> None:

@@ -73,13 +73,23 @@ def run() -> None:
 
 
 @app.command()
-def check() -> None:
+def check(
+    *,
+    runtime: Annotated[
+        bool,
+        typer.Option(
+            "--runtime/--no-runtime",
+            help="Try the runtime and its folder of models, too; not where there is none, as in "
+            "the chart's test.",
+        ),
+    ] = True,
+) -> None:
     """Print the effective settings and try the queue, topic, bucket and runtime."""
     from queue_agent.cli.check import check as check_all
     from queue_agent.cli.environment import load
     from queue_agent.settings.agent import Settings
 
-    if not asyncio.run(check_all(load(Settings))):
+    if not asyncio.run(check_all(load(Settings), with_runtime=runtime)):
         raise typer.Exit(1)
 
 

@@ -57,8 +57,8 @@ class Finding:
     """What may help; its key in `_HINTS`."""
 
 
-async def check(settings: Settings) -> bool:
-    """Print settings and findings; whether all works."""
+async def check(settings: Settings, *, with_runtime: bool = True) -> bool:
+    """Print settings and findings; whether all works. The runtime may be left out."""
     console = Console()
     console.print(settings_table(settings))
     for unknown in unknown_names():
@@ -69,7 +69,9 @@ async def check(settings: Settings) -> bool:
     cloud = connect(settings.topic_arn, settings.queue_url, region=settings.region)
     try:
         trials = _trials(settings, cloud, runtime)
-        if models is not None:
+        if not with_runtime:
+            del trials["runtime"]
+        elif models is not None:
             trials["models"] = partial(_models, settings, models)
         findings = [await _try(name, trial) for name, trial in trials.items()]
         links = await _try("links", lambda: _links(settings, cloud))

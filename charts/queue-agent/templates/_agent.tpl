@@ -116,7 +116,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* The agent's container: (dict "root" $ "role" "main"|"sidecar"|"container") */ -}}
+{{- /* The agent's container: (dict "root" $ "role" "main"|"sidecar"|"container"|"check") */ -}}
 {{- define "agent.container" -}}
 {{- $root := .root -}}
 {{- $agent := $root.Values.agent -}}
@@ -126,13 +126,14 @@ imagePullPolicy: {{ $agent.image.pullPolicy }}
 {{- if eq .role "sidecar" }}
 restartPolicy: Always
 {{- end }}
-args: [run]
+args: {{ eq .role "check" | ternary "[check, --no-runtime]" "[run]" }}
 env:
   {{- include "agent.env" $root | nindent 2 }}
 {{- with $agent.envFrom }}
 envFrom:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- if ne .role "check" }}
 ports:
   - name: health
     containerPort: {{ $agent.healthPort }}
@@ -146,6 +147,7 @@ readinessProbe:
 livenessProbe:
   httpGet: {path: /healthz, port: health}
   {{- toYaml $agent.livenessProbe | nindent 2 }}
+{{- end }}
 {{- if eq .role "sidecar" }}
 lifecycle:
   # Kubernetes stops native sidecars last; this one must stop taking jobs first.
@@ -189,7 +191,7 @@ volumeMounts:
     mountPath: /etc/queue-agent/workflows
     readOnly: true
   {{- end }}
-  {{- if include "podDeletionCost.on" $root }}
+  {{- if and (include "podDeletionCost.on" $root) (ne .role "check") }}
   - name: kubernetes-api
     mountPath: /var/run/secrets/kubernetes.io/serviceaccount
     readOnly: true
@@ -197,6 +199,26 @@ volumeMounts:
   {{- with $agent.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- end -}}
+
+{{- /* Volumes that the agent's container alone mounts. */ -}}
+{{- define "agent.volumes" -}}
+- name: agent-tmp
+  emptyDir: {sizeLimit: {{ .Values.agent.scratchSize }}}
+{{- if include "models.fetched" . }}
+{{- with include "models.listConfigMap" . }}
+- name: model-list
+  configMap: {name: {{ . }}}
+{{- end }}
+{{- with .Values.agent.models.credentials.secretName }}
+- name: model-credentials
+  secret: {secretName: {{ . }}}
+{{- end }}
+{{- end }}
+{{- with include "workflows.configMap" . }}
+- name: workflows
+  configMap: {name: {{ . }}}
+{{- end }}
 {{- end -}}
 
 {{- /* The ConfigMap that holds workflows by name, if there is one. */ -}}

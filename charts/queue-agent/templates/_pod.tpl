@@ -232,22 +232,7 @@ containers:
   {{- end }}
 volumes:
   {{- include "pod.runtimeVolumes" . | nindent 2 }}
-  - name: agent-tmp
-    emptyDir: {sizeLimit: {{ .Values.agent.scratchSize }}}
-  {{- if include "models.fetched" . }}
-  {{- with include "models.listConfigMap" . }}
-  - name: model-list
-    configMap: {name: {{ . }}}
-  {{- end }}
-  {{- with .Values.agent.models.credentials.secretName }}
-  - name: model-credentials
-    secret: {secretName: {{ . }}}
-  {{- end }}
-  {{- end }}
-  {{- with include "workflows.configMap" . }}
-  - name: workflows
-    configMap: {name: {{ . }}}
-  {{- end }}
+  {{- include "agent.volumes" . | nindent 2 }}
   {{- if include "collector.on" . }}
   - name: collector
     configMap: {name: {{ include "chart.fullname" . }}-collector}

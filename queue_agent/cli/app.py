@@ -75,21 +75,21 @@ def run() -> None:
 @app.command()
 def check(
     *,
-    runtime: Annotated[
+    no_runtime: Annotated[
         bool,
         typer.Option(
-            "--runtime/--no-runtime",
-            help="Try the runtime and its folder of models, too; not where there is none, as in "
-            "the chart's test.",
+            "--no-runtime",
+            help="Leave out the runtime and its folder of models, where there is none: as in the "
+            "chart's test.",
         ),
-    ] = True,
+    ] = False,
 ) -> None:
     """Print the effective settings and try the queue, topic, bucket and runtime."""
     from queue_agent.cli.check import check as check_all
     from queue_agent.cli.environment import load
     from queue_agent.settings.agent import Settings
 
-    if not asyncio.run(check_all(load(Settings), with_runtime=runtime)):
+    if not asyncio.run(check_all(load(Settings), with_runtime=not no_runtime)):
         raise typer.Exit(1)
 
 

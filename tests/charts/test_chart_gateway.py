@@ -254,6 +254,6 @@ def test_a_drain_of_nodes_takes_its_pods_one_by_one() -> None:
     manifests = manifests_of("gateway-ingress")
     budget = only(manifests, "PodDisruptionBudget")
     pod = only(manifests, "Deployment", NAME)["spec"]
-    assert budget["spec"] == {"maxUnavailable": 1, "selector": pod["selector"]}
+    assert (budget["spec"]["maxUnavailable"], budget["spec"]["selector"]) == (1, pod["selector"])
     without = {"gateway": {"podDisruptionBudget": {"enabled": False}}}
     assert "PodDisruptionBudget" not in kinds(render(merged(values_of("gateway-ingress"), without)))

@@ -1,9 +1,20 @@
 """How many pods and nodes the chart's defaults bring, and how soon they go."""
 
+import math
 from typing import Any
 
 import pytest
-from chart_rendering import BASE, POOL, Values, example, merged, only, render, values_of
+from chart_rendering import (
+    BASE,
+    POOL,
+    Values,
+    example,
+    merged,
+    only,
+    render,
+    render_files,
+    values_of,
+)
 
 GPU_COUNT = "karpenter.k8s.aws/instance-gpu-count"
 
@@ -46,6 +57,39 @@ def test_pods_come_at_once_and_half_of_those_that_idle_go_each_quarter_of_a_minu
         "policies": [{"type": "Percent", "value": 50, "periodSeconds": 15}],
     }
     assert (scaled["pollingInterval"], scaled["cooldownPeriod"]) == (5, 120)
+
+
+def notes(scaling: Values) -> str:
+    files = render_files(merged(example(BASE), {"scaling": scaling}))
+    return next(text for path, text in files.items() if path.endswith("NOTES.txt"))
+
+
+@pytest.mark.parametrize(
+    ("scaling", "told"),
+    [
+        ({"jobSeconds": 600}, False),
+        ({"jobSeconds": 600, "queue": {"queueLength": 5}}, True),
+        ({"jobSeconds": 600, "queue": {"scaleOnInFlight": False}}, True),
+        ({"jobSeconds": 50, "queue": {"queueLength": 5}}, False),
+        ({"jobSeconds": 600, "queue": {"queueLength": 5}, "mode": "scaledjob"}, False),
+    ],
+)
+def test_long_jobs_keep_their_pods_or_the_notes_tell_that_they_do_not(
+    scaling: Values, told: bool
+) -> None:
+    assert ("Busy pods are counted away" in notes(scaling)) is told
+
+
+@pytest.mark.parametrize("seconds", [25, 60, 600, 3600])
+def test_of_pods_with_long_jobs_no_more_are_wanted_away_than_idle(seconds: int) -> None:
+    trigger = only(
+        render(merged(example(BASE), {"scaling": {"jobSeconds": seconds}})), "ScaledObject"
+    )
+    told = trigger["spec"]["triggers"][0]["metadata"]
+    assert told["scaleOnInFlight"] == "true"
+    for busy in range(1, 30):
+        wanted = math.ceil(busy / int(told["queueLength"]))  # each holds one message at least
+        assert wanted >= busy
 
 
 def requirements(values: Values) -> dict[str, list[str]]:

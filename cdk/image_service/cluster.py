@@ -33,6 +33,16 @@ _NODE_POLICIES: Final = (
     "AmazonSSMManagedInstanceCore",
 )
 
+_SYSTEM_AMIS: Final = {
+    ec2.InstanceArchitecture.ARM_64: eks.NodegroupAmiType.BOTTLEROCKET_ARM_64,
+    ec2.InstanceArchitecture.X86_64: eks.NodegroupAmiType.BOTTLEROCKET_X86_64,
+}
+
+
+def system_architecture(config: ClusterConfig) -> ec2.InstanceArchitecture:
+    """Of a new cluster's nodes that are not for GPUs."""
+    return ec2.InstanceType(config.system_instance).architecture
+
 
 @dataclass(frozen=True)
 class Platform:
@@ -58,7 +68,7 @@ class NewCluster(Construct):
         cluster = self._cluster(name, config, network)
         nodes = cluster.add_nodegroup_capacity(
             "System",
-            ami_type=eks.NodegroupAmiType.BOTTLEROCKET_ARM_64,
+            ami_type=_SYSTEM_AMIS[system_architecture(config)],
             instance_types=[ec2.InstanceType(config.system_instance)],
             min_size=2,
             max_size=4,

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from image_service.chart_values import value_of
 from image_service.timings import LONGEST_HOLD, RuntimeTimes, has_spot, timings
 from queue_agent.wire.job import Prefix
 from queue_agent.wire.layout import DEFAULT_PREFIX, unreserved
@@ -153,6 +154,12 @@ class RuntimeConfig(_Section):
     def has_spot(self) -> bool:
         """Whether its nodes may be spot instances."""
         return has_spot(self.values)
+
+    @property
+    def has_services(self) -> bool:
+        """Whether the agent's image runs on nodes without a GPU, too."""
+        gateway = value_of(self.values, "gateway", "enabled")
+        return bool(gateway) or value_of(self.values, "scaling", "by") == "work"
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -313,7 +320,11 @@ class Config(_Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,22}[a-z0-9])?$")] = "images"
     region: Region
-    image_registry: str = ""
+    image_registry: str = Field(
+        default="",
+        description="Where `make images` pushed the project's images; empty: `cdk deploy` builds "
+        "and pushes them, for which Docker is needed.",
+    )
     runtimes: tuple[RuntimeConfig, ...]
     storage: StorageConfig = StorageConfig()
     api: ApiConfig = ApiConfig()
@@ -340,7 +351,22 @@ class Config(_Section):
             raise ValueError("cluster.admins: name each once")
         if self.cluster.existing and not self.network.existing:
             raise ValueError("network.existing: an existing cluster has an existing VPC")
+        if not self.image_registry:
+            self._check_built_images()
         return self
+
+    def _check_built_images(self) -> None:
+        for runtime in self.runtimes:
+            repository = runtime.image.repository
+            if repository and not re.match(r"(localhost|[^/]*[.:][^/]*)/", repository):
+                raise ValueError(
+                    f"image_registry: which holds {repository}? (or name its host in `image`)"
+                )
+            if runtime.has_services and self.cluster.existing:
+                raise ValueError(
+                    "image_registry: gateway and scaler may land on nodes of any architecture; "
+                    "push images for all by `make images`, and say where"
+                )
 
     @property
     def lanes(self) -> tuple[Lane, ...]:

@@ -22,6 +22,7 @@ def release_values(
     lane_queue: LaneQueue,
     notifications: sns.ITopic,
     storage: Storage,
+    images: Values,
 ) -> Values:
     """The chart's values: what follows from what is built here, and over it the runtime's own."""
     lane = lane_queue.lane
@@ -65,7 +66,7 @@ def release_values(
         values["runtime"]["resources"] = {"requests": gpus, "limits": gpus}
     if platform.private_cidrs:
         values["networkPolicy"] = {"privateCidrs": list(platform.private_cidrs)}
-    own = merged(values, runtime.values)
+    own = merged(merged(values, images), runtime.values)
     limits = {"karpenter": {"limits": {"nvidia.com/gpu": gpu_limit(own)}}}
     return merged(limits, own)
 

@@ -6,6 +6,7 @@ from aws_cdk import aws_s3_assets as assets
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from image_service.chart_values import Values
 from image_service.cluster import Platform
 from image_service.config import Config
 from image_service.messaging import LaneQueue
@@ -30,7 +31,9 @@ class RuntimeRelease(Construct):
         notifications: sns.ITopic,
         storage: Storage,
         chart: assets.Asset,
+        images: Values,
     ) -> None:
+        """`images`: the chart's values for those that this app builds."""
         super().__init__(scope, construct_id)
         lane = lane_queue.lane
         identity = PodRole(
@@ -49,7 +52,7 @@ class RuntimeRelease(Construct):
         if lane.runtime.models == "download":
             rights += model_rights(storage.models_name, lane.runtime.models_prefix)
         policy = give(identity, identity.role, rights)
-        values = release_values(config, platform, lane_queue, notifications, storage)
+        values = release_values(config, platform, lane_queue, notifications, storage, images)
         release = eks.HelmChart(
             self,
             "Release",

@@ -7,8 +7,9 @@ from aws_cdk import aws_s3_assets as assets
 from cdk_nag import AwsSolutionsChecks
 
 from image_service.api import Api
-from image_service.chart_values import CHART
-from image_service.cluster import BorrowedCluster, NewCluster, Platform
+from image_service.built_images import BuiltImages
+from image_service.chart_values import CHART, Values
+from image_service.cluster import BorrowedCluster, NewCluster, Platform, system_architecture
 from image_service.config import Config, RuntimeConfig
 from image_service.intake_package import Libraries
 from image_service.messaging import Messaging
@@ -94,6 +95,10 @@ class ImageService:
     ) -> None:
         stack = self._stack(f"runtime-{runtime.name}", f"Pods of the runtime {runtime.name}.")
         chart = assets.Asset(stack, "Chart", path=str(CHART))
+        images: Values = {}
+        if not self.config.image_registry:
+            system = system_architecture(self.config.cluster)
+            images = BuiltImages(stack, "Images", runtime=runtime, system=system).values
         for lane in runtime.lanes:
             RuntimeRelease(
                 stack,
@@ -104,4 +109,5 @@ class ImageService:
                 notifications=messaging.notification_topic,
                 storage=storage,
                 chart=chart,
+                images=images,
             )

@@ -81,8 +81,11 @@ _FOLDERS = TemporaryDirectory(prefix="cdk-")
 @cache
 def synthesised(name: str) -> Assembly:
     """An example's assembly; not to be changed."""
-    config = Config.load(EXAMPLES[name])
-    folder = Path(_FOLDERS.name) / name
+    return synthesised_from(Config.load(EXAMPLES[name]), Path(_FOLDERS.name) / name)
+
+
+def synthesised_from(config: Config, folder: Path) -> Assembly:
+    """The assembly of a configuration, written into the folder."""
     app = App(outdir=str(folder))
     ImageService(app, config).build("installed")
     app.synth()

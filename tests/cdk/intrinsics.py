@@ -1,5 +1,6 @@
 """CloudFormation's functions, as far as the templates use them."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,4 +43,7 @@ class Resolver:
                 return self._exports.get(name, f"unknown-{name}")
             case {"Fn::Join": [separator, parts]}:
                 return str(separator).join(map(str, self.resolve(parts)))
+            case {"Fn::Sub": str(text)}:
+                named = re.compile(r"\$\{([\w:]+)\}")
+                return named.sub(lambda found: str(self.resolve({"Ref": found[1]})), text)
         return {key: self.resolve(part) for key, part in value.items()}

@@ -19,6 +19,7 @@ from chart_rendering import (
     only,
     pod_templates,
     render,
+    values_of,
 )
 
 ALL = [*EXAMPLES, *FEATURES]
@@ -140,6 +141,26 @@ def test_a_selector_of_ones_own_keeps_the_architecture() -> None:
     own = {"pod": {"nodeSelector": {"gpu": "yes"}}}
     template = next(pod_templates(render(merged(example(BASE), own))))
     assert template["spec"]["nodeSelector"] == {"gpu": "yes", ARCHITECTURE: "amd64"}
+
+
+@pytest.mark.parametrize(
+    ("own", "reference"),
+    [
+        ({"tag": "2"}, f"{OURS}/services:2"),
+        ({"digest": f"sha256:{'1' * 64}"}, f"{OURS}/services@sha256:{'1' * 64}"),
+    ],
+)
+def test_nodes_without_a_gpu_may_have_an_image_of_the_agent_of_their_own(
+    own: Values, reference: str
+) -> None:
+    service = {"agent": {"serviceImage": {"repository": "services", **own}}}
+    found = {
+        name: container["image"]
+        for template in pod_templates(render(merged(values_of("gateway-ingress"), service)))
+        for name, container in containers(template).items()
+    }
+    assert found["gateway"] == reference
+    assert found["agent"].startswith(f"{OURS}/sd-queue-agent:")
 
 
 def test_the_gateway_may_stand_on_system_nodes_of_either_architecture() -> None:

@@ -79,6 +79,15 @@ Container engines put a host of their own before a repository that names none, s
 {{- end -}}
 {{- end -}}
 
+{{- /* For nodes without a GPU. */ -}}
+{{- define "chart.serviceImage" -}}
+{{- if .Values.agent.serviceImage.repository -}}
+{{- include "chart.image" (dict "root" . "image" .Values.agent.serviceImage "repository" "" "tag" .Chart.AppVersion) -}}
+{{- else -}}
+{{- include "chart.agentImage" . -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "chart.agentImage" -}}
 {{- include "chart.image" (dict "root" . "image" .Values.agent.image "repository" "sd-queue-agent" "tag" .Chart.AppVersion) -}}
 {{- end -}}

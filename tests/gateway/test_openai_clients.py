@@ -152,6 +152,18 @@ CASES: Final[dict[str, Case]] = {
         lambda api: api.images.generate(**SMALL | {"extra_body": {"steps": "many"}}),
         Refused(BAD, words="steps"),
     ),
+    "what is said twice, and otherwise": both(
+        lambda api: api.images.generate(**SMALL | {"extra_body": {"batch_size": 3}}, n=2),
+        Refused(BAD, "n", "batch_size"),
+    ),
+    "vectors": both(
+        lambda api: api.images.generate(**SMALL | {"extra_body": {"svg": {"depth": 2}}}),
+        Refused(BAD, "svg"),
+    ),
+    "an unknown field": both(
+        lambda api: api.images.generate(**SMALL | {"extra_body": {"steps": 2, "frobnicate": 1}}),
+        warned_of("frobnicate"),
+    ),
     "a stream": both(
         lambda api: api.images.generate(**SMALL, stream=True), told("image_generation.completed")
     ),
@@ -167,6 +179,17 @@ CASES: Final[dict[str, Case]] = {
         lambda api: api.images.edit(**EDIT | {"size": "auto"}), images((64, 64))
     ),
     "an edit with a mask": both(lambda api: api.images.edit(**EDIT, mask=PHOTO), images((64, 64))),
+    "all hints of an edit": both(
+        lambda api: api.images.edit(
+            **EDIT, quality="low", input_fidelity="high", background="opaque", output_format="png",
+            user="someone", response_format="b64_json",
+        ),
+        warned_of("input_fidelity", "quality"),
+    ),
+    "a form that says it otherwise": both(
+        lambda api: api.images.edit(**EDIT | {"extra_body": {"width": 128}}),
+        Refused(BAD, "size", "width"),
+    ),
     "an edit of two images": Case(
         lambda api: api.images.edit(**EDIT | {"image": [PHOTO, PHOTO]}),
         Refused(BAD),

@@ -140,6 +140,12 @@ def fault(answer: httpx.Response) -> dict[str, Any]:
         ({"size": None, "n": None, "style": None, "output_format": None}, {}),
         ({"output_compression": 100}, {}),
         ({"num_inference_steps": 4, "guidance_scale": 2.5}, {"steps": 4, "cfg_scale": 2.5}),
+        (
+            {"n": 2, "batch_size": 2, "steps": 4, "num_inference_steps": 4},
+            {"batch_size": 2, "steps": 4},
+        ),
+        ({"batch_size": 3}, {"batch_size": 3}),
+        ({"size": "auto", "width": 64}, {"width": 64}),
         ({"seed": 7, "negative_prompt": "blue"}, {"seed": 7, "negative_prompt": "blue"}),
         ({"model": NAME}, {}),
         ({"model": "gpt-image-1"}, {}),
@@ -180,7 +186,15 @@ async def test_what_is_asked_for_is_what_the_job_says(
         ({"stream": True, "response_format": "url"}, "response_format"),
         ({"markup": "x"}, "markup"),
         ({"svg": {"a": 1}}, "svg"),
+        ({"svg[a]": "1"}, "svg"),
         ({"frame_count": 3}, "frame_count"),
+        ({"n": 2, "batch_size": 3}, "n"),
+        ({"n": 1, "batch_size": 3}, "n"),
+        ({"size": "64x64", "width": 128}, "size"),
+        ({"size": "64x64", "height": 128}, "size"),
+        ({"steps": 2, "num_inference_steps": 3}, "num_inference_steps"),
+        ({"guidance_scale": 2, "cfg_scale": 3}, "cfg_scale"),
+        ({"prompt": "a", "strength": 0.5, "denoising_strength": 0.6}, "denoising_strength"),
     ],
 )
 async def test_what_cannot_be_honoured_is_refused_by_name_before_there_is_a_job(
@@ -244,13 +258,24 @@ async def test_another_format_than_was_asked_for_is_told(gateways: Gateways, ben
     assert "image/png" in answer.json()["warnings"][0]
 
 
-@pytest.mark.parametrize("name", ["user", "safety_identifier"])
+@pytest.mark.parametrize(
+    ("fields", "context"),
+    [
+        ({"user": "someone"}, {"user": "someone"}),
+        ({"safety_identifier": "someone"}, {"user": "someone"}),
+        ({"user": "someone", "safety_identifier": "someone"}, {"user": "someone"}),
+        (
+            {"user": "someone", "safety_identifier": "8c1d"},
+            {"user": "someone", "safety_identifier": "8c1d"},
+        ),
+    ],
+)
 async def test_the_user_goes_along_as_context(
-    api: httpx.AsyncClient, bench: Bench, name: str
+    api: httpx.AsyncClient, bench: Bench, fields: dict[str, str], context: dict[str, str]
 ) -> None:
-    await api.post(GENERATIONS, json={"prompt": "a", name: "someone"})
+    await api.post(GENERATIONS, json={"prompt": "a", **fields})
     assert content(bench) == {"prompt": "a"}
-    assert asked(bench)[0]["metadata"]["context"] == {"user": "someone"}
+    assert asked(bench)[0]["metadata"]["context"] == context
 
 
 async def test_usage_is_told_where_the_runtime_counts(api: httpx.AsyncClient, bench: Bench) -> None:
@@ -386,6 +411,10 @@ async def test_masks_become_white_where_images_are_painted_anew(
         ({"json": {"prompt": "a"}}, "image"),
         ({"json": {"prompt": "a", "image": []}}, "image"),
         ({"json": {"prompt": "a", "image": 7}}, "image"),
+        ({"json": {"prompt": "a", "image": [ENCODED] * 17}}, "image"),
+        ({"json": {"prompt": "a", "image": ENCODED, "init_images": [ENCODED]}}, "init_images"),
+        ({"data": {"prompt": "a", "svg[a]": "1"}, "files": {"image": PNG}}, "svg"),
+        ({"data": {"prompt": "a", "n": "2", "batch_size": "3"}, "files": {"image": PNG}}, "n"),
         ({"json": {"prompt": "a", "images": [{"file_id": "f"}]}}, "images"),
         ({"json": {"prompt": "a", "image": ENCODED, "mask": "https://a.example/m"}}, "mask"),
         ({"json": {"prompt": "a", "image": ENCODED, "mask": "%"}}, "mask"),

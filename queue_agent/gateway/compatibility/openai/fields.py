@@ -5,7 +5,7 @@ a field is honoured, refused by name, or warned of.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -19,10 +19,13 @@ _RENAMED: Final[Mapping[str, str]] = {
     "guidance_scale": "cfg_scale",
     "strength": "denoising_strength",
 }
+_NAMES: Final[Mapping[str, str]] = {"batch_size": "n", "width": "size", "height": "size"}
+"""What the dialect calls what is said by portable fields."""
 _HINTS: Final = ("quality", "style", "complexity", "input_fidelity")
 _ASKS_FOR_NOTHING: Final = (None, "", "auto", "standard")
 _NOT_HERE: Final = ("markup", "svg", "frame_count", "frame_duration_ms")
 _FULL_QUALITY: Final = 100
+_MOST_IMAGES: Final = 16
 _SPEAKS_THE_DIALECT: Final = "openai"
 _ENCODES_AS_ASKED: Final = frozenset({"diffusers", _SPEAKS_THE_DIALECT})
 """Adapters whose runtimes take `output_format`."""
@@ -73,8 +76,10 @@ class ImagesRequest(BaseModel):
     @property
     def context(self) -> JsonValue:
         """Who the images are for, as the job's notifications tell it again."""
-        person = self.safety_identifier or self.user
-        return {"user": person} if person else None
+        told = {"user": self.user, "safety_identifier": self.safety_identifier}
+        if not self.user or self.user == self.safety_identifier:
+            told = {"user": self.safety_identifier}
+        return {name: person for name, person in told.items() if person} or None
 
 
 class ImageSource(BaseModel):
@@ -88,8 +93,10 @@ class ImageSource(BaseModel):
 class EditsRequest(ImagesRequest):
     """The same with images. In a form they are files, `image` or `image[]`, and `mask`."""
 
-    image: str | list[str] | None = Field(default=None, description="URLs, data URLs or base64.")
-    images: list[ImageSource] | None = Field(default=None, max_length=16)
+    image: str | Annotated[list[str], Field(max_length=_MOST_IMAGES)] | None = Field(
+        default=None, description="URLs, data URLs or base64."
+    )
+    images: list[ImageSource] | None = Field(default=None, max_length=_MOST_IMAGES)
     mask: str | ImageSource | None = Field(default=None, description="A data URL or base64.")
 
     @property
@@ -110,10 +117,10 @@ def check(body: ImagesRequest, *, links: bool) -> None:
     Raises:
         Problem: 400; `param` says which does not.
     """
-    extra = body.model_extra or {}
-    for name in _NOT_HERE:
-        if extra.get(name) not in _ASKS_FOR_NOTHING:
-            raise refusal(name, "no runtime here can do that")
+    for name, value in (body.model_extra or {}).items():
+        field, bracket, _ = name.partition("[")  # as forms write objects
+        if field in _NOT_HERE and (bracket or value not in _ASKS_FOR_NOTHING):
+            raise refusal(field, "no runtime here can do that")
     if body.response_format == "url":
         if body.stream:
             raise refusal("response_format", "a stream has no links; ask for b64_json")
@@ -132,6 +139,8 @@ def content_of(body: ImagesRequest, adapter: str | None) -> tuple[Content, list[
     Raises:
         Problem: 400; the runtime cannot honour the field `param`.
     """
+    if isinstance(body, EditsRequest) and "init_images" in (body.model_extra or {}):
+        raise refusal("init_images", "here the images are those of `image`")
     one = adapter in _WORK_ON_ONE_IMAGE
     if one and isinstance(body, EditsRequest) and len(body.sources) > 1:
         raise refusal("image", "the runtime works on one image at a time")
@@ -141,11 +150,12 @@ def content_of(body: ImagesRequest, adapter: str | None) -> tuple[Content, list[
     hints: Content = {name: extra.pop(name, None) for name in _HINTS if name in extra}
     hints |= {"quality": body.quality, "style": body.style}
     content: Content = {"prompt": body.prompt}
-    content |= {_RENAMED.get(name, name): value for name, value in extra.items()}
-    if body.n > 1:
-        content["batch_size"] = body.n
-    if body.dimensions:
-        content["width"], content["height"] = body.dimensions
+    for name, value in [*extra.items(), *_own_fields(body)]:
+        portable = _RENAMED.get(name, name)
+        if content.setdefault(portable, value) != value:
+            raise refusal(
+                _NAMES.get(name, name), f"is said otherwise by {_other_name(name, extra)}"
+            )
     told = {name: value for name, value in hints.items() if value not in _ASKS_FOR_NOTHING}
     warnings = []
     if adapter == _SPEAKS_THE_DIALECT:
@@ -157,6 +167,22 @@ def content_of(body: ImagesRequest, adapter: str | None) -> tuple[Content, list[
     if body.partial_images:
         warnings.append("partial_images: agents tell no previews; only whole images come.")
     return content | _file_fields(body, adapter), warnings
+
+
+def _own_fields(body: ImagesRequest) -> Iterator[tuple[str, JsonValue]]:
+    """The dialect's fields that portable ones have another name for."""
+    if body.n > 1 or ("n" in body.model_fields_set and "batch_size" in (body.model_extra or {})):
+        yield "batch_size", body.n
+    if body.dimensions:
+        yield from zip(("width", "height"), body.dimensions, strict=True)
+
+
+def _other_name(name: str, extra: Mapping[str, JsonValue]) -> str:
+    """Of the field that says what a later one says, too."""
+    if name in _NAMES:
+        return name
+    portable = _RENAMED.get(name, name)
+    return next(other for other in extra if _RENAMED.get(other, other) == portable)
 
 
 def _file_fields(body: ImagesRequest, adapter: str | None) -> Content:

@@ -29,6 +29,11 @@ def test_the_values_in_the_documents_render(text: str) -> None:
         assert {"Deployment", "ScaledObject"} <= kinds(render(whole))
 
 
+def test_the_migrated_release_brings_its_nodes_since_the_old_ones_are_tainted_and_go() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", MIGRATING, re.DOTALL)
+    assert {"NodePool", "EC2NodeClass"} <= kinds(render(yaml.safe_load(text)))
+
+
 def test_the_cost_table_is_computed_as_it_says() -> None:
     table = [row for row in rows(DEPLOYING, 6) if re.match(r"[gp]\d", row[0])]
     assert [row[0].split(".")[0] for row in table] == ["g5", "g6", "g6e", "p4d", "p5"]

@@ -97,7 +97,8 @@ class ImageService:
         chart = assets.Asset(stack, "Chart", path=str(CHART))
         images: Values = {}
         if not self.config.image_registry:
-            system = system_architecture(self.config.cluster)
+            cluster = self.config.cluster
+            system = None if cluster.existing else system_architecture(cluster)
             images = BuiltImages(stack, "Images", runtime=runtime, system=system).values
         for lane in runtime.lanes:
             RuntimeRelease(

@@ -51,11 +51,13 @@ def workloads(assembly: Assembly) -> list[dict[str, Any]]:
 
 
 def pods(assembly: Assembly) -> dict[str, dict[str, Any]]:
-    """Pods of the Deployments, by their names."""
+    """Pods of the Deployments, and that of `helm test`, by their names."""
     return {
-        manifest["metadata"]["name"]: manifest["spec"]["template"]["spec"]
+        manifest["metadata"]["name"]: manifest["spec"]
+        if manifest["kind"] == "Pod"
+        else manifest["spec"]["template"]["spec"]
         for manifest in workloads(assembly)
-        if manifest["kind"] == "Deployment"
+        if manifest["kind"] in {"Deployment", "Pod"}
     }
 
 
@@ -68,15 +70,11 @@ def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
     return [*pod.get("initContainers", []), *pod["containers"]]
 
 
-def of_gpus(pod: dict[str, Any]) -> bool:
-    return any("nvidia.com/gpu" in one["resources"]["limits"] for one in containers(pod))
-
-
 def check_architectures(assembly: Assembly) -> None:
     """Every image that is built here is for the nodes that its pod may land on."""
     platforms = built(assembly)
     for pod in pods(assembly).values():
-        nodes = pod["nodeSelector"][ARCHITECTURE] if of_gpus(pod) else system_nodes(assembly)
+        nodes = pod.get("nodeSelector", {}).get(ARCHITECTURE) or system_nodes(assembly)
         for container in containers(pod):
             if BUILT in container["image"]:
                 tag = container["image"].rpartition(":")[2]
@@ -147,7 +145,30 @@ def test_gpu_pods_ask_for_the_architecture_of_the_nodes_that_are_made_for_them(n
         if requirement["key"] == ARCHITECTURE
     }
     for pod in pods(assembly).values():
-        assert (pod["nodeSelector"][ARCHITECTURE],) == made == ("amd64",)
+        selector = pod.get("nodeSelector", {})
+        if "karpenter.sh/nodepool" in selector:
+            assert (selector[ARCHITECTURE],) == made == ("amd64",)
+
+
+@pytest.mark.parametrize("name", ["minimal", "existing-cluster"])
+def test_helm_test_runs_where_its_image_does(tmp_path: Path, name: str) -> None:
+    config = yaml.safe_load(EXAMPLES[name].read_text())
+    config.pop("image_registry", None)
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    assembly = synthesised_from(Config.load(path), tmp_path / "out")
+    (check,) = [pod for name, pod in pods(assembly).items() if name.endswith("-check")]
+    (image,) = [container["image"] for container in containers(check)]
+    architecture = check["nodeSelector"][ARCHITECTURE]
+    assert built(assembly)[image.rpartition(":")[2]] == ("agent", f"linux/{architecture}")
+    (taint,) = [
+        taint
+        for manifest in workloads(assembly)
+        if manifest["kind"] == "NodePool"
+        for taint in manifest["spec"]["template"]["spec"]["taints"]
+    ]
+    (tolerated,) = check["tolerations"]
+    assert (tolerated["key"], tolerated["effect"]) == (taint["key"], taint["effect"])
 
 
 @pytest.mark.parametrize("services", [GATEWAY, {"scaling": {"by": "work"}}])

@@ -102,7 +102,9 @@ def test_an_image_that_nobody_has_pushed_is_not_rendered(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_no_pod_lands_on_a_node_that_cannot_run_one_of_its_images(name: str) -> None:
-    for template in pod_templates(manifests_of(name)):
+    manifests = manifests_of(name)
+    hooks = [item for item in manifests if item["kind"] == "Pod"]
+    for template in [*pod_templates(manifests), *hooks]:
         for container in containers(template).values():
             assert may_land_on(template) <= runs_on(container["image"]), container["name"]
 
@@ -154,12 +156,13 @@ def test_nodes_without_a_gpu_may_have_an_image_of_the_agent_of_their_own(
     own: Values, reference: str
 ) -> None:
     service = {"agent": {"serviceImage": {"repository": "services", **own}}}
+    manifests = render(merged(values_of("gateway-ingress"), service))
     found = {
         name: container["image"]
-        for template in pod_templates(render(merged(values_of("gateway-ingress"), service)))
+        for template in [*pod_templates(manifests), only(manifests, "Pod")]
         for name, container in containers(template).items()
     }
-    assert found["gateway"] == reference
+    assert found["gateway"] == found["check"] == reference
     assert found["agent"].startswith(f"{OURS}/sd-queue-agent:")
 
 

@@ -121,7 +121,7 @@
 {{- $root := .root -}}
 {{- $agent := $root.Values.agent -}}
 name: agent
-image: {{ include "chart.agentImage" $root }}
+image: {{ include (eq .role "check" | ternary "chart.serviceImage" "chart.agentImage") $root }}
 imagePullPolicy: {{ $agent.image.pullPolicy }}
 {{- if eq .role "sidecar" }}
 restartPolicy: Always

@@ -79,7 +79,7 @@ Container engines put a host of their own before a repository that names none, s
 {{- end -}}
 {{- end -}}
 
-{{- /* For nodes without a GPU. */ -}}
+{{- /* For pods that need no GPU. */ -}}
 {{- define "chart.serviceImage" -}}
 {{- if .Values.agent.serviceImage.repository -}}
 {{- include "chart.image" (dict "root" . "image" .Values.agent.serviceImage "repository" "" "tag" .Chart.AppVersion) -}}

@@ -62,6 +62,7 @@ ELSEWHERE: Final = {
     "IDLE_LIMIT": "scaling.cooldownPeriod, in Jobs",
     "POD_DELETION_COST": "podDeletionCost",
     "POD_DO_NOT_DISRUPT": "podDeletionCost.doNotDisrupt",
+    "POD_WATCH_NODE": "podDeletionCost.watchNode",
     "SHUTDOWN_GRACE": "agent.shutdownGrace, which the pod's grace period follows",
     "HEALTH_HOST": "nothing: probes come from outside the pod",
     "HEALTH_PORT": "agent.healthPort, which probes and policies follow",

@@ -149,7 +149,11 @@ def _collect_seldom() -> None:
 def _own_pod(settings: Settings) -> PodDeletionCost | None:
     if not settings.pod_deletion_cost:
         return None
-    return PodDeletionCost.in_cluster(os.environ, do_not_disrupt=settings.pod_do_not_disrupt)
+    return PodDeletionCost.in_cluster(
+        os.environ,
+        do_not_disrupt=settings.pod_do_not_disrupt,
+        watch_node=settings.pod_watch_node,
+    )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

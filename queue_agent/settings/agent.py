@@ -181,6 +181,12 @@ class Settings(TracingSettings, LogSettings):
         description="Let that mark hold up Karpenter, too; not on spot nodes: it would keep the "
         "pod from being told to stop before its node is taken away.",
     )
+    pod_watch_node: bool = setting(
+        "POD_WATCH_NODE",
+        default=False,
+        description="Watch the agent's own node (`NODE_NAME`), and take that mark away while it is "
+        "drained, or nothing is known of it; then it may be set on spot nodes, too.",
+    )
     hold_limit: float = setting(
         "HOLD_LIMIT",
         default=60.0,

@@ -32,6 +32,8 @@ ALL = [*EXAMPLES, *FEATURES]
 DEPLOYMENTS = [name for name in ALL if not name.startswith(("knative", "job-"))]
 AGENTS = [name for name in ALL if not name.startswith("knative")]
 CLUSTER_WIDE = {
+    "ClusterRole",
+    "ClusterRoleBinding",
     "EC2NodeClass",
     "NodePool",
     "PersistentVolume",

@@ -9,6 +9,7 @@ from chart_rendering import (
     containers,
     environment,
     example,
+    kinds,
     merged,
     only,
     pod_templates,
@@ -103,3 +104,53 @@ def test_after_the_grace_there_is_time_for_the_last_words() -> None:
     with pytest.raises(helm_python.HelmValuesError, match="stopSeconds"):
         render(merged(example(BASE), {"pod": {"stopSeconds": int(LAST_WORDS) - 1}}))
     render(merged(example(BASE), {"pod": {"stopSeconds": int(LAST_WORDS)}}))
+
+
+SPOT: Values = merged(POOL, {"karpenter": {"capacityTypes": ["spot"]}})
+
+
+def test_an_agent_that_watches_its_node_marks_its_pod_on_spot_nodes_too() -> None:
+    own = merged(SPOT, {"podDeletionCost": {"watchNode": True}})
+    manifests = render(merged(example(BASE), own))
+    container = containers(next(pod_templates(manifests)))["agent"]
+    agent = Settings.load(environment(container))
+    assert (agent.pod_watch_node, agent.pod_do_not_disrupt) == (True, True)
+    fields = {
+        item["name"]: item["valueFrom"]["fieldRef"]["fieldPath"]
+        for item in container["env"]
+        if "fieldRef" in item.get("valueFrom", {})
+    }
+    assert fields["NODE_NAME"] == "spec.nodeName"
+    disruption = only(manifests, "NodePool")["spec"]["disruption"]
+    assert disruption["consolidationPolicy"] == "WhenEmptyOrUnderutilized"
+    role = only(manifests, "ClusterRole")
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["watch"]}]
+    binding = only(manifests, "ClusterRoleBinding")
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    (subject,) = binding["subjects"]
+    assert (
+        subject["name"]
+        == only(manifests, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"]
+    )
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"podDeletionCost": {"watchNode": True, "doNotDisrupt": "never"}},
+        {"podDeletionCost": {"watchNode": True, "enabled": False}},
+        {"podDeletionCost": {"watchNode": True}, "scaling": {"mode": "scaledjob"}},
+    ],
+    ids=str,
+)
+def test_without_such_a_watch_nobody_may_see_nodes_and_nothing_is_marked_on_spot(
+    own: Values,
+) -> None:
+    manifests = render(merged(example(BASE), merged(SPOT, own)))
+    assert not {"ClusterRole", "ClusterRoleBinding"} & kinds(manifests)
+    template = next(pod_templates(manifests))
+    assert "karpenter.sh/do-not-disrupt" not in template["metadata"]["annotations"]
+    variables = environment(containers(template)["agent"])
+    assert not set(variables) & {"QUEUE_AGENT_POD_WATCH_NODE", "NODE_NAME"}
+    assert variables.get("QUEUE_AGENT_POD_DO_NOT_DISRUPT", "false") == "false"

@@ -202,6 +202,8 @@ async def test_in_a_pod_the_servers_certificate_is_checked_and_the_pods_own_toke
 def test_outside_a_pod_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"POD_NAMESPACE, KUBERNETES_SERVICE_HOST"):
         PodDeletionCost.in_cluster({"POD_NAME": "webui-1"})
+    with pytest.raises(SettingsError, match="NODE_NAME"):
+        PodDeletionCost.in_cluster({"POD_NAME": "webui-1"}, watch_node=True)
     environment = dict.fromkeys(
         ("POD_NAME", "POD_NAMESPACE", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"), "1"
     )

@@ -86,6 +86,12 @@
   value: "true"
 - name: QUEUE_AGENT_POD_DO_NOT_DISRUPT
   value: {{ empty (include "pod.doNotDisrupt" .) | ternary "false" "true" | quote }}
+{{- if include "pod.watchesNode" . }}
+- name: QUEUE_AGENT_POD_WATCH_NODE
+  value: "true"
+- name: NODE_NAME
+  valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
+{{- end }}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: POD_NAMESPACE

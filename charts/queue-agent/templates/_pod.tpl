@@ -13,11 +13,17 @@ Whether nodes may be spot, as far as the values tell: what the pods select, else
 {{- else if and .Values.karpenter.enabled (has "spot" .Values.karpenter.capacityTypes) -}}true{{- end -}}
 {{- end -}}
 
+{{- /* Whether agents take that mark away when their node is drained. */ -}}
+{{- define "pod.watchesNode" -}}
+{{- if and (include "podDeletionCost.on" .) .Values.podDeletionCost.watchNode (ne .Values.podDeletionCost.doNotDisrupt "never") -}}true{{- end -}}
+{{- end -}}
+
 {{- /* Whether busy pods are marked for Karpenter. */ -}}
 {{- define "pod.doNotDisrupt" -}}
 {{- $wanted := .Values.podDeletionCost.doNotDisrupt -}}
 {{- $marks := or .Values.podDeletionCost.enabled (eq .Values.scaling.mode "scaledjob") -}}
-{{- if and $marks (or (eq $wanted "always") (and (eq $wanted "auto") (not (include "pod.maybeSpot" .)))) -}}true{{- end -}}
+{{- $harmless := or (include "pod.watchesNode" .) (not (include "pod.maybeSpot" .)) -}}
+{{- if and $marks (or (eq $wanted "always") (and (eq $wanted "auto") $harmless)) -}}true{{- end -}}
 {{- end -}}
 
 {{- define "pod.labels" -}}

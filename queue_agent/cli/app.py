@@ -357,10 +357,8 @@ def demo(
     ] = None,
 ) -> None:
     """Run one job end to end on this machine, then serve the page until Ctrl-C."""
-    try:
-        from queue_agent.cli.demo import demo as run_demo
-    except ImportError as error:
-        _end(f"{error}; install with: pip install 'sd-queue-agent[demo]'", 2)
+    from queue_agent.cli.demo import demo as run_demo
+
     if once is None:
         once = not sys.stdout.isatty()
     if not run_demo(prompt=prompt, model=model, steps=steps, output=output, once=once):

@@ -6,35 +6,45 @@ has been shown, the gateway with its page.
 """
 
 import asyncio
+import importlib.util
 import json
+import shlex
+import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Final
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+import httpx
+from rich.console import Console
 
+from queue_agent.cli.stage_lines import StageLines
 from queue_agent.client import Client, make_job
 from queue_agent.cloud import Deployment
 from queue_agent.tasks import background
 from queue_agent.testing.aws import EmbeddedCloud, deploy
 from queue_agent.testing.process import HOST, ServerProcess, free_port
+from queue_agent.wire.errors import SettingsError
 from queue_agent.wire.job import Job
 from queue_agent.wire.notification import Notification
 
-_RUNTIME_NAME = "demo"
-_TINY_SIZE = 256
-_PAGE_PORT = 8000
-_LAST_LOOK = 0.3
+_RUNTIME_NAME: Final = "demo"
+_TINY: Final = "tiny"
+_PAGE_PORT: Final = 8000
+_LAST_LINES: Final = 10
+_LAST_LOOK: Final = 0.3
 """Seconds for the view to show the last steps."""
-_STEPS = {
+_LOOK: Final = 0.05
+"""Seconds between two looks at what children say."""
+_NEEDED: Final = ("moto", "flask", "torch", "diffusers", "transformers", "fastapi", "uvicorn")
+"""Modules of the extra `demo`."""
+_STEPS: Final = {
     "received": "the agent received the message",
     "prepared": "translated for the runtime",
     "running": "the runtime began",
@@ -45,29 +55,84 @@ _STEPS = {
 
 
 def demo(*, prompt: str, model: str | None, steps: int, output: Path, once: bool) -> bool:
-    """Show one job's way, then, unless `once`, the page until Ctrl-C; whether it was completed."""
+    """Show one job's way, then, unless `once`, the page until Ctrl-C; whether it was completed.
+
+    Raises:
+        SettingsError: what it needs is not installed.
+    """
+    _check_installed()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells' background jobs ignore it
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     console = Console()
-    with ExitStack() as children, TemporaryDirectory(prefix="queue-agent-") as work:
-        folder = Path(work)
-        cloud = EmbeddedCloud(log=folder / "cloud.log")
+    with ExitStack() as stack, TemporaryDirectory(prefix="queue-agent-") as work:
+        children = _Children(Path(work), stack)
+        cloud = EmbeddedCloud()
+        children.add("cloud", cloud)
         command = [sys.executable, "-m", "queue_agent", "serve-diffusers", "--port", "{port}"]
-        runtime = ServerProcess([*command, "--model", model or "tiny"], log=folder / "runtime.log")
-        for child in (cloud, runtime):
-            child.spawn()
-            children.callback(child.stop)
-        with console.status("starting an embedded cloud and the diffusers runtime …"):
-            cloud.wait_until_listening()
-            runtime.wait_until_listening()
-        size = {} if model else {"width": _TINY_SIZE, "height": _TINY_SIZE}
+        # Of a model this small more threads only wait for each other.
+        threads = {} if model else {"OMP_NUM_THREADS": "1"}
+        runtime = ServerProcess([*command, "--model", model or _TINY], env=threads)
+        children.add("runtime", runtime)
         job = make_job(
-            {"prompt": prompt, "steps": steps, **size},
-            runtime=_RUNTIME_NAME,
-            task_type="text-to-image",
+            {"prompt": prompt, "steps": steps}, runtime=_RUNTIME_NAME, task_type="text-to-image"
         )
-        show = _Show(console, cloud, runtime, log=folder / "agent.log")
-        return asyncio.run(show.run(job, output, once=once))
+        show = _Show(console, children, cloud, runtime, model or _TINY)
+        try:
+            return asyncio.run(show.run(job, output, once=once))
+        except _ChildEnded as ended:
+            console.print(f"[red]✗[/red] {ended.what}", highlight=False, soft_wrap=True)
+            console.print(ended.last_lines, highlight=False, markup=False, soft_wrap=True)
+            return False
+
+
+def _check_installed() -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            f"queue-agent demo needs {', '.join(missing)}; "
+            "install with: pip install 'sd-queue-agent[demo]'"
+        )
+
+
+class _ChildEnded(Exception):
+    """A process that the demo needs has ended."""
+
+    def __init__(self, name: str, code: int, log: Path) -> None:
+        self.what = f"The {name} ended with code {code}. The last that it said:"
+        lines = log.read_text(errors="replace").splitlines()
+        # uvicorn's own are of no interest
+        told = [line for line in lines if line.strip() and not line.startswith("INFO: ")]
+        self.last_lines = "\n".join(told[-_LAST_LINES:]) or "nothing"
+        super().__init__(self.what)
+
+
+@dataclass
+class _Children:
+    """The demo's processes; each has a log in the folder."""
+
+    folder: Path
+    stack: ExitStack
+    named: dict[str, ServerProcess] = field(default_factory=dict)
+
+    def add(self, name: str, child: ServerProcess) -> None:
+        """Start a child, to be ended with the demo."""
+        child.log = self.folder / f"{name}.log"
+        child.log.touch()
+        child.spawn()
+        self.stack.callback(child.stop)
+        self.named[name] = child
+
+    async def watch(self) -> None:
+        """Wait for a child that ends.
+
+        Raises:
+            _ChildEnded: one has.
+        """
+        while True:
+            for name, child in self.named.items():
+                if not child.lives and child.log is not None:
+                    raise _ChildEnded(name, child.wait(), child.log)
+            await asyncio.sleep(_LOOK)
 
 
 @dataclass
@@ -75,63 +140,62 @@ class _Show:
     """The part of the demo that has an audience."""
 
     console: Console
+    children: _Children
     embedded: EmbeddedCloud
     runtime: ServerProcess
-    log: Path
-    """Where the agent logs to; its steps are read from there."""
+    model: str
 
     async def run(self, job: Job, output: Path, *, once: bool) -> bool:
-        """Publish the job, show its way, leave what came of it in the folder, open the page."""
+        """Publish the job, show its way, leave what came of it in the folder, open the page.
+
+        Raises:
+            _ChildEnded: one of its processes has ended before.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(self.children.watch())
+                completed = await self._run(job, output, once=once)
+                watch.cancel()
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return completed
+
+    async def _run(self, job: Job, output: Path, *, once: bool) -> bool:
         cloud = self.embedded.connect()
         try:
-            deployment = await deploy(cloud, _RUNTIME_NAME)
-            client = Client(
-                cloud,
-                job_topic=deployment.job_topic,
-                notification_topic=deployment.notification_topic,
-            )
-            with self._agent(deployment) as agent:
+            with StageLines(self.console) as stages:
+                stages.doing("starting an embedded cloud")
+                await _answered(f"{self.embedded.url}/moto-api/")
+                deployment = await deploy(cloud, _RUNTIME_NAME)
+                stages.done("an embedded cloud runs: topics, queue and bucket are made")
+                agent = self._start_agent(deployment)
+                await self._until_ready(stages, agent)
+                client = Client(
+                    cloud,
+                    job_topic=deployment.job_topic,
+                    notification_topic=deployment.notification_topic,
+                )
                 async with client.notifications(job_id=job.id) as notifications:
+                    published = datetime.now(UTC)  # the agent may have it before we know
                     await client.submit(job)
-                    self.console.print(f"published [bold]{job.id}[/bold] to {deployment.job_topic}")
-                    final = await self._follow(notifications)
-                self.console.print()
-                self.console.print_json(final.to_json())
-                paths = await client.save(final, output)
-                paths.append(output / "notification.json")
-                paths[-1].write_text(final.to_json())
-                for path in paths:
-                    self.console.print(f"saved [bold green]{path}[/bold green]", highlight=False)
-                if not once:
-                    await self._open_page(deployment, agent)
+                    where = deployment.job_topic
+                    stages.done(f"job {job.id} was published to {where}", published)
+                    final = await self._follow(stages, agent, notifications, job)
+            self.console.print()
+            self.console.print_json(final.to_json())
+            paths = await client.save(final, output)
+            paths.append(output / "notification.json")
+            paths[-1].write_text(final.to_json())
+            for path in paths:
+                self._tell(f"saved [bold green]{path}[/bold green]")
+            self._tell_of_models()
+            if not once:
+                await self._open_page(deployment, agent, job)
         finally:
             await cloud.aclose()
         return final.status == "completed"
 
-    async def _open_page(self, deployment: Deployment, agent: ServerProcess) -> None:
-        """Serve the gateway until Ctrl-C."""
-        settings = {
-            **self.embedded.environment(),
-            **deployment.environment(),
-            "QUEUE_AGENT_JOB_TOPIC_ARN": deployment.job_topic,
-            "QUEUE_AGENT_GATEWAY_PORT": "{port}",
-        }
-        command = [sys.executable, "-m", "queue_agent", "gateway"]
-        log = self.log.with_name("gateway.log")
-        gateway = ServerProcess(command, port=_page_port(), env=settings, log=log)
-        gateway.spawn()
-        try:
-            await asyncio.to_thread(gateway.wait_until_listening)
-            self.console.print(f"\nthe agent's metrics: {agent.url}/metrics")
-            self.console.print(f"the runtime's metrics: {self.runtime.url}/metrics")
-            self.console.print(f"the page: [bold]{gateway.url}[/bold]  (Ctrl-C ends the demo)")
-            with suppress(asyncio.CancelledError):  # how Ctrl-C arrives
-                await asyncio.Event().wait()
-        finally:
-            gateway.stop()
-
-    @contextmanager
-    def _agent(self, deployment: Deployment) -> Iterator[ServerProcess]:
+    def _start_agent(self, deployment: Deployment) -> ServerProcess:
         settings = {
             **self.embedded.environment(),
             **deployment.environment(),
@@ -144,45 +208,114 @@ class _Show:
             "QUEUE_AGENT_LOG_LEVEL": "DEBUG",
             "QUEUE_AGENT_LOG_FORMAT": "json",
         }
-        command = [sys.executable, "-m", "queue_agent", "run"]
-        agent = ServerProcess(command, env=settings, log=self.log)
-        agent.spawn()
-        try:
-            yield agent
-        finally:
-            agent.stop()
+        agent = ServerProcess([sys.executable, "-m", "queue_agent", "run"], env=settings)
+        self.children.add("agent", agent)
+        return agent
 
-    async def _follow(self, notifications: AsyncIterator[Notification]) -> Notification:
+    async def _until_ready(self, stages: StageLines, agent: ServerProcess) -> None:
+        stages.doing("starting the agent")
+        await _answered(f"{agent.url}/healthz")
+        stages.done("the agent runs")
+        stages.doing(f"loading the model {self.model}")
+        await _answered(f"{self.runtime.url}/health")
+        stages.done(f"the runtime has loaded the model {self.model}")
+
+    async def _follow(
+        self,
+        stages: StageLines,
+        agent: ServerProcess,
+        notifications: AsyncIterator[Notification],
+        job: Job,
+    ) -> Notification:
         """Show the agent's steps and the runtime's progress until the final notification."""
-        steps = Table.grid(padding=(0, 1))
-        bar = Progress(
-            TextColumn("  diffusion"),
-            BarColumn(),
-            TextColumn("{task.percentage:.0f} %"),
-            TimeElapsedColumn(),
-            console=self.console,
-        )
-        task = bar.add_task("diffusion", total=1.0)
-        with Live(Group(steps, bar), console=self.console, refresh_per_second=12):
-            async with background(self._show_steps(steps)):
-                async for notification in notifications:
-                    if notification.status != "running":
-                        bar.update(task, completed=1.0 if notification.result else None)
-                        await asyncio.sleep(_LAST_LOOK)
-                        return notification
-                    bar.update(task, completed=notification.progress or 0.0)
+        steps: int = job.content["steps"]  # type: ignore[assignment]
+        async with background(_show_log(stages, agent.log)):
+            async for notification in notifications:
+                if notification.status != "running":
+                    await asyncio.sleep(_LAST_LOOK)
+                    return notification
+                if notification.progress:
+                    stages.step(round(notification.progress * steps), steps)
         raise RuntimeError("the notifications ended")
 
-    async def _show_steps(self, steps: Table) -> None:
-        shown = 0
+    async def _open_page(self, deployment: Deployment, agent: ServerProcess, job: Job) -> None:
+        """Serve the gateway until Ctrl-C, and say what else can be done meanwhile."""
+        settings = {
+            **self.embedded.environment(),
+            **deployment.environment(),
+            "QUEUE_AGENT_JOB_TOPIC_ARN": deployment.job_topic,
+        }
+        command = [sys.executable, "-m", "queue_agent", "gateway"]
+        gateway_port = {"QUEUE_AGENT_GATEWAY_PORT": "{port}"}
+        gateway = ServerProcess(command, port=_page_port(), env={**settings, **gateway_port})
+        self.children.add("gateway", gateway)
+        with StageLines(self.console) as stages:
+            stages.doing("starting the gateway")
+            await _answered(f"{gateway.url}/healthz")
+        self._tell("\nFrom a second shell, by this demo's cloud:\n")
+        for command_line in (*_exports(settings), "", *_commands_to_try(job)):
+            self.console.print(f"    {command_line}", markup=False, highlight=False, soft_wrap=True)
+        self._tell(f"\nthe agent's metrics: {agent.url}/metrics")
+        self._tell(f"the runtime's metrics: {self.runtime.url}/metrics")
+        self._tell(f"the page: [bold]{gateway.url}[/bold]  (Ctrl-C ends the demo)")
+        with suppress(asyncio.CancelledError):  # how Ctrl-C arrives
+            await asyncio.Event().wait()
+
+    def _tell_of_models(self) -> None:
+        if self.model == _TINY:
+            self._tell(
+                "\nThe tiny model has random weights: its pictures are noise.\nFor real ones name a"
+                " one: a diffusers folder, a .safetensors file or an id of the Hugging Face hub:\n"
+            )
+            self._tell("    make demo MODEL=stable-diffusion-v1-5/stable-diffusion-v1-5")
+
+    def _tell(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+
+async def _show_log(stages: StageLines, log: Path | None) -> None:
+    """Tell of the steps that the agent logs, by its own clock."""
+    shown = 0
+    while log is not None:
+        entries = _log_entries(log)
+        for entry in entries[shown:]:
+            if entry["event"] in _STEPS:
+                stages.done(_STEPS[entry["event"]], datetime.fromisoformat(entry["timestamp"]))
+        shown = len(entries)
+        await asyncio.sleep(_LOOK)
+
+
+async def _answered(url: str) -> None:
+    """Wait until a server answers well."""
+    async with httpx.AsyncClient() as client:
         while True:
-            entries = _log_entries(self.log)
-            for entry in entries[shown:]:
-                if entry["event"] in _STEPS:
-                    moment = entry["timestamp"][11:23]
-                    steps.add_row("[green]✓[/green]", _STEPS[entry["event"]], f"[dim]{moment}")
-            shown = len(entries)
-            await asyncio.sleep(0.05)
+            with suppress(httpx.HTTPError):
+                if (await client.get(url)).is_success:
+                    return
+            await asyncio.sleep(_LOOK)
+
+
+def _exports(settings: Mapping[str, str]) -> list[str]:
+    return [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
+
+
+def _commands_to_try(job: Job) -> list[str]:
+    program = _program()
+    submit = f"submit --runtime {_RUNTIME_NAME} --prompt 'two boats' --wait"
+    return [f"{program} {submit} --output demo-output", f"{program} status {job.id}"]
+
+
+def _program() -> str:
+    """How a second shell in this folder calls what runs here."""
+    beside = Path(sys.executable).with_name("queue-agent")
+    found = shutil.which("queue-agent")
+    if found and Path(found) == beside:
+        return "queue-agent"
+    if not beside.exists():
+        return f"{shlex.quote(sys.executable)} -m queue_agent"
+    with suppress(ValueError):
+        beside = beside.relative_to(Path.cwd())
+    return shlex.quote(str(beside))
 
 
 def _page_port() -> int:

@@ -3,19 +3,14 @@
 import asyncio
 import json
 import os
-import re
 import secrets
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
-from PIL import Image
 
-from gateway_site import finished
-from harness import PATIENCE, Scene, scene, until, webui_settings
+from harness import PATIENCE, Scene, scene, webui_settings
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.process import ServerProcess, free_port
 
@@ -184,89 +179,6 @@ def test_runtimes_lists_the_adapters_and_their_task_types() -> None:
     assert {"comfyui", "diffusers", "openai", "webui"} <= set(listed)
     assert "pipeline" in listed["comfyui"]
     assert "extra-batch-images" in listed["webui"]
-
-
-def test_the_demo_leaves_an_image_and_the_notification(tmp_path: Path) -> None:
-    shown = command("demo", "--output", str(tmp_path), STEPS="3", PROMPT="two boats")
-    assert shown.returncode == 0, shown.stdout + shown.stderr
-    notification = json.loads((tmp_path / "notification.json").read_text())
-    assert notification["status"] == "completed"
-    (name,) = [Path(url).name for url in notification["image_url"]]
-    with Image.open(tmp_path / name) as image:
-        assert image.size == (256, 256)
-    assert str(tmp_path) in shown.stdout.replace("\n", "")
-
-
-async def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path) -> None:
-    demo = ServerProcess(
-        [sys.executable, "-m", "queue_agent", "demo", "--output", str(tmp_path)],
-        env={"STEPS": "400"},
-    )
-    demo.spawn()
-
-    async def has_children() -> list[int]:
-        children = _descendants(demo.pid)
-        return children if len(children) >= 3 else []
-
-    children = await until(has_children, what="cloud, runtime and agent")
-    demo.send_signal(signal.SIGINT)
-    await asyncio.to_thread(demo.wait)
-
-    async def all_ended() -> bool:
-        return not any(_lives(pid) for pid in children)
-
-    await until(all_ended, what="the end of the demo's children")
-
-
-async def test_after_its_job_the_demo_serves_the_page_until_it_is_interrupted(
-    tmp_path: Path,
-) -> None:
-    log = tmp_path / "demo.log"
-    demo = ServerProcess(
-        [sys.executable, "-m", "queue_agent", "demo", "--page", "--output", str(tmp_path / "out")],
-        env={"STEPS": "2", "COLUMNS": "200"},
-        log=log,
-    )
-    demo.spawn()
-
-    async def address() -> str:
-        found = re.search(r"the page: (http://\S+)", log.read_text())
-        return found[1] if found else ""
-
-    try:
-        url = await until(address, what="the page's address", timeout=2 * PATIENCE)
-        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
-            assert "Queue agent" in (await client.get("/")).text
-            body = {"content": {"prompt": "x", "steps": 1, "width": 64, "height": 64}}
-            job = (await client.post("/v1/jobs", json=body)).json()
-            view = await finished(client, job["id"])
-            assert view["status"] == "completed", view
-        children = _descendants(demo.pid)
-        assert len(children) >= 4
-    finally:
-        demo.send_signal(signal.SIGINT)
-        ended = await asyncio.to_thread(demo.wait)
-    assert ended == 0
-    assert not any(_lives(pid) for pid in children)
-
-
-def _descendants(parent: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == parent:
-            found.append(int(entry.parent.name))
-    return found
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 async def test_check_run_and_submit_work_where_topics_and_queues_keep_an_order(

@@ -34,6 +34,12 @@ def test_the_migrated_release_brings_its_nodes_since_the_old_ones_are_tainted_an
     assert {"NodePool", "EC2NodeClass"} <= kinds(render(yaml.safe_load(text)))
 
 
+def test_images_are_pushed_before_anything_is_installed_that_asks_for_them() -> None:
+    pushed, installed = DEPLOYING.index("\nmake images "), DEPLOYING.index("\nhelm install ")
+    assert pushed < installed
+    assert re.search(r"^1\. Push the agent's image", MIGRATING, re.MULTILINE)
+
+
 def test_the_cost_table_is_computed_as_it_says() -> None:
     table = [row for row in rows(DEPLOYING, 6) if re.match(r"[gp]\d", row[0])]
     assert [row[0].split(".")[0] for row in table] == ["g5", "g6", "g6e", "p4d", "p5"]

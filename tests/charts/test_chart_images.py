@@ -166,6 +166,17 @@ def test_nodes_without_a_gpu_may_have_an_image_of_the_agent_of_their_own(
     assert found["agent"].startswith(f"{OURS}/sd-queue-agent:")
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_only_pods_with_a_runtime_have_the_image_for_gpu_nodes(name: str) -> None:
+    own = {"agent": {"serviceImage": {"repository": "services", "tag": "1"}}}
+    manifests = render(merged(values_of(name), own))
+    hooks = [item for item in manifests if item["kind"] == "Pod"]
+    for template in [*pod_templates(manifests), *hooks]:
+        if "runtime" not in containers(template):
+            for container in containers(template).values():
+                assert container["image"] == f"{OURS}/services:1", container["name"]
+
+
 def test_the_gateway_may_stand_on_system_nodes_of_either_architecture() -> None:
     gateway = only(manifests_of("gateway-ingress"), "Deployment", "demo-queue-agent-gateway")
     assert may_land_on(gateway["spec"]["template"]) == EVERY

@@ -119,7 +119,13 @@ async def _serve(
                 )
                 _collect_seldom()
                 log.info("started", runtime=settings.name, adapter=settings.runtime)
-                offering = Offering(ports.results, settings.name, runtime, agent.health.started)
+                offering = Offering(
+                    ports.results,
+                    settings.name,
+                    runtime,
+                    agent.health.started,
+                    previews=settings.preview_interval > 0,
+                )
                 async with (
                     _marking_pod(agent, pod),
                     _looking(cloud, settings, agent),
@@ -282,6 +288,7 @@ def _worker_policy(settings: Settings, queue: QueuePolicy, warm_up: Job | None) 
         max_jobs=settings.max_jobs,
         idle_limit=settings.idle_limit,
         progress_interval=settings.progress_interval if settings.notify_running else None,
+        preview_interval=settings.preview_interval or None,
         presign=settings.presign,
         warm_up=warm_up,
     )

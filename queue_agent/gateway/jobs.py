@@ -1,9 +1,10 @@
 """The routes for jobs: asked for and answered later."""
 
 import asyncio
+import hashlib
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 
 from queue_agent.gateway.bodies import CleanRoute
 from queue_agent.gateway.dependencies import (
@@ -17,7 +18,8 @@ from queue_agent.gateway.keys import Caller
 from queue_agent.gateway.problems import documented
 from queue_agent.gateway.records import Record
 from queue_agent.gateway.schemas import REQUEST_BODY, JobPage, JobView, RuntimeList
-from queue_agent.wire.problems import ProblemDetails
+from queue_agent.media.previews import PREVIEW_MEDIA_TYPE
+from queue_agent.wire.problems import Problem, ProblemDetails
 from queue_agent.wire.submission import Accepted
 
 INLINE: Final = frozenset({
@@ -116,6 +118,37 @@ async def get_image(job_id: str, number: int, gateway: GatewayPart, caller: Call
         "Content-Security-Policy": "sandbox",
     }
     return Response(data, media_type=shown, headers=headers)
+
+
+@router.get(
+    "/v1/jobs/{job_id}/preview",
+    response_class=Response,
+    responses={
+        200: {"content": {PREVIEW_MEDIA_TYPE: {}}, "description": "Small and rough."},
+        304: {"description": "It is still the one that `If-None-Match` names."},
+    },
+)
+async def get_preview(
+    job_id: str,
+    gateway: GatewayPart,
+    caller: CallerPart,
+    if_none_match: Annotated[str | None, Header()] = None,
+    number: Annotated[int | None, Query(description="For caches; not looked at.")] = None,
+) -> Response:
+    """The latest image of a job that is worked on, if it asked for `previews`; else 404."""
+    del number
+    image = await gateway.service.preview(await _find(gateway, caller, job_id))
+    if image is None:
+        raise Problem(404, "no_preview", "There is no preview of the job, or none any more.")
+    tag = f'"{hashlib.sha256(image).hexdigest()[:32]}"'
+    headers = {
+        "Cache-Control": "private, no-cache",
+        "ETag": tag,
+        "Content-Security-Policy": "sandbox",
+    }
+    if if_none_match == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(image, media_type=PREVIEW_MEDIA_TYPE, headers=headers)
 
 
 @router.get("/v1/runtimes", tags=["runtimes"])

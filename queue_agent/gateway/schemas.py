@@ -80,6 +80,11 @@ class JobView(_View):
     stage: str | None = Field(
         default=None, description="What is done before the run, as `fetching model …`, if anything."
     )
+    preview: str | None = Field(
+        default=None,
+        description="While running, where the gateway serves the latest image of the work under "
+        "way; another address for each.",
+    )
     queue: QueueEstimate | None = Field(description="While queued, where the queue can be asked.")
     content: dict[str, JsonValue] = Field(description="As asked, without what is too long.")
     context: JsonValue

@@ -13,6 +13,7 @@ from queue_agent.client import Client
 from queue_agent.client.listener import Listener
 from queue_agent.cloud import Cloud
 from queue_agent.gateway.keys import Caller
+from queue_agent.gateway.previews import PreviewCache
 from queue_agent.gateway.problems import no_such_job
 from queue_agent.gateway.quota import IsOver, Quota
 from queue_agent.gateway.records import Record, Records
@@ -48,6 +49,7 @@ class JobService:
         self._records = Records(self._bucket)
         self._quota = Quota(self._bucket, self._over)
         self._results = ResultCache(self._bucket, age=settings.poll)
+        self._previews = PreviewCache(self._bucket)
         folders = (DEFAULT_PREFIX, *settings.prefixes) if settings.prefixes else ()
         self._terms = Terms.among(dict.fromkeys(settings.queues, folders))
 
@@ -141,6 +143,7 @@ class JobService:
             status="cancelling" if cached.cancelled else status,
             progress=heard.progress if heard is not None else None,
             stage=heard.stage if heard is not None else None,
+            preview=_preview_path(record, heard),
             queue=await self._statistics.estimate(record.runtime, record.submitted_at, record.ahead)
             if heard is None
             else None,
@@ -203,6 +206,12 @@ class JobService:
             return await self.download(image), image.media_type
         except ObjectNotFound as error:  # a lifecycle rule took it
             raise Problem(410, "image_gone", "The image is no longer kept.") from error
+
+    async def preview(self, record: Record) -> bytes | None:
+        """The latest image of the work under way, a JPEG; None: there is none, or not any more."""
+        heard = self._listener.latest(record.id)
+        known = heard.preview if heard is not None else None
+        return await self._previews.of(record, known.number if known is not None else 0)
 
     async def download(self, image: Image) -> bytes:
         """The bytes of an image.
@@ -281,3 +290,9 @@ class JobService:
             "context": record.context,
             "output_location": self._bucket.url(record.folder),
         }
+
+
+def _preview_path(record: Record, heard: Notification | None) -> str | None:
+    if heard is None or heard.preview is None:
+        return None
+    return f"/v1/jobs/{quote(record.id)}/preview?number={heard.preview.number}"

@@ -93,6 +93,11 @@ class Progress:
     """The part of the work under way, where the runtime names parts."""
     stage: str | None = None
     """What is done before the run, in words; `fraction` is of that alone."""
+    preview: bytes | None = field(default=None, repr=False)
+    """An image of the work under way, of a job that asks for them: PNG, JPEG or WebP of any size.
+
+    The agent shows what it can use, as often as its operator allows, and no run fails by it.
+    """
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -176,6 +181,9 @@ class Runtime(ABC):
     For runtimes that others use too: the time limit counts from then, and not while they work
     for somebody else.
     """
+    shows_previews: ClassVar[bool] = False
+    """Whether `run` reports previews of jobs that ask for them (`Job.wants_previews`), as far as
+    the server has some. Of other jobs it asks the server for none."""
     model_folders: ClassVar[frozenset[str]] = frozenset()
     """The folders, one for each kind of model, in which the runtime looks for files; of adapters
     whose jobs' models the agent may fetch."""

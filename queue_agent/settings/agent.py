@@ -126,6 +126,13 @@ class Settings(TracingSettings, LogSettings):
         ge=0,
         description="At least so long between two `running` notifications of a job.",
     )
+    preview_interval: float = setting(
+        "PREVIEW_INTERVAL",
+        default=2.0,
+        ge=0,
+        description="At least so long between two previews of a job that asks for them "
+        "(`metadata.previews`); 0: jobs get none.",
+    )
     presign: LinkSeconds = setting(
         "PRESIGN",
         default=0.0,

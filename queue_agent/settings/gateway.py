@@ -123,6 +123,12 @@ class GatewaySettings(ClientSettings, LogSettings):
         gt=0,
         description="The synchronous routes answer 504 after so long.",
     )
+    previews: bool = setting(
+        "GATEWAY_PREVIEWS",
+        default=False,
+        description="Whether jobs of the Web UI's routes ask for previews, which `progress` shows "
+        "as `current_image`.",
+    )
     link_seconds: LinkSeconds = setting(
         "GATEWAY_LINK_SECONDS",
         default=3600.0,

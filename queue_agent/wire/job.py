@@ -84,6 +84,11 @@ class Metadata(BaseModel):
         default=None, description="After this moment (ISO 8601 with a zone) nobody wants it."
     )
     priority: str | None = Field(default=None, max_length=64)
+    previews: bool | None = Field(
+        default=None,
+        description="Whether images of the work under way are wanted, where the runtime has some "
+        "and the operator allows it.",
+    )
     callback_url: str | None = Field(
         default=None,
         max_length=2048,
@@ -112,6 +117,18 @@ class Job(BaseModel):
     @property
     def prefix(self) -> str:
         return self.metadata.prefix
+
+    @property
+    def wants_previews(self) -> bool:
+        """Whether images of the work under way are wanted."""
+        return self.metadata.previews is True
+
+    def without_previews(self) -> "Job":
+        """The same job, which asks for none."""
+        if self.metadata.previews is None:
+            return self
+        metadata = self.metadata.model_copy(update={"previews": None})
+        return self.model_copy(update={"metadata": metadata})
 
     @cached_property
     def digest(self) -> str:

@@ -3,6 +3,7 @@
 {prefix}/{id}/{id}-{digest16}-{n}.{ext}    artifacts, n from 1
 {prefix}/{id}/{id}-{digest16}.out          the result manifest
 {prefix}/{id}/{id}-{digest}.claim          which message's the job is, while it is worked on
+{prefix}/{id}/{id}-{digest}.preview        an image of the work under way, until its end
 output/queue-agent-check/{token}           what `queue-agent check` writes and removes
 cancelled/{id}                             cancel markers
 quarantine/{date}/{message-id}.json        messages that could not be worked on
@@ -99,6 +100,11 @@ class ResultKeys:
     def claim(self) -> str:
         """Where it stands by which message the job is being worked on."""
         return f"{self.folder}/{self.id}-{self.digest}.claim"
+
+    @property
+    def preview(self) -> str:
+        """Where the latest image of the work under way lies, of a job that asks for them."""
+        return f"{self.folder}/{self.id}-{self.digest}.preview"
 
     def artifact(self, number: int, media_type: str, *, own: str = "", suffix: str = "") -> str:
         """The key of the `number`-th artifact, counted from 1.

@@ -10,6 +10,7 @@ from queue_agent.wire.shortening import shortened
 __all__ = [
     "ErrorReport",
     "Image",
+    "LatestPreview",
     "Notification",
     "Status",
     "Timings",
@@ -68,6 +69,13 @@ class Image(_Written):
     presigned_url: str | None = None
 
 
+class LatestPreview(_Written):
+    """The latest image of the work under way."""
+
+    url: str = Field(description="Where it lies until the job's end: a JPEG, small and rough.")
+    number: int = Field(ge=1, description="How many there were so far, of this attempt.")
+
+
 class Notification(_Written):
     """What became of one job, or how far it has come (`status` "running")."""
 
@@ -84,6 +92,9 @@ class Notification(_Written):
     stage: str | None = Field(
         default=None,
         description="What is done before the run, of which `progress` then is: `fetching model …`.",
+    )
+    preview: LatestPreview | None = Field(
+        default=None, description="While running, of a job that asks for `previews`."
     )
     attempt: int = Field(default=1, ge=1, description="How often the message was delivered.")
     redelivered: bool = Field(
@@ -106,7 +117,8 @@ class Notification(_Written):
 
     def to_json(self) -> str:
         """The body to publish, in ASCII; without what is said only where there is something."""
-        absent = {name for name in ("progress", "stage") if getattr(self, name) is None}
+        only_while_running = ("progress", "stage", "preview")
+        absent = {name for name in only_while_running if getattr(self, name) is None}
         if not self.warnings:
             absent.add("warnings")
         return self.model_dump_json(exclude=absent, ensure_ascii=True)

@@ -23,6 +23,7 @@ from queue_agent.worker.job_models import JobModels, Models
 from queue_agent.worker.leftovers import Leftovers
 from queue_agent.worker.notifier import Notifier
 from queue_agent.worker.policy import Policy
+from queue_agent.worker.previews import Previews
 from queue_agent.worker.processor import Processor
 from queue_agent.worker.runner import JobRunner
 from queue_agent.worker.slots import Slots
@@ -114,6 +115,7 @@ def assemble(
         inbox=inbox,
         store=store,
         claims=Claims(ports.results, lease=policy.lease, worth=worth, now=now, clock=clock),
+        previews=Previews(ports.results, policy.preview_interval),
         cancellations=CancellationWatch(
             ports.results, poll=policy.cancel_poll, now=now, clock=clock
         ),

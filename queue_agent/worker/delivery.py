@@ -13,12 +13,20 @@ from queue_agent.cloud import Message
 from queue_agent.telemetry.tracing import Telemetry, mark_failed, span
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.job import Job
-from queue_agent.wire.notification import Notification, Timings
+from queue_agent.wire.notification import LatestPreview, Notification, Timings
 from queue_agent.wire.portable import model_of
 from queue_agent.worker.forecast import kind_of
 from queue_agent.worker.interruption import Interruption
 from queue_agent.worker.lease import Lease
 from queue_agent.worker.slot import Slot
+
+
+def _unseen(_: bytes) -> None:
+    """Nobody asks for previews."""
+
+
+def _unheard() -> None:
+    """Nobody is told of them."""
 
 
 @dataclass
@@ -41,6 +49,12 @@ class Delivery:
     """Whether the message is given back after the answer, for its queue to put it aside."""
     claim: str | None = None
     """The key of the job's claim, once it was made for this message."""
+    show: Callable[[bytes], None] = _unseen
+    """Takes an image of the work under way."""
+    preview: LatestPreview | None = None
+    """The latest such image that was written."""
+    preview_written: Callable[[], None] = _unheard
+    """Called whenever there is another."""
     verdict: QueueAgentError | None = None
     """Why the job ends without images, once that is known."""
     interruption: Interruption = field(default_factory=Interruption, init=False)

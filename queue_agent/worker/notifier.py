@@ -75,8 +75,14 @@ class Notifier:
         The slot hears of it, and subscribers where the policy says so.
         """
         slot, interval = delivery.slot, self.policy.progress_interval
+
+        def report(progress: Progress) -> None:
+            slot.report(progress.fraction)
+            if progress.preview is not None:
+                delivery.show(progress.preview)
+
         if interval is None:
-            yield lambda progress: slot.report(progress.fraction)
+            yield report
             return
 
         async def publish(progress: Progress) -> None:
@@ -89,14 +95,17 @@ class Notifier:
                 attempt=delivery.number,
                 progress=progress.fraction,
                 stage=progress.stage,
+                preview=delivery.preview,
             )
             attributes = {**running.attributes(), **carrier()}
             await self.topic.publish(running.to_json(), attributes, Ordering(running.id))
 
-        async with ProgressRelay(publish, interval=interval).relaying() as tell:
+        relay = ProgressRelay(publish, interval=interval)
+        delivery.preview_written = relay.repeat
+        async with relay.relaying() as tell:
 
-            def report(progress: Progress) -> None:
-                slot.report(progress.fraction)
+            def report_and_tell(progress: Progress) -> None:
+                report(progress)
                 tell(progress)
 
-            yield report
+            yield report_and_tell

@@ -33,6 +33,8 @@ class Offering:
     runtime: Runtime
     started: asyncio.Event
     """Set by whoever finds that the runtime is ready for the first time, or once more."""
+    previews: bool = False
+    """Whether the operator lets jobs have previews."""
     _told: bytes = field(default=b"", init=False)
 
     async def keep(self) -> None:
@@ -63,8 +65,10 @@ class Offering:
         return True
 
     async def _offer(self) -> Offer:
+        known = await self.runtime.capabilities()
+        shown = self.previews and self.runtime.shows_previews and known.previews is not False
         return Offer(
-            **dict(await self.runtime.capabilities()),
+            **dict(known.model_copy(update={"previews": shown or None})),
             runtime=self.name,
             adapter=self.runtime.name,
             task_types=tuple(sorted(self.runtime.task_types)),

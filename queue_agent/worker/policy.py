@@ -44,6 +44,8 @@ class Policy:
     """End when no message came for so long; None: never."""
     progress_interval: float | None = None
     """None: no `running` notifications."""
+    preview_interval: float | None = None
+    """Between two previews of a job that asks for them; None: jobs get none."""
     presign: float = 0.0
     """Links to the images work for so long; 0: none are made."""
     answer_burst: int = 20

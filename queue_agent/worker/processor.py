@@ -31,6 +31,7 @@ from queue_agent.wire.errors import (
     Unavailable,
     Unwanted,
 )
+from queue_agent.wire.job import Job
 from queue_agent.wire.layout import ResultKeys
 from queue_agent.wire.notification import ErrorReport, Notification
 from queue_agent.wire.result import Result
@@ -42,6 +43,7 @@ from queue_agent.worker.ignored import IgnoredMessages
 from queue_agent.worker.inbox import Inbox
 from queue_agent.worker.notifier import Notifier
 from queue_agent.worker.policy import Policy
+from queue_agent.worker.previews import Previews
 from queue_agent.worker.runner import JobRunner
 from queue_agent.worker.store import ResultStore
 from queue_agent.worker.surprises import no_surprises
@@ -57,6 +59,7 @@ class Processor:
     inbox: Inbox
     store: ResultStore
     claims: Claims
+    previews: Previews
     cancellations: CancellationWatch
     runner: JobRunner
     notifier: Notifier
@@ -72,7 +75,11 @@ class Processor:
 
         Only cancellation is raised, and it gives the message back at once.
         """
-        async with self.claims.removed(delivery), delivery.held():
+        async with (
+            self.claims.removed(delivery),
+            self.previews.kept(delivery),
+            delivery.held(),
+        ):
             try:
                 with no_surprises():
                     ending = await self._ending(delivery)
@@ -99,7 +106,7 @@ class Processor:
             with no_surprises():
                 async with delivery.interruption.ends():
                     with delivery.step("parse"):
-                        delivery.parsed(await self.inbox.open(delivery.message))
+                        delivery.parsed(self._allowed(await self.inbox.open(delivery.message)))
                     log.info("received", task_type=delivery.job.task_type)
                     async with self._one_at_a_time(delivery), self._cleaned_up(delivery):
                         return (await self._result(delivery)).notification()
@@ -111,6 +118,10 @@ class Processor:
             if not self.policy.is_last(delivery.number):
                 raise
             return await self._give_up(delivery, error)
+
+    def _allowed(self, job: Job) -> Job:
+        """The job without what the operator does not want."""
+        return job if self.policy.preview_interval is not None else job.without_previews()
 
     async def _result(self, delivery: Delivery) -> Result:
         done = await self._done_before(delivery)

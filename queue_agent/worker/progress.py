@@ -35,6 +35,10 @@ class ProgressRelay:
         async with background(self._relay()):
             yield self._report
 
+    def repeat(self) -> None:
+        """Pass the latest on once more, since something beside it has changed."""
+        self._changed.set()
+
     def _report(self, progress: Progress) -> None:
         self._latest = progress
         self._changed.set()

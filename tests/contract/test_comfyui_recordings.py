@@ -52,7 +52,7 @@ ROUTES_NOT_ASKED: Final = {
 }
 _WHOLE_FILES: Final = "files are fetched as they are, and whole"
 _NO_PAGES: Final = "the history is asked for one prompt at a time"
-_NO_FLAGS: Final = "previews are not looked at, so the agent sends no first message"
+_NO_FLAGS: Final = "previews come without it, too, so the agent sends no first message"
 _OWN_MODELS: Final = "the fake has models of its own"
 _NO_BROWSER: Final = "only browsers send an Origin, or ask before they send"
 EXCHANGES_NOT_ASKED: Final = {

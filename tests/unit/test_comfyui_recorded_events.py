@@ -12,7 +12,7 @@ from comfyui_recording import recorded
 from queue_agent.runtime import Spools
 from queue_agent.testing import sample_png
 from queue_agent.wire.errors import Rejected, RuntimeSick, Unavailable
-from queue_agent_runtimes.comfyui.events import IMAGE, Event, parse_event
+from queue_agent_runtimes.comfyui.events import IMAGE, PREVIEW, Event, parse_event
 from queue_agent_runtimes.comfyui.failures import failure_of, words_of_a_block
 from queue_agent_runtimes.comfyui.node_times import NodeTimes
 from queue_agent_runtimes.comfyui.outputs import find_outputs
@@ -39,9 +39,9 @@ def graph_of(run: dict[str, Any]) -> dict[str, Any]:
     return graph
 
 
-def events_of(run: dict[str, Any]) -> list[Event]:
+def events_of(run: dict[str, Any], *, previews: bool = False) -> list[Event]:
     prompt_id = run["request"]["json"]["prompt_id"]
-    found = [parse_event(frame_of(frame), prompt_id) for frame in run["frames"]]
+    found = [parse_event(frame_of(frame), prompt_id, previews=previews) for frame in run["frames"]]
     return [event for event in found if event is not None]
 
 
@@ -69,6 +69,34 @@ def test_the_end_is_announced_once_and_last_of_all_the_history_is_written(
     events = events_of(run)
     assert [event.announces_the_end for event in events].count(True) == 1
     assert [event.calls_for_a_look for event in events] == [False] * (len(events) - 1) + [True]
+
+
+def test_previews_are_heard_of_where_they_are_wanted_while_a_node_is_under_way() -> None:
+    run = run_of("progress with previews")
+    tracker, shown = ProgressTracker(graph_of(run)), []
+    for event in events_of(run, previews=True):
+        tracker.update(event)
+        if event.type == PREVIEW:
+            shown.append(tracker.is_under_way and tracker.with_preview(event.image))
+    assert [report and (report.node, report.step) for report in shown] == [
+        ("1", 1),
+        ("1", 2),
+        ("1", 3),
+    ]
+    assert not tracker.is_under_way, "previews that come now are another's"
+    assert [event for event in events_of(run) if event.type == PREVIEW] == []
+
+
+@each_run
+def test_no_preview_is_heard_of_outside_of_a_prompts_run(run: dict[str, Any]) -> None:
+    tracker = ProgressTracker(graph_of(run))
+    states = []
+    for event in events_of(run):
+        tracker.update(event)
+        states.append(tracker.is_under_way)
+        if event.type in {"execution_start", "execution_cached"} or event.announces_the_end:
+            assert not tracker.is_under_way
+    assert not states[-1]
 
 
 @each_run

@@ -37,18 +37,24 @@ class SynchronousJob:
         self._traceparent = traceparent
 
     async def make(
-        self, task_type: str, content: Content, runtime: str | None
+        self, task_type: str, content: Content, runtime: str | None, *, previews: bool = False
     ) -> tuple[Record, Result]:
         """Publish the job and wait for its images.
 
         Raises:
             Problem: there are none.
         """
-        record = await self.submit(task_type, content, runtime)
+        record = await self.submit(task_type, content, runtime, previews=previews)
         return record, await self.finish(record)
 
     async def submit(
-        self, task_type: str, content: Content, runtime: str | None, *, context: JsonValue = None
+        self,
+        task_type: str,
+        content: Content,
+        runtime: str | None,
+        *,
+        context: JsonValue = None,
+        previews: bool = False,
     ) -> Record:
         """Publish the job."""
         service = self.gateway.service
@@ -57,6 +63,7 @@ class SynchronousJob:
             "tasktype": task_type,
             "runtime": runtime,
             "context": context,
+            **({"previews": True} if previews else {}),
         }
         job = await asyncio.to_thread(
             service.job, self._caller, {"metadata": metadata, "content": content}

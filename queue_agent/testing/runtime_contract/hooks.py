@@ -8,7 +8,16 @@ from typing import ClassVar, Final
 import pytest
 import pytest_asyncio
 
-from queue_agent.runtime import Asset, Assets, Output, Prepared, Progress, Runtime, RuntimeOptions
+from queue_agent.runtime import (
+    Asset,
+    Assets,
+    Output,
+    Prepared,
+    Progress,
+    ProgressCallback,
+    Runtime,
+    RuntimeOptions,
+)
 from queue_agent.testing.process import ServerProcess
 from queue_agent.testing.samples import sample_png
 from queue_agent.testing.waiting import eventually
@@ -160,19 +169,27 @@ class RuntimeHooks:
             pytest.skip("the server takes one job at a time")
 
 
+def ignore(_: Progress) -> None:
+    """A progress callback for tests that do not care."""
+
+
+def with_previews(job: Job) -> Job:
+    """The same job, which asks for previews."""
+    metadata = job.metadata.model_copy(update={"previews": True})
+    return job.model_copy(update={"metadata": metadata})
+
+
 @contextlib.asynccontextmanager
-async def task_of(runtime: Runtime, prepared: Prepared) -> AsyncIterator[asyncio.Task[Output]]:
+async def task_of(
+    runtime: Runtime, prepared: Prepared, progress: ProgressCallback = ignore
+) -> AsyncIterator[asyncio.Task[Output]]:
     """The run in a task that is cancelled at the end, if it still runs."""
-    task = asyncio.create_task(runtime.run(prepared, ignore))
+    task = asyncio.create_task(runtime.run(prepared, progress))
     try:
         yield task
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-def ignore(_: Progress) -> None:
-    """A progress callback for tests that do not care."""
 
 
 def contents(output: Output) -> list[bytes]:

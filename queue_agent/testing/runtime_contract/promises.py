@@ -9,6 +9,8 @@ from typing import Final
 
 import pytest
 
+from queue_agent.media.facts import facts_of
+from queue_agent.media.previews import small_preview
 from queue_agent.outputs import describe
 from queue_agent.runtime import (
     Asset,
@@ -32,7 +34,13 @@ from queue_agent.testing.fault_proxy import (
     Truncate,
 )
 from queue_agent.testing.process import ServerProcess
-from queue_agent.testing.runtime_contract.hooks import RuntimeHooks, contents, ignore, task_of
+from queue_agent.testing.runtime_contract.hooks import (
+    RuntimeHooks,
+    contents,
+    ignore,
+    task_of,
+    with_previews,
+)
 from queue_agent.testing.samples import in_a_file
 from queue_agent.testing.waiting import SOON, eventually
 from queue_agent.wire.errors import QueueAgentError, Rejected, RunLost, RuntimeAway, Unavailable
@@ -130,6 +138,42 @@ class RuntimeContract(RuntimeHooks):
                 assert artifact.data
                 assert "/" in artifact.media_type
                 assert artifact.media_type != "application/octet-stream"
+
+    @pytest.mark.asyncio
+    async def test_previews_are_shown_of_a_job_that_asks_for_them(self, runtime: Runtime) -> None:
+        if not self.adapter.shows_previews:
+            pytest.skip("the adapter shows none")
+        job, shown = with_previews(self.slow_job()), list[bytes]()
+
+        def report(progress: Progress) -> None:
+            if progress.preview is not None:
+                shown.append(progress.preview)
+
+        prepared = await runtime.prepare(job, self.assets_for(runtime, job))
+        async with task_of(runtime, prepared, report) as task:
+            await eventually(lambda: shown or task.done())
+            if task.done():
+                task.result()
+        assert facts_of(small_preview(shown[0])).width, "an image"
+
+    @pytest.mark.asyncio
+    async def test_previews_are_of_no_other_job_and_change_no_artifact(
+        self, runtime: Runtime
+    ) -> None:
+        job, previews = self.two_jobs()[0], list[bytes]()
+
+        def report(progress: Progress) -> None:
+            if progress.preview is not None:
+                previews.append(progress.preview)
+
+        prepared = await runtime.prepare(job, self.assets_for(runtime, job))
+        plain = contents(await runtime.run(prepared, report))
+        assert previews == [], "nobody asked for them"
+        if self.adapter.shows_previews:
+            await runtime.clean_up(job, again=False)
+            watched = with_previews(job)
+            prepared = await runtime.prepare(watched, self.assets_for(runtime, watched))
+            assert contents(await runtime.run(prepared, report)) == plain
 
     @pytest.mark.asyncio
     async def test_it_cleans_up_after_jobs_that_it_has_or_has_not_seen(

@@ -56,6 +56,9 @@ _LISTING: Final = 10.0
 _LOOK: Final = 0.2
 _UNLISTED: Final = ".gguf"
 """Kind of files that only custom nodes list."""
+_PREVIEW_METHOD: Final = "preview_method"
+"""Of `extra_data`, by which a prompt has its samplers send previews. Older servers (seen: 0.3.64)
+do not hear of it; there `--preview-method` decides."""
 _log = structlog.get_logger(__name__)
 
 
@@ -70,6 +73,7 @@ class ComfyUIRuntime(Runtime):
     task_types: ClassVar[frozenset[str]] = PORTABLE_TASKS | {PIPELINE}
     default_url: ClassVar[str] = "http://127.0.0.1:8188"
     tells_of_the_start = True
+    shows_previews: ClassVar[bool] = True
     model_folders: ClassVar[frozenset[str]] = MODEL_FOLDERS
     concurrency: int = 1
     backlog: int = 1
@@ -143,7 +147,7 @@ class ComfyUIRuntime(Runtime):
         traces.saved_by(graph)
         prepared = ComfyUIPrepared(
             job=job,
-            request={"prompt": {**graph}, **_beside(workflow)},
+            request={"prompt": {**graph}, **_beside(workflow, job)},
             warnings=workflow.warnings,
             graph=graph,
             prompt_id=prompt_id_of(job),
@@ -244,8 +248,11 @@ def prompt_id_of(job: Job) -> str:
     return str(uuid.uuid5(_PROMPT_IDS, f"{job.id}/{job.digest}"))
 
 
-def _beside(workflow: Workflow) -> dict[str, JsonValue]:
-    request: dict[str, JsonValue] = {"extra_data": workflow.extra_data}
+def _beside(workflow: Workflow, job: Job) -> dict[str, JsonValue]:
+    extra_data = workflow.extra_data
+    if job.wants_previews:
+        extra_data = {_PREVIEW_METHOD: "auto", **extra_data}
+    request: dict[str, JsonValue] = {"extra_data": extra_data}
     if workflow.targets is not None:
         request["partial_execution_targets"] = [*workflow.targets]
     return request

@@ -50,15 +50,17 @@ class ComfyUIApi:
     async def aclose(self) -> None:
         await self._client.aclose()
 
-    def events(self, prompt_id: str) -> EventStream:
-        """The events of one prompt, on a connection of its own.
+    def events(self, prompt_id: str, *, previews: bool = False) -> EventStream:
+        """The events of one prompt, on a connection of its own; those of `previews` if wanted.
 
         The client id follows from the prompt id, so that an agent that restarted hears of
         the prompt again.
         """
         url = self._client.url("/ws").with_query(clientId=client_id_of(prompt_id))
         url = url.with_scheme("wss" if url.scheme == "https" else "ws")
-        return EventStream(str(url), self._client.headers, self._client.tls, prompt_id)
+        return EventStream(
+            str(url), self._client.headers, self._client.tls, prompt_id, previews=previews
+        )
 
     async def system_stats(self) -> Json:
         return await self._ask("GET", "/system_stats", timeout=READY)

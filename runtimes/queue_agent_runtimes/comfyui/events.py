@@ -36,6 +36,8 @@ BLOCKED: Final = "ExecutionBlocked"
 """The exception's type by which the server tells that a node held back what comes after it."""
 _WHOLE_IMAGE: Final = struct.pack(">II", 1, 2)
 """What a frame with a PNG begins with: event and format. Previews are JPEG, as a rule."""
+PREVIEW: Final = "preview"
+_PREVIEW: Final = struct.pack(">II", 1, 1)
 _ENDS: Final = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 
 
@@ -44,7 +46,7 @@ class Event:
     type: str
     data: Mapping[str, JsonValue]
     image: bytes = field(default=b"", repr=False)
-    """Of an event of type `IMAGE`, which does not tell whose it is."""
+    """Of an event of type `IMAGE` or `PREVIEW`, which does not tell whose it is."""
 
     @property
     def calls_for_a_look(self) -> bool:
@@ -71,9 +73,17 @@ class EventStream:
     """An async context manager; connects at once, and again while the connection is lost."""
 
     def __init__(
-        self, url: str, headers: Mapping[str, str], tls: ssl.SSLContext | None, prompt_id: str
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        tls: ssl.SSLContext | None,
+        prompt_id: str,
+        *,
+        previews: bool = False,
     ) -> None:
+        """With `previews`, these are events too."""
         self.prompt_id = prompt_id
+        self._previews = previews
         self._url = url
         self._headers = headers
         self._tls = tls if url.startswith("wss:") else None
@@ -121,7 +131,7 @@ class EventStream:
                 self._connection = None
                 self.is_whole = False
                 return Event(LOST, {})
-            event = parse_event(frame, self.prompt_id)
+            event = parse_event(frame, self.prompt_id, previews=self._previews)
             if event is not None:
                 return event
 
@@ -140,15 +150,14 @@ class EventStream:
             )
 
 
-def parse_event(frame: str | bytes, prompt_id: str) -> Event | None:
+def parse_event(frame: str | bytes, prompt_id: str, *, previews: bool = False) -> Event | None:
     """The event in a frame, if it is one of this prompt.
 
-    Binary frames name no prompt: PNGs are events, and all others are previews. `progress_state`
-    repeats, at length, what the other events say, so it is not even parsed.
+    Binary frames name no prompt: PNGs are events, and JPEGs are `previews`, where these are wanted.
+    `progress_state` repeats, at length, what the other events say, so it is not even parsed.
     """
     if isinstance(frame, bytes):
-        is_image = frame.startswith(_WHOLE_IMAGE)
-        return Event(IMAGE, {}, frame[len(_WHOLE_IMAGE) :]) if is_image else None
+        return _picture(frame, previews=previews)
     if prompt_id not in frame or '"progress_state"' in frame[:_TYPE_IS_WITHIN]:
         return None
     try:
@@ -160,4 +169,12 @@ def parse_event(frame: str | bytes, prompt_id: str) -> Event | None:
     kind, data = value.get("type"), value.get("data")
     if isinstance(kind, str) and isinstance(data, dict) and data.get("prompt_id") == prompt_id:
         return Event(kind, data)
+    return None
+
+
+def _picture(frame: bytes, *, previews: bool) -> Event | None:
+    if frame.startswith(_WHOLE_IMAGE):
+        return Event(IMAGE, {}, frame[len(_WHOLE_IMAGE) :])
+    if previews and frame.startswith(_PREVIEW):
+        return Event(PREVIEW, {}, frame[len(_PREVIEW) :])
     return None

@@ -14,7 +14,7 @@ from queue_agent.runtime import Prepared, ProgressCallback, Spools, not_yet_subm
 from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeStuck, Unavailable
 from queue_agent_runtimes.comfyui import watch
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
-from queue_agent_runtimes.comfyui.events import Event, EventStream
+from queue_agent_runtimes.comfyui.events import PREVIEW, Event, EventStream
 from queue_agent_runtimes.comfyui.failures import (
     OUT_OF_MEMORY,
     describe_node_errors,
@@ -110,7 +110,8 @@ class Execution:
             RunLost: it went away afterwards, or knows the prompt no more.
             Unavailable: anything else that went wrong.
         """
-        async with self._api.events(self.prepared.prompt_id) as stream:
+        previews = self.prepared.job.wants_previews
+        async with self._api.events(self.prepared.prompt_id, previews=previews) as stream:
             try:
                 entry = await self._entry(stream)
             except asyncio.CancelledError:
@@ -206,6 +207,8 @@ class Execution:
         progress = self._tracker.update(event)
         if progress is not None:
             self._progress(progress)
+        if event.type == PREVIEW and self._tracker.is_under_way:
+            self._progress(self._tracker.with_preview(event.image))
 
     async def _submit(self, stream: EventStream) -> None:
         """Shielded: a prompt that the server has taken must be known, to be stopped."""

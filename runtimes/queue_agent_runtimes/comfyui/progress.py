@@ -1,12 +1,13 @@
 """How far a prompt has come, from the events of the WebSocket. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, TypeGuard
 
 from pydantic import JsonValue
 
 from queue_agent.runtime import Progress
-from queue_agent_runtimes.comfyui.events import Event
+from queue_agent_runtimes.comfyui.events import BACK, LOST, Event
 from queue_agent_runtimes.comfyui.workflow import Graph, inputs_of
 
 _LARGEST_COUNT: Final = 2**53
@@ -28,10 +29,20 @@ class ProgressTracker:
         self._current: str | None = None
         self._parents: dict[str, str] = {}
         """Of nodes that others have become, by their ids."""
-        self._fraction = 0.0
+        self._latest = Progress(0.0)
+        self.is_under_way = False
+        """Whether the server is seen to work on a node of the prompt, and so on no other's."""
+
+    def with_preview(self, image: bytes) -> Progress:
+        """What was told last, and an image of the work under way."""
+        return replace(self._latest, preview=image)
 
     def update(self, event: Event) -> Progress | None:
         """Take in an event of our prompt; the progress if the event tells of any."""
+        if event.type in {"executing", "progress"}:
+            self.is_under_way = event.data.get("node") is not None
+        elif event.announces_the_end or event.type in {LOST, BACK}:
+            self.is_under_way = False
         match event.type:
             case "execution_start" | "begun":
                 return self._progress()
@@ -76,8 +87,9 @@ class ProgressTracker:
         if self._current is not None and self._current not in self._done:
             done += part * self._weights.get(self._current, 0)
         fraction = min(_BEFORE_THE_END, done / self._total)
-        self._fraction = max(self._fraction, fraction)
-        return Progress(self._fraction, step=step, steps=steps, node=self._current)
+        fraction = max(self._latest.fraction, fraction)
+        self._latest = Progress(fraction, step=step, steps=steps, node=self._current)
+        return self._latest
 
 
 def _is_count(value: object) -> TypeGuard[float]:

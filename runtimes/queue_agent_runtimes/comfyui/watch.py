@@ -8,7 +8,15 @@ from pydantic import JsonValue
 
 from queue_agent.wire.errors import RunLost, RuntimeStuck, Unavailable
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
-from queue_agent_runtimes.comfyui.events import BACK, BEGUN, IMAGE, LOST, Event, EventStream
+from queue_agent_runtimes.comfyui.events import (
+    BACK,
+    BEGUN,
+    IMAGE,
+    LOST,
+    PREVIEW,
+    Event,
+    EventStream,
+)
 
 Json = dict[str, JsonValue]
 
@@ -94,7 +102,7 @@ class Watch:
                 event = await self._stream.next()
         except TimeoutError:
             return None
-        self._begun = self._begun or event.type not in {LOST, BACK, IMAGE}
+        self._begun = self._begun or event.type not in {LOST, BACK, IMAGE, PREVIEW}
         self._heard_at = asyncio.get_running_loop().time()
         await self._on_event(event)
         if event.type == "execution_start":

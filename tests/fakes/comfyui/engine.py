@@ -22,6 +22,8 @@ SendEvent = Callable[[str, Json, str | None], None]
 """Event, data and the client it goes to; None for all."""
 
 _SECRETS = frozenset({"api_key_comfy_org", "auth_token_comfy_org"})
+_METHODS = frozenset({"auto", "latent2rgb", "taesd"})
+"""Of making previews."""
 _HEARD_BY_ALL = frozenset({"progress", "progress_state"})
 _OUT_OF_MEMORY = "torch.OutOfMemoryError"
 _ADVICE = (
@@ -369,7 +371,10 @@ class _Execution:
         await self._engine.step(self._run)
         self._send_state(node, value, most, "running")
         self._send("progress", {"value": value, "max": most, "node": node})
-        if self._engine.faults.previews:
+        if (
+            self._engine.faults.previews
+            or self._prompt.extra_data.get("preview_method") in _METHODS
+        ):
             self._engine.send_preview(self._prompt.client_id)
 
     def _upstream_first(self) -> list[str]:

@@ -1,12 +1,14 @@
 """The fake's WebSocket connections and what is sent over them."""
 
 import asyncio
+import io
 import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fastapi import WebSocket, WebSocketDisconnect
+from PIL import Image
 from pydantic import JsonValue
 
 from fakes.comfyui.faults import Faults
@@ -14,7 +16,13 @@ from fakes.comfyui.faults import Faults
 Json = dict[str, JsonValue]
 _FLOOD_FRAMES = 300
 _PNG_HEAD = struct.pack(">II", 1, 2)
-_PREVIEW = struct.pack(">II", 1, 1) + b"\xff\xd8\xff\xe0 not much of a picture"
+_PREVIEW_HEAD = struct.pack(">II", 1, 1)
+
+
+def _jpeg() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), (90, 30, 200)).save(file, "JPEG")
+    return file.getvalue()
 
 
 @dataclass
@@ -24,6 +32,7 @@ class Sockets:
     faults: Faults = field(default_factory=Faults)
     _outgoing: dict[str, asyncio.Queue[str | bytes | None]] = field(default_factory=dict)
     opened: int = 0
+    _preview: bytes = field(default_factory=_jpeg)
 
     @property
     def connected(self) -> int:
@@ -43,7 +52,7 @@ class Sockets:
 
     def send_preview(self, client_id: str | None) -> None:
         for outgoing in self._queues(client_id):
-            outgoing.put_nowait(_PREVIEW)
+            outgoing.put_nowait(_PREVIEW_HEAD + self._preview)
 
     def send_image(self, png: bytes, client_id: str | None) -> None:
         for outgoing in self._queues(client_id):

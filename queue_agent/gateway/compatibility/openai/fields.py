@@ -10,6 +10,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from queue_agent.gateway.compatibility.synchronous import Content
+from queue_agent.wire.offer import Offer
 from queue_agent.wire.problems import Problem
 
 FileFormat = Literal["png", "jpeg", "webp"]
@@ -133,14 +134,15 @@ def check(body: ImagesRequest, *, links: bool) -> None:
         raise refusal("output_compression", "PNG files have none; ask for jpeg or webp")
 
 
-def content_of(body: ImagesRequest, adapter: str | None) -> tuple[Content, list[str]]:
-    """The portable content for a runtime of that adapter, and a warning for each unheeded hint.
+def content_of(body: ImagesRequest, offer: Offer) -> tuple[Content, list[str]]:
+    """The portable content for a runtime of that offer, and a warning for each unheeded hint.
 
     Raises:
         Problem: 400; the runtime cannot honour the field `param`.
     """
     if isinstance(body, EditsRequest) and "init_images" in (body.model_extra or {}):
         raise refusal("init_images", "here the images are those of `image`")
+    adapter = offer.adapter
     one = adapter in _WORK_ON_ONE_IMAGE
     if one and isinstance(body, EditsRequest) and len(body.sources) > 1:
         raise refusal("image", "the runtime works on one image at a time")
@@ -164,8 +166,8 @@ def content_of(body: ImagesRequest, adapter: str | None) -> tuple[Content, list[
         warnings += [f"{name}: the runtime has no such setting; ignored." for name in sorted(told)]
     if body.moderation != "auto":
         warnings.append("moderation: nothing is moderated here; ignored.")
-    if body.partial_images:
-        warnings.append("partial_images: agents tell no previews; only whole images come.")
+    if body.partial_images and not offer.previews:
+        warnings.append("partial_images: the runtime shows none; only whole images come.")
     return content | _file_fields(body, adapter), warnings
 
 

@@ -49,12 +49,16 @@ class _Visit:
         """The images that the body asks for, made from the inputs."""
         chosen = await choose(self._gateway, body.model, self._runtime)
         offer = await self._gateway.offers.of(chosen.runtime)
-        content, warnings = content_of(body, offer.adapter)
+        content, warnings = content_of(body, offer)
         content |= inputs
         if chosen.checkpoint is not None:
             content["model"] = chosen.checkpoint
         record = await self._job.submit(
-            task_type_of(content), content, chosen.runtime, context=body.context
+            task_type_of(content),
+            content,
+            chosen.runtime,
+            context=body.context,
+            previews=body.partial_images > 0,
         )
         if body.stream:
             stream = ImageStream(self._job, operation, body, record, warnings)

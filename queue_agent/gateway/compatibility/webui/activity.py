@@ -1,5 +1,6 @@
 """What the caller's jobs are at, and an end to them."""
 
+import base64
 from collections.abc import Sequence
 from typing import Final
 
@@ -31,17 +32,18 @@ async def progress(
     skip_current_image: bool = False,
 ) -> JsonObject:
     """How far the caller's job is that runs, the oldest if there are several."""
-    del skip_current_image  # no image is shown before its time
     unfinished = await gateway.service.unfinished(caller, runtime)
-    running = [view for _, view in unfinished if view.status != "queued"]
+    running = [(record, view) for record, view in unfinished if view.status != "queued"]
     waiting = [view for _, view in unfinished if view.status == "queued"]
-    shown = next(iter(running or waiting), None)
+    shown = running[0][1] if running else next(iter(waiting), None)
     fraction = max(_LEAST, shown.progress or 0.0) if running and shown else 0.0
     return {
         "progress": fraction,
         "eta_relative": _seconds_left(gateway, shown, fraction),
         "state": _state(shown, fraction, len(unfinished)),
-        "current_image": None,
+        "current_image": None
+        if skip_current_image or not running
+        else await _current_image(gateway, *running[0]),
         "textinfo": f"In queue: {len(waiting)}" if waiting and not running else None,
     }
 
@@ -57,6 +59,12 @@ async def interrupt(gateway: GatewayPart, caller: CallerPart, runtime: RuntimePa
 async def skip(gateway: GatewayPart, caller: CallerPart, runtime: RuntimePart) -> None:
     """The same: a job of several batches cannot be made to go on with the next."""
     await _cancel(gateway, caller, runtime)
+
+
+async def _current_image(gateway: Gateway, record: Record, view: JobView) -> str | None:
+    """The image of the work under way in base64, as the Web UI gives it."""
+    image = await gateway.service.preview(record) if view.preview else None
+    return base64.b64encode(image).decode() if image is not None else None
 
 
 async def _cancel(gateway: Gateway, caller: Caller, runtime: str) -> None:

@@ -49,7 +49,8 @@ class _Request:
 
     async def make(self, task_type: str, content: Content) -> tuple[Record, Result, list[str]]:
         """The job, its result, and its files in base64."""
-        record, result = await self._job.make(task_type, content, self.runtime)
+        previews = self.gateway.settings.previews
+        record, result = await self._job.make(task_type, content, self.runtime, previews=previews)
         files = await together(self.gateway.service.download(image) for image in result.images)
         return record, result, [base64.b64encode(data).decode() for data in files]
 

@@ -114,7 +114,8 @@ class _Relay:
             log.debug("preview not shown", reason=str(error))
         else:
             self._written += 1
-            self.delivery.preview = LatestPreview(url=self.bucket.url(self._key), number=self._written)
+            url = self.bucket.url(self._key)
+            self.delivery.preview = LatestPreview(url=url, number=self._written)
             self.delivery.preview_written()
 
     @property

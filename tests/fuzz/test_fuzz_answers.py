@@ -33,6 +33,7 @@ from queue_agent_runtimes.webui.client import WebUIClient
 from queue_agent_runtimes.webui.lists import ServerLists
 from queue_agent_runtimes.webui.naming import find_checkpoint, settle_generation
 from queue_agent_runtimes.webui.options import ServerOptions
+from queue_agent_runtimes.webui.previews import LivePreviews
 from queue_agent_runtimes.webui.start import StartAwareClient
 
 
@@ -294,8 +295,8 @@ def test_answers_to_the_adapters_own_questions(status: int, body: bytes) -> None
     webui, lists, options = WebUIClient(http), ServerLists(http), ServerOptions(http)
     questions: tuple[Callable[[], Awaitable[object]], ...] = (
         webui.readiness,
-        lambda: webui.fraction("task"),
-        lambda: webui.fraction(None),
+        lambda: webui.sight("task", previews=LivePreviews()),
+        lambda: webui.sight(None, previews=LivePreviews()),
         lambda: webui.was_hit("task"),
         webui.was_stopped,
         webui.is_fresh,

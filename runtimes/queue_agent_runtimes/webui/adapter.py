@@ -21,7 +21,7 @@ from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.webui.answer import error_of, output_of
 from queue_agent_runtimes.webui.calls import GenerationCalls, WebUIPrepared
-from queue_agent_runtimes.webui.client import WebUIClient
+from queue_agent_runtimes.webui.client import Sight, WebUIClient
 from queue_agent_runtimes.webui.fields import JsonObject
 from queue_agent_runtimes.webui.lists import ServerLists
 from queue_agent_runtimes.webui.models import MODEL_FOLDERS, ModelLists, canonical, models_in
@@ -50,6 +50,7 @@ class WebUIRuntime(Runtime):
     task_types: ClassVar[frozenset[str]] = frozenset(ROUTES)
     default_url: ClassVar[str] = "http://127.0.0.1:7860"
     model_folders: ClassVar[frozenset[str]] = MODEL_FOLDERS
+    shows_previews: ClassVar[bool] = True
     concurrency: int = 1
     backlog: int = 1
 
@@ -125,7 +126,7 @@ class WebUIRuntime(Runtime):
                 raise error_of(answer.status, prepared.request)
             output = await output_of(answer.value, prepared.request, prepared.warnings)
             answer.spools.keep(output.artifacts)
-        rising.report(1.0)
+        rising.report(Sight(1.0))
         return output
 
     async def still_runs(self, prepared: Prepared) -> bool:
@@ -160,13 +161,13 @@ class WebUIRuntime(Runtime):
 
 
 class _Rising:
-    """Passes on fractions that are higher than those before."""
+    """Passes on fractions that are higher than those before, and all previews."""
 
     def __init__(self, progress: ProgressCallback) -> None:
         self._progress = progress
         self._highest = -1.0
 
-    def report(self, fraction: float) -> None:
-        if fraction > self._highest:
-            self._highest = fraction
-            self._progress(Progress(fraction))
+    def report(self, sight: Sight) -> None:
+        if sight.fraction > self._highest or sight.preview is not None:
+            self._highest = max(self._highest, sight.fraction)
+            self._progress(Progress(self._highest, preview=sight.preview))

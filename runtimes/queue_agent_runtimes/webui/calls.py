@@ -15,8 +15,9 @@ from typing import Final
 from queue_agent.runtime import Assets, Prepared, Spools
 from queue_agent.runtime.http import WORK, Body, Response, RuntimeClient
 from queue_agent.wire.errors import QueueAgentError, Unavailable
-from queue_agent_runtimes.webui.client import WebUIClient
+from queue_agent_runtimes.webui.client import Sight, WebUIClient
 from queue_agent_runtimes.webui.fields import JsonObject
+from queue_agent_runtimes.webui.previews import LivePreviews
 from queue_agent_runtimes.webui.request import GENERATIONS, body_of
 
 POLL_SECONDS: Final = 0.5
@@ -90,6 +91,8 @@ class GenerationCall:
     """By the loop's clock."""
     alone: bool
     """Whether no other may be there at the same time."""
+    previews: LivePreviews | None = None
+    """None: nobody asks for images of the work under way."""
     pace: _Pace = field(default_factory=_Pace)
     disturbed: bool = False
     """Whether an interrupt may have hit it that was meant for another call, or was not ours."""
@@ -110,7 +113,7 @@ class GenerationCalls:
         self._interrupts = 0
         """How many were our own."""
 
-    async def make(self, prepared: WebUIPrepared, report: Callable[[float], None]) -> CallAnswer:
+    async def make(self, prepared: WebUIPrepared, report: Callable[[Sight], None]) -> CallAnswer:
         """Send the request and wait for its answer, whose files are the caller's then.
 
         `report` is told how far it has come. Cancelled, the server's work on it is stopped.
@@ -171,7 +174,9 @@ class GenerationCalls:
         body = body_of(request, prepared.assets)
         answer = asyncio.create_task(self._ask(prepared.route, body))
         now = asyncio.get_running_loop().time()
-        call = GenerationCall(prepared, answer, task, now, alone)
+        watched = is_generation and prepared.job.wants_previews
+        previews = LivePreviews() if watched else None
+        call = GenerationCall(prepared, answer, task, now, alone, previews)
         self._under_way.append(call)
         return call
 
@@ -206,16 +211,17 @@ class GenerationCalls:
                 kept = spools.moved()
         return CallAnswer(None, value, kept)
 
-    async def _fraction(self, call: GenerationCall) -> float | None:
+    async def _sight(self, call: GenerationCall, *, look: bool = False) -> Sight | None:
         """How far the call has come; None unless it is the one that the server works on."""
         knew = self._client.knows_tasks
         just_sent = asyncio.get_running_loop().time() < call.sent_at + GRACE_SECONDS
-        fraction = await self._client.fraction(call.task, just_sent=just_sent)
+        previews = call.previews if look else None
+        sight = await self._client.sight(call.task, just_sent=just_sent, previews=previews)
         if self._client.knows_tasks and not knew:
             self._wake()
-        return fraction
+        return sight
 
-    async def _follow(self, call: GenerationCall, report: Callable[[float], None]) -> None:
+    async def _follow(self, call: GenerationCall, report: Callable[[Sight], None]) -> None:
         """Report progress, and see whether somebody else stops the run."""
         while True:
             is_followed = self._under_way[-1:] != [call]
@@ -223,10 +229,10 @@ class GenerationCalls:
             clock, interrupts = asyncio.get_running_loop().time, self._interrupts
             asked = clock()
             with contextlib.suppress(QueueAgentError):  # the call itself tells what is wrong
-                fraction = await self._fraction(call)
-                if fraction is not None:
-                    report(fraction)
-                    call.pace.note(asked, clock(), fraction)
+                sight = await self._sight(call, look=True)
+                if sight is not None:
+                    report(sight)
+                    call.pace.note(asked, clock(), sight.fraction)
                     stopped = await self._client.was_stopped()
                     call.disturbed |= stopped and interrupts == self._interrupts
 
@@ -241,7 +247,7 @@ class GenerationCalls:
     async def _watch(self, call: GenerationCall) -> None:
         while not call.answer.done():
             with contextlib.suppress(QueueAgentError):  # not reachable: there is nothing to stop
-                if await self._fraction(call) is not None:
+                if await self._sight(call) is not None:
                     await self._interrupt(call)
             await asyncio.wait({call.answer}, timeout=WATCH_SECONDS)
         if not call.answer.cancelled():
@@ -256,7 +262,7 @@ class GenerationCalls:
         async with self._interrupting:
             self._interrupts += 1
             await self._client.interrupt()
-            if await self._fraction(call) is None:
+            if await self._sight(call) is None:
                 for other in others:
                     other.disturbed |= await self._client.was_hit(other.task)
 

@@ -1,5 +1,7 @@
 """The Web UI's questions and orders, beside the generation itself."""
 
+import asyncio
+from dataclasses import dataclass, field
 from typing import Final
 
 from pydantic import JsonValue
@@ -9,6 +11,7 @@ from queue_agent.runtime.http import READY, readiness_of
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent_runtimes.webui.answer import error_of
 from queue_agent_runtimes.webui.fields import JsonObject
+from queue_agent_runtimes.webui.previews import LivePreviews
 from queue_agent_runtimes.webui.start import StartAwareClient
 
 _PROGRESS: Final = "/sdapi/v1/progress"
@@ -17,6 +20,16 @@ _NEVER_RAN: Final = "0"
 """The time stamp of the last job where there was none since the server started."""
 _OF_GENERATIONS: Final = ("scripts_", "task(", "Batch ")
 """How the state names what is no extras job."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A run under way."""
+
+    fraction: float
+    """From 0 to 1."""
+    preview: bytes | None = field(default=None, repr=False)
+    """What it looks like, if that was asked for and is news."""
 
 
 class WebUIClient:
@@ -54,29 +67,32 @@ class WebUIClient:
         state = _state(await self._report())
         return state.get("job_timestamp") == _NEVER_RAN and not state.get("job_count")
 
-    async def fraction(self, task: str | None, *, just_sent: bool = False) -> float | None:
-        """How far the task has come, from 0 to 1; None unless it is the one that runs.
+    async def sight(
+        self, task: str | None, *, just_sent: bool = False, previews: LivePreviews | None = None
+    ) -> Sight | None:
+        """How far the task has come; None unless it is the one that runs.
 
         Extras have no task. Where the server cannot tell, what runs is taken for ours: none other
-        of ours is there. One that was `just_sent` may not have been heard of yet.
+        of ours is there. One that was `just_sent` may not have been heard of yet. The server is
+        asked for images only where there are `previews` to take them.
         """
         if task is not None:
-            report = await self._task_report(task)
+            report = await self._task_report(task, previews)
             if report is not None and any(
                 report.get(name) is True for name in ("active", "queued", "completed")
             ):
                 self.knows_tasks = True
                 active = report.get("active") is True
-                return _number(report.get("progress")) if active else None
+                return _sight(report, previews) if active else None
             if self.knows_tasks or (report is not None and just_sent):
                 return None
-        report = await self._report()
+        report = await self._report(with_image=previews is not None)
         state = _state(report)
         if not state.get("job_count"):
             return None
         if task is None and str(state.get("job", "")).startswith(_OF_GENERATIONS):
             return None  # ours is encoded, or waits for its turn
-        return _number(report.get("progress"))
+        return _sight(report, previews)
 
     async def was_stopped(self) -> bool:
         """Whether what runs, or ran last, was told to stop or to skip."""
@@ -97,13 +113,16 @@ class WebUIClient:
         if not answer.ok:
             raise error_of(answer)
 
-    async def _task_report(self, task: str) -> JsonObject | None:
+    async def _task_report(
+        self, task: str, previews: LivePreviews | None = None
+    ) -> JsonObject | None:
         """What the server says of one task; None where it has no such route."""
         if not self._has_task_route:
             return None
-        answer = await self._http.send(
-            "POST", "/internal/progress", json={"id_task": task, "live_preview": False}
-        )
+        asked: JsonObject = {"id_task": task, "live_preview": previews is not None}
+        if previews is not None:
+            asked["id_live_preview"] = previews.last_id
+        answer = await self._http.send("POST", "/internal/progress", json=asked)
         if answer.ok:
             return answer.json_object()
         if answer.status not in {404, 405}:
@@ -111,11 +130,19 @@ class WebUIClient:
         self._has_task_route = False  # e.g. started with --nowebui
         return None
 
-    async def _report(self) -> JsonObject:
-        answer = await self._http.send("GET", _PROGRESS, params=_WITHOUT_IMAGE)
+    async def _report(self, *, with_image: bool = False) -> JsonObject:
+        params = None if with_image else _WITHOUT_IMAGE
+        answer = await self._http.send("GET", _PROGRESS, params=params)
         if not answer.ok:
             raise error_of(answer)
         return answer.json_object()
+
+
+def _sight(report: JsonObject, previews: LivePreviews | None) -> Sight:
+    image = None
+    if previews is not None:
+        image = previews.take(report, asyncio.get_running_loop().time())
+    return Sight(_number(report.get("progress")), image)
 
 
 def _state(report: JsonObject) -> JsonObject:

@@ -1,5 +1,6 @@
 """The routes of the fake Web UI."""
 
+import base64
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -136,12 +137,15 @@ def _questions(generator: Generator) -> APIRouter:
     engine, models = generator.engine, generator.models
 
     @router.get("/progress")
-    async def progress() -> Json:
+    async def progress(skip_current_image: bool = False) -> Json:
+        if engine.state.job_count:
+            engine.draw()
+        image = engine.preview if engine.state.job_count and not skip_current_image else None
         shown: Json = {
             "progress": engine.progress(),
             "eta_relative": 0.0,
             "state": vars(engine.state).copy(),
-            "current_image": None,
+            "current_image": None if image is None else base64.b64encode(image).decode(),
             "textinfo": engine.textinfo,
         }
         return shown
@@ -238,14 +242,21 @@ def _task_progress(generator: Generator) -> APIRouter:
         if queued:
             place = engine.pending.index(asked.id_task) + 1
             words = f"In queue: {place}/{len(engine.pending)}"
+        image, number = None, asked.id_live_preview if active else -1
+        if active and asked.live_preview:
+            engine.draw()
+            if engine.id_live_preview != asked.id_live_preview and engine.preview is not None:
+                image, number = engine.preview, engine.id_live_preview
         return {
             "active": active,
             "queued": queued,
             "completed": asked.id_task in engine.finished,
             "progress": engine.fraction(0.0) if active else None,
             "eta": None,
-            "live_preview": None,
-            "id_live_preview": -1,
+            "live_preview": None
+            if image is None
+            else f"data:image/png;base64,{base64.b64encode(image).decode()}",
+            "id_live_preview": number,
             "textinfo": None if active else words,
         }
 

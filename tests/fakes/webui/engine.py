@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import io
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
+from PIL import Image
 from pydantic import JsonValue
 
 from fakes.webui.models import Fault
@@ -70,6 +72,10 @@ class Engine:
     """Whether sampling stands still, except that an interrupt ends it."""
     broken: bool = False
     """Whether CUDA's context is: nothing works until the server is started anew."""
+    preview_steps: int = 10
+    """`show_progress_every_n_steps`."""
+    preview: bytes | None = None
+    id_live_preview: int = 0
     working: Run | None = None
     textinfo: str | None = None
     """What is worked on: of several extras, the empty name of each."""
@@ -77,6 +83,7 @@ class Engine:
     _waiting: list[Run] = field(default_factory=list)
     _interrupt_next: bool = False
     _skip_rest: bool = False
+    _drawn_at: int = 0
 
     @property
     def busy(self) -> bool:
@@ -107,6 +114,7 @@ class Engine:
         state.interrupted, self._interrupt_next = self._interrupt_next, False
         self._skip_rest = False
         self.textinfo = None
+        self.preview, self.id_live_preview, self._drawn_at = None, 0, 0
         if run.task is not None:
             self.current = run.task
             if run.task in self.pending:
@@ -142,6 +150,15 @@ class Engine:
                 await asyncio.sleep(max(0.0, due - clock()))
             state.sampling_step += 1
         return state.sampling_step
+
+    def draw(self) -> None:
+        """`State.set_current_image`: when asked, if enough steps were done since the last one."""
+        if self.state.sampling_step - self._drawn_at >= self.preview_steps:
+            self._drawn_at = self.state.sampling_step
+            self.id_live_preview += 1
+            file = io.BytesIO()
+            Image.new("RGB", (16, 16), (self.id_live_preview % 256, 40, 90)).save(file, "PNG")
+            self.preview = file.getvalue()
 
     def next_job(self) -> None:
         """`State.nextjob`: one of the job's batches, or of its images, is done."""

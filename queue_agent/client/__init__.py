@@ -22,7 +22,14 @@ from queue_agent.wire.errors import (
     Unavailable,
 )
 from queue_agent.wire.job import Job, Metadata
-from queue_agent.wire.notification import ErrorReport, Image, Notification, Status, Timings
+from queue_agent.wire.notification import (
+    ErrorReport,
+    Image,
+    LatestPreview,
+    Notification,
+    Status,
+    Timings,
+)
 from queue_agent.wire.result import Result
 from queue_agent.wire.submission import make_job
 
@@ -33,6 +40,7 @@ __all__ = [
     "Input",
     "Job",
     "JobFailed",
+    "LatestPreview",
     "Metadata",
     "Notification",
     "ObjectNotFound",

@@ -8,7 +8,6 @@ from queue_agent.media.facts import BrokenImage, decode, media_type_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["LARGEST_PREVIEW", "PREVIEW_MEDIA_TYPE", "PREVIEW_SIDE", "small_preview"]
 
 PREVIEW_MEDIA_TYPE: Final = "image/jpeg"
 PREVIEW_SIDE: Final = 512

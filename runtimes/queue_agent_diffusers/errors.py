@@ -120,6 +120,14 @@ class JobNotFound(ServerError):
     code = "job_not_found"
 
 
+class PreviewNotFound(ServerError):
+    """The job asked for no previews, or there is none yet, or it has ended."""
+
+    status = 404
+    kind = "invalid_request_error"
+    code = "preview_not_found"
+
+
 class RequestCancelled(ServerError):
     """Somebody asked to stop the job, or its client went away."""
 

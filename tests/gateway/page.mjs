@@ -24,8 +24,9 @@ async function open(options) {
     if (protocol !== "blob:" && origin !== address) seen.outside.push(request.url());
   });
   page.on("console", (message) => {
-    // the browser itself reports the 401 by which the page learns that a key is needed
-    if (message.type() === "error" && !/status of 401/.test(message.text())) {
+    // the browser itself reports the 401 by which the page learns that a key is needed, and the
+    // 404 of a preview whose job has just ended
+    if (message.type() === "error" && !/status of 40[14]/.test(message.text())) {
       seen.complaints.push(message.text());
     }
   });
@@ -40,7 +41,14 @@ async function open(options) {
 const card = (page, prompt) => page.locator(".job", { hasText: prompt });
 const ended = (page, prompt, status) => card(page, prompt).and(page.locator(`[data-status="${status}"]`)).first();
 const pictured = (page, prompt) =>
-  card(page, prompt).locator("img[src]").first().evaluate((image) => image.decode().then(() => image.naturalWidth));
+  card(page, prompt).locator(".images img[src]").first().evaluate((image) => image.decode().then(() => image.naturalWidth));
+
+// The width of what is shown of a job while it runs.
+async function previewed(page, prompt) {
+  const picture = card(page, prompt).and(page.locator('[data-status="running"]')).locator(".preview");
+  await picture.waitFor();
+  return picture.evaluate((image) => image.decode().then(() => image.naturalWidth));
+}
 
 // The progress of a running job, once it is over `share`.
 async function progressed(page, share) {
@@ -68,8 +76,10 @@ async function shoot(name, page) {
 const page = await open({ colorScheme: "light" });
 await ask(page, "a lighthouse at dusk", 150);
 seen.progress = await progressed(page, 0.05);
+seen.preview = await previewed(page, "a lighthouse at dusk");
 await ended(page, "a lighthouse at dusk", "completed").waitFor();
 seen.width = await pictured(page, "a lighthouse at dusk");
+seen.previewLeft = await card(page, "a lighthouse at dusk").locator(".preview").isVisible();
 
 // The same by keyboard alone.
 await page.getByLabel("What shall it be?").focus();

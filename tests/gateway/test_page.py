@@ -72,6 +72,11 @@ def test_progress_and_the_image_are_seen_and_found_again_after_a_reload(
     assert visit["width"] == visit["again"] == 256
 
 
+def test_the_image_is_seen_while_it_is_worked_on_and_no_longer(visit: dict[str, Any]) -> None:
+    assert visit["preview"] == 16, "as large as the fake Web UI draws it"
+    assert visit["previewLeft"] is False
+
+
 def test_a_job_is_asked_for_and_its_image_enlarged_by_keyboard(visit: dict[str, Any]) -> None:
     assert visit["enlarged"] is True
 

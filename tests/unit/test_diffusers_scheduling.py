@@ -194,6 +194,33 @@ async def test_who_follows_a_job_sees_steps_and_previews() -> None:
     assert [news.number for news in seen if isinstance(news, Preview)] == [0, 1]
 
 
+async def test_a_job_keeps_a_look_at_its_first_image_while_it_runs_if_it_asks_for_that() -> None:
+    model = SteppingModel()
+    model.open = False
+    async with working(model) as engine:
+        request = ImageRequest("x", seed=1, count=2, steps=9, preview_interval=0.001)
+        watched = engine.submit("watched", request)
+        silent = engine.submit("silent", wanted("y", steps=9))
+        await steps_taken(model, 3)
+        await eventually(lambda: watched.previews)
+        assert watched.preview is not None
+        assert (silent.preview, silent.previews) == (None, 0)
+        model.open = True
+        model.gate.release(1)
+        await pictures_of(watched)
+        await pictures_of(silent)
+    assert watched.preview is None, "it has ended"
+    assert 1 <= watched.previews < 9, "of the first image alone, and none of a finished one"
+
+
+async def test_looks_come_no_oftener_than_asked_for() -> None:
+    async with working(SteppingModel()) as engine:
+        request = ImageRequest("x", seed=1, steps=50, preview_interval=3600.0)
+        job = engine.submit("watched", request)
+        await pictures_of(job)
+    assert job.previews == 1
+
+
 async def test_a_model_is_loaded_when_it_is_asked_for_while_another_works() -> None:
     first, second = SteppingModel(), SteppingModel()
     first.open = False

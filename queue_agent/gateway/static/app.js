@@ -10,6 +10,7 @@ const cards = new Map();
 const following = new Set();
 let next = null;
 let workflows = new Map();
+let watchable = new Set(); // the runtimes that show images while they work on them
 
 class Problem extends Error {
   constructor(status, detail) {
@@ -52,7 +53,8 @@ function inputsOf(fields) {
 }
 
 async function submit(content, tasktype = content.workflow && "pipeline", runtime = at("runtime").value) {
-  const metadata = { ...(runtime && { runtime }), ...(tasktype && { tasktype }) };
+  const previews = watchable.has(runtime);
+  const metadata = { ...(runtime && { runtime }), ...(tasktype && { tasktype }), ...(previews && { previews }) };
   const view = await json("/v1/jobs", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -121,7 +123,21 @@ function fill(card, view) {
   part('[data-do="cancel"]').disabled = view.status === "cancelling";
   part('[data-do="again"]').hidden = isOpen;
   part('[data-do="variation"]').hidden = isOpen || (view.task_type === "pipeline" && named(view)?.inputs?.seed === undefined);
+  glimpse(part(".preview"), view);
   if (view.images.length && !part(".images").childElementCount) hang(part(".images"), view);
+}
+
+// The work under way, behind the words that tell how far it is.
+async function glimpse(picture, view) {
+  const path = OPEN.includes(view.status) ? view.preview : null;
+  if (!path) picture.hidden = true;
+  if (!path || picture.dataset.of === path) return;
+  picture.dataset.of = path;
+  const blob = await ask(path).then((answer) => answer.blob()).catch(() => null);
+  if (!blob || picture.dataset.of !== path) return; // there is none any more, or a newer one
+  URL.revokeObjectURL(picture.src);
+  picture.src = URL.createObjectURL(blob);
+  picture.hidden = !OPEN.includes(cards.get(view.id).view.status);
 }
 
 const named = ({ content }) => (typeof content.workflow === "string" ? content : null);
@@ -240,6 +256,7 @@ async function look() {
 
 function offer(runtimes) {
   const choice = at("runtime");
+  watchable = new Set(runtimes.filter((runtime) => runtime.capabilities.previews).map(({ name }) => name));
   workflows = new Map(runtimes.map((runtime) => [runtime.name, runtime.workflows]));
   if (choice.options.length) return;
   choice.append(...runtimes.map(({ name }) => new Option(name)));

@@ -283,7 +283,13 @@ class Engine:
     def _show(self, member: Member) -> None:
         """Draw a preview where one is due, beside the step loop."""
         wanted, sample = member.job.request.previews, member.sample
-        if not wanted or not sample.steps or sample.done:
+        if not sample.steps or sample.done:
+            return
+        if member.number == 0 and member.job.wants_look(time.monotonic()):
+            look = sample.preview()
+            if look is not None:
+                self._finisher.submit(self._keep_preview, member.job, look)
+        if not wanted:
             return
         due = [sample.steps * (number + 1) // (wanted + 1) for number in range(wanted)]
         draw = sample.preview() if sample.step in due else None
@@ -307,6 +313,10 @@ class Engine:
     ) -> None:
         with self._answering(member.job):
             member.job.tell(Preview(member.number, number, draw()))
+
+    def _keep_preview(self, job: EngineJob, draw: Callable[[], Image.Image]) -> None:
+        with self._answering(job):
+            job.keep(draw())
 
     @contextmanager
     def _answering(

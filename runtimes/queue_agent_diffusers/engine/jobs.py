@@ -79,6 +79,11 @@ class EngineJob:
         self._stages = stages
         self._stage = -1
         self._on_stop = on_stop
+        self.preview: Image.Image | None = None
+        """How the first image looked last, while the job runs, where the request wants that."""
+        self.previews = 0
+        """How many such looks there were."""
+        self._looked_at = float("-inf")
         self._stop = threading.Event()
         self._lock = threading.Lock()
         if stages is not None:
@@ -142,6 +147,21 @@ class EngineJob:
         """Why there are no images of a job that was cancelled while it ran."""
         return RequestCancelled(f"The job was cancelled after step {self.step} of {self.steps}.")
 
+    def wants_look(self, now: float) -> bool:
+        """Whether it is time for another look at the first image; if so, it is taken for done."""
+        interval = self.request.preview_interval
+        if interval is None or now < self._looked_at + interval:
+            return False
+        self._looked_at = now
+        return True
+
+    def keep(self, preview: Image.Image) -> None:
+        """Keep a look at the first image."""
+        with self._lock:
+            if not self.ended:
+                self.preview = preview
+                self.previews += 1
+
     def tell(self, event: Step | Preview) -> None:
         """Let who follows the job know."""
         if self._listener is not None:
@@ -151,7 +171,7 @@ class EngineJob:
         """Hand out the images."""
         with self._lock:
             if not self.ended:
-                self.state = "completed"
+                self.state, self.preview = "completed", None
                 self.result.set_result(pictures)
 
     def fail(self, error: ServerError) -> None:
@@ -161,7 +181,7 @@ class EngineJob:
                 self._fail("cancelled" if isinstance(error, RequestCancelled) else "failed", error)
 
     def _fail(self, state: JobState, error: ServerError) -> None:
-        self.state = state
+        self.state, self.preview = state, None
         self.result.set_exception(error)
 
 

@@ -40,6 +40,8 @@ class ImageRequest:
     strength: float | None = None
     previews: int = 0
     """How many previews of each image to show on the way."""
+    preview_interval: float | None = None
+    """Seconds between two looks at the first image that the job keeps; None: it keeps none."""
 
     @property
     def seeds(self) -> list[int]:

@@ -95,6 +95,13 @@ class GenerationRequest(BaseModel):
     partial_images: int = Field(
         default=0, ge=0, le=3, description="Previews of each image in a stream, small and rough."
     )
+    preview_interval: Annotated[
+        Annotated[float, Field(ge=0.1)] | None, BeforeValidator(_blank_is_none)
+    ] = Field(
+        default=None,
+        description="Seconds, at least, between two looks at the first image for "
+        "`/v1/jobs/{id}/preview`; without it there are none.",
+    )
     response_format: Annotated[
         Literal["b64_json"], BeforeValidator(_refuse_links), BeforeValidator(_or_text)
     ] = "b64_json"
@@ -153,6 +160,7 @@ class JobStatus(BaseModel):
     step: int
     steps: int | None = Field(description="None until it is known.")
     progress: float
+    previews: int = Field(description="How many looks at the first image there were so far.")
 
 
 class ModelName(BaseModel):

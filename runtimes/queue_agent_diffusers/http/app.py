@@ -9,6 +9,7 @@ POST   /v1/models/unload        free a model's memory
 GET    /v1/capabilities         models, samplers, LoRAs and sizes, as agents publish them
 GET    /v1/jobs                 what runs or waits
 GET    /v1/jobs/{id}            how far a request is, by its X-Request-Id
+GET    /v1/jobs/{id}/preview    how its first image looks, while it runs, if it asked for that
 DELETE /v1/jobs/{id}            stop it between two steps
 GET    /health                  503 until the first model is loaded, or once the device is broken
 GET    /metrics                 for Prometheus
@@ -20,7 +21,7 @@ import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -35,7 +36,7 @@ from queue_agent.wire.offer import Capabilities
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.jobs import EngineJob
 from queue_agent_diffusers.engine.names import Names
-from queue_agent_diffusers.errors import NotReady, ServerError
+from queue_agent_diffusers.errors import NotReady, PreviewNotFound, ServerError
 from queue_agent_diffusers.http.api import (
     ActiveJobs,
     Health,
@@ -46,12 +47,17 @@ from queue_agent_diffusers.http.api import (
 )
 from queue_agent_diffusers.http.browsers import BrowserGuard
 from queue_agent_diffusers.http.image_routes import add_image_routes, invalid_request
+from queue_agent_diffusers.http.images import encode_file
 from queue_agent_diffusers.http.metrics import EngineMetrics
 from queue_agent_diffusers.http.middleware import RequestBodyLimit, RequestIds
 from queue_agent_diffusers.http.offered import capabilities_of
 
 MAX_BODY: Final = 64 * 1024 * 1024
 """Bytes of a request."""
+_PREVIEW_CONTENT: Final[dict[str, Any]] = {
+    "content": {"image/png": {}},
+    "description": "Small and rough: one pixel for each cell of the latents.",
+}
 
 
 def create_app(
@@ -110,6 +116,17 @@ def _add_job_routes(app: FastAPI, engine: Engine) -> None:
     @app.get("/v1/jobs/{job_id}")
     async def job_status(job_id: str) -> JobStatus:
         return _status(engine.find(job_id))
+
+    @app.get(
+        "/v1/jobs/{job_id}/preview", response_class=Response, responses={200: _PREVIEW_CONTENT}
+    )
+    async def job_preview(job_id: str) -> Response:
+        preview = engine.find(job_id).preview
+        if preview is None:
+            raise PreviewNotFound(f"There is no preview of the job {job_id!r}, or none any more.")
+        return Response(
+            await asyncio.to_thread(encode_file, preview, "png"), media_type="image/png"
+        )
 
     @app.delete("/v1/jobs/{job_id}", status_code=202)
     async def cancel_job(job_id: str) -> JobStatus:
@@ -175,7 +192,12 @@ def _add_state_routes(app: FastAPI, engine: Engine, metrics: EngineMetrics) -> N
 
 def _status(job: EngineJob) -> JobStatus:
     return JobStatus(
-        id=job.id, status=job.state, step=job.step, steps=job.steps, progress=job.progress
+        id=job.id,
+        status=job.state,
+        step=job.step,
+        steps=job.steps,
+        progress=job.progress,
+        previews=job.previews,
     )
 
 

@@ -133,6 +133,7 @@ def _image_request(body: GenerationRequest, names: Names) -> ImageRequest:
         guidance_scale=body.guidance_scale,
         true_cfg_scale=body.true_cfg_scale,
         scheduler=body.scheduler,
+        preview_interval=body.preview_interval,
         loras=tuple(LoraWeight(lora.name, lora.scale) for lora in body.loras),
     )
 

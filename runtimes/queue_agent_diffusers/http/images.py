@@ -107,6 +107,13 @@ def encode_image(
     image: Image.Image, output_format: OutputFormat, quality: int | None = None
 ) -> str:
     """The picture as a file's bytes in base64; `quality` is for JPEG and WebP, from 0 to 100."""
+    return base64.b64encode(encode_file(image, output_format, quality)).decode("ascii")
+
+
+def encode_file(
+    image: Image.Image, output_format: OutputFormat, quality: int | None = None
+) -> bytes:
+    """The picture as a file's bytes; see `encode_image`."""
     file = io.BytesIO()
     image.save(file, output_format, quality=_QUALITY if quality is None else quality)
-    return base64.b64encode(file.getbuffer()).decode("ascii")
+    return file.getvalue()

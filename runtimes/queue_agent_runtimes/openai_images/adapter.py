@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from pydantic import JsonValue
@@ -51,6 +51,8 @@ from queue_agent_runtimes.openai_images.files import (
 
 POLL_INTERVAL: Final = 0.25
 """Seconds between two questions for progress."""
+PREVIEW_INTERVAL: Final = 0.5
+"""Seconds, at least, between two looks at an image; each is a small matrix product."""
 STOP_TIMEOUT: Final = 5.0
 """Seconds that the bundled runtime has to take note of a cancellation."""
 
@@ -121,6 +123,8 @@ class OpenAIImagesRuntime(Runtime):
         request, warnings = translate(
             job.content, job.task_type, self.dialect, switch_models=self._switch_models
         )
+        if self.shows_previews and job.wants_previews:
+            request["preview_interval"] = PREVIEW_INTERVAL
         if job.task_type != IMAGE_TO_IMAGE:
             return PreparedImages(job, request, tuple(warnings))
         images, mask = input_files(job.content, assets)
@@ -195,6 +199,7 @@ class DiffusersRuntime(OpenAIImagesRuntime):
     """
 
     name: ClassVar[str] = "diffusers"
+    shows_previews: ClassVar[bool] = True
     dialect: ClassVar[Dialect] = BUNDLED
     backlog: int = 1
 
@@ -240,7 +245,8 @@ class DiffusersRuntime(OpenAIImagesRuntime):
         self, prepared: PreparedImages, run_id: str, progress: ProgressCallback
     ) -> AsyncIterator[None]:
         path = f"/v1/jobs/{run_id}"
-        relay = asyncio.create_task(self._relay(path, progress))
+        watched = prepared.job.wants_previews
+        relay = asyncio.create_task(self._relay(path, progress, watched=watched))
         try:
             yield
         except asyncio.CancelledError:
@@ -251,19 +257,30 @@ class DiffusersRuntime(OpenAIImagesRuntime):
             relay.cancel()
             await asyncio.gather(relay, return_exceptions=True)
 
-    async def _relay(self, path: str, progress: ProgressCallback) -> None:
-        """Report each new step until cancelled; a question without answer is no matter."""
-        reached = 0.0
+    async def _relay(self, path: str, progress: ProgressCallback, *, watched: bool) -> None:
+        """Report each new step, and each look if these are `watched`, until cancelled.
+
+        A question without answer is no matter.
+        """
+        reached, looks = 0.0, 0
         while True:
             await asyncio.sleep(POLL_INTERVAL)
             try:
                 answer = await self._ask("GET", path)
-                report = read_progress(answer.json_object()) if answer.ok else None
+                status = answer.json_object() if answer.ok else {}
+                report, number = read_progress(status), status.get("previews")
+                preview = None
+                if watched and isinstance(number, int) and number > looks:
+                    preview, looks = await self._preview(path), number
             except QueueAgentError:
                 continue
-            if report and report.fraction > reached:
-                reached = report.fraction
-                progress(report)
+            if report and (report.fraction > reached or preview):
+                reached = max(reached, report.fraction)
+                progress(replace(report, fraction=reached, preview=preview))
+
+    async def _preview(self, path: str) -> bytes | None:
+        answer = await self._ask("GET", f"{path}/preview")
+        return answer.body if answer.ok else None
 
     async def _stop(self, path: str) -> None:
         try:

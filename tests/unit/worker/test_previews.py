@@ -233,9 +233,7 @@ async def test_a_write_that_never_ends_is_given_up() -> None:
     assert left(bench) == []
 
 
-@pytest.mark.parametrize(
-    "ending", [Rejected("no"), Unavailable("not now"), RunLost("gone"), ValueError("surprise")]
-)
+@pytest.mark.parametrize("ending", [Rejected("no"), Unavailable("not now"), RunLost("gone")])
 async def test_nothing_is_left_of_a_job_that_fails(ending: Exception) -> None:
     bench = watched()
     bench.runtime.script("order-1", showing([PICTURE] * 3, ending=ending))

@@ -10,6 +10,7 @@ const cards = new Map();
 const following = new Set();
 let next = null;
 let workflows = new Map();
+let looked = null; // what runtimes there are, once that is known
 let watchable = new Set(); // the runtimes that show images while they work on them
 
 class Problem extends Error {
@@ -52,7 +53,9 @@ function inputsOf(fields) {
   return inputs;
 }
 
-async function submit(content, tasktype = content.workflow && "pipeline", runtime = at("runtime").value) {
+async function submit(content, tasktype = content.workflow && "pipeline", wanted = null) {
+  await looked;
+  const runtime = wanted ?? at("runtime").value;
   const previews = watchable.has(runtime);
   const metadata = { ...(runtime && { runtime }), ...(tasktype && { tasktype }), ...(previews && { previews }) };
   const view = await json("/v1/jobs", {
@@ -337,7 +340,7 @@ at("more").addEventListener("click", () => attempt(() => load(next)));
 
 async function start() {
   await attempt(() => load(null));
-  if (at("key-field").hidden) await look();
+  if (at("key-field").hidden) await (looked = look());
 }
 
 await start();

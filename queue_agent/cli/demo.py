@@ -38,8 +38,8 @@ _RUNTIME_NAME: Final = "demo"
 _TINY: Final = "tiny"
 _PAGE_PORT: Final = 8000
 _LAST_LINES: Final = 10
-_LAST_LOOK: Final = 0.3
-"""Seconds for the view to show the last steps."""
+_LAST_LOOK: Final = 5
+"""Seconds until the agent's last step is no more waited for."""
 _LOOK: Final = 0.05
 """Seconds between two looks at what children say."""
 _NEEDED: Final = ("moto", "flask", "torch", "diffusers", "transformers", "fastapi", "uvicorn")
@@ -229,10 +229,13 @@ class _Show:
     ) -> Notification:
         """Show the agent's steps and the runtime's progress until the final notification."""
         steps: int = job.content["steps"]  # type: ignore[assignment]
-        async with background(_show_log(stages, agent.log)):
+        acknowledged = asyncio.Event()
+        async with background(_show_log(stages, agent.log, acknowledged)):
             async for notification in notifications:
                 if notification.status != "running":
-                    await asyncio.sleep(_LAST_LOOK)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_LAST_LOOK):
+                            await acknowledged.wait()
                     return notification
                 if notification.progress:
                     stages.step(round(notification.progress * steps), steps)
@@ -264,8 +267,8 @@ class _Show:
     def _tell_of_models(self) -> None:
         if self.model == _TINY:
             self._tell(
-                "\nThe tiny model has random weights: its pictures are noise.\nFor real ones name a"
-                " one: a diffusers folder, a .safetensors file or an id of the Hugging Face hub:\n"
+                "\nThe tiny model has random weights: its pictures are noise. For real ones name"
+                " another,\na diffusers folder, a .safetensors file or an id of the hub:\n"
             )
             self._tell("    make demo MODEL=stable-diffusion-v1-5/stable-diffusion-v1-5")
 
@@ -273,7 +276,7 @@ class _Show:
         self.console.print(text, highlight=False, soft_wrap=True)
 
 
-async def _show_log(stages: StageLines, log: Path | None) -> None:
+async def _show_log(stages: StageLines, log: Path | None, acknowledged: asyncio.Event) -> None:
     """Tell of the steps that the agent logs, by its own clock."""
     shown = 0
     while log is not None:
@@ -281,6 +284,8 @@ async def _show_log(stages: StageLines, log: Path | None) -> None:
         for entry in entries[shown:]:
             if entry["event"] in _STEPS:
                 stages.done(_STEPS[entry["event"]], datetime.fromisoformat(entry["timestamp"]))
+            if entry["event"] == "acknowledged":
+                acknowledged.set()
         shown = len(entries)
         await asyncio.sleep(_LOOK)
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import JsonValue
 
 from fakes import fake_runtime
-from queue_agent.runtime import Output, Runtime, RuntimeOptions
+from queue_agent.runtime import ModelFile, Output, Runtime, RuntimeOptions
 from queue_agent.testing import ServerProcess
 from queue_agent.testing.runtime_contract.hooks import contents, ignore
 from queue_agent.wire.errors import Rejected
@@ -73,6 +73,15 @@ async def test_no_job_leaves_its_modules_to_the_next(server: ServerProcess) -> N
         name: next(other for other in JOBS if images[other] == made)
         for name, made in images.items()
     }
+
+
+async def test_its_modules_are_told_as_vaes(server: ServerProcess) -> None:
+    async with opened(server) as runtime:
+        offered = await runtime.capabilities()
+        assert offered.vaes is not None
+        assert VAE in offered.vaes
+        assert await runtime.has_model(ModelFile(VAE, "VAE"))
+        assert not await runtime.has_model(ModelFile("nope.pt", "VAE"))
 
 
 async def test_its_own_fields_are_warned_of_nothing(server: ServerProcess) -> None:

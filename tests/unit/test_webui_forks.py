@@ -13,6 +13,7 @@ from queue_agent.testing import sample_png
 from queue_agent.wire.errors import Rejected
 from queue_agent_runtimes.webui.answer import error_of
 from queue_agent_runtimes.webui.comparison import differences
+from queue_agent_runtimes.webui.forks import is_other_sampler
 from queue_agent_runtimes.webui.lists import ServerLists
 from queue_agent_runtimes.webui.naming import settle_generation, settle_upscaling
 
@@ -162,6 +163,27 @@ async def test_what_a_fork_did_otherwise_is_warned_of(
 ) -> None:
     (words,) = await found(fork, what, asked)
     assert words.startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize(
+    ("asked", "used_class", "other"),
+    [
+        ("Heun", "EulerDiscreteScheduler", True),
+        ("LMSD", "EulerDiscreteScheduler", True),
+        ("Euler a", "EulerDiscreteScheduler", True),
+        ("DPM++ 2M", "PNDMScheduler", True),
+        ("LMSD", "LMSDiscreteScheduler", False),
+        ("DPM++ SDE", "DPMSolverMultistepScheduler", False),
+        ("Euler FlowMatch", "EulerDiscreteScheduler", False),
+        ("DPM fast", "EulerDiscreteScheduler", False),
+        ("Euler", "FlowMatchEulerDiscreteScheduler", False),
+        ("Euler", None, False),
+    ],
+)
+def test_a_class_tells_another_sampler_where_both_are_known(
+    asked: str, used_class: str | None, other: bool
+) -> None:
+    assert is_other_sampler(asked, used_class) is other
 
 
 @pytest.mark.parametrize(

@@ -23,16 +23,17 @@ _VAES: Final = "VAE"
 class _Kind:
     """How the API calls a kind of models."""
 
-    listed: str
+    listed: tuple[str, ...]
+    """By the first of these routes that there is; Forge has VAEs among its modules."""
     path: str
     """The field of a list's entry that says where the file is."""
     refresh: str
 
 
 _KINDS: Final[Mapping[str, _Kind]] = {
-    _CHECKPOINTS: _Kind("sd-models", "filename", "refresh-checkpoints"),
-    _LORAS: _Kind("loras", "path", "refresh-loras"),
-    _VAES: _Kind("sd-vae", "filename", "refresh-vae"),
+    _CHECKPOINTS: _Kind(("sd-models",), "filename", "refresh-checkpoints"),
+    _LORAS: _Kind(("loras",), "path", "refresh-loras"),
+    _VAES: _Kind(("sd-vae", "sd-modules"), "filename", "refresh-vae"),
 }
 MODEL_FOLDERS: Final = frozenset(_KINDS)
 _OF_OTHERS: Final[Mapping[str, str]] = {
@@ -77,18 +78,26 @@ class ModelLists:
     async def has(self, model: ModelFile) -> bool:
         """Whether the server lists a file of that name, as it has seen its folders last."""
         kind = _KINDS.get(model.folder)
-        answer = await self._http.send("GET", f"/sdapi/v1/{kind.listed}") if kind else None
-        if kind is None or answer is None or answer.status in _NO_SUCH_ROUTE:
+        listed = await self._listed(kind.listed) if kind else None
+        if kind is None or listed is None:
             return False
-        if not answer.ok:
-            raise error_of(answer)
-        listed = answer.json()
         paths = (
             str(entry.get(kind.path)).replace("\\", "/")
             for entry in (listed if isinstance(listed, list) else [])
             if isinstance(entry, dict)
         )
         return any(f"/{path}".endswith(f"/{model.name}") for path in paths)
+
+    async def _listed(self, routes: Sequence[str]) -> JsonValue:
+        """What the first route answers that there is; None where there is none."""
+        for route in routes:
+            answer = await self._http.send("GET", f"/sdapi/v1/{route}")
+            if answer.status in _NO_SUCH_ROUTE:
+                continue
+            if not answer.ok:
+                raise error_of(answer)
+            return answer.json()
+        return None
 
     async def refresh(self, models: Sequence[ModelFile]) -> None:
         """Have the server look into the folders of these again."""

@@ -46,7 +46,7 @@ async def capabilities_of(http: RuntimeClient) -> Capabilities:
         loras=_each(OfferedLora, await ask("loras"), _as_it_is),
         upscalers=_each(OfferedUpscaler, await ask("upscalers"), _upscaler),
         latent_upscalers=_names(await ask("latent-upscale-modes")),
-        vaes=_names(await ask("sd-vae"), "model_name"),
+        vaes=_names(await ask("sd-vae") or await ask("sd-modules"), "model_name"),
         styles=_each(OfferedStyle, await ask("prompt-styles"), _as_it_is),
         embeddings=_embeddings(await ask("embeddings")),
         hypernetworks=_names(await ask("hypernetworks")),

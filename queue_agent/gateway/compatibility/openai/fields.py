@@ -119,8 +119,8 @@ def check(body: ImagesRequest, *, links: bool) -> None:
         Problem: 400; `param` says which does not.
     """
     for name, value in (body.model_extra or {}).items():
-        field, bracket, _ = name.partition("[")  # as forms write objects
-        if field in _NOT_HERE and (bracket or value not in _ASKS_FOR_NOTHING):
+        field = name.partition("[")[0]  # as forms write objects
+        if field in _NOT_HERE and value not in _ASKS_FOR_NOTHING:
             raise refusal(field, "no runtime here can do that")
     if body.response_format == "url":
         if body.stream:

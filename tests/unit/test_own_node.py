@@ -27,6 +27,7 @@ class FakeServer:
 
     taints: list[dict[str, str]] = field(default_factory=lambda: [GPU])
     status: int = 200
+    is_silent: bool = False
     annotations: dict[str, str] = field(default_factory=dict)
     watches: list[httpx.URL] = field(default_factory=list)
     open: list["asyncio.Queue[str | None]"] = field(default_factory=list)
@@ -35,6 +36,8 @@ class FakeServer:
         assert request.headers["Authorization"] == "Bearer first"
         if request.method == "GET":
             self.watches.append(request.url)
+            if self.is_silent:
+                await asyncio.Event().wait()
             if self.status != 200:
                 return httpx.Response(self.status)
             lines: asyncio.Queue[str | None] = asyncio.Queue()
@@ -120,6 +123,15 @@ async def test_a_node_that_is_drained_already_lets_no_mark_be_set(
 ) -> None:
     server.taints = [DISRUPTED]
     async with following(server, tmp_path):
+        assert server.marks == (True, False)
+
+
+async def test_until_the_server_has_told_of_the_node_no_mark_is_set(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    server.is_silent = True
+    async with following(server, tmp_path):
+        await asyncio.sleep(10)
         assert server.marks == (True, False)
 
 

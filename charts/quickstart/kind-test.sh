@@ -17,6 +17,7 @@ trap 'exit 1' HUP INT TERM
 ./cluster.sh
 ./images.sh
 ./install.sh
+helm test quickstart --namespace quickstart
 kubectl --namespace quickstart port-forward service/quickstart-gateway 8765:80 >/dev/null &
 forward=$!
 trap 'kill "$forward" || true; ./remove.sh; rm -r "$work"' EXIT

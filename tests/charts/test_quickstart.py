@@ -164,6 +164,8 @@ def test_a_job_goes_through_what_is_rendered(tmp_path: Path) -> None:
         for server in (runtime, agent, front):
             server.wait_until_listening()
         run = job(tmp_path, front.url)
+        check = containers(only(manifests, "Pod"))["check"]
+        assert start(check, "health").wait() == 0, (tmp_path / "check.log").read_text()
     assert run.returncode == 0, f"{run.stdout}{run.stderr}"
     with Image.open(tmp_path / "one.png") as image:
         assert image.size == (256, 256)
@@ -277,7 +279,8 @@ def test_the_test_by_kind_kills_the_pod_of_a_running_job_and_removes_all(calls: 
     made = lines.index("kind create cluster --name queue-agent-test --wait 5m")
     (installed,) = [n for n, line in enumerate(lines) if line.startswith("helm upgrade")]
     (killed,) = [n for n, line in enumerate(lines) if "delete pod" in line]
-    assert made < installed < killed
+    tested_by_helm = lines.index("helm test quickstart --namespace quickstart")
+    assert made < installed < tested_by_helm < killed
     labels = template(rendered(), "quickstart")["metadata"]["labels"]
     name, wanted = lines[killed].split("--selector ")[1].split()[0].split("=")
     assert labels[name] == wanted
@@ -320,6 +323,7 @@ def test_a_job_that_fails_ends_the_script_and_the_test_by_kind(calls: Path) -> N
     asked = run("job.sh", path=calls.parent, GATEWAY="http://gateway")
     assert asked.returncode == 1
     assert '"status":"failed"' in asked.stderr
+    assert len([call for call in noted(calls) if "/wait" in call]) == 1
     tested = run("kind-test.sh", path=calls.parent, TMPDIR=str(calls.parent))
     assert tested.returncode == 1
     assert noted(calls)[-1] == "kind delete cluster --name queue-agent-test"

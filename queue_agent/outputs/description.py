@@ -48,7 +48,7 @@ def _describe(asset: Asset, name: str) -> Description:
         if complaint := _complaint(asset, file, found):
             raise Unavailable(f"{name} {complaint}.", type="invalid_answer")
         facts = _facts(asset, found, name)
-        return Description(asset.size, _sha256(file), facts.width, facts.height)
+        return Description(asset.size, _sha256(asset, file), facts.width, facts.height)
 
 
 def _complaint(asset: Asset, file: BinaryIO, found: str) -> str:
@@ -70,7 +70,9 @@ def _facts(asset: Asset, media_type: str, name: str) -> Facts:
         return Facts(media_type)
 
 
-def _sha256(file: BinaryIO) -> str:
+def _sha256(asset: Asset, file: BinaryIO) -> str:
+    if isinstance(asset.content, bytes):  # which a file would copy
+        return hashlib.sha256(asset.content).hexdigest()
     digest = hashlib.sha256()
     file.seek(0)
     while piece := file.read(_PIECE):

@@ -114,14 +114,15 @@ class Metrics:
         self._count("receives", {"result": "messages" if messages else "empty"})
         if not messages:
             self._gauges["queue.age"].set(0.0, self._runtime)
-        for message in messages:
-            self._count("messages")
-            if message.receive_count > 1:
-                self._count("redeliveries")
-            if message.sent_at is not None:
-                queued = max(0.0, now - message.sent_at)
-                self._durations["queue.time"].record(queued, self._runtime)
-                self._gauges["queue.age"].set(queued, self._runtime)
+            return
+        self._count("messages", amount=len(messages))
+        if again := sum(message.receive_count > 1 for message in messages):
+            self._count("redeliveries", amount=again)
+        sent = [message.sent_at for message in messages if message.sent_at is not None]
+        for moment in sent:
+            self._durations["queue.time"].record(max(0.0, now - moment), self._runtime)
+        if sent:
+            self._gauges["queue.age"].set(max(0.0, now - sent[-1]), self._runtime)
 
     def receive_failed(self) -> None:
         """A request for messages was not answered."""
@@ -157,7 +158,8 @@ class Metrics:
 
     def fetched(self, size: int) -> None:
         """Inputs of so many bytes were fetched."""
-        self._count("input", amount=size)
+        if size:
+            self._count("input", amount=size)
 
     def stored(self, size: int) -> None:
         """Artifacts of so many bytes were stored."""

@@ -35,4 +35,6 @@ class Standing:
         Of those that did so at the same moment, first those of the stage that is named first.
         """
         found = [slot for stage in stages for slot in self._slots[stage]]
-        return sorted(found, key=lambda slot: slot.entered(Stage.WAITING))
+        if len(found) > 1:
+            found.sort(key=lambda slot: slot.entered(Stage.WAITING))
+        return found

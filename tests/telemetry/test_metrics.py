@@ -82,6 +82,30 @@ async def test_refusals_are_counted_by_service_and_reason_from_zero() -> None:
     assert len(seen["queue_agent_cloud_refusals"].samples) == 3 * len(REASONS)
 
 
+async def test_messages_that_come_together_are_counted_one_by_one() -> None:
+    ages = (None, 10.0, 30.0)
+    messages = [
+        Message("m", "{}", "r", number, sent_at=None if age is None else 100 - age)
+        for number, age in enumerate(ages, 1)
+    ]
+    async with exporting(TelemetryOptions(metrics="prometheus"), runtime="sd") as exports:
+        metrics = exports.telemetry.metrics
+        metrics.received(messages, now=100.0)
+        assert exports.exposition is not None
+        page = exports.exposition("")[0].decode()
+        metrics.received([], now=100.0)
+        empty = exports.exposition("")[0].decode()
+    seen = {family.name: family for family in text_string_to_metric_families(page)}
+    assert value(seen, "queue_agent_messages_total") == 3
+    assert value(seen, "queue_agent_redeliveries_total") == 2
+    assert value(seen, "queue_agent_queue_time_seconds_count") == 2
+    assert value(seen, "queue_agent_queue_time_seconds_sum") == 40
+    assert value(seen, "queue_agent_queue_age_seconds") == 30
+    later = {family.name: family for family in text_string_to_metric_families(empty)}
+    assert value(later, "queue_agent_queue_age_seconds") == 0
+    assert value(later, "queue_agent_messages_total") == 3
+
+
 async def metrics_of(agent: ServerProcess) -> dict[str, Metric]:
     async with httpx.AsyncClient(timeout=PATIENCE) as client:
         answer = await client.get(f"{agent.url}/metrics")

@@ -110,6 +110,32 @@ async def test_each_client_signs_at_less_cost(
     assert len(recorder.sent) == 3
 
 
+@pytest.mark.parametrize(
+    ("service", "operation", "event"),
+    [
+        ("s3", "PutObject", "before-parameter-build"),
+        ("s3", "GetObject", "before-parameter-build"),
+        ("sqs", "DeleteMessage", "before-parameter-build"),
+        ("sns", "Publish", "before-call"),
+    ],
+)
+async def test_steps_that_serve_none_of_our_calls_are_left_out(
+    cloud: AwsCloud, service: str, operation: str, event: str
+) -> None:
+    client = await cloud.client(service)
+    steps = await client.meta.events.emit(
+        f"{event}.{service}.{operation}",
+        params={"Bucket": "results", "Key": "a/b", "headers": {}},
+        model=client.meta.service_model.operation_model(operation),
+        context={"client_config": client.meta.config},
+        request_signer=None,
+    )
+    names = {getattr(step, "__name__", "") for step, _ in steps}
+    left_out = {"sse_md5", "validate_ascii_metadata", "generate_idempotent_uuid"}
+    assert names.isdisjoint(left_out | {"inject_api_version_header_if_needed"})
+    assert names, "and the others are not"
+
+
 async def test_links_are_signed_as_ever(bucket: S3Bucket) -> None:
     link = await bucket.presign("a/b", seconds=60)
     assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in link

@@ -22,7 +22,7 @@ from queue_agent.cloud.aws.batching import BatchingQueue, BatchingTopic
 from queue_agent.cloud.aws.credentials import life_of
 from queue_agent.cloud.aws.dates import Dates
 from queue_agent.cloud.aws.errors import translated
-from queue_agent.cloud.aws.handlers import send_small_bodies_at_once
+from queue_agent.cloud.aws.handlers import leave_out_idle_steps, send_small_bodies_at_once
 from queue_agent.cloud.aws.s3 import S3Bucket
 from queue_agent.cloud.aws.signing import sign_at_less_cost
 from queue_agent.cloud.aws.sns import SnsTopic
@@ -103,6 +103,7 @@ class AwsCloud(Cloud):
             options = _for_other_servers(self._session, url)
         client = await self._stack.enter_async_context(self._context(service, region, options))
         sign_at_less_cost(client)
+        leave_out_idle_steps(client)
         self._dates.watch(client, service)
         if service == "s3":
             self._stores.watch(client)
@@ -132,6 +133,7 @@ def _config(service: str) -> AioConfig:
         connect_timeout=5,
         read_timeout=_LONGEST_POLL + 10 if service == "sqs" else 30,
         max_pool_connections=50,
+        parameter_validation=False,  # the types that the ports take, and names that were read
         # a publication that may have arrived is repeated by those who can mark it
         retries={"mode": "standard", "total_max_attempts": 1 if service == "sns" else 3},
     )

@@ -3,7 +3,7 @@
 import base64
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Final
 
 import aiohttp
@@ -122,21 +122,19 @@ class RuntimeClient:
         """
         if json is not None:
             body = Body([to_json(json)], "application/json")
-        async with AsyncExitStack() as exchange:
-            try:
-                response = await exchange.enter_async_context(
-                    self._opened().request(
-                        method,
-                        self.url(path),
-                        params=params,
-                        data=body,
-                        headers={**carrier(), **(headers or {})},
-                        timeout=timeout,
-                        allow_redirects=False,
-                    )
-                )
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise unavailable_from(error) from error
+        try:
+            response = await self._opened().request(
+                method,
+                self.url(path),
+                params=params,
+                data=body,
+                headers={**carrier(), **(headers or {})},
+                timeout=timeout,
+                allow_redirects=False,
+            )
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise unavailable_from(error) from error
+        async with response:
             yield StreamedResponse(response, limit)
 
     async def aclose(self) -> None:

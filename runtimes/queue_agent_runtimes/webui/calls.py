@@ -91,6 +91,8 @@ class GenerationCall:
     """By the loop's clock."""
     alone: bool
     """Whether no other may be there at the same time."""
+    interrupts: int
+    """How many of our own there had been when it was sent."""
     previews: LivePreviews | None = None
     """None: nobody asks for images of the work under way."""
     pace: _Pace = field(default_factory=_Pace)
@@ -176,7 +178,7 @@ class GenerationCalls:
         now = asyncio.get_running_loop().time()
         watched = is_generation and prepared.job.wants_previews
         previews = LivePreviews() if watched else None
-        call = GenerationCall(prepared, answer, task, now, alone, previews)
+        call = GenerationCall(prepared, answer, task, now, alone, self._interrupts, previews)
         self._under_way.append(call)
         return call
 
@@ -256,9 +258,14 @@ class GenerationCalls:
     async def _interrupt(self, call: GenerationCall) -> None:
         """Interrupt a call; others are in doubt if it had ended before the interrupt came.
 
-        The Web UI can only be told to stop whatever runs.
+        The Web UI can only be told to stop whatever runs. It does so no more with those that are
+        over and whose answers are on their way.
         """
-        others = [other for other in self._under_way if other is not call]
+        others = [
+            other
+            for other in self._under_way
+            if other is not call and not await self._client.is_over(other.task)
+        ]
         async with self._interrupting:
             self._interrupts += 1
             await self._client.interrupt()
@@ -269,10 +276,10 @@ class GenerationCalls:
     async def _look_back(self, call: GenerationCall) -> None:
         """See whether somebody else has stopped a run that is over.
 
-        The server tells until the next one begins; of one that another waited behind, only that it
-        was over much too early.
+        The server tells until the next one begins; of one that another waited behind, or while
+        which there was an interrupt of our own, only that it was over much too early.
         """
-        if len(self._under_way) > 1:
+        if len(self._under_way) > 1 or self._interrupts != call.interrupts:
             call.disturbed |= call.pace.ended_early(asyncio.get_running_loop().time())
             return
         with contextlib.suppress(QueueAgentError):  # the answer is here, and counts

@@ -99,6 +99,11 @@ class WebUIClient:
         state = _state(await self._report())
         return bool(state.get("interrupted") or state.get("skipped"))
 
+    async def is_over(self, task: str | None) -> bool:
+        """Whether the server says that it has finished this task."""
+        report = await self._task_report(task) if task is not None else None
+        return report is not None and report.get("completed") is True
+
     async def was_hit(self, task: str | None) -> bool:
         """Whether the last interrupt may have hit this task; the next generation forgets it."""
         if task is not None:

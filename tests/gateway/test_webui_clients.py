@@ -1,6 +1,8 @@
 """A well-known client of the Web UI, `webuiapi`, which needs nothing but the gateway's address."""
 
 import asyncio
+import base64
+import io
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
@@ -309,6 +311,22 @@ def test_what_runs_is_shown_and_interrupted(before_a_web_ui: WebUIApi) -> None:
     painting.join(PATIENCE)
     assert ended == [410]
     assert api.get_progress() == IDLE
+
+
+def test_what_runs_is_seen_where_the_operator_allows_previews(site: Site) -> None:
+    gateway = site.start_gateway(QUEUE_AGENT_GATEWAY_PREVIEWS="true")
+    try:
+        api = client_for(gateway)
+        painting = threading.Thread(target=lambda: api.txt2img(**TEXT | {"steps": 600}))
+        painting.start()
+        while (image := api.get_progress()["current_image"]) is None:
+            assert painting.is_alive()
+        with Image.open(io.BytesIO(base64.b64decode(image))) as shown:
+            assert (shown.format, shown.size) == ("JPEG", (16, 16))
+        painting.join(PATIENCE)
+        assert api.get_progress()["current_image"] is None
+    finally:
+        gateway.stop()
 
 
 def test_its_requests_that_wait_for_nothing_are_answered_too(before_a_web_ui: WebUIApi) -> None:

@@ -5,7 +5,7 @@ import io
 import math
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from functools import partial
 from typing import Any
 
@@ -137,11 +137,17 @@ async def test_subscribers_to_progress_are_told_where_the_preview_lies() -> None
 
 async def test_a_preview_is_told_of_once_it_is_written_and_not_at_the_next_step() -> None:
     bench = watched(progress_interval=1.0)
-    bench.runtime.script("order-1", showing([PICTURE], every=20.0))
+    shown = showing([PICTURE], every=20.0)
+
+    async def late(prepared: Prepared, report: ProgressCallback) -> Output:
+        await asyncio.sleep(5.0)  # so that a report is told at once, before the preview is written
+        return await shown(prepared, report)
+
+    bench.runtime.script("order-1", late)
     await bench.publish("order-1", previews=True)
     async with bench.working():
         await bench.runtime.began.wait()
-        await bench.pass_time(5)
+        await bench.pass_time(10)
         assert [one.preview.number for one in bench.heard if one.preview] == [1]
 
 
@@ -210,17 +216,33 @@ async def test_a_bucket_that_takes_no_preview_holds_nothing_up(operation: str) -
     assert ended.warnings == []
 
 
-async def test_a_write_under_way_at_the_end_does_not_come_after_the_removal() -> None:
+async def test_a_write_under_way_at_the_end_does_not_come_after_the_removal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     bench = watched()
-    hold = bench.cloud.faults.hold("bucket.write", matching=".preview")
+    put, late = bench.results.write, list[asyncio.Task[None]]()
+
+    async def write(key: str, data: Any, **options: Any) -> None:
+        """As stores do: what they have heard of they end, whoever waits for it."""
+        if not key.endswith(".preview"):
+            return await put(key, data, **options)
+        late.append(asyncio.create_task(_after(2.0, put(key, data, **options))))
+        await asyncio.shield(late[-1])
+        return None
+
+    monkeypatch.setattr(bench.results, "write", write)
     bench.runtime.script("order-1", showing([PICTURE]))
     await bench.publish("order-1", previews=True)
     async with bench.working():
-        assert (await bench.answer("order-1")).status == "completed"
-        await bench.pass_time(1)
-        hold.release()
-        await bench.pass_time(1)
+        assert (await bench.settled("order-1")).status == "completed"
+        await bench.pass_time(5)
+    assert [task.done() for task in late] == [True]
     assert left(bench) == []
+
+
+async def _after(seconds: float, work: Coroutine[Any, Any, None]) -> None:
+    await asyncio.sleep(seconds)
+    await work
 
 
 async def test_a_write_that_never_ends_is_given_up() -> None:

@@ -162,6 +162,7 @@ HOSTILE = {
     + (head := b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)).join(
         (struct.pack(">I", 13), struct.pack(">I", zlib.crc32(head)))
     ),
+    "millions of pixels": encoded(Image.new("1", (5000, 4000))),
     "megabytes": sample_png(8, 8) + bytes(17 * 2**20),
 }
 

@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 MODULES = sorted(path for path in CDK.rglob("*.py") if "cdk.out" not in path.parts)
 OWN = {"image_service", "intake", "queue_agent"}
+DISTRIBUTIONS = packages_distributions()
 OF_LAMBDA = {"botocore"}
 """What Lambda's Python has, and the function's modules import there."""
 
@@ -44,7 +45,7 @@ def test_a_module_imports_only_what_the_extra_installs(path: Path) -> None:
             continue
         if name in OF_LAMBDA and path.is_relative_to(CDK / "intake"):
             continue
-        distributions = map(canonicalize_name, packages_distributions().get(name, ()))
+        distributions = map(canonicalize_name, DISTRIBUTIONS.get(name, ()))
         assert wanted.intersection(distributions), f"{module} is of no package in the extra cdk"
 
 

@@ -55,6 +55,15 @@ class Backlog:
     """Delivered and not yet acknowledged."""
 
 
+@dataclass(frozen=True)
+class ListedObject:
+    """What a listing says of an object."""
+
+    key: str
+    modified: float | None = None
+    """When it was written, seconds since the epoch; None: the store does not tell."""
+
+
 class Queue(ABC):
     """The queue that jobs come from.
 
@@ -197,6 +206,12 @@ class Bucket(ABC):
     @abstractmethod
     async def keys(self, prefix: str, *, after: str = "", limit: int = 1000) -> Sequence[str]:
         """Up to `limit` (at most 1000) keys with the prefix, in order, those after `after`."""
+
+    async def listing(
+        self, prefix: str, *, after: str = "", limit: int = 1000
+    ) -> Sequence[ListedObject]:
+        """As `keys`, with what a provider tells beside them."""
+        return [ListedObject(key) for key in await self.keys(prefix, after=after, limit=limit)]
 
     async def creates_once(self, key: str) -> bool:
         """Whether one create of a key wins and all others are refused, by the store itself.

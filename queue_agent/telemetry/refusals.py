@@ -23,8 +23,9 @@ _LONG: Final = 30.0
 _FORGET: Final = 300.0
 """Seconds after which a refusal says nothing any more, if nobody has asked again."""
 _DISPENSABLE: Final = frozenset(
-    {"queue.policy", "queue.backlog", "topic.check", "bucket.keys"}  # there is another way
+    {"queue.policy", "queue.backlog", "topic.check", "bucket.keys", "bucket.listing"}
 )
+"""What there is another way for."""
 
 
 @dataclass

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO, Final
 
-from queue_agent.cloud import Bucket, Sink
+from queue_agent.cloud import Bucket, ListedObject, Sink
 from queue_agent.cloud.aws import wiring
 from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.signing import payload_digest
@@ -199,6 +199,11 @@ class S3Bucket(Bucket):
         return created == [True, False], outcomes.count(True) == 1
 
     async def keys(self, prefix: str, *, after: str = "", limit: int = 1000) -> Sequence[str]:
+        return [found.key for found in await self.listing(prefix, after=after, limit=limit)]
+
+    async def listing(
+        self, prefix: str, *, after: str = "", limit: int = 1000
+    ) -> Sequence[ListedObject]:
         s3 = await self._client()
         token: dict[str, str] = {}
         while True:
@@ -207,7 +212,11 @@ class S3Bucket(Bucket):
                     Bucket=self.name, Prefix=prefix, StartAfter=after, MaxKeys=limit, **token
                 )
             # some stores give what comes before, too
-            page = [entry["Key"] for entry in answer.get("Contents", ()) if entry["Key"] > after]
+            page = [
+                ListedObject(entry["Key"], entry["LastModified"].timestamp())
+                for entry in answer.get("Contents", ())
+                if entry["Key"] > after
+            ]
             if page or not answer.get("NextContinuationToken") or not answer.get("IsTruncated"):
                 return page
             token = {"ContinuationToken": answer["NextContinuationToken"]}

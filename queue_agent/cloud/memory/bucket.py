@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from queue_agent.cloud.memory.clock import Clock, SystemClock
 from queue_agent.cloud.memory.faults import Faults
-from queue_agent.cloud.ports import Bucket, Sink
+from queue_agent.cloud.ports import Bucket, ListedObject, Sink
 from queue_agent.media.asset import Asset
 from queue_agent.wire.errors import ObjectExists, ObjectNotFound, Rejected, Unavailable
 
@@ -31,12 +31,14 @@ class MemoryBucket(Bucket):
     def __init__(self, name: str, clock: Clock | None = None, faults: Faults | None = None) -> None:
         self.name = name
         self.objects: dict[str, StoredObject] = {}
+        self._written: dict[str, float] = {}
         self._clock = clock or SystemClock()
         self._faults = faults or Faults()
 
     def put(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
         """Write without a loop and past all faults, for tests to begin with."""
         self.objects[key] = StoredObject(bytes(data), media_type)
+        self._written[key] = self._clock.now()
 
     async def read_into(self, key: str, sink: Sink, *, limit: int | None = None) -> None:
         async with self._faults.around("bucket.read", key):
@@ -79,6 +81,12 @@ class MemoryBucket(Bucket):
         async with self._faults.around("bucket.keys", prefix):
             found = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
             return found[: min(limit, _MOST_KEYS)]
+
+    async def listing(
+        self, prefix: str, *, after: str = "", limit: int = 1000
+    ) -> Sequence[ListedObject]:
+        keys = await self.keys(prefix, after=after, limit=limit)
+        return [ListedObject(key, self._written.get(key)) for key in keys]
 
     async def presign(self, key: str, *, seconds: float) -> str:
         async with self._faults.around("bucket.presign", key):

@@ -137,6 +137,17 @@ class BucketPromises(CloudHooks):
             await bucket.write(key, b"", media_type="text/plain")
         assert await bucket.keys("p/", after="p/b") == ["p/c"]
 
+    async def test_a_listing_tells_the_same_keys_and_when_they_were_written_if_anything(
+        self, bucket: Bucket
+    ) -> None:
+        for key in ("p/a", "p/b", "p/c"):
+            await bucket.write(key, b"", media_type="text/plain")
+        found = await bucket.listing("p/", after="p/a", limit=1)
+        assert [one.key for one in found] == ["p/b"]
+        written = [one.modified for one in await bucket.listing("p/") if one.modified is not None]
+        assert written == sorted(written)
+        assert max(written, default=0) - min(written, default=0) < 3600
+
     async def test_anyone_can_read_by_a_presigned_link(self, bucket: Bucket) -> None:
         for name in _NAMES:
             await bucket.write(f"links/{name}", name.encode(), media_type="image/x-test")

@@ -18,6 +18,8 @@ from queue_agent.settings.shared import (
     JOB_TOPIC,
     NOTIFICATION_TOPIC,
     QUEUE_URL,
+    SCALER_HOST,
+    SCALER_PORT,
     WORKFLOWS,
 )
 from queue_agent.wire.errors import QueueAgentError, Rejected, SettingsError
@@ -280,6 +282,17 @@ def gateway_key(
         make_key(name)
     except ValueError:
         _end(f"{name!r} is no name for a key: 1 to 64 of A-Z a-z 0-9 _ and - are.", 2)
+
+
+@app.command()
+def scaler(
+    host: Annotated[str | None, _option(SCALER_HOST)] = None,
+    port: Annotated[str | None, _option(SCALER_PORT)] = None,
+) -> None:
+    """Tell KEDA over HTTP how many pods a queue's work wants."""
+    from queue_agent.cli.scaler import serve
+
+    serve({SCALER_HOST.names[0]: host, SCALER_PORT.names[0]: port})
 
 
 @app.command()

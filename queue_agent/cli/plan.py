@@ -1,12 +1,12 @@
 """`queue-agent plan`: what a fleet would cost, and how long jobs would wait."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from queue_agent.planning.arrivals import Shape, read_csv, shaped
 from queue_agent.planning.plot import svg
-from queue_agent.planning.policy import before, chart, chart_values, guidance, limited
+from queue_agent.planning.policy import before, by_work, chart, chart_values, guidance, limited
 from queue_agent.planning.recommend import recommend, values
 from queue_agent.planning.report import table
 from queue_agent.planning.simulation import Circumstances, GpuNode, Simulation, oracle
@@ -56,9 +56,12 @@ def plan(wanted: FleetPlan, *, plot: Path | None, values_file: Path | None) -> I
     if not jobs:
         raise SettingsError("No job comes in so short a time: more --jobs or --days.")
     given = _circumstances(wanted)
-    policies = [guidance(), before(), chart(chart_values(), wanted.job_seconds)]
+    usual = chart(chart_values(), wanted.job_seconds)
+    aim = wanted.wait or chart_values()["scaling"]["work"]["wait"]
+    work = replace(by_work(usual, aim, given.pod_start), name="work")
     outcomes = [
-        Simulation(jobs, limited(policy, wanted.most_pods), given).run() for policy in policies
+        Simulation(jobs, limited(policy, wanted.most_pods), given).run()
+        for policy in (guidance(), before(), usual, work)
     ]
     yield f"{len(jobs):,} jobs"
     if wanted.wait is not None:

@@ -23,27 +23,30 @@ class Autoscaler:
         self._memory = max(policy.up.window, policy.down.window)
         self._rates = max(rate.period for rate in (*policy.up.rates, *policy.down.rates))
 
-    def desired(self, now: float, messages: int, pods: int) -> int:
+    def desired(self, now: float, messages: int, pods: int, *, wanted: int = 0) -> int:
         """The number of pods to have from now on, where there are `pods`, at least one.
 
-        The arithmetic is Kubernetes's, its odd sides too: what was added within a rate's period
-        may go within it beyond the rate.
+        Of the two metrics, the queue's messages and the pods that `queue-agent scaler` has
+        `wanted`, the one counts that asks for more. The arithmetic is Kubernetes's, its odd sides
+        too: what was added within a rate's period may go within it beyond the rate.
         """
-        wanted = self._stabilized(now, self._wish(messages, pods), pods)
-        if wanted > pods:
-            wanted = min(wanted, self._limit(now, pods, self._policy.up, 1))
-        elif wanted < pods:
-            wanted = max(wanted, self._limit(now, pods, self._policy.down, -1))
-        if wanted != pods:
-            self._done.append((now, wanted - pods))
-        return wanted
+        length = self._policy.queue_length
+        wish = max(self._wish(messages, length, pods), self._wish(wanted, 1, pods))
+        desired = self._stabilized(now, wish, pods)
+        if desired > pods:
+            desired = min(desired, self._limit(now, pods, self._policy.up, 1))
+        elif desired < pods:
+            desired = max(desired, self._limit(now, pods, self._policy.down, -1))
+        if desired != pods:
+            self._done.append((now, desired - pods))
+        return desired
 
-    def _wish(self, messages: int, pods: int) -> int:
-        policy = self._policy
-        if abs(messages / (policy.queue_length * pods) - 1) <= TOLERANCE:
+    def _wish(self, value: float, target: float, pods: int) -> int:
+        """Of a metric with such a target for each pod."""
+        if abs(value / (target * pods) - 1) <= TOLERANCE:
             return pods
-        wish = math.ceil(messages / policy.queue_length)
-        return max(policy.min_pods, 1, min(policy.max_pods, wish))
+        wish = math.ceil(value / target)
+        return max(self._policy.min_pods, 1, min(self._policy.max_pods, wish))
 
     def _stabilized(self, now: float, wish: int, pods: int) -> int:
         wanted = self._wanted

@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 
 from queue_agent.planning.simulation import FleetOutcome
 
-_COLOURS: Final = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e")
+_COLOURS: Final = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf")
 _WIDTH: Final = 800
 _HEIGHT: Final = 260
 _MARGIN: Final = 60

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, Final, Literal
 
+from queue_agent.scaling.decision import ScalingAim
+
 CHART_WAIT: Final = 24.0
 """Seconds of work that may wait for each pod, where the chart's `queueLength` is 0."""
 
@@ -62,6 +64,10 @@ class FleetPolicy:
     max_pods: int = 200
     sync: float = 15
     """Between two looks of the HPA."""
+    work: ScalingAim | None = None
+    """Scaled by work as well, with such an aim: what wants more pods counts."""
+    job_seconds: float = 1
+    """What a job takes, as scaling by work has learned."""
 
 
 def guidance() -> FleetPolicy:
@@ -87,9 +93,9 @@ def chart_values() -> Mapping[str, Any]:
 
 
 def chart(values: Mapping[str, Any], seconds: float) -> FleetPolicy:
-    """The policy of such values, where `scaling.jobSeconds` is so many seconds."""
+    """The policy of such values, where a job takes so many seconds and they say so, too."""
     scaling, karpenter = values["scaling"], values["karpenter"]
-    return FleetPolicy(
+    policy = FleetPolicy(
         name="chart",
         queue_length=scaling["queue"]["queueLength"] or messages_for(CHART_WAIT, seconds),
         polling_interval=scaling["pollingInterval"],
@@ -101,7 +107,11 @@ def chart(values: Mapping[str, Any], seconds: float) -> FleetPolicy:
         spares_busy=values["podDeletionCost"]["enabled"],
         one_gpu_nodes=not set(karpenter["gpusPerNode"]) - {1},
         min_pods=scaling["minReplicas"],
+        job_seconds=seconds,
     )
+    if scaling["by"] == "work":
+        return by_work(policy, scaling["work"]["wait"], scaling["work"]["start"])
+    return policy
 
 
 def before() -> FleetPolicy:
@@ -126,7 +136,13 @@ def messages_for(wait: float, seconds: float) -> int:
 
 def limited(policy: FleetPolicy, most: int) -> FleetPolicy:
     """The same with at most so many pods."""
-    return replace(policy, max_pods=most, min_pods=min(policy.min_pods, most))
+    work = policy.work and replace(policy.work, most=most)
+    return replace(policy, max_pods=most, min_pods=min(policy.min_pods, most), work=work)
+
+
+def by_work(policy: FleetPolicy, wait: float, start: float) -> FleetPolicy:
+    """The same, scaled by work: such a wait is aimed at, and a pod takes so long to start."""
+    return replace(policy, work=ScalingAim(wait, start, policy.max_pods))
 
 
 def _rules(values: Mapping[str, Any], without: ScalingRules) -> ScalingRules:

@@ -12,6 +12,7 @@ from typing import Final
 from queue_agent.planning.arrivals import ExpectedJob
 from queue_agent.planning.autoscaler import Autoscaler
 from queue_agent.planning.policy import FleetPolicy
+from queue_agent.scaling.tracker import WorkTracker
 
 SPOT_WARNING: Final = 120.0
 """Seconds between EC2's word that it takes a spot instance and the end of it."""
@@ -40,6 +41,11 @@ class Circumstances:
     interruptions: float = 0
     """Of a spot node, each hour."""
     seed: int = 1
+
+    @property
+    def pod_start(self) -> float:
+        """From the wish for a pod to its first job, on a new node."""
+        return self.node_start + self.image_pull + self.model_load
 
 
 @dataclass(slots=True)
@@ -148,6 +154,7 @@ class Simulation:
         self._idle: dict[_Pod, None] = {}
         self._nodes: dict[_Node, None] = {}
         self._hpa = Autoscaler(policy)
+        self._tracker = None if policy.work is None else WorkTracker(policy.work)
         self._active_at = 0.0
         self._outcome = FleetOutcome(policy.name)
 
@@ -219,9 +226,18 @@ class Simulation:
     def _messages(self) -> int:
         return len(self._queue) + self._in_flight
 
+    def _wanted(self) -> int:
+        """What `queue-agent scaler` answers; nothing where it is not asked."""
+        if self._tracker is None:
+            return 0
+        waiting, seconds = len(self._queue), self._policy.job_seconds
+        self._tracker.look(self._now, waiting, self._in_flight, seconds)
+        return self._tracker.pods
+
     def _poll(self) -> None:
         """KEDA: from zero and, where no pods are to stay, to zero."""
-        if self._messages():
+        wanted = self._wanted()
+        if self._messages() or wanted:
             self._active_at = self._now
             if not self._pods:
                 self._scale(1)
@@ -232,7 +248,8 @@ class Simulation:
     def _look(self) -> None:
         """The HPA, which is there while there are pods."""
         if self._pods:
-            self._scale(self._hpa.desired(self._now, self._messages(), len(self._pods)))
+            pods, wanted = len(self._pods), self._wanted()
+            self._scale(self._hpa.desired(self._now, self._messages(), pods, wanted=wanted))
         self._at(self._policy.sync, self._look)
 
     def _scale(self, wanted: int, *, warm: bool = False) -> None:

@@ -11,6 +11,7 @@ from queue_agent.settings.agent import Settings
 from queue_agent.settings.client import ClientSettings
 from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.settings.reader import PREFIX, Definition, Reader, names_of
+from queue_agent.settings.scaler import ScalerSettings
 from queue_agent.settings.shared import DEAD_LETTER_QUEUE_URL
 from queue_agent.settings.tracing import TracingSettings
 
@@ -18,6 +19,7 @@ PROGRAMS: Final[dict[str, type[Reader]]] = {
     "agent": Settings,
     "client": ClientSettings,
     "gateway": GatewaySettings,
+    "scaler": ScalerSettings,
     "bundled runtime": TracingSettings,
 }
 """All programs that read settings, with what each reads."""

@@ -39,6 +39,8 @@ WORKFLOWS: Final = Definition(
 )
 GATEWAY_HOST: Final = Definition("GATEWAY_HOST", description="Address that the gateway listens on.")
 GATEWAY_PORT: Final = Definition("GATEWAY_PORT", description="Port that the gateway listens on.")
+SCALER_HOST: Final = Definition("SCALER_HOST", description="Address that the scaler listens on.")
+SCALER_PORT: Final = Definition("SCALER_PORT", description="Port that the scaler listens on.")
 
 
 class LogSettings(Reader):

@@ -13,6 +13,9 @@ from queue_agent.wire.errors import SettingsError
 State = Callable[[], Awaitable[Mapping[str, str | None]]]
 """What the process needs to work, by name: None where it is there, else why not, in words."""
 
+Page = Callable[[], tuple[int, Mapping[str, JsonValue]]]
+"""The status and body of an answer."""
+
 Restart = Callable[[], Awaitable[tuple[bool, Mapping[str, str]]]]
 """Whether the runtime beside the process should be started anew, and what is known of it."""
 
@@ -39,16 +42,19 @@ async def probes(
     port: int,
     restart: Restart | None = None,
     exposition: Exposition | None = None,
+    pages: Mapping[str, Page] | None = None,
+    setting: str = "QUEUE_AGENT_HEALTH_PORT",
 ) -> AsyncIterator[None]:
     """Serve ``/healthz`` and ``/readyz`` while the block runs; port 0 serves nothing.
 
     ``/healthz`` answers 200 while the event loop turns. ``/readyz`` answers as `readiness` says.
     ``/runtimez``, for the liveness probe of the runtime's container, answers 503 when `restart`
     says that it should be started anew, else 200.
-    ``/metrics`` shows the `exposition`, where there is one.
+    ``/metrics`` shows the `exposition`, where there is one, and each of the `pages` is there by
+    its path.
 
     Raises:
-        SettingsError: the port cannot be listened on.
+        SettingsError: the port cannot be listened on; `setting` is what says it.
     """
     if not port:
         yield
@@ -78,6 +84,8 @@ async def probes(
         application.add_routes([web.get("/runtimez", runtimez)])
     if exposition is not None:
         application.add_routes([web.get("/metrics", metrics)])
+    for path, page in (pages or {}).items():
+        application.add_routes([web.get(path, _answering(page))])
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
@@ -85,8 +93,16 @@ async def probes(
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
             raise SettingsError(
-                f"QUEUE_AGENT_HEALTH_PORT: cannot listen on {host}:{port}: {error.strerror}"
+                f"{setting}: cannot listen on {host}:{port}: {error.strerror}"
             ) from error
         yield
     finally:
         await runner.cleanup()
+
+
+def _answering(page: Page) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_request: web.Request) -> web.Response:
+        status, body = page()
+        return web.json_response(dict(body), status=status)
+
+    return answer

@@ -37,7 +37,7 @@ def rows(text: str) -> dict[str, list[str]]:
 def test_it_compares_the_policies() -> None:
     code, said = run("--shape", "long")
     assert code == 0
-    assert set(rows(said)) >= {"guidance", "before", "chart", "oracle"}
+    assert set(rows(said)) >= {"guidance", "before", "chart", "work", "oracle"}
     assert "recommended" not in rows(said)
 
 
@@ -45,7 +45,7 @@ def test_it_compares_the_policies() -> None:
 def test_the_page_shows_what_the_command_prints(shape: str) -> None:
     said = rows(run("--shape", shape)[1])
     shown = PAGE.partition(f"`queue-agent plan --shape {shape}`:\n\n")[2].partition("\n\n")[0]
-    for policy in ("guidance", "before", "chart", "oracle"):
+    for policy in ("guidance", "before", "chart", "work", "oracle"):
         assert rows(shown)[policy] == said[policy]
 
 
@@ -102,9 +102,9 @@ def test_the_picture_has_two_lines_for_each_policy(tmp_path: Path) -> None:
     drawn = ET.fromstring(file.read_text())  # noqa: S314 — our own
     svg = "{http://www.w3.org/2000/svg}"
     words = {node.text for node in drawn.iter(f"{svg}text")}
-    assert words >= {"guidance", "before", "chart", "oracle", "pods"}
+    assert words >= {"guidance", "before", "chart", "work", "oracle", "pods"}
     lines = [node.get("points") or "" for node in drawn.iter(f"{svg}polyline")]
-    assert len(lines) == 2 + 2 * 4
+    assert len(lines) == 2 + 2 * 5
     places = [tuple(map(float, place.split(","))) for points in lines for place in points.split()]
     assert all(0 <= x <= 840 and 0 <= y <= 590 for x, y in places)
 

@@ -28,7 +28,15 @@ PLANNED_VALUES: Final = {
     "agent": ("shutdownGrace",),
     "karpenter": ("consolidateAfter", "gpusPerNode"),
     "podDeletionCost": ("enabled",),
-    "scaling": ("minReplicas", "pollingInterval", "cooldownPeriod", "queue", "behavior"),
+    "scaling": (
+        "by",
+        "minReplicas",
+        "pollingInterval",
+        "cooldownPeriod",
+        "queue",
+        "work",
+        "behavior",
+    ),
 }
 """What the simulation reads of the chart's values."""
 

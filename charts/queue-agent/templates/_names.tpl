@@ -35,6 +35,11 @@ app.kubernetes.io/component: runtime
 app.kubernetes.io/component: gateway
 {{- end -}}
 
+{{- define "chart.scalerSelector" -}}
+{{ include "chart.selectorLabels" . }}
+app.kubernetes.io/component: scaler
+{{- end -}}
+
 {{- define "chart.labels" -}}
 {{ include "chart.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

@@ -14,6 +14,42 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Whether `queue-agent scaler` is there. */ -}}
+{{- define "scaler.on" -}}
+{{- if and (eq .Values.mode "deployment") (eq .Values.scaling.mode "scaledobject") (eq .Values.scaling.by "work") -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- define "scaler.env" -}}
+{{- $scaling := .Values.scaling -}}
+- name: QUEUE_AGENT_QUEUE_URL
+  value: {{ required "cloud.queueUrl: where do jobs come from?" .Values.cloud.queueUrl | quote }}
+- name: QUEUE_AGENT_BUCKET
+  value: {{ required "cloud.bucket: where do results go?" .Values.cloud.bucket | quote }}
+- name: QUEUE_AGENT_RUNTIME_NAME
+  value: {{ default (include "runtime.preset" . | fromYaml).adapter .Values.runtime.name | quote }}
+- name: AWS_REGION
+  value: {{ required "cloud.region: where are queue, topic and bucket?" .Values.cloud.region | quote }}
+- name: QUEUE_AGENT_SCALER_PORT
+  value: {{ $scaling.work.port | quote }}
+- name: QUEUE_AGENT_SCALER_WAIT
+  value: {{ $scaling.work.wait | quote }}
+- name: QUEUE_AGENT_SCALER_START
+  value: {{ $scaling.work.start | quote }}
+- name: QUEUE_AGENT_SCALER_MAX_PODS
+  value: {{ $scaling.maxReplicas | quote }}
+- name: QUEUE_AGENT_SCALER_JOB_SECONDS
+  value: {{ $scaling.jobSeconds | quote }}
+{{- with $scaling.work.prefixes }}
+- name: QUEUE_AGENT_SCALER_PREFIXES
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- with $scaling.work.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{- /* KEDA takes a trigger's settings from its metadata, and there as strings only. */ -}}
 {{- define "scaling.triggers" -}}
 {{- $scaling := .Values.scaling -}}
@@ -34,6 +70,14 @@
   authenticationRef:
     name: {{ include "scaling.authentication" $ }}
 {{- end }}
+{{- end }}
+{{- if include "scaler.on" . }}
+- type: metrics-api
+  name: work
+  metadata:
+    url: {{ printf "http://%s-scaler.%s.svc:%d/pods" (include "chart.fullname" .) .Release.Namespace (int $scaling.work.port) }}
+    valueLocation: pods
+    targetValue: "1"
 {{- end }}
 {{- range $scaling.cron }}
 - type: cron

@@ -54,6 +54,8 @@ def release_values(
             "minReplicas": runtime.min_pods,
             "maxReplicas": runtime.max_pods,
             "jobSeconds": runtime.job_seconds,
+            "by": "work",
+            "work": {"prefixes": list(runtime.folders)},
         },
         "karpenter": {"enabled": True, "nodeClass": _node_class(platform, lane)},
         "models": {"source": runtime.models, "prefix": runtime.models_prefix},

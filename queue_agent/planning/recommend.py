@@ -56,14 +56,14 @@ def recommend(
 
 
 def _candidates(seconds: float, wait: float, start: float, most: int) -> Iterator[FleetPolicy]:
-    """The chart's policy, by length and by work, by other lengths and other fewest pods."""
+    """The chart's policy by length and by work, by other lengths, aims and fewest pods."""
     usual = replace(limited(chart(chart_values(), seconds), most), name="recommended")
     lengths = dict.fromkeys(messages_for(wait, seconds) for wait in _WAITS)
     for fewest in _FEWEST:
         fleet = replace(usual, min_pods=min(fewest, most))
         for length in lengths:
             yield replace(fleet, queue_length=length, work=None)
-        for aim in dict.fromkeys((max(wait, _SHORTEST), *_WAITS)):
+        for aim in (max(wait, _SHORTEST), 2 * max(wait, _SHORTEST)):
             yield by_work(fleet, aim, start)
 
 

@@ -46,7 +46,8 @@ def test_values_of_the_configuration_are_laid_over_what_is_derived() -> None:
     release = assembly.named("Custom::AWSCDK-EKS-HelmChart", Release="webui")
     values = values_of(assembly, release)
     assert values["scaling"] == {
-        "minReplicas": 0, "maxReplicas": 6, "jobSeconds": 20, "queue": {"queueLength": 10}
+        "minReplicas": 0, "maxReplicas": 6, "jobSeconds": 20, "queue": {"queueLength": 10},
+        "by": "work", "work": {"prefixes": ["output", "webui"]},
     }  # fmt: skip
     assert values["karpenter"]["nodeClass"]["dataVolume"] == {
         "snapshotID": "snap-0123456789abcdef0"

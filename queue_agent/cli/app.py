@@ -317,7 +317,9 @@ def plan(
         float | None, typer.Option(min=0, help="Wanted p95 wait in seconds: recommend a policy.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same jobs.")] = 1,
-    plot: Annotated[Path | None, typer.Option(help="SVG file to draw the result to.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="File to draw the result to: SVG, or PNG by its name.")
+    ] = None,
     values: Annotated[
         Path | None, typer.Option(help="With --wait: file for the recommended chart values.")
     ] = None,

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 from queue_agent.planning.arrivals import Shape, read_csv, shaped
-from queue_agent.planning.plot import svg
+from queue_agent.planning.plot import png, svg
 from queue_agent.planning.policy import before, by_work, chart, chart_values, guidance, limited
 from queue_agent.planning.recommend import recommend, values
 from queue_agent.planning.report import table
@@ -31,11 +32,6 @@ class FleetPlan:
     wait: float | None
     seed: int
 
-    @property
-    def job_seconds(self) -> float:
-        """What the queue's length is derived from."""
-        return 600.0 if self.shape is Shape.LONG and self.arrivals is None else self.seconds
-
 
 def plan(wanted: FleetPlan, *, plot: Path | None, values_file: Path | None) -> Iterator[str]:
     """The lines of the report; writes the files.
@@ -56,7 +52,8 @@ def plan(wanted: FleetPlan, *, plot: Path | None, values_file: Path | None) -> I
     if not jobs:
         raise SettingsError("No job comes in so short a time: more --jobs or --days.")
     given = _circumstances(wanted)
-    usual = chart(chart_values(), wanted.job_seconds)
+    seconds = round(fmean(job.seconds for job in jobs), 9)  # of which the queue's length follows
+    usual = chart(chart_values(), seconds)
     aim = wanted.wait or chart_values()["scaling"]["work"]["wait"]
     work = replace(by_work(usual, aim, given.pod_start), name="work")
     outcomes = [
@@ -68,7 +65,7 @@ def plan(wanted: FleetPlan, *, plot: Path | None, values_file: Path | None) -> I
         advice = recommend(
             jobs,
             given,
-            seconds=wanted.job_seconds,
+            seconds=seconds,
             wait=wanted.wait,
             most=wanted.most_pods,
         )
@@ -79,7 +76,8 @@ def plan(wanted: FleetPlan, *, plot: Path | None, values_file: Path | None) -> I
             yield f"No policy that was tried keeps a p95 of {wanted.wait:g} s: this is the nearest."
     outcomes.append(oracle(jobs, given))
     if plot is not None:
-        _write(plot, svg(outcomes))
+        picture = svg(outcomes)
+        _write(plot, png(picture) if plot.suffix.lower() == ".png" else picture)
     yield from table(outcomes)
 
 
@@ -96,8 +94,8 @@ def _circumstances(wanted: FleetPlan) -> Circumstances:
     )
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: str | bytes) -> None:
     try:
-        path.write_text(text)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise SettingsError(f"{path}: {error}") from error

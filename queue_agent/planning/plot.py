@@ -1,10 +1,14 @@
-"""Outcomes as a picture: pods over time, and how long which share of the jobs waited. SVG."""
+"""Outcomes as a picture: pods over time, and how long which share of the jobs waited."""
 
+import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
+from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
+
+from PIL import Image, ImageDraw, ImageFont
 
 from queue_agent.planning.simulation import FleetOutcome
 
@@ -12,6 +16,8 @@ _COLOURS: Final = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#17be
 _WIDTH: Final = 800
 _HEIGHT: Final = 260
 _MARGIN: Final = 60
+_SHARP: Final = 2
+"""Dots of a PNG for each unit of the picture."""
 _POINTS: Final = 2_000
 """Of a line; more are not seen."""
 
@@ -67,6 +73,29 @@ def svg(outcomes: Sequence[FleetOutcome]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">'
     )
     return "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *lines, "</svg>\n"])
+
+
+def png(picture: str) -> bytes:
+    """What `svg` made, in dots."""
+    drawn = ET.fromstring(picture)  # noqa: S314  our own
+    size = (int(drawn.attrib["width"]) * _SHARP, int(drawn.attrib["height"]) * _SHARP)
+    image = Image.new("RGB", size, "white")
+    canvas = ImageDraw.Draw(image)
+    font = ImageFont.load_default(12 * _SHARP)
+    anchors = {"start": "ls", "middle": "ms", "end": "rs"}
+    for shape in drawn:
+        given = shape.attrib
+        if shape.tag.endswith("polyline"):
+            places = [place.split(",") for place in given["points"].split()]
+            line = [(float(x) * _SHARP, float(y) * _SHARP) for x, y in places]
+            canvas.line(line, fill=given["stroke"], width=_SHARP)
+        elif shape.tag.endswith("text"):
+            place = (float(given["x"]) * _SHARP, float(given["y"]) * _SHARP)
+            anchor = anchors[given["text-anchor"]]
+            canvas.text(place, shape.text or "", fill=given["fill"], font=font, anchor=anchor)
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
 
 
 def _steps(outcome: FleetOutcome) -> Iterator[Point]:

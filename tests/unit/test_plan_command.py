@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import jsonschema
 import pytest
 import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
 from queue_agent.cli.app import app
@@ -77,6 +78,16 @@ def test_arrivals_come_from_a_file(tmp_path: Path) -> None:
     assert said.startswith("3 jobs")
 
 
+def test_the_lengths_in_a_file_are_those_that_the_queues_length_follows(tmp_path: Path) -> None:
+    """At the two seconds of `--seconds`, twelve of these jobs would share a pod."""
+    file = tmp_path / "jobs.csv"
+    file.write_text("at,seconds\n" + "0,600\n" * 20)
+    code, said = run("--arrivals", str(file))
+    assert code == 0
+    long = rows(run("--shape", "long")[1])
+    assert rows(said)["chart"] == long["chart"]
+
+
 @pytest.mark.parametrize("text", ["", "at\n", "0\nsoon\n", "0\n1,-3\n", "0\nnan\n", "0,x\n1,x\n"])
 def test_a_file_without_times_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "jobs.csv"
@@ -107,6 +118,15 @@ def test_the_picture_has_two_lines_for_each_policy(tmp_path: Path) -> None:
     assert len(lines) == 2 + 2 * 5
     places = [tuple(map(float, place.split(","))) for points in lines for place in points.split()]
     assert all(0 <= x <= 840 and 0 <= y <= 590 for x, y in places)
+
+
+def test_the_picture_is_a_png_where_the_file_is_called_so(tmp_path: Path) -> None:
+    file = tmp_path / "plan.PNG"
+    assert run("--shape", "long", "--plot", str(file))[0] == 0
+    with Image.open(file) as image:
+        assert (image.format, image.size) == ("PNG", (1680, 1180))
+        colours = {colour for _, colour in image.getcolors(1_000_000) or ()}
+    assert {(0xD6, 0x27, 0x28), (0x94, 0x67, 0xBD), (0xFF, 0x7F, 0x0E)} <= colours
 
 
 def test_the_recommended_values_are_the_charts_and_say_the_policy(tmp_path: Path) -> None:

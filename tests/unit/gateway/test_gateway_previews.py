@@ -222,7 +222,7 @@ async def test_jobs_of_the_web_uis_routes_ask_only_where_the_operator_says_so(
 async def test_a_stream_has_the_previews_that_were_asked_for_and_no_more(
     gateways: Gateways, bench: Bench, run: Watched
 ) -> None:
-    steps = {0.1: 40, 0.3: 80, 0.4: 120, 0.7: 160, 0.8: 200, 0.9: 240}
+    steps = {0.1: 20, 0.15: 40, 0.2: 60, 0.3: 80, 0.4: 120, 0.45: 140, 0.7: 160, 0.8: 200, 0.9: 240}
     async with site(gateways, bench) as app, client_of(app) as api:
         body = {"prompt": "a", "stream": True, "partial_images": 3}
         asking = asyncio.create_task(api.post(GENERATIONS, json=body))
@@ -243,9 +243,9 @@ async def test_a_stream_has_the_previews_that_were_asked_for_and_no_more(
         assert (event["size"], event["output_format"]) == ("64x48", "jpeg")
         shades.append(shade_of(base64.b64decode(event["b64_json"])))
     first, second, third = shades
-    assert abs(first - 40) < 5, "as soon as there is one"
-    assert 75 < second < third, "once the job has come a quarter"
-    assert third > 115, "once it has come half"
+    assert abs(first - 20) < 5, "as soon as there is one"
+    assert 55 < second < third, "once the job has come a quarter"
+    assert third > 135, "once it has come half"
     assert "x-warnings" not in answer.headers
     assert run.wanted == [True]
 

@@ -1,6 +1,6 @@
 """The Web UI's questions and orders, beside the generation itself."""
 
-import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -146,7 +146,7 @@ class WebUIClient:
 def _sight(report: JsonObject, previews: LivePreviews | None) -> Sight:
     image = None
     if previews is not None:
-        image = previews.take(report, asyncio.get_running_loop().time())
+        image = previews.take(report, time.monotonic())
     return Sight(_number(report.get("progress")), image)
 
 

@@ -157,9 +157,9 @@ class RuntimeConfig(_Section):
 
     @property
     def has_services(self) -> bool:
-        """Whether the agent's image runs on nodes without a GPU, too."""
+        """Whether the agent's image runs on nodes without a GPU, too: as scaler or gateway."""
         gateway = value_of(self.values, "gateway", "enabled")
-        return bool(gateway) or value_of(self.values, "scaling", "by") == "work"
+        return bool(gateway) or value_of(self.values, "scaling", "by") != "length"
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -364,8 +364,9 @@ class Config(_Section):
                 )
             if runtime.has_services and self.cluster.existing:
                 raise ValueError(
-                    "image_registry: gateway and scaler may land on nodes of any architecture; "
-                    "push images for all by `make images`, and say where"
+                    "image_registry: scaler and gateway may land on nodes of any architecture; "
+                    "push images for all by `make images`, and say where (or values: "
+                    "{scaling: {by: length}} without a gateway)"
                 )
 
     @property

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 import yaml
 from assembly import CDK, EXAMPLES, Assembly, synthesised, synthesised_from
+from image_service.chart_values import merged
 from image_service.config import Config, ConfigError
 from releases import own_releases, rendered, values_of
 
@@ -151,9 +152,10 @@ def test_gpu_pods_ask_for_the_architecture_of_the_nodes_that_are_made_for_them(n
 
 
 @pytest.mark.parametrize("name", ["minimal", "existing-cluster"])
-def test_helm_test_runs_where_its_image_does(tmp_path: Path, name: str) -> None:
+def test_without_services_helm_test_runs_on_gpu_nodes(tmp_path: Path, name: str) -> None:
     config = yaml.safe_load(EXAMPLES[name].read_text())
     config.pop("image_registry", None)
+    config["runtimes"][0]["values"] = {"scaling": {"by": "length"}}
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     assembly = synthesised_from(Config.load(path), tmp_path / "out")
@@ -171,7 +173,9 @@ def test_helm_test_runs_where_its_image_does(tmp_path: Path, name: str) -> None:
     assert (tolerated["key"], tolerated["effect"]) == (taint["key"], taint["effect"])
 
 
-@pytest.mark.parametrize("services", [GATEWAY, {"scaling": {"by": "work"}}])
+@pytest.mark.parametrize(
+    "services", [{}, {"scaling": {"by": "work"}}, merged(GATEWAY, {"scaling": {"by": "length"}})]
+)
 def test_in_a_cluster_of_others_services_need_images_of_all_architectures(
     tmp_path: Path, services: dict[str, Any]
 ) -> None:

@@ -120,6 +120,17 @@ def test_a_new_one_answers_before_the_old_one_goes() -> None:
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
 
 
+def test_its_metrics_are_scraped_where_the_agents_are() -> None:
+    manifests = manifests_of("by-work")
+    monitor = only(manifests, "PodMonitor", NAME)["spec"]
+    pod = only(manifests, "Deployment", NAME)["spec"]["template"]
+    assert monitor["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    (container,) = pod["spec"]["containers"]
+    (endpoint,) = monitor["podMetricsEndpoints"]
+    assert endpoint["port"] == container["ports"][0]["name"]
+    assert "PodMonitor" not in kinds(by_work())
+
+
 @pytest.mark.parametrize("peers", [[], [{"namespaceSelector": {}}]])
 def test_the_network_lets_in_whom_the_values_name(peers: list[Values]) -> None:
     policy = only(by_work(work={"from": peers}), "NetworkPolicy", NAME)["spec"]

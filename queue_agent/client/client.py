@@ -16,6 +16,7 @@ from queue_agent.client.handle import SubmittedJob, save_images
 from queue_agent.client.inputs import Input, publication, repeated, upload_files
 from queue_agent.client.listener import Listener
 from queue_agent.client.results import ResultLocation, find_result, forget_passing_failure
+from queue_agent.client.routes import Routes
 from queue_agent.cloud import Bucket, Cloud, Message, Ordering, Topic
 from queue_agent.cloud.connect import connect
 from queue_agent.inputs.addresses import ObjectLocation, scheme_of
@@ -55,11 +56,15 @@ class Client:
         notification_topic: str | None = None,
         bucket: str | None = None,
         runtime: str | None = None,
+        looks_up: bool = True,
         poll: float = _POLL,
     ) -> None:
         """`runtime` is what jobs are for that name none.
 
-        `poll`: seconds between two looks into the bucket for a result that was not announced.
+        `looks_up`: whether runtimes are looked up before jobs for them are published (by the
+        topic's subscriptions and the bucket, where the role may see them); False where the
+        caller knows them. `poll`: seconds between two looks into the bucket for a result that
+        was not announced.
         """
         self._cloud = cloud
         self._job_topic = job_topic
@@ -67,6 +72,7 @@ class Client:
         self._bucket = bucket
         self._terms = Terms(runtime)
         self._poll = poll
+        self._routes = Routes(self._topic, self._maybe_bucket) if looks_up else None
         self._stack = AsyncExitStack()
         self._listener: Listener | None = None
         self._opening = asyncio.Lock()
@@ -126,7 +132,8 @@ class Client:
 
         Raises:
             ValueError: the client lacks the topic or the bucket this needs.
-            Rejected: no agent would understand the job.
+            Rejected: no agent would understand the job, or no queue of the topic gets it
+                (type ``unknown_runtime``).
             Unavailable: the topic or the bucket does not answer.
         """
         if isinstance(request, Job):
@@ -148,6 +155,7 @@ class Client:
             )
         job = admit(job, self._terms)
         topic, place = self._topic(), ResultLocation.of(job)
+        await self._look_up(job.metadata.runtime)
         if known:
             await self._forget_passing_failure(job.id, place)
         name = str(self._job_topic).rpartition(":")[2]
@@ -164,11 +172,13 @@ class Client:
         """Publish many jobs in few requests; their handles in order.
 
         Raises:
-            Rejected: no agent would understand one of them; none was published.
+            Rejected: as of `submit`, of one of them; none was published.
             Unavailable: some were not taken; `details["failed"]` has the reason by job id. The
                 others were, and submitting all of them again does no work twice.
         """
         topic, wanted = self._topic(), [admit(job, self._terms) for job in jobs]
+        for runtime in dict.fromkeys(job.metadata.runtime for job in wanted):
+            await self._look_up(runtime)
         messages = await together(
             publication(job, self._maybe_bucket(), limit=topic.size_limit) for job in wanted
         )
@@ -331,6 +341,10 @@ class Client:
             await forget_passing_failure(self._results(), place)
         if self._listener is not None:
             self._listener.forget(job_id)
+
+    async def _look_up(self, runtime: str | None) -> None:
+        if self._routes is not None:
+            await self._routes.check(runtime)
 
     def _topic(self) -> Topic:
         if self._job_topic is None:

@@ -9,6 +9,7 @@ from queue_agent.cloud.ports import (
     Message,
     Queue,
     QueuePolicy,
+    Routing,
     Sink,
     Topic,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "Publication",
     "Queue",
     "QueuePolicy",
+    "Routing",
     "Sink",
     "Topic",
 ]

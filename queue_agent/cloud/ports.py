@@ -64,6 +64,18 @@ class ListedObject:
     """When it was written, seconds since the epoch; None: the store does not tell."""
 
 
+@dataclass(frozen=True)
+class Routing:
+    """Which publications the subscriptions of a topic take, by one attribute."""
+
+    values: frozenset[str] = frozenset()
+    """Of the attribute, those that filters name."""
+    without: bool = False
+    """Whether one takes what has other attributes and lacks this one."""
+    others: bool = False
+    """Whether one may take any value: it has no filter, or one that names none (a prefix)."""
+
+
 class Queue(ABC):
     """The queue that jobs come from.
 
@@ -144,6 +156,15 @@ class Topic(ABC):
         """
         del queue_url, publication
         return False
+
+    async def routing(self, attribute: str) -> Routing | None:
+        """Who is subscribed, by the attribute; None where it cannot be told.
+
+        Raises:
+            Unavailable: nobody may look, or it is not answered.
+        """
+        del attribute
+        return None
 
     @abstractmethod
     def subscribe(

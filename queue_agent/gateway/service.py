@@ -43,7 +43,12 @@ class JobService:
         self._settings = settings
         self._cloud = cloud
         self._bucket = cloud.bucket(settings.bucket)
-        self._client = Client(cloud, job_topic=settings.job_topic, bucket=settings.bucket)
+        self._client = Client(
+            cloud,
+            job_topic=settings.job_topic,
+            bucket=settings.bucket,
+            looks_up=False,  # its terms name the runtimes
+        )
         self._listener = listener
         self._statistics = statistics
         self._records = Records(self._bucket)

@@ -211,6 +211,11 @@ def offer_key(runtime: str) -> str:
     return f"{RUNTIMES}/{quote(runtime, safe='')}.json"
 
 
+def runtime_of_offer(key: str) -> str:
+    """The name of the runtime whose offer lies there."""
+    return unquote(key.removeprefix(OFFERS).removesuffix(".json"))
+
+
 def trial_key(token: str, *, folder: str = DEFAULT_PREFIX) -> str:
     """What is written, read and removed to see whether results can be, where they would lie."""
     return f"{folder}/queue-agent-check/{token}"

@@ -1,12 +1,13 @@
 """What feeds a queue is seen in subscriptions and in buckets' configurations."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from queue_agent.cloud.aws.wiring import reaches, tells
+from queue_agent.cloud import Routing
+from queue_agent.cloud.aws.wiring import reaches, routing, tells
 from queue_agent.wire.notification import Notification
 from queue_agent.wire.publication import Publication
 
@@ -20,6 +21,8 @@ PUBLICATION = Publication(TOLD.to_json(), TOLD.attributes())
 class Subscriptions:
     """Answers as SNS does, a page for each subscription."""
 
+    protocol = "sqs"
+
     def __init__(self, *subscriptions: tuple[str, Mapping[str, str]]) -> None:
         self._all = subscriptions
 
@@ -28,6 +31,7 @@ class Subscriptions:
         if place >= len(self._all):
             return {"Subscriptions": []}
         entry = {"Endpoint": self._all[place][0], "SubscriptionArn": str(place)}
+        entry["Protocol"] = self.protocol
         return {"Subscriptions": [entry], "NextToken": str(place + 1)}
 
     async def get_subscription_attributes(self, **request: str) -> dict[str, Any]:
@@ -135,3 +139,53 @@ async def test_a_bucket_that_tells_nobody_or_others_is_no_loop() -> None:
     assert not await tells(Notifying(), "results", QUEUE)
     assert not await tells(Notifying(f"{ARN}-other"), "results", QUEUE)
     assert await tells(Notifying(f"{ARN}-other", ARN), "results", QUEUE)
+
+
+async def routing_of(*attributes: Mapping[str, str], protocol: str = "sqs") -> Routing:
+    subscriptions = Subscriptions(*((ARN, attribute) for attribute in attributes))
+    subscriptions.protocol = protocol
+    return await routing(subscriptions, "arn", "runtime")
+
+
+@pytest.mark.parametrize(
+    ("policies", "expected"),
+    [
+        ((), Routing()),
+        (({"runtime": ["a"]}, {"runtime": ["b", "c"]}), Routing(frozenset("abc"))),
+        (({"runtime": ["a"], "priority": ["high"]},), Routing(frozenset("a"))),
+        (({},), Routing(without=True, others=True)),
+        (({"priority": ["high"]},), Routing(without=True, others=True)),
+        (({"$or": [{"runtime": ["a"]}]},), Routing(without=True, others=True)),
+        (({"runtime": ["a", {"exists": False}]},), Routing(frozenset("a"), without=True)),
+        (
+            ({"runtime": ["a"]}, {"runtime": [{"prefix": "b"}]}),
+            Routing(frozenset("a"), others=True),
+        ),
+        (({"runtime": [{"anything-but": ["a"]}]},), Routing(others=True)),
+    ],
+)
+async def test_filters_tell_which_runtimes_have_a_queue(
+    policies: Sequence[object], expected: Routing
+) -> None:
+    assert await routing_of(*map(filtered, policies)) == expected
+
+
+async def test_a_filter_of_the_body_may_let_any_runtime_through() -> None:
+    policy = filtered({"runtime": ["a"]}, FilterPolicyScope="MessageBody")
+    assert await routing_of(policy) == Routing(without=True, others=True)
+
+
+@pytest.mark.parametrize("protocol", ["email", "email-json", "sms", "firehose", "application"])
+async def test_people_who_are_told_of_every_job_are_no_queue(protocol: str) -> None:
+    assert await routing_of({}, protocol=protocol) == Routing()
+
+
+async def test_a_subscription_that_nobody_confirmed_takes_nothing() -> None:
+    class Unconfirmed(Subscriptions):
+        async def list_subscriptions_by_topic(self, **request: str) -> dict[str, Any]:
+            answer = await super().list_subscriptions_by_topic(**request)
+            for entry in answer["Subscriptions"]:
+                entry["SubscriptionArn"] = "PendingConfirmation"
+            return answer
+
+    assert await routing(Unconfirmed((ARN, {})), "arn", "runtime") == Routing()

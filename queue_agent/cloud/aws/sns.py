@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from queue_agent.cloud import Ordering, Publication, Topic
+from queue_agent.cloud import Ordering, Publication, Routing, Topic
 from queue_agent.cloud.aws import wiring
 from queue_agent.cloud.aws.attributes import fifo_fields, message_attributes
 from queue_agent.cloud.aws.errors import translated
@@ -68,6 +68,9 @@ class SnsTopic(Topic):
 
     async def reaches(self, queue_url: str, publication: Publication) -> bool:
         return await wiring.reaches(await self._client("sns"), self._arn, queue_url, publication)
+
+    async def routing(self, attribute: str) -> Routing | None:
+        return await wiring.routing(await self._client("sns"), self._arn, attribute)
 
     def subscribe(self, filter_policy: Mapping[str, Sequence[str]] | None = None) -> Any:
         return subscription(self._client, self._arn, filter_policy)

@@ -1,37 +1,53 @@
 """What feeds a queue: subscriptions of topics, and the events of buckets."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from pydantic import JsonValue
 
-from queue_agent.cloud import Publication
+from queue_agent.cloud import Publication, Routing
 from queue_agent.cloud.aws.addresses import is_queue
 from queue_agent.cloud.aws.errors import translated
 
 _MOST_PAGES = 20
 """Of a hundred subscriptions each."""
+_NOT_TO_AGENTS = frozenset({"application", "email", "email-json", "firehose", "sms"})
+"""Protocols by which no job comes to an agent."""
 
 
 async def reaches(sns: Any, topic_arn: str, queue_url: str, publication: Publication) -> bool:
     """Whether one of the topic's subscriptions gives the publication to the queue."""
-    page: dict[str, str] = {}
-    for _ in range(_MOST_PAGES):
-        with translated("list the topic's subscriptions"):
-            answer = await sns.list_subscriptions_by_topic(TopicArn=topic_arn, **page)
-        for subscription in answer.get("Subscriptions", ()):
-            if is_queue(subscription.get("Endpoint", ""), queue_url):
-                with translated("read a subscription's attributes"):
-                    found = await sns.get_subscription_attributes(
-                        SubscriptionArn=subscription["SubscriptionArn"]
-                    )
-                if _passes(found.get("Attributes", {}), publication):
-                    return True
-        if not answer.get("NextToken"):
-            break
-        page = {"NextToken": answer["NextToken"]}
+    async for subscription in _subscriptions(sns, topic_arn):
+        if is_queue(subscription.get("Endpoint", ""), queue_url) and _passes(
+            await _attributes(sns, subscription), publication
+        ):
+            return True
     return False
+
+
+async def routing(sns: Any, topic_arn: str, attribute: str) -> Routing:
+    """What the filters of the topic's subscriptions ask of an attribute."""
+    values: set[str] = set()
+    without = others = False
+    async for subscription in _subscriptions(sns, topic_arn):
+        if subscription.get("Protocol") in _NOT_TO_AGENTS or not _is_confirmed(subscription):
+            continue
+        attributes = await _attributes(sns, subscription)
+        policy: JsonValue = json.loads(attributes.get("FilterPolicy") or "{}")
+        by_body = attributes.get("FilterPolicyScope") == "MessageBody"
+        conditions = policy.get(attribute) if isinstance(policy, dict) and not by_body else None
+        if not isinstance(conditions, list):
+            without = others = True
+            continue
+        for condition in conditions:
+            if isinstance(condition, str):
+                values.add(condition)
+            elif condition == {"exists": False}:
+                without = True
+            else:
+                others = True
+    return Routing(frozenset(values), without, others)
 
 
 async def tells(s3: Any, bucket: str, queue_url: str) -> bool:
@@ -40,6 +56,32 @@ async def tells(s3: Any, bucket: str, queue_url: str) -> bool:
         answer = await s3.get_bucket_notification_configuration(Bucket=bucket)
     arns = [entry.get("QueueArn", "") for entry in answer.get("QueueConfigurations", ())]
     return any(is_queue(arn, queue_url) for arn in arns)
+
+
+async def _subscriptions(sns: Any, topic_arn: str) -> AsyncIterator[Mapping[str, str]]:
+    page: dict[str, str] = {}
+    for _ in range(_MOST_PAGES):
+        with translated("list the topic's subscriptions"):
+            answer = await sns.list_subscriptions_by_topic(TopicArn=topic_arn, **page)
+        for subscription in answer.get("Subscriptions", ()):
+            yield subscription
+        if not answer.get("NextToken"):
+            return
+        page = {"NextToken": answer["NextToken"]}
+
+
+async def _attributes(sns: Any, subscription: Mapping[str, str]) -> Mapping[str, str]:
+    with translated("read a subscription's attributes"):
+        answer = await sns.get_subscription_attributes(
+            SubscriptionArn=subscription["SubscriptionArn"]
+        )
+    attributes: Mapping[str, str] = answer.get("Attributes", {})
+    return attributes
+
+
+def _is_confirmed(subscription: Mapping[str, str]) -> bool:
+    """The ARN of others is a word: ``PendingConfirmation``, ``Deleted``."""
+    return subscription["SubscriptionArn"] not in {"PendingConfirmation", "Deleted"}
 
 
 def _passes(subscription: Mapping[str, str], publication: Publication) -> bool:

@@ -18,6 +18,7 @@ Operation = Literal[
     "topic.publish",
     "topic.publish_many",
     "topic.check",
+    "topic.routing",
     "topic.subscribe",
     "bucket.read",
     "bucket.write",

@@ -11,7 +11,7 @@ from queue_agent.cloud.memory.clock import Clock, SystemClock
 from queue_agent.cloud.memory.faults import Faults
 from queue_agent.cloud.memory.queue import MemoryQueue
 from queue_agent.cloud.memory.repetitions import Repetitions
-from queue_agent.cloud.ports import Topic
+from queue_agent.cloud.ports import Routing, Topic
 from queue_agent.wire.errors import Unavailable
 from queue_agent.wire.publication import Ordering, Publication
 
@@ -81,6 +81,18 @@ class MemoryTopic(Topic):
     async def check(self) -> None:
         async with self._faults.around("topic.check"):
             """It can always be reached."""
+
+    async def routing(self, attribute: str) -> Routing:
+        async with self._faults.around("topic.routing"):
+            policies = [subscription.policy for subscription in self._subscriptions]
+        wanted = [policy.get(attribute) for policy in policies]
+        conditions = [one for several in wanted for one in several or ()]
+        return Routing(
+            frozenset(one for one in conditions if isinstance(one, str)),
+            without=None in wanted or {"exists": False} in conditions,
+            others=None in wanted
+            or any(not isinstance(one, str) and one != {"exists": False} for one in conditions),
+        )
 
     def subscribe(
         self, filter_policy: FilterPolicy | None = None

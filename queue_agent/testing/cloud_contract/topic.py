@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from queue_agent.cloud import Cloud, Deployment, Publication, Topic
+from queue_agent.cloud import Cloud, Deployment, Publication, Routing, Topic
 from queue_agent.testing.cloud_contract.hooks import CloudHooks, all_unavailable, received
 from queue_agent.testing.waiting import SOON
 from queue_agent.wire.errors import Unavailable
@@ -31,6 +31,16 @@ class TopicPromises(CloudHooks):
             "größer": {"runtime": mine, "traceparent": "00-ü"},
             "last": {"runtime": mine},
         }
+
+    async def test_it_tells_which_values_of_an_attribute_reach_a_queue(
+        self, cloud: Cloud, deployment: Deployment
+    ) -> None:
+        jobs, mine = cloud.topic(deployment.job_topic), deployment.runtime_name
+        routing = await jobs.routing("runtime")
+        assert routing in {None, Routing(frozenset({mine}))}
+        async with jobs.subscribe():
+            routing = await jobs.routing("runtime")
+            assert routing in {None, Routing(frozenset({mine}), without=True, others=True)}
 
     async def test_subscribers_hear_what_their_filter_lets_through(self, topic: Topic) -> None:
         async with topic.subscribe({"id": ["mine", "mine-too"]}) as bodies:

@@ -139,6 +139,15 @@ async def test_what_sorts_after_all_others_is_found_at_once(learning: Learning) 
     assert learning.learned.by_kind == {"text-to-image": 2.0}
 
 
+async def test_the_newest_name_is_found_at_once_in_a_large_bucket(learning: Learning) -> None:
+    for number in range(2_500):  # two keys each
+        learning.raw(f"{number:05}", b"")
+    for _ in range(2):  # to the end; the next one begins anew
+        await learning.reader.look()
+    learning.put("99999", 3.0)
+    assert await learning.reader.look() == 1
+
+
 async def test_every_folder_of_results_is_looked_in_and_no_other() -> None:
     learning = Learning("output", "shop/results")
     learning.put("a", 2.0)

@@ -2,14 +2,13 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from queue_agent.settings.reader import Definition
+from queue_agent.cli.client_use import end, option, with_client
 from queue_agent.settings.shared import (
     BUCKET,
     DEAD_LETTER_QUEUE_URL,
@@ -26,14 +25,18 @@ from queue_agent.wire.errors import QueueAgentError, Rejected, SettingsError
 from queue_agent.wire.layout import DEFAULT_PREFIX
 
 if TYPE_CHECKING:
-    from queue_agent.client import Client
     from queue_agent.wire.job import Job
-
-T = TypeVar("T")
 
 COMMANDS: Final = "queue_agent.commands"
 """Entry points in this group name functions that become commands, as typer wants them, or a
 `typer.Typer` with several."""
+
+_CREDENTIALS: Final = (
+    "Credentials are taken from where AWS's own tools take them: AWS_PROFILE, `aws sso login`, "
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Try: aws sts get-caller-identity"
+)
+
+_JOB: Final = 'A job looks like {"metadata": {"runtime": …}, "content": {"prompt": …}}.'
 
 app = typer.Typer(
     name="queue-agent",
@@ -44,24 +47,23 @@ app = typer.Typer(
 )
 
 
-def _option(setting: Definition, *flags: str) -> Any:
-    """An option that says what a setting else says, from the same variables."""
-    return typer.Option(*flags, envvar=setting.names, help=setting.description)
-
-
-JobTopic = Annotated[str, _option(JOB_TOPIC, "--topic")]
-NotificationTopic = Annotated[str, _option(NOTIFICATION_TOPIC, "--notifications")]
-BucketName = Annotated[str | None, _option(BUCKET)]
+JobTopic = Annotated[str, option(JOB_TOPIC, "--topic")]
+NotificationTopic = Annotated[str, option(NOTIFICATION_TOPIC, "--notifications")]
+BucketName = Annotated[str | None, option(BUCKET)]
 
 
 def main() -> None:
-    """Entry point: settings that cannot be used end with exit code 2, other errors with 1."""
+    """Entry point: settings and credentials that cannot be used end with exit code 2, other
+    errors with 1, each with a sentence.
+    """
     try:
         app()
     except SettingsError as error:
-        _end(error.message, 2)
+        end(error.message, 2)
     except QueueAgentError as error:
-        _end(error.message, 1)
+        if error.type == "cloud_unauthenticated":
+            end(f"{error.message}. {_CREDENTIALS}", 2)
+        end(error.message, 1)
 
 
 @app.command()
@@ -106,13 +108,13 @@ def schema(
     try:
         chosen = Format(wire_format)
     except ValueError:
-        _end(f"There is no wire format {wire_format!r}: job, notification or result.", 2)
+        end(f"There is no wire format {wire_format!r}: job, notification or result.", 2)
     typer.echo(make_schema(chosen))
 
 
 @app.command()
 def runtimes(
-    workflows: Annotated[Path | None, _option(WORKFLOWS)] = None,
+    workflows: Annotated[Path | None, option(WORKFLOWS)] = None,
     bucket: Annotated[
         str | None, typer.Option(help="List what agents have told in this bucket instead.")
     ] = None,
@@ -147,7 +149,7 @@ def submit(
         Path | None, typer.Option(help="A job in JSON; '-' or no option at all: standard input.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
-    notifications: Annotated[str | None, _option(NOTIFICATION_TOPIC)] = None,
+    notifications: Annotated[str | None, option(NOTIFICATION_TOPIC)] = None,
     output: Annotated[
         Path | None, typer.Option(help="With --wait: folder to download the images to.")
     ] = None,
@@ -170,12 +172,15 @@ def submit(
     else:
         job = _read_job(file, runtime, job_id)
     if not wait:
-        _with_client(lambda client: command.submit(client, job), topic, None, bucket)
+        with_client(lambda client: command.submit(client, job), job_topic=topic, bucket=bucket)
         return
     if notifications is None:
-        _end("--wait needs --notifications (or QUEUE_AGENT_TOPIC_ARN).", 2)
-    if not _with_client(
-        lambda client: command.submit_and_wait(client, job, output), topic, notifications, bucket
+        end("--wait needs --notifications (or QUEUE_AGENT_TOPIC_ARN).", 2)
+    if not with_client(
+        lambda client: command.submit_and_wait(client, job, output),
+        job_topic=topic,
+        notifications=notifications,
+        bucket=bucket,
     ):
         raise typer.Exit(1)
 
@@ -190,10 +195,9 @@ def watch(
     from queue_agent.cli.watch import watch as print_notifications
 
     try:
-        _with_client(
+        with_client(
             lambda client: print_notifications(client, job_id=job_id, count=count),
-            None,
-            notifications,
+            notifications=notifications,
         )
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
@@ -207,7 +211,7 @@ def cancel(
     """Ask for a job to be given up; an agent that works on it stops within seconds."""
     from queue_agent.cli.cancel import cancel as cancel_job
 
-    _with_client(lambda client: cancel_job(client, job_id), None, None, bucket)
+    with_client(lambda client: cancel_job(client, job_id), bucket=bucket)
 
 
 @app.command()
@@ -220,19 +224,17 @@ def status(
     """Print how a job ended; exit code 0: completed, 1: otherwise, 3: not ended yet."""
     from queue_agent.cli.status import status as show_status
 
-    code = _with_client(
+    code = with_client(
         lambda client: show_status(client, job_id, prefix=prefix, output=output),
-        None,
-        None,
-        bucket,
+        bucket=bucket,
     )
     raise typer.Exit(code)
 
 
 @app.command()
 def redrive(
-    queue: Annotated[str, _option(QUEUE_URL)],
-    dead_letters: Annotated[str, _option(DEAD_LETTER_QUEUE_URL)],
+    queue: Annotated[str, option(QUEUE_URL)],
+    dead_letters: Annotated[str, option(DEAD_LETTER_QUEUE_URL)],
     job_id: Annotated[str | None, typer.Option("--id", help="Only jobs whose id matches.")] = None,
     runtime: Annotated[str | None, typer.Option(help="Only jobs for this runtime.")] = None,
     task_type: Annotated[str | None, typer.Option(help="Only jobs of this type.")] = None,
@@ -247,25 +249,23 @@ def redrive(
     from queue_agent.cli.redrive import redrive as send_back
 
     choice = DeadLetterFilter(job_id=job_id, runtime=runtime, task_type=task_type)
-    _with_client(
+    with_client(
         lambda client: send_back(
             client, queue=queue, dead_letters=dead_letters, choice=choice, limit=limit, dry=dry_run
-        ),
-        None,
-        None,
+        )
     )
 
 
 @app.command()
 def gateway(
-    host: Annotated[str | None, _option(GATEWAY_HOST)] = None,
-    port: Annotated[str | None, _option(GATEWAY_PORT)] = None,
+    host: Annotated[str | None, option(GATEWAY_HOST)] = None,
+    port: Annotated[str | None, option(GATEWAY_PORT)] = None,
 ) -> None:
     """Serve jobs over HTTP, with a page (needs the extra `gateway`)."""
     try:
         from queue_agent.cli.gateway import serve
     except ImportError as error:
-        _end(f"{error}; install with: pip install 'sd-queue-agent[gateway]'", 2)
+        end(f"{error}; install with: pip install 'sd-queue-agent[gateway]'", 2)
     serve({GATEWAY_HOST.names[0]: host, GATEWAY_PORT.names[0]: port})
 
 
@@ -277,17 +277,17 @@ def gateway_key(
     try:
         from queue_agent.cli.gateway import make_key
     except ImportError as error:
-        _end(f"{error}; install with: pip install 'sd-queue-agent[gateway]'", 2)
+        end(f"{error}; install with: pip install 'sd-queue-agent[gateway]'", 2)
     try:
         make_key(name)
     except ValueError:
-        _end(f"{name!r} is no name for a key: 1 to 64 of A-Z a-z 0-9 _ and - are.", 2)
+        end(f"{name!r} is no name for a key: 1 to 64 of A-Z a-z 0-9 _ and - are.", 2)
 
 
 @app.command()
 def scaler(
-    host: Annotated[str | None, _option(SCALER_HOST)] = None,
-    port: Annotated[str | None, _option(SCALER_PORT)] = None,
+    host: Annotated[str | None, option(SCALER_HOST)] = None,
+    port: Annotated[str | None, option(SCALER_PORT)] = None,
 ) -> None:
     """Tell KEDA over HTTP how many pods a queue's work wants."""
     from queue_agent.cli.scaler import serve
@@ -330,9 +330,9 @@ def plan(
     from queue_agent.planning.arrivals import Shape
 
     if shape not in set(Shape):
-        _end(f"There is no shape {shape!r}: {', '.join(Shape)}.", 2)
+        end(f"There is no shape {shape!r}: {', '.join(Shape)}.", 2)
     if values is not None and wait is None:
-        _end("--values needs --wait.", 2)
+        end("--values needs --wait.", 2)
     wanted = FleetPlan(
         jobs_a_month=jobs,
         seconds=seconds,
@@ -389,59 +389,48 @@ def _new_job(
         images = content.get("init_images", [])
         if any("://" not in image for image in images):
             files = [image if "://" in image else Path(image) for image in images]
-            uploaded = _with_client(lambda client: client.upload(files), None, None, bucket)
+            uploaded = with_client(lambda client: client.upload(files), bucket=bucket)
             content = {**content, "init_images": uploaded}
         return make_job(content, runtime=runtime, job_id=job_id)
     except OSError as error:
-        _end(f"--image: {error}", 2)
+        end(f"--image: {error}", 2)
     except Rejected as error:
-        _end(error.message, 2)
+        end(error.message, 2)
 
 
 def _read_job(file: Path | None, runtime: str | None, job_id: str | None) -> "Job":
     from queue_agent.wire.submission import complete, read_body
 
+    text = _job_text(file)
     try:
-        text = sys.stdin.read() if file is None or str(file) == "-" else file.read_text()
         body = read_body(text)
         metadata = body.setdefault("metadata", {})
         if isinstance(metadata, dict):
             given = {"runtime": runtime, "id": job_id}
             metadata.update({name: value for name, value in given.items() if value})
+        if "content" not in body:
+            end(f"The job has no `content`. {_JOB}", 2)
         return complete(body)
-    except (OSError, UnicodeDecodeError) as error:
-        _end(f"No job can be read from there: {error}", 2)
     except Rejected as error:
-        _end(error.message, 2)
+        end(error.message, 2)
 
 
-def _with_client(
-    action: "Callable[[Client], Awaitable[T]]",
-    job_topic: str | None,
-    notifications: str | None,
-    bucket: str | None = None,
-) -> T:
-    from queue_agent.client import Client
-
-    given = {
-        JOB_TOPIC.names[0]: job_topic,
-        NOTIFICATION_TOPIC.names[0]: notifications,
-        BUCKET.names[0]: bucket,
-    }
-
-    async def use() -> T:
-        async with Client.from_env(given) as client:
-            return await action(client)
-
-    try:
-        return asyncio.run(use())
-    except ValueError as error:
-        _end(str(error), 2)
-
-
-def _end(message: str, code: int) -> NoReturn:
-    typer.echo(message, err=True)
-    raise SystemExit(code)
+def _job_text(file: Path | None) -> str:
+    if file is not None and str(file) != "-":
+        try:
+            text, source = file.read_text(), str(file)
+        except (OSError, UnicodeDecodeError) as error:
+            end(f"No job can be read from there: {error}", 2)
+    elif file is None and sys.stdin.isatty():
+        end(f"No job: give --prompt, or --file, or a job on standard input. {_JOB}", 2)
+    else:
+        try:
+            text, source = sys.stdin.read(), "Standard input"
+        except UnicodeDecodeError as error:
+            end(f"No job can be read from standard input: {error}", 2)
+    if not text.strip():
+        end(f"{source} is empty: give --prompt, or a job. {_JOB}", 2)
+    return text
 
 
 for _command in entry_points(group=COMMANDS):

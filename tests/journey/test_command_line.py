@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -160,6 +161,40 @@ async def test_check_refuses_a_wiring_by_which_what_agents_write_comes_back(stag
     ended = await asyncio.to_thread(command, "check", **environment)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "✗ wiring: events of the bucket reach the job queue" in ended.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+async def test_what_submit_made_to_wait_with_is_removed_by_the_signal_that_ends_it(
+    stage: Scene, number: signal.Signals
+) -> None:
+    before = await listening(stage)
+    waiting = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "queue_agent", "submit", "--wait", "--prompt", "a cat"),
+        env={
+            "PATH": os.environ["PATH"],
+            **agent_environment(stage),
+            "QUEUE_AGENT_JOB_TOPIC_ARN": stage.deployment.job_topic,
+            "QUEUE_AGENT_RUNTIME_NAME": stage.deployment.runtime_name,
+        },
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    jobs = stage.cloud.queue(stage.deployment.queue_url)
+    assert await jobs.receive(1, wait=20, visibility_timeout=30)
+    (its_own,) = await listening(stage) - before
+    waiting.send_signal(number)
+    async with asyncio.timeout(PATIENCE):
+        assert await waiting.wait() == 128 + number
+    assert await listening(stage) == before
+    sqs = await stage.cloud.client("sqs")
+    left = await sqs.list_queues(QueueNamePrefix=its_own.rpartition(":")[2])
+    assert left.get("QueueUrls", []) == []
+
+
+async def listening(stage: Scene) -> set[str]:
+    """The ARNs of the queues that notifications are heard by."""
+    sns = await stage.cloud.client("sns")
+    answer = await sns.list_subscriptions_by_topic(TopicArn=stage.deployment.notification_topic)
+    return {each["Endpoint"] for each in answer["Subscriptions"]}
 
 
 @pytest.mark.parametrize("wire_format", ["job", "notification", "result"])

@@ -3,12 +3,15 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from queue_agent.cloud.aws.attributes import is_fifo
 from queue_agent.cloud.aws.errors import translated
+
+QUEUE_PREFIX: Final = "queue-agent-watch-"
+"""Of the names of queues that are made here; rights are given by it."""
 
 Clients = Callable[[str], Awaitable[Any]]
 
@@ -24,13 +27,16 @@ async def subscription(
     sqs, sns = await client("sqs"), await client("sns")
     fifo = is_fifo(topic_arn)
     with translated("make a queue to listen with"):
-        made = await sqs.create_queue(
-            QueueName=f"queue-agent-watch-{uuid.uuid4().hex}{'.fifo' if fifo else ''}",
-            Attributes={
-                "MessageRetentionPeriod": "3600",
-                "SqsManagedSseEnabled": "true",
-                **({"FifoQueue": "true"} if fifo else {}),
-            },
+        made = await _made(
+            sqs.create_queue(
+                QueueName=f"{QUEUE_PREFIX}{uuid.uuid4().hex}{'.fifo' if fifo else ''}",
+                Attributes={
+                    "MessageRetentionPeriod": "3600",
+                    "SqsManagedSseEnabled": "true",
+                    **({"FifoQueue": "true"} if fifo else {}),
+                },
+            ),
+            lambda made: sqs.delete_queue(QueueUrl=made["QueueUrl"]),
         )
     url = made["QueueUrl"]
     try:
@@ -41,12 +47,15 @@ async def subscription(
                 {name: list(values) for name, values in filter_policy.items()}
             )
         with translated("subscribe to the topic"):
-            subscribed = await sns.subscribe(
-                TopicArn=topic_arn,
-                Protocol="sqs",
-                Endpoint=arn,
-                Attributes=attributes,
-                ReturnSubscriptionArn=True,
+            subscribed = await _made(
+                sns.subscribe(
+                    TopicArn=topic_arn,
+                    Protocol="sqs",
+                    Endpoint=arn,
+                    Attributes=attributes,
+                    ReturnSubscriptionArn=True,
+                ),
+                lambda made: sns.unsubscribe(SubscriptionArn=made["SubscriptionArn"]),
             )
         try:
             yield _bodies(sqs, url)
@@ -56,6 +65,21 @@ async def subscription(
     finally:
         with translated("remove the queue listened with"):
             await asyncio.shield(sqs.delete_queue(QueueUrl=url))
+
+
+async def _made(
+    request: Coroutine[Any, Any, Mapping[str, Any]],
+    undo: Callable[[Mapping[str, Any]], Awaitable[object]],
+) -> Mapping[str, Any]:
+    """The answer of what makes something; one that was cancelled meanwhile undoes it."""
+    making = asyncio.create_task(request)
+    try:
+        return await asyncio.shield(making)
+    except asyncio.CancelledError:
+        await asyncio.wait({making})
+        if making.exception() is None:
+            await undo(making.result())
+        raise
 
 
 async def _allow(sqs: Any, url: str, topic_arn: str) -> str:

@@ -148,7 +148,14 @@ def submit(
     file: Annotated[
         Path | None, typer.Option(help="A job in JSON; '-' or no option at all: standard input.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the job to its end.")] = False,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Follow the job until an agent tells its end, or --timeout."),
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(min=1, help="With --wait: seconds; the exit code is 3 then, the job goes on."),
+    ] = 900,
     notifications: Annotated[str | None, option(NOTIFICATION_TOPIC)] = None,
     output: Annotated[
         Path | None, typer.Option(help="With --wait: folder to download the images to.")
@@ -176,13 +183,13 @@ def submit(
         return
     if notifications is None:
         end("--wait needs --notifications (or QUEUE_AGENT_TOPIC_ARN).", 2)
-    if not with_client(
-        lambda client: command.submit_and_wait(client, job, output),
+    code = with_client(
+        lambda client: command.submit_and_wait(client, job, output, patience=timeout),
         job_topic=topic,
         notifications=notifications,
         bucket=bucket,
-    ):
-        raise typer.Exit(1)
+    )
+    raise typer.Exit(code)
 
 
 @app.command()

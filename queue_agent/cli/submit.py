@@ -1,5 +1,6 @@
 """`queue-agent submit`: publish one job, and follow it to its end if asked."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,16 +18,30 @@ async def submit(client: Client, job: Job) -> None:
     print(job.id)
 
 
-async def submit_and_wait(client: Client, job: Job, output: Path | None) -> bool:
-    """Publish and follow the job, print its notification, save the images; whether it completed."""
+async def submit_and_wait(client: Client, job: Job, output: Path | None, *, patience: float) -> int:
+    """Publish and follow the job, print its notification, save the images; the exit code.
+
+    0: completed, 1: ended otherwise, 3: not ended within so many seconds, as of `status`.
+    """
     console = Console(stderr=True)
     async with client.notifications(job_id=job.id) as notifications:
-        final = await follow(notifications, console, await client.submit(job))
+        submitted = await client.submit(job)
+        whose = f"an agent of {job.metadata.runtime}" if job.metadata.runtime else "an agent"
+        console.print(f"Waiting up to {patience:g} s for {whose} to tell the end of {job.id}.")
+        try:
+            async with asyncio.timeout(patience):
+                final = await follow(notifications, console, submitted)
+        except TimeoutError:
+            console.print(
+                f"{job.id} has not ended within {patience:g} s; it goes on without us. Is an agent "
+                f"running, and is its queue subscribed? Later: queue-agent status {job.id}"
+            )
+            return 3
     Console().print_json(final.to_json())
     if output is not None:
         for path in await client.save(final, output):
             console.print(f"saved [bold]{path}[/bold]")
-    return final.status == "completed"
+    return 0 if final.status == "completed" else 1
 
 
 async def follow(

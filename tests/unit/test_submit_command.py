@@ -33,10 +33,30 @@ async def test_the_end_of_another_content_by_its_id_is_not_taken_for_the_jobs(
     others = make_job({"prompt": "a dog"}, job_id="order-1", runtime="sd")
     news = cloud.topic(place.notification_topic)
     async with cloud.topic(place.job_topic).subscribe() as submitted, asyncio.TaskGroup() as tasks:
-        waiting = tasks.create_task(submit_and_wait(client, ours, None))
+        waiting = tasks.create_task(submit_and_wait(client, ours, None, patience=60))
         await anext(submitted)
         for job, completed in ((others, True), (ours, False)):
             told = ending(job, place.bucket, completed=completed)
             await news.publish(told.to_json(), told.attributes())
-    assert waiting.result() is False
+    assert waiting.result() == 1
     assert json.loads(capsys.readouterr().out)["status"] == "failed"
+
+
+@pytest.mark.looptime
+async def test_it_waits_no_longer_than_asked_and_says_for_what(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cloud = MemoryCloud()
+    place = cloud.deploy("sd")
+    client = Client(cloud, job_topic=place.job_topic, notification_topic=place.notification_topic)
+    job = make_job({"prompt": "a cat"}, job_id="order-1", runtime="sd")
+    clock = asyncio.get_running_loop().time
+    begin = clock()
+    assert await submit_and_wait(client, job, None, patience=60) == 3
+    assert clock() - begin == pytest.approx(60)
+    out, told = capsys.readouterr()
+    words = " ".join(told.split())
+    assert out == ""
+    assert "Waiting up to 60 s for an agent of sd to tell the end of order-1." in words
+    assert "order-1 has not ended within 60 s" in words
+    assert "queue-agent status order-1" in words

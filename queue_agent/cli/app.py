@@ -264,6 +264,23 @@ def redrive(
 
 
 @app.command()
+def clean(
+    older_than: Annotated[
+        float, typer.Option(min=60, help="Only those made so many seconds ago.")
+    ] = 3600,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which.")] = False,
+) -> None:
+    """Remove what listeners left that were killed: queues and their subscriptions.
+
+    Only those that queue-agent made (queue-agent-watch-…), and by which nobody listens any more,
+    which takes some seconds to see.
+    """
+    from queue_agent.cli.clean import clean as remove_left
+
+    with_client(lambda client: remove_left(client, age=older_than, dry=dry_run))
+
+
+@app.command()
 def gateway(
     host: Annotated[str | None, option(GATEWAY_HOST)] = None,
     port: Annotated[str | None, option(GATEWAY_PORT)] = None,

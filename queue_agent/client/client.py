@@ -312,6 +312,17 @@ class Client:
                 with suppress(QueueAgentError):  # it comes back by itself
                     await source.extend(message, 0)
 
+    async def clean(self, *, age: float = 3600.0, dry: bool = False) -> AsyncIterator[str]:
+        """Remove what listeners left that were killed; yields the address of each queue.
+
+        Only queues that this package made are, more than `age` seconds ago, by which nobody
+        listens; with `dry` they are found only. Looked for in the client's region.
+        """
+        for name in await self._cloud.left_listeners(age=age):
+            if not dry:
+                await self._cloud.remove_listener(name)
+            yield name
+
     async def _heard(self) -> Listener:
         async with self._opening:
             if self._listener is None:

@@ -290,6 +290,18 @@ class Cloud(ABC):
         This machine's, while the cloud has not told its time.
         """
 
+    async def left_listeners(self, *, age: float) -> Sequence[str]:
+        """What subscriptions made more than `age` seconds ago have left that nobody listens by.
+
+        A provider whose subscriptions end with their process has none.
+        """
+        del age
+        return ()
+
+    async def remove_listener(self, name: str) -> None:
+        """Remove one of those, and its subscription; one that is gone already is no error."""
+        del name
+
     @abstractmethod
     async def aclose(self) -> None:
         """Close all connections."""

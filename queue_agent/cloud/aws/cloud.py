@@ -23,6 +23,7 @@ from queue_agent.cloud.aws.credentials import life_of
 from queue_agent.cloud.aws.dates import Dates
 from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.handlers import leave_out_idle_steps, send_small_bodies_at_once
+from queue_agent.cloud.aws.left_subscriptions import left_queues, remove_queue
 from queue_agent.cloud.aws.s3 import S3Bucket
 from queue_agent.cloud.aws.signing import sign_at_less_cost
 from queue_agent.cloud.aws.sns import SnsTopic
@@ -77,6 +78,12 @@ class AwsCloud(Cloud):
 
     def now(self) -> float:
         return self._dates.now()
+
+    async def left_listeners(self, *, age: float) -> list[str]:
+        return await left_queues(await self.client("sqs"), now=self.now, age=age)
+
+    async def remove_listener(self, name: str) -> None:
+        await remove_queue(await self.client("sqs"), await self.client("sns"), name)
 
     async def aclose(self) -> None:
         self._clients.clear()

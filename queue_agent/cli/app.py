@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from queue_agent import __version__
 from queue_agent.cli.client_use import end, option, with_client
 from queue_agent.settings.shared import (
     BUCKET,
@@ -40,7 +41,6 @@ _JOB: Final = 'A job looks like {"metadata": {"runtime": …}, "content": {"prom
 
 app = typer.Typer(
     name="queue-agent",
-    help="Turns a Stable Diffusion runtime into an asynchronous, reliable image service.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -64,6 +64,24 @@ def main() -> None:
         if error.type == "cloud_unauthenticated":
             end(f"{error.message}. {_CREDENTIALS}", 2)
         end(error.message, 1)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"queue-agent {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and end."
+        ),
+    ] = False,
+) -> None:
+    """Turns a Stable Diffusion runtime into an asynchronous, reliable image service."""
 
 
 @app.command()
@@ -227,15 +245,41 @@ def status(
     bucket: BucketName = None,
     prefix: Annotated[str, typer.Option(help="The prefix it was submitted with.")] = DEFAULT_PREFIX,
     output: Annotated[Path | None, typer.Option(help="Folder to download its images to.")] = None,
+    notifications: Annotated[str | None, option(NOTIFICATION_TOPIC)] = None,
+    progress: Annotated[
+        bool, typer.Option(help="Listen some seconds for how far it is; leave out in loops.")
+    ] = True,
 ) -> None:
-    """Print how a job ended; exit code 0: completed, 1: otherwise, 3: not ended yet."""
+    """Print how a job ended, or how far it is; exit code 0: completed, 1: otherwise, 3: not yet.
+
+    How far it is, is listened for some seconds where the notification topic is known, and told by
+    agents that publish progress.
+    """
     from queue_agent.cli.status import status as show_status
 
+    listens = progress and notifications is not None
     code = with_client(
-        lambda client: show_status(client, job_id, prefix=prefix, output=output),
+        lambda client: show_status(client, job_id, prefix=prefix, output=output, listens=listens),
+        notifications=notifications,
         bucket=bucket,
     )
     raise typer.Exit(code)
+
+
+@app.command("list")
+def list_results(
+    bucket: BucketName = None,
+    prefix: Annotated[str, typer.Option(help="The prefix of the jobs.")] = DEFAULT_PREFIX,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="A notification a line.")] = False,
+) -> None:
+    """List the jobs that ended, the latest first: id, status, runtime, images or why not."""
+    from queue_agent.cli.status import show_latest
+
+    with_client(
+        lambda client: show_latest(client, prefix=prefix, limit=limit, as_json=as_json),
+        bucket=bucket,
+    )
 
 
 @app.command()

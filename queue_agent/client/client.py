@@ -17,6 +17,7 @@ from queue_agent.client.inputs import Input, publication, repeated, upload_files
 from queue_agent.client.listener import Listener
 from queue_agent.client.results import ResultLocation, find_result, forget_passing_failure
 from queue_agent.client.routes import Routes
+from queue_agent.client.traces import Trace, latest_results, trace_of
 from queue_agent.cloud import Bucket, Cloud, Message, Ordering, Topic
 from queue_agent.cloud.connect import connect
 from queue_agent.inputs.addresses import ObjectLocation, scheme_of
@@ -226,6 +227,20 @@ class Client:
     async def find(self, place: ResultLocation) -> Result | None:
         """A finished job's result."""
         return await find_result(self._results(), place)
+
+    async def trace(self, place: ResultLocation) -> Trace:
+        """What is seen in the bucket of a job that has no result."""
+        return await trace_of(self._results(), place)
+
+    def results(self, *, prefix: str = DEFAULT_PREFIX, limit: int = 20) -> AsyncIterator[Result]:
+        """The latest results below the prefix, the newest first.
+
+        Every key below it is listed for that, so that a large bucket takes its time.
+
+        Raises:
+            ValueError: it can be no prefix, or the client lacks the bucket.
+        """
+        return latest_results(self._results(), _PREFIX.validate_python(prefix), limit)
 
     async def follow(self, place: ResultLocation) -> AsyncGenerator[Notification]:
         """A job's news until its end; see `SubmittedJob.events`."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from queue_agent.client.results import ResultLocation
+from queue_agent.client.traces import Trace
 from queue_agent.tasks import together
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.notification import Image, Notification
@@ -32,6 +33,7 @@ class _Jobs(Protocol):
 
     def follow(self, place: ResultLocation) -> AsyncGenerator[Notification]: ...
     async def find(self, place: ResultLocation) -> Result | None: ...
+    async def trace(self, place: ResultLocation) -> Trace: ...
     async def cancel(self, job_id: str) -> None: ...
     async def download(self, image: Image) -> bytes: ...
 
@@ -62,6 +64,10 @@ class SubmittedJob:
     async def find(self) -> Result | None:
         """The result if the job is finished, without waiting."""
         return await self._jobs.find(self._place)
+
+    async def trace(self) -> Trace:
+        """What is seen in the bucket of the job, while it has no result."""
+        return await self._jobs.trace(self._place)
 
     async def result(self) -> Result:
         """The result; waits for the end, for as long as `asyncio.timeout` lets it.

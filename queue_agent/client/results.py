@@ -64,14 +64,14 @@ async def find_result(bucket: Bucket, place: ResultLocation) -> Result | None:
         found = [result async for result in _search(bucket, place)]
         return next((result for result in found if result.result), found[-1] if found else None)
     for key in place.manifests:
-        result = await _read(bucket, key)
+        result = await read_result(bucket, key)
         if result is None:
             break
         if place.has(result):
             return result
     if place.former is None:
         return None
-    result = await _read(bucket, place.former)
+    result = await read_result(bucket, place.former)
     is_former = result is not None and result.digest is None and result.id == place.id
     return result if is_former else None
 
@@ -79,7 +79,7 @@ async def find_result(bucket: Bucket, place: ResultLocation) -> Result | None:
 async def forget_passing_failure(bucket: Bucket, place: ResultLocation) -> None:
     """Remove a result that another attempt would replace."""
     for key in place.manifests:
-        result = await _read(bucket, key)
+        result = await read_result(bucket, key)
         if result is not None and place.has(result) and not result.is_final:
             await bucket.delete(key)
         if result is None or place.has(result):
@@ -95,7 +95,7 @@ async def _search(bucket: Bucket, place: ResultLocation) -> AsyncIterator[Result
         for key in keys:
             if not is_manifest(key) or "/" in key.removeprefix(begin):
                 continue
-            result = await _read(bucket, key)
+            result = await read_result(bucket, key)
             if result is not None and _is_named(result, place, key):
                 yield result
 
@@ -109,7 +109,8 @@ def _is_named(result: Result, place: ResultLocation, key: str) -> bool:
     return key in ResultKeys(place.folder, result.id, result.digest).manifests
 
 
-async def _read(bucket: Bucket, key: str) -> Result | None:
+async def read_result(bucket: Bucket, key: str) -> Result | None:
+    """The result whose manifest lies there; None where there is none that can be read."""
     try:
         result = Result.model_validate_json(await bucket.read(key))
     except (ObjectNotFound, ValidationError):

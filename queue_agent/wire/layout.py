@@ -55,6 +55,8 @@ _DIGEST_DIGITS: Final = 16
 """How many digits of the digest names have; the manifest has all of them, which are compared."""
 _PAYLOAD_DIGITS: Final = 16
 _MANIFEST_SUFFIX: Final = ".out"
+_CLAIM_SUFFIX: Final = ".claim"
+_PREVIEW_SUFFIX: Final = ".preview"
 
 
 class Storable(Protocol):
@@ -99,12 +101,12 @@ class ResultKeys:
     @property
     def claim(self) -> str:
         """Where it stands by which message the job is being worked on."""
-        return f"{self.folder}/{self.id}-{self.digest}.claim"
+        return f"{self.folder}/{self.id}-{self.digest}{_CLAIM_SUFFIX}"
 
     @property
     def preview(self) -> str:
         """Where the latest image of the work under way lies, of a job that asks for them."""
-        return f"{self.folder}/{self.id}-{self.digest}.preview"
+        return f"{self.folder}/{self.id}-{self.digest}{_PREVIEW_SUFFIX}"
 
     def artifact(self, number: int, media_type: str, *, own: str = "", suffix: str = "") -> str:
         """The key of the `number`-th artifact, counted from 1.
@@ -159,6 +161,11 @@ def manifests_begin(folder: str, job_id: str) -> str:
 def is_manifest(key: str) -> bool:
     """Whether a key in such a folder is that of a manifest."""
     return key.endswith(_MANIFEST_SUFFIX)
+
+
+def is_of_work_under_way(key: str) -> bool:
+    """Whether a key in such a folder is that of something that an agent removes at the end."""
+    return key.endswith((_CLAIM_SUFFIX, _PREVIEW_SUFFIX))
 
 
 def cancel_marker(job_id: str) -> str:

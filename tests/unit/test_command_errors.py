@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from queue_agent import __version__
 from queue_agent.cli.app import main
 
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:jobs"
@@ -118,3 +119,13 @@ def test_what_can_be_no_id_is_said_in_a_line(
 ) -> None:
     line = told(monkeypatch, capsys, "status", "an id", "--bucket", "results")
     assert line == "'an id' can be no job's id or prefix."
+
+
+def test_the_version_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["queue-agent", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"queue-agent {__version__}\n"

@@ -4,12 +4,13 @@ import asyncio
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from queue_agent import __version__
 from queue_agent.cli.client_use import end, option, with_client
+from queue_agent.cli.submit_command import submit
 from queue_agent.settings.shared import (
     BUCKET,
     DEAD_LETTER_QUEUE_URL,
@@ -22,11 +23,8 @@ from queue_agent.settings.shared import (
     SCALER_PORT,
     WORKFLOWS,
 )
-from queue_agent.wire.errors import QueueAgentError, Rejected, SettingsError
+from queue_agent.wire.errors import QueueAgentError, SettingsError
 from queue_agent.wire.layout import DEFAULT_PREFIX
-
-if TYPE_CHECKING:
-    from queue_agent.wire.job import Job
 
 COMMANDS: Final = "queue_agent.commands"
 """Entry points in this group name functions that become commands, as typer wants them, or a
@@ -36,8 +34,6 @@ _CREDENTIALS: Final = (
     "Credentials are taken from where AWS's own tools take them: AWS_PROFILE, `aws sso login`, "
     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Try: aws sts get-caller-identity"
 )
-
-_JOB: Final = 'A job looks like {"metadata": {"runtime": …}, "content": {"prompt": …}}.'
 
 app = typer.Typer(
     name="queue-agent",
@@ -148,66 +144,7 @@ def runtimes(
         typer.echo(line)
 
 
-@app.command()
-def submit(
-    topic: JobTopic,
-    prompt: Annotated[str | None, typer.Option(help="What to draw.")] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What to avoid.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1)] = None,
-    width: Annotated[int | None, typer.Option(min=8)] = None,
-    height: Annotated[int | None, typer.Option(min=8)] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
-    image: Annotated[
-        str | None, typer.Option(help="Image to start from: a file, or an https:// or s3:// URL.")
-    ] = None,
-    bucket: BucketName = None,
-    runtime: Annotated[str | None, typer.Option(help="Name of the runtime.")] = None,
-    job_id: Annotated[str | None, typer.Option("--id", help="Id of the job; else made.")] = None,
-    file: Annotated[
-        Path | None, typer.Option(help="A job in JSON; '-' or no option at all: standard input.")
-    ] = None,
-    wait: Annotated[
-        bool,
-        typer.Option("--wait", help="Follow the job until an agent tells its end, or --timeout."),
-    ] = False,
-    timeout: Annotated[
-        float,
-        typer.Option(min=1, help="With --wait: seconds; the exit code is 3 then, the job goes on."),
-    ] = 900,
-    notifications: Annotated[str | None, option(NOTIFICATION_TOPIC)] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="With --wait: folder to download the images to.")
-    ] = None,
-) -> None:
-    """Publish a job; print its id, or with --wait its progress and notification."""
-    from queue_agent.cli import submit as command
-
-    if prompt is not None:
-        given = {
-            "prompt": prompt,
-            "negative_prompt": negative_prompt,
-            "steps": steps,
-            "width": width,
-            "height": height,
-            "seed": seed,
-            "init_images": [image] if image else None,
-        }
-        content = {name: value for name, value in given.items() if value is not None}
-        job = _new_job(content, runtime, job_id, bucket)
-    else:
-        job = _read_job(file, runtime, job_id)
-    if not wait:
-        with_client(lambda client: command.submit(client, job), job_topic=topic, bucket=bucket)
-        return
-    if notifications is None:
-        end("--wait needs --notifications (or QUEUE_AGENT_TOPIC_ARN).", 2)
-    code = with_client(
-        lambda client: command.submit_and_wait(client, job, output, patience=timeout),
-        job_topic=topic,
-        notifications=notifications,
-        bucket=bucket,
-    )
-    raise typer.Exit(code)
+app.command()(submit)
 
 
 @app.command()
@@ -446,59 +383,6 @@ def demo(
         once = not sys.stdout.isatty()
     if not run_demo(prompt=prompt, model=model, steps=steps, output=output, once=once):
         raise typer.Exit(1)
-
-
-def _new_job(
-    content: dict[str, Any], runtime: str | None, job_id: str | None, bucket: str | None
-) -> "Job":
-    from queue_agent.client import make_job
-
-    try:
-        images = content.get("init_images", [])
-        if any("://" not in image for image in images):
-            files = [image if "://" in image else Path(image) for image in images]
-            uploaded = with_client(lambda client: client.upload(files), bucket=bucket)
-            content = {**content, "init_images": uploaded}
-        return make_job(content, runtime=runtime, job_id=job_id)
-    except OSError as error:
-        end(f"--image: {error}", 2)
-    except Rejected as error:
-        end(error.message, 2)
-
-
-def _read_job(file: Path | None, runtime: str | None, job_id: str | None) -> "Job":
-    from queue_agent.wire.submission import complete, read_body
-
-    text = _job_text(file)
-    try:
-        body = read_body(text)
-        metadata = body.setdefault("metadata", {})
-        if isinstance(metadata, dict):
-            given = {"runtime": runtime, "id": job_id}
-            metadata.update({name: value for name, value in given.items() if value})
-        if "content" not in body:
-            end(f"The job has no `content`. {_JOB}", 2)
-        return complete(body)
-    except Rejected as error:
-        end(error.message, 2)
-
-
-def _job_text(file: Path | None) -> str:
-    if file is not None and str(file) != "-":
-        try:
-            text, source = file.read_text(), str(file)
-        except (OSError, UnicodeDecodeError) as error:
-            end(f"No job can be read from there: {error}", 2)
-    elif file is None and sys.stdin.isatty():
-        end(f"No job: give --prompt, or --file, or a job on standard input. {_JOB}", 2)
-    else:
-        try:
-            text, source = sys.stdin.read(), "Standard input"
-        except UnicodeDecodeError as error:
-            end(f"No job can be read from standard input: {error}", 2)
-    if not text.strip():
-        end(f"{source} is empty: give --prompt, or a job. {_JOB}", 2)
-    return text
 
 
 for _command in entry_points(group=COMMANDS):

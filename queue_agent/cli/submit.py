@@ -12,13 +12,15 @@ from queue_agent.wire.job import Job
 from queue_agent.wire.notification import Notification
 
 
-async def submit(client: Client, job: Job) -> None:
-    """Publish the job and print its id."""
+async def submit(client: Client, job: Job, *, as_json: bool = False) -> None:
+    """Publish the job; print its id, or its metadata as a JSON line."""
     await client.submit(job)
-    print(job.id)
+    print(job.metadata.model_dump_json(exclude_none=True) if as_json else job.id)
 
 
-async def submit_and_wait(client: Client, job: Job, output: Path | None, *, patience: float) -> int:
+async def submit_and_wait(
+    client: Client, job: Job, output: Path | None, *, patience: float, as_json: bool = False
+) -> int:
     """Publish and follow the job, print its notification, save the images; the exit code.
 
     0: completed, 1: ended otherwise, 3: not ended within so many seconds, as of `status`.
@@ -37,7 +39,10 @@ async def submit_and_wait(client: Client, job: Job, output: Path | None, *, pati
                 f"running, and is its queue subscribed? Later: queue-agent status {job.id}"
             )
             return 3
-    Console().print_json(final.to_json())
+    if as_json:
+        print(final.to_json())
+    else:
+        Console().print_json(final.to_json())
     if output is not None:
         for path in await client.save(final, output):
             console.print(f"saved [bold]{path}[/bold]")

@@ -1,0 +1,207 @@
+"""`queue-agent submit` as it is typed: options to a job. It imports nothing slow."""
+
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from queue_agent.cli.client_use import end, option, with_client
+from queue_agent.settings.shared import BUCKET, JOB_TOPIC, NOTIFICATION_TOPIC
+from queue_agent.wire.errors import Rejected
+
+if TYPE_CHECKING:
+    from queue_agent.wire.job import Job
+
+_JOB: Final = 'A job looks like {"metadata": {"runtime": …}, "content": {"prompt": …}}.'
+
+
+Text = str | None
+Prompt = Annotated[Text, typer.Option(help="What to draw.")]
+Negative = Annotated[Text, typer.Option(help="What to avoid.")]
+Model = Annotated[Text, typer.Option(help="Name of the checkpoint.")]
+Sampler = Annotated[Text, typer.Option(help="In any runtime's words.")]
+Steps = Annotated[int | None, typer.Option(min=1)]
+Cfg = Annotated[float | None, typer.Option(min=0, help="How close to the prompt.")]
+Side = Annotated[int | None, typer.Option(min=8, help="Pixels.")]
+Batch = Annotated[int | None, typer.Option(min=1, help="Images made at the same time.")]
+StartImage = Annotated[
+    Text, typer.Option(help="Image to start from: a file, or an https:// or s3:// URL.")
+]
+Strength = Annotated[
+    float | None, typer.Option(min=0, max=1, help="With --image: how much may change.")
+]
+RuntimeName = Annotated[Text, typer.Option(help="Name of the runtime.")]
+OwnId = Annotated[Text, typer.Option("--id", help="Id of the job; else made.")]
+Folder = Annotated[Text, typer.Option(help="Folder of its results.")]
+Priority = Annotated[Text, typer.Option(help="For the topic's filters.")]
+ExpiresIn = Annotated[
+    float | None, typer.Option(min=1, help="Seconds after which nobody wants it any more.")
+]
+JobFile = Annotated[
+    Path | None, typer.Option(help="A job in JSON; '-' or no prompt at all: standard input.")
+]
+Wait = Annotated[
+    bool, typer.Option("--wait", help="Follow the job until an agent tells its end, or --timeout.")
+]
+Patience = Annotated[
+    float,
+    typer.Option(min=1, help="With --wait: seconds; the exit code is 3 then, the job goes on."),
+]
+Output = Annotated[Path | None, typer.Option(help="With --wait: folder to download the images to.")]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print the job's metadata, or with --wait its end, in a line."),
+]
+
+
+def submit(
+    topic: Annotated[str, option(JOB_TOPIC, "--topic")],
+    prompt: Prompt = None,
+    negative_prompt: Negative = None,
+    model: Model = None,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    cfg: Cfg = None,
+    width: Side = None,
+    height: Side = None,
+    batch: Batch = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    image: StartImage = None,
+    strength: Strength = None,
+    bucket: Annotated[str | None, option(BUCKET)] = None,
+    runtime: RuntimeName = None,
+    job_id: OwnId = None,
+    prefix: Folder = None,
+    priority: Priority = None,
+    expires_in: ExpiresIn = None,
+    file: JobFile = None,
+    wait: Wait = False,
+    timeout: Patience = 900,
+    notifications: Annotated[str | None, option(NOTIFICATION_TOPIC)] = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a job; print its id, or with --wait its progress and notification.
+
+    Options win over what a job of --file or standard input says.
+    """
+    if wait and notifications is None:
+        end("--wait needs --notifications (or QUEUE_AGENT_TOPIC_ARN).", 2)
+    content = _given(
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        model=model,
+        sampler_name=sampler,
+        steps=steps,
+        cfg_scale=cfg,
+        width=width,
+        height=height,
+        batch_size=batch,
+        seed=seed,
+        denoising_strength=strength,
+    )
+    expires = None if expires_in is None else _from_now(expires_in)
+    metadata = _given(
+        runtime=runtime, id=job_id, prefix=prefix, priority=priority, expires_at=expires
+    )
+    body = {"content": {}} if prompt is not None and file is None else _read_body(file)
+    job = _job(body, metadata, content, image, bucket)
+    place = {"job_topic": topic, "notifications": notifications, "bucket": bucket}
+    raise typer.Exit(_publish(job, place, timeout if wait else None, output, as_json=as_json))
+
+
+def _publish(
+    job: "Job",
+    place: Mapping[str, str | None],
+    patience: float | None,
+    output: Path | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Publish, and with `patience` wait; the exit code."""
+    from queue_agent.cli import submit as command
+
+    if patience is None:
+        with_client(lambda client: command.submit(client, job, as_json=as_json), **place)
+        return 0
+    return with_client(
+        lambda client: command.submit_and_wait(
+            client, job, output, patience=patience, as_json=as_json
+        ),
+        **place,
+    )
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _from_now(seconds: float) -> str:
+    try:
+        return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+    except OverflowError:
+        end(f"--expires-in: {seconds:g} seconds are too many.", 2)
+
+
+def _job(
+    body: dict[str, Any],
+    metadata: Mapping[str, Any],
+    content: Mapping[str, Any],
+    image: str | None,
+    bucket: str | None,
+) -> "Job":
+    """The job that the body and the options ask for, its image uploaded."""
+    from queue_agent.wire.submission import complete
+
+    for name, given in (("metadata", metadata), ("content", content)):
+        part = body.setdefault(name, {})
+        if isinstance(part, dict):  # else the job is refused
+            part.update(given)
+    if image is not None and isinstance(body["content"], dict):
+        body["content"]["init_images"] = [_address_of(image, bucket)]
+    try:
+        return complete(body)
+    except Rejected as error:
+        end(error.message, 2)
+
+
+def _address_of(image: str, bucket: str | None) -> Any:
+    if "://" in image:
+        return image
+    try:
+        return with_client(lambda client: client.upload(Path(image)), bucket=bucket)
+    except OSError as error:
+        end(f"--image: {error}", 2)
+
+
+def _read_body(file: Path | None) -> dict[str, Any]:
+    from queue_agent.wire.submission import read_body
+
+    try:
+        body = read_body(_text(file))
+    except Rejected as error:
+        end(error.message, 2)
+    if "content" not in body:
+        end(f"The job has no `content`. {_JOB}", 2)
+    return body
+
+
+def _text(file: Path | None) -> str:
+    if file is not None and str(file) != "-":
+        try:
+            text, source = file.read_text(), str(file)
+        except (OSError, UnicodeDecodeError) as error:
+            end(f"No job can be read from there: {error}", 2)
+    elif file is None and sys.stdin.isatty():
+        end(f"No job: give --prompt, or --file, or a job on standard input. {_JOB}", 2)
+    else:
+        try:
+            text, source = sys.stdin.read(), "Standard input"
+        except UnicodeDecodeError as error:
+            end(f"No job can be read from standard input: {error}", 2)
+    if not text.strip():
+        end(f"{source} is empty: give --prompt, or a job. {_JOB}", 2)
+    return text

@@ -1,0 +1,95 @@
+"""What is typed at `queue-agent submit` becomes the job that is published."""
+
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from queue_agent.cli import submit as command
+from queue_agent.cli.app import app
+from queue_agent.client import Client, make_job
+from queue_agent.cloud.memory import MemoryCloud
+from queue_agent.wire.job import Job
+
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:jobs"
+Submit = Callable[..., Job]
+
+
+@pytest.fixture
+def submitted(monkeypatch: pytest.MonkeyPatch) -> Submit:
+    """Run the command; the job that went to the client."""
+    jobs: list[Job] = []
+
+    async def take(_: Client, job: Job, **__: Any) -> None:
+        jobs.append(job)
+
+    monkeypatch.setattr(command, "submit", take)
+
+    def run(*options: str, given: str = "") -> Job:
+        ended = CliRunner().invoke(app, ["submit", "--topic", TOPIC, *options], input=given)
+        assert ended.exit_code == 0, ended.output
+        return jobs[-1]
+
+    return run
+
+
+def test_each_option_is_a_field_of_the_portable_form(submitted: Submit) -> None:
+    job = submitted(
+        *("--prompt", "a cat", "--negative-prompt", "a dog", "--model", "tiny.safetensors"),
+        *("--sampler", "Euler a", "--cfg", "4.5", "--batch", "3", "--strength", "0.25"),
+        *("--image", "https://example.org/cat.png"),
+    )
+    assert job.content == {
+        "prompt": "a cat",
+        "negative_prompt": "a dog",
+        "model": "tiny.safetensors",
+        "sampler_name": "Euler a",
+        "cfg_scale": 4.5,
+        "batch_size": 3,
+        "denoising_strength": 0.25,
+        "init_images": ["https://example.org/cat.png"],
+    }
+    assert job.metadata.tasktype == "image-to-image"
+
+
+def test_prefix_priority_and_expiry_are_metadata(submitted: Submit) -> None:
+    before = datetime.now(UTC)
+    job = submitted(
+        *("--prompt", "a cat", "--prefix", "mine/today", "--priority", "high"),
+        *("--expires-in", "60", "--id", "order-1", "--runtime", "sd"),
+    )
+    assert (job.id, job.prefix, job.metadata.priority) == ("order-1", "mine/today", "high")
+    assert job.metadata.runtime == "sd"
+    assert job.metadata.expires_at is not None
+    assert before + timedelta(seconds=59) < job.metadata.expires_at
+
+
+@pytest.mark.parametrize("from_file", [True, False])
+def test_options_win_over_what_a_job_says(
+    submitted: Submit, tmp_path: Path, *, from_file: bool
+) -> None:
+    text = json.dumps(
+        {"metadata": {"id": "one", "priority": "low"}, "content": {"prompt": "a cat", "steps": 9}}
+    )
+    file = tmp_path / "job.json"
+    file.write_text(text)
+    options = ("--batch", "2", "--steps", "5", "--priority", "high")
+    where = ("--file", str(file)) if from_file else ()
+    job = submitted(*options, *where, given=text)
+    assert job.content == {"prompt": "a cat", "steps": 5, "batch_size": 2}
+    assert (job.id, job.metadata.priority) == ("one", "high")
+
+
+async def test_programs_are_told_the_id_in_a_json_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    client = Client(MemoryCloud(), job_topic="jobs")
+    job = make_job({"prompt": "a cat"}, job_id="order-1", runtime="sd")
+    await command.submit(client, job, as_json=True)
+    (line,) = io.StringIO(capsys.readouterr().out)
+    assert (json.loads(line)["id"], json.loads(line)["runtime"]) == ("order-1", "sd")

@@ -17,6 +17,7 @@ EXAMPLES: Final = Path(__file__).parent.parent.parent / "examples"
 NEEDS: Final = {
     "async_client.py": (),
     "sync_client.py": (),
+    "boto3_client.py": (),
     "curl.sh": ("curl", "python3"),
     "webui_client.sh": ("curl", "python3"),
     "aws_cli.sh": ("aws", "python3"),

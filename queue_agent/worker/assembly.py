@@ -21,6 +21,7 @@ from queue_agent.worker.ignored import IgnoredMessages
 from queue_agent.worker.inbox import Inbox
 from queue_agent.worker.job_models import JobModels, Models
 from queue_agent.worker.leftovers import Leftovers
+from queue_agent.worker.misrouted import MisroutedJobs
 from queue_agent.worker.notifier import Notifier
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.previews import Previews
@@ -130,6 +131,7 @@ def assemble(
         ),
         notifier=Notifier(policy, ports.topic, webhooks, store.with_links),
         ignored=IgnoredMessages(clock),
+        misrouted=MisroutedJobs(policy.runtime_name, clock),
         answer_rate=AnswerRate(policy.answer_burst, policy.answers_per_second, clock),
     )
     return Agent(

@@ -16,6 +16,9 @@ from queue_agent.wire.publication import LARGEST_PAYLOAD
 _AT_ONCE: Final = 32 * 2**10
 """Bytes that are parsed within milliseconds; more would hold up leases and probes."""
 
+WRONG_RUNTIME: Final = "wrong_runtime"
+"""The type of the refusal of a job for another runtime."""
+
 _Read = TypeVar("_Read")
 
 
@@ -72,7 +75,7 @@ class Inbox:
         if self._runtime_name and wanted and wanted != self._runtime_name:
             raise Rejected(
                 f"The job is for the runtime {wanted!r}; this is {self._runtime_name!r}.",
-                type="wrong_runtime",
+                type=WRONG_RUNTIME,
             )
         if job.task_type not in self._task_types:
             known = ", ".join(sorted(self._task_types))

@@ -40,7 +40,8 @@ from queue_agent.worker.cancellation import CancellationWatch
 from queue_agent.worker.claims import Claims
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.ignored import IgnoredMessages
-from queue_agent.worker.inbox import Inbox
+from queue_agent.worker.inbox import WRONG_RUNTIME, Inbox
+from queue_agent.worker.misrouted import MisroutedJobs
 from queue_agent.worker.notifier import Notifier
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.previews import Previews
@@ -64,6 +65,7 @@ class Processor:
     runner: JobRunner
     notifier: Notifier
     ignored: IgnoredMessages
+    misrouted: MisroutedJobs
     answer_rate: AnswerRate
     """Of messages that name no job."""
     _under_way: WeakValueDictionary[str, asyncio.Lock] = field(
@@ -136,6 +138,8 @@ class Processor:
                 output = await self._output(delivery, outputs)
             except (Rejected, Unwanted) as error:
                 log.info("refused", error=error.type, reason=error.message)
+                if error.type == WRONG_RUNTIME:
+                    self.misrouted.note(delivery.job.metadata.runtime or "")
                 delivery.verdict = error
                 return await self.store.store_failure(delivery, error)
             ended = await self.store.store(delivery, output)

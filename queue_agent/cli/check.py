@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from queue_agent.cli.model_options import model_fetcher
 from queue_agent.cli.options import make_runtime, warm_up_job
+from queue_agent.cli.waiting import other_runtimes
 from queue_agent.cli.wiring import HINT, no_loop
 from queue_agent.cloud import Bucket, Cloud, shortcomings
 from queue_agent.cloud.connect import connect
@@ -74,7 +76,12 @@ async def check(settings: Settings, *, with_runtime: bool = True) -> bool:
         elif models is not None:
             trials["models"] = partial(_models, settings, models)
         findings = [await _try(name, trial) for name, trial in trials.items()]
-        links = await _try("links", lambda: _links(settings, cloud))
+        warnings = [
+            await _try("links", lambda: _links(settings, cloud)),
+            await _try(
+                "messages", lambda: other_runtimes(cloud.queue(settings.queue_url), settings.name)
+            ),
+        ]
     finally:
         await runtime.aclose()
         await cloud.aclose()
@@ -83,8 +90,10 @@ async def check(settings: Settings, *, with_runtime: bool = True) -> bool:
         console.print(f"{mark} [bold]{finding.name}[/bold]: {finding.text}", highlight=False)
         if not finding.works:
             console.print(f"  → {_HINTS[finding.hint]}", style="yellow", highlight=False)
-    if links.works and links.text:
-        console.print(f"[yellow]![/yellow] [bold]links[/bold]: {links.text}", highlight=False)
+    for warning in warnings:
+        if warning.works and warning.text:
+            told = f"[bold]{warning.name}[/bold]: {escape(warning.text)}"
+            console.print(f"[yellow]![/yellow] {told}", highlight=False)
     return all(finding.works for finding in findings)
 
 

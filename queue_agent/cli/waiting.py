@@ -1,0 +1,59 @@
+"""What waits in the job queue, as far as ten messages tell, which are given back at once."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+from queue_agent.cloud import Message, Ordering, Queue
+from queue_agent.tasks import together
+from queue_agent.wire.errors import Malformed, NoJob
+from queue_agent.wire.job import Job
+from queue_agent.wire.message import read_message
+
+_LOOKED_AT: Final = 10
+_SECONDS: Final = 30.0
+"""How long a message stays hidden if it cannot be given back."""
+
+
+async def other_runtimes(queue: Queue, served: str) -> str:
+    """Which runtimes but the one served jobs are for that wait; empty: none was seen.
+
+    Raises:
+        QueueAgentError: the queue may not be read.
+    """
+    most = (await queue.policy()).max_receives
+    messages = await queue.receive(_LOOKED_AT, wait=0, visibility_timeout=_SECONDS)
+    try:
+        found = Counter(name for name in _runtimes(messages) if name != served)
+    finally:
+        await together(_give_back(queue, message, most) for message in messages)
+    if not found:
+        return ""
+    names = ", ".join(f"{name} ({count})" for name, count in sorted(found.items()))
+    return (
+        f"of {len(messages)} that wait, some are for other runtimes: {names}. This agent, "
+        f"{served}, answers them as failed. Let the filter policy of the queue's "
+        f'subscription ask for {{"runtime": ["{served}"]}}, or is QUEUE_AGENT_RUNTIME_NAME '
+        "wrong?"
+    )
+
+
+def _runtimes(messages: Iterable[Message]) -> Iterable[str]:
+    for message in messages:
+        try:
+            found = read_message(message.body, message.attributes)
+        except (Malformed, NoJob):
+            continue
+        name = found.metadata.runtime if isinstance(found, Job) else None
+        if name := name or message.attributes.get("runtime"):
+            yield name
+
+
+async def _give_back(queue: Queue, message: Message, most: int | None) -> None:
+    """As a new message where the queue would take another look for one delivery too many."""
+    if most is None or message.receive_count < most:
+        await queue.extend(message, 0)
+        return
+    same = Ordering(message.group or "", message.id)
+    await queue.send(message.body, message.attributes, same)
+    await queue.delete(message)

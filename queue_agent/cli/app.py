@@ -38,7 +38,6 @@ _CREDENTIALS: Final = (
 app = typer.Typer(
     name="queue-agent",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -53,7 +52,7 @@ def main() -> None:
     errors with 1, each with a sentence.
     """
     try:
-        app()
+        app(prog_name="queue-agent")
     except SettingsError as error:
         end(error.message, 2)
     except QueueAgentError as error:

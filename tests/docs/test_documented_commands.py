@@ -116,7 +116,7 @@ def fault(words: Sequence[str]) -> str | None:
 
 
 def queue_agent_fault(arguments: Sequence[str]) -> str | None:
-    if not arguments or arguments == ["--version"]:
+    if not arguments or arguments in (["--version"], ["--install-completion"]):
         return None
     options = options_by_command()
     command = arguments[0] if arguments[0] in options else " ".join(arguments[:2])

@@ -129,3 +129,15 @@ def test_the_version_is_told(
         main()
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"queue-agent {__version__}\n"
+
+
+def test_shells_are_told_the_commands_that_begin_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["queue-agent"])
+    monkeypatch.setenv("_QUEUE_AGENT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "queue-agent can")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().out.split() == ["cancel"]

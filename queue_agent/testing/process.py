@@ -20,7 +20,7 @@ class ServerProcess:
 
     ``{port}`` in `command` and `env` is replaced by the port. The child gets a session
     of its own, so that Ctrl-C in a terminal reaches only the parent, which then ends its
-    children in order. Its output goes to `log`, or nowhere.
+    children in order. It runs in `folder`, or the parent's; its output goes to `log`, or nowhere.
     """
 
     def __init__(
@@ -30,10 +30,12 @@ class ServerProcess:
         port: int | None = None,
         env: Mapping[str, str] | None = None,
         log: Path | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.port = port or free_port()
         self.url = f"http://{HOST}:{self.port}"
         self.log = log
+        self._folder = folder
         self._command = [self._with_port(part) for part in command]
         self._env = {name: self._with_port(value) for name, value in (env or {}).items()}
         self._process: subprocess.Popen[bytes] | None = None
@@ -67,6 +69,7 @@ class ServerProcess:
             self._process = subprocess.Popen(
                 self._command,
                 env={**os.environ, **self._env},
+                cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output or subprocess.DEVNULL,
                 stderr=subprocess.STDOUT,

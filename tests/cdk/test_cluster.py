@@ -200,8 +200,9 @@ def test_models_of_the_bucket_come_past_the_nat_gateway_to_each_pod() -> None:
     values = values_of(assembly, release)
     assert values["models"]["source"] == "download"
     documents = yaml.safe_load_all(rendered(assembly, release))
-    (deployment,) = [it for it in documents if it and it["kind"] == "Deployment"]
-    containers = {it["name"]: it for it in deployment["spec"]["template"]["spec"]["initContainers"]}
+    pods = [it["spec"]["template"]["spec"] for it in documents if it and it["kind"] == "Deployment"]
+    (pod,) = [it for it in pods if "initContainers" in it]
+    containers = {it["name"]: it for it in pod["initContainers"]}
     source = f"s3://{values['models']['bucket']}/sdruntime/"
     assert containers["models"]["command"][-2:] == [source, "/models"]
     assert values["runtime"]["model"].startswith("/models/")

@@ -72,7 +72,7 @@ def agent_environment(emulated: Emulated, release: str) -> dict[str, str]:
     files = helm_python.Chart.load(CHART).render(
         emulated.chart_values(release), name=release, namespace="images"
     )
-    (pod,) = [
+    pods = [
         document["spec"]["template"]["spec"]
         for path, text in files.items()
         if not path.endswith("NOTES.txt")
@@ -81,6 +81,7 @@ def agent_environment(emulated: Emulated, release: str) -> dict[str, str]:
     ]
     (agent,) = [
         container
+        for pod in pods
         for container in [*pod.get("initContainers", ()), *pod["containers"]]
         if container["name"] == "agent"
     ]

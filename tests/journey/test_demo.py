@@ -156,7 +156,8 @@ class OpenDemo:
 def demo(folder: Path, *options: str, **given: str) -> Iterator[OpenDemo]:
     log = folder / "demo.log"
     command = [*COMMAND, *options, "--output", str(folder / "out")]
-    process = ServerProcess(command, env={"STEPS": "4", "COLUMNS": "200", **given}, log=log)
+    env = {"STEPS": "4", "COLUMNS": "200", **given}
+    process = ServerProcess(command, env=env, log=log, folder=folder)
     process.spawn()
     try:
         yield OpenDemo(process, log)

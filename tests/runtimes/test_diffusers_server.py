@@ -176,6 +176,7 @@ async def test_a_jobs_progress_can_be_followed_to_its_end(client: httpx.AsyncCli
         "step": 200,
         "steps": 200,
         "progress": 1.0,
+        "previews": 0,
     }
     fractions = [status["progress"] for status in seen]
     assert fractions == sorted(fractions)

@@ -261,6 +261,13 @@ FAULTS: list[tuple[str, Json, str]] = [
     ("text-to-image", {"steps": -1}, "steps"),
     ("text-to-image", {"steps": "0"}, "steps"),
     ("text-to-image", {"steps": 2.5}, "whole number"),
+    ("text-to-image", {"steps": "nan"}, "must be a number"),
+    ("text-to-image", {"width": "-Infinity"}, "must be a number"),
+    (
+        "text-to-image",
+        {"hr_scale": "1e999"},
+        "must be a number",
+    ),
     ("text-to-image", {"steps": 10**9}, "steps"),
     ("text-to-image", {"batch_size": 0}, "batch_size"),
     ("text-to-image", {"n_iter": 0}, "n_iter"),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, BinaryIO, Final
 
 from queue_agent.cloud import Bucket, ListedObject, Sink
@@ -213,7 +214,7 @@ class S3Bucket(Bucket):
                 )
             # some stores give what comes before, too
             page = [
-                ListedObject(entry["Key"], entry["LastModified"].timestamp())
+                ListedObject(entry["Key"], _seconds(entry.get("LastModified")))
                 for entry in answer.get("Contents", ())
                 if entry["Key"] > after
             ]
@@ -240,6 +241,10 @@ class S3Bucket(Bucket):
 
 def _condition(*, create_only: bool) -> dict[str, str]:
     return {"IfNoneMatch": "*"} if create_only else {}
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
 
 
 def _read_part(file: BinaryIO) -> bytes:

@@ -5,6 +5,7 @@ it answers its own, and takes some without a word. What would make it reserve mo
 has ends its process instead.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -119,7 +120,9 @@ def _out_of_range(request: JsonObject, ranges: Mapping[str, _Range]) -> Iterator
         number = _number(request.get(name))
         if number is None:
             continue
-        if allowed.whole and number != int(number):
+        if not math.isfinite(number):
+            yield f"{name}: must be a number, not {number:g}"
+        elif allowed.whole and number != int(number):
             yield f"{name}: must be a whole number, not {number:g}"
         elif not allowed.least <= number <= allowed.most:
             yield f"{name}: must be from {_shown(allowed.least)} to {_shown(allowed.most)}"

@@ -14,6 +14,7 @@ from queue_agent.client.handle import JobFailed, SubmittedJob
 from queue_agent.client.inputs import Input
 from queue_agent.client.results import ResultLocation
 from queue_agent.client.sync import SyncClient, SyncJob
+from queue_agent.client.traces import Trace
 from queue_agent.wire.errors import (
     ObjectNotFound,
     QueueAgentError,
@@ -54,6 +55,7 @@ __all__ = [
     "SyncClient",
     "SyncJob",
     "Timings",
+    "Trace",
     "Unavailable",
     "make_job",
 ]

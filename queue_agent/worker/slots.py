@@ -51,6 +51,8 @@ class Slots:
         self._backlog = backlog
         self._demand = Demand(self.forecast, prefetch)
         self._standing = Standing()
+        self._given_up: set[Slot] = set()
+        """Places of runs that were given up and may go on."""
         self._output_bytes = 0
         self._stalled = False
         """Whether a message was given back for want of a place, and no run has ended since."""
@@ -90,11 +92,13 @@ class Slots:
         """A slot in the place of a run that was given up and may go on; to be removed after it."""
         place = slot.successor()
         self._standing.add(place)
+        self._given_up.add(place)
         return place
 
     def remove(self, slot: Slot) -> None:
         """Give up the slot of a message that is done with."""
         self._standing.remove(slot)
+        self._given_up.discard(slot)
         self._output_bytes -= slot.output_bytes
         self._advance()
 
@@ -150,6 +154,8 @@ class Slots:
     def _may_take(self) -> int:
         """How many more messages may be held at all."""
         if self.closed.is_set() or self._is_full or (self._stalled and self.at_runtime):
+            return 0
+        if len(self._given_up) >= self._concurrency:  # the runtime may turn out to be stuck
             return 0
         return self._demand.room(self._standing, self._concurrency)
 

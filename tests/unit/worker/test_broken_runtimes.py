@@ -136,6 +136,24 @@ async def test_what_waits_for_a_stuck_runtime_is_left_to_another_at_once() -> No
             assert len(bench.told()) == len(orders)
 
 
+async def test_until_a_run_that_was_given_up_is_over_no_message_is_asked_for() -> None:
+    """Nor is that of the run itself, which comes again meanwhile."""
+    policy = {"run_timeout": LIMIT, "retry_delay": 10.0, "receive_wait": 1}
+    bench = Bench(max_receives=3, policy=policy)
+    broken = DeafRuntime()
+    broken.script("order-0", hanging)
+    await bench.publish("order-0")
+    async with bench.working(bench.agent(broken)):
+        await broken.began.wait()
+        await bench.pass_time(LIMIT + 5)
+        await bench.publish("order-1")
+        await bench.pass_time(8)
+        async with bench.working(bench.agent()):
+            assert (await bench.answer("order-1")).attempt == 1
+            assert (await bench.answer("order-0")).attempt == 2
+            assert {told.status for told in bench.told()} == {"completed"}
+
+
 async def test_a_runtime_that_answers_nothing_any_more_is_restarted_within_a_run() -> None:
     """Also one that tells nothing of its runs: it is silent, whatever becomes of the run."""
     bench = Bench(max_receives=3, policy={"run_timeout": 900.0})

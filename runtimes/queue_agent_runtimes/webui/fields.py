@@ -96,9 +96,9 @@ def check_generation(request: JsonObject, *, of_images: bool) -> None:
     Raises:
         Rejected: with each fault in words (type ``invalid_content``).
     """
-    faults = [*_out_of_range(request, _RANGES)] or [*_too_much(request)]
-    faults += _faults_of_init_images(request) if of_images else _faults_of_hires(request)
-    _refuse(faults)
+    _refuse([*_out_of_range(request, _RANGES)])
+    others = _faults_of_init_images(request) if of_images else _faults_of_hires(request)
+    _refuse([*_too_much(request), *others])
 
 
 def check_upscaling(request: JsonObject, *, of_several: bool) -> None:
@@ -120,7 +120,7 @@ def _out_of_range(request: JsonObject, ranges: Mapping[str, _Range]) -> Iterator
         number = _number(request.get(name))
         if number is None:
             continue
-        if not math.isfinite(number):
+        if not -math.inf < number < math.inf:  # integers may be too large for a float
             yield f"{name}: must be a number, not {number:g}"
         elif allowed.whole and number != int(number):
             yield f"{name}: must be a whole number, not {number:g}"

@@ -37,7 +37,7 @@ def small_preview(data: bytes) -> bytes:
     try:
         picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Resampling.BILINEAR)
         return _encoded(picture.convert("RGB"))
-    except Exception as error:  # as of decoders, nobody promises what may be raised
+    except (MemoryError, OSError, ValueError) as error:
         raise BrokenImage(f"cannot be shown ({media_type})") from error
 
 

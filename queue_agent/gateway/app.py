@@ -178,7 +178,16 @@ def _add_page(app: FastAPI) -> None:
     async def page() -> FileResponse:
         return FileResponse(_STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
-    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    app.mount("/static", _PartsOfThePage(directory=_STATIC), name="static")
+
+
+class _PartsOfThePage(StaticFiles):
+    """Asked for anew each time, so that no browser puts parts of two versions together."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 def _add_probes(app: FastAPI) -> None:

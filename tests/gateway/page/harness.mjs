@@ -1,4 +1,5 @@
-// Uses the gateway's page as people do, and prints what it saw as JSON.
+// A browser for the scripts beside this one, which use the gateway's page as people do. Each prints
+// what it saw as JSON by `finish`.
 // Arguments: the page's address, a folder for screenshots.
 // PLAYWRIGHT: folder whose node_modules hold playwright-core. CHROMIUM: the browser. KEY: an API
 // key with no jobs yet.
@@ -13,9 +14,9 @@ const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM,
   args: ["--no-sandbox", "--disable-dev-shm-usage"],
 });
-const seen = { outside: [], complaints: [] };
+export const seen = { outside: [], complaints: [] };
 
-async function open(options) {
+export async function open(options) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(90_000);
@@ -38,20 +39,20 @@ async function open(options) {
   return page;
 }
 
-const card = (page, prompt) => page.locator(".job", { hasText: prompt });
-const ended = (page, prompt, status) => card(page, prompt).and(page.locator(`[data-status="${status}"]`)).first();
-const pictured = (page, prompt) =>
+export const card = (page, prompt) => page.locator(".job", { hasText: prompt });
+export const ended = (page, prompt, status) => card(page, prompt).and(page.locator(`[data-status="${status}"]`)).first();
+export const pictured = (page, prompt) =>
   card(page, prompt).locator(".images img[src]").first().evaluate((image) => image.decode().then(() => image.naturalWidth));
 
 // The width of what is shown of a job while it runs.
-async function previewed(page, prompt) {
+export async function previewed(page, prompt) {
   const picture = card(page, prompt).and(page.locator('[data-status="running"]')).locator(".preview");
   await picture.waitFor();
   return picture.evaluate((image) => image.decode().then(() => image.naturalWidth));
 }
 
 // The progress of a running job, once it is over `share`.
-async function progressed(page, share) {
+export async function progressed(page, share) {
   const found = await page.waitForFunction((share) => {
     const value = document.querySelector('.job[data-status="running"] progress')?.value;
     return value > share && value;
@@ -59,7 +60,7 @@ async function progressed(page, share) {
   return found.jsonValue();
 }
 
-async function ask(page, prompt, steps, { size = "256x256" } = {}) {
+export async function ask(page, prompt, steps, { size = "256x256" } = {}) {
   if (!(await page.locator("details[open]").count())) await page.locator("summary").click();
   await page.getByLabel("Steps").fill(String(steps));
   await page.getByLabel("Size").selectOption(size);
@@ -67,80 +68,18 @@ async function ask(page, prompt, steps, { size = "256x256" } = {}) {
   await page.getByRole("button", { name: "Generate" }).click();
 }
 
-async function shoot(name, page) {
+export async function shoot(name, page) {
   await page.waitForFunction(() => [...document.images].every((image) => !image.alt || image.complete && image.naturalWidth));
   await page.screenshot({ path: join(folder, `${name}.png`) });
 }
 
-// A job with visible progress, then its image.
-const page = await open({ colorScheme: "light" });
-await ask(page, "a lighthouse at dusk", 150);
-seen.progress = await progressed(page, 0.05);
-seen.preview = await previewed(page, "a lighthouse at dusk");
-await ended(page, "a lighthouse at dusk", "completed").waitFor();
-seen.width = await pictured(page, "a lighthouse at dusk");
-seen.previewLeft = await card(page, "a lighthouse at dusk").locator(".preview").isVisible();
-
-// The same by keyboard alone.
-await page.getByLabel("What shall it be?").focus();
-await page.keyboard.press("ControlOrMeta+A");
-await page.keyboard.type("an otter by keyboard");
-await page.keyboard.press("Control+Enter");
-await ended(page, "an otter by keyboard", "completed").waitFor();
-await card(page, "an otter by keyboard").getByRole("button", { name: "Show an otter" }).focus();
-await page.keyboard.press("Enter");
-seen.enlarged = await page.locator("#viewer").isVisible();
-await page.keyboard.press("Escape");
-
-// A variation is another image of the same prompt.
-await card(page, "an otter by keyboard").getByRole("button", { name: "Variation" }).click();
-await page.waitForFunction(() => document.querySelectorAll('.job[data-status="completed"]').length >= 3);
-seen.otters = await card(page, "an otter by keyboard").count();
-
-// One is cancelled, one fails.
-await ask(page, "a never-ending story", 150, { size: "512x512" });
-await ask(page, "a second never-ending story", 150, { size: "512x512" });
-await ended(page, "a never-ending story", "running").waitFor();
-await card(page, "a second never-ending story").getByRole("button", { name: "Cancel" }).click();
-await ended(page, "a second never-ending story", "cancelled").waitFor();
-await ask(page, "a picture nobody can make <lora:nobody:1>", 2);
-await ended(page, "a picture nobody can make", "failed").waitFor();
-seen.reason = await card(page, "a picture nobody can make").locator(".reason").innerText();
-await page.getByLabel("Images").fill("2");
-await ask(page, "two hills in the fog", 20, { size: "512x512" });
-await ended(page, "two hills in the fog", "completed").waitFor();
-
-// Reloading finds them all again.
-await page.reload();
-await ended(page, "a lighthouse at dusk", "completed").waitFor();
-seen.again = await pictured(page, "a lighthouse at dusk");
-seen.cancelled = await ended(page, "a second never-ending story", "cancelled").count();
-
-seen.contrast = await contrasts(page);
-await ask(page, "a train crossing a snowy valley", 150, { size: "768x512" });
-await ask(page, "a teapot in the rain", 150);
-await progressed(page, 0.3);
-await page.getByLabel("What shall it be?").fill("a garden of glass flowers");
-await shoot("page-light", page);
-
-const dark = await open({ colorScheme: "dark" });
-await ended(dark, "a lighthouse at dusk", "completed").waitFor();
-await pictured(dark, "a lighthouse at dusk");
-seen.contrastDark = await contrasts(dark);
-await shoot("page-dark", dark);
-
-const phone = await open({ viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true });
-await ended(phone, "a lighthouse at dusk", "completed").waitFor();
-seen.overflow = await phone.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-await card(phone, "a lighthouse at dusk").first().scrollIntoViewIfNeeded();
-await phone.evaluate(() => scrollTo(0, 0));
-await shoot("page-phone", phone);
-
-console.log(JSON.stringify(seen));
-await browser.close();
+export async function finish() {
+  console.log(JSON.stringify(seen));
+  await browser.close();
+}
 
 // Every text's contrast against what is behind it that is under 4.5 (WCAG 2.2, 1.4.3).
-function contrasts(page) {
+export function contrasts(page) {
   return page.evaluate(() => {
     const channels = (colour) => colour.match(/[\d.]+/g).map(Number);
     const luminance = ([red, green, blue]) => {

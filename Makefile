@@ -142,7 +142,7 @@ $(VENV)/.checkov: $(CHECKOV) | $(VENV)/.created
 	@touch $@
 
 # What some tests use beside Python; where it is not to be had, they are skipped and say so.
-$(VENV)/.tools: | $(VENV)/.created
+$(VENV)/.tools: Makefile | $(VENV)/.created
 	@missing=; for package in chromium libfaketime nodejs prometheus; do \
 	  dpkg -s $$package > /dev/null 2>&1 || missing="$$missing $$package"; done; \
 	if [ -z "$$missing" ]; then true; \
@@ -153,6 +153,6 @@ $(VENV)/.tools: | $(VENV)/.created
 	  echo "apt-get failed: tests that need one of these are skipped"; \
 	else echo "Installed only by root and with apt-get:$$missing; tests that find no such program are skipped"; fi
 	@if command -v npm > /dev/null; then \
-	  echo "npm install playwright-core into $(VENV)/page: tests look at the gateway's page with it"; \
-	  npm install --silent --no-save --prefix $(VENV)/page playwright-core@1.65.1; fi || true
+	  echo "npm install playwright-core and axe-core into $(VENV)/page: tests look at the gateway's page with them"; \
+	  npm install --silent --no-save --prefix $(VENV)/page playwright-core@1.65.1 axe-core@4.14.1; fi || true
 	@touch $@

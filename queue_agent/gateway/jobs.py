@@ -17,7 +17,8 @@ from queue_agent.gateway.dependencies import (
 from queue_agent.gateway.keys import Caller
 from queue_agent.gateway.problems import documented
 from queue_agent.gateway.records import Record
-from queue_agent.gateway.schemas import REQUEST_BODY, JobPage, JobView, RuntimeList
+from queue_agent.gateway.schemas import REQUEST_BODY, JobPage, JobStatus, JobView, RuntimeList
+from queue_agent.gateway.search import Wanted
 from queue_agent.media.previews import PREVIEW_MEDIA_TYPE
 from queue_agent.wire.problems import Problem, ProblemDetails
 from queue_agent.wire.submission import Accepted
@@ -69,9 +70,19 @@ async def list_jobs(
     caller: CallerPart,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: str | None = None,
+    status: Annotated[tuple[JobStatus, ...], Query(description="Only of these.")] = (),
+    runtime: Annotated[str | None, Query(description="Only of this one.")] = None,
+    q: Annotated[
+        str, Query(max_length=200, description="Words of the id or of texts in the content.")
+    ] = "",
 ) -> JobPage:
-    """The caller's jobs, the newest first."""
-    return await gateway.service.page(caller, cursor=cursor, limit=limit)
+    """The caller's jobs, the newest first.
+
+    Where some are looked for, a page may hold fewer than `limit`, or none, though there is a
+    `next` one: a request goes through so many jobs and no more.
+    """
+    wanted = Wanted.of(status, runtime, q)
+    return await gateway.service.page(caller, wanted, cursor=cursor, limit=limit)
 
 
 @router.get("/v1/jobs/{job_id}")

@@ -19,6 +19,7 @@ from queue_agent.gateway.quota import IsOver, Quota
 from queue_agent.gateway.records import Record, Records
 from queue_agent.gateway.result_cache import CachedResult, ResultCache
 from queue_agent.gateway.schemas import ImageView, JobPage, JobStatus, JobView
+from queue_agent.gateway.search import Wanted, search
 from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.tasks import together
@@ -121,8 +122,18 @@ class JobService:
         """
         return await self._records.find(caller.name, caller.own_id(job_id))
 
-    async def page(self, caller: Caller, *, cursor: str | None, limit: int) -> JobPage:
-        """The caller's jobs, the newest first."""
+    async def page(
+        self, caller: Caller, wanted: Wanted, *, cursor: str | None, limit: int
+    ) -> JobPage:
+        """The caller's jobs that are wanted, the newest first.
+
+        Raises:
+            Problem: 422, `cursor` is no place to begin.
+        """
+        if wanted != Wanted():
+            return await search(
+                self._records, self.view, caller.name, wanted, cursor=cursor, limit=limit
+            )
         records, following = await self._records.recent(caller.name, after=cursor, limit=limit)
         return JobPage(jobs=await together(self.view(record) for record in records), next=following)
 

@@ -40,6 +40,10 @@ Priority = Annotated[Text, typer.Option(help="For the topic's filters.")]
 ExpiresIn = Annotated[
     float | None, typer.Option(min=1, help="Seconds after which nobody wants it any more.")
 ]
+Deadline = Annotated[
+    Text, typer.Option(help="Wanted by this moment, such as 2030-01-01T12:00:00Z.")
+]
+Within = Annotated[float | None, typer.Option(min=1, help="The same, in seconds from now.")]
 JobFile = Annotated[
     Path | None, typer.Option(help="A job in JSON; '-' or no prompt at all: standard input.")
 ]
@@ -77,6 +81,8 @@ def submit(
     prefix: Folder = None,
     priority: Priority = None,
     expires_in: ExpiresIn = None,
+    deadline: Deadline = None,
+    within: Within = None,
     file: JobFile = None,
     wait: Wait = False,
     timeout: Patience = 900,
@@ -90,6 +96,8 @@ def submit(
     """
     if wait and notifications is None:
         end("--wait needs --notifications (or QUEUE_AGENT_TOPIC_ARN).", 2)
+    if deadline is not None and within is not None:
+        end("Give --deadline or --within, not both.", 2)
     content = _given(
         prompt=prompt,
         negative_prompt=negative_prompt,
@@ -103,9 +111,13 @@ def submit(
         seed=seed,
         denoising_strength=strength,
     )
-    expires = None if expires_in is None else _from_now(expires_in)
     metadata = _given(
-        runtime=runtime, id=job_id, prefix=prefix, priority=priority, expires_at=expires
+        runtime=runtime,
+        id=job_id,
+        prefix=prefix,
+        priority=priority,
+        expires_at=None if expires_in is None else _from_now(expires_in, "--expires-in"),
+        deadline=deadline if within is None else _from_now(within, "--within"),
     )
     body = {"content": {}} if prompt is not None and file is None else _read_body(file)
     job = _job(body, metadata, content, image, bucket)
@@ -139,11 +151,11 @@ def _given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _from_now(seconds: float) -> str:
+def _from_now(seconds: float, option_name: str) -> str:
     try:
         return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
     except OverflowError:
-        end(f"--expires-in: {seconds:g} seconds are too many.", 2)
+        end(f"{option_name}: {seconds:g} seconds are too many.", 2)
 
 
 def _job(

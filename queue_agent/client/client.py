@@ -120,6 +120,7 @@ class Client:
         prefix: str = DEFAULT_PREFIX,
         context: JsonValue = None,
         expires_at: datetime | None = None,
+        deadline: datetime | None = None,
         priority: str | None = None,
         traceparent: str | None = None,
         **content: Input,
@@ -152,6 +153,7 @@ class Client:
                 prefix=prefix,
                 context=context,
                 expires_at=expires_at,
+                deadline=deadline,
                 priority=priority,
             )
         job = admit(job, self._terms)

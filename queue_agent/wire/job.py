@@ -83,6 +83,10 @@ class Metadata(BaseModel):
     expires_at: AwareDatetime | None = Field(
         default=None, description="After this moment (ISO 8601 with a zone) nobody wants it."
     )
+    deadline: AwareDatetime | None = Field(
+        default=None,
+        description="It is wanted by this moment (ISO 8601 with a zone), and still after it.",
+    )
     priority: str | None = Field(default=None, max_length=64)
     previews: bool | None = Field(
         default=None,

@@ -124,6 +124,7 @@ def make_job(
     prefix: str = DEFAULT_PREFIX,
     context: JsonValue = None,
     expires_at: datetime | None = None,
+    deadline: datetime | None = None,
     priority: str | None = None,
 ) -> Job:
     """A job, completed as by `complete`; raises like it."""
@@ -134,6 +135,7 @@ def make_job(
         "prefix": prefix,
         "context": context,
         "expires_at": expires_at.isoformat() if expires_at else None,
+        "deadline": deadline.isoformat() if deadline else None,
         "priority": priority,
     }
     return complete({"metadata": metadata, "content": dict(content)})

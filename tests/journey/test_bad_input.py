@@ -144,6 +144,8 @@ SALVAGED: dict[str, JsonObject] = {
     "a prefix that climbs": job(id="known", prefix="../other", context=[1]),
     "an expiry that is no time": job(id="known", expires_at="tomorrow", context=[1]),
     "an expiry without a zone": job(id="known", expires_at="2030-01-01T00:00:00", context=[1]),
+    "a deadline that is no time": job(id="known", deadline="tomorrow", context=[1]),
+    "a deadline without a zone": job(id="known", deadline="2030-01-01T00:00:00", context=[1]),
 }
 
 

@@ -1,5 +1,7 @@
 """Publishing, where the topic and the bucket do not do all they are asked."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from queue_agent.client import Client, make_job
@@ -82,3 +84,10 @@ async def test_what_is_not_configured_is_missed_only_by_what_needs_it() -> None:
             pass
     with pytest.raises(ValueError, match="id"):
         client.job("../x")
+
+
+async def test_a_deadline_is_published_with_the_job() -> None:
+    cloud, wanted_by = MemoryCloud(), datetime(2030, 1, 1, 12, tzinfo=UTC)
+    await Client(cloud, job_topic="jobs").submit("a cat", deadline=wanted_by)
+    published = parse_job(cloud.topic("jobs").published[0].body)
+    assert published.metadata.deadline == wanted_by

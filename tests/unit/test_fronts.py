@@ -55,6 +55,8 @@ TAKEN: Final = {
     "no metadata": '{"content": {"prompt": "a"}}',
     "empty metadata": '{"metadata": {}, "content": {}}',
     "a priority": job(priority="high"),
+    "a deadline": job(deadline="2030-01-01T12:00:00+02:00"),
+    "a deadline that is null": job(deadline=None),
     "an empty priority": job(priority=""),
     "metadata of the publisher's own": job(tenant="blue", nothing=None),
     "the same key twice": '{"content": {"prompt": "a"}, "content": {"prompt": "b"}}',
@@ -100,6 +102,9 @@ REFUSED: Final = {
     "a priority that is too long": (job(priority="a" * 65), 422),
     "an end without a zone": (job(expires_at="2030-01-01T00:00:00"), 422),
     "an end that is no time": (job(expires_at="soon"), 422),
+    "a deadline without a zone": (job(deadline="2030-01-01T00:00:00"), 422),
+    "a deadline that is no time": (job(deadline="soon"), 422),
+    "a deadline in a month that is none": (job(deadline="2030-13-01T00:00:00Z"), 422),
     "a callback that is too long": (job(callback_url="a" * 2049), 422),
 }
 

@@ -69,6 +69,31 @@ def test_prefix_priority_and_expiry_are_metadata(submitted: Submit) -> None:
     assert before + timedelta(seconds=59) < job.metadata.expires_at
 
 
+def test_a_deadline_is_a_moment_or_so_many_seconds_away(submitted: Submit) -> None:
+    job = submitted("--prompt", "a cat", "--deadline", "2030-01-01T12:00:00+02:00")
+    assert job.metadata.deadline == datetime(2030, 1, 1, 10, tzinfo=UTC)
+    before = datetime.now(UTC)
+    near = submitted("--prompt", "a cat", "--within", "60").metadata.deadline
+    assert near is not None
+    assert before + timedelta(seconds=59) < near < datetime.now(UTC) + timedelta(seconds=61)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--deadline", "tomorrow"), "metadata.deadline"),
+        (("--deadline", "2030-01-01T12:00:00"), "metadata.deadline"),
+        (("--within", "1e300"), "--within: 1e+300 seconds are too many"),
+        (("--deadline", "2030-01-01T12:00:00Z", "--within", "5"), "not both"),
+    ],
+)
+def test_a_deadline_that_is_none_is_refused_in_words(options: tuple[str, ...], said: str) -> None:
+    given = ["submit", "--topic", TOPIC, "--prompt", "a cat", *options]
+    ended = CliRunner().invoke(app, given)
+    assert ended.exit_code == 2
+    assert said in " ".join(ended.output.split())
+
+
 @pytest.mark.parametrize("from_file", [True, False])
 def test_options_win_over_what_a_job_says(
     submitted: Submit, tmp_path: Path, *, from_file: bool

@@ -17,7 +17,14 @@ from queue_agent.gateway.dependencies import (
 from queue_agent.gateway.keys import Caller
 from queue_agent.gateway.problems import documented
 from queue_agent.gateway.records import Record
-from queue_agent.gateway.schemas import REQUEST_BODY, JobPage, JobStatus, JobView, RuntimeList
+from queue_agent.gateway.schemas import (
+    REQUEST_BODY,
+    JobPage,
+    JobRequest,
+    JobStatus,
+    JobView,
+    RuntimeList,
+)
 from queue_agent.gateway.search import Wanted
 from queue_agent.media.previews import PREVIEW_MEDIA_TYPE
 from queue_agent.wire.problems import Problem, ProblemDetails
@@ -89,6 +96,17 @@ async def list_jobs(
 async def get_job(job_id: str, gateway: GatewayPart, caller: CallerPart) -> JobView:
     """How a job stands."""
     return await gateway.service.view(await _find(gateway, caller, job_id))
+
+
+@router.get(
+    "/v1/jobs/{job_id}/request",
+    response_model=JobRequest,
+    responses={410: {"model": ProblemDetails, "description": "It is no longer kept."}},
+)
+async def get_request(job_id: str, gateway: GatewayPart, caller: CallerPart) -> Response:
+    """What a job asked for, whole: sent to `/v1/jobs` it is another job."""
+    data = await gateway.service.request(await _find(gateway, caller, job_id))
+    return Response(data, media_type="application/json")
 
 
 @router.delete("/v1/jobs/{job_id}", status_code=202)
@@ -165,7 +183,9 @@ async def get_preview(
 @router.get("/v1/runtimes", tags=["runtimes"])
 async def list_runtimes(gateway: GatewayPart, _caller: CallerPart) -> RuntimeList:
     """The runtimes on offer, with their queues and their throughput of late."""
-    return RuntimeList(runtimes=await gateway.statistics.states())
+    return RuntimeList(
+        runtimes=await gateway.statistics.states(), body_limit=gateway.settings.body_limit
+    )
 
 
 async def _find(gateway: GatewayPart, caller: Caller, job_id: str) -> Record:

@@ -23,6 +23,7 @@ _LONGEST_TEXT: Final = 4_096
 _END_OF_TIME: Final = 10**13
 _LONGEST_IN_FLIGHT: Final = timedelta(days=14)
 """No queue keeps a message longer."""
+_OF_ONE_JOB: Final = {"id", "expires_at", "deadline"}
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _CURSOR: Final = re.compile(r"\d{13}-[A-Za-z0-9._-]{1,128}")
 
@@ -42,13 +43,17 @@ class Record(BaseModel):
     folder: str
     content: dict[str, JsonValue]
     """As it was asked, but for what is too long to be shown."""
+    metadata: dict[str, JsonValue] | None = None
+    """What else was asked; None where that and the content do not stand here whole
+    (`queue_agent.gateway.requests`)."""
     context: JsonValue = None
     ahead: int | None = None
     """How many jobs the queue held then."""
 
     @classmethod
     def of(cls, job: Job, owner: str, *, now: datetime, ahead: int | None) -> "Record":
-        keys = ResultKeys.of(job)
+        keys, content, metadata = ResultKeys.of(job), _summary(job.content), cls.metadata_of(job)
+        whole = content == job.content and len(canonical_json(metadata)) <= _LARGEST_CONTENT
         return cls(
             id=job.id,
             owner=owner,
@@ -58,10 +63,16 @@ class Record(BaseModel):
             digest=job.digest,
             manifest=keys.manifest,
             folder=keys.folder,
-            content=_summary(job.content),
+            content=content,
+            metadata=metadata if whole else None,
             context=job.metadata.context,
             ahead=ahead,
         )
+
+    @staticmethod
+    def metadata_of(job: Job) -> dict[str, JsonValue]:
+        """What another job would say that asks for the like, under an id of its own."""
+        return job.metadata.model_dump(mode="json", exclude=_OF_ONE_JOB, exclude_none=True)
 
     @property
     def place(self) -> ResultLocation:

@@ -100,6 +100,13 @@ class JobView(_View):
         return self.status not in {"queued", "running", "cancelling"}
 
 
+class JobRequest(_View):
+    """What a job asked for: all of it but its id and its times."""
+
+    metadata: dict[str, JsonValue]
+    content: dict[str, JsonValue]
+
+
 class JobPage(_View):
     """Some of the caller's jobs, the newest first."""
 
@@ -128,9 +135,13 @@ class RuntimeState(_View):
         description="Those that `pipeline` jobs ask for by name, with their inputs."
     )
     capabilities: Capabilities = Field(description="What the server has, as its agents say.")
+    shortened: tuple[str, ...] = Field(
+        description="Which of these lists are too long to stand here whole."
+    )
 
 
 class RuntimeList(_View):
     """The runtimes on offer, the default one first."""
 
     runtimes: list[RuntimeState]
+    body_limit: int = Field(description="Bytes that the gateway takes in one request.")

@@ -17,6 +17,7 @@ from queue_agent.gateway.previews import PreviewCache
 from queue_agent.gateway.problems import no_such_job
 from queue_agent.gateway.quota import IsOver, Quota
 from queue_agent.gateway.records import Record, Records
+from queue_agent.gateway.requests import Requests
 from queue_agent.gateway.result_cache import CachedResult, ResultCache
 from queue_agent.gateway.schemas import ImageView, JobPage, JobStatus, JobView
 from queue_agent.gateway.search import Wanted, search
@@ -53,6 +54,7 @@ class JobService:
         self._listener = listener
         self._statistics = statistics
         self._records = Records(self._bucket)
+        self._requests = Requests(self._bucket)
         self._quota = Quota(self._bucket, self._over)
         self._results = ResultCache(self._bucket, age=settings.poll)
         self._previews = PreviewCache(self._bucket)
@@ -99,13 +101,34 @@ class JobService:
             return record
         self._listener.forget(job.id)
         self._results.forget(job.id)
+        await self._keep(record, job, is_new=is_new)
         try:
             await self._client.submit(job, traceparent=traceparent)
         except QueueAgentError as error:
             if is_new and not isinstance(error, Unanswered):  # which may be on its way
-                await self._records.remove(record)
+                await self._remove(record)
             raise
         return record
+
+    async def _keep(self, record: Record, job: Job, *, is_new: bool) -> None:
+        try:
+            await self._requests.keep(record, job)
+        except QueueAgentError:
+            if is_new:
+                await self._remove(record)
+            raise
+
+    async def _remove(self, record: Record) -> None:
+        await self._records.remove(record)
+        await self._requests.forget(record)
+
+    async def request(self, record: Record) -> bytes:
+        """What the job asked for, whole: JSON that asks for the like once more.
+
+        Raises:
+            Problem: 410, it is no longer kept.
+        """
+        return await self._requests.of(record)
 
     async def _is_known(self, caller: Caller, job_id: str) -> bool:
         try:

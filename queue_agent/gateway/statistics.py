@@ -97,6 +97,7 @@ class Statistics:
             task_types=offer.task_types,
             workflows=offer.workflows,
             capabilities=offer.capabilities,
+            shortened=offer.shortened,
         )
 
     def seconds_per_job(self, runtime: str) -> float | None:

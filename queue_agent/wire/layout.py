@@ -10,6 +10,7 @@ quarantine/{date}/{message-id}.json        messages that could not be worked on
 inputs/{digest}.{ext}                      files that clients uploaded
 payloads/{id}-{digest}.json                jobs too large for the topic
 gateway/jobs/{owner}/{id}.json             what a gateway was asked, by whom
+gateway/requests/{owner}/{id}-{digest}.json  all of that, where it is too large for the former
 gateway/recent/{owner}/{age}-{id}          for listing, the newest first: `age` counts down
 gateway/slots/{owner}/{number}-{generation}  for quotas; the highest generation holds the slot
 gateway/options/{owner}/{runtime}.json     what an owner set for all own jobs at a runtime
@@ -196,6 +197,11 @@ def is_payload(key: str) -> bool:
 def record_key(owner: str, job_id: str) -> str:
     """Where a gateway's record of an owner's job lies."""
     return f"{GATEWAY}/jobs/{owner}/{job_id}.json"
+
+
+def request_key(owner: str, job_id: str, digest: str) -> str:
+    """Where a gateway keeps what an owner's job asked for, if its record is too small for it."""
+    return f"{GATEWAY}/requests/{owner}/{job_id}-{digest[:_PAYLOAD_DIGITS]}.json"
 
 
 def recent_folder(owner: str) -> str:

@@ -17,18 +17,6 @@ HEAVY = {"accelerate", "diffusers", "fastapi", "moto", "torch", "transformers", 
 WITHOUT_TORCH = ["comfyui", "diffusers", "openai", "webui"]
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", folder],
-        cwd=PROJECT,
-        check=True,
-    )
-    (built,) = folder.glob("*.whl")
-    return built
-
-
 @pytest.fixture
 def names(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as archive:

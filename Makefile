@@ -10,7 +10,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --con
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo check test lint style format docs bench bench-diffusers synth images kind-test venv constraints hashes fuzz audit chaos demo-metrics
+.PHONY: help demo check test lint style format docs bench bench-diffusers synth images kind-test venv constraints hashes fuzz audit chaos demo-metrics screenshots
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,9 @@ bench-diffusers: $(VENV)/.dev ## Measure the bundled runtime beside a plain and 
 
 chaos: $(VENV)/.dev ## 500 jobs under random faults for five minutes (ARGS="--seed 7" to replay)
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
+
+screenshots: $(VENV)/.dev $(VENV)/.tools ## Take the screenshots of the documents from the running demo
+	$(BIN)/python docs/screenshots.py
 
 synth: $(VENV)/.cdk ## Write the CloudFormation templates of every example under cdk/ (CONFIG= of another) to cdk/cdk.out
 	@for config in $${CONFIG:-cdk/examples/*.yaml}; do \

@@ -20,9 +20,8 @@ from queue_agent.cli.options import (
     warm_up_job,
     webhook_policy,
 )
-from queue_agent.cloud import Cloud, Queue, QueuePolicy, shortcomings
+from queue_agent.cloud import Bucket, Cloud, Queue, QueuePolicy, shortcomings
 from queue_agent.cloud.connect import connect
-from queue_agent.cloud.watched import watched
 from queue_agent.inputs.models.fetcher import ModelFetcher
 from queue_agent.inputs.references import ReferenceFetcher
 from queue_agent.runtime import Readiness, Runtime
@@ -31,7 +30,6 @@ from queue_agent.tasks import background
 from queue_agent.telemetry.clock import ClockWatch
 from queue_agent.telemetry.export import exporting
 from queue_agent.telemetry.logs import configure_logs
-from queue_agent.telemetry.metrics import Metrics
 from queue_agent.telemetry.probes import probes
 from queue_agent.telemetry.refusals import CloudRefusals
 from queue_agent.wire.errors import Unavailable
@@ -50,6 +48,7 @@ log = structlog.get_logger()
 
 _SHORTEST_LEASE = 3.0
 _POLICY_PAUSE = 2.0
+_LONGEST_POLICY_PAUSE = 20.0
 _OBJECTS_A_COLLECTION = 5_000
 """Python's own: 700, and since 3.14 2,000."""
 
@@ -105,7 +104,9 @@ async def _serve(
                 exposition=exports.exposition,
             ),
         ):
-            policy = await start.policy(ports.queue, settings, stop, exports.telemetry.metrics)
+            refusals = CloudRefusals(exports.telemetry.metrics)
+            seen = ports.watched(refusals)
+            policy = await start.policy(seen.queue, settings, stop)
             if policy is not None:
                 start.agent = agent = assemble(
                     _worker_policy(settings, policy, warm_up),
@@ -115,12 +116,13 @@ async def _serve(
                     webhooks,
                     exports.telemetry,
                     models=models,
+                    refusals=refusals,
                     now=cloud.now,
                 )
                 _collect_seldom()
                 log.info("started", runtime=settings.name, adapter=settings.runtime)
                 offering = Offering(
-                    ports.results,
+                    seen.results,
                     settings.name,
                     runtime,
                     agent.health.started,
@@ -128,7 +130,7 @@ async def _serve(
                 )
                 async with (
                     _marking_pod(agent, pod),
-                    _looking(cloud, settings, agent),
+                    _looking(cloud, seen.results, agent, links=settings.presign),
                     background(offering.keep()),
                 ):
                     await _observed(agent, stop)
@@ -183,13 +185,15 @@ async def _marking_pod(agent: Agent, pod: PodDeletionCost | None) -> AsyncIterat
 
 
 @asynccontextmanager
-async def _looking(cloud: Cloud, settings: Settings, agent: Agent) -> AsyncIterator[None]:
+async def _looking(
+    cloud: Cloud, bucket: Bucket, agent: Agent, *, links: float
+) -> AsyncIterator[None]:
     """Beside the work, look at what the operator must be told of clock and store."""
     clock = ClockWatch(cloud.now, agent.telemetry.metrics)
-    bucket, key = cloud.bucket(settings.bucket), trial_key(secrets.token_hex(8))
+    key = trial_key(secrets.token_hex(8))
     async with (
         background(clock.watch()),
-        background(shortcomings.warn(bucket, key, links=settings.presign)),
+        background(shortcomings.warn(bucket, key, links=links)),
     ):
         yield
 
@@ -244,10 +248,9 @@ class _Start:
         return wanted, {"state": known.state, "reason": known.reason}
 
     async def policy(
-        self, queue: Queue, settings: Settings, stop: asyncio.Event, metrics: Metrics
+        self, queue: Queue, settings: Settings, stop: asyncio.Event
     ) -> QueuePolicy | None:
         """What the queue prescribes; waits for the queue, None if told to stop meanwhile."""
-        queue = watched(queue, "queue", CloudRefusals(metrics))
         asking = asyncio.create_task(self._policy(queue, settings))
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -259,6 +262,7 @@ class _Start:
             await asyncio.wait({asking, stopping})
 
     async def _policy(self, queue: Queue, settings: Settings) -> QueuePolicy:
+        pause = _POLICY_PAUSE
         while True:
             try:
                 return await queue.policy()
@@ -266,7 +270,8 @@ class _Start:
                 self.waiting = error.message
                 if error.type == "cloud_unauthorized" and settings.visibility_timeout:
                     return QueuePolicy(settings.visibility_timeout)
-            await asyncio.sleep(_POLICY_PAUSE)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_POLICY_PAUSE)
 
 
 def _worker_policy(settings: Settings, queue: QueuePolicy, warm_up: Job | None) -> Policy:

@@ -10,14 +10,17 @@ from typing import Final
 import structlog
 from cachetools import LRUCache
 
+from queue_agent.cloud.refusals import remedy_of
 from queue_agent.tasks import background
-from queue_agent.wire.errors import QueueAgentError
+from queue_agent.telemetry.outages import Outages
+from queue_agent.wire.errors import QueueAgentError, Unavailable
 from queue_agent.wire.notification import Notification
 
 log = structlog.get_logger()
 
 _JOBS_REMEMBERED: Final = 10_000
 _PAUSE: Final = 2.0
+_LONGEST_PAUSE: Final = 30.0
 
 Subscribe = Callable[[], AbstractAsyncContextManager[AsyncIterator[Notification]]]
 Hook = Callable[[Notification], None]
@@ -43,7 +46,8 @@ class Listener:
     ) -> None:
         """`hook` is called with each notification that is heard.
 
-        `pause`: at least so many seconds between two attempts to subscribe.
+        `pause`: at least so many seconds between two attempts to subscribe, and more after each
+        that fails.
         """
         self._pause = pause
         self._subscribe = subscribe
@@ -51,6 +55,7 @@ class Listener:
         self._news: LRUCache[str, _News] = LRUCache(_JOBS_REMEMBERED)
         self._listening = asyncio.Event()
         self._missing = "not_subscribed_yet"
+        self._outages = Outages()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -120,21 +125,36 @@ class Listener:
         return self._news.setdefault(job_id, _News())
 
     async def _listen(self) -> None:
+        pause = self._pause
         while True:
             started = time.monotonic()
             try:
                 async with self._subscribe() as notifications:
-                    self._listening.set()
+                    self._is_heard()
+                    pause = self._pause
                     async for notification in notifications:
                         self.hear(notification)
             except QueueAgentError as error:
                 self._missing = error.type
-                log.warning("notifications are not heard", reason=error.message)
+                self._is_not_heard(error)
                 if _is_cancelled():  # it was the subscription's removal that failed
                     return
             finally:
                 self._listening.clear()
-            await asyncio.sleep(max(0.0, self._pause - (time.monotonic() - started)))
+            await asyncio.sleep(max(0.0, pause - (time.monotonic() - started)))
+            pause = min(2 * pause, max(_LONGEST_PAUSE, self._pause))
+
+    def _is_heard(self) -> None:
+        self._listening.set()
+        if over := self._outages.works():
+            log.info("notifications are heard again", **over._asdict())
+
+    def _is_not_heard(self, error: QueueAgentError) -> None:
+        if due := self._outages.failed(error.type):
+            said = {"remedy": remedy_of(error)} if isinstance(error, Unavailable) else {}
+            log.warning(
+                "notifications are not heard", reason=error.message, **said, **due._asdict()
+            )
 
 
 def _is_cancelled() -> bool:

@@ -58,6 +58,8 @@ async def of_renewals(bucket: Bucket, seconds: float) -> str | None:
 async def warn(bucket: Bucket, key: str, *, links: float) -> None:
     """Try the bucket out, and log what it does not do; never raises.
 
+    Refusals are heard where the `bucket` is watched.
+
     `key` is one that nobody uses, `links` for how many seconds links are to work.
     """
     for trial in (lambda: of_creates(bucket, key), lambda: of_links(bucket, links)):
@@ -70,7 +72,7 @@ async def _tried(trial: Callable[[], Awaitable[str | None]]) -> str | None:
         try:
             return await trial()
         except QueueAgentError as error:
-            log.info("store not tried out", reason=error.message)
+            log.debug("store not tried out", reason=error.message)
         if pause is not None:
             await asyncio.sleep(pause)
     return None

@@ -17,6 +17,7 @@ from typing import Annotated, Final
 import structlog
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from queue_agent.telemetry.outages import Outages
 from queue_agent.wire.errors import Rejected, SettingsError
 from queue_agent.wire.job import Job, JobId, describe_errors
 from queue_agent.wire.problems import Problem
@@ -105,6 +106,7 @@ class KeyRing:
         """
         self._file = file
         self._defaults = Caller(EVERYONE, rate, jobs_in_flight)
+        self._outages = Outages()
         self._entries: tuple[KeyEntry, ...] = ()
         self._stamp: tuple[int, int, int] | None = None
         if file is not None:
@@ -125,7 +127,16 @@ class KeyRing:
         try:
             self._reload(self._file)
         except (OSError, ValueError) as error:
-            log.warning("keys file unusable, the last one is kept", reason=_reason(error))
+            if due := self._outages.failed(type(error).__name__, words=_reason(error)):
+                log.warning(
+                    "keys file unusable, the last one is kept",
+                    reason=_reason(error),
+                    remedy="Mend the file; queue-agent gateway-key makes entries for it.",
+                    **due._asdict(),
+                )
+        else:
+            if over := self._outages.works():
+                log.info("keys file usable again", **over._asdict())
         entry = self._find(key or "")
         if entry is None:
             raise Problem(

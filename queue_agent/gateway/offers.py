@@ -9,6 +9,7 @@ import structlog
 from pydantic import ValidationError
 
 from queue_agent.cloud import Bucket
+from queue_agent.telemetry.outages import Outages
 from queue_agent.wire.errors import ObjectNotFound, QueueAgentError
 from queue_agent.wire.layout import offer_key
 from queue_agent.wire.offer import LARGEST, Offer
@@ -25,6 +26,7 @@ class Offers:
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
+        self._outages = Outages()
         self._known: dict[str, tuple[float, Offer]] = {}
         self._asking: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -41,7 +43,11 @@ class Offers:
             except ObjectNotFound:
                 known = Offer(runtime=runtime)
             except (QueueAgentError, ValidationError) as error:
-                log.info("offer unknown", runtime=runtime, reason=type(error).__name__)
+                if due := self._outages.failed(type(error).__name__, runtime):
+                    reason = type(error).__name__
+                    log.info("offer unknown", runtime=runtime, reason=reason, **due._asdict())
+            else:
+                self._outages.works(runtime)
             self._known[runtime] = (time.monotonic(), known)
             return known
 

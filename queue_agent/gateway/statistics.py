@@ -125,7 +125,7 @@ class Statistics:
             try:
                 backlog = await self._cloud.queue(url).backlog()
             except QueueAgentError as error:
-                log.info("queue depth unknown", runtime=runtime, reason=error.message)
+                log.debug("queue depth unknown", runtime=runtime, reason=error.message)
                 backlog = None
             self._backlogs[runtime] = (time.monotonic(), backlog)
             return backlog

@@ -126,11 +126,11 @@ class Scaler:
 
 
 async def keep_learning(reader: ManifestReader, every: float = _LEARN_EVERY) -> None:
-    """Learn from the bucket so often, until cancelled; what fails is logged and tried again."""
+    """Learn from the bucket so often, until cancelled; what fails is tried again."""
     while True:
         try:
             learned = await reader.look()
             log.debug("learned from manifests", jobs=learned)
         except Unavailable as error:
-            log.warning("what jobs take is not learned", reason=error.message, type=error.type)
+            log.debug("what jobs take is not learned", reason=error.message, type=error.type)
         await asyncio.sleep(every)

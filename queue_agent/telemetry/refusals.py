@@ -4,6 +4,7 @@ Whoever makes a call may try again in silence: the ports are watched (`queue_age
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -12,12 +13,11 @@ import structlog
 
 from queue_agent.cloud.refusals import reason_of, remedy_of
 from queue_agent.telemetry.metrics import Metrics
+from queue_agent.telemetry.outages import Outages
 from queue_agent.wire.errors import Unavailable
 
 log = structlog.get_logger()
 
-_SAY_AGAIN: Final = 60.0
-"""Seconds between two lines about the same reason of the same service."""
 _LONG: Final = 30.0
 """Seconds of nothing but refusals, after which an operation counts as not there."""
 _FORGET: Final = 300.0
@@ -35,8 +35,6 @@ class _Streak:
     began: float
     latest: float
     error: Unavailable
-    count: int = 1
-    said: bool = False
 
 
 class CloudRefusals:
@@ -48,8 +46,7 @@ class CloudRefusals:
         self._metrics = metrics or Metrics()
         self._clock = clock
         self._streaks: dict[str, _Streak] = {}
-        self._said: dict[tuple[str, str], float] = {}
-        self._unsaid: dict[tuple[str, str], int] = {}
+        self._outages: dict[str, Outages] = defaultdict(lambda: Outages(clock))
 
     def __call__(self, operation: str, error: Unavailable | None) -> None:
         if error is not None:
@@ -72,34 +69,32 @@ class CloudRefusals:
         now = self._clock()
         streak = self._streaks.get(operation)
         if streak is None or now - streak.latest >= _FORGET:
-            streak = self._streaks[operation] = _Streak(now, now, error)
+            self._streaks[operation] = _Streak(now, now, error)
         else:
-            streak.latest, streak.error, streak.count = now, error, streak.count + 1
-        service, reason = operation.partition(".")[0], reason_of(error)
+            streak.latest, streak.error = now, error
+        service, _, name = operation.partition(".")
+        reason = reason_of(error)
         self._metrics.cloud_refused(service, reason)
-        key = service, reason
-        self._unsaid[key] = self._unsaid.get(key, 0) + 1
-        if now - self._said.get(key, float("-inf")) >= _SAY_AGAIN:
-            self._said[key] = now
-            streak.said = True
+        if due := self._outages[service].failed(reason, name):
             log.warning(
                 "cloud refuses",
                 service=service,
-                operation=operation.partition(".")[2],
+                operation=name,
                 error=error.type,
                 reason=error.message,
                 remedy=remedy_of(error),
-                refused=self._unsaid.pop(key),
+                refused=due.failures,
+                seconds=due.seconds,
             )
 
     def _answered(self, operation: str) -> None:
-        streak = self._streaks.pop(operation)
-        if streak.said:
-            service, _, name = operation.partition(".")
+        del self._streaks[operation]
+        service, _, name = operation.partition(".")
+        if over := self._outages[service].works(name):
             log.info(
                 "cloud answers again",
                 service=service,
                 operation=name,
-                refused=streak.count,
-                seconds=round(self._clock() - streak.began, 1),
+                refused=over.failures,
+                seconds=over.seconds,
             )

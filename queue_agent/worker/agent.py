@@ -98,7 +98,7 @@ class Agent:
             except Unavailable as error:
                 self.queue_missing = error.message
                 self.telemetry.metrics.receive_failed()
-                log.warning("receive failed", reason=error.message, pause=pause)
+                log.debug("receive failed", reason=error.message, pause=pause)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue

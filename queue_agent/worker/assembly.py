@@ -66,12 +66,14 @@ def assemble(
     telemetry: Telemetry | None = None,
     *,
     models: Models | None = None,
+    refusals: CloudRefusals | None = None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
 ) -> Agent:
     """An agent of one runtime. `clock` tells what passes, `now` the seconds since the epoch.
 
-    Without `models`, none are fetched.
+    Without `models`, none are fetched. `refusals` hears those of the ports; else they have their
+    own.
     """
     forecast = Forecast()
     job_models = JobModels(runtime, models) if models is not None else None
@@ -80,7 +82,7 @@ def assemble(
         return not forecast.knows_runs or forecast.run(kind) >= _WORTH_CLAIMING
 
     telemetry = telemetry or Telemetry()
-    refusals = CloudRefusals(telemetry.metrics, clock=clock)
+    refusals = refusals or CloudRefusals(telemetry.metrics, clock=clock)
     ports = ports.watched(refusals)
     store = ResultStore(
         ports.results, runtime_name=policy.runtime_name, patience=policy.store_patience

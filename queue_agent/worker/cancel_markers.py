@@ -83,7 +83,7 @@ class CancelMarkers:
         try:
             keys = await self._bucket.keys(CANCEL_MARKERS, limit=_MOST)
         except Unavailable as error:
-            log.warning("cannot list cancel markers", reason=error.message)
+            log.debug("cannot list cancel markers", reason=error.message)
         else:
             if len(keys) < _MOST:
                 return _Listing(began, frozenset(keys))

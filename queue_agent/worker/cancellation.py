@@ -84,7 +84,7 @@ class CancellationWatch:
         try:
             return await self._markers.look(job.id)
         except Unavailable as error:
-            log.warning("cannot look for a cancel marker", reason=error.message)
+            log.debug("cannot look for a cancel marker", reason=error.message)
             return Look(cancelled=False, began=self._clock())
 
     def _pause(self, job: Job, next_look: float) -> float:

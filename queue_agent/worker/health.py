@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from queue_agent.runtime import Readiness, Runtime, RuntimeState
+from queue_agent.telemetry.outages import Outages
 from queue_agent.wire.errors import (
     QueueAgentError,
     RunLost,
@@ -24,6 +25,14 @@ _POLL: Final = 1.0
 """Seconds between two questions to a runtime that is not ready, and for which a yes holds."""
 _TO_RESTART: Final[Mapping[RuntimeState, float]] = {"sick": 0.0, "stuck": 30.0, "away": 60.0}
 """Seconds after which a runtime of such a state should be started anew."""
+_REMEDIES: Final[Mapping[RuntimeState, str]] = {
+    "away": "Is it started, and does QUEUE_AGENT_RUNTIME_URL lead to it?",
+    "starting": "It goes on by itself once it is loaded.",
+    "misconfigured": "Look at QUEUE_AGENT_RUNTIME_URL, QUEUE_AGENT_RUNTIME_HEADERS and "
+    "QUEUE_AGENT_RUNTIME_CA_FILE, and at what stands before the runtime.",
+    "stuck": "It must be started anew; a liveness probe that asks /runtimez does that.",
+    "sick": "It must be started anew; a liveness probe that asks /runtimez does that.",
+}
 _ANEW: Final = frozenset({"away", "starting"})
 """States of a runtime that is not the one any more that it was before."""
 
@@ -53,6 +62,10 @@ class RuntimeHealth:
     _state: RuntimeState = field(default="away", init=False)
     _since: float = field(default=float("inf"), init=False)
     """Since when the runtime is of that state."""
+    _outages: Outages = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._outages = Outages(self.clock)
 
     async def check(self) -> Readiness:
         """Ask the runtime. One that has been away is another: what was known of it is forgotten."""
@@ -99,19 +112,25 @@ class RuntimeHealth:
         """Wait until the runtime is ready; a yes holds for a second, unless a run failed since."""
         if self.clock() < self._ready_at + _POLL:
             return
-        told: Readiness | None = None
         while not (readiness := await self.check()):
-            if readiness != told:
-                log.warning(
-                    "waiting for the runtime", state=readiness.state, reason=readiness.reason
-                )
-                told = readiness
+            self._say_why_not(readiness)
             if readiness is WARMING_UP and await self._warmed_up():
                 continue
             await asyncio.sleep(_POLL)
-        if told is not None or self._ready_at == float("-inf"):
-            log.info("runtime ready")
+        over = self._outages.works()
+        if over is not None or self._ready_at == float("-inf"):
+            log.info("runtime ready", seconds=over.seconds if over else 0.0)
         self._ready_at = self.clock()
+
+    def _say_why_not(self, readiness: Readiness) -> None:
+        if due := self._outages.failed(readiness.state, words=readiness.reason):
+            log.warning(
+                "waiting for the runtime",
+                state=readiness.state,
+                reason=readiness.reason,
+                remedy=_REMEDIES.get(readiness.state, ""),
+                **due._asdict(),
+            )
 
     async def _warmed_up(self) -> bool:
         """Whether that is over, one way or the other."""

@@ -8,6 +8,7 @@ import structlog
 
 from queue_agent.cloud import Bucket
 from queue_agent.runtime import Runtime
+from queue_agent.telemetry.outages import Outages
 from queue_agent.wire.errors import QueueAgentError, Unavailable
 from queue_agent.wire.layout import offer_key
 from queue_agent.wire.offer import Offer
@@ -36,6 +37,7 @@ class Offering:
     previews: bool = False
     """Whether the operator lets jobs have previews."""
     _told: bytes = field(default=b"", init=False)
+    _outages: Outages = field(default_factory=Outages, init=False)
 
     async def keep(self) -> None:
         """Tell once the runtime is ready, whenever it has started anew, and what changes."""
@@ -60,8 +62,13 @@ class Offering:
                 await self.bucket.write(offer_key(self.name), data, media_type="application/json")
                 self._told = data
         except QueueAgentError as error:
-            log.warning("offer is not told", reason=error.message, type=error.type)
+            if due := self._outages.failed(error.type):
+                log.warning(
+                    "offer is not told", reason=error.message, type=error.type, **due._asdict()
+                )
             return not isinstance(error, Unavailable)
+        if over := self._outages.works():
+            log.info("offer is told", **over._asdict())
         return True
 
     async def _offer(self) -> Offer:

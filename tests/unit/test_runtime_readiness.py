@@ -190,9 +190,12 @@ async def test_the_log_and_the_probe_say_why_the_agent_waits_and_nothing_is_rest
             bench.runtime.up = True
             assert (await bench.settled("a")).status == "completed"
     waiting = [entry for entry in logs if entry["event"] == "waiting for the runtime"]
-    assert [(entry["state"], entry["reason"]) for entry in waiting] == [
-        (Closed.told.state, Closed.told.reason)
-    ]
+    told = {(entry["state"], entry["reason"]) for entry in waiting}
+    assert told == {(Closed.told.state, Closed.told.reason)}
+    assert all("QUEUE_AGENT_RUNTIME_URL" in entry["remedy"] for entry in waiting)
+    assert [round(entry["seconds"]) for entry in waiting] == [0, 300], "and no line a second"
+    (ready,) = [entry for entry in logs if entry["event"] == "runtime ready"]
+    assert ready["seconds"] >= 599
 
 
 @pytest.mark.asyncio

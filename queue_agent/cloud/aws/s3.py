@@ -195,8 +195,11 @@ class S3Bucket(Bucket):
             created = [await create(), await create()]
             await self.delete(key)
             outcomes = await asyncio.gather(create(), create(), return_exceptions=True)
-        finally:
-            await self.delete(key)
+        except BaseException:
+            with suppress(QueueAgentError):  # what went wrong first is what is told
+                await self.delete(key)
+            raise
+        await self.delete(key)
         return created == [True, False], outcomes.count(True) == 1
 
     async def keys(self, prefix: str, *, after: str = "", limit: int = 1000) -> Sequence[str]:

@@ -33,6 +33,8 @@ class ServerReadiness:
         self._learning: asyncio.Future[None] | None = None
         """The question which those are, asked of this start of the server."""
         self._learned = False
+        self._unlisted = ""
+        """Why the server did not list them."""
         self._stranded: str | None = None
         self._stranded_in: WhereAbouts | None = None
 
@@ -75,7 +77,8 @@ class ServerReadiness:
             if self._learned or not self._workflows.needs_classes:
                 return True
             self._learning = None  # asked again: without an answer there are jobs that cannot run
-            return Readiness("starting", "ComfyUI does not list the classes that workflows need.")
+            words = f"ComfyUI does not list the classes that workflows need. {self._unlisted}"
+            return Readiness("starting", words.strip())
         return Readiness("starting", "ComfyUI is listing its node classes.")
 
     async def _learn(self) -> None:
@@ -83,7 +86,9 @@ class ServerReadiness:
         try:
             object_info = await self._api.object_info()
         except QueueAgentError as error:
-            _log.warning("comfyui_classes_unknown", reason=error.message)
+            self._unlisted = error.message
+            log = _log.debug if self._workflows.needs_classes else _log.warning  # else readiness is
+            log("comfyui_classes_unknown", reason=error.message)
         else:
             self.file_inputs = await asyncio.to_thread(FileInputs.of, object_info)
             await self._workflows.learn(object_info)

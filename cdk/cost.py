@@ -13,8 +13,9 @@ from typing import Final
 from image_service.chart_values import defaults, value_of
 
 from queue_agent.planning.arrivals import DAYS_A_MONTH, Shape, shaped
+from queue_agent.planning.fleet import Circumstances, FleetOutcome, GpuNode
 from queue_agent.planning.policy import chart, chart_values
-from queue_agent.planning.simulation import Circumstances, FleetOutcome, GpuNode, Simulation
+from queue_agent.planning.simulation import Simulation
 
 HOURS: Final = 730
 MILLION: Final = 1_000_000

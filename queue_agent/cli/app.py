@@ -307,7 +307,10 @@ def plan(
     days: Annotated[float, typer.Option(min=0.01, help="Of the daily curve.")] = 1,
     arrivals: Annotated[
         Path | None,
-        typer.Option(help="CSV instead: when each job comes, in seconds, and how long it takes."),
+        typer.Option(
+            help="CSV instead: when each job comes, how long it takes, and within what it is "
+            "wanted, all in seconds."
+        ),
     ] = None,
     model_load: Annotated[float, typer.Option(min=0, help="From a pod's start to work.")] = 30,
     image_pull: Annotated[float, typer.Option(min=0, help="On a new node.")] = 30,
@@ -316,6 +319,16 @@ def plan(
         float | None, typer.Option(min=0.0001, help="USD an hour; else g6.xlarge on demand.")
     ] = None,
     interruptions: Annotated[float, typer.Option(min=0, help="Of each spot node, in an hour.")] = 0,
+    spot_price: Annotated[
+        float | None,
+        typer.Option(min=0.0001, help="USD an hour: compare on demand, spot, and by deadline."),
+    ] = None,
+    deadlines: Annotated[
+        float, typer.Option(min=0, max=1, help="With --spot-price: share of jobs with a deadline.")
+    ] = 0.2,
+    within: Annotated[
+        float, typer.Option(min=0.01, help="With --spot-price: seconds from a job to its deadline.")
+    ] = 60,
     max_pods: Annotated[int, typer.Option(min=1, help="Of each policy.")] = 200,
     wait: Annotated[
         float | None, typer.Option(min=0, help="Wanted p95 wait in seconds: recommend a policy.")
@@ -337,6 +350,8 @@ def plan(
         end(f"There is no shape {shape!r}: {', '.join(Shape)}.", 2)
     if values is not None and wait is None:
         end("--values needs --wait.", 2)
+    if spot_price is not None and (values, plot) != (None, None):
+        end("--spot-price compares by capacity, and recommends and draws nothing.", 2)
     wanted = FleetPlan(
         jobs_a_month=jobs,
         seconds=seconds,
@@ -348,6 +363,9 @@ def plan(
         node_start=node_start,
         gpu_price=gpu_price,
         interruptions=interruptions,
+        spot_price=spot_price,
+        deadlines=deadlines,
+        within=within,
         most_pods=max_pods,
         wait=wait,
         seed=seed,

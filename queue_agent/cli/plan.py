@@ -1,16 +1,26 @@
 """`queue-agent plan`: what a fleet would cost, and how long jobs would wait."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from queue_agent.planning.arrivals import Shape, read_csv, shaped
+from queue_agent.planning.arrivals import ExpectedJob, Shape, read_csv, shaped
+from queue_agent.planning.capacity import by_capacity, some_within
+from queue_agent.planning.fleet import Circumstances, GpuNode
 from queue_agent.planning.plot import png, svg
-from queue_agent.planning.policy import before, by_work, chart, chart_values, guidance, limited
+from queue_agent.planning.policy import (
+    FleetPolicy,
+    before,
+    by_work,
+    chart,
+    chart_values,
+    guidance,
+    limited,
+)
 from queue_agent.planning.recommend import recommend, values
-from queue_agent.planning.report import table
-from queue_agent.planning.simulation import Circumstances, GpuNode, Simulation, oracle
+from queue_agent.planning.report import capacity_table, table
+from queue_agent.planning.simulation import Simulation, oracle
 from queue_agent.wire.errors import SettingsError
 
 
@@ -28,6 +38,10 @@ class FleetPlan:
     node_start: float
     gpu_price: float | None
     interruptions: float
+    spot_price: float | None
+    deadlines: float
+    """The share of jobs that have one."""
+    within: float
     most_pods: int
     wait: float | None
     seed: int
@@ -51,11 +65,14 @@ def plan(wanted: FleetPlan, *, plot: Path | None, values_file: Path | None) -> I
         jobs = read_csv(wanted.arrivals, wanted.seconds)
     if not jobs:
         raise SettingsError("No job comes in so short a time: more --jobs or --days.")
-    given = _circumstances(wanted)
     seconds = round(fmean(job.seconds for job in jobs), 9)  # of which the queue's length follows
     usual = chart(chart_values(), seconds)
     aim = wanted.wait or chart_values()["scaling"]["work"]["wait"]
+    given = _circumstances(wanted, wanted.gpu_price)
     work = replace(by_work(usual, aim, given.pod_start), name="work")
+    if wanted.spot_price is not None:
+        yield from _by_capacity(wanted, jobs, limited(work, wanted.most_pods))
+        return
     outcomes = [
         Simulation(jobs, limited(policy, wanted.most_pods), given).run()
         for policy in (guidance(), before(), usual, work)
@@ -81,9 +98,20 @@ def plan(wanted: FleetPlan, *, plot: Path | None, values_file: Path | None) -> I
     yield from table(outcomes)
 
 
-def _circumstances(wanted: FleetPlan) -> Circumstances:
+def _by_capacity(
+    wanted: FleetPlan, jobs: Sequence[ExpectedJob], policy: FleetPolicy
+) -> Iterator[str]:
+    """The lines about spot and on demand; interruptions are of spot nodes only."""
+    jobs = some_within(jobs, wanted.deadlines, wanted.within, wanted.seed)
+    on_demand = replace(_circumstances(wanted, wanted.gpu_price), interruptions=0)
+    spot = _circumstances(wanted, wanted.spot_price)
+    yield f"{len(jobs):,} jobs, {sum(job.within is not None for job in jobs):,} with a deadline"
+    yield from capacity_table(by_capacity(jobs, policy, on_demand, spot))
+
+
+def _circumstances(wanted: FleetPlan, price: float | None) -> Circumstances:
     usual = Circumstances().nodes
-    by = 1.0 if wanted.gpu_price is None else wanted.gpu_price / usual[0].usd
+    by = 1.0 if price is None else price / usual[0].usd
     return Circumstances(
         nodes=tuple(GpuNode(node.gpus, node.usd * by) for node in usual),
         node_start=wanted.node_start,

@@ -3,7 +3,7 @@
 import csv
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
@@ -22,6 +22,8 @@ class ExpectedJob:
 
     at: float
     seconds: float
+    within: float | None = None
+    """It is wanted so many seconds after it comes; None: whenever."""
 
 
 class Shape(StrEnum):
@@ -69,7 +71,8 @@ def daily(
 
 
 def read_csv(path: Path, seconds: float) -> Sequence[ExpectedJob]:
-    """Jobs from a file: each row has the seconds at which one comes, and may have its length.
+    """Jobs from a file: each row has the seconds at which one comes, and may have its length and,
+    third, the seconds within which it is wanted.
 
     A first row that is no number is a heading. Times may begin anywhere, in any order: the
     earliest is the start of the plan.
@@ -87,14 +90,18 @@ def read_csv(path: Path, seconds: float) -> Sequence[ExpectedJob]:
     found = sorted((_parsed(path, number, row, seconds) for number, row in rows), key=_moment)
     if not found:
         raise SettingsError(f"{path}: no jobs in it")
-    return [ExpectedJob(job.at - found[0].at, job.seconds) for job in found]
+    return [replace(job, at=job.at - found[0].at) for job in found]
 
 
 def _parsed(path: Path, number: int, row: Sequence[str], seconds: float) -> ExpectedJob:
-    length = row[1] if len(row) > 1 and row[1].strip() else str(seconds)
-    if not (_is_number(row[0]) and _is_number(length) and float(length) > 0):
-        raise SettingsError(f"{path}, line {number}: not a time in seconds, and a length: {row}")
-    return ExpectedJob(float(row[0]), float(length))
+    length, within = (cell.strip() for cell in (*row, "", "")[1:3])
+    numbers = [row[0], length or str(seconds), within or "1"]
+    if not (all(map(_is_number, numbers)) and all(float(it) > 0 for it in numbers[1:])):
+        raise SettingsError(
+            f"{path}, line {number}: not a time in seconds, a length, and one from the job to "
+            f"its deadline: {row}"
+        )
+    return ExpectedJob(float(row[0]), float(numbers[1]), float(within) if within else None)
 
 
 def _is_number(text: str) -> bool:

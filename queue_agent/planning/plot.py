@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 
 from PIL import Image, ImageDraw, ImageFont
 
-from queue_agent.planning.simulation import FleetOutcome
+from queue_agent.planning.fleet import FleetOutcome
 
 _COLOURS: Final = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf")
 _WIDTH: Final = 800

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from queue_agent.planning.arrivals import ExpectedJob
+from queue_agent.planning.fleet import Circumstances, FleetOutcome
 from queue_agent.planning.policy import (
     FleetPolicy,
     by_work,
@@ -14,7 +15,7 @@ from queue_agent.planning.policy import (
     limited,
     messages_for,
 )
-from queue_agent.planning.simulation import Circumstances, FleetOutcome, Simulation
+from queue_agent.planning.simulation import Simulation
 from queue_agent.scaling.decision import ScalingAim
 
 _WAITS: Final = (3.0, 6.0, 12.0, 24.0, 48.0)

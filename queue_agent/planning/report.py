@@ -1,9 +1,9 @@
 """Outcomes as a table for people, in Markdown."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from queue_agent.planning.simulation import FleetOutcome
+from queue_agent.planning.fleet import FleetOutcome
 
 _COLUMNS: Final = (
     "policy",
@@ -18,14 +18,33 @@ _COLUMNS: Final = (
     "pods started",
     "most pods",
 )
+_CAPACITY_COLUMNS: Final = (
+    "capacity",
+    "USD per 1,000",
+    "deadlines missed",
+    "attempts lost",
+    "wait p50 s",
+    "p95 s",
+    "p99 s",
+    "GPU-hours",
+    "pods started",
+)
 
 
 def table(outcomes: Iterable[FleetOutcome]) -> Iterator[str]:
     """Its lines."""
-    yield _line(_COLUMNS)
-    yield _line(["---", *["---:"] * (len(_COLUMNS) - 1)])
-    for outcome in outcomes:
-        yield _line(_cells(outcome))
+    return _lines(_COLUMNS, map(_cells, outcomes))
+
+
+def capacity_table(outcomes: Iterable[FleetOutcome]) -> Iterator[str]:
+    """The lines of one about spot and on demand."""
+    return _lines(_CAPACITY_COLUMNS, map(_capacity_cells, outcomes))
+
+
+def _lines(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    yield _line(columns)
+    yield _line(["---", *["---:"] * (len(columns) - 1)])
+    yield from map(_line, rows)
 
 
 def _cells(outcome: FleetOutcome) -> Iterator[str]:
@@ -39,6 +58,17 @@ def _cells(outcome: FleetOutcome) -> Iterator[str]:
     yield str(outcome.killed)
     yield str(outcome.pods_started)
     yield str(outcome.most_pods)
+
+
+def _capacity_cells(outcome: FleetOutcome) -> Iterator[str]:
+    yield outcome.policy
+    yield f"{outcome.usd_per_1000:,.3f}"
+    yield f"{outcome.missed:,}"
+    yield f"{outcome.killed:,}"
+    for percent in (50, 95, 99):
+        yield f"{outcome.wait(percent):,.1f}"
+    yield f"{outcome.gpu_seconds / 3600:,.1f}"
+    yield str(outcome.pods_started)
 
 
 def _line(cells: Iterable[str]) -> str:

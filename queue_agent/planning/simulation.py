@@ -1,88 +1,12 @@
-"""A fleet of GPU pods at work on a queue, event by event."""
+"""Jobs that come, and a fleet that does them; or two fleets, between which they are routed."""
 
-import heapq
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
-from itertools import count
-from random import Random
-from typing import Final
 
 from queue_agent.planning.arrivals import ExpectedJob
-from queue_agent.planning.autoscaler import Autoscaler
+from queue_agent.planning.event_queue import EventQueue
+from queue_agent.planning.fleet import Circumstances, FleetOutcome, SimulatedFleet, SimulatedRun
 from queue_agent.planning.policy import FleetPolicy
-from queue_agent.scaling.tracker import WorkTracker
-
-SPOT_WARNING: Final = 120.0
-"""Seconds between EC2's word that it takes a spot instance and the end of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class GpuNode:
-    """A kind of instance: its GPUs, and its price in USD an hour."""
-
-    gpus: int
-    usd: float
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What a policy does not decide. Durations in seconds, prices in USD."""
-
-    nodes: Sequence[GpuNode] = (GpuNode(1, 0.8048), GpuNode(4, 4.6016), GpuNode(8, 13.3504))
-    """From small to large; the first one is what a pod alone gets."""
-    node_start: float = 60
-    """From Karpenter's call to a node that takes pods."""
-    image_pull: float = 30
-    """On a node that has not had the pod's image."""
-    model_load: float = 30
-    """From the start of a pod's containers to its first job."""
-    interruptions: float = 0
-    """Of a spot node, each hour."""
-    seed: int = 1
-
-    @property
-    def pod_start(self) -> float:
-        """From the wish for a pod to its first job, on a new node."""
-        return self.node_start + self.image_pull + self.model_load
-
-
-@dataclass(slots=True)
-class FleetOutcome:
-    """What a simulated fleet did."""
-
-    policy: str
-    waits: list[float] = field(default_factory=list)
-    """Of each finished job, seconds from its arrival to its end beyond its own length; sorted."""
-    gpu_seconds: float = 0
-    """Paid, with GPUs of a node that no pod has."""
-    busy_seconds: float = 0
-    """Of finished jobs."""
-    usd: float = 0
-    killed: int = 0
-    """Runs that were cut off, and done again."""
-    pods_started: int = 0
-    nodes_started: int = 0
-    most_pods: int = 0
-    ended: float = 0
-    """When the last job did."""
-    pods_over_time: list[tuple[float, int]] = field(default_factory=list)
-
-    def wait(self, percent: float) -> float:
-        """The shortest wait that so many percent of the jobs do not exceed (nearest rank)."""
-        rank = -(-len(self.waits) * percent // 100)
-        return self.waits[max(0, int(rank) - 1)]
-
-    @property
-    def mean_wait(self) -> float:
-        """Of all jobs."""
-        return sum(self.waits) / len(self.waits)
-
-    @property
-    def usd_per_1000(self) -> float:
-        """USD for 1,000 jobs."""
-        return 1000 * self.usd / len(self.waits)
 
 
 def oracle(jobs: Sequence[ExpectedJob], circumstances: Circumstances) -> FleetOutcome:
@@ -98,36 +22,6 @@ def oracle(jobs: Sequence[ExpectedJob], circumstances: Circumstances) -> FleetOu
     )
 
 
-@dataclass(eq=False, slots=True)
-class _Node:
-    kind: GpuNode
-    since: float
-    ready_at: float
-    pods: set["_Pod"] = field(default_factory=set)
-    emptied: float = 0
-    taken: bool = False
-    """By EC2: no pod comes here any more."""
-
-    @property
-    def free(self) -> int:
-        return 0 if self.taken else self.kind.gpus - len(self.pods)
-
-
-@dataclass(eq=False, slots=True)
-class _Pod:
-    node: _Node
-    created: float
-    ready: bool = False
-    leaving: bool = False
-    run: "_Run | None" = None
-
-
-@dataclass(eq=False, slots=True)
-class _Run:
-    job: ExpectedJob
-    arrived: float
-
-
 class Simulation:
     """One run. Jobs come at their times or, with `clients`, each when one of so many is free."""
 
@@ -139,219 +33,34 @@ class Simulation:
         *,
         clients: int = 0,
     ) -> None:
-        self._policy = policy
-        self._given = circumstances or Circumstances()
-        self._random = Random(self._given.seed)  # noqa: S311 — no secret
-        self._now = 0.0
-        self._order = count()
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._events = EventQueue()
+        self._fleet = SimulatedFleet(
+            policy, circumstances or Circumstances(), self._events, self._ended
+        )
         self._coming = iter(jobs)
         self._left = len(jobs)
         self._clients = clients
-        self._queue: deque[_Run] = deque()
-        self._in_flight = 0
-        self._pods: dict[_Pod, None] = {}
-        self._idle: dict[_Pod, None] = {}
-        self._nodes: dict[_Node, None] = {}
-        self._hpa = Autoscaler(policy)
-        self._tracker = None if policy.work is None else WorkTracker(policy.work)
-        self._active_at = 0.0
-        self._outcome = FleetOutcome(policy.name)
 
     def run(self) -> FleetOutcome:
         """Until all jobs are done and no more pods and nodes are left than are to stay."""
-        self._scale(self._policy.min_pods, warm=True)
         for _ in range(max(1, self._clients)):
             self._next_arrival()
-        self._poll()
-        self._at(self._policy.sync, self._look)
-        while self._left or not self._at_rest():
-            self._now, _, event = heapq.heappop(self._events)
-            event()
-        for node in list(self._nodes):
-            self._remove(node)
-        self._outcome.waits.sort()
-        return self._outcome
-
-    def _at_rest(self) -> bool:
-        return len(self._pods) <= self._policy.min_pods and all(it.pods for it in self._nodes)
-
-    def _at(self, delay: float, event: Callable[[], None]) -> None:
-        heapq.heappush(self._events, (self._now + delay, next(self._order), event))
-
-    # Jobs
+        self._fleet.begin()
+        while self._left or not self._fleet.at_rest:
+            self._events.step()
+        return self._fleet.close()
 
     def _next_arrival(self) -> None:
         job = next(self._coming, None)
         if job is not None:
-            self._at(max(0.0, job.at - self._now), partial(self._arrive, job))
+            self._events.at(max(0.0, job.at - self._events.now), partial(self._arrive, job))
 
     def _arrive(self, job: ExpectedJob) -> None:
-        self._queue.append(_Run(job, self._now))
-        self._hand_out()
+        self._fleet.take(SimulatedRun(job, self._events.now))
         if not self._clients:
             self._next_arrival()
 
-    def _hand_out(self) -> None:
-        while self._queue and self._idle:
-            pod = next(iter(self._idle))
-            del self._idle[pod]
-            run = pod.run = self._queue.popleft()
-            self._in_flight += 1
-            self._at(run.job.seconds, partial(self._finish, pod, run))
-
-    def _finish(self, pod: _Pod, run: _Run) -> None:
-        if pod.run is not run:
-            return  # it was cut off
-        pod.run = None
-        self._in_flight -= 1
+    def _ended(self) -> None:
         self._left -= 1
-        outcome = self._outcome
-        outcome.waits.append(max(0.0, self._now - run.arrived - run.job.seconds))
-        outcome.busy_seconds += run.job.seconds
-        outcome.ended = self._now
         if self._clients:
             self._next_arrival()
-        if pod.leaving:
-            self._leave(pod)
-        else:
-            self._take_work(pod)
-
-    def _take_work(self, pod: _Pod) -> None:
-        self._idle[pod] = None
-        self._hand_out()
-
-    # Scaling
-
-    def _messages(self) -> int:
-        return len(self._queue) + self._in_flight
-
-    def _wanted(self) -> int:
-        """What `queue-agent scaler` answers; nothing where it is not asked."""
-        if self._tracker is None:
-            return 0
-        waiting, seconds = len(self._queue), self._policy.job_seconds
-        self._tracker.look(self._now, waiting, self._in_flight, seconds)
-        return self._tracker.pods
-
-    def _poll(self) -> None:
-        """KEDA: from zero and, where no pods are to stay, to zero."""
-        wanted = self._wanted()
-        if self._messages() or wanted:
-            self._active_at = self._now
-            if not self._pods:
-                self._scale(1)
-        elif not self._policy.min_pods and self._now - self._active_at >= self._policy.cooldown:
-            self._scale(0)
-        self._at(self._policy.polling_interval, self._poll)
-
-    def _look(self) -> None:
-        """The HPA, which is there while there are pods."""
-        if self._pods:
-            pods, wanted = len(self._pods), self._wanted()
-            self._scale(self._hpa.desired(self._now, self._messages(), pods, wanted=wanted))
-        self._at(self._policy.sync, self._look)
-
-    def _scale(self, wanted: int, *, warm: bool = False) -> None:
-        change = wanted - len(self._pods)
-        if change == 0:
-            return
-        if change > 0:
-            self._start(change, warm=warm)
-        else:
-            for pod in sorted(self._pods, key=self._first_to_go)[:-change]:
-                self._stop(pod, self._policy.grace)
-        outcome = self._outcome
-        outcome.most_pods = max(outcome.most_pods, len(self._pods))
-        outcome.pods_over_time.append((self._now, len(self._pods)))
-
-    def _first_to_go(self, pod: _Pod) -> tuple[bool, bool, float]:
-        """The ReplicaSet's order: what is not ready, what costs less to delete, what is newest."""
-        return pod.ready, self._policy.spares_busy and pod.run is not None, -pod.created
-
-    def _start(self, number: int, *, warm: bool) -> None:
-        free = [node for node in self._nodes for _ in range(node.free)]
-        waiting = number - len(free)
-        while waiting > 0:
-            node = self._new_node(waiting, warm=warm)
-            free += [node] * min(waiting, node.kind.gpus)
-            waiting -= node.kind.gpus
-        for node in free[:number]:
-            pod = _Pod(node, created=self._now)
-            node.pods.add(pod)
-            self._pods[pod] = None
-            self._outcome.pods_started += 1
-            if warm:
-                self._become_ready(pod)
-            else:
-                boots = max(0.0, node.ready_at - self._now)
-                self._at(boots + self._given.model_load, partial(self._become_ready, pod))
-
-    def _new_node(self, waiting: int, *, warm: bool) -> _Node:
-        kinds = self._given.nodes[:1] if self._policy.one_gpu_nodes else self._given.nodes
-        kind = next((it for it in kinds if it.gpus >= waiting), kinds[-1])
-        boots = 0.0 if warm else self._given.node_start + self._given.image_pull
-        node = _Node(kind, self._now, self._now + boots)
-        self._nodes[node] = None
-        self._outcome.nodes_started += 1
-        if self._given.interruptions:
-            lasts = self._random.expovariate(self._given.interruptions / 3600)
-            self._at(lasts, partial(self._interrupt, node))
-        return node
-
-    def _become_ready(self, pod: _Pod) -> None:
-        if not pod.leaving:
-            pod.ready = True
-            self._take_work(pod)
-
-    # Going
-
-    def _stop(self, pod: _Pod, grace: float) -> None:
-        pod.leaving = True
-        del self._pods[pod]
-        self._idle.pop(pod, None)
-        if pod.run is None:
-            self._leave(pod)
-        else:
-            self._at(grace, partial(self._cut_off, pod, pod.run))
-
-    def _cut_off(self, pod: _Pod, run: _Run) -> None:
-        """The job is back in the queue, and the first to be taken again."""
-        if pod.run is not run:
-            return
-        pod.run = None
-        self._in_flight -= 1
-        self._outcome.killed += 1
-        self._queue.appendleft(run)
-        self._leave(pod)
-        self._hand_out()
-
-    def _leave(self, pod: _Pod) -> None:
-        node = pod.node
-        node.pods.discard(pod)
-        if not node.pods:
-            node.emptied = self._now
-            wait = self._policy.consolidate_after
-            self._at(wait, partial(self._consolidate, node, self._now))
-
-    def _consolidate(self, node: _Node, emptied: float) -> None:
-        if not node.pods and node.emptied == emptied:
-            self._remove(node)
-
-    def _interrupt(self, node: _Node) -> None:
-        """EC2 takes a spot node: its pods have two minutes, and others come elsewhere."""
-        if node not in self._nodes:
-            return
-        pods = len(self._pods)
-        for pod in [pod for pod in node.pods if not pod.leaving]:
-            self._stop(pod, min(self._policy.grace, SPOT_WARNING))
-        node.taken = True
-        self._at(SPOT_WARNING, partial(self._remove, node))
-        self._scale(pods)
-
-    def _remove(self, node: _Node) -> None:
-        if node in self._nodes:
-            del self._nodes[node]
-            lasted = self._now - node.since
-            self._outcome.gpu_seconds += lasted * node.kind.gpus
-            self._outcome.usd += lasted / 3600 * node.kind.usd

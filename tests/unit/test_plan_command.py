@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from queue_agent.cli.app import app
 from queue_agent.planning.arrivals import DAY, ExpectedJob, Shape, daily, read_csv, shaped
+from queue_agent.planning.fleet import Circumstances
 from queue_agent.planning.policy import CHART_WAIT, chart, limited, messages_for
 from queue_agent.planning.recommend import recommend, values
-from queue_agent.planning.simulation import Circumstances
 from queue_agent.wire.errors import SettingsError
 
 PROJECT: Final = Path(__file__).parents[2]
@@ -101,7 +101,45 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         read_csv(tmp_path / "nothing.csv", 5)
 
 
-@pytest.mark.parametrize("options", [("--shape", "square"), ("--values", "x.yaml")])
+def test_a_file_may_say_within_what_each_job_is_wanted(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.csv"
+    file.write_text("at,seconds,within\n10,20,30\n5,,60\n7\n")
+    assert read_csv(file, 4) == [
+        ExpectedJob(0, 4, 60),
+        ExpectedJob(2, 4),
+        ExpectedJob(5, 20, 30),
+    ]
+
+
+@pytest.mark.parametrize("within", ["0", "-1", "soon", "inf"])
+def test_a_time_to_the_deadline_that_is_none_is_refused(tmp_path: Path, within: str) -> None:
+    file = tmp_path / "jobs.csv"
+    file.write_text(f"0\n1,2,{within}\n")
+    with pytest.raises(SettingsError, match="line 2"):
+        read_csv(file, 4)
+
+
+def test_capacities_are_compared_where_spot_has_a_price() -> None:
+    options = ("--days", "0.2", "--spot-price", "0.4024", "--interruptions", "1")
+    code, said = run(*options)
+    assert code == 0
+    found = rows(said)
+    demand, spot, split = (found[it] for it in ("all on demand", "all spot", "by deadline"))
+    assert float(spot[0]) < float(demand[0])
+    assert demand[2] == "0", "nobody takes on-demand nodes away"
+    assert float(split[0]) <= float(demand[0])
+    assert run(*options)[1] == said, "the same seed"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--shape", "square"),
+        ("--values", "x.yaml"),
+        ("--spot-price", "0.4", "--plot", "x.svg"),
+        ("--spot-price", "0.4", "--wait", "5", "--values", "x.yaml"),
+    ],
+)
 def test_options_that_mean_nothing_are_refused(options: tuple[str, ...]) -> None:
     code, _ = run(*options)
     assert code == 2

@@ -7,6 +7,7 @@ import pytest
 
 from queue_agent.planning.arrivals import ExpectedJob
 from queue_agent.planning.autoscaler import Autoscaler
+from queue_agent.planning.fleet import Circumstances, FleetOutcome, GpuNode
 from queue_agent.planning.policy import (
     HPA_UP,
     FleetPolicy,
@@ -17,7 +18,7 @@ from queue_agent.planning.policy import (
     chart_values,
     guidance,
 )
-from queue_agent.planning.simulation import Circumstances, FleetOutcome, GpuNode, Simulation, oracle
+from queue_agent.planning.simulation import Simulation, oracle
 
 
 def quick(seconds: float) -> FleetPolicy:

@@ -8,8 +8,9 @@ from random import Random
 import pytest
 
 from queue_agent.planning.arrivals import ExpectedJob
+from queue_agent.planning.fleet import Circumstances, FleetOutcome
 from queue_agent.planning.policy import HPA_DOWN, HPA_UP, FleetPolicy
-from queue_agent.planning.simulation import Circumstances, FleetOutcome, Simulation
+from queue_agent.planning.simulation import Simulation
 
 LOADS = [
     (3, 2.4),

@@ -9,7 +9,7 @@ import { join } from "node:path";
 
 const { chromium } = createRequire(join(process.env.PLAYWRIGHT, "x.js"))("playwright-core");
 const [, , address, folder] = process.argv;
-const PROMPT = /^(Prompt|What shall it be\?)$/;
+const PROMPT = /^Prompt$/;
 const STEPS = /^Steps/;
 const SEND = /^Generate/;
 const WANTED = [
@@ -37,9 +37,7 @@ async function open(options) {
 const prompt = (page) => page.getByRole("textbox", { name: PROMPT });
 
 async function ask(page, text, steps) {
-  const field = page.getByLabel(STEPS);
-  if (!(await field.isVisible())) await page.locator("summary").first().click();
-  await field.fill(String(steps));
+  await page.getByLabel(STEPS).fill(String(steps));
   await prompt(page).fill(text);
   const sent = page.waitForResponse((answer) => answer.request().method() === "POST");
   await page.getByRole("button", { name: SEND }).click();

@@ -20,6 +20,8 @@ from queue_agent.wire.problems import Problem
 _RECORDS_REMEMBERED: Final = 5_000
 _LARGEST_CONTENT: Final = 32_768
 _LONGEST_TEXT: Final = 4_096
+_BEGINNING: Final = 256
+"""Letters of a longer text that are shown, if it is one of words and no file in base64."""
 _END_OF_TIME: Final = 10**13
 _LONGEST_IN_FLIGHT: Final = timedelta(days=14)
 """No queue keeps a message longer."""
@@ -185,7 +187,12 @@ def _summary(content: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 def _shortened(value: JsonValue) -> JsonValue:
     if isinstance(value, str) and len(value) > _LONGEST_TEXT:
-        return f"({len(value)} characters)"
+        beginning = value[:_BEGINNING]
+        return (
+            f"{beginning} … ({len(value)} characters)"
+            if " " in beginning
+            else (f"({len(value)} characters)")
+        )
     if isinstance(value, list):
         return [_shortened(part) for part in value]
     if isinstance(value, dict):

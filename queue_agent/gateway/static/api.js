@@ -1,26 +1,14 @@
-// The gateway's API, asked with the key that is kept until the tab is closed.
+// The gateway's API.
 
 import { at } from "./dom.js";
+import { parse } from "./exact.js";
+import { key, wantKey } from "./key.js";
 
 export class Problem extends Error {
   constructor(status, detail) {
     super(detail);
     this.status = status;
   }
-}
-
-export const key = () => sessionStorage.getItem("key");
-
-export function keep(key) {
-  sessionStorage.setItem("key", key);
-  at("key-field").hidden = true;
-}
-
-export const lacksKey = () => !at("key-field").hidden;
-
-function wantKey() {
-  at("key-field").hidden = false;
-  at("key").focus();
 }
 
 export async function ask(path, options = {}) {
@@ -34,7 +22,7 @@ export async function ask(path, options = {}) {
   throw new Problem(answer.status, problem.detail ?? `The gateway answered ${answer.status}.`);
 }
 
-export const json = async (path, options) => (await ask(path, options)).json();
+export const json = async (path, options) => parse(await (await ask(path, options)).text());
 
 // What is done here because somebody wants it; what fails is told beside the form.
 export async function attempt(action) {

@@ -1,10 +1,12 @@
 // The page of the gateway: asks for images, follows jobs, shows what became of them.
 
 import { tell } from "./activity.js";
-import { attempt, keep, lacksKey } from "./api.js";
+import { attempt, Problem } from "./api.js";
 import { at } from "./dom.js";
-import { askInputs, contentOf, offer, offerWorkflows } from "./form.js";
+import { check, fault, place } from "./fields.js";
+import { asked, offer, prepare } from "./form.js";
 import { add, load, loadOlder } from "./jobs.js";
+import { keep, lacksKey, showPage } from "./key.js";
 import { look } from "./runtimes.js";
 import { submit } from "./submit.js";
 
@@ -12,26 +14,30 @@ const ACTIVITY = 5000;
 
 at("ask").addEventListener("submit", async (event) => {
   event.preventDefault();
+  prepare();
+  if (!check(at("ask"))) return;
   at("send").disabled = true;
-  await attempt(async () => add(await submit(contentOf(), { runtime: at("runtime").value })));
+  await attempt(send);
   at("send").disabled = false;
 });
 
-at("runtime").addEventListener("change", offerWorkflows);
-at("workflow").addEventListener("change", askInputs);
+async function send() {
+  try {
+    add(await submit(asked()));
+  } catch (error) {
+    if (!(error instanceof Problem && error.status === 422 && place(at("ask"), error.message))) throw error;
+  }
+}
 
-at("prompt").addEventListener("keydown", (event) => {
+at("ask").addEventListener("input", (event) => fault(event.target));
+
+at("ask").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) at("ask").requestSubmit();
 });
 
-at("key").addEventListener("keydown", (event) => {
-  if (event.key !== "Enter") return;
-  event.preventDefault(); // it would send the form
-  at("key").blur();
-});
-
-at("key").addEventListener("change", (event) => {
-  keep(event.target.value.trim());
+at("key-field").addEventListener("submit", (event) => {
+  event.preventDefault();
+  keep(at("key").value.trim());
   start();
 });
 
@@ -45,7 +51,9 @@ async function refresh() {
 
 async function start() {
   await attempt(() => load());
-  if (!lacksKey()) await refresh();
+  if (lacksKey()) return;
+  await refresh();
+  showPage();
 }
 
 await start();

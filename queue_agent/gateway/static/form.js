@@ -1,66 +1,165 @@
-// The form: what jobs are asked for by, at which runtime.
+// The form: what is asked for, and what the runtime that is chosen has for that.
 
-import { at } from "./dom.js";
+import { choose, offerNames } from "./choices.js";
+import { at, say } from "./dom.js";
+import { parse, written } from "./exact.js";
+import { given } from "./fields.js";
+import { fillLoras, loras, offerLoras } from "./loras.js";
 import { runtimeOf } from "./runtimes.js";
+import { offerSizes, showPreset } from "./size.js";
+import { fillInputs, inputs, showInputs } from "./workflows.js";
 
-export function contentOf() {
-  const content = {};
-  if (at("workflow").value) return { workflow: at("workflow").value, inputs: inputsOf(at("inputs")) };
-  for (const field of at("portable").elements) {
-    if (!field.name || field.value === "") continue;
-    content[field.name] = field.type === "number" ? Number(field.value) : field.value;
-  }
-  const [width, height] = at("size").value.split("x").map(Number);
-  return { ...content, width, height };
+const PORTABLE_TASKS = ["text-to-image", "image-to-image"];
+const AS_JSON = "application/json"; // no workflow is called so
+const MODES = { portable: "portable", workflow: "inputs", json: "raw" };
+
+let left = {}; // what a filled workflow asks for that has no field
+
+const fields = () => [...at("portable").elements].filter((field) => field.name);
+const workflow = () => runtimeOf(at("runtime").value)?.workflows.find(({ name }) => name === at("workflow").value);
+const mode = () => (at("workflow").value === AS_JSON ? "json" : at("workflow").value ? "workflow" : "portable");
+
+// What the form asks for, as a job.
+export function asked() {
+  const runtime = at("runtime").value;
+  const [tasktype, content] = {
+    json: () => [at("raw-task").value.trim(), parse(at("raw-content").value)],
+    workflow: () => ["pipeline", { workflow: at("workflow").value, inputs: { ...left, ...inputs() } }],
+    portable: () => [null, portable()],
+  }[mode()]();
+  return { metadata: { ...(runtime && { runtime }), ...(tasktype && { tasktype }) }, content };
 }
 
-function inputsOf(fields) {
-  const inputs = {};
-  for (const field of fields.elements) {
-    if (field.value === "") continue;
-    const { kind } = field.dataset;
-    inputs[field.name] = kind === "number" ? Number(field.value) : kind === "boolean" ? field.value === "true" : field.value;
+function portable() {
+  const content = at("other").value.trim() ? parse(at("other").value) : {};
+  for (const field of fields()) {
+    const value = given(field);
+    if (value !== undefined) content[field.name] = value;
   }
-  return inputs;
+  return loras().length ? { ...content, loras: loras() } : content;
 }
 
+// Shows what a job asked for, all of it.
+export function fill({ metadata, content }) {
+  if (metadata.runtime) choose(at("runtime"), metadata.runtime);
+  changeRuntime();
+  if (isNamed(content)) fillWorkflow(content);
+  else if (PORTABLE_TASKS.includes(metadata.tasktype)) fillPortable(content);
+  else fillJson(metadata.tasktype, content);
+  at(MODES[mode()]).querySelector("textarea, input, select")?.focus();
+  say("The form has the settings of that job.");
+}
+
+const isNamed = ({ workflow, inputs = {}, ...more }) =>
+  [...at("workflow").options].some(({ value }) => value && value === workflow) && typeof inputs === "object" && !Object.keys(more).length;
+
+function fillWorkflow(content) {
+  at("workflow").value = content.workflow;
+  changeMode();
+  left = fillInputs(content.inputs);
+}
+
+function fillPortable(content) {
+  at("workflow").value = "";
+  changeMode();
+  const more = Object.fromEntries(Object.entries(content).filter(([, value]) => value !== null));
+  for (const field of fields()) {
+    const value = more[field.name];
+    const fits = typeof value === "string" ? field.type !== "number" : ["number", "bigint"].includes(typeof value) && field.type === "number";
+    choose(field, fits ? String(value) : "");
+    if (fits) delete more[field.name];
+  }
+  const areLoras = Array.isArray(more.loras) && more.loras.every((lora) => typeof lora?.name === "string");
+  fillLoras(areLoras ? more.loras : []);
+  if (areLoras) delete more.loras;
+  at("other").value = Object.keys(more).length ? written(more, 2) : "";
+  at("other-part").open = Boolean(at("other").value);
+  showPreset();
+  showSchedules();
+}
+
+function fillJson(tasktype, content) {
+  offerJson();
+  at("workflow").value = AS_JSON;
+  changeMode();
+  at("raw-task").value = tasktype ?? "";
+  at("raw-content").value = written(content, 2);
+}
+
+// What there is, as last told: the fields follow, and keep what they say.
 export function offer(runtimes) {
-  const choice = at("runtime");
-  if (choice.options.length) return;
-  choice.append(...runtimes.map(({ name }) => new Option(name)));
-  offerWorkflows();
-}
-
-export function offerWorkflows() {
-  const known = runtimeOf(at("runtime").value)?.workflows ?? [];
-  at("workflow-field").hidden = !known.length;
-  at("workflow").replaceChildren(new Option("None: as below", ""), ...known.map(({ name }) => new Option(name)));
-  askInputs();
-}
-
-export function askInputs() {
-  const known = runtimeOf(at("runtime").value)?.workflows ?? [];
-  const chosen = known.find(({ name }) => name === at("workflow").value);
-  for (const [id, shown] of [["inputs", Boolean(chosen)], ["portable", !chosen]]) {
-    at(id).hidden = at(id).disabled = !shown;
+  const names = runtimes.map(({ name }) => name);
+  const known = [...at("runtime").options].map(({ value }) => value);
+  if (names.some((name) => !known.includes(name))) {
+    const chosen = at("runtime").value;
+    at("runtime").replaceChildren(...names.map((name) => new Option(name)));
+    if (names.includes(chosen)) at("runtime").value = chosen;
   }
-  at("inputs").replaceChildren(...(chosen?.inputs ?? []).map(fieldOf));
+  changeRuntime();
 }
 
-function fieldOf(input) {
-  const whole = document.createElement("div");
-  const label = document.createElement("label");
-  const field = document.createElement(input.kind === "boolean" ? "select" : input.name === "prompt" ? "textarea" : "input");
-  whole.className = "field";
-  label.textContent = input.name;
-  label.htmlFor = field.id = `input-${input.name}`;
-  field.name = input.name;
-  field.dataset.kind = input.kind;
-  field.required = input.required && input.default === null;
-  if (input.kind === "boolean") field.append(new Option("as it is", ""), new Option("yes", "true"), new Option("no", "false"));
-  if (input.kind === "number") Object.assign(field, { type: "number", step: "any" });
-  if (["image", "video", "audio"].includes(input.kind)) field.placeholder = "https://… or s3://…";
-  if (input.default !== null) field.placeholder = String(input.default);
-  whole.append(label, field);
-  return whole;
+function changeRuntime() {
+  const { capabilities = {}, shortened = [], task_types: tasks = [], workflows = [] } = runtimeOf(at("runtime").value) ?? {};
+  const list = (name, label = () => undefined) =>
+    capabilities[name]?.map((one) => ({ name: one.name, label: label(one) })) ?? null;
+  const isWhole = (name) => !shortened.includes(name);
+  offerNames("model", list("models", ({ title }) => title), { isWhole: isWhole("models") });
+  offerNames("sampler_name", list("samplers"), { isWhole: isWhole("samplers") });
+  offerNames("scheduler", list("schedules", ({ label }) => label), { isWhole: isWhole("schedules") });
+  offerLoras(list("loras"), isWhole("loras"));
+  offerSizes(capabilities.sizes);
+  offerWorkflows(workflows, tasks.includes("pipeline"));
+  showSchedules();
+}
+
+function showSchedules() {
+  const offered = runtimeOf(at("runtime").value)?.capabilities.schedules;
+  at("scheduler-field").hidden = !offered?.length && !at("scheduler").value;
+}
+
+function offerWorkflows(workflows, takesGraphs) {
+  const names = ["", ...workflows.map(({ name }) => name), ...(takesGraphs ? [AS_JSON] : [])];
+  const known = [...at("workflow").options].map(({ value }) => value);
+  if (names.some((name) => !known.includes(name)) || known.some((name) => !names.includes(name) && name !== AS_JSON)) {
+    const chosen = at("workflow").value;
+    at("workflow").replaceChildren(new Option("None: prompt and settings", ""), ...workflows.map(({ name }) => new Option(name)));
+    if (takesGraphs || chosen === AS_JSON) offerJson();
+    at("workflow").value = names.includes(chosen) || chosen === AS_JSON ? chosen : "";
+    changeMode();
+  }
+  at("workflow-field").hidden = at("workflow").options.length < 2;
+}
+
+function offerJson() {
+  if (![...at("workflow").options].some(({ value }) => value === AS_JSON)) at("workflow").append(new Option("Content as JSON", AS_JSON));
+  at("workflow-field").hidden = false;
+}
+
+function changeMode() {
+  left = {};
+  for (const [name, id] of Object.entries(MODES)) at(id).hidden = at(id).disabled = mode() !== name;
+  showInputs(workflow());
+}
+
+// Says whether a field holds an object in JSON.
+function judge(field, isNeeded) {
+  let fits = !isNeeded;
+  if (field.value.trim()) {
+    try {
+      const value = parse(field.value);
+      fits = typeof value === "object" && value !== null && !Array.isArray(value);
+    } catch {
+      fits = false;
+    }
+  }
+  field.setCustomValidity(fits ? "" : 'This is no object in JSON, such as {"restore_faces": true}.');
+}
+
+at("runtime").addEventListener("change", changeRuntime);
+at("workflow").addEventListener("change", changeMode);
+
+// Before the fields are checked; also of what was filled in.
+export function prepare() {
+  judge(at("other"), false);
+  judge(at("raw-content"), true);
 }

@@ -1,7 +1,9 @@
 // The jobs: a card for each, which follows it to its end.
 
-import { ask, attempt, json, key } from "./api.js";
+import { ask, attempt, json } from "./api.js";
 import { at, say } from "./dom.js";
+import { parse } from "./exact.js";
+import { key } from "./key.js";
 import { again, canVary, variation } from "./settings.js";
 import { enlarge } from "./viewer.js";
 import { settings, title } from "./words.js";
@@ -138,7 +140,7 @@ function follow(id) {
   following.add(id);
   const url = `${location.origin.replace(/^http/, "ws")}/v1/jobs/${encodeURIComponent(id)}/events`;
   const socket = new WebSocket(url, key() ? [`queue-agent.key.${key()}`] : []);
-  socket.addEventListener("message", (event) => show(JSON.parse(event.data)));
+  socket.addEventListener("message", (event) => show(parse(event.data)));
   socket.addEventListener("close", () => {
     following.delete(id);
     if (OPEN.includes(cards.get(id).view.status)) setTimeout(() => follow(id), RETRY);

@@ -1,16 +1,19 @@
 // Asks for jobs.
 
-import { json } from "./api.js";
-import { looked, runtimeOf } from "./runtimes.js";
+import { json, Problem } from "./api.js";
+import { written } from "./exact.js";
+import { bodyLimit, looked, runtimeOf } from "./runtimes.js";
+
+const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MB`;
 
 // The job that was asked for, as it stands.
-export async function submit(content, { runtime, tasktype = content.workflow && "pipeline" }) {
+export async function submit({ metadata, content }) {
   await looked();
-  const previews = runtimeOf(runtime)?.capabilities.previews;
-  const metadata = { ...(runtime && { runtime }), ...(tasktype && { tasktype }), ...(previews && { previews }) };
-  return json("/v1/jobs", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ metadata, content }),
-  });
+  const previews = metadata.previews ?? (runtimeOf(metadata.runtime)?.capabilities.previews || undefined);
+  const body = written({ metadata: { ...metadata, previews }, content });
+  const { size } = new Blob([body]);
+  if (size > bodyLimit()) {
+    throw new Problem(413, `This is ${megabytes(size)}, and the gateway takes ${megabytes(bodyLimit())} at most: choose smaller files.`);
+  }
+  return json("/v1/jobs", { method: "POST", headers: { "Content-Type": "application/json" }, body });
 }

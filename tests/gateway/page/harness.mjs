@@ -16,10 +16,11 @@ const browser = await chromium.launch({
 });
 export const seen = { outside: [], complaints: [] };
 
-export async function open(options) {
+// The page as a stranger sees it.
+export async function visit(options) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(90_000);
+  page.setDefaultTimeout(Number(process.env.PATIENCE ?? 90_000));
   page.on("request", (request) => {
     const { origin, protocol } = new URL(request.url());
     if (protocol !== "blob:" && origin !== address) seen.outside.push(request.url());
@@ -33,6 +34,12 @@ export async function open(options) {
   });
   page.on("pageerror", (error) => seen.complaints.push(String(error)));
   await page.goto(address);
+  return page;
+}
+
+// The page, with the key.
+export async function open(options) {
+  const page = await visit(options);
   await page.getByLabel("API key").fill(process.env.KEY);
   await page.getByLabel("API key").press("Enter");
   await page.locator("#key-field").waitFor({ state: "hidden" });
@@ -60,11 +67,15 @@ export async function progressed(page, share) {
   return found.jsonValue();
 }
 
+// A field of the form.
+export const field = (page, label) => page.locator("#ask").getByLabel(label, { exact: true });
+
 export async function ask(page, prompt, steps, { size = "256x256" } = {}) {
-  if (!(await page.locator("details[open]").count())) await page.locator("summary").click();
-  await page.getByLabel("Steps").fill(String(steps));
-  await page.getByLabel("Size").selectOption(size);
-  await page.getByLabel("What shall it be?").fill(prompt);
+  const [width, height] = size.split("x");
+  await field(page, "Steps").fill(String(steps));
+  await field(page, "Width").fill(width);
+  await field(page, "Height").fill(height);
+  await field(page, "Prompt").fill(prompt);
   await page.getByRole("button", { name: "Generate" }).click();
 }
 

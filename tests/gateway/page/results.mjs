@@ -1,6 +1,6 @@
 // What becomes of jobs: followed, shown, cancelled, asked for again, found again.
 
-import { ask, card, contrasts, ended, finish, open, pictured, previewed, progressed, seen, shoot } from "./harness.mjs";
+import { ask, card, contrasts, ended, field, finish, open, pictured, previewed, progressed, seen, shoot } from "./harness.mjs";
 
 // A job with visible progress, then its image.
 const page = await open({ colorScheme: "light" });
@@ -12,7 +12,7 @@ seen.width = await pictured(page, "a lighthouse at dusk");
 seen.previewLeft = await card(page, "a lighthouse at dusk").locator(".preview").isVisible();
 
 // The same by keyboard alone.
-await page.getByLabel("What shall it be?").focus();
+await field(page, "Prompt").focus();
 await page.keyboard.press("ControlOrMeta+A");
 await page.keyboard.type("an otter by keyboard");
 await page.keyboard.press("Control+Enter");
@@ -36,7 +36,7 @@ await ended(page, "a second never-ending story", "cancelled").waitFor();
 await ask(page, "a picture nobody can make <lora:nobody:1>", 2);
 await ended(page, "a picture nobody can make", "failed").waitFor();
 seen.reason = await card(page, "a picture nobody can make").locator(".reason").innerText();
-await page.getByLabel("Images").fill("2");
+await field(page, "Batch size").fill("2");
 await ask(page, "two hills in the fog", 20, { size: "512x512" });
 await ended(page, "two hills in the fog", "completed").waitFor();
 
@@ -50,7 +50,7 @@ seen.contrast = await contrasts(page);
 await ask(page, "a train crossing a snowy valley", 150, { size: "768x512" });
 await ask(page, "a teapot in the rain", 150);
 await progressed(page, 0.3);
-await page.getByLabel("What shall it be?").fill("a garden of glass flowers");
+await field(page, "Prompt").fill("a garden of glass flowers");
 await shoot("page-light", page);
 
 const dark = await open({ colorScheme: "dark" });

@@ -52,6 +52,17 @@ async def test_content_comes_back_as_it_was_asked(
         assert asked_again == asked
 
 
+async def test_lists_show_how_long_texts_begin_and_no_files(gateways: Gateways) -> None:
+    app = await gateways.start()
+    content = {"prompt": LONG, "init_images": [PICTURE]}
+    async with client_of(app) as api:
+        shown = (await api.post("/v1/jobs", json={"content": content})).json()["content"]
+        assert shown["prompt"].startswith("a very long walk along the sea, a very")
+        assert shown["prompt"].endswith(f" … ({len(LONG)} characters)")
+        assert len(shown["prompt"]) < 300
+        assert shown["init_images"] == [f"({len(PICTURE)} characters)"]
+
+
 async def test_any_gateway_knows_it(gateways: Gateways) -> None:
     first, second = await gateways.start(), await gateways.start()
     async with client_of(first) as api:

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Ask the gateway for an image, follow the job, download the image: nothing but curl.
-# Usage: [GATEWAY=http://127.0.0.1:8000] [KEY=…] curl.sh [PROMPT] [FOLDER]
+# Usage: [GATEWAY=http://127.0.0.1:9300] [KEY=…] curl.sh [PROMPT] [FOLDER]
 set -euo pipefail
 
-gateway=${GATEWAY:-http://127.0.0.1:8000}
+gateway=${GATEWAY:-http://127.0.0.1:9300}
 prompt=${1:-a lighthouse at dusk}
 folder=${2:-out}
 auth=(${KEY:+--header "Authorization: Bearer $KEY"})

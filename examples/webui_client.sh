@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # What a client of the Web UI sends, sent to the gateway instead: only the base URL differs.
-# Usage: [GATEWAY=http://127.0.0.1:8000] [KEY=…] webui_client.sh [PROMPT] [FOLDER]
+# Usage: [GATEWAY=http://127.0.0.1:9300] [KEY=…] webui_client.sh [PROMPT] [FOLDER]
 set -euo pipefail
 
-gateway=${GATEWAY:-http://127.0.0.1:8000}
+gateway=${GATEWAY:-http://127.0.0.1:9300}
 prompt=${1:-a lighthouse at dusk}
 folder=${2:-out}
 auth=(${KEY:+--user "api:$KEY"})

@@ -3,8 +3,8 @@
 set -eu
 file=${1:-quickstart.png}
 if [ -z "${GATEWAY:-}" ]; then
-  GATEWAY=http://localhost:8000
-  kubectl --namespace quickstart port-forward service/quickstart-gateway 8000:80 >/dev/null &
+  GATEWAY=http://localhost:9300
+  kubectl --namespace quickstart port-forward service/quickstart-gateway 9300:80 >/dev/null &
   forward=$!
   trap 'kill "$forward" || true' EXIT
 fi

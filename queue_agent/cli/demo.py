@@ -27,6 +27,7 @@ from rich.console import Console
 from queue_agent.cli.stage_lines import StageLines
 from queue_agent.client import Client, make_job
 from queue_agent.cloud import Deployment
+from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.tasks import background
 from queue_agent.testing.aws import EmbeddedCloud, deploy
 from queue_agent.testing.process import HOST, ServerProcess, free_port
@@ -36,7 +37,6 @@ from queue_agent.wire.notification import Notification
 
 _RUNTIME_NAME: Final = "demo"
 _TINY: Final = "tiny"
-_PAGE_PORT: Final = 8000
 _LAST_LINES: Final = 10
 _LAST_LOOK: Final = 5
 """Seconds until the agent's last step is no more waited for."""
@@ -325,8 +325,9 @@ def _program() -> str:
 
 def _page_port() -> int:
     """The gateway's usual port, or another where somebody listens on that already."""
+    usual: int = GatewaySettings.model_fields["port"].default
     with socket.socket() as probe:
-        return free_port() if probe.connect_ex((HOST, _PAGE_PORT)) == 0 else _PAGE_PORT
+        return free_port() if probe.connect_ex((HOST, usual)) == 0 else usual
 
 
 def _log_entries(log: Path) -> list[dict[str, str]]:

@@ -50,7 +50,7 @@ class GatewaySettings(ClientSettings, LogSettings):
     )
     queue_url: QueueUrl | None = QUEUE_URL.field(None)
     host: str = GATEWAY_HOST.field("127.0.0.1")
-    port: Port = GATEWAY_PORT.field(8000)
+    port: Port = GATEWAY_PORT.field(9300)
     prefixes: Prefixes = setting(
         "GATEWAY_PREFIXES",
         default=(),

@@ -271,7 +271,7 @@ def test_without_an_address_the_gateway_is_reached_through_the_cluster(calls: Pa
     assert asked.returncode == 0, asked.stderr
     service = only(rendered(), "Service", "quickstart-gateway")
     port = service["spec"]["ports"][0]["port"]
-    assert noted(calls)[0].endswith(f"port-forward service/quickstart-gateway 8000:{port}")
+    assert noted(calls)[0].endswith(f"port-forward service/quickstart-gateway 9300:{port}")
     assert (calls.parent / "one.png").exists()
 
 

@@ -15,6 +15,7 @@ from queue_agent.client.inputs import Input
 from queue_agent.client.results import ResultLocation
 from queue_agent.client.sync import SyncClient, SyncJob
 from queue_agent.client.traces import Trace
+from queue_agent.wire.capacity import SpotEstimate
 from queue_agent.wire.errors import (
     ObjectNotFound,
     QueueAgentError,
@@ -50,6 +51,7 @@ __all__ = [
     "Result",
     "ResultLocation",
     "SettingsError",
+    "SpotEstimate",
     "Status",
     "SubmittedJob",
     "SyncClient",

@@ -11,6 +11,7 @@ from typing import Final, Self
 import structlog
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
+from queue_agent.client.capacity import Capacity
 from queue_agent.client.follow import follow
 from queue_agent.client.handle import SubmittedJob, save_images
 from queue_agent.client.inputs import Input, publication, repeated, upload_files
@@ -24,6 +25,7 @@ from queue_agent.inputs.addresses import ObjectLocation, scheme_of
 from queue_agent.settings.client import ClientSettings
 from queue_agent.tasks import together
 from queue_agent.telemetry.propagation import publishing
+from queue_agent.wire.capacity import SpotEstimate
 from queue_agent.wire.errors import Malformed, QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.job import Job, JobId, Prefix, open_envelope
 from queue_agent.wire.layout import DEFAULT_PREFIX, cancel_marker, result_folder
@@ -58,14 +60,18 @@ class Client:
         bucket: str | None = None,
         runtime: str | None = None,
         looks_up: bool = True,
+        spot: SpotEstimate | None = None,
+        spot_queue: str | None = None,
         poll: float = _POLL,
     ) -> None:
         """`runtime` is what jobs are for that name none.
 
         `looks_up`: whether runtimes are looked up before jobs for them are published (by the
         topic's subscriptions and the bucket, where the role may see them); False where the
-        caller knows them. `poll`: seconds between two looks into the bucket for a result that
-        was not announced.
+        caller knows them, and chooses their capacity. `spot`: what is known of spot capacity, by
+        which jobs with a deadline go there or on demand, if their runtime has queues for both;
+        `spot_queue`: the queue whose length counts for that. `poll`: seconds between two looks
+        into the bucket for a result that was not announced.
         """
         self._cloud = cloud
         self._job_topic = job_topic
@@ -74,6 +80,7 @@ class Client:
         self._terms = Terms(runtime)
         self._poll = poll
         self._routes = Routes(self._topic, self._maybe_bucket) if looks_up else None
+        self._capacity = None if spot is None else Capacity(cloud, self._topic, spot, spot_queue)
         self._stack = AsyncExitStack()
         self._listener: Listener | None = None
         self._opening = asyncio.Lock()
@@ -95,6 +102,8 @@ class Client:
             notification_topic=settings.notification_topic,
             bucket=settings.bucket,
             runtime=settings.runtime,
+            spot=settings.spot,
+            spot_queue=settings.queue_url,
         )
         client._stack.push_async_callback(cloud.aclose)
         return client
@@ -159,6 +168,8 @@ class Client:
         job = admit(job, self._terms)
         topic, place = self._topic(), ResultLocation.of(job)
         await self._look_up(job.metadata.runtime)
+        if self._capacity is not None:
+            job = await self._capacity.chosen(job)
         if known:
             await self._forget_passing_failure(job.id, place)
         name = str(self._job_topic).rpartition(":")[2]
@@ -182,6 +193,8 @@ class Client:
         topic, wanted = self._topic(), [admit(job, self._terms) for job in jobs]
         for runtime in dict.fromkeys(job.metadata.runtime for job in wanted):
             await self._look_up(runtime)
+        if self._capacity is not None:
+            wanted = [await self._capacity.chosen(job) for job in wanted]
         messages = await together(
             publication(job, self._maybe_bucket(), limit=topic.size_limit) for job in wanted
         )

@@ -157,13 +157,17 @@ class Topic(ABC):
         del queue_url, publication
         return False
 
-    async def routing(self, attribute: str) -> Routing | None:
+    async def routing(
+        self, attribute: str, among: Mapping[str, str] | None = None
+    ) -> Routing | None:
         """Who is subscribed, by the attribute; None where it cannot be told.
+
+        Of the subscriptions, only those whose filters name these values, `among` all attributes.
 
         Raises:
             Unavailable: nobody may look, or it is not answered.
         """
-        del attribute
+        del attribute, among
         return None
 
     @abstractmethod

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
@@ -30,7 +31,7 @@ from queue_agent.wire.layout import DEFAULT_PREFIX
 from queue_agent.wire.notification import Image, Notification
 from queue_agent.wire.problems import Problem
 from queue_agent.wire.result import Result
-from queue_agent.wire.submission import Terms, complete
+from queue_agent.wire.submission import Terms, complete, placed
 
 _NEWEST: Final = 50
 """Jobs that are looked at for those that are unfinished."""
@@ -103,7 +104,7 @@ class JobService:
         self._results.forget(job.id)
         await self._keep(record, job, is_new=is_new)
         try:
-            await self._client.submit(job, traceparent=traceparent)
+            await self._client.submit(await self._placed(job), traceparent=traceparent)
         except QueueAgentError as error:
             if is_new and not isinstance(error, Unanswered):  # which may be on its way
                 await self._remove(record)
@@ -129,6 +130,18 @@ class JobService:
             Problem: 410, it is no longer kept.
         """
         return await self._requests.of(record)
+
+    async def _placed(self, job: Job) -> Job:
+        """The job for spot or on demand, where its runtime has queues for both."""
+        runtime = job.metadata.runtime or ""
+        if job.metadata.deadline is None or runtime not in self._settings.on_demand:
+            return job
+        spot, backlog = self._settings.spot, await self._statistics.backlog(runtime)
+        if (learned := self._statistics.seconds_per_job(runtime)) is not None:
+            spot = replace(spot, job=learned)
+        if backlog is not None:
+            spot = replace(spot, waiting=backlog.waiting, in_flight=backlog.in_flight)
+        return placed(job, self._now(), spot)
 
     async def _is_known(self, caller: Caller, job_id: str) -> bool:
         try:

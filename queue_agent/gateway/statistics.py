@@ -56,7 +56,7 @@ class Statistics:
 
     async def ahead(self, runtime: str) -> int | None:
         """How many jobs the queue holds, if it can be asked."""
-        backlog = await self._backlog(runtime)
+        backlog = await self.backlog(runtime)
         return None if backlog is None else backlog.waiting + backlog.in_flight
 
     async def estimate(
@@ -67,7 +67,7 @@ class Statistics:
         What was ahead of it when it came, less what has ended since, and never more than the
         queue holds now. Runs are taken to be as long as the recent ones were.
         """
-        backlog = await self._backlog(runtime)
+        backlog = await self.backlog(runtime)
         if backlog is None:
             return None
         held = max(0, backlog.waiting + backlog.in_flight - 1)
@@ -85,7 +85,7 @@ class Statistics:
         return [await self._state(name) for name in self._queues]
 
     async def _state(self, runtime: str) -> RuntimeState:
-        backlog = await self._backlog(runtime)
+        backlog = await self.backlog(runtime)
         offer = await self._offers.of(runtime)
         return RuntimeState(
             name=runtime,
@@ -114,7 +114,8 @@ class Statistics:
                 counts[-1 - place] += 1
         return counts
 
-    async def _backlog(self, runtime: str) -> Backlog | None:
+    async def backlog(self, runtime: str) -> Backlog | None:
+        """What the queue holds, as of two seconds ago at most; None: it cannot be asked."""
         url = self._queues.get(runtime)
         if url is None:
             return None

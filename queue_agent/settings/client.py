@@ -1,8 +1,16 @@
 """What a publisher or subscriber must know of the deployment."""
 
-from queue_agent.settings.reader import Reader
-from queue_agent.settings.shared import BUCKET, JOB_TOPIC, NOTIFICATION_TOPIC, REGION, RUNTIME_NAME
-from queue_agent.settings.values import BucketName, RuntimeName, TopicArn
+from queue_agent.settings.reader import Reader, setting
+from queue_agent.settings.shared import (
+    BUCKET,
+    JOB_TOPIC,
+    NOTIFICATION_TOPIC,
+    QUEUE_URL,
+    REGION,
+    RUNTIME_NAME,
+)
+from queue_agent.settings.values import BucketName, QueueUrl, RuntimeName, TopicArn
+from queue_agent.wire.capacity import SpotEstimate
 
 
 class ClientSettings(Reader):
@@ -13,3 +21,27 @@ class ClientSettings(Reader):
     bucket: BucketName | None = BUCKET.field(None)
     runtime: RuntimeName | None = RUNTIME_NAME.field(None)
     region: str | None = REGION.field(None)
+    queue_url: QueueUrl | None = QUEUE_URL.field(None)
+    job_seconds: float = setting(
+        "JOB_SECONDS",
+        default=30.0,
+        gt=0,
+        description="What a job takes on a GPU, for the choice between spot and on demand; "
+        "gateways learn it.",
+    )
+    pod_start: float = setting(
+        "POD_START",
+        default=120.0,
+        ge=0,
+        description="From the wish for a pod to its first job, for the same choice.",
+    )
+    on_demand_stays: bool = setting(
+        "ON_DEMAND_STAYS",
+        default=False,
+        description="Whether there are on-demand pods without work, too, for the same choice.",
+    )
+
+    @property
+    def spot(self) -> SpotEstimate:
+        """What is said of spot capacity."""
+        return SpotEstimate(self.job_seconds, self.pod_start, on_demand_stays=self.on_demand_stays)

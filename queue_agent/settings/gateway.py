@@ -13,7 +13,6 @@ from queue_agent.settings.shared import (
     GATEWAY_PORT,
     JOB_TOPIC,
     NOTIFICATION_TOPIC,
-    QUEUE_URL,
     LogSettings,
 )
 from queue_agent.settings.values import (
@@ -24,7 +23,6 @@ from queue_agent.settings.values import (
     Port,
     Prefixes,
     QueuesByRuntime,
-    QueueUrl,
     TopicArn,
 )
 from queue_agent.wire.publication import LARGEST_PAYLOAD
@@ -42,13 +40,18 @@ class GatewaySettings(ClientSettings, LogSettings):
         description="Runtimes on offer, as NAME or NAME=QUEUE_URL, the default one "
         "first; else QUEUE_AGENT_RUNTIME_NAME with QUEUE_AGENT_QUEUE_URL.",
     )
+    on_demand: Names = setting(
+        "GATEWAY_ON_DEMAND",
+        default=(),
+        description="Runtimes on offer that have a queue for on-demand capacity beside that of "
+        "QUEUE_AGENT_GATEWAY_RUNTIMES, which is for spot.",
+    )
     models: ModelNames = setting(
         "GATEWAY_MODELS",
         default=(),
         description="Names of models for the OpenAI routes, as NAME=RUNTIME or "
         "NAME=RUNTIME:CHECKPOINT, such as gpt-image-1=sdruntime, for clients that know no others.",
     )
-    queue_url: QueueUrl | None = QUEUE_URL.field(None)
     host: str = GATEWAY_HOST.field("127.0.0.1")
     port: Port = GATEWAY_PORT.field(9300)
     prefixes: Prefixes = setting(
@@ -148,6 +151,15 @@ class GatewaySettings(ClientSettings, LogSettings):
                 "QUEUE_AGENT_GATEWAY_RUNTIMES or QUEUE_AGENT_RUNTIME_NAME is not set: "
                 "which runtimes are on offer?"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_its_runtimes_on_demand(self) -> Self:
+        for name in self.on_demand:
+            if name not in self.queues:
+                raise ValueError(
+                    f"QUEUE_AGENT_GATEWAY_ON_DEMAND: {name!r} is none of: {', '.join(self.queues)}"
+                )
         return self
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from queue_agent.wire.bounded_json import JsonError, load
+from queue_agent.wire.capacity import CapacityType
 from queue_agent.wire.errors import Malformed
 from queue_agent.wire.layout import DEFAULT_PREFIX, clean_prefix
 from queue_agent.wire.pointer import PayloadPointer, pointer_of
@@ -86,6 +87,11 @@ class Metadata(BaseModel):
     deadline: AwareDatetime | None = Field(
         default=None,
         description="It is wanted by this moment (ISO 8601 with a zone), and still after it.",
+    )
+    capacity_type: CapacityType | None = Field(
+        default=None,
+        description="Of the nodes that it runs on, where its runtime has a queue for each type; "
+        "else chosen by its deadline where it is published.",
     )
     priority: str | None = Field(default=None, max_length=64)
     previews: bool | None = Field(

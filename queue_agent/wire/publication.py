@@ -8,6 +8,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from queue_agent.wire.capacity import CAPACITY_ATTRIBUTE
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job, canonical_json
 from queue_agent.wire.layout import payload_key
@@ -63,6 +64,7 @@ def publication_of(job: Job, *, traceparent: str | None = None) -> Publication:
     attributes = {
         "runtime": job.metadata.runtime,
         "priority": job.metadata.priority,
+        CAPACITY_ATTRIBUTE: job.metadata.capacity_type,
         "traceparent": traceparent,
     }
     return Publication(

@@ -18,6 +18,7 @@ from typing import Final, Self
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from queue_agent.wire.bounded_json import JsonError, load
+from queue_agent.wire.capacity import ON_DEMAND, SPOT, SpotEstimate, capacity_for
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job, canonical_json, describe_errors, unwrapped
 from queue_agent.wire.layout import DEFAULT_PREFIX, ResultKeys
@@ -162,6 +163,19 @@ def admit(job: Job, terms: Terms) -> Job:
     if runtime == job.metadata.runtime:
         return job
     metadata = job.metadata.model_copy(update={"runtime": runtime})
+    return job.model_copy(update={"metadata": metadata})
+
+
+def placed(job: Job, now: datetime, spot: SpotEstimate) -> Job:
+    """The job, for on-demand capacity where spot is not sure to have it done by its deadline.
+
+    To be asked only where its runtime has a queue for each; what says itself where it goes, goes
+    there.
+    """
+    metadata = job.metadata
+    if metadata.capacity_type or capacity_for(metadata.deadline, now, spot) == SPOT:
+        return job
+    metadata = metadata.model_copy(update={"capacity_type": ON_DEMAND})
     return job.model_copy(update={"metadata": metadata})
 
 

@@ -170,6 +170,25 @@ async def test_filters_tell_which_runtimes_have_a_queue(
     assert await routing_of(*map(filtered, policies)) == expected
 
 
+async def test_an_attribute_is_looked_for_among_the_filters_that_name_others_values() -> None:
+    policies = (
+        {"runtime": ["a"], "capacity_type": ["on-demand"]},
+        {"runtime": ["b"], "capacity_type": ["spot"]},
+        {"runtime": [{"prefix": "b"}], "capacity_type": ["x"]},
+        {"capacity_type": ["y"]},
+        {"runtime": ["c"]},
+    )
+    subscriptions = Subscriptions(*((ARN, filtered(policy)) for policy in policies))
+
+    async def found(runtime: str) -> Routing:
+        return await routing(subscriptions, "arn", "capacity_type", {"runtime": runtime})
+
+    assert await found("a") == Routing(frozenset({"on-demand"}))
+    assert await found("b") == Routing(frozenset({"spot"}))
+    assert await found("c") == Routing(without=True, others=True)
+    assert await found("d") == Routing()
+
+
 async def test_a_filter_of_the_body_may_let_any_runtime_through() -> None:
     policy = filtered({"runtime": ["a"]}, FilterPolicyScope="MessageBody")
     assert await routing_of(policy) == Routing(without=True, others=True)

@@ -33,8 +33,9 @@
   value: /etc/gateway/{{ .key }}
 {{- end }}
 {{- end }}
+{{- $ofOthersToo := list "jobSeconds" "logFormat" "logLevel" "onDemandStays" "podStart" }}
 {{- range $name, $value := $gateway.settings }}
-- name: QUEUE_AGENT_{{ hasPrefix "log" $name | ternary "" "GATEWAY_" }}{{ $name | snakecase | upper }}
+- name: QUEUE_AGENT_{{ has $name $ofOthersToo | ternary "" "GATEWAY_" }}{{ $name | snakecase | upper }}
   value: {{ include "agent.settingText" $value | quote }}
 {{- end }}
 {{- with $gateway.extraEnv }}

@@ -69,8 +69,10 @@ class SnsTopic(Topic):
     async def reaches(self, queue_url: str, publication: Publication) -> bool:
         return await wiring.reaches(await self._client("sns"), self._arn, queue_url, publication)
 
-    async def routing(self, attribute: str) -> Routing | None:
-        return await wiring.routing(await self._client("sns"), self._arn, attribute)
+    async def routing(
+        self, attribute: str, among: Mapping[str, str] | None = None
+    ) -> Routing | None:
+        return await wiring.routing(await self._client("sns"), self._arn, attribute, among or {})
 
     def subscribe(self, filter_policy: Mapping[str, Sequence[str]] | None = None) -> Any:
         return subscription(self._client, self._arn, filter_policy)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import JsonValue
@@ -12,6 +13,7 @@ from queue_agent.cloud.aws.errors import translated
 
 _MOST_PAGES = 20
 """Of a hundred subscriptions each."""
+_NO_VALUES: Mapping[str, str] = MappingProxyType({})
 _NOT_TO_AGENTS = frozenset({"application", "email", "email-json", "firehose", "sms"})
 """Protocols by which no job comes to an agent."""
 
@@ -26,8 +28,10 @@ async def reaches(sns: Any, topic_arn: str, queue_url: str, publication: Publica
     return False
 
 
-async def routing(sns: Any, topic_arn: str, attribute: str) -> Routing:
-    """What the filters of the topic's subscriptions ask of an attribute."""
+async def routing(
+    sns: Any, topic_arn: str, attribute: str, among: Mapping[str, str] = _NO_VALUES
+) -> Routing:
+    """What the filters of the topic's subscriptions ask of an attribute, as `Topic.routing`."""
     values: set[str] = set()
     without = others = False
     async for subscription in _subscriptions(sns, topic_arn):
@@ -36,7 +40,10 @@ async def routing(sns: Any, topic_arn: str, attribute: str) -> Routing:
         attributes = await _attributes(sns, subscription)
         policy: JsonValue = json.loads(attributes.get("FilterPolicy") or "{}")
         by_body = attributes.get("FilterPolicyScope") == "MessageBody"
-        conditions = policy.get(attribute) if isinstance(policy, dict) and not by_body else None
+        filters = policy if isinstance(policy, dict) and not by_body else {}
+        if not all(_names(filters.get(name), value) for name, value in among.items()):
+            continue
+        conditions = filters.get(attribute)
         if not isinstance(conditions, list):
             without = others = True
             continue
@@ -48,6 +55,10 @@ async def routing(sns: Any, topic_arn: str, attribute: str) -> Routing:
             else:
                 others = True
     return Routing(frozenset(values), without, others)
+
+
+def _names(conditions: JsonValue, value: str) -> bool:
+    return isinstance(conditions, list) and value in conditions
 
 
 async def tells(s3: Any, bucket: str, queue_url: str) -> bool:

@@ -82,9 +82,16 @@ class MemoryTopic(Topic):
         async with self._faults.around("topic.check"):
             """It can always be reached."""
 
-    async def routing(self, attribute: str) -> Routing:
+    async def routing(self, attribute: str, among: Mapping[str, str] | None = None) -> Routing:
         async with self._faults.around("topic.routing"):
-            policies = [subscription.policy for subscription in self._subscriptions]
+            policies = [
+                subscription.policy
+                for subscription in self._subscriptions
+                if all(
+                    value in subscription.policy.get(name, ())
+                    for name, value in (among or {}).items()
+                )
+            ]
         wanted = [policy.get(attribute) for policy in policies]
         conditions = [one for several in wanted for one in several or ()]
         return Routing(

@@ -215,6 +215,8 @@ class Bench:
     """What differs from the policy's defaults."""
     models: Models | None = None
     """What fetches jobs' models."""
+    on_demand: str | None = None
+    """The queue for jobs that have lost their attempts here."""
     heard: list[Notification] = field(default_factory=list)
     """All notifications while agents work, in order."""
     _news: asyncio.Condition = field(default_factory=asyncio.Condition, init=False)
@@ -246,7 +248,13 @@ class Bench:
         reading = ReferencePolicy(buckets=frozenset({self.results.name}))
         return assemble(
             policy,
-            Ports(self.queue, self.topic, self.results, self.cloud.bucket),
+            Ports(
+                self.queue,
+                self.topic,
+                self.results,
+                self.cloud.bucket,
+                None if self.on_demand is None else self.cloud.queue(self.on_demand),
+            ),
             runtime or self.runtime,
             ReferenceFetcher(reading, self.cloud.bucket),
             Webhooks(WebhookPolicy()),

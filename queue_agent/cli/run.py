@@ -79,11 +79,13 @@ async def _serve(
         # where several jobs may end together, but not once told to stop
         batching=lambda: runtime.concurrency > 1 and not stop.is_set(),
     )
+    on_demand = settings.on_demand_queue_url
     ports = Ports(
         cloud.queue(settings.queue_url),
         cloud.topic(settings.topic_arn),
         cloud.bucket(settings.bucket),
         cloud.bucket,
+        None if on_demand is None else cloud.queue(on_demand),
     )
     references = ReferenceFetcher(reference_policy(settings), cloud.bucket)
     webhooks = Webhooks(webhook_policy(settings), now=cloud.now)

@@ -201,6 +201,12 @@ class Settings(TracingSettings, LogSettings):
         description="A message for which the runtime has no place, or is away, is given back after "
         "so long, unless half of the queue's allowance is used up; then it waits.",
     )
+    on_demand_queue_url: QueueUrl | None = setting(
+        "ON_DEMAND_QUEUE_URL",
+        default=None,
+        description="On spot nodes: URL of the queue of the same runtime for on-demand capacity, "
+        "to which a job goes at its third delivery; else it stays.",
+    )
     run_timeout: float = setting(
         "RUN_TIMEOUT",
         default=900.0,

@@ -23,6 +23,7 @@ from queue_agent.worker.job_models import JobModels, Models
 from queue_agent.worker.leftovers import Leftovers
 from queue_agent.worker.misrouted import MisroutedJobs
 from queue_agent.worker.notifier import Notifier
+from queue_agent.worker.on_demand import OnDemandQueue
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.previews import Previews
 from queue_agent.worker.processor import Processor
@@ -46,6 +47,8 @@ class Ports:
     results: Bucket
     bucket: Callable[[str], Bucket]
     """Any bucket by its name, for offloaded payloads."""
+    on_demand: Queue | None = None
+    """For jobs that have lost their attempts on spot nodes; None: they stay."""
 
     def watched(self, watch: Watch) -> Self:
         """The same, of whose calls `watch` is told; not of those to the buckets of others."""
@@ -134,6 +137,7 @@ def assemble(
         notifier=Notifier(policy, ports.topic, webhooks, store.with_links),
         ignored=IgnoredMessages(clock),
         misrouted=MisroutedJobs(policy.runtime_name, clock),
+        on_demand=None if ports.on_demand is None else OnDemandQueue(ports.on_demand),
         answer_rate=AnswerRate(policy.answer_burst, policy.answers_per_second, clock),
     )
     return Agent(

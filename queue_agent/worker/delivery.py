@@ -151,6 +151,11 @@ class Delivery:
         self.telemetry.metrics.ignored(kind)
         self._span.set_attribute("queue_agent.message.kind", kind)
 
+    def moved(self, error: QueueAgentError) -> None:
+        """Another queue has the job, and answers it; what is left is to acknowledge it."""
+        self.slot.answered()
+        self._span.set_attribute("queue_agent.message.kind", error.type)
+
     def answered(self, notification: Notification) -> None:
         """Subscribers know how the job ended; what is left is to acknowledge the message."""
         self.slot.answered()

@@ -43,6 +43,7 @@ from queue_agent.worker.ignored import IgnoredMessages
 from queue_agent.worker.inbox import WRONG_RUNTIME, Inbox
 from queue_agent.worker.misrouted import MisroutedJobs
 from queue_agent.worker.notifier import Notifier
+from queue_agent.worker.on_demand import MovedOnDemand, OnDemandQueue
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.previews import Previews
 from queue_agent.worker.runner import JobRunner
@@ -68,6 +69,8 @@ class Processor:
     misrouted: MisroutedJobs
     answer_rate: AnswerRate
     """Of messages that name no job."""
+    on_demand: OnDemandQueue | None = None
+    """Where jobs go that have lost their attempts; None: they stay."""
     _under_way: WeakValueDictionary[str, asyncio.Lock] = field(
         default_factory=WeakValueDictionary, init=False
     )
@@ -90,6 +93,8 @@ class Processor:
             except NoJob as error:
                 delivery.ignored(error.type)
                 self.ignored.note(error.type)
+            except MovedOnDemand as error:
+                delivery.moved(error)
             except _Later as later:
                 await self._put_off(delivery, later)
                 return
@@ -129,6 +134,8 @@ class Processor:
         done = await self._done_before(delivery)
         if done is not None:
             return done
+        if self.on_demand is not None:
+            await self.on_demand.take(delivery)
         async with self.claims.renewed(delivery):
             return await self._worked_on(delivery)
 

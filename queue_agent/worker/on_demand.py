@@ -1,0 +1,47 @@
+"""A job that has lost its attempts on spot nodes is sent to the queue for on-demand capacity.
+
+It is put there first and then removed here, so that it is lost at no moment. Where the removal
+fails, or the agent ends between the two, the job lies in both queues: it is one job by its id, and
+done once, as any that was published twice.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from queue_agent.cloud import Ordering, Queue
+from queue_agent.wire.capacity import MOST_LOST
+from queue_agent.wire.errors import QueueAgentError, Unavailable
+from queue_agent.worker.delivery import Delivery
+
+log = structlog.get_logger()
+
+
+class MovedOnDemand(QueueAgentError):
+    """Another queue has the job; what is left is to acknowledge the message."""
+
+    default_type = "moved_on_demand"
+
+
+@dataclass(frozen=True)
+class OnDemandQueue:
+    """Takes jobs that were delivered here more than twice, none of which came to an end."""
+
+    queue: Queue
+
+    async def take(self, delivery: Delivery) -> None:
+        """Raise `MovedOnDemand` once the job is there, if it shall be.
+
+        One that cannot be sent now is worked on here.
+        """
+        if delivery.number <= MOST_LOST:
+            return
+        message = delivery.message
+        same = Ordering(message.group or "", message.id)  # sent once if asked again
+        try:
+            await self.queue.send(message.body, message.attributes, same)
+        except Unavailable as error:
+            log.warning("not sent on demand", reason=error.message)
+            return
+        log.info("sent on demand", deliveries=delivery.number)
+        raise MovedOnDemand("The job was sent to the queue for on-demand capacity.")

@@ -31,7 +31,7 @@ def missing() -> str | None:
     return None
 
 
-def visit(site: Site, script: str, folder: Path) -> Seen:
+def visit(site: Site, script: str, folder: Path, **environment: str) -> Seen:
     """What a script saw that used the page of a gateway of its own, by a key of its own.
 
     Its screenshots go to SCREENSHOTS if that is set, else to the folder.
@@ -47,7 +47,13 @@ def visit(site: Site, script: str, folder: Path) -> Seen:
             gateway.url,
             os.environ.get("SCREENSHOTS", folder),
         ],
-        env={**os.environ, "PLAYWRIGHT": str(PLAYWRIGHT), "CHROMIUM": str(CHROMIUM), "KEY": key},
+        env={
+            **os.environ,
+            "PLAYWRIGHT": str(PLAYWRIGHT),
+            "CHROMIUM": str(CHROMIUM),
+            "KEY": key,
+            **environment,
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -14,10 +14,10 @@ const ACTIVITY = 5000;
 
 at("ask").addEventListener("submit", async (event) => {
   event.preventDefault();
-  prepare();
-  if (!check(at("ask"))) return;
+  if (at("send").disabled) return;
   at("send").disabled = true;
-  await attempt(send);
+  await prepare();
+  if (check(at("ask"))) await attempt(send);
   at("send").disabled = false;
 });
 

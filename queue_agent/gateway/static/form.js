@@ -7,6 +7,7 @@ import { given } from "./fields.js";
 import { fillLoras, loras, offerLoras } from "./loras.js";
 import { runtimeOf } from "./runtimes.js";
 import { offerSizes, showPreset } from "./size.js";
+import { fillSource, judgeSource, offerSource, pictureRead, source } from "./source.js";
 import { fillInputs, inputs, showInputs } from "./workflows.js";
 
 const PORTABLE_TASKS = ["text-to-image", "image-to-image"];
@@ -33,10 +34,10 @@ export function asked() {
 function portable() {
   const content = at("other").value.trim() ? parse(at("other").value) : {};
   for (const field of fields()) {
-    const value = given(field);
+    const value = field.matches(":disabled") ? undefined : given(field);
     if (value !== undefined) content[field.name] = value;
   }
-  return loras().length ? { ...content, loras: loras() } : content;
+  return { ...content, ...source(), ...(loras().length && { loras: loras() }) };
 }
 
 // Shows what a job asked for, all of it.
@@ -63,7 +64,9 @@ function fillPortable(content) {
   at("workflow").value = "";
   changeMode();
   const more = Object.fromEntries(Object.entries(content).filter(([, value]) => value !== null));
+  const hasPicture = fillSource(more);
   for (const field of fields()) {
+    if (field.name === "denoising_strength" && !hasPicture) continue;
     const value = more[field.name];
     const fits = typeof value === "string" ? field.type !== "number" : ["number", "bigint"].includes(typeof value) && field.type === "number";
     choose(field, fits ? String(value) : "");
@@ -108,6 +111,7 @@ function changeRuntime() {
   offerNames("scheduler", list("schedules", ({ label }) => label), { isWhole: isWhole("schedules") });
   offerLoras(list("loras"), isWhole("loras"));
   offerSizes(capabilities.sizes);
+  offerSource(!tasks.length || tasks.includes("image-to-image"));
   offerWorkflows(workflows, tasks.includes("pipeline"));
   showSchedules();
 }
@@ -159,7 +163,9 @@ at("runtime").addEventListener("change", changeRuntime);
 at("workflow").addEventListener("change", changeMode);
 
 // Before the fields are checked; also of what was filled in.
-export function prepare() {
+export async function prepare() {
+  await pictureRead();
+  judgeSource();
   judge(at("other"), false);
   judge(at("raw-content"), true);
 }

@@ -2,9 +2,8 @@
 
 import { json, Problem } from "./api.js";
 import { written } from "./exact.js";
+import { sized } from "./pictures.js";
 import { bodyLimit, looked, runtimeOf } from "./runtimes.js";
-
-const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MB`;
 
 // The job that was asked for, as it stands.
 export async function submit({ metadata, content }) {
@@ -13,7 +12,7 @@ export async function submit({ metadata, content }) {
   const body = written({ metadata: { ...metadata, previews }, content });
   const { size } = new Blob([body]);
   if (size > bodyLimit()) {
-    throw new Problem(413, `This is ${megabytes(size)}, and the gateway takes ${megabytes(bodyLimit())} at most: choose smaller files.`);
+    throw new Problem(413, `This is ${sized(size)}, and the gateway takes ${sized(bodyLimit())} at most: choose smaller files.`);
   }
   return json("/v1/jobs", { method: "POST", headers: { "Content-Type": "application/json" }, body });
 }

@@ -47,6 +47,7 @@ await field(page, "Prompt").focus();
 await page.keyboard.type("a heron in the reeds");
 await page.keyboard.press("Tab");
 await page.keyboard.type("fog");
+await page.keyboard.press("Tab"); // over what opens the picture's part
 await page.keyboard.press("Tab");
 await page.keyboard.press("ControlOrMeta+A");
 await page.keyboard.type("768");

@@ -100,13 +100,23 @@ def check(
             "chart's test.",
         ),
     ] = False,
+    no_messages: Annotated[
+        bool,
+        typer.Option(
+            "--no-messages",
+            help="Do not look at waiting messages for jobs of other runtimes: it counts as a "
+            "delivery of up to ten of them.",
+        ),
+    ] = False,
 ) -> None:
     """Print the effective settings and try the queue, topic, bucket and runtime."""
     from queue_agent.cli.check import check as check_all
     from queue_agent.cli.environment import load
     from queue_agent.settings.agent import Settings
 
-    if not asyncio.run(check_all(load(Settings), with_runtime=not no_runtime)):
+    settings = load(Settings)
+    trying = check_all(settings, with_runtime=not no_runtime, with_messages=not no_messages)
+    if not asyncio.run(trying):
         raise typer.Exit(1)
 
 
@@ -186,7 +196,10 @@ def status(
         bool, typer.Option(help="Listen some seconds for how far it is; leave out in loops.")
     ] = True,
 ) -> None:
-    """Print how a job ended, or how far it is; exit code 0: completed, 1: otherwise, 3: not yet.
+    """Print how a job ended, or how far it is.
+
+    Exit code 0: completed, 1: ended otherwise, 3: not yet, 4: nothing is known of the id: the job
+    waits in the queue, or nobody submitted it.
 
     How far it is, is listened for some seconds where the notification topic is known, and told by
     agents that publish progress.
@@ -253,7 +266,7 @@ def clean(
     """Remove what listeners left that were killed: queues and their subscriptions.
 
     Only those that queue-agent made (queue-agent-watch-…), and by which nobody listens any more,
-    which takes some seconds to see.
+    which takes some seconds to see; and subscriptions of such queues that are gone.
     """
     from queue_agent.cli.clean import clean as remove_left
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from queue_agent.cli.model_options import model_fetcher
 from queue_agent.cli.options import make_runtime, warm_up_job
-from queue_agent.cli.waiting import other_runtimes
+from queue_agent.cli.waiting import look
 from queue_agent.cli.wiring import HINT, no_loop
 from queue_agent.cloud import Bucket, Cloud, shortcomings
 from queue_agent.cloud.connect import connect
@@ -59,8 +59,13 @@ class Finding:
     """What may help; its key in `_HINTS`."""
 
 
-async def check(settings: Settings, *, with_runtime: bool = True) -> bool:
-    """Print settings and findings; whether all works. The runtime may be left out."""
+async def check(
+    settings: Settings, *, with_runtime: bool = True, with_messages: bool = True
+) -> bool:
+    """Print settings and findings; whether all works.
+
+    The runtime may be left out, and the messages that wait, to look at which is a delivery.
+    """
     console = Console()
     console.print(settings_table(settings))
     for unknown in unknown_names():
@@ -76,12 +81,9 @@ async def check(settings: Settings, *, with_runtime: bool = True) -> bool:
         elif models is not None:
             trials["models"] = partial(_models, settings, models)
         findings = [await _try(name, trial) for name, trial in trials.items()]
-        warnings = [
-            await _try("links", lambda: _links(settings, cloud)),
-            await _try(
-                "messages", lambda: other_runtimes(cloud.queue(settings.queue_url), settings.name)
-            ),
-        ]
+        warnings = [await _try("links", lambda: _links(settings, cloud))]
+        if with_messages:
+            warnings.append(await _try("messages", lambda: _messages(settings, cloud)))
     finally:
         await runtime.aclose()
         await cloud.aclose()
@@ -149,6 +151,19 @@ def _trials(
 async def _models(settings: Settings, models: ModelFetcher) -> str:
     await models.check()
     return f"{settings.models_folder} is writable"
+
+
+async def _messages(settings: Settings, cloud: Cloud) -> str:
+    """What is to be said of the messages that wait; empty: none do."""
+    queue = cloud.queue(settings.queue_url)
+    waiting = await look(queue, settings.name, most=settings.max_receives)
+    if not waiting.looked_at:
+        return ""
+    counted = (
+        f"{waiting.looked_at} that wait were looked at, which counts as a delivery of each "
+        "(--no-messages leaves them alone)."
+    )
+    return f"{counted} {waiting.warning}".strip()
 
 
 async def _links(settings: Settings, cloud: Cloud) -> str:

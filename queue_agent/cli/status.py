@@ -13,7 +13,7 @@ from queue_agent.wire.errors import Unavailable
 from queue_agent.wire.notification import Notification
 from queue_agent.wire.result import Result
 
-COMPLETED, ENDED_OTHERWISE, NOT_ENDED = 0, 1, 3
+COMPLETED, ENDED_OTHERWISE, NOT_ENDED, UNKNOWN = 0, 1, 3, 4
 
 _PATIENCE: Final = 5.0
 _TOLD: Final[Mapping[Trace, str]] = {
@@ -46,7 +46,7 @@ async def status(
     if result is None:
         trace = await job.trace()
         errors.print(_TOLD[trace].format(id=job_id, prefix=prefix), markup=False)
-        return NOT_ENDED
+        return UNKNOWN if trace is Trace.NONE else NOT_ENDED
     Console().print_json(result.notification().to_json())
     if output is not None:
         for path in await client.save(result, output):

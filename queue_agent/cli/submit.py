@@ -59,10 +59,15 @@ async def follow(
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
     with Progress(*columns, TimeElapsedColumn(), console=console) as bar:
         task = bar.add_task(job.id, total=1.0)
+        shown = None
         async for notification in notifications:
             if job.ended_by(notification):
                 bar.update(task, completed=1.0 if notification.result else None)
                 return notification
             if notification.status == "running":
                 bar.update(task, completed=notification.progress or 0.0)
+                preview = notification.preview
+                if preview is not None and preview != shown:
+                    console.print(f"preview {preview.number}: {preview.url}")
+                    shown = preview
     raise RuntimeError("the notifications ended")

@@ -30,6 +30,9 @@ Batch = Annotated[int | None, typer.Option(min=1, help="Images made at the same 
 StartImage = Annotated[
     Text, typer.Option(help="Image to start from: a file, or an https:// or s3:// URL.")
 ]
+Mask = Annotated[
+    Text, typer.Option(help="With --image: what is painted anew, in white; a file or a URL.")
+]
 Strength = Annotated[
     float | None, typer.Option(min=0, max=1, help="With --image: how much may change.")
 ]
@@ -46,6 +49,14 @@ Deadline = Annotated[
 Within = Annotated[float | None, typer.Option(min=1, help="The same, in seconds from now.")]
 JobFile = Annotated[
     Path | None, typer.Option(help="A job in JSON; '-' or no prompt at all: standard input.")
+]
+Previews = Annotated[
+    bool | None,
+    typer.Option(
+        "--previews/--no-previews",
+        help="Ask for images of the work under way; with --wait told as they come.",
+        show_default=False,
+    ),
 ]
 Wait = Annotated[
     bool, typer.Option("--wait", help="Follow the job until an agent tells its end, or --timeout.")
@@ -74,6 +85,7 @@ def submit(
     batch: Batch = None,
     seed: Annotated[int | None, typer.Option()] = None,
     image: StartImage = None,
+    mask: Mask = None,
     strength: Strength = None,
     bucket: Annotated[str | None, option(BUCKET)] = None,
     runtime: RuntimeName = None,
@@ -83,6 +95,7 @@ def submit(
     expires_in: ExpiresIn = None,
     deadline: Deadline = None,
     within: Within = None,
+    previews: Previews = None,
     file: JobFile = None,
     wait: Wait = False,
     timeout: Patience = 900,
@@ -118,9 +131,10 @@ def submit(
         priority=priority,
         expires_at=None if expires_in is None else _from_now(expires_in, "--expires-in"),
         deadline=deadline if within is None else _from_now(within, "--within"),
+        previews=previews,
     )
     body = {"content": {}} if prompt is not None and file is None else _read_body(file)
-    job = _job(body, metadata, content, image, bucket)
+    job = _job(body, metadata, content, _given(image=image, mask=mask), bucket)
     place = {"job_topic": topic, "notifications": notifications, "bucket": bucket}
     raise typer.Exit(_publish(job, place, timeout if wait else None, output, as_json=as_json))
 
@@ -162,31 +176,37 @@ def _job(
     body: dict[str, Any],
     metadata: Mapping[str, Any],
     content: Mapping[str, Any],
-    image: str | None,
+    images: Mapping[str, str],
     bucket: str | None,
 ) -> "Job":
-    """The job that the body and the options ask for, its image uploaded."""
+    """The job that the body and the options ask for, its images uploaded."""
     from queue_agent.wire.submission import complete
 
     for name, given in (("metadata", metadata), ("content", content)):
         part = body.setdefault(name, {})
         if isinstance(part, dict):  # else the job is refused
             part.update(given)
-    if image is not None and isinstance(body["content"], dict):
-        body["content"]["init_images"] = [_address_of(image, bucket)]
+    if isinstance(body["content"], dict):
+        found = {name: _address_of(name, image, bucket) for name, image in images.items()}
+        if "image" in found:
+            body["content"]["init_images"] = [found["image"]]
+        if "mask" in found:
+            if not body["content"].get("init_images"):
+                end("--mask needs --image: what is painted anew?", 2)
+            body["content"]["mask"] = found["mask"]
     try:
         return complete(body)
     except Rejected as error:
         end(error.message, 2)
 
 
-def _address_of(image: str, bucket: str | None) -> Any:
+def _address_of(option_name: str, image: str, bucket: str | None) -> Any:
     if "://" in image:
         return image
     try:
         return with_client(lambda client: client.upload(Path(image)), bucket=bucket)
     except OSError as error:
-        end(f"--image: {error}", 2)
+        end(f"--{option_name}: {error}", 2)
 
 
 def _read_body(file: Path | None) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What waits in the job queue, as far as ten messages tell, which are given back at once."""
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
 
 from queue_agent.cloud import Message, Ordering, Queue
 from queue_agent.tasks import together
@@ -15,26 +15,41 @@ _SECONDS: Final = 30.0
 """How long a message stays hidden if it cannot be given back."""
 
 
-async def other_runtimes(queue: Queue, served: str) -> str:
-    """Which runtimes but the one served jobs are for that wait; empty: none was seen.
+class Waiting(NamedTuple):
+    """What was seen of the messages that wait."""
+
+    looked_at: int
+    """So many, each of which was delivered once more by that."""
+    warning: str
+    """Which runtimes but the one served their jobs are for; empty: none was seen."""
+
+
+async def look(queue: Queue, served: str, *, most: int) -> Waiting:
+    """Look at some messages, which counts as a delivery, and give them back.
+
+    `most`: how often a message is delivered where the queue does not say. One that was delivered
+    so often already is sent anew, so that an agent gets it all the same.
 
     Raises:
         QueueAgentError: the queue may not be read.
     """
-    most = (await queue.policy()).max_receives
+    most = (await queue.policy()).max_receives or most
     messages = await queue.receive(_LOOKED_AT, wait=0, visibility_timeout=_SECONDS)
     try:
         found = Counter(name for name in _runtimes(messages) if name != served)
     finally:
         await together(_give_back(queue, message, most) for message in messages)
+    return Waiting(len(messages), _warning(found, served))
+
+
+def _warning(found: Mapping[str, int], served: str) -> str:
     if not found:
         return ""
     names = ", ".join(f"{name} ({count})" for name, count in sorted(found.items()))
     return (
-        f"of {len(messages)} that wait, some are for other runtimes: {names}. This agent, "
-        f"{served}, answers them as failed. Let the filter policy of the queue's "
-        f'subscription ask for {{"runtime": ["{served}"]}}, or is QUEUE_AGENT_RUNTIME_NAME '
-        "wrong?"
+        f"Some are for other runtimes: {names}. This agent, {served}, answers them as failed. "
+        f'Let the filter policy of the queue\'s subscription ask for {{"runtime": ["{served}"]}}, '
+        "or is QUEUE_AGENT_RUNTIME_NAME wrong?"
     )
 
 
@@ -49,9 +64,9 @@ def _runtimes(messages: Iterable[Message]) -> Iterable[str]:
             yield name
 
 
-async def _give_back(queue: Queue, message: Message, most: int | None) -> None:
+async def _give_back(queue: Queue, message: Message, most: int) -> None:
     """As a new message where the queue would take another look for one delivery too many."""
-    if most is None or message.receive_count < most:
+    if message.receive_count < most:
         await queue.extend(message, 0)
         return
     same = Ordering(message.group or "", message.id)

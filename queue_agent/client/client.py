@@ -343,10 +343,11 @@ class Client:
                     await source.extend(message, 0)
 
     async def clean(self, *, age: float = 3600.0, dry: bool = False) -> AsyncIterator[str]:
-        """Remove what listeners left that were killed; yields the address of each queue.
+        """Remove what listeners left that were killed; yields each queue's address.
 
-        Only queues that this package made are, more than `age` seconds ago, by which nobody
-        listens; with `dry` they are found only. Looked for in the client's region.
+        And the ARN of each subscription whose queue is gone. Only queues that this package made
+        are, more than `age` seconds ago, by which nobody listens; with `dry` they are found only.
+        Looked for in the client's region.
         """
         for name in await self._cloud.left_listeners(age=age):
             if not dry:

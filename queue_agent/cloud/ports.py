@@ -297,6 +297,7 @@ class Cloud(ABC):
     async def left_listeners(self, *, age: float) -> Sequence[str]:
         """What subscriptions made more than `age` seconds ago have left that nobody listens by.
 
+        And subscriptions, of any age, that lead nowhere.
         A provider whose subscriptions end with their process has none.
         """
         del age

@@ -88,3 +88,23 @@ async def test_what_is_young_is_left_and_not_even_asked(cloud: AwsCloud, place: 
     url = await make(cloud, place, f"queue-agent-watch-{uuid.uuid4().hex}")
     assert url not in [name async for name in Client(cloud).clean(age=600)]
     assert (await cloud.queue(url).backlog()).waiting == 0
+
+
+async def test_subscriptions_whose_queue_is_gone_are_removed_and_only_those(
+    cloud: AwsCloud, place: Deployment
+) -> None:
+    sqs = await cloud.client("sqs")
+    names = [f"queue-agent-watch-{uuid.uuid4().hex}", f"orders-{uuid.uuid4().hex}"]
+    ours, others = [await make(cloud, place, name) for name in names]
+    for url in (ours, others):
+        await sqs.delete_queue(QueueUrl=url)
+    client = Client(cloud, notification_topic=place.notification_topic)
+    async with client.notifications():
+        (live,) = await subscribed(cloud, place) - {name_of(ours), name_of(others)}
+        shown = [name async for name in client.clean(age=600, dry=True)]
+        assert any(name.startswith("arn:") for name in shown)
+        assert name_of(ours) in await subscribed(cloud, place)
+        removed = [name async for name in client.clean(age=600)]
+        assert removed
+        assert await subscribed(cloud, place) == {live, name_of(others)}
+    await cloud.remove_listener(removed[0])  # gone already

@@ -69,7 +69,7 @@ async def test_an_id_of_which_nothing_is_known_is_told_as_such(
     await stage.end(a_job("order-10"))
     await stage.write(cancel_marker("order-10"))
     await stage.write(ResultKeys.of(a_job("order-10")).claim)
-    assert await stage.status("order-1") == 3
+    assert await stage.status("order-1") == 4
     out, errors = capsys.readouterr()
     assert out == ""
     assert errors.startswith("Nothing is known of order-1 below output/: ")

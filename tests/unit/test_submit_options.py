@@ -1,5 +1,6 @@
 """What is typed at `queue-agent submit` becomes the job that is published."""
 
+import asyncio
 import io
 import json
 from collections.abc import Callable
@@ -55,6 +56,55 @@ def test_each_option_is_a_field_of_the_portable_form(submitted: Submit) -> None:
         "init_images": ["https://example.org/cat.png"],
     }
     assert job.metadata.tasktype == "image-to-image"
+
+
+def test_a_mask_stands_beside_the_image(submitted: Submit) -> None:
+    image, mask = "https://example.org/cat.png", "s3://inputs/mask.png"
+    job = submitted("--prompt", "a cat", "--image", image, "--mask", mask)
+    assert (job.content["init_images"], job.content["mask"]) == ([image], mask)
+    given = json.dumps({"content": {"prompt": "a dog", "init_images": [image]}})
+    assert submitted("--mask", mask, given=given).content["mask"] == mask
+
+
+def test_image_and_mask_may_be_files_which_are_uploaded(
+    submitted: Submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = MemoryCloud()
+    place = cloud.deploy("sd")
+    files = {name: tmp_path / f"{name}.bin" for name in ("image", "mask")}
+    for name, file in files.items():
+        file.write_bytes(name.encode())
+
+    def from_env(given: dict[str, str | None]) -> Client:
+        return Client(cloud, bucket=given["QUEUE_AGENT_BUCKET"])
+
+    monkeypatch.setattr(Client, "from_env", from_env)
+    job = submitted(
+        *("--prompt", "a cat", "--bucket", place.bucket),
+        *(word for name, file in files.items() for word in (f"--{name}", str(file))),
+    )
+    addresses = [job.content["init_images"][0], job.content["mask"]]  # type: ignore[index]
+    bucket = cloud.bucket(place.bucket)
+    keys = [str(address).split("/", 3)[3] for address in addresses]
+    assert [asyncio.run(bucket.read(key)) for key in keys] == [b"image", b"mask"]
+
+
+def test_a_mask_of_nothing_and_one_that_is_no_file_are_refused(tmp_path: Path) -> None:
+    for options, words in (
+        (("--mask", "https://example.org/m.png"), "--mask needs --image"),
+        (("--image", "https://a.example/b.png", "--mask", str(tmp_path / "none")), "--mask: "),
+    ):
+        arguments = ["submit", "--topic", TOPIC, "--prompt", "a", "--bucket", "results", *options]
+        ended = CliRunner().invoke(app, arguments)
+        assert ended.exit_code == 2
+        assert words in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"), [(["--previews"], True), (["--no-previews"], False), ([], None)]
+)
+def test_previews_are_asked_for(submitted: Submit, options: list[str], wanted: bool | None) -> None:
+    assert submitted("--prompt", "a cat", *options).metadata.previews is wanted
 
 
 def test_prefix_priority_and_expiry_are_metadata(submitted: Submit) -> None:

@@ -132,7 +132,7 @@ imagePullPolicy: {{ $agent.image.pullPolicy }}
 {{- if eq .role "sidecar" }}
 restartPolicy: Always
 {{- end }}
-args: {{ eq .role "check" | ternary "[check, --no-runtime]" "[run]" }}
+args: {{ eq .role "check" | ternary "[check, --no-runtime, --no-messages]" "[run]" }}
 env:
   {{- include "agent.env" $root | nindent 2 }}
 {{- with $agent.envFrom }}

@@ -23,7 +23,12 @@ from queue_agent.cloud.aws.credentials import life_of
 from queue_agent.cloud.aws.dates import Dates
 from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.handlers import leave_out_idle_steps, send_small_bodies_at_once
-from queue_agent.cloud.aws.left_subscriptions import left_queues, remove_queue
+from queue_agent.cloud.aws.left_subscriptions import (
+    left_queues,
+    left_subscriptions,
+    remove_queue,
+    remove_subscription,
+)
 from queue_agent.cloud.aws.s3 import S3Bucket
 from queue_agent.cloud.aws.signing import sign_at_less_cost
 from queue_agent.cloud.aws.sns import SnsTopic
@@ -80,10 +85,16 @@ class AwsCloud(Cloud):
         return self._dates.now()
 
     async def left_listeners(self, *, age: float) -> list[str]:
-        return await left_queues(await self.client("sqs"), now=self.now, age=age)
+        sqs, sns = await self.client("sqs"), await self.client("sns")
+        queues = await left_queues(sqs, now=self.now, age=age)
+        return [*queues, *await left_subscriptions(sqs, sns)]
 
     async def remove_listener(self, name: str) -> None:
-        await remove_queue(await self.client("sqs"), await self.client("sns"), name)
+        sqs, sns = await self.client("sqs"), await self.client("sns")
+        if name.startswith("arn:"):
+            await remove_subscription(sns, name)
+        else:
+            await remove_queue(sqs, sns, name)
 
     async def aclose(self) -> None:
         self._clients.clear()

@@ -15,6 +15,9 @@ from queue_agent.wire.errors import Unavailable
 from queue_agent.wire.publication import Ordering
 
 _OURS: Final = re.compile(rf"{QUEUE_PREFIX}[0-9a-f]{{32}}(\.fifo)?")
+_QUEUE: Final = re.compile(
+    rf"arn:[\w-]+:sqs:(?P<region>[\w-]+):(?P<account>\w+):(?P<name>{_OURS.pattern})"
+)
 _PROBE: Final = '{"queue-agent": "Is anybody listening?"}'
 """No notification, so that who listens drops it."""
 _PATIENCE: Final = 5.0
@@ -42,6 +45,42 @@ async def left_queues(sqs: Any, *, now: Callable[[], float], age: float) -> list
             if await _is_unread(sqs, url, now() - _UNREAD):
                 left.append(url)
     return left
+
+
+async def left_subscriptions(sqs: Any, sns: Any) -> list[str]:
+    """The ARNs of subscriptions of such queues of this region that are gone.
+
+    Who listens makes the queue before the subscription, and removes it after that.
+    """
+    found = [
+        (each["SubscriptionArn"], queue)
+        async for each in _subscriptions(sns)
+        if each.get("Protocol") == "sqs"
+        and each["SubscriptionArn"].startswith("arn:")
+        and (queue := _QUEUE.fullmatch(each["Endpoint"]))
+        and queue["region"] == sqs.meta.region_name
+    ]
+    return [arn for arn, queue in found if not await _exists(sqs, queue["account"], queue["name"])]
+
+
+async def _exists(sqs: Any, account: str, name: str) -> bool:
+    """Whether there is such a queue, or nobody may know."""
+    try:
+        with translated("look for the queue"):
+            await sqs.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+    except Unavailable as error:
+        if reason_of(error) == "unauthorized":
+            return True
+        if reason_of(error) == "not_found":
+            return False
+        raise
+    return True
+
+
+async def remove_subscription(sns: Any, arn: str) -> None:
+    """Remove a subscription whose queue is gone."""
+    with _gone_meanwhile(), translated("remove the subscription"):
+        await sns.unsubscribe(SubscriptionArn=arn)
 
 
 async def remove_queue(sqs: Any, sns: Any, url: str) -> None:

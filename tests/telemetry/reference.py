@@ -6,6 +6,8 @@ from pathlib import Path
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 ROW = re.compile(r"\| `(queue_agent_\w+)` \| (\w+) \| (.*?) \| (.*?) \|")
 
+ROW_OF_THE_SCALER = re.compile(r"\| `(queue_agent_scaler_\w+)` \| [^|]* \|$", re.MULTILINE)
+
 Described = dict[str, tuple[str, frozenset[str], str]]
 
 
@@ -16,3 +18,8 @@ def documented() -> Described:
         name: (kind, frozenset(re.findall(r"`(\w+)`", labels)), meaning)
         for name, kind, labels, meaning in rows
     }
+
+
+def documented_of_the_scaler() -> set[str]:
+    """The names of the scaler's metrics on the reference page."""
+    return set(ROW_OF_THE_SCALER.findall(REFERENCE.read_text()))

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from queue_agent.scaling.decision import QueuedWork
+from queue_agent.scaling.metrics import ScalerMetrics
 from telemetry.chart_files import ALERTS, DASHBOARD, FROM_ELSEWHERE, QUERIES, ROOT, RULES, asked
 from telemetry.promtool import needs_promtool, promtool
-from telemetry.reference import documented
+from telemetry.reference import documented, documented_of_the_scaler
 
 
 def metrics_in(query: str) -> set[str]:
@@ -27,7 +29,7 @@ def known_metrics() -> set[str]:
         if kind == "histogram"
         for part in ("bucket", "sum", "count")
     }
-    return set(documented()) | parts | FROM_ELSEWHERE
+    return set(documented()) | documented_of_the_scaler() | parts | FROM_ELSEWHERE
 
 
 @needs_promtool
@@ -76,6 +78,15 @@ def test_the_dashboard_names_known_metrics_and_leaves_none_out() -> None:
     assert named <= known_metrics()
     shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in named}
     assert set(documented()) - WHERE_ASKED_FOR <= shown
+    assert documented_of_the_scaler() <= shown
+
+
+def test_the_reference_names_what_the_scaler_shows() -> None:
+    metrics = ScalerMetrics("sd")
+    metrics.decided(1, QueuedWork(1, 1, 6.0, None), {"text-to-image": 6.0})
+    page = metrics.page("")[0].decode()
+    shown = set(re.findall(r"^(queue_agent_scaler_\w+)\{", page, re.MULTILINE))
+    assert {name for name in shown if not name.endswith("_created")} == documented_of_the_scaler()
 
 
 def test_panels_have_ids_of_their_own_and_do_not_overlap() -> None:

@@ -73,7 +73,9 @@ async def check(
     runtime = make_runtime(settings)
     warm_up_job(settings, runtime)
     models = model_fetcher(settings, runtime)
-    cloud = connect(settings.topic_arn, settings.queue_url, region=settings.region)
+    cloud = connect(
+        settings.topic_arn, settings.queue_url, bucket=settings.bucket, region=settings.region
+    )
     try:
         trials = _trials(settings, cloud, runtime)
         if not with_runtime:

@@ -23,7 +23,12 @@ async def offer_lines(name: str) -> list[str]:
         QueueAgentError: it cannot be read.
     """
     settings = ClientSettings.load(given={BUCKET.names[0]: name})
-    cloud = connect(settings.job_topic, settings.notification_topic, region=settings.region)
+    cloud = connect(
+        settings.job_topic,
+        settings.notification_topic,
+        bucket=settings.bucket,
+        region=settings.region,
+    )
     try:
         bucket = cloud.bucket(settings.bucket or name)
         return [line async for offer in offers_in(bucket) for line in lines_of(offer)]

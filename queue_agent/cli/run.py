@@ -75,6 +75,7 @@ async def _serve(
     cloud = connect(
         settings.topic_arn,
         settings.queue_url,
+        bucket=settings.bucket,
         region=settings.region,
         # where several jobs may end together, but not once told to stop
         batching=lambda: runtime.concurrency > 1 and not stop.is_set(),

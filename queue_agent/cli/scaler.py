@@ -40,7 +40,8 @@ async def _serve(settings: ScalerSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    cloud = WatchedCloud(connect(settings.queue_url, region=settings.region), CloudRefusals())
+    connected = connect(settings.queue_url, bucket=settings.bucket, region=settings.region)
+    cloud = WatchedCloud(connected, CloudRefusals())
     learned = JobSeconds(settings.job_seconds)
     metrics = ScalerMetrics(settings.runtime)
     aim = ScalingAim(settings.wait, settings.start, settings.max_pods)

@@ -95,7 +95,12 @@ class Client:
             SettingsError: a setting is wrong.
         """
         settings = ClientSettings.load(given=given)
-        cloud = connect(settings.job_topic, settings.notification_topic, region=settings.region)
+        cloud = connect(
+            settings.job_topic,
+            settings.notification_topic,
+            bucket=settings.bucket,
+            region=settings.region,
+        )
         client = cls(
             cloud,
             job_topic=settings.job_topic,
@@ -300,9 +305,10 @@ class Client:
             Rejected: it is said to lie where no results do.
         """
         place = ObjectLocation.parse(image.url)
-        if scheme_of(image.url) != "s3" or self._bucket not in {None, place.bucket}:
+        bucket = self._maybe_bucket() or self._cloud.bucket(place.bucket)
+        if scheme_of(image.url) != "s3" or bucket.name != place.bucket:
             raise Rejected(f"{image.url} is in no bucket of results.", type="image_elsewhere")
-        return await self._cloud.bucket(place.bucket).read(place.key)
+        return await bucket.read(place.key)
 
     async def save(self, ending: Notification, folder: Path) -> list[Path]:
         """Download a finished job's files into the folder, which is made if needed."""

@@ -1,8 +1,8 @@
 """The cloud as the agent sees it: a queue, a topic and a bucket (ports).
 
-Providers implement these in one file each (`queue_agent.cloud.aws`) and translate every
-foreign exception into `queue_agent.wire.errors`: `Unavailable` where trying again may help
-(`Unanswered` where what was asked may have been done all the same), `LeaseLost`,
+Providers implement these in a folder each (`queue_agent.cloud.aws`, `queue_agent.cloud.nats`)
+and translate every foreign exception into `queue_agent.wire.errors`: `Unavailable` where trying
+again may help (`Unanswered` where what was asked may have been done all the same), `LeaseLost`,
 `ObjectNotFound` and `ObjectExists` where the name says so.
 """
 
@@ -255,12 +255,18 @@ class Bucket(ABC):
         return False
 
     async def longest_link(self) -> float | None:
-        """Seconds that a link signed now works at most, whatever is asked for; None: no bound."""
+        """Seconds that a link signed now works at most, whatever is asked for; None: no bound.
+
+        0 where the store has no links.
+        """
         return None
 
     @abstractmethod
-    async def presign(self, key: str, *, seconds: float) -> str:
-        """A URL by which anyone can read the object for so long, or for the longest time."""
+    async def presign(self, key: str, *, seconds: float) -> str | None:
+        """A URL by which anyone can read the object for so long, or for the longest time.
+
+        None where the store has no such links.
+        """
 
     async def tells(self, queue_url: str) -> bool:
         """Whether events of its objects go to a queue; as `Topic.reaches` otherwise."""

@@ -39,6 +39,8 @@ async def of_links(bucket: Bucket, seconds: float) -> str | None:
     """
     if not seconds or (longest := await bucket.longest_link()) is None or longest >= seconds:
         return None
+    if not longest:
+        return "Links are wanted, and the store has none: fetch images from a gateway instead."
     return (
         f"Links are to work for {seconds:g} s, and end with the credentials of a role that sign "
         f"them: now in {longest:.0f} s at most. For longer ones give a user's keys."

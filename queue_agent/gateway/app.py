@@ -93,7 +93,12 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         refusals = CloudRefusals()
-        unwatched = connect(settings.job_topic, settings.notification_topic, region=settings.region)
+        unwatched = connect(
+            settings.job_topic,
+            settings.notification_topic,
+            bucket=settings.bucket,
+            region=settings.region,
+        )
         offers = Offers(unwatched.bucket(settings.bucket))  # the gateway works without them
         cloud = WatchedCloud(unwatched, refusals)
         try:

@@ -68,7 +68,7 @@ async def submit_task(
     """The same, answered as AWS's guidance answers."""
     job = await asyncio.to_thread(gateway.service.job, caller, body, own_id=own_id)
     await gateway.service.submit(caller, job, traceparent=traceparent)
-    return Accepted.of(job, gateway.settings.bucket)
+    return Accepted.of(job, gateway.bucket.name)
 
 
 @router.get("/v1/jobs")

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, SecretStr, ValidationInfo
 
+from queue_agent.cloud.addresses import bare_bucket_name
 from queue_agent.settings.reader import setting
 from queue_agent.settings.shared import (
     BUCKET,
@@ -355,6 +356,6 @@ class Settings(TracingSettings, LogSettings):
 
         The results bucket is open as a whole unless prefixes of it are named.
         """
-        named = frozenset(self.reference_buckets)
-        restricted = any(entry.startswith(f"{self.bucket}/") for entry in named)
-        return named if restricted else named | {self.bucket}
+        named, own = frozenset(self.reference_buckets), bare_bucket_name(self.bucket)
+        restricted = any(entry.startswith(f"{own}/") for entry in named)
+        return named if restricted else named | {own}

@@ -6,20 +6,27 @@ from queue_agent.settings.reader import Definition, Reader, setting
 from queue_agent.settings.values import LogFormat, LogLevel
 
 QUEUE_URL: Final = Definition(
-    "QUEUE_URL", ("SQS_QUEUE_URL",), description="URL of the queue that jobs come from."
+    "QUEUE_URL",
+    ("SQS_QUEUE_URL",),
+    description="URL of the queue that jobs come from (on NATS nats://HOST/STREAM/RUNTIME).",
 )
 DEAD_LETTER_QUEUE_URL: Final = Definition(
     "DEAD_LETTER_QUEUE_URL",
     description="URL of the dead-letter queue of the queue that jobs come from.",
 )
 JOB_TOPIC: Final = Definition(
-    "JOB_TOPIC_ARN", description="ARN of the topic that jobs are published to."
+    "JOB_TOPIC_ARN",
+    description="ARN of the topic that jobs are published to (on NATS nats://HOST/STREAM).",
 )
 NOTIFICATION_TOPIC: Final = Definition(
-    "TOPIC_ARN", ("SNS_TOPIC_ARN",), description="ARN of the topic that notifications go to."
+    "TOPIC_ARN",
+    ("SNS_TOPIC_ARN",),
+    description="ARN of the topic that notifications go to (on NATS nats://HOST/STREAM).",
 )
 BUCKET: Final = Definition(
-    "BUCKET", ("S3_BUCKET",), description="Name of the bucket that results go to."
+    "BUCKET",
+    ("S3_BUCKET",),
+    description="Name of the bucket that results go to (on NATS nats://HOST/BUCKET).",
 )
 REGION: Final = Definition(
     "REGION",

@@ -152,6 +152,7 @@ class BucketPromises(CloudHooks):
         for name in _NAMES:
             await bucket.write(f"links/{name}", name.encode(), media_type="image/x-test")
             link = await bucket.presign(f"links/{name}", seconds=3600)
+            assert link is not None
             assert await self.fetch(link) == (name.encode(), "image/x-test")
 
     async def test_a_bucket_out_of_reach_is_unavailable(

@@ -1,0 +1,186 @@
+"""The one connection of a process to the servers of a cloud, made anew when it is lost."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error, NoServersError, SecureConnWantedError
+from nats.js import JetStreamContext
+
+from queue_agent import __version__
+from queue_agent.cloud.nats.errors import translated, unauthorized
+from queue_agent.cloud.refusals import type_of
+from queue_agent.wire.errors import Unanswered, Unavailable
+
+log = structlog.get_logger()
+
+_CONNECT: Final = 5.0
+_ANSWER: Final = 10.0
+"""Seconds within which the servers answer."""
+_CLOSE: Final = 2.0
+_PING: Final = 5
+_LARGEST_PAYLOAD: Final = 2**20
+"""Unless they are configured otherwise."""
+_REFUSED: Final = ("authorization violation", "authentication", "user authentication")
+
+
+class _TlsClient(Client):
+    """Says nothing to servers that want no TLS: whoever is between could have taken it away."""
+
+    def _connect_command(self) -> bytes:
+        """What is sent, with credentials, after the server has said what it wants."""
+        if not self._server_info.get("tls_required"):
+            raise SecureConnWantedError
+        return super()._connect_command()
+
+
+class _Link:
+    """One connection, until it is lost; nothing waits for it any longer then."""
+
+    def __init__(self, *, tls: bool) -> None:
+        self.client = _TlsClient() if tls else Client()
+        self.lost = False
+        self.refusals = 0
+        """How often the servers said that the user may not do something."""
+        self.error: Exception | None = None
+        """The last that no call raised."""
+        self._waiting: set[asyncio.Timeout] = set()
+
+    async def told(self, error: Exception) -> None:
+        """The client calls it with each error that no call raises."""
+        self.error = error
+        if "permissions violation" in str(error).lower():
+            self.refusals += 1
+
+    async def closed(self) -> None:
+        """The client calls it when the connection is lost, or was closed."""
+        self.lost = True
+        for scope in self._waiting:
+            scope.reschedule(0)
+
+    @asynccontextmanager
+    async def waiting(self, seconds: float | None) -> AsyncIterator[None]:
+        """Raise `TimeoutError` when the time is over, or the connection is lost."""
+        async with asyncio.timeout(seconds) as scope:
+            self._waiting.add(scope)
+            try:
+                yield
+            finally:
+                self._waiting.discard(scope)
+
+    async def close(self) -> None:
+        with suppress(Error, OSError, TimeoutError):
+            async with asyncio.timeout(_CLOSE):
+                await self.client.close()
+
+
+class Connection:
+    """Shared by all ports of a cloud.
+
+    A connection that breaks ends what waits for its answers, at once; whatever is asked next
+    makes another, to whichever server answers. The client's own way of reconnecting would send
+    later what a caller has given up.
+    """
+
+    def __init__(self, servers: Sequence[str], options: Mapping[str, Any] | None = None) -> None:
+        """`options` go to the client: credentials and TLS."""
+        self._servers = tuple(servers)
+        self._options = dict(options or {})
+        self._link: _Link | None = None
+        self._connecting = asyncio.Lock()
+        self.largest_payload = _LARGEST_PAYLOAD
+        """Bytes of a message that the servers take, headers included, once one was reached."""
+
+    async def reach(self) -> None:
+        """Connect, where no connection is; raises `Unavailable` where that fails."""
+        await self._linked()
+
+    @asynccontextmanager
+    async def using(
+        self, action: str, *, seconds: float | None = _ANSWER
+    ) -> AsyncIterator[JetStreamContext]:
+        """JetStream for one exchange that is over within so many seconds.
+
+        Raises:
+            Unanswered: it is not, or the connection broke meanwhile.
+            QueueAgentError: what the servers said, in our words.
+        """
+        async with self.exchange(action, seconds=seconds) as client:
+            yield client.jetstream(timeout=2 * (seconds or _ANSWER))
+
+    async def request(self, action: str, subject: str, payload: bytes = b"") -> Msg:
+        """What is answered to a message; raises like `using`."""
+        async with self.exchange(action) as client:
+            return await client.request(subject, payload, timeout=2 * _ANSWER)
+
+    @asynccontextmanager
+    async def exchange(
+        self, action: str, *, seconds: float | None = _ANSWER
+    ) -> AsyncIterator[Client]:
+        """The connected client, for what JetStream's own calls do not do; raises like `using`."""
+        link = await self._linked()
+        refusals = link.refusals
+        try:
+            with translated(action):
+                async with link.waiting(seconds):
+                    yield link.client
+        except Unanswered as error:
+            if link.refusals > refusals:
+                raise unauthorized(action, str(link.error)) from error
+            if link.lost:
+                raise Unanswered(f"Could not {action}: the connection was lost.") from error
+            raise
+
+    async def aclose(self) -> None:
+        """Close it."""
+        if self._link is not None:
+            await self._link.close()
+            self._link = None
+
+    async def _linked(self) -> _Link:
+        if self._link is None or self._link.lost:
+            async with self._connecting:
+                if self._link is None or self._link.lost:
+                    self._link = None
+                    self._link = await self._connect()
+        return self._link
+
+    async def _connect(self) -> _Link:
+        reasons = []
+        for server in random.sample(self._servers, len(self._servers)):
+            link = _Link(tls=server.startswith("tls:"))
+            try:
+                async with asyncio.timeout(_CONNECT):
+                    await link.client.connect(
+                        [server],
+                        name=f"sd-queue-agent/{__version__}",
+                        error_cb=link.told,
+                        closed_cb=link.closed,
+                        allow_reconnect=False,
+                        max_reconnect_attempts=1,
+                        reconnect_time_wait=0,
+                        ping_interval=_PING,
+                        **self._options,
+                    )
+            except (Error, OSError, TimeoutError, ValueError) as error:
+                await link.close()
+                cause = link.error if isinstance(error, NoServersError) and link.error else error
+                reasons.append(f"{server}: {str(cause) or type(cause).__name__}")
+                continue
+            except BaseException:
+                await asyncio.shield(link.close())
+                raise
+            self.largest_payload = link.client.max_payload
+            log.debug("connected", server=server)
+            return link
+        text = "; ".join(reasons)
+        refused = any(word in text.lower() for word in _REFUSED)
+        raise Unavailable(
+            f"Could not reach NATS: {text}",
+            type=type_of("unauthenticated" if refused else "unavailable"),
+        )

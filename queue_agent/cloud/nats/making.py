@@ -1,0 +1,164 @@
+"""The streams, consumers and buckets of a deployment, made where they are not there yet."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+
+from queue_agent.cloud.nats.addresses import NatsAddress
+from queue_agent.cloud.nats.connection import Connection
+from queue_agent.cloud.nats.queues import DEAD_LETTERS, MAX_RECEIVES
+from queue_agent.cloud.nats.subjects import token
+from queue_agent.wire.errors import Unavailable
+
+DAY: Final = 86_400.0
+_DUPLICATES: Final = 300.0
+"""Seconds for which a message is known again; SQS and SNS have the same."""
+_KEPT: Final = 14 * DAY
+_NOTIFICATIONS_KEPT: Final = 3 * DAY
+_MOST_POLLS: Final = 4096
+"""Agents that may ask a consumer at the same time."""
+
+
+@dataclass(frozen=True)
+class NatsResource:
+    """One stream, or a consumer of one."""
+
+    stream: str
+    config: StreamConfig | ConsumerConfig = field(repr=False)
+
+    def __str__(self) -> str:
+        if isinstance(self.config, ConsumerConfig):
+            return f"consumer {self.config.durable_name} of stream {self.stream}"
+        return f"stream {self.stream}"
+
+
+def job_stream(name: str, *, replicas: int = 1) -> NatsResource:
+    """Keeps jobs, or dead letters, until they are acknowledged; takes none that do not fit."""
+    return NatsResource(
+        name,
+        StreamConfig(
+            name=name,
+            subjects=[f"{name}.*"],
+            retention=RetentionPolicy.WORK_QUEUE,
+            discard=DiscardPolicy.NEW,
+            storage=StorageType.FILE,
+            max_age=_KEPT,
+            duplicate_window=_DUPLICATES,
+            num_replicas=replicas,
+        ),
+    )
+
+
+def notification_stream(name: str, *, replicas: int = 1) -> NatsResource:
+    """Keeps notifications for those who come back to hear them."""
+    return NatsResource(
+        name,
+        StreamConfig(
+            name=name,
+            subjects=[f"{name}.>"],
+            discard=DiscardPolicy.OLD,
+            storage=StorageType.FILE,
+            max_age=_NOTIFICATIONS_KEPT,
+            duplicate_window=_DUPLICATES,
+            num_replicas=replicas,
+        ),
+    )
+
+
+def consumer(
+    queue_url: str,
+    *,
+    lease: float = 30.0,
+    max_receives: int | None = None,
+    dead_letters: str | None = None,
+) -> NatsResource:
+    """The queue of a runtime; `max_receives` and the stream of `dead_letters` go together."""
+    queue = NatsAddress.parse(queue_url)
+    metadata: Mapping[str, str] = {}
+    if max_receives is not None and dead_letters is not None:
+        metadata = {MAX_RECEIVES: str(max_receives), DEAD_LETTERS: dead_letters}
+    name = token(queue.name)
+    return NatsResource(
+        queue.stream,
+        ConsumerConfig(
+            name=name,
+            durable_name=name,
+            filter_subject=f"{queue.stream}.{name}",
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=lease,
+            max_deliver=-1,
+            max_ack_pending=-1,
+            max_waiting=_MOST_POLLS,
+            metadata=dict(metadata),
+        ),
+    )
+
+
+def bucket(name: str, *, replicas: int = 1) -> tuple[NatsResource, NatsResource]:
+    """A key-value bucket and an object store of the name, as NATS's own tools make them."""
+    entries = StreamConfig(
+        name=f"KV_{name}",
+        subjects=[f"$KV.{name}.>"],
+        max_msgs_per_subject=1,
+        discard=DiscardPolicy.NEW,
+        storage=StorageType.FILE,
+        num_replicas=replicas,
+        allow_rollup_hdrs=True,
+        deny_delete=True,
+        allow_direct=True,
+    )
+    objects = StreamConfig(
+        name=f"OBJ_{name}",
+        subjects=[f"$O.{name}.C.>", f"$O.{name}.M.>"],
+        discard=DiscardPolicy.NEW,
+        storage=StorageType.FILE,
+        num_replicas=replicas,
+        allow_rollup_hdrs=True,
+        allow_direct=True,
+    )
+    return NatsResource(f"KV_{name}", entries), NatsResource(f"OBJ_{name}", objects)
+
+
+async def lacking(connection: Connection, wanted: Iterable[NatsResource]) -> list[NatsResource]:
+    """Those that are not there.
+
+    Raises:
+        Unavailable: the servers do not answer, or refuse.
+    """
+    return [one for one in wanted if not await _is_there(connection, one)]
+
+
+async def make(connection: Connection, wanted: NatsResource) -> None:
+    """Make it.
+
+    Raises:
+        Unavailable: the servers do not answer, or refuse; or it is there and differs.
+    """
+    async with connection.using(f"make {wanted}") as js:
+        if isinstance(wanted.config, ConsumerConfig):
+            await js.add_consumer(wanted.stream, wanted.config)
+        else:
+            await js.add_stream(wanted.config)
+
+
+async def _is_there(connection: Connection, wanted: NatsResource) -> bool:
+    try:
+        async with connection.using(f"look for {wanted}") as js:
+            if isinstance(wanted.config, ConsumerConfig):
+                await js.consumer_info(wanted.stream, wanted.config.durable_name or "")
+            else:
+                await js.stream_info(wanted.stream)
+    except Unavailable as error:
+        if error.type != "cloud_not_found":
+            raise
+        return False
+    return True

@@ -1,0 +1,375 @@
+"""What the ports on NATS make of servers that die, stop, refuse, or are not what was asked for."""
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from queue_agent.cloud import Backlog, Deployment
+from queue_agent.cloud.nats import NatsCloud, making
+from queue_agent.testing.cloud_contract.hooks import LONG, received
+from queue_agent.testing.nats import NatsServer, deploy
+from queue_agent.testing.waiting import SOON, eventually
+from queue_agent.wire.errors import LeaseLost, ObjectExists, Unanswered, Unavailable
+from tls_servers import certified
+
+NAME = "sdxl-1.0"
+USERS = """
+authorization {
+  users: [
+    {user: all, password: secret}
+    {user: reader, password: secret, permissions: {
+      publish: {allow: ["$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.INFO.>"]}
+      subscribe: {allow: ["_INBOX.>"]}
+    }}
+  ]
+}
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsServer]:
+    with NatsServer(tmp_path / "nats", log=tmp_path / "server.log") as server:
+        yield server
+        if server.lives:
+            server.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture
+async def cloud(server: NatsServer) -> AsyncIterator[NatsCloud]:
+    cloud = server.connect()
+    yield cloud
+    await cloud.aclose()
+
+
+@pytest.fixture
+async def deployed(cloud: NatsCloud, server: NatsServer) -> Deployment:
+    return await deploy(cloud, server.address, "dep", max_receives=1)
+
+
+async def killed_and_started_again(server: NatsServer, cloud: NatsCloud) -> None:
+    """Returns when the cloud has found it again."""
+    server.kill()
+    server.start()
+
+    async def answers() -> bool:
+        with suppress(Unavailable):
+            async with cloud.connection.using("look") as js:
+                return bool(await js.streams_info())
+        return False
+
+    await eventually(answers)
+
+
+async def test_what_was_acknowledged_is_there_after_the_server_was_killed(
+    server: NatsServer, cloud: NatsCloud, deployed: Deployment
+) -> None:
+    topic, queue = cloud.topic(deployed.job_topic), cloud.queue(deployed.queue_url)
+    bucket = cloud.bucket(deployed.bucket)
+    await topic.publish("kept", {"runtime": "dep"})
+    await bucket.write("small", b"1", media_type="text/plain", create_only=True)
+    await bucket.write("large", bytes(10**6), media_type="text/plain", create_only=True)
+    (message,) = await received(queue)
+    await killed_and_started_again(server, cloud)
+    await queue.extend(message, LONG)
+    with pytest.raises(ObjectExists):
+        await bucket.write("small", b"2", media_type="text/plain", create_only=True)
+    assert await bucket.read("large") == bytes(10**6)
+    try:
+        await queue.delete(message)
+    except LeaseLost:  # the server was killed before it had written that it had delivered it
+        (message,) = await received(queue)
+        await queue.delete(message)
+    assert await queue.backlog() == Backlog(0, 0)
+
+
+async def test_a_delivered_message_is_delivered_again_after_the_server_was_killed(
+    server: NatsServer, cloud: NatsCloud
+) -> None:
+    deployed = await deploy(cloud, server.address, "brief", visibility_timeout=2)
+    queue = cloud.queue(deployed.queue_url)
+    await queue.send("x", {})
+    await received(queue, lease=2)
+    await killed_and_started_again(server, cloud)
+    (message,) = await received(queue)
+    assert message.body == "x"
+
+
+async def test_a_poll_ends_at_once_when_the_server_is_killed(
+    server: NatsServer, cloud: NatsCloud, deployed: Deployment
+) -> None:
+    queue = cloud.queue(deployed.queue_url)
+    poll = asyncio.create_task(queue.receive(1, wait=LONG, visibility_timeout=LONG))
+
+    async def is_asked() -> bool:
+        async with cloud.connection.using("look") as js:
+            return bool((await js.consumer_info("dep-jobs", "dep")).num_waiting)
+
+    await eventually(is_asked)
+    server.kill()
+    with pytest.raises(Unavailable, match="connection was lost"):
+        await poll
+    with pytest.raises(Unavailable) as raised:
+        await queue.policy()
+    assert not isinstance(raised.value, Unanswered)
+
+
+async def test_a_watcher_misses_nothing_while_the_server_is_away(
+    server: NatsServer, cloud: NatsCloud, deployed: Deployment
+) -> None:
+    watched = cloud.topic(deployed.notification_topic)
+    other = server.connect()
+    heard: list[str] = []
+
+    async def listen(bodies: AsyncIterator[str]) -> None:
+        async for body in bodies:
+            heard.append(body)  # noqa: PERF401  they are looked at meanwhile
+
+    async with watched.subscribe({"id": ["a.b"]}) as bodies:
+        listening = asyncio.create_task(listen(bodies))
+        await watched.publish("before", {"id": "a.b"})
+        await eventually(lambda: heard == ["before"])
+        await killed_and_started_again(server, other)
+        await other.topic(deployed.notification_topic).publish("after", {"id": "a.b"})
+        await eventually(lambda: heard == ["before", "after"])
+        listening.cancel()
+        await asyncio.wait({listening})
+    await other.aclose()
+
+
+async def test_a_server_that_does_not_answer_leaves_open_what_was_done(
+    server: NatsServer, cloud: NatsCloud, deployed: Deployment
+) -> None:
+    topic = cloud.topic(deployed.job_topic)
+    await topic.check()
+    server.send_signal(signal.SIGSTOP)
+    with pytest.raises(Unanswered):
+        await topic.publish("x", {"runtime": "dep"})
+    server.send_signal(signal.SIGCONT)
+    (message,) = await received(cloud.queue(deployed.queue_url))
+    assert message.body == "x"
+
+
+async def test_who_was_held_up_beyond_the_lease_cannot_extend_it(
+    server: NatsServer, cloud: NatsCloud, deployed: Deployment
+) -> None:
+    queue = cloud.queue(deployed.queue_url)
+    await queue.send("x", {})
+    (message,) = await received(queue, lease=2)
+    server.send_signal(signal.SIGSTOP)
+    extending = asyncio.create_task(queue.extend(message, LONG))
+    await asyncio.sleep(2)  # the lease runs out
+    server.send_signal(signal.SIGCONT)
+    with pytest.raises(LeaseLost):
+        await extending
+
+
+async def test_a_poll_given_up_gives_back_what_was_on_its_way(
+    server: NatsServer, cloud: NatsCloud, deployed: Deployment
+) -> None:
+    queue = cloud.queue((await deploy(cloud, server.address, "given")).queue_url)
+    other = server.connect()
+    await queue.policy()
+    for number in range(20):
+        poll = asyncio.create_task(queue.receive(1, wait=LONG, visibility_timeout=LONG))
+        await other.queue(f"{server.address}/given-jobs/given").send(str(number), {})
+        poll.cancel()
+        await asyncio.wait({poll})
+        if poll.cancelled():
+            await received(queue, lease=LONG)
+        assert await queue.backlog() == Backlog(0, number + 1)
+    await other.aclose()
+
+
+async def test_a_dead_letter_that_was_moved_halfway_comes_once(
+    server: NatsServer, cloud: NatsCloud, deployed: Deployment
+) -> None:
+    queue = cloud.queue(deployed.queue_url)
+    await queue.send("x", {"runtime": "dep"})
+    (message,) = await received(queue)
+    await queue.extend(message, 0)
+    async with cloud.connection.using("publish") as js:  # as one that was killed thereafter
+        headers = {"runtime": "dep", "Nats-Msg-Id": message.id}
+        await js.publish("dep-dead.dep", b"x", headers=headers)
+    assert list(await queue.receive(1, wait=1, visibility_timeout=LONG)) == []
+    assert deployed.dead_letter_queue_url is not None
+    dead = cloud.queue(deployed.dead_letter_queue_url)
+    assert [(one.body, one.attributes) for one in await received(dead)] == [
+        ("x", {"runtime": "dep"})
+    ]
+    assert await dead.backlog() == Backlog(0, 1)
+    assert await queue.backlog() == Backlog(0, 0)
+
+
+async def test_a_dead_letter_that_cannot_be_moved_is_kept(
+    server: NatsServer, cloud: NatsCloud, deployed: Deployment
+) -> None:
+    queue = cloud.queue(deployed.queue_url)
+    await queue.send("x", {})
+    (message,) = await received(queue)
+    await queue.extend(message, 0)
+    async with cloud.connection.using("remove") as js:
+        await js.delete_stream("dep-dead")
+    assert list(await queue.receive(1, wait=1, visibility_timeout=LONG)) == []
+    assert (await queue.backlog()).in_flight == 1
+
+
+async def test_names_with_dots_and_others_with_them_are_told_apart(
+    server: NatsServer, cloud: NatsCloud, deployed: Deployment
+) -> None:
+    topic = cloud.topic(deployed.job_topic)
+    queues = {
+        name: f"{server.address}/dep-jobs/{name}" for name in (NAME, "sdxl-1", "große Bilder")
+    }
+    for url in queues.values():
+        await making.make(cloud.connection, making.consumer(url))
+    assert await topic.routing("runtime") is not None
+    for name, url in queues.items():
+        await topic.publish(name, {"runtime": name})
+        assert [message.body for message in await received(cloud.queue(url))] == [name]
+    routing = await topic.routing("runtime")
+    assert routing is not None
+    assert routing.values == {*queues, "dep"}
+
+
+async def test_what_is_not_there_is_said_with_what_to_do(
+    server: NatsServer, cloud: NatsCloud
+) -> None:
+    queue = cloud.queue(f"{server.address}/none/none")
+    bucket = cloud.bucket(f"{server.address}/none")
+    for call in (
+        cloud.topic(f"{server.address}/none").publish("x", {}),
+        cloud.topic(f"{server.address}/none").check(),
+        queue.policy(),
+        queue.receive(1, wait=0, visibility_timeout=30),
+        queue.send("x", {}),
+        bucket.read("a"),
+        bucket.write("a", b"", media_type="text/plain"),
+        bucket.write("a", bytes(10**6), media_type="text/plain"),
+        bucket.exists("a"),
+        bucket.keys(""),
+    ):
+        with pytest.raises(Unavailable) as raised:
+            await call
+        assert raised.value.type == "cloud_not_found"
+        assert "queue-agent setup" in raised.value.remedy
+
+
+async def test_a_consumer_that_is_removed_ends_the_poll_with_the_reason(
+    cloud: NatsCloud, deployed: Deployment
+) -> None:
+    queue = cloud.queue(deployed.queue_url)
+    await queue.policy()
+    poll = asyncio.create_task(queue.receive(1, wait=LONG, visibility_timeout=LONG))
+
+    async def is_asked() -> bool:
+        async with cloud.connection.using("look") as js:
+            return bool((await js.consumer_info("dep-jobs", "dep")).num_waiting)
+
+    await eventually(is_asked)
+    async with cloud.connection.using("remove") as js:
+        await js.delete_consumer("dep-jobs", "dep")
+    with pytest.raises(Unavailable, match=r"(?i)consumer deleted"):
+        async with asyncio.timeout(SOON):
+            await poll
+
+
+async def test_an_upload_cut_short_or_beaten_leaves_nothing(
+    cloud: NatsCloud, deployed: Deployment
+) -> None:
+    bucket = cloud.bucket(deployed.bucket)
+    writes = [
+        asyncio.create_task(
+            bucket.write("a", bytes(10**6), media_type="text/plain", create_only=True)
+        )
+        for _ in range(5)
+    ]
+    await asyncio.sleep(0.01)
+    writes[0].cancel()
+    outcomes = await asyncio.gather(*writes, return_exceptions=True)
+    assert outcomes.count(None) == 1
+    async with cloud.connection.using("look") as js:
+        info = await js.stream_info("OBJ_dep-results", subjects_filter=">")
+    assert len(info.state.subjects or {}) == 2  # the chunks and the description of one
+    await bucket.write("a", b"small", media_type="text/plain")
+    async with cloud.connection.using("look") as js:
+        assert (await js.stream_info("OBJ_dep-results")).state.messages == 0
+
+
+async def test_objects_and_entries_can_be_read_with_the_tools_of_nats(
+    cloud: NatsCloud, deployed: Deployment
+) -> None:
+    bucket = cloud.bucket(deployed.bucket)
+    await bucket.write("output/j/j-1.out", b'{"a": 1}', media_type="application/json")
+    await bucket.write("output/j/j-1-1.png", bytes(10**6), media_type="image/png")
+    async with cloud.connection.using("read") as js:
+        entries = await js.key_value("dep-results")
+        assert (await entries.get("output.j.j-1=2Eout")).value == b'{"a": 1}'
+        where = json.loads((await entries.get("output.j.j-1-1=2Epng")).value or b"")
+        objects = await js.object_store("dep-results")
+        assert (await objects.get(where["object"])).data == bytes(10**6)
+
+
+async def test_who_may_not_do_something_is_told(tmp_path: Path) -> None:
+    with NatsServer(tmp_path / "nats", configuration=USERS) as server:
+        everything = NatsCloud([server.address], {"NATS_USER": "all", "NATS_PASSWORD": "secret"})
+        deployed = await deploy(everything, server.address, "dep")
+        reader = NatsCloud([server.address], {"NATS_USER": "reader", "NATS_PASSWORD": "secret"})
+        await reader.topic(deployed.job_topic).check()
+        await reader.queue(deployed.queue_url).policy()
+        with pytest.raises(Unavailable, match=r"dep-jobs\.dep") as raised:
+            await reader.topic(deployed.job_topic).publish("x", {"runtime": "dep"})
+        assert raised.value.type == "cloud_unauthorized"
+        wrong = NatsCloud([server.address], {"NATS_USER": "all", "NATS_PASSWORD": "guessed"})
+        with pytest.raises(Unavailable) as raised:
+            await wrong.topic(deployed.job_topic).check()
+        assert raised.value.type == "cloud_unauthenticated"
+        assert "guessed" not in raised.value.message
+        for one in (everything, reader, wrong):
+            await one.aclose()
+
+
+async def test_tls_is_spoken_where_it_is_asked_for_and_else_nothing(tmp_path: Path) -> None:
+    _, pem = certified("localhost", tmp_path)
+    secured = f'tls {{ cert_file: "{pem}", key_file: "{pem}" }}'
+    with NatsServer(tmp_path / "secured", configuration=secured) as server:
+        address = f"tls://localhost:{server.port}"
+        cloud = NatsCloud([address], {"NATS_CA": str(pem)})
+        await deploy(cloud, address, "dep")
+        await cloud.topic(f"{address}/dep-jobs").check()
+        strangers = NatsCloud([address], {})
+        with pytest.raises(Unavailable, match=r"(?i)certificate"):
+            await strangers.topic(f"{address}/dep-jobs").check()
+        await cloud.aclose()
+        await strangers.aclose()
+    with NatsServer(tmp_path / "plain") as server:
+        cloud = NatsCloud([f"tls://127.0.0.1:{server.port}"], {})
+        with pytest.raises(Unavailable, match="secure connection"):
+            await cloud.topic(f"{server.address}/dep-jobs").check()
+        await cloud.aclose()
+
+
+async def test_of_several_servers_one_that_answers_is_enough(
+    server: NatsServer, deployed: Deployment
+) -> None:
+    for _ in range(5):
+        cloud = NatsCloud(["nats://127.0.0.1:1", server.address], {})
+        await cloud.topic(deployed.job_topic).check()
+        await cloud.aclose()
+
+
+async def test_a_message_larger_than_the_server_takes_ends_no_connection(
+    cloud: NatsCloud, deployed: Deployment
+) -> None:
+    queue = cloud.queue(deployed.queue_url)
+    await queue.policy()
+    poll = asyncio.create_task(queue.receive(1, wait=LONG, visibility_timeout=LONG))
+    for size in (2**20, 2**20 - 10, 2**22):
+        with pytest.raises(Unavailable, match="maximum payload"):
+            await queue.send("x" * size, {})
+    await queue.send("x", {})
+    assert [message.body for message in await poll] == ["x"]

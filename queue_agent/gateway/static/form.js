@@ -8,7 +8,7 @@ import { fillLoras, loras, offerLoras } from "./loras.js";
 import { runtimeOf } from "./runtimes.js";
 import { offerSizes, showPreset } from "./size.js";
 import { fillSource, judgeSource, offerSource, pictureRead, source } from "./source.js";
-import { fillInputs, inputs, showInputs } from "./workflows.js";
+import { filesRead, fillInputs, inputs, showInputs } from "./workflows.js";
 
 const PORTABLE_TASKS = ["text-to-image", "image-to-image"];
 const AS_JSON = "application/json"; // no workflow is called so
@@ -159,12 +159,15 @@ function judge(field, isNeeded) {
   field.setCustomValidity(fits ? "" : 'This is no object in JSON, such as {"restore_faces": true}.');
 }
 
-at("runtime").addEventListener("change", changeRuntime);
+at("runtime").addEventListener("change", () => {
+  changeRuntime();
+  changeMode(); // a workflow of that name may have other inputs there
+});
 at("workflow").addEventListener("change", changeMode);
 
 // Before the fields are checked; also of what was filled in.
 export async function prepare() {
-  await pictureRead();
+  await Promise.all([pictureRead(), filesRead()]);
   judgeSource();
   judge(at("other"), false);
   judge(at("raw-content"), true);

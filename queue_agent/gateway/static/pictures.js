@@ -5,13 +5,14 @@ const AS_THEY_ARE = ["image/png", "image/jpeg", "image/webp"]; // what every run
 
 // The picture of a file as {url, width, height, bitmap, note}: its own bytes as a data URL, or drawn
 // anew if it is too large or of a kind that runtimes may not read, or has EXIF data, which may turn
-// it and tell where it was taken. Throws an Error with words for people.
-export async function pictureOf(file, most = Infinity) {
+// it and tell where it was taken. `most`: bytes of a request; `largest`: pixels of the longer side,
+// beyond which it is scaled down. Throws an Error with words for people.
+export async function pictureOf(file, most = Infinity, largest = LARGEST) {
   const bitmap = await createImageBitmap(file).catch(() => {
     throw new Error("This is no picture that the browser can read: PNG, JPEG and WebP are.");
   });
   const { width, height } = bitmap;
-  const scale = Math.min(1, LARGEST / Math.max(width, height));
+  const scale = Math.min(1, largest / Math.max(width, height));
   const isFit = scale === 1 && AS_THEY_ARE.includes(file.type) && !(await hasExif(file));
   if (isFit && fits(file, most)) return { url: await dataUrl(file), width, height, bitmap, note: "" };
   const canvas = new OffscreenCanvas(Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));

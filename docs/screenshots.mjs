@@ -56,7 +56,7 @@ async function until(id, status, progress = 0) {
 async function shoot(name, page) {
   await page.waitForLoadState("networkidle");
   await page.waitForFunction(() =>
-    [...document.images].every((image) => !image.alt || (image.complete && image.naturalWidth)),
+    [...document.images].every((image) => !image.src || (image.complete && image.naturalWidth)),
   );
   await page.screenshot({ path: join(folder, `${name}.png`), animations: "disabled" });
 }

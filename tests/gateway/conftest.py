@@ -26,7 +26,7 @@ def slow_site(
     """One whose jobs run long enough for a browser to see them at it."""
     if (reason := missing()) is not None:
         pytest.skip(reason)
-    with opened_site(embedded_cloud, tmp_path_factory.mktemp("page"), step=0.02) as made:
+    with opened_site(embedded_cloud, tmp_path_factory.mktemp("page"), step=0.04) as made:
         yield made
 
 

@@ -4,8 +4,9 @@ import { tell } from "./activity.js";
 import { attempt, Problem } from "./api.js";
 import { at } from "./dom.js";
 import { check, fault, place } from "./fields.js";
+import { offerToFind } from "./finder.js";
 import { asked, offer, prepare } from "./form.js";
-import { add, load, loadOlder } from "./jobs.js";
+import { add, attend, followLink, keepUp, load, loadOlder } from "./jobs.js";
 import { keep, lacksKey, showPage } from "./key.js";
 import { look } from "./runtimes.js";
 import { submit } from "./submit.js";
@@ -42,11 +43,14 @@ at("key-field").addEventListener("submit", (event) => {
 });
 
 at("more").addEventListener("click", () => attempt(loadOlder));
+addEventListener("hashchange", () => attempt(followLink));
+attend(at("list"));
 
 async function refresh() {
   const runtimes = await look().catch(() => []);
   tell(runtimes);
   if (runtimes.length) offer(runtimes);
+  offerToFind(runtimes.map(({ name }) => name));
 }
 
 async function start() {
@@ -54,7 +58,8 @@ async function start() {
   if (lacksKey()) return;
   await refresh();
   showPage();
+  await attempt(followLink);
 }
 
 await start();
-setInterval(() => document.hidden || lacksKey() || refresh(), ACTIVITY);
+setInterval(() => document.hidden || lacksKey() || Promise.all([refresh(), keepUp()]), ACTIVITY);

@@ -1,148 +1,169 @@
-// The jobs: a card for each, which follows it to its end.
+// The jobs: a card for each, which is kept as its job stands.
 
-import { ask, attempt, json } from "./api.js";
+import { attempt, json } from "./api.js";
+import { drop, fill, makeCard, tick } from "./card.js";
+import { confirmed, copy } from "./dialogs.js";
 import { at, say } from "./dom.js";
-import { parse } from "./exact.js";
-import { key } from "./key.js";
-import { again, canVary, variation } from "./settings.js";
-import { enlarge } from "./viewer.js";
-import { settings, title } from "./words.js";
+import { follow, isBehind, unfollow } from "./follow.js";
+import { download } from "./media.js";
+import { again, useSettings, variation } from "./settings.js";
+import { openViewer } from "./viewer.js";
+import { isOpen, OPEN, title } from "./words.js";
 
 const PAGE = 24;
-const RETRY = 2000;
-const OPEN = ["queued", "running", "cancelling"];
+const TURNS = 4; // requests in a row for a page of jobs that are hard to find
+const NEWEST = 100;
+const CANCELLED_AT_ONCE = 4;
+const EVERYTHING = 20; // pages that are looked through for open jobs
 
 const cards = new Map();
-const following = new Set();
 let next = null;
+let wanted = {}; // which jobs are looked for: what `GET /v1/jobs` takes beside limit and cursor
+let turn = 0;
 
 // A job that was just asked for.
 export function add(view) {
   show(view, { first: true });
+  at("nothing").hidden = true;
   say(`Sent: ${title(view)}`);
 }
 
-function show(view, { first = false } = {}) {
+export function show(view, { first = false } = {}) {
   let card = cards.get(view.id);
   if (!card) {
-    card = at("job").content.firstElementChild.cloneNode(true);
-    card.dataset.id = view.id;
+    card = makeCard(view);
     cards.set(view.id, card);
     at("list")[first ? "prepend" : "append"](card);
-    card.addEventListener("click", (event) => act(card, event.target.closest("button")));
   }
-  const before = card.view?.status;
-  card.view = view;
+  const before = card.view;
   fill(card, view);
-  at("nothing").hidden = true;
-  const isOpen = OPEN.includes(view.status);
-  if (isOpen) follow(view.id);
-  if (!isOpen && OPEN.includes(before)) say(`${view.status}: ${title(view)}`);
+  if (isOpen(view)) follow(view, show);
+  else unfollow(view.id);
+  if (before && isOpen(before) && !isOpen(view)) say(`${view.status}: ${title(view)}`);
+  if (!before || isOpen(before) !== isOpen(view)) at("cancel-all").hidden = !shown().some(isOpen);
 }
 
-function fill(card, view) {
-  const part = (selector) => card.querySelector(selector);
-  const isOpen = OPEN.includes(view.status);
-  card.dataset.status = view.status;
-  part("h2").textContent = title(view);
-  part(".settings").textContent = settings(view);
-  part(".state").textContent = state(view);
-  part(".wait").hidden = view.status === "completed" || view.status === "failed" || view.status === "expired";
-  part(".reason").textContent = view.error?.message ?? "";
-  const bar = part("progress");
-  bar.hidden = !isOpen;
-  bar.setAttribute("aria-label", `Progress of ${title(view)}`);
-  if (view.progress === null) bar.removeAttribute("value");
-  else bar.value = view.progress;
-  part('[data-do="cancel"]').hidden = !isOpen;
-  part('[data-do="cancel"]').disabled = view.status === "cancelling";
-  part('[data-do="again"]').hidden = isOpen;
-  part('[data-do="variation"]').hidden = isOpen || !canVary(view);
-  glimpse(part(".preview"), view);
-  if (view.images.length && !part(".images").childElementCount) hang(part(".images"), view);
+// All jobs that are shown, from the top.
+const shown = () => [...at("list").children].map((card) => card.view);
+
+export const find = (query) => {
+  wanted = query;
+  return load();
+};
+
+// The newest jobs that are looked for; what was shown goes once they are there.
+export async function load() {
+  const mine = ++turn;
+  const page = await pageAt(null);
+  if (mine !== turn) return; // something else is looked for by now
+  clear();
+  put(page);
+  if (Object.keys(wanted).length) say(cards.size ? `${cards.size}${next ? " or more" : ""} found` : "None found");
 }
 
-// The work under way, behind the words that tell how far it is.
-async function glimpse(picture, view) {
-  const path = OPEN.includes(view.status) ? view.preview : null;
-  if (!path) picture.hidden = true;
-  if (!path || picture.dataset.of === path) return;
-  picture.dataset.of = path;
-  const blob = await ask(path).then((answer) => answer.blob()).catch(() => null);
-  if (!blob || picture.dataset.of !== path) return; // there is none any more, or a newer one
-  URL.revokeObjectURL(picture.src);
-  picture.src = URL.createObjectURL(blob);
-  picture.hidden = !OPEN.includes(cards.get(view.id).view.status);
+export async function loadOlder() {
+  const mine = turn;
+  const page = await pageAt(next);
+  if (mine === turn) put(page);
 }
 
-function state(view) {
-  if (view.status === "running") {
-    const doing = view.stage ? view.stage[0].toUpperCase() + view.stage.slice(1) : "Running";
-    return view.progress === null ? doing : `${doing}, ${Math.round(view.progress * 100)} %`;
-  }
-  if (view.status !== "queued") return { cancelling: "Being cancelled …", cancelled: "Cancelled" }[view.status] ?? view.status;
-  const { position, estimated_seconds: seconds } = view.queue ?? {};
-  const ahead = position ? `${position} ahead` : "Next in line";
-  return seconds ? `${ahead}, about ${duration(seconds)}` : position === undefined ? "Waiting" : ahead;
-}
-
-const duration = (seconds) => (seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`);
-
-function hang(wall, view) {
-  wall.classList.toggle("several", view.images.length > 1);
-  const several = view.images.length > 1;
-  for (const [number, image] of view.images.slice(0, 4).entries()) {
-    const button = document.createElement("button");
-    const picture = document.createElement("img");
-    button.type = "button";
-    button.dataset.do = "view";
-    button.setAttribute("aria-label", `Show ${several ? `image ${number + 1} of ` : ""}${title(view)}`);
-    picture.alt = title(view);
-    picture.decoding = "async";
-    button.append(picture);
-    wall.append(button);
-    // fetched here, because an <img> cannot send the API key
-    ask(image.href)
-      .then((answer) => answer.blob())
-      .then((blob) => { picture.src = URL.createObjectURL(blob); })
-      .catch(() => { button.replaceChildren("This image cannot be loaded."); });
-  }
-}
-
-async function act(card, button) {
-  const { id } = card.view;
-  const actions = {
-    again: async () => add(await again(card.view)),
-    variation: async () => add(await variation(card.view)),
-    cancel: async () => show(await json(`/v1/jobs/${id}`, { method: "DELETE" })),
-    view: async () => enlarge(button.querySelector("img"), card.view),
-  };
-  const action = actions[button?.dataset.do];
-  if (action) await attempt(action);
-}
-
-export const loadOlder = () => load(next);
-
-// The newest jobs, or those that begin at the cursor.
-export async function load(cursor = null) {
-  const query = new URLSearchParams({ limit: PAGE, ...(cursor && { cursor }) });
-  const page = await json(`/v1/jobs?${query}`);
+function put(page) {
   for (const view of page.jobs) show(view);
   next = page.next;
   at("more").hidden = !next;
+  const isSearch = Object.keys(wanted).length > 0;
+  at("more").textContent = isSearch ? "Look among older jobs" : "Older jobs";
   at("nothing").hidden = cards.size > 0;
+  at("nothing").textContent = !isSearch
+    ? "Nothing yet. What you ask for appears here."
+    : next ? "None of the newest jobs is like that." : "No job is like that.";
 }
 
-// By WebSocket, because browsers allow only a few connections to a host otherwise. One that breaks
-// is opened anew: its first message is the job as it stands.
-function follow(id) {
-  if (following.has(id)) return;
-  following.add(id);
-  const url = `${location.origin.replace(/^http/, "ws")}/v1/jobs/${encodeURIComponent(id)}/events`;
-  const socket = new WebSocket(url, key() ? [`queue-agent.key.${key()}`] : []);
-  socket.addEventListener("message", (event) => show(parse(event.data)));
-  socket.addEventListener("close", () => {
-    following.delete(id);
-    if (OPEN.includes(cards.get(id).view.status)) setTimeout(() => follow(id), RETRY);
+async function pageAt(cursor) {
+  const found = { jobs: [], next: cursor };
+  for (let asked = 0; asked < TURNS && found.jobs.length < PAGE && (found.next || !asked); asked += 1) {
+    const page = await listed({ ...wanted, limit: PAGE - found.jobs.length }, found.next);
+    found.jobs.push(...page.jobs);
+    found.next = page.next;
+  }
+  return found;
+}
+
+function listed(query, cursor) {
+  const pairs = Object.entries({ ...query, ...(cursor && { cursor }) });
+  return json(`/v1/jobs?${new URLSearchParams(pairs.flatMap(([name, value]) => [value].flat().map((one) => [name, one])))}`);
+}
+
+function clear() {
+  for (const [id, card] of cards) {
+    unfollow(id);
+    drop(card);
+  }
+  cards.clear();
+  at("list").replaceChildren();
+  at("cancel-all").hidden = true;
+}
+
+// What is not heard of by itself: jobs for which there was no connection, and the time.
+export async function keepUp() {
+  const now = new Date();
+  for (const card of cards.values()) tick(card, now);
+  if (!isBehind()) return;
+  const { jobs } = await listed({ limit: NEWEST }).catch(() => ({ jobs: [] }));
+  for (const view of jobs) if (cards.has(view.id)) show(view);
+}
+
+async function cancel(id) {
+  const view = await json(`/v1/jobs/${encodeURIComponent(id)}`, { method: "DELETE" });
+  if (cards.has(id)) show(view);
+}
+
+export async function cancelAll() {
+  const open = [];
+  for (let page = { next: null }, asked = 0; asked < EVERYTHING && (page.next || !asked); asked += 1) {
+    page = await listed({ status: OPEN, limit: NEWEST }, page.next);
+    open.push(...page.jobs.filter((view) => view.status !== "cancelling"));
+  }
+  const running = open.filter((view) => view.status === "running").length;
+  if (!open.length) return say("There is nothing to cancel");
+  const words = open.length === 1 ? "Cancel your open job" : `Cancel all ${open.length} of your open jobs`;
+  if (!(await confirmed(`${words}${running ? `, ${running} of which ${running === 1 ? "is" : "are"} being worked on` : ""}?`, "Cancel them", "Keep them"))) return;
+  const left = open.reverse().map((view) => view.id);
+  const some = async () => {
+    for (let id = left.pop(); id; id = left.pop()) await cancel(id);
+  };
+  await Promise.all(Array.from({ length: CANCELLED_AT_ONCE }, some));
+  say(`${open.length} cancelled`);
+}
+
+// What can be done with a job, at its card and in the viewer.
+const actions = {
+  use: useSettings,
+  again: async (view) => add(await again(view)),
+  variation: async (view) => add(await variation(view)),
+  cancel: (view) => cancel(view.id),
+  download: (view, number) => download(view, number),
+};
+
+const look = (view, number) => openViewer(view, number, { shown, actions, cardOf: (id) => cards.get(id) });
+
+// What the page's address names: an image that somebody was sent the link of.
+export async function followLink() {
+  const { job, image = 1 } = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+  if (!job) return;
+  const view = cards.get(job)?.view ?? (await json(`/v1/jobs/${encodeURIComponent(job)}`));
+  if (view.images[image - 1]) look(view, image - 1);
+}
+
+export function attend(list) {
+  list.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-do]");
+    const view = button?.closest(".job").view;
+    if (!view) return;
+    const number = Number(button.dataset.number ?? 0);
+    const { do: name } = button.dataset;
+    if (name === "view" || name === "details") look(view, number);
+    else if (name === "copy-id") copy(view.id, button).then(() => say("The id is copied"));
+    else attempt(() => actions[name](view, number));
   });
 }

@@ -18,6 +18,7 @@ export function wantKey() {
   sessionStorage.removeItem("key");
   isLacking = true;
   at("key-field").hidden = false;
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   at("page").hidden = true;
   at("key-error").hidden = !isRefused;
   at("key-error").textContent = isRefused ? "The gateway does not know this key, or it was revoked." : "";

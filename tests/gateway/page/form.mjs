@@ -133,10 +133,10 @@ function focused(page) {
   return page.evaluate(() => document.activeElement.id);
 }
 
-// The buttons for that are the results' side; the module is the form's.
-function use(page, prompt) {
-  return card(page, prompt).last().evaluate(async ({ dataset }) => {
-    const [{ useSettings }, { json }] = await Promise.all([import("/static/settings.js"), import("/static/api.js")]);
-    await useSettings(await json(`/v1/jobs/${dataset.id}`));
-  });
+// By the card, of the last of several.
+async function use(page, prompt) {
+  const filled = page.waitForResponse((answer) => answer.url().endsWith("/request"));
+  await card(page, prompt).last().getByRole("button", { name: "Use these settings" }).click();
+  await filled;
+  await page.waitForFunction((prompt) => document.getElementById("prompt").value.includes(prompt), prompt);
 }

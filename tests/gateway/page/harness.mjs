@@ -16,9 +16,12 @@ const browser = await chromium.launch({
 });
 export const seen = { outside: [], complaints: [] };
 
+export const desktop = { viewport: { width: 1280, height: 860 } };
+export const phone = { viewport: { width: 360, height: 760 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
+
 // The page as a stranger sees it.
-export async function visit(options) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
+export async function visit(options, place = address) {
+  const context = await browser.newContext({ ...desktop, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(Number(process.env.PATIENCE ?? 90_000));
   page.on("request", (request) => {
@@ -26,21 +29,21 @@ export async function visit(options) {
     if (protocol !== "blob:" && origin !== address) seen.outside.push(request.url());
   });
   page.on("console", (message) => {
-    // the browser itself reports the 401 by which the page learns that a key is needed, and the
-    // 404 of a preview whose job has just ended
-    if (message.type() === "error" && !/status of 40[14]/.test(message.text())) {
+    // the browser itself reports the 401 by which the page learns that a key is needed, the 404 of
+    // a preview whose job has just ended, and the 410 of a file that is no longer kept
+    if (message.type() === "error" && !/status of 4(01|04|10)/.test(message.text())) {
       seen.complaints.push(message.text());
     }
   });
   page.on("pageerror", (error) => seen.complaints.push(String(error)));
-  await page.goto(address);
+  await page.goto(place);
   return page;
 }
 
 // The page, with the key.
-export async function open(options) {
+export async function open(options = desktop, key = process.env.KEY) {
   const page = await visit(options);
-  await page.getByLabel("API key").fill(process.env.KEY);
+  await page.getByLabel("API key").fill(key);
   await page.getByLabel("API key").press("Enter");
   await page.locator("#key-field").waitFor({ state: "hidden" });
   return page;
@@ -48,14 +51,20 @@ export async function open(options) {
 
 export const card = (page, prompt) => page.locator(".job", { hasText: prompt });
 export const ended = (page, prompt, status) => card(page, prompt).and(page.locator(`[data-status="${status}"]`)).first();
-export const pictured = (page, prompt) =>
-  card(page, prompt).locator(".images img[src]").first().evaluate((image) => image.decode().then(() => image.naturalWidth));
+
+// The width of a finished job's image, which is fetched once it is near what is seen.
+export async function pictured(page, prompt) {
+  await card(page, prompt).first().scrollIntoViewIfNeeded();
+  return card(page, prompt).locator(".images img[src]").first().evaluate((image) => image.decode().then(() => image.naturalWidth));
+}
 
 // The width of what is shown of a job while it runs.
 export async function previewed(page, prompt) {
-  const picture = card(page, prompt).and(page.locator('[data-status="running"]')).locator(".preview");
-  await picture.waitFor();
-  return picture.evaluate((image) => image.decode().then(() => image.naturalWidth));
+  const found = await page.waitForFunction((prompt) => {
+    const cards = [...document.querySelectorAll('.job[data-status="running"]')].filter((card) => card.textContent.includes(prompt));
+    return cards[0]?.querySelector(".preview:not([hidden])")?.naturalWidth;
+  }, prompt);
+  return found.jsonValue();
 }
 
 // The progress of a running job, once it is over `share`.
@@ -80,7 +89,7 @@ export async function ask(page, prompt, steps, { size = "256x256" } = {}) {
 }
 
 export async function shoot(name, page) {
-  await page.waitForFunction(() => [...document.images].every((image) => !image.alt || image.complete && image.naturalWidth));
+  await page.waitForFunction(() => [...document.images].every((image) => !image.src || image.complete && image.naturalWidth));
   await page.screenshot({ path: join(folder, `${name}.png`) });
 }
 

@@ -18,15 +18,45 @@ def rows(text: str, columns: int) -> list[list[str]]:
     return [row for row in cells if len(row) == columns]
 
 
-@pytest.mark.parametrize("text", [DEPLOYING, MIGRATING], ids=["deploying", "migrating"])
-def test_the_values_in_the_documents_render(text: str) -> None:
-    examples = [
-        yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    ]
-    assert examples
+VALUES = {
+    path.name: blocks
+    for path in sorted(DOCS.rglob("*.md"))
+    if (blocks := re.findall(r"^```yaml\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL))
+}
+"""The blocks of values, by page."""
+
+
+def test_pages_show_values() -> None:
+    assert {"deploying.md", "migrating-from-the-aws-guidance.md"} <= VALUES.keys()
+
+
+@pytest.mark.parametrize("page", VALUES)
+def test_the_values_in_a_document_render(page: str) -> None:
+    examples = [yaml.safe_load(block) for block in VALUES[page]]
     for values in examples:
         whole = values if "cloud" in values else merged(examples[0], values)
         assert {"Deployment", "ScaledObject"} <= kinds(render(whole))
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda path: path.name)
+def test_every_value_that_a_page_names_exists(page: Path) -> None:
+    if page.name.startswith("migrating"):  # names the guidance's, too; see below
+        return
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    named = re.findall(r"`([a-z]\w*(?:\.\w+)+)(?:: [^`]*)?`", page.read_text())
+    values = [name for name in named if name.partition(".")[0] in defaults]
+    assert [name for name in values if not exists(name, defaults)] == []
+
+
+def exists(name: str, values: Any) -> bool:
+    """Whether it is a value, or lies in one that may hold anything or takes a preset's."""
+    for key in name.split("."):
+        if not isinstance(values, dict) or not values:
+            return True
+        if key not in values:
+            return False
+        values = values[key]
+    return True
 
 
 def test_the_migrated_release_brings_its_nodes_since_the_old_ones_are_tainted_and_go() -> None:

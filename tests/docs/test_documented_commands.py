@@ -4,7 +4,9 @@ import importlib.util
 import itertools
 import re
 import shlex
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +24,7 @@ DOCUMENTS: Final = sorted(
             PROJECT / name
             for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
         ),
-        PROJECT / "cdk" / "README.md",
+        *(PROJECT / folder / "README.md" for folder in ("cdk", "charts/queue-agent", "examples")),
         *(PROJECT / "docs").rglob("*.md"),
     ]
 )
@@ -32,7 +34,14 @@ INDENTED: Final = re.compile(r"(?:\A|\n\n)((?: {4}.*\n)+)")
 INLINE: Final = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
 SOURCE_FILE: Final = re.compile(r"[\w.]+(?:/[\w.]+)+\.py")
-VARIABLE: Final = re.compile(r"QUEUE_AGENT_[A-Z]+(?:_[A-Z]+)*")
+VARIABLE: Final = re.compile(r"QUEUE_AGENT_[A-Z]+(?:_[A-Z]+)*(?![A-Z_])")
+OF_EXTRAS: Final = re.compile(r"(?:^\.|\.whl|sd-queue-agent)\[([\w, -]+)\]")
+EXTRAS: Final = set(
+    tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+)
+STAGES: Final = set(
+    re.findall(r"^FROM .* AS (\S+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)
+)
 TARGETS: Final = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
 
 each_document = pytest.mark.parametrize(
@@ -81,6 +90,10 @@ def test_every_environment_name_in_the_documents_is_read(document: Path) -> None
         "`python docs/nonsense.py`",
         "`.venv/bin/pytest tests/nonsense.py`",
         "`kubectl exec pod -- queue-agent nonsense`",
+        "`pip install '.[nonsense]'`",
+        "`~/agent/bin/pip install --constraint nonsense.txt .`",
+        "```sh\ndocker compose --file examples/nonsense.yaml up\n```\n",
+        "`docker build --target nonsense .`",
     ],
 )
 def test_a_command_that_does_not_exist_is_noticed(text: str) -> None:
@@ -110,7 +123,7 @@ def simple_commands(line: str) -> Iterator[list[str]]:
 
 def fault(words: Sequence[str]) -> str | None:
     """What is wrong with a command, if it is one that we know."""
-    program = words[0].removeprefix(".venv/bin/")
+    program = re.sub(r"^(?:\.venv|~/[\w-]+)/bin/", "", words[0])
     check = CHECKS.get(re.sub(r"[\d.]+$", "", program))
     return check(words[1:]) if check else None
 
@@ -150,11 +163,38 @@ def paths_fault(arguments: Sequence[str]) -> str | None:
     return f"no such files: {missing}" if missing else None
 
 
+def pip_fault(arguments: Sequence[str]) -> str | None:
+    extras = {extra for word in arguments for extra in OF_EXTRAS.findall(word)}
+    named = {extra.strip() for found in extras for extra in found.split(",")}
+    wrong = [f"no such extras: {named - EXTRAS}"] if named - EXTRAS else []
+    return "".join(wrong) or files_fault(arguments, "--constraint", "--requirement")
+
+
+def docker_fault(arguments: Sequence[str]) -> str | None:
+    stages = {stage for option, stage in pairwise(arguments) if option == "--target"}
+    wrong = [f"no such stages: {stages - STAGES}"] if stages - STAGES else []
+    return "".join(wrong) or files_fault(arguments, "--file", "--env-file")
+
+
+def files_fault(arguments: Sequence[str], *options: str) -> str | None:
+    """Of what follows these options; a file beside the reader's own has no folder in its name."""
+    named = [word for option, word in pairwise(arguments) if option in options]
+    missing = [
+        word
+        for word in named
+        if not word.endswith(".env") or "/" in word
+        if not (PROJECT / word).is_file()
+    ]
+    return f"no such files: {missing}" if missing else None
+
+
 CHECKS: Final[dict[str, Callable[[Sequence[str]], str | None]]] = {
     "queue-agent": queue_agent_fault,
     "make": make_fault,
     "python": python_fault,
     "pytest": paths_fault,
+    "pip": pip_fault,
+    "docker": docker_fault,
 }
 
 

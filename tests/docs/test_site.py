@@ -10,7 +10,13 @@ from typing import Final
 import pytest
 
 PROJECT: Final = Path(__file__).parents[2]
-ROLES: Final = ["I publish", "I subscribe", "I operate", "I add a runtime", "I change the code"]
+ROLES: Final = [
+    "How to publish",
+    "How to be told",
+    "How to operate",
+    "How to add a runtime",
+    "How to contribute",
+]
 LOADED: Final = {"img": "src", "script": "src", "iframe": "src", "source": "src"}
 LOADED_LINKS: Final = {"stylesheet", "icon", "preload", "preconnect", "modulepreload"}
 

@@ -80,6 +80,10 @@ def test_settings_used_once_more_are_those_of_the_job(seen: Seen) -> None:
     assert seen["asked"]["content"] == seen["usedLong"]["content"]
 
 
+def test_a_phone_shows_all_of_it_with_enough_contrast(seen: Seen) -> None:
+    assert seen["phone"] == {"contrast": [], "overflow": 0, "faultAfterSwap": False, "height": 64}
+
+
 def test_nothing_of_the_form_breaks_or_is_asked_of_other_hosts(seen: Seen) -> None:
     assert seen["outside"] == []
     assert seen["complaints"] == []

@@ -1,6 +1,7 @@
 // Width and height, within what the runtime makes.
 
 import { at } from "./dom.js";
+import { fault } from "./fields.js";
 
 const PORTABLE = { smallest: 16, largest: 16384, multiple_of: 8 };
 const PRESETS = [
@@ -34,8 +35,14 @@ export function offerSizes(sizes) {
 export function takeProportions(width, height) {
   const longest = Math.max(Number(at("width").value) || 512, Number(at("height").value) || 512);
   const scale = longest / Math.max(width, height);
-  at("width").value = allowed(width * scale);
-  at("height").value = allowed(height * scale);
+  set(allowed(width * scale), allowed(height * scale));
+}
+
+function set(...sides) {
+  for (const [place, field] of fields().entries()) {
+    field.value = sides[place];
+    fault(field);
+  }
   showPreset();
 }
 
@@ -49,12 +56,9 @@ export function showPreset() {
 }
 
 at("preset").addEventListener("change", () => {
-  if (at("preset").value) [at("width").value, at("height").value] = at("preset").value.split("x");
+  if (at("preset").value) set(...at("preset").value.split("x"));
 });
 
-at("swap").addEventListener("click", () => {
-  [at("width").value, at("height").value] = [at("height").value, at("width").value];
-  showPreset();
-});
+at("swap").addEventListener("click", () => set(at("height").value, at("width").value));
 
 for (const field of fields()) field.addEventListener("input", showPreset);

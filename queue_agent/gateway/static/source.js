@@ -86,6 +86,7 @@ function show(found) {
   at("source-part").open = true;
   at("source-part").hidden = false;
   at("prompt").required = false;
+  fault(at("prompt"));
   at("canvases").hidden = at("mask-part").hidden = !bitmap;
   at("source-facts").textContent = bitmap ? `${note} · ${width} × ${height} · ${sized(url.length * 0.75)}` : note;
   startMask(width ?? 1, height ?? 1);

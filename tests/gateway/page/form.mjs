@@ -1,6 +1,6 @@
 // What jobs are asked for by.
 
-import { ask, card, ended, field, finish, seen, shoot, visit } from "./harness.mjs";
+import { ask, card, contrasts, ended, field, finish, open, seen, shoot, visit } from "./harness.mjs";
 
 const LONG = `a very long walk along the sea, ${"and on, ".repeat(600)}home`;
 
@@ -126,6 +126,25 @@ await key.fill(process.env.KEY);
 await key.press("Enter");
 await page.locator("#page").waitFor();
 seen.unsent = await field(page, "Prompt").inputValue();
+
+// On a phone, in the dark.
+const phone = await open({ colorScheme: "dark", viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true });
+listen(phone);
+for (const part of ["Image to image", "LoRAs", "Other settings"]) await phone.getByText(part, { exact: true }).tap();
+await phone.getByRole("button", { name: "Add a LoRA" }).tap();
+await field(phone, "Width").fill("500");
+await field(phone, "Prompt").fill("a phone in a hand");
+await phone.getByRole("button", { name: "Generate" }).tap();
+await phone.locator("#width-error").waitFor();
+seen.phone = { contrast: await contrasts(phone), overflow: await phone.evaluate(() => document.documentElement.scrollWidth - innerWidth) };
+await shoot("form-phone", phone);
+await phone.getByRole("button", { name: "Swap width and height" }).tap();
+seen.phone.faultAfterSwap = await phone.locator("#width-error").isVisible();
+await field(phone, "Height").fill("64");
+await field(phone, "Steps").fill("2");
+await phone.getByRole("button", { name: "Generate" }).tap();
+await ended(phone, "a phone in a hand", "completed").waitFor();
+seen.phone.height = lastSent().content.height;
 
 await finish();
 

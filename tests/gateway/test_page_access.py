@@ -11,7 +11,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 
 
 def test_nothing_serious_is_found_at_any_size_and_in_any_scheme(seen: Seen) -> None:
-    assert seen["states"] == 44
+    assert seen["states"] == 48
     assert seen["faults"] == []
 
 

@@ -83,6 +83,13 @@ def test_a_picture_is_dropped_or_pasted(seen: Seen) -> None:
     assert seen["dropped"]["size"] == ["512", "256"]
 
 
+def test_an_image_that_was_made_is_where_others_start(seen: Seen) -> None:
+    assert "512" in seen["started"]["facts"]
+    assert "344" in seen["started"]["facts"]
+    assert seen["started"]["size"] == ["512", "344"]
+    assert seen["started"]["viewer"] is False
+
+
 def test_a_large_picture_is_scaled_down(seen: Seen) -> None:
     assert "scaled down from 3000" in seen["dropped"]["facts"]
     assert "2048" in seen["dropped"]["facts"]

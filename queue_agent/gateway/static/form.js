@@ -7,7 +7,7 @@ import { given } from "./fields.js";
 import { fillLoras, loras, offerLoras } from "./loras.js";
 import { runtimeOf } from "./runtimes.js";
 import { offerSizes, showPreset } from "./size.js";
-import { fillSource, judgeSource, offerSource, pictureRead, source } from "./source.js";
+import { fillSource, judgeSource, offerSource, pictureRead, source, take } from "./source.js";
 import { filesRead, fillInputs, inputs, showInputs } from "./workflows.js";
 
 const PORTABLE_TASKS = ["text-to-image", "image-to-image"];
@@ -49,6 +49,15 @@ export function fill({ metadata, content }) {
   else fillJson(metadata.tasktype, content);
   at(MODES[mode()]).querySelector("textarea, input, select")?.focus();
   say("The form has the settings of that job.");
+}
+
+// Takes a picture that was made, to make others from.
+export async function startFrom(file, name) {
+  at("workflow").value = "";
+  changeMode();
+  take(file, name);
+  await pictureRead();
+  at("denoising_strength").focus();
 }
 
 const isNamed = ({ workflow, inputs = {}, ...more }) =>

@@ -1,11 +1,12 @@
 // The jobs: a card for each, which is kept as its job stands.
 
-import { attempt, json } from "./api.js";
+import { ask, attempt, json } from "./api.js";
 import { drop, fill, makeCard, tick } from "./card.js";
 import { confirmed, copy } from "./dialogs.js";
 import { at, say } from "./dom.js";
 import { follow, isBehind, unfollow } from "./follow.js";
-import { download } from "./media.js";
+import { startFrom } from "./form.js";
+import { download, fileName } from "./media.js";
 import { again, useSettings, variation } from "./settings.js";
 import { openViewer } from "./viewer.js";
 import { isOpen, OPEN, title } from "./words.js";
@@ -139,6 +140,7 @@ export async function cancelAll() {
 // What can be done with a job, at its card and in the viewer.
 const actions = {
   use: useSettings,
+  start: async (view, number) => startFrom(await (await ask(view.images[number].href)).blob(), fileName(view, number)),
   again: async (view) => add(await again(view)),
   variation: async (view) => add(await variation(view)),
   cancel: (view) => cancel(view.id),

@@ -44,14 +44,6 @@ export function fillSource(content) {
   return true;
 }
 
-// A picture that was made, to make others from.
-export function startFrom(file, name) {
-  take(file, name);
-  at("source-part").open = true;
-  at("source-part").scrollIntoView({ block: "nearest" });
-  return busy;
-}
-
 async function read(url, masked) {
   const file = fileOf(url);
   const own = file && (await pictureOf(file).catch(() => null));
@@ -63,7 +55,7 @@ async function read(url, masked) {
   }
 }
 
-function take(file, name = file.name) {
+export function take(file, name = file.name) {
   fault(at("source-file"));
   busy = (async () => {
     try {

@@ -46,6 +46,7 @@ function show() {
   part(".forth").disabled = place === items.length - 1;
   part(".told").textContent = "";
   part('[data-do="variation"]').hidden = !canVary(view);
+  part('[data-do="start"]').hidden = kindOf(view.images[number]) !== "image";
   part('[data-do="copy-file"]').hidden = !view.images[number].presigned_url;
   part(".facts").replaceChildren(...facts(view, number).map(fact));
   const { info } = view.images[number];
@@ -121,7 +122,7 @@ const own = {
     tell(view.images[number].presigned_url, button, "Copied. It opens anywhere without a key, for a while."),
 };
 
-const CLOSING = ["use", "again", "variation"];
+const CLOSING = ["use", "start", "again", "variation"];
 
 at("viewer").addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-do]");

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { card, desktop, finish, open, phone, seen, shoot, visit } from "./harness.mjs";
+import { card, desktop, field, finish, open, phone, seen, shoot, visit } from "./harness.mjs";
 
 const axe = readFileSync(join(process.env.PLAYWRIGHT, "node_modules", "axe-core", "axe.min.js"), "utf8");
 seen.faults = [];
@@ -34,6 +34,14 @@ for (const [size, device] of [["desktop", desktop], ["phone", phone]]) {
     await inspect(empty, `${name}, empty`);
     for (const folded of await empty.locator("#ask details:not([open]) > summary").all()) if (await folded.isVisible()) await folded.click();
     await inspect(empty, `${name}, the form unfolded`);
+    await empty.getByRole("button", { name: "Add a LoRA" }).click();
+    await empty.getByLabel("Picture", { exact: true }).setInputFiles({ name: "shore.png", mimeType: "image/png", buffer: await empty.screenshot() });
+    await empty.locator("#picture").waitFor();
+    await empty.locator("#masked").check();
+    await field(empty, "Width").fill("500");
+    await empty.getByRole("button", { name: "Generate" }).click();
+    await empty.locator("#width-error").waitFor();
+    await inspect(empty, `${name}, a mask and a fault`);
     await empty.context().close();
 
     const page = await open(options);

@@ -71,6 +71,13 @@ seen.stillThere = await facts(page);
 await page.getByRole("button", { name: "Remove picture" }).click();
 seen.removed = await page.locator("#picture").isVisible();
 
+// One that was made is where others start.
+await card(page, "the shore in winter").getByRole("button", { name: "Show the shore in winter" }).click();
+await page.getByRole("button", { name: "Start from this image" }).click();
+await page.waitForFunction(() => document.activeElement.id === "denoising_strength");
+seen.started = { facts: await facts(page), size: await size(page), viewer: await page.locator("#viewer").isVisible() };
+await page.getByRole("button", { name: "Remove picture" }).click();
+
 // A photograph is turned as it says, and does not tell where it was taken.
 await field(page, "Picture").setInputFiles({ name: "turned.jpg", mimeType: "image/jpeg", buffer: Buffer.from(process.env.TURNED, "base64") });
 await page.waitForFunction(() => document.getElementById("source-facts").textContent.includes("turned"));

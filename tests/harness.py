@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 from fakes import fake_runtime
 from queue_agent.cloud import Deployment
-from queue_agent.cloud.aws import AwsCloud
 from queue_agent.tasks import background
 from queue_agent.testing.aws import EmbeddedCloud, deploy
+from queue_agent.testing.nats import NatsServer
+from queue_agent.testing.nats import deploy as deploy_on_nats
 from queue_agent.testing.process import ServerProcess
 
 T = TypeVar("T")
@@ -28,8 +29,9 @@ PATIENCE = 90.0
 class Scene:
     """One runtime's deployment in the emulated cloud, with agents and an audience."""
 
-    embedded: EmbeddedCloud
-    cloud: AwsCloud
+    embedded: EmbeddedCloud | NatsServer
+    cloud: Any
+    """An `AwsCloud`, of whose clients some tests make use, or a `NatsCloud`."""
     deployment: Deployment
     folder: Path
     settings: dict[str, str]
@@ -128,10 +130,13 @@ class Scene:
         tails = [path.read_text()[-2000:] for path in sorted(self.folder.glob("agent-*.log"))]
         return "\n\n".join(tails)
 
+    @property
+    def bucket_name(self) -> str:
+        """By which objects of the bucket are addressed."""
+        return str(self.cloud.bucket(self.deployment.bucket).name)
+
     async def bucket_keys(self) -> list[str]:
-        s3 = await self.cloud.client("s3")
-        listing = await s3.list_objects_v2(Bucket=self.deployment.bucket)
-        return [entry["Key"] for entry in listing.get("Contents", ())]
+        return [*await self.cloud.bucket(self.deployment.bucket).keys("")]
 
     async def read(self, url: str) -> bytes:
         bucket, _, key = url.removeprefix("s3://").partition("/")
@@ -143,18 +148,8 @@ class Scene:
 
     async def depth(self, url: str | None = None) -> tuple[int, int]:
         """Messages visible and in flight in the job queue (or another)."""
-        sqs = await self.cloud.client("sqs")
-        answer = await sqs.get_queue_attributes(
-            QueueUrl=url or self.deployment.queue_url,
-            AttributeNames=[
-                "ApproximateNumberOfMessages",
-                "ApproximateNumberOfMessagesNotVisible",
-                "ApproximateNumberOfMessagesDelayed",
-            ],
-        )
-        counts = answer["Attributes"]
-        visible = int(counts["ApproximateNumberOfMessages"])
-        return visible, int(counts["ApproximateNumberOfMessagesNotVisible"])
+        backlog = await self.cloud.queue(url or self.deployment.queue_url).backlog()
+        return backlog.waiting, backlog.in_flight
 
     async def dead_letters(self) -> int:
         assert self.deployment.dead_letter_queue_url
@@ -177,12 +172,19 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    embedded: EmbeddedCloud, name: str, folder: Path, settings: dict[str, str], **options: Any
+    embedded: EmbeddedCloud | NatsServer,
+    name: str,
+    folder: Path,
+    settings: dict[str, str],
+    **options: Any,
 ) -> AsyncIterator[Scene]:
     """A deployment with an audience; ends the agents started in it."""
-    cloud = embedded.connect()
+    cloud: Any = embedded.connect()
     try:
-        deployment = await deploy(cloud, name, **options)
+        if isinstance(embedded, NatsServer):
+            deployment = await deploy_on_nats(cloud, embedded.address, name, **options)
+        else:
+            deployment = await deploy(cloud, name, **options)
         stage = Scene(embedded, cloud, deployment, folder, settings)
         topic = cloud.topic(deployment.notification_topic)
         async with stage._processes, topic.subscribe() as bodies, background(stage._listen(bodies)):

@@ -42,6 +42,10 @@ class NatsServer(ServerProcess):
         file.write_text(text + configuration)
         self.address = f"nats://{HOST}:{self.port}"
 
+    def environment(self) -> dict[str, str]:
+        """What must be found in the environment to talk to this server: nothing."""
+        return {}
+
     def connect(self) -> NatsCloud:
         """A client of this server."""
         return NatsCloud([self.address], {})

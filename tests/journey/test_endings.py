@@ -60,7 +60,7 @@ async def test_a_published_job_becomes_an_image_a_manifest_and_a_notification(
     assert (answer["attempt"], answer["redelivered"]) == (1, False)
     (image,) = answer["images"]
     assert answer["image_url"] == [image["url"]]
-    bucket = stage.deployment.bucket
+    bucket = stage.bucket_name
     assert image["url"].startswith(f"s3://{bucket}/output/good-1/good-1-")
     assert image["url"].endswith("-1.png")
     data = await stage.read(image["url"])
@@ -155,7 +155,7 @@ async def test_without_dead_letters_an_exhausted_message_is_quarantined(
         assert answer["status"] == "failed"
         await stage.emptied()
         (key,) = [key for key in await stage.bucket_keys() if key.startswith("quarantine/")]
-        record = json.loads(await stage.read(f"s3://{stage.deployment.bucket}/{key}"))
+        record = json.loads(await stage.read(f"s3://{stage.bucket_name}/{key}"))
         assert "kept-1" in record["body"]
 
 
@@ -392,7 +392,7 @@ async def test_a_payload_offloaded_to_the_bucket_is_fetched(stage: Scene) -> Non
     bucket = stage.cloud.bucket(stage.deployment.bucket)
     job = json.dumps(stage.job("offloaded-1")).encode()
     await bucket.write("payloads/1", job, media_type="application/json")
-    pointer = {"s3BucketName": stage.deployment.bucket, "s3Key": "payloads/1"}
+    pointer = {"s3BucketName": stage.bucket_name, "s3Key": "payloads/1"}
     await stage.send(json.dumps(["software.amazon.payloadoffloading.PayloadS3Pointer", pointer]))
     assert (await stage.answer("offloaded-1"))["status"] == "completed"
 

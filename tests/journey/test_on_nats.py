@@ -1,0 +1,111 @@
+"""The journey on NATS: the endings that are the same on any cloud, and servers that are killed."""
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from harness import PATIENCE, Scene, scene, until, webui_settings
+from journey.test_endings import (  # noqa: F401  collected here, with the fixture below
+    plan_errors,
+    test_a_cancel_marker_stops_a_running_job,
+    test_a_duplicate_of_a_finished_job_is_only_notified_again,
+    test_a_fault_that_passes_is_tried_again_in_place,
+    test_a_fault_that_stays_a_while_releases_the_message_for_another_attempt,
+    test_a_job_redriven_from_the_dead_letters_is_worked_on_again,
+    test_a_job_that_the_runtime_refuses_fails_with_the_runtimes_own_words,
+    test_a_published_job_becomes_an_image_a_manifest_and_a_notification,
+    test_an_agent_killed_in_the_middle_of_a_job_leaves_it_to_the_next,
+    test_an_idle_agent_ends_at_once_and_gives_nothing_away,
+    test_the_last_allowed_attempt_ends_in_an_answer_and_among_the_dead_letters,
+    test_without_dead_letters_an_exhausted_message_is_quarantined,
+)
+from queue_agent.client import Client
+from queue_agent.testing.nats import NatsServer
+from queue_agent.testing.process import ServerProcess
+
+
+@pytest.fixture(scope="module")
+def embedded_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    folder = tmp_path_factory.mktemp("nats")
+    with NatsServer(folder, log=folder / "server.log") as server:
+        yield server
+
+
+async def generations(webui: ServerProcess, prompt: str) -> int:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
+        runs = (await client.get(f"{webui.url}/fake/runs")).json()
+    return sum(run["start"] is not None for run in runs if prompt in run["prompt"])
+
+
+async def test_a_client_gets_its_images_and_nothing_is_left_in_the_queue(stage: Scene) -> None:
+    stage.start_agent()
+    deployment = stage.deployment
+    async with Client(
+        stage.cloud,
+        job_topic=deployment.job_topic,
+        notification_topic=deployment.notification_topic,
+        bucket=deployment.bucket,
+        runtime=deployment.runtime_name,
+    ) as client:
+        job = await client.submit("a lighthouse", steps=2, width=64, height=64, batch_size=2)
+        async with asyncio.timeout(PATIENCE):
+            ended = await job.result()
+        assert len(ended.images) == 2
+        for image in ended.images:
+            assert (await client.download(image))[:4] == b"\x89PNG"
+    await stage.emptied()
+    keys = await stage.bucket_keys()
+    assert sum(key.endswith(".png") for key in keys) == 2
+    assert sum(key.endswith(".out") for key in keys) == 1
+
+
+async def test_a_job_too_large_for_the_server_goes_by_pointer(stage: Scene) -> None:
+    stage.start_agent()
+    deployment = stage.deployment
+    async with Client(
+        stage.cloud,
+        job_topic=deployment.job_topic,
+        notification_topic=deployment.notification_topic,
+        bucket=deployment.bucket,
+        runtime=deployment.runtime_name,
+    ) as client:
+        context = "x" * 2**20
+        job = await client.submit("large", context=context, steps=2, width=64, height=64)
+        async with asyncio.timeout(PATIENCE):
+            result = await job.result()
+        assert result.images, result.error
+        assert result.context == context
+    assert any(key.startswith("payloads/") for key in await stage.bucket_keys())
+
+
+@pytest.mark.parametrize("agent_too", [False, True], ids=["the server", "server and agent"])
+async def test_jobs_outlive_that_the_server_is_killed_while_they_run(
+    webui: ServerProcess, tmp_path: Path, agent_too: bool
+) -> None:
+    name = f"rt-{secrets.token_hex(4)}"
+    with NatsServer(tmp_path / "nats", log=tmp_path / "server.log") as server:
+        settings = webui_settings(webui.url)
+        async with scene(server, name, tmp_path, settings, visibility_timeout=5) as stage:
+            agent = stage.start_agent()
+            ids = [f"{name}-{number}" for number in range(4)]
+            content = {"steps": 40, "width": 64, "height": 64, "seed": 1}
+            for job_id in ids:
+                await stage.publish(stage.job(job_id, {"prompt": job_id, **content}))
+            await until(lambda: generations(webui, name), what="a generation")
+            server.kill()
+            if agent_too:
+                agent.kill()
+                stage.start_agent()
+            server.start()
+            answers = [await stage.answer(job_id) for job_id in ids]
+            assert [answer["status"] for answer in answers] == ["completed"] * 4
+            for answer in answers:
+                manifest = await stage.manifest(answer)
+                assert manifest["status"] == "completed"
+            for job_id in ids:
+                assert all(extra["redelivered"] for extra in stage.answers(job_id)[1:])
+            await stage.emptied()

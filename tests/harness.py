@@ -140,7 +140,8 @@ class Scene:
 
     async def read(self, url: str) -> bytes:
         bucket, _, key = url.removeprefix("s3://").partition("/")
-        return await self.cloud.bucket(bucket).read(key)
+        data: bytes = await self.cloud.bucket(bucket).read(key)
+        return data
 
     async def manifest(self, notification: JsonObject) -> JsonObject:
         manifest: JsonObject = json.loads(await self.read(notification["output_url"]))

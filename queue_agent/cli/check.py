@@ -83,7 +83,10 @@ async def check(
         elif models is not None:
             trials["models"] = partial(_models, settings, models)
         findings = [await _try(name, trial) for name, trial in trials.items()]
-        warnings = [await _try("links", lambda: _links(settings, cloud))]
+        warnings = [
+            await _try("links", lambda: _links(settings, cloud)),
+            await _try("durability", lambda: cloud.durability(settings.queue_url)),
+        ]
         if with_messages:
             warnings.append(await _try("messages", lambda: _messages(settings, cloud)))
     finally:

@@ -133,7 +133,9 @@ async def _serve(
                 )
                 async with (
                     _marking_pod(agent, pod),
-                    _looking(cloud, seen.results, agent, links=settings.presign),
+                    _looking(
+                        cloud, settings.queue_url, seen.results, agent, links=settings.presign
+                    ),
                     background(offering.keep()),
                 ):
                     await _observed(agent, stop)
@@ -189,14 +191,15 @@ async def _marking_pod(agent: Agent, pod: PodDeletionCost | None) -> AsyncIterat
 
 @asynccontextmanager
 async def _looking(
-    cloud: Cloud, bucket: Bucket, agent: Agent, *, links: float
+    cloud: Cloud, queue_url: str, bucket: Bucket, agent: Agent, *, links: float
 ) -> AsyncIterator[None]:
-    """Beside the work, look at what the operator must be told of clock and store."""
+    """Beside the work, look at what the operator must be told of clock, store and cloud."""
     clock = ClockWatch(cloud.now, agent.telemetry.metrics)
     key = trial_key(secrets.token_hex(8))
     async with (
         background(clock.watch()),
         background(shortcomings.warn(bucket, key, links=links)),
+        background(shortcomings.warn_of_losses(cloud, queue_url)),
     ):
         yield
 

@@ -1,10 +1,14 @@
 """The provider that a process's settings name, or both."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from queue_agent.cloud.addresses import NatsAddress, is_nats, region_of
 from queue_agent.cloud.ports import Bucket, Cloud, Queue, Topic
 from queue_agent.wire.errors import SettingsError
+
+if TYPE_CHECKING:
+    from queue_agent.cloud.nats import NatsCloud
 
 
 def connect(
@@ -25,13 +29,13 @@ def connect(
         SettingsError: nothing names a region, or what a provider needs is not installed.
     """
     given = [address for address in (*addresses, bucket) if address]
-    on_nats = [NatsAddress.parse(address).servers for address in given if is_nats(address)]
+    servers = [NatsAddress.parse(address).servers for address in given if is_nats(address)]
     on_aws = [address for address in given if not is_nats(address)]
-    if not on_nats:
+    if not servers:
         return _aws(on_aws, region, batching)
-    if len({frozenset(servers) for servers in on_nats}) > 1:
+    if len({frozenset(several) for several in servers}) > 1:
         raise SettingsError("Queues, topics and bucket name different servers of NATS.")
-    nats = _nats(on_nats[0])
+    nats = on_nats(servers[0])
     return _BothClouds(nats, _aws(on_aws, region, batching), bucket) if on_aws else nats
 
 
@@ -46,7 +50,12 @@ def _aws(
     return AwsCloud(region, batching=batching)
 
 
-def _nats(servers: Sequence[str]) -> Cloud:
+def on_nats(servers: Sequence[str]) -> "NatsCloud":
+    """The cloud of these servers.
+
+    Raises:
+        SettingsError: the extra is not installed, or a file with credentials cannot be read.
+    """
     try:
         from queue_agent.cloud.nats import NatsCloud  # noqa: PLC0415  an extra
     except ModuleNotFoundError as error:
@@ -76,6 +85,9 @@ class _BothClouds(Cloud):
 
     def now(self) -> float:
         return self._aws.now()
+
+    async def durability(self, queue_url: str) -> str:
+        return await self._of(queue_url).durability(queue_url)
 
     async def left_listeners(self, *, age: float) -> Sequence[str]:
         return await self._aws.left_listeners(age=age)

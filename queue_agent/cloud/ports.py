@@ -300,6 +300,15 @@ class Cloud(ABC):
         This machine's, while the cloud has not told its time.
         """
 
+    async def durability(self, queue_url: str) -> str:
+        """What may be lost of what the cloud has acknowledged, in words; empty: nothing known.
+
+        Raises:
+            Unavailable: it could not be asked.
+        """
+        del queue_url
+        return ""
+
     async def left_listeners(self, *, age: float) -> Sequence[str]:
         """What subscriptions made more than `age` seconds ago have left that nobody listens by.
 

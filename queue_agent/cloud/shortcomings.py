@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from queue_agent.cloud.ports import Bucket
+from queue_agent.cloud.ports import Bucket, Cloud
 from queue_agent.wire.errors import QueueAgentError
 
 log = structlog.get_logger()
@@ -67,6 +67,12 @@ async def warn(bucket: Bucket, key: str, *, links: float) -> None:
     for trial in (lambda: of_creates(bucket, key), lambda: of_links(bucket, links)):
         if (reason := await _tried(trial)) is not None:
             log.warning("store falls short", bucket=bucket.name, reason=reason)
+
+
+async def warn_of_losses(cloud: Cloud, queue_url: str) -> None:
+    """Log what the cloud may lose of what it has acknowledged; never raises."""
+    if reason := await _tried(lambda: cloud.durability(queue_url)):
+        log.warning("cloud may lose messages", reason=reason)
 
 
 async def _tried(trial: Callable[[], Awaitable[str | None]]) -> str | None:

@@ -72,6 +72,9 @@ class WatchedCloud(Cloud):
     def bucket(self, name: str) -> Bucket:
         return watched(self._cloud.bucket(name), "bucket", self._watch)
 
+    async def durability(self, queue_url: str) -> str:
+        return await self._cloud.durability(queue_url)
+
     def now(self) -> float:
         return self._cloud.now()
 

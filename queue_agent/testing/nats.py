@@ -6,6 +6,7 @@ from pathlib import Path
 
 from queue_agent.cloud import Deployment
 from queue_agent.cloud.nats import NatsCloud, making
+from queue_agent.cloud.nats.addresses import NatsAddress
 from queue_agent.testing.process import HOST, ServerProcess
 from queue_agent.wire.errors import SettingsError
 
@@ -66,24 +67,31 @@ async def deploy(
     the dead letters.
     """
     jobs, dead, notifications = f"{name}-jobs", f"{name}-dead", f"{name}-notifications"
-    queue, dead_letters = f"{address}/{jobs}/{name}", f"{address}/{dead}/{name}"
+    queue = NatsAddress.parse(queue_url := f"{address}/{jobs}/{name}")
+    dead_letters = NatsAddress.parse(dead_letters_url := f"{address}/{dead}/{name}")
     wanted = [
         making.job_stream(jobs, replicas=replicas),
         making.notification_stream(notifications, replicas=replicas),
         making.consumer(
-            queue, lease=visibility_timeout, max_receives=max_receives, dead_letters=dead
+            queue,
+            lease=visibility_timeout,
+            max_receives=max_receives,
+            dead_letters=dead,
         ),
         *making.bucket(f"{name}-results", replicas=replicas),
     ]
     if max_receives is not None:
-        wanted += [making.job_stream(dead, replicas=replicas), making.consumer(dead_letters)]
+        wanted += [
+            making.job_stream(dead, replicas=replicas),
+            making.consumer(dead_letters),
+        ]
     for one in wanted:
         await making.make(cloud.connection, one)
     return Deployment(
         runtime_name=name,
         job_topic=f"{address}/{jobs}",
-        queue_url=queue,
-        dead_letter_queue_url=dead_letters if max_receives is not None else None,
+        queue_url=queue_url,
+        dead_letter_queue_url=dead_letters_url if max_receives is not None else None,
         notification_topic=f"{address}/{notifications}",
         bucket=f"{address}/{name}-results",
     )

@@ -11,6 +11,7 @@ import pytest
 
 from queue_agent.cloud import Backlog, Deployment
 from queue_agent.cloud.nats import NatsCloud, making
+from queue_agent.cloud.nats.addresses import NatsAddress
 from queue_agent.testing.cloud_contract.hooks import LONG, received
 from queue_agent.testing.nats import NatsServer, deploy
 from queue_agent.testing.waiting import SOON, eventually
@@ -26,9 +27,17 @@ authorization {
       publish: {allow: ["$JS.API.STREAM.INFO.*", "$JS.API.CONSUMER.INFO.>"]}
       subscribe: {allow: ["_INBOX.>"]}
     }}
+    {user: agent, password: secret, permissions: {
+      publish: {allow: [
+        "$JS.API.>", "$JS.ACK.dep-jobs.>", "dep-dead.>", "dep-notifications.>",
+        "$KV.dep-results.>", "$O.dep-results.>",
+      ]}
+      subscribe: {allow: ["_INBOX.>"]}
+    }}
   ]
 }
 """
+"""The agent may do what docs/nats.md says."""
 
 
 @pytest.fixture
@@ -226,7 +235,7 @@ async def test_names_with_dots_and_others_with_them_are_told_apart(
         name: f"{server.address}/dep-jobs/{name}" for name in (NAME, "sdxl-1", "große Bilder")
     }
     for url in queues.values():
-        await making.make(cloud.connection, making.consumer(url))
+        await making.make(cloud.connection, making.consumer(NatsAddress.parse(url)))
     assert await topic.routing("runtime") is not None
     for name, url in queues.items():
         await topic.publish(name, {"runtime": name})
@@ -331,6 +340,33 @@ async def test_who_may_not_do_something_is_told(tmp_path: Path) -> None:
         assert "guessed" not in raised.value.message
         for one in (everything, reader, wrong):
             await one.aclose()
+
+
+async def test_an_agent_needs_no_more_than_the_documented_rights(tmp_path: Path) -> None:
+    with NatsServer(tmp_path / "nats", configuration=USERS) as server:
+        everything = NatsCloud([server.address], {"NATS_USER": "all", "NATS_PASSWORD": "secret"})
+        deployed = await deploy(everything, server.address, "dep", max_receives=2)
+        agent = NatsCloud([server.address], {"NATS_USER": "agent", "NATS_PASSWORD": "secret"})
+        queue, bucket = agent.queue(deployed.queue_url), agent.bucket(deployed.bucket)
+        await everything.queue(deployed.queue_url).send("x", {})
+        for _ in range(2):
+            (message,) = await received(queue, lease=LONG)
+            await queue.extend(message, LONG)
+            await queue.extend(message, 0)
+        assert list(await queue.receive(1, wait=0, visibility_timeout=LONG)) == []
+        assert await everything.queue(deployed.dead_letter_queue_url or "").backlog() == Backlog(
+            1, 0
+        )
+        for size in (1, 10**6):
+            await bucket.write("a", bytes(size), media_type="text/plain")
+            assert len(await bucket.read("a")) == size
+        assert [found.key for found in await bucket.listing("")] == ["a"]
+        await bucket.delete("a")
+        async with agent.topic(deployed.notification_topic).subscribe() as bodies:
+            await agent.topic(deployed.notification_topic).publish("told", {"id": "a"})
+            assert await anext(bodies) == "told"
+        await agent.aclose()
+        await everything.aclose()
 
 
 async def test_tls_is_spoken_where_it_is_asked_for_and_else_nothing(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ async def test_a_bucket_that_tells_the_queue_of_its_objects_is_no_circle(stage: 
 
     async def are_gone() -> bool:
         backlog = await stage.cloud.queue(stage.deployment.queue_url).backlog()
-        return backlog.waiting == backlog.in_flight == 0
+        return bool(backlog.waiting == backlog.in_flight == 0)
 
     await until(are_gone, what="an empty queue")
     keys = await stage.bucket_keys()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fakes import importable_tests
 from harness import Scene, scene
-from queue_agent.cloud import Message
+from queue_agent.cloud import Message, Queue
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.process import ServerProcess
 from telemetry.collector import Collector
@@ -58,7 +58,7 @@ async def subscribed(stage: Scene) -> AsyncIterator[str]:
 
 async def notified(stage: Scene, url: str) -> Message:
     """The first notification, as the subscriber's queue delivers it."""
-    queue = stage.cloud.queue(url)
+    queue: Queue = stage.cloud.queue(url)
     for _ in range(20):
         for message in await queue.receive(1, wait=2, visibility_timeout=30):
             return message

@@ -4,7 +4,9 @@ import os
 import ssl
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+from nats.js.api import StorageType
 
 from queue_agent.cloud import Cloud
 from queue_agent.cloud.nats.addresses import NatsAddress, is_nats
@@ -13,6 +15,9 @@ from queue_agent.cloud.nats.connection import Connection
 from queue_agent.cloud.nats.queues import Leases, NatsQueue
 from queue_agent.cloud.nats.topics import NatsTopic
 from queue_agent.wire.errors import SettingsError
+
+_ENOUGH: Final = 3
+"""Servers of which the majority has what was acknowledged when one fails."""
 
 
 class NatsCloud(Cloud):
@@ -52,6 +57,20 @@ class NatsCloud(Cloud):
 
     def now(self) -> float:
         return time.time()
+
+    async def durability(self, queue_url: str) -> str:
+        stream = NatsAddress.parse(queue_url).stream
+        async with self._connection.using("read the stream") as js:
+            config = (await js.stream_info(stream)).config
+        if config.storage == StorageType.MEMORY:
+            return f"The stream {stream} lies in memory: all of it ends with the server."
+        if (config.num_replicas or 1) >= _ENOUGH:
+            return ""
+        return (
+            f"The stream {stream} lies on one server, which writes what it acknowledged to disk "
+            "every two minutes unless its configuration says sync_interval: always; whether it "
+            "does cannot be told from here. A host that fails loses the rest. See docs/nats.md."
+        )
 
     async def aclose(self) -> None:
         await self._connection.aclose()

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
-import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error, NoServersError, SecureConnWantedError
@@ -16,8 +15,6 @@ from queue_agent import __version__
 from queue_agent.cloud.nats.errors import translated, unauthorized
 from queue_agent.cloud.refusals import type_of
 from queue_agent.wire.errors import Unanswered, Unavailable
-
-log = structlog.get_logger()
 
 _CONNECT: Final = 5.0
 _ANSWER: Final = 10.0
@@ -176,7 +173,6 @@ class Connection:
                 await asyncio.shield(link.close())
                 raise
             self.largest_payload = link.client.max_payload
-            log.debug("connected", server=server)
             return link
         text = "; ".join(reasons)
         refused = any(word in text.lower() for word in _REFUSED)

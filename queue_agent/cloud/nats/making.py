@@ -75,14 +75,13 @@ def notification_stream(name: str, *, replicas: int = 1) -> NatsResource:
 
 
 def consumer(
-    queue_url: str,
+    queue: NatsAddress,
     *,
     lease: float = 30.0,
     max_receives: int | None = None,
     dead_letters: str | None = None,
 ) -> NatsResource:
     """The queue of a runtime; `max_receives` and the stream of `dead_letters` go together."""
-    queue = NatsAddress.parse(queue_url)
     metadata: Mapping[str, str] = {}
     if max_receives is not None and dead_letters is not None:
         metadata = {MAX_RECEIVES: str(max_receives), DEAD_LETTERS: dead_letters}

@@ -1,0 +1,74 @@
+"""`queue-agent setup` and `check` against a real server."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from queue_agent.testing.nats import NatsServer
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    folder = tmp_path_factory.mktemp("nats")
+    with NatsServer(folder, log=folder / "server.log") as server:
+        yield server
+
+
+def queue_agent(server: NatsServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "queue_agent", *arguments],
+        env={
+            **os.environ,
+            "QUEUE_AGENT_QUEUE_URL": f"{server.address}/jobs/sdruntime",
+            "QUEUE_AGENT_TOPIC_ARN": f"{server.address}/notifications",
+            "QUEUE_AGENT_BUCKET": f"{server.address}/results",
+            "QUEUE_AGENT_RUNTIME": "webui",
+            "QUEUE_AGENT_RUNTIME_NAME": "sdruntime",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_what_is_missing_is_made_once_and_check_finds_it(server: NatsServer) -> None:
+    missing = [
+        "stream jobs",
+        "stream jobs-dead",
+        "stream notifications",
+        "consumer sdruntime of stream jobs",
+        "consumer sdruntime of stream jobs-dead",
+        "stream KV_results",
+        "stream OBJ_results",
+    ]
+    refused = queue_agent(server, "check", "--no-runtime")
+    assert refused.returncode == 1
+    assert "stream not found" in refused.stdout
+    for arguments in (["--dry-run"], ["--max-receives", "5", "--lease", "45"]):
+        done = queue_agent(server, "setup", *arguments)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines() == missing
+    assert queue_agent(server, "setup").stdout == ""
+    found = queue_agent(server, "check", "--no-runtime")
+    assert found.returncode == 0, found.stdout
+    assert "visibility timeout 45 s" in found.stdout
+    assert "after 5 deliveries" in found.stdout
+    assert "sync_interval: always" in " ".join(found.stdout.split())
+
+
+async def test_setup_leaves_topics_of_aws_to_others(tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "queue_agent", "setup", "--bucket", "results",
+        "--queue", "https://sqs.eu-west-1.amazonaws.com/1/jobs",
+        "--notifications", "arn:aws:sns:eu-west-1:1:done",
+        stderr=asyncio.subprocess.PIPE, cwd=tmp_path,
+    )  # fmt: skip
+    _, told = await process.communicate()
+    assert process.returncode == 2
+    assert b"CDK" in told

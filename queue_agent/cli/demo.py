@@ -35,7 +35,8 @@ from queue_agent.wire.errors import SettingsError
 from queue_agent.wire.job import Job
 from queue_agent.wire.notification import Notification
 
-_RUNTIME_NAME: Final = "demo"
+_RUNTIME_NAME: Final = "sdruntime"
+"""As in README, whose commands run in a second shell as they stand."""
 _TINY: Final = "tiny"
 _LAST_LINES: Final = 10
 _LAST_LOOK: Final = 5
@@ -256,7 +257,11 @@ class _Show:
             stages.doing("starting the gateway")
             await _answered(f"{gateway.url}/healthz")
         self._tell("\nFrom a second shell, by this demo's cloud:\n")
-        for command_line in (*_exports(settings), "", *_commands_to_try(job)):
+        also = {
+            "AWS_DEFAULT_REGION": settings["AWS_REGION"],
+            "GATEWAY": gateway.url,
+        }  # for boto3, curl
+        for command_line in (*_exports({**settings, **also}), "", *_commands_to_try(job)):
             self.console.print(f"    {command_line}", markup=False, highlight=False, soft_wrap=True)
         self._tell(f"\nthe agent's metrics: {agent.url}/metrics")
         self._tell(f"the runtime's metrics: {self.runtime.url}/metrics")

@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +23,8 @@ from gateway_site import finished
 from harness import PATIENCE, until
 from queue_agent.testing.process import ServerProcess
 
+README: Final = Path(__file__).parents[2] / "README.md"
+BLOCK: Final = re.compile(r"^```(json|python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND: Final = (sys.executable, "-m", "queue_agent", "demo")
 CLOCK: Final = r"^\d\d:\d\d:\d\d\.\d{3} "
 KEPT: Final = ("PATH", "HOME", "PYTHONPATH")
@@ -213,6 +217,18 @@ async def test_what_the_demo_prints_for_a_second_shell_runs_there_as_it_is(tmp_p
         (saved,) = (tmp_path / "demo-output").glob("*.png")
         with Image.open(saved) as image:
             assert image.size == (256, 256)
+        for language, text in BLOCK.findall(README.read_text()):
+            if language == "json":
+                (tmp_path / "job.json").write_text(text)
+                continue
+            if text.startswith("aws ") and shutil.which("aws") is None:
+                continue
+            (tmp_path / "block").write_text(text)
+            run = "python block" if language == "python" else "bash -e block"
+            path = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
+            script = "\n".join(["set -e", path, *exports, run])
+            shell = await asyncio.to_thread(in_a_shell, script, tmp_path)
+            assert shell.returncode == 0, text + shell.stdout + shell.stderr
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from statistics import fmean
 from queue_agent.planning.arrivals import ExpectedJob, Shape, read_csv, shaped
 from queue_agent.planning.capacity import by_capacity, some_within
 from queue_agent.planning.fleet import Circumstances, GpuNode
-from queue_agent.planning.plot import png, svg
+from queue_agent.planning.plot import picture
 from queue_agent.planning.policy import (
     FleetPolicy,
     before,
@@ -93,8 +93,8 @@ def plan(wanted: FleetPlan, *, plot: Path | None, values_file: Path | None) -> I
             yield f"No policy that was tried keeps a p95 of {wanted.wait:g} s: this is the nearest."
     outcomes.append(oracle(jobs, given))
     if plot is not None:
-        picture = svg(outcomes)
-        _write(plot, png(picture) if plot.suffix.lower() == ".png" else picture)
+        drawn = picture(outcomes)
+        _write(plot, drawn.png() if plot.suffix.lower() == ".png" else drawn.svg())
     yield from table(outcomes)
 
 

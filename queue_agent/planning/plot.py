@@ -2,10 +2,9 @@
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
-from xml.etree import ElementTree as ET
+from typing import Final, Literal
 from xml.sax.saxutils import escape
 
 from PIL import Image, ImageDraw, ImageFont
@@ -21,7 +20,68 @@ _SHARP: Final = 2
 _POINTS: Final = 2_000
 """Of a line; more are not seen."""
 
+_FONT: Final = 12
+_ANCHORS: Final = {"start": "ls", "middle": "ms", "end": "rs"}
+"""SVG's words in Pillow's."""
+
 Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    points: tuple[Point, ...]
+    colour: str = "#444"
+
+    def svg(self) -> str:
+        places = " ".join(f"{x:.1f},{y:.1f}" for x, y in self.points)
+        return f'<polyline points="{places}" fill="none" stroke="{self.colour}"/>'
+
+    def draw(self, canvas: ImageDraw.ImageDraw) -> None:
+        line = [(x * _SHARP, y * _SHARP) for x, y in self.points]
+        canvas.line(line, fill=self.colour, width=_SHARP)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    at: Point
+    text: str
+    anchor: Literal["start", "middle", "end"]
+    colour: str = "#222"
+
+    def svg(self) -> str:
+        x, y = self.at
+        place = f'x="{x:.0f}" y="{y:.0f}" text-anchor="{self.anchor}" fill="{self.colour}"'
+        return f"<text {place}>{escape(self.text)}</text>"
+
+    def draw(self, canvas: ImageDraw.ImageDraw) -> None:
+        place = (self.at[0] * _SHARP, self.at[1] * _SHARP)
+        font = ImageFont.load_default(_FONT * _SHARP)
+        canvas.text(place, self.text, fill=self.colour, font=font, anchor=_ANCHORS[self.anchor])
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Lines and words on white, in units of their own."""
+
+    width: int
+    height: int
+    shapes: Sequence[_Line | _Text]
+
+    def svg(self) -> str:
+        size = f'width="{self.width}" height="{self.height}"'
+        font = f'font-family="sans-serif" font-size="{_FONT}"'
+        head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font}>'
+        white = '<rect width="100%" height="100%" fill="white"/>'
+        return "\n".join([head, white, *(shape.svg() for shape in self.shapes), "</svg>\n"])
+
+    def png(self) -> bytes:
+        image = Image.new("RGB", (self.width * _SHARP, self.height * _SHARP), "white")
+        canvas = ImageDraw.Draw(image)
+        for shape in self.shapes:
+            shape.draw(canvas)
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        return file.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,68 +94,41 @@ class _Panel:
     most_across: float
     most_up: float
 
-    def place(self, point: Point) -> str:
+    def place(self, point: Point) -> Point:
         across = _MARGIN + (_WIDTH - 2 * _MARGIN) * point[0] / (self.most_across or 1)
         up = self.top + _HEIGHT - (_HEIGHT - _MARGIN) * point[1] / (self.most_up or 1)
-        return f"{across:.1f},{up:.1f}"
+        return across, up
 
-    def axes(self) -> Iterator[str]:
+    def line(self, points: Iterable[Point], colour: str) -> _Line:
+        return _Line(tuple(map(self.place, points)), colour)
+
+    def axes(self) -> Iterator[_Line | _Text]:
         foot, right = self.top + _HEIGHT, _WIDTH - _MARGIN
-        yield _text(_MARGIN, self.top + _MARGIN - 14, self.title, "start")
-        yield _line([f"{_MARGIN},{self.top + _MARGIN}", f"{_MARGIN},{foot}", f"{right},{foot}"])
+        yield _Text((_MARGIN, self.top + _MARGIN - 14), self.title, "start")
+        yield _Line(((_MARGIN, self.top + _MARGIN), (_MARGIN, foot), (right, foot)))
         for share in (0, 0.25, 0.5, 0.75, 1):
             across, up = share * self.most_across, share * self.most_up
-            x, y = self.place((across, up)).split(",")
-            yield _text(float(x), foot + 16, f"{across:,.4g}", "middle")
-            yield _text(_MARGIN - 6, float(y) + 4, f"{up:,.4g}", "end")
-        yield _text(right + 6, foot + 4, self.across, "start")
+            x, y = self.place((across, up))
+            yield _Text((x, foot + 16), f"{across:,.4g}", "middle")
+            yield _Text((_MARGIN - 6, y + 4), f"{up:,.4g}", "end")
+        yield _Text((right + 6, foot + 4), self.across, "start")
 
 
-def svg(outcomes: Sequence[FleetOutcome]) -> str:
+def picture(outcomes: Sequence[FleetOutcome]) -> Picture:
     """The picture of some outcomes, a colour for each."""
     fleets = [outcome for outcome in outcomes if outcome.pods_over_time]
     hours = max((outcome.pods_over_time[-1][0] for outcome in fleets), default=0) / 3600
     pods = max((outcome.most_pods for outcome in fleets), default=0)
     longest = max(outcome.waits[-1] for outcome in outcomes)
-    panels = (
-        _Panel("pods", 0, "hours", max(hours, 0.01), _round_up(pods)),
-        _Panel("seconds that jobs waited", _HEIGHT + 30, "% of jobs", 100, _round_up(longest)),
-    )
-    lines = [line for panel in panels for line in panel.axes()]
-    for outcome, colour in zip(outcomes, _COLOURS * len(outcomes), strict=False):
-        lines.append(_line(map(panels[0].place, _thinned(_steps(outcome))), colour))
-        lines.append(_line(map(panels[1].place, _shares(outcome)), colour))
+    over_time = _Panel("pods", 0, "hours", max(hours, 0.01), _round_up(pods))
+    waits = _Panel("seconds that jobs waited", _HEIGHT + 30, "% of jobs", 100, _round_up(longest))
+    shapes = [*over_time.axes(), *waits.axes()]
     for number, outcome in enumerate(outcomes):
         colour = _COLOURS[number % len(_COLOURS)]
-        lines.append(_text(180 + 120 * number, 46, outcome.policy, "start", colour))
-    size = f'width="{_WIDTH + 40}" height="{2 * _HEIGHT + 70}"'
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">'
-    )
-    return "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *lines, "</svg>\n"])
-
-
-def png(picture: str) -> bytes:
-    """What `svg` made, in dots."""
-    drawn = ET.fromstring(picture)  # noqa: S314  our own
-    size = (int(drawn.attrib["width"]) * _SHARP, int(drawn.attrib["height"]) * _SHARP)
-    image = Image.new("RGB", size, "white")
-    canvas = ImageDraw.Draw(image)
-    font = ImageFont.load_default(12 * _SHARP)
-    anchors = {"start": "ls", "middle": "ms", "end": "rs"}
-    for shape in drawn:
-        given = shape.attrib
-        if shape.tag.endswith("polyline"):
-            places = [place.split(",") for place in given["points"].split()]
-            line = [(float(x) * _SHARP, float(y) * _SHARP) for x, y in places]
-            canvas.line(line, fill=given["stroke"], width=_SHARP)
-        elif shape.tag.endswith("text"):
-            place = (float(given["x"]) * _SHARP, float(given["y"]) * _SHARP)
-            anchor = anchors[given["text-anchor"]]
-            canvas.text(place, shape.text or "", fill=given["fill"], font=font, anchor=anchor)
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
+        shapes.append(over_time.line(_thinned(_steps(outcome)), colour))
+        shapes.append(waits.line(_shares(outcome), colour))
+        shapes.append(_Text((180 + 120 * number, 46), outcome.policy, "start", colour))
+    return Picture(_WIDTH + 40, 2 * _HEIGHT + 70, shapes)
 
 
 def _steps(outcome: FleetOutcome) -> Iterator[Point]:
@@ -125,12 +158,3 @@ def _round_up(value: float) -> float:
     """To one digit that is a 1, 2, 4 or 8, and noughts."""
     power = 10 ** math.floor(math.log10(value)) if value > 0 else 1
     return next(digit * power for digit in (1, 2, 4, 8, 10) if digit * power >= value)
-
-
-def _line(places: "Iterator[str] | Sequence[str]", colour: str = "#444") -> str:
-    return f'<polyline points="{" ".join(places)}" fill="none" stroke="{colour}"/>'
-
-
-def _text(x: float, y: float, text: str, anchor: str, colour: str = "#222") -> str:
-    place = f'x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}" fill="{colour}"'
-    return f"<text {place}>{escape(text)}</text>"

@@ -12,7 +12,7 @@ from fakes import fake_runtime
 from model_site import model_bytes
 from queue_agent.runtime import ModelFile, Runtime, RuntimeOptions
 from queue_agent.testing import FaultProxy, ServerProcess
-from queue_agent.testing.fault_proxy import Status, on_path
+from queue_agent.testing.fault_proxy import Request, Status, on_path
 from queue_agent.testing.runtime_contract.hooks import ignore
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.job import Job
@@ -79,13 +79,26 @@ async def test_a_job_finds_a_model_that_came_after_it_was_missing(
 
 
 async def test_a_model_is_waited_for_until_the_server_lists_it(
-    runtime: Runtime, folder: Path
+    server: ServerProcess, folder: Path
 ) -> None:
-    coming = asyncio.create_task(runtime.models_came([MODEL]))
-    done, _ = await asyncio.wait({coming}, timeout=0.5)
-    assert not done
-    put(folder)
-    await coming
+    looks, looked_twice = 0, asyncio.Event()
+
+    def look(request: Request) -> bool:
+        nonlocal looks
+        looks += request.path == "/models/checkpoints"
+        if looks == 2:
+            looked_twice.set()
+        return False  # nothing is done to it
+
+    async with FaultProxy(server.url) as proxy:
+        runtime = ComfyUIRuntime(RuntimeOptions(base_url=proxy.url))
+        with proxy.fault(Status(500), look):
+            coming = asyncio.create_task(runtime.models_came([MODEL]))
+            await looked_twice.wait()
+            assert not coming.done()
+            put(folder)
+            await coming
+        await runtime.aclose()
 
 
 async def test_kinds_that_the_server_does_not_list_are_not_waited_for(runtime: Runtime) -> None:

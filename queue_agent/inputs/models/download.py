@@ -326,6 +326,8 @@ class _Part:
 
 async def _pieces(response: "httpx.Response", begin: int) -> AsyncIterator[bytes]:
     """The body in pieces; the first is small, to be looked at, and what came is never held back."""
+    import httpx  # noqa: PLC0415  whoever has a response has loaded it
+
     waiting = bytearray()
     first = begin == 0
     try:
@@ -335,7 +337,7 @@ async def _pieces(response: "httpx.Response", begin: int) -> AsyncIterator[bytes
                 yield bytes(waiting)
                 waiting.clear()
                 first = False
-    except Exception:
+    except httpx.TransportError:
         if waiting:
             yield bytes(waiting)
         raise

@@ -1,5 +1,6 @@
 """What every kind of test may use: one emulated cloud for the whole run, and no hurry."""
 
+import asyncio
 import gc
 from collections.abc import Iterator
 
@@ -12,6 +13,15 @@ settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+
+
+def pytest_sessionstart() -> None:
+    """Let no loop be made for whoever only asks for one.
+
+    pytest-asyncio does before each test, and nobody closes that loop: where a test then calls
+    `asyncio.run`, which forgets it, the collector warns of it at any time, as of an error.
+    """
+    asyncio.set_event_loop(None)
 
 
 def pytest_collection_finish() -> None:

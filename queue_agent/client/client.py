@@ -9,27 +9,27 @@ from types import TracebackType
 from typing import Final, Self
 
 import structlog
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter
 
 from queue_agent.client.capacity import Capacity
 from queue_agent.client.follow import follow
 from queue_agent.client.handle import SubmittedJob, save_images
 from queue_agent.client.inputs import Input, publication, repeated, upload_files
 from queue_agent.client.listener import Listener
+from queue_agent.client.queues import bodies_of, matching, redriven
 from queue_agent.client.results import ResultLocation, find_result, forget_passing_failure
 from queue_agent.client.routes import Routes
 from queue_agent.client.traces import Trace, latest_results, trace_of
-from queue_agent.cloud import Bucket, Cloud, Message, Ordering, Topic
+from queue_agent.cloud import Bucket, Cloud, Topic
 from queue_agent.cloud.connect import connect
 from queue_agent.inputs.addresses import ObjectLocation, scheme_of
 from queue_agent.settings.client import ClientSettings
 from queue_agent.tasks import together
 from queue_agent.telemetry.propagation import publishing
 from queue_agent.wire.capacity import SpotEstimate
-from queue_agent.wire.errors import Malformed, QueueAgentError, Rejected, Unavailable
-from queue_agent.wire.job import Job, JobId, Prefix, open_envelope
+from queue_agent.wire.errors import Rejected, Unavailable
+from queue_agent.wire.job import Job, JobId, Prefix
 from queue_agent.wire.layout import DEFAULT_PREFIX, cancel_marker, result_folder
-from queue_agent.wire.message import asks
 from queue_agent.wire.notification import Image, Notification
 from queue_agent.wire.result import Result
 from queue_agent.wire.submission import Terms, admit, make_job
@@ -290,13 +290,13 @@ class Client:
         given = {"id": job_id, "runtime": runtime}
         wanted = {name: [value] for name, value in given.items() if value is not None}
         if queue is not None:
-            yield _matching(self._bodies(queue), given)
+            yield matching(bodies_of(self._cloud.queue(queue), queue), given)
             return
         if self._notification_topic is None:
             raise ValueError("the client has no notification topic")
         topic = self._cloud.topic(self._notification_topic)
         async with topic.subscribe(wanted or None) as bodies:
-            yield _matching(bodies, {})
+            yield matching(bodies, {})
 
     async def download(self, image: Image) -> bytes:
         """The bytes of a stored image.
@@ -327,26 +327,9 @@ class Client:
         `wanted` chooses by payload; the others are left, and seen by nobody for a minute.
         """
         source, target = self._cloud.queue(dead_letters), self._cloud.queue(queue)
-        sent, kept = 0, []
-        try:
-            while limit is None or sent < limit:
-                messages = await source.receive(10, wait=1, visibility_timeout=60)
-                if not messages:
-                    return
-                for message in messages:
-                    payload = _payload(message)
-                    if (limit is not None and sent >= limit) or not wanted(payload):
-                        kept.append(message)
-                        continue
-                    same = Ordering(message.group or "", message.id)  # sent once if asked again
-                    await target.send(message.body, message.attributes, same)
-                    await source.delete(message)
-                    sent += 1
-                    yield payload
-        finally:
-            for message in kept:
-                with suppress(QueueAgentError):  # it comes back by itself
-                    await source.extend(message, 0)
+        async with aclosing(redriven(source, target, wanted, limit)) as payloads:
+            async for payload in payloads:
+                yield payload
 
     async def clean(self, *, age: float = 3600.0, dry: bool = False) -> AsyncIterator[str]:
         """Remove what listeners left that were killed; yields each queue's address.
@@ -368,18 +351,6 @@ class Client:
                     await self._stack.enter_async_context(self._listener.listening())
                     await self._listener.ready(patience=_PATIENCE)
         return self._listener
-
-    async def _bodies(self, url: str) -> AsyncIterator[str]:
-        queue, warned = self._cloud.queue(url), False
-        while True:
-            for message in await queue.receive(10, wait=_LONGEST_POLL, visibility_timeout=30):
-                if asks(message.body, message.attributes):
-                    if not warned:
-                        log.warning("messages left", queue=url, reason="They are no notifications.")
-                    warned = True
-                    continue
-                await queue.delete(message)
-                yield _payload(message)
 
     async def _forget_passing_failure(self, job_id: str, place: ResultLocation) -> None:
         """Remove what another attempt would replace, so that it is not taken for its answer."""
@@ -406,26 +377,3 @@ class Client:
 
     def _maybe_bucket(self) -> Bucket | None:
         return None if self._bucket is None else self._results()
-
-
-def _payload(message: Message) -> str:
-    """What is in the message's envelope, or all of it where there is none."""
-    try:
-        return open_envelope(message.body, message.attributes).payload
-    except Malformed:
-        return message.body
-
-
-async def _matching(
-    bodies: AsyncIterator[str], wanted: dict[str, str | None]
-) -> AsyncIterator[Notification]:
-    async for body in bodies:
-        try:
-            notification = Notification.read(body)
-        except ValidationError:
-            continue  # somebody else's message on the same topic
-        if wanted.get("id") in {None, notification.id} and wanted.get("runtime") in {
-            None,
-            notification.runtime,
-        }:
-            yield notification

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -13,8 +14,19 @@ from page_visit import Seen, visit
 
 @pytest.fixture(scope="module")
 def seen(slow_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    turned = base64.b64encode(photograph()).decode()
-    return visit(slow_site, "pictures", tmp_path_factory.mktemp("pictures"), TURNED=turned)
+    files = {
+        "TURNED": photograph(),
+        "DOT": written(Image.new("RGB", (64, 64), "green")),
+        "GREYS": written(Image.linear_gradient("L").resize((64, 64))),
+    }
+    given = {name: base64.b64encode(data).decode() for name, data in files.items()}
+    return visit(slow_site, "pictures", tmp_path_factory.mktemp("pictures"), **given)
+
+
+def written(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    data = io.BytesIO()
+    picture.save(data, kind, **options)
+    return data.getvalue()
 
 
 def photograph() -> bytes:
@@ -23,9 +35,7 @@ def photograph() -> bytes:
     picture.paste("red", (0, 0, 20, 20))
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a secret place"
-    written = io.BytesIO()
-    picture.save(written, "JPEG", exif=exif, quality=95)
-    return written.getvalue()
+    return written(picture, "JPEG", exif=exif, quality=95)
 
 
 def opened(url: JsonValue, mode: str = "RGB") -> Image.Image:
@@ -75,6 +85,10 @@ def test_settings_used_once_more_have_picture_and_mask(seen: Seen) -> None:
     assert seen["usedFacts"].startswith("of that job")
     mask = seen["usedPainted"]["mask"]
     assert painted(mask, (100, 100), (255, 100), (45, 190)) == [True, False, True]
+
+
+def test_pictures_and_masks_of_other_clients_stay_as_they_were(seen: Seen) -> None:
+    assert seen["foreignAgain"] == seen["foreign"]
 
 
 def test_a_picture_is_dropped_or_pasted(seen: Seen) -> None:

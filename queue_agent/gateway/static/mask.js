@@ -85,14 +85,12 @@ function draw({ erases, size, points }, from) {
   Object.assign(pen, { lineWidth: width, lineCap: "round", lineJoin: "round" });
   pen.beginPath();
   const [start, ...more] = points.slice(Math.max(0, from - 1));
-  if (more.length) {
-    pen.moveTo(start.x, start.y);
-    for (const { x, y } of more) pen.lineTo(x, y);
-    pen.stroke();
-  } else {
-    pen.arc(start.x, start.y, width / 2, 0, 2 * Math.PI);
-    pen.fill();
-  }
+  pen.arc(start.x, start.y, width / 2, 0, 2 * Math.PI); // a line without length is none
+  pen.fill();
+  pen.beginPath();
+  pen.moveTo(start.x, start.y);
+  for (const { x, y } of more) pen.lineTo(x, y);
+  pen.stroke();
 }
 
 const size = () => Math.max(2, (Number(at("brush").value) / 100) * Math.min(canvas().width, canvas().height));

@@ -1,6 +1,6 @@
 // Images from images: chosen, dropped, pasted; with a mask, painted by mouse, finger and keyboard.
 
-import { card, field, finish, open, seen, shoot } from "./harness.mjs";
+import { card, ended, field, finish, open, seen, shoot } from "./harness.mjs";
 
 const page = await open({ colorScheme: "dark" });
 const sent = [];
@@ -56,6 +56,22 @@ await stroke(page, [0.1, 0.95], [0.2, 0.95]);
 await field(page, "Prompt").fill("another boat");
 await send(page, "another boat");
 seen.usedPainted = sent.at(-1).content;
+
+// So do those of other clients: a picture in bare base64, and a mask in greys.
+seen.foreign = await page.evaluate(async ([picture, mask]) => {
+  const { submit } = await import("/static/submit.js");
+  const content = { prompt: "by another client", init_images: [picture], mask, steps: 2, width: 64, height: 64, inpainting_fill: 1 };
+  await submit({ metadata: {}, content });
+  return content;
+}, [process.env.DOT, process.env.GREYS]);
+await page.reload();
+await ended(page, "by another client", "completed").waitFor();
+await use(page, "by another client");
+await page.locator("#mask").waitFor();
+await field(page, "Seed").fill("");
+await send(page, "by another client", 2);
+seen.foreignAgain = sent.at(-1).content;
+await field(page, "Size").selectOption("512x512");
 
 // Dropped and pasted, where no field asks for files; too large; no picture.
 await transfer(page, "drop", await file(page, 3000, 1500, "large.png"));

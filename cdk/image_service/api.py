@@ -5,12 +5,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from aws_cdk import Aws, CfnOutput, Duration, RemovalPolicy
+from aws_cdk import Aws, CfnOutput, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_sns as sns
 from aws_cdk import aws_wafv2 as waf
 from constructs import Construct
 
@@ -20,8 +19,11 @@ from image_service.acknowledgements import (
     acknowledge_managed_policies,
     acknowledge_wildcards,
 )
+from image_service.chart_values import defaults, value_of
 from image_service.config import ApiConfig, Config
+from image_service.messaging import Messaging
 from image_service.rights import Right, give
+from queue_agent.wire.capacity import SPOT
 from queue_agent.wire.layout import PAYLOADS
 from queue_agent.wire.problems import MEDIA_TYPE, Problem
 
@@ -45,12 +47,12 @@ class Api(Construct):
         construct_id: str,
         *,
         config: Config,
-        job_topic: sns.ITopic,
+        messaging: Messaging,
         results: str,
         libraries: intake_package.Libraries,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.function = self._function(config, job_topic, results, libraries)
+        self.function = self._function(config, messaging, results, libraries)
         self.rest_api = self._rest_api(config)
         self._limits(config.api)
         if config.api.waf:
@@ -64,7 +66,7 @@ class Api(Construct):
     def _function(
         self,
         config: Config,
-        job_topic: sns.ITopic,
+        messaging: Messaging,
         results: str,
         libraries: intake_package.Libraries,
     ) -> lambda_.Function:
@@ -81,16 +83,17 @@ class Api(Construct):
                 architecture=versions.LAMBDA_ARCHITECTURE,
                 memory_size=512,
                 timeout=Duration.seconds(15),
-                role=self._role(job_topic, results, log_group),
+                role=self._role(messaging, results, log_group),
                 tracing=lambda_.Tracing.ACTIVE,
                 logging_format=lambda_.LoggingFormat.JSON,
                 log_group=log_group,
                 environment={
-                    "JOB_TOPIC_ARN": job_topic.topic_arn,
+                    "JOB_TOPIC_ARN": messaging.job_topic.topic_arn,
                     "RESULTS_BUCKET": results,
                     "RUNTIMES": json.dumps(folders),
                     # Looking for plugins of pydantic costs time at each cold start.
                     "PYDANTIC_DISABLE_PLUGINS": "__all__",
+                    **self._spot(config, messaging),
                 },
             )
         acknowledge(
@@ -99,11 +102,30 @@ class Api(Construct):
         )
         return function
 
-    def _role(self, job_topic: sns.ITopic, results: str, log_group: logs.ILogGroup) -> iam.Role:
+    def _spot(self, config: Config, messaging: Messaging) -> dict[str, str]:
+        """What the choice between spot and on demand takes, where a runtime has queues for both."""
+        start = value_of(defaults(), "scaling", "work", "start")
+        found = {
+            runtime.name: {
+                "job": runtime.job_seconds,
+                "start": start,
+                "on_demand_stays": bool(runtime.on_demand_pods),
+                "queues": {
+                    lane.priority or "": messaging.lanes[lane.name].queue.queue_url
+                    for lane in runtime.lanes
+                    if lane.capacity == SPOT
+                },
+            }
+            for runtime in config.runtimes
+            if runtime.on_demand_pods is not None
+        }
+        return {"SPOT": Stack.of(self).to_json_string(found)} if found else {}
+
+    def _role(self, messaging: Messaging, results: str, log_group: logs.ILogGroup) -> iam.Role:
         role = iam.Role(self, "IntakeRole", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         writing = ["logs:CreateLogStream", "logs:PutLogEvents"]
         rights = [
-            Right("Publish", ["sns:Publish"], [job_topic.topic_arn]),
+            Right("Publish", ["sns:Publish"], [messaging.job_topic.topic_arn]),
             Right(
                 "OffloadLargeJobs",
                 ["s3:PutObject"],
@@ -112,6 +134,9 @@ class Api(Construct):
             ),
             Right("Log", writing, [log_group.log_group_arn]),
         ]
+        spot = [it.queue.queue_arn for it in messaging.lanes.values() if it.lane.capacity == SPOT]
+        if spot:
+            rights.append(Right("SeeSpotQueues", ["sqs:GetQueueAttributes"], spot))
         give(role, role, rights)
         acknowledge_wildcards(role, ["Resource::*"], "X-Ray's calls have no resources to name.")
         return role

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from image_service.chart_values import value_of
+from image_service.chart_values import merged, value_of
 from image_service.config_values import (
     AdminArn,
     Bucket,
@@ -30,6 +30,13 @@ from image_service.config_values import (
     Zone,
 )
 from image_service.timings import LONGEST_HOLD, RuntimeTimes, has_spot, timings
+from queue_agent.wire.capacity import (
+    CAPACITY_ATTRIBUTE,
+    MOST_LOST,
+    ON_DEMAND,
+    SPOT,
+    CapacityType,
+)
 from queue_agent.wire.layout import DEFAULT_PREFIX
 
 
@@ -79,6 +86,12 @@ class RuntimeConfig(_Section):
     )
     min_pods: int = Field(default=0, ge=0)
     max_pods: int = Field(default=10, ge=1)
+    on_demand_pods: int | None = Field(
+        default=None,
+        ge=0,
+        description="Its queues are for spot, and each has one for on demand beside it, to which "
+        "near deadlines go; so many pods of that stay. None: its queues are for both.",
+    )
     gpus: int = Field(default=1, ge=1, le=16, description="GPUs of one pod.")
     models: Literal["s3", "download", "scratch", "none"] = "scratch"
     models_prefix: str = Field(default="", pattern=r"^([^/].*/)?$")
@@ -106,8 +119,22 @@ class RuntimeConfig(_Section):
             )
         if self.min_pods > self.max_pods:
             raise ValueError("min_pods is more than max_pods")
-        _ = self.timings
+        if self.on_demand_pods is not None:
+            self._check_capacities()
+        for lane in self.lanes:
+            _ = lane.runtime.timings
         return self
+
+    def _check_capacities(self) -> None:
+        if (self.on_demand_pods or 0) > self.max_pods:
+            raise ValueError("on_demand_pods is more than max_pods")
+        if value_of(self.values, "karpenter", "capacityTypes") is not None:
+            raise ValueError("on_demand_pods: values.karpenter.capacityTypes says another thing")
+        if self.max_receives <= MOST_LOST:
+            raise ValueError(
+                f"on_demand_pods: max_receives must be {MOST_LOST + 1} or more, since the "
+                f"delivery after {MOST_LOST} lost ones sends a job there"
+            )
 
     @property
     def timings(self) -> RuntimeTimes:
@@ -138,8 +165,24 @@ class RuntimeConfig(_Section):
 
     @property
     def lanes(self) -> "tuple[Lane, ...]":
-        """Its queues: the usual one, then one per priority."""
-        return tuple(Lane(self, priority) for priority in (None, *self.priorities))
+        """Its queues: the usual one, then one per priority; each for spot and for on demand."""
+        capacities = (None,) if self.on_demand_pods is None else (SPOT, ON_DEMAND)
+        return tuple(
+            Lane(self._on(capacity), priority, capacity)
+            for priority in (None, *self.priorities)
+            for capacity in capacities
+        )
+
+    def _on(self, capacity: CapacityType | None) -> Self:
+        """The same on nodes of one capacity type."""
+        if capacity is None:
+            return self
+        nodes = {
+            "karpenter": {"capacityTypes": [capacity]},
+            "pod": {"nodeSelector": {"karpenter.sh/capacity-type": capacity}},
+        }
+        pods = self.min_pods if capacity == SPOT else self.on_demand_pods
+        return self.model_copy(update={"values": merged(nodes, self.values), "min_pods": pods})
 
 
 @dataclass(frozen=True)
@@ -148,11 +191,19 @@ class Lane:
 
     runtime: RuntimeConfig
     priority: str | None
+    capacity: CapacityType | None = None
+    """Of its nodes; None: of both types."""
 
     @property
     def name(self) -> str:
-        parts = (self.runtime.name, self.priority)
+        on_demand = ON_DEMAND if self.capacity == ON_DEMAND else None
+        parts = (self.runtime.name, self.priority, on_demand)
         return "-".join(part for part in parts if part is not None)
+
+    @property
+    def on_demand(self) -> str | None:
+        """The name of that for the jobs which have lost their attempts here."""
+        return f"{self.name}-{ON_DEMAND}" if self.capacity == SPOT else None
 
     @property
     def filter_policy(self) -> dict[str, list[JsonValue]]:
@@ -163,6 +214,10 @@ class Lane:
         elif self.runtime.priorities:
             others: list[JsonValue] = list(self.runtime.priorities)
             policy["priority"] = [{"exists": False}, {"anything-but": others}]
+        if self.capacity == ON_DEMAND:
+            policy[CAPACITY_ATTRIBUTE] = [ON_DEMAND]
+        elif self.capacity == SPOT:
+            policy[CAPACITY_ATTRIBUTE] = [{"exists": False}, {"anything-but": [ON_DEMAND]}]
         return policy
 
 

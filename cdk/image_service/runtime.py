@@ -6,7 +6,7 @@ from aws_cdk import aws_s3_assets as assets
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from image_service.chart_values import Values
+from image_service.chart_values import Values, merged
 from image_service.cluster import Platform
 from image_service.config import Config
 from image_service.messaging import LaneQueue
@@ -28,12 +28,14 @@ class RuntimeRelease(Construct):
         config: Config,
         platform: Platform,
         lane_queue: LaneQueue,
+        on_demand: LaneQueue | None,
         notifications: sns.ITopic,
         storage: Storage,
         chart: assets.Asset,
         images: Values,
     ) -> None:
-        """`images`: the chart's values for those that this app builds."""
+        """`on_demand`: where the pods send what has lost its attempts. `images`: the chart's
+        values for those that this app builds."""
         super().__init__(scope, construct_id)
         lane = lane_queue.lane
         identity = PodRole(
@@ -46,6 +48,7 @@ class RuntimeRelease(Construct):
         rights = runtime_rights(
             lane.runtime,
             queue=lane_queue.queue,
+            on_demand=on_demand and on_demand.queue,
             topic=notifications,
             results=storage.results_name,
         )
@@ -53,6 +56,9 @@ class RuntimeRelease(Construct):
             rights += model_rights(storage.models_name, lane.runtime.models_prefix)
         policy = give(identity, identity.role, rights)
         values = release_values(config, platform, lane_queue, notifications, storage, images)
+        if on_demand is not None:
+            sent = {"onDemandQueueUrl": on_demand.queue.queue_url}
+            values = merged({"agent": {"settings": sent}}, values)
         release = eks.HelmChart(
             self,
             "Release",

@@ -10,14 +10,23 @@ from queue_agent.wire import layout
 
 
 def runtime_rights(
-    runtime: RuntimeConfig, *, queue: sqs.IQueue, topic: sns.ITopic, results: str
+    runtime: RuntimeConfig,
+    *,
+    queue: sqs.IQueue,
+    on_demand: sqs.IQueue | None = None,
+    topic: sns.ITopic,
+    results: str,
 ) -> list[Right]:
     """The rights of the pods that serve the queue, see docs/deploying.md.
 
-    `results`: the name of the bucket.
+    `on_demand`: where they send what has lost its attempts. `results`: the name of the bucket.
     """
     bucket = f"arn:{Aws.PARTITION}:s3:::{results}"
+    moving = (
+        [Right("SendOnDemand", ["sqs:SendMessage"], [on_demand.queue_arn])] if on_demand else []
+    )
     return [
+        *moving,
         Right(
             "TakeJobs",
             [

@@ -68,7 +68,7 @@ class ImageService:
             self._stack("api", "The HTTP front that takes jobs."),
             "Api",
             config=self.config,
-            job_topic=messaging.job_topic,
+            messaging=messaging,
             results=storage.results_name,
             libraries=libraries,
         )
@@ -107,6 +107,7 @@ class ImageService:
                 config=self.config,
                 platform=platform,
                 lane_queue=messaging.lanes[lane.name],
+                on_demand=messaging.lanes[lane.on_demand] if lane.on_demand else None,
                 notifications=messaging.notification_topic,
                 storage=storage,
                 chart=chart,

@@ -7,7 +7,8 @@ import os
 from typing import Any, Final
 
 from intake.answers import ProxyResponse, accepted, refused
-from intake.publishing import JobTopic
+from intake.capacity import CapacityChoice
+from intake.publishing import JobTopic, clients_of_the_sdk
 from intake.settings import IntakeSettings
 from intake.tracing import traceparent
 from queue_agent.wire.errors import QueueAgentError, Rejected
@@ -20,6 +21,9 @@ log.setLevel(logging.INFO)
 # Made while the function starts, which costs callers less than its first request would.
 _SETTINGS: Final = IntakeSettings.read(os.environ)
 _TOPIC: Final = JobTopic(_SETTINGS.topic_arn, _SETTINGS.bucket)
+_CAPACITY: Final = CapacityChoice(
+    _SETTINGS.spot, _SETTINGS.topic_arn.split(":")[3], clients_of_the_sdk
+)
 
 
 def handle(event: dict[str, Any], _context: object) -> ProxyResponse:
@@ -28,6 +32,7 @@ def handle(event: dict[str, Any], _context: object) -> ProxyResponse:
     try:
         job = complete(read_body(_body(event)), _SETTINGS.terms)
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
+        job = _CAPACITY.chosen(job)
         _TOPIC.publish(job, traceparent(headers, os.environ.get("_X_AMZN_TRACE_ID", "")))
     except Rejected as error:
         return refused(problem_of(error), request_id)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from intake.capacity import SpotRuntime
+from queue_agent.wire.capacity import SpotEstimate
 from queue_agent.wire.submission import Terms
 
 
@@ -15,13 +17,23 @@ class IntakeSettings:
     topic_arn: str
     bucket: str
     terms: Terms
+    spot: Mapping[str, SpotRuntime]
+    """Runtimes that have queues for spot and for on demand."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Self:
-        """Read `JOB_TOPIC_ARN`, `RESULTS_BUCKET` and `RUNTIMES` (JSON: folders by runtime)."""
+        """Read `JOB_TOPIC_ARN`, `RESULTS_BUCKET`, `RUNTIMES` (JSON: folders by runtime), and
+        `SPOT` (JSON by runtime: `job`, `start`, `on_demand_stays`, and `queues` by priority)."""
         runtimes: dict[str, list[str]] = json.loads(environment["RUNTIMES"])
         return cls(
             topic_arn=environment["JOB_TOPIC_ARN"],
             bucket=environment["RESULTS_BUCKET"],
             terms=Terms.among(runtimes),
+            spot={
+                name: SpotRuntime(
+                    SpotEstimate(it["job"], it["start"], on_demand_stays=it["on_demand_stays"]),
+                    it["queues"],
+                )
+                for name, it in json.loads(environment.get("SPOT", "{}")).items()
+            },
         )

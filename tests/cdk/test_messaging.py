@@ -31,6 +31,18 @@ def test_a_queue_gets_the_jobs_of_its_runtime_and_priority() -> None:
     assert filter_policy(assembly, "failures") == {"status": ["failed"]}
 
 
+def test_the_topic_tells_the_two_queues_apart_by_the_capacity() -> None:
+    assembly = synthesised("deadlines")
+    assert filter_policy(assembly, "videos") == {
+        "runtime": ["videos"],
+        "capacity_type": [{"exists": False}, {"anything-but": ["on-demand"]}],
+    }
+    assert filter_policy(assembly, "videos-on-demand") == {
+        "runtime": ["videos"],
+        "capacity_type": ["on-demand"],
+    }
+
+
 def test_a_lost_pods_job_is_free_after_about_the_length_of_a_job() -> None:
     assembly = synthesised("two-runtimes")
     assert queue(assembly, "webui").properties["VisibilityTimeout"] == 60

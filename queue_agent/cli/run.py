@@ -292,6 +292,8 @@ def _worker_policy(settings: Settings, queue: QueuePolicy, warm_up: Job | None) 
         store_patience=settings.store_patience,
         retry_delay=settings.retry_delay,
         hold_limit=settings.hold_limit,
+        on_late=settings.on_late,
+        by_deadline=settings.by_deadline,
         cancel_poll=settings.cancel_poll,
         receive_wait=settings.receive_wait,
         prefetch=settings.prefetch,

@@ -37,6 +37,7 @@ from queue_agent.settings.values import (
     TopicArn,
 )
 from queue_agent.telemetry.options import MetricExport
+from queue_agent.wire.job import OnLate
 from queue_agent.wire.signing import SigningSecret
 
 
@@ -201,6 +202,18 @@ class Settings(TracingSettings, LogSettings):
         gt=0,
         description="A message for which the runtime has no place, or is away, is given back after "
         "so long, unless half of the queue's allowance is used up; then it waits.",
+    )
+    by_deadline: bool = setting(
+        "BY_DEADLINE",
+        default=True,
+        description="Whether earlier deadlines go first among the jobs that the agent holds; else "
+        "who is ready first.",
+    )
+    on_late: OnLate = setting(
+        "ON_LATE",
+        default="run",
+        description="What becomes of a job that the agent expects to miss its deadline, unless it "
+        "says so itself: run, fail, or notify (and run).",
     )
     on_demand_queue_url: QueueUrl | None = setting(
         "ON_DEMAND_QUEUE_URL",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -63,6 +63,10 @@ TaskType = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9-
 Prefix = Annotated[str, Field(max_length=512), AfterValidator(clean_prefix)]
 
 
+OnLate = Literal["run", "fail", "notify"]
+"""What becomes of a job that will miss its deadline."""
+
+
 class Metadata(BaseModel):
     """Who asks, what kind of job it is and where its results go.
 
@@ -87,6 +91,11 @@ class Metadata(BaseModel):
     deadline: AwareDatetime | None = Field(
         default=None,
         description="It is wanted by this moment (ISO 8601 with a zone), and still after it.",
+    )
+    on_late: OnLate | None = Field(
+        default=None,
+        description="What an agent does that expects to miss the deadline: `run` it all the same, "
+        "`fail` it instead, or `notify` at once and run it; else as the operator says.",
     )
     capacity_type: CapacityType | None = Field(
         default=None,

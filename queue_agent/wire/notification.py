@@ -96,6 +96,9 @@ class Notification(_Written):
     preview: LatestPreview | None = Field(
         default=None, description="While running, of a job that asks for `previews`."
     )
+    late: Literal[True] | None = Field(
+        default=None, description="While running, of a job that will miss its deadline."
+    )
     attempt: int = Field(default=1, ge=1, description="How often the message was delivered.")
     redelivered: bool = Field(
         default=False, description="It may have been told before, and told the same."
@@ -117,7 +120,7 @@ class Notification(_Written):
 
     def to_json(self) -> str:
         """The body to publish, in ASCII; without what is said only where there is something."""
-        only_while_running = ("progress", "stage", "preview")
+        only_while_running = ("progress", "stage", "preview", "late")
         absent = {name for name in only_while_running if getattr(self, name) is None}
         if not self.warnings:
             absent.add("warnings")

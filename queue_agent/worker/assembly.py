@@ -15,6 +15,7 @@ from queue_agent.worker.agent import Agent
 from queue_agent.worker.answer_rate import AnswerRate
 from queue_agent.worker.cancellation import CancellationWatch
 from queue_agent.worker.claims import Claims
+from queue_agent.worker.deadlines import Deadlines
 from queue_agent.worker.forecast import Forecast, Kind
 from queue_agent.worker.health import RuntimeHealth
 from queue_agent.worker.ignored import IgnoredMessages
@@ -101,6 +102,7 @@ def assemble(
         concurrency=runtime.concurrency,
         backlog=runtime.backlog,
         prefetch=policy.prefetch,
+        by_deadline=policy.by_deadline,
         forecast=forecast,
         clock=clock,
     )
@@ -115,6 +117,7 @@ def assemble(
             clock,
             job_models,
         )
+    notifier = Notifier(policy, ports.topic, webhooks, store.with_links)
     leftovers = Leftovers(runtime, slots, health, clock)
     processor = Processor(
         policy=policy,
@@ -125,6 +128,7 @@ def assemble(
         cancellations=CancellationWatch(
             ports.results, poll=policy.cancel_poll, now=now, clock=clock
         ),
+        deadlines=Deadlines(policy, slots, notifier, now),
         runner=JobRunner(
             runtime,
             health,
@@ -134,7 +138,7 @@ def assemble(
             is_last=policy.is_last,
             models=job_models,
         ),
-        notifier=Notifier(policy, ports.topic, webhooks, store.with_links),
+        notifier=notifier,
         ignored=IgnoredMessages(clock),
         misrouted=MisroutedJobs(policy.runtime_name, clock),
         on_demand=None if ports.on_demand is None else OnDemandQueue(ports.on_demand),

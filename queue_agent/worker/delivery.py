@@ -55,6 +55,8 @@ class Delivery:
     """The latest such image that was written."""
     preview_written: Callable[[], None] = _unheard
     """Called whenever there is another."""
+    late: bool = False
+    """Whether the job is expected to miss its deadline."""
     verdict: QueueAgentError | None = None
     """Why the job ends without images, once that is known."""
     interruption: Interruption = field(default_factory=Interruption, init=False)
@@ -119,6 +121,9 @@ class Delivery:
         """The message holds this job."""
         self._job = job
         self.slot.kind = kind_of(job)
+        deadline = job.metadata.deadline
+        self.slot.deadline = None if deadline is None else deadline.timestamp()
+        self.slot.group = self.message.group
         bind_contextvars(job_id=job.id)
         self._span.set_attributes(
             {"queue_agent.job.id": job.id, "queue_agent.job.task_type": job.task_type}

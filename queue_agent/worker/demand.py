@@ -11,7 +11,7 @@ from itertools import islice, takewhile
 from typing import Final
 
 from queue_agent.worker.forecast import Forecast
-from queue_agent.worker.slot import Stage
+from queue_agent.worker.slot import Slot, Stage
 from queue_agent.worker.standing import Standing
 
 _MARGIN: Final = 0.02
@@ -69,6 +69,18 @@ class Demand:
         """Until it is time to ask, unless something changes."""
         return max(_SHORTEST_PAUSE, next(self._starving(held, concurrency)) - self._ahead)
 
+    def until_done(self, held: Standing, concurrency: int, slot: Slot) -> float:
+        """Seconds until a slot's job is done: those that run, and that go before it, come first."""
+        running = held.at(Stage.RUNNING)
+        before = [other for other in held.at(*_QUEUED) if _goes_before(other, slot)]
+        expected = self.forecast.run
+        free = [other.remaining(expected(other.kind)) for other in running]
+        free += [0.0] * (concurrency - len(running))
+        heapq.heapify(free)
+        for other in before:
+            heapq.heapreplace(free, free[0] + expected(other.kind))
+        return free[0] + expected(slot.kind)
+
     @property
     def _ahead(self) -> float:
         return self.forecast.lead + _MARGIN
@@ -87,3 +99,12 @@ class Demand:
         while True:
             yield free[0]
             heapq.heapreplace(free, free[0] + another)
+
+
+def _goes_before(other: Slot, slot: Slot) -> bool:
+    return other is not slot and (other.stage is Stage.SUBMITTED or _turn(other) < _turn(slot))
+
+
+def _turn(slot: Slot) -> tuple[float, float]:
+    deadline = float("inf") if slot.deadline is None else slot.deadline
+    return deadline, slot.entered(Stage.PREPARING)

@@ -51,6 +51,30 @@ class Notifier:
         log.debug("notified", status=notification.status)
         await self.webhooks.send(notification)
 
+    async def tell_late(self, delivery: Delivery) -> None:
+        """Tell that a job will miss its deadline, before it runs.
+
+        Raises:
+            Unavailable: the topic took it not.
+        """
+        await self._tell_running(delivery, Progress(0.0))
+
+    async def _tell_running(self, delivery: Delivery, progress: Progress) -> None:
+        running = Notification(
+            runtime=self.policy.runtime_name,
+            id=delivery.job.id,
+            status="running",
+            result=False,
+            context=delivery.job.metadata.context,
+            attempt=delivery.number,
+            progress=progress.fraction,
+            stage=progress.stage,
+            preview=delivery.preview,
+            late=True if delivery.late else None,
+        )
+        attributes = {**running.attributes(), **carrier()}
+        await self.topic.publish(running.to_json(), attributes, Ordering(running.id))
+
     async def _publish(
         self, notification: Notification, attributes: Mapping[str, str], sleep: Sleep
     ) -> None:
@@ -86,19 +110,7 @@ class Notifier:
             return
 
         async def publish(progress: Progress) -> None:
-            running = Notification(
-                runtime=self.policy.runtime_name,
-                id=delivery.job.id,
-                status="running",
-                result=False,
-                context=delivery.job.metadata.context,
-                attempt=delivery.number,
-                progress=progress.fraction,
-                stage=progress.stage,
-                preview=delivery.preview,
-            )
-            attributes = {**running.attributes(), **carrier()}
-            await self.topic.publish(running.to_json(), attributes, Ordering(running.id))
+            await self._tell_running(delivery, progress)
 
         relay = ProgressRelay(publish, interval=interval)
         delivery.preview_written = relay.repeat

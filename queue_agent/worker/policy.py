@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from queue_agent.wire.job import Job
+from queue_agent.wire.job import Job, OnLate
 
 _LONGEST_DELAY: Final = 900.0
 _MOST_DOUBLINGS: Final = 20
@@ -52,6 +52,10 @@ class Policy:
     """So many messages that name no job are kept and answered at once …"""
     answers_per_second: float = 1.0
     """… and then so many a second, since each answer may be the cause of another."""
+    on_late: OnLate = "run"
+    """What becomes of a job that will miss its deadline, unless it says so itself."""
+    by_deadline: bool = True
+    """Whether earlier deadlines go first among what waits here."""
     warm_up: Job | None = None
     """What runs after each start of the runtime, before any message is asked for."""
     spread: Callable[[float, float], float] = random.uniform

@@ -38,6 +38,7 @@ from queue_agent.wire.result import Result
 from queue_agent.worker.answer_rate import AnswerRate
 from queue_agent.worker.cancellation import CancellationWatch
 from queue_agent.worker.claims import Claims
+from queue_agent.worker.deadlines import Deadlines
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.ignored import IgnoredMessages
 from queue_agent.worker.inbox import WRONG_RUNTIME, Inbox
@@ -63,6 +64,7 @@ class Processor:
     claims: Claims
     previews: Previews
     cancellations: CancellationWatch
+    deadlines: Deadlines
     runner: JobRunner
     notifier: Notifier
     ignored: IgnoredMessages
@@ -177,7 +179,9 @@ class Processor:
             def progress() -> AbstractAsyncContextManager[ProgressCallback]:
                 return self.notifier.progress(delivery)
 
+            await self.deadlines.judge(delivery)
             prepared = await self.runner.prepare(delivery, inputs, progress)
+            await self.deadlines.judge(delivery)
             output = await self.runner.run(delivery, prepared, progress)
             outputs.callback(delivery.slot.holds, 0)
             outputs.callback(output.close)

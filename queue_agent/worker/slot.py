@@ -68,6 +68,14 @@ class Slot:
     ) -> None:
         self.stage = Stage.PREPARING
         self.kind: Kind | None = None
+        self.deadline: float | None = None
+        """Of its job, seconds since the epoch; None: it has none."""
+        self.group: str | None = None
+        """What the queue keeps its message in order with."""
+        self.overtaken = 0
+        """How many jobs that were ready later went before it."""
+        self.submission = 0
+        """Its number among the submitted ones, so that those of one moment keep their order."""
         self.submitted = asyncio.Event()
         self.running = asyncio.Event()
         """Set when the runtime has nothing left to do before this job."""
@@ -131,6 +139,7 @@ class Slot:
         """A slot without a job, where this one stands."""
         place = Slot(self._slots, self._clock, None)
         place.stage, place.kind = self.stage, self.kind
+        place.submission = self.submission
         place._entered, place._end = {**self._entered}, self._end
         return place
 

@@ -13,6 +13,7 @@ job suspected of being the cause: it runs alone, after the others, and then it i
 """
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -21,6 +22,7 @@ from queue_agent.telemetry.gpu import GpuClock
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.demand import Demand
 from queue_agent.worker.forecast import Forecast
+from queue_agent.worker.scheduling import Candidate, turns
 from queue_agent.worker.slot import Slot, Stage
 from queue_agent.worker.standing import Standing
 
@@ -32,7 +34,8 @@ class Slots:
     """The slots of one agent.
 
     `concurrency` jobs run at a time, `backlog` more may wait inside the runtime, and at most
-    `prefetch` messages are held ahead of the running ones.
+    `prefetch` messages are held ahead of the running ones. `by_deadline`: whether earlier
+    deadlines go first among those that are ready (`queue_agent.worker.scheduling`).
     """
 
     def __init__(
@@ -42,11 +45,14 @@ class Slots:
         backlog: int = 0,
         prefetch: int = 1,
         forecast: Forecast | None = None,
+        by_deadline: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.forecast = forecast or Forecast()
         self.gpu = GpuClock(clock)
         self._clock = clock
+        self._by_deadline = by_deadline
+        self._submissions = itertools.count(1)
         self._concurrency = concurrency
         self._backlog = backlog
         self._demand = Demand(self.forecast, prefetch)
@@ -145,6 +151,10 @@ class Slots:
             except TimeoutError:
                 continue
 
+    def until_done(self, slot: Slot) -> float:
+        """Seconds until the slot's job is done, by forecast; 0 while nothing is known of runs."""
+        return self._demand.until_done(self._standing, self._concurrency, slot)
+
     @property
     def at_runtime(self) -> bool:
         """Whether the runtime has a job."""
@@ -162,7 +172,7 @@ class Slots:
     def _at_runtime(self) -> list[Slot]:
         """The slots of submitted jobs, in the order of their submission."""
         found = self._standing.at(Stage.RUNNING, Stage.SUBMITTED)
-        return sorted(found, key=lambda slot: slot.entered(Stage.SUBMITTED))
+        return sorted(found, key=lambda slot: (slot.entered(Stage.SUBMITTED), slot.submission))
 
     def waits(self, slot: Slot, *, first: bool) -> None:
         """The slot's job is ready for the runtime, for the first time or again."""
@@ -184,12 +194,25 @@ class Slots:
         waiting = self._standing.at(Stage.WAITING)
         others = [slot for slot in waiting if not slot.suspected]
         if others or at_runtime:
-            return others[: max(0, self._concurrency + self._backlog - len(at_runtime))]
+            return self._next(others, max(0, self._concurrency + self._backlog - len(at_runtime)))
         return waiting[:1]
+
+    def _next(self, ready: list[Slot], room: int) -> list[Slot]:
+        """Those that go now, in their order; whom they overtake has it noted."""
+        if not self._by_deadline or all(slot.deadline is None for slot in ready):
+            return ready[:room]
+        candidates = [Candidate(slot.deadline, slot.overtaken, slot.group) for slot in ready]
+        chosen: list[Slot] = []
+        for place in turns(candidates, room):
+            for other in ready[:place]:
+                other.overtaken += other not in chosen
+            chosen.append(ready[place])
+        return chosen
 
     def _advance(self) -> None:
         at_runtime = self._at_runtime()
         for slot in self._submittable(at_runtime):
+            slot.submission = next(self._submissions)
             slot.enter(Stage.SUBMITTED)
             slot.submitted.set()
             at_runtime.append(slot)

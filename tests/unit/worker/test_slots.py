@@ -289,3 +289,47 @@ def test_a_receive_that_waited_for_its_message_teaches_nothing_about_the_queue()
     for seconds in (0.7, 0.01, 0.8, 0.012, 5.0, 0.011):
         forecast.observe_receive(seconds)
     assert forecast.receive.mean == pytest.approx(0.011, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "expected"),
+    [(None, 40.0), (5.0, 40.0), (0.5, 20.0)],
+)
+async def test_what_goes_before_a_job_counts_towards_its_end(
+    deadline: float | None, expected: float
+) -> None:
+    """One runs; of two that wait, those with earlier deadlines go before."""
+    slots = new_slots(concurrency=1, forecast=knowing(run=10, lead=0.1))
+    end = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        for moment in (None, 1.0, 2.0):
+            slot = slots.add()
+            slot.deadline = moment
+            tasks.create_task(stand(slot, end))
+            await settle()
+        mine = slots.add()
+        mine.deadline = deadline
+        assert slots.until_done(mine) == pytest.approx(expected)
+        end.set()
+
+
+async def test_nothing_is_expected_while_no_run_was_seen() -> None:
+    slots = new_slots(concurrency=1)
+    assert slots.until_done(slots.add()) == 0
+
+
+async def test_two_that_are_submitted_at_once_are_worked_on_in_their_turn() -> None:
+    slots = new_slots(concurrency=1, backlog=1)
+    slots.close()
+    end = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        late, soon = slots.add(), slots.add()
+        late.deadline, soon.deadline = 2.0, 1.0
+        for slot in (late, soon):
+            tasks.create_task(stand(slot, end))
+        await settle()
+        slots.open()
+        assert (soon.stage, late.stage) == (Stage.RUNNING, Stage.SUBMITTED)
+        slots.resize(concurrency=1, backlog=2)
+        assert (soon.stage, late.stage) == (Stage.RUNNING, Stage.SUBMITTED)
+        end.set()

@@ -2,7 +2,8 @@
 
     python tests/page_exhibition.py PORT KEYS_FILE
 
-Jobs belong to the keys `page` and `crowd`, which has hundreds of them. Nobody works on any.
+Jobs belong to the keys `page`, `crowd`, which has hundreds of them, and `busy`, all of whose jobs
+are open. Nobody works on any.
 """
 
 import asyncio
@@ -34,6 +35,7 @@ from queue_agent.wire.result import Result
 
 BUCKET: Final = "images-results"
 CROWD: Final = 300
+BUSY: Final = 40
 FILM: Final = Path(__file__).parent / "gateway" / "page" / "moving.webm"
 INFOTEXT: Final = (
     "a heron\nNegative prompt: fog\nSteps: 28, Sampler: DPM++ 2M, Schedule type: Karras, "
@@ -192,6 +194,9 @@ async def hang_all(cloud: MemoryCloud) -> None:
     for number in range(CROWD):
         file = (small, "image/png", {"width": 96, "height": 64, "seed": number})
         await crowd.hang(f"study-{number}", {"prompt": f"study {number}"}, file)
+    busy = Exhibition(cloud, "busy", BUSY)
+    for number in range(BUSY):
+        await busy.ask(f"turn-{number}", {"prompt": f"turn {number}."})
     page = Exhibition(cloud, "page", 18)
     heron = {
         "prompt": "a tall heron in the reeds <lora:ink:0.8>",

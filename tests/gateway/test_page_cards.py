@@ -17,7 +17,7 @@ ERRORS: Final = re.compile(
     r"(?:Rejected|Malformed|Unavailable|TimedOut|QueueAgentError|Runtime\w+|RunLost|JobExpired)\("
     r'[^()]*(?:\([^()]*\)[^()]*)*\btype="([a-z_]+)"|default_type = "([a-z_]+)"'
 )
-NO_FAILURES: Final = {"cancelled", "creates", "too_many_malformed", "no_job"}
+NO_FAILURES: Final = {"cancelled", "creates", "moved_on_demand", "no_job", "too_many_malformed"}
 """Types of errors that no job of a gateway ends with."""
 
 
@@ -130,6 +130,12 @@ def test_of_hundreds_of_cards_only_those_near_hold_their_images(seen: Seen) -> N
     assert seen["crowd"] == 300
     assert 0 < seen["loadedAtTop"] < 40
     assert 0 < seen["loadedAtEnd"] < 40
+
+
+def test_of_dozens_of_open_jobs_some_are_followed_and_all_are_heard_of(seen: Seen) -> None:
+    assert seen["followed"] == 32
+    assert seen["unfollowed"] == [f"busy.turn-{turn}" for turn in range(15, 7, -1)], "no oldest one"
+    assert seen["heardOf"] == 2
 
 
 def test_nothing_is_asked_of_other_hosts_and_no_card_breaks(seen: Seen) -> None:

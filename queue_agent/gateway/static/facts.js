@@ -1,5 +1,6 @@
 // All that is known of how an image was made: what was asked for, and what the runtime says of it.
 
+import { written } from "./exact.js";
 import { fileName, sizeOf } from "./media.js";
 import { modelOf, named, times } from "./words.js";
 
@@ -50,4 +51,4 @@ function told(info) {
   return Object.fromEntries(Object.entries(FROM_TEXT).filter(([name]) => entries[name]).map(([name, word]) => [word, entries[name].replace(/^"|"$/g, "")]));
 }
 
-const plain = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
+const plain = (value) => (typeof value === "object" ? written(value) : String(value));

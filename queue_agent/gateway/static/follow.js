@@ -10,25 +10,34 @@ const AT_ONCE = 32;
 
 const wanted = new Map();
 const sockets = new Map();
+let isDue = false;
 
 // `told` is called with the job whenever something changes, until `unfollow`.
 export function follow(view, told) {
   if (wanted.has(view.id)) return;
   wanted.set(view.id, { since: view.submitted_at, told });
-  open();
+  soon();
 }
 
 export function unfollow(id) {
   if (!wanted.delete(id)) return;
   sockets.get(id)?.close();
   sockets.delete(id);
-  open();
+  soon();
 }
 
 // Whether there are jobs of which nothing is heard.
 export const isBehind = () => wanted.size > sockets.size;
 
+// Once for all that are named in one go, so that the oldest of them come first.
+function soon() {
+  if (isDue) return;
+  isDue = true;
+  queueMicrotask(open);
+}
+
 function open() {
+  isDue = false;
   if (sockets.size >= AT_ONCE || sockets.size === wanted.size) return;
   const waiting = [...wanted].filter(([id]) => !sockets.has(id)).sort(([, one], [, other]) => (one.since < other.since ? -1 : 1));
   for (const [id, { told }] of waiting.slice(0, AT_ONCE - sockets.size)) connect(id, told);
@@ -43,7 +52,7 @@ function connect(id, told) {
     if (sockets.get(id) !== socket) return;
     setTimeout(() => { // till then it keeps its place
       if (sockets.get(id) === socket) sockets.delete(id);
-      open();
+      soon();
     }, RETRY);
   });
 }

@@ -129,9 +129,9 @@ export async function cancelAll() {
   if (!open.length) return say("There is nothing to cancel");
   const words = open.length === 1 ? "Cancel your open job" : `Cancel all ${open.length} of your open jobs`;
   if (!(await confirmed(`${words}${running ? `, ${running} of which ${running === 1 ? "is" : "are"} being worked on` : ""}?`, "Cancel them", "Keep them"))) return;
-  const left = open.reverse().map((view) => view.id);
+  const left = open.map((view) => view.id); // the newest first, so that none of them begins meanwhile
   const some = async () => {
-    for (let id = left.pop(); id; id = left.pop()) await cancel(id);
+    for (let id = left.shift(); id; id = left.shift()) await cancel(id);
   };
   await Promise.all(Array.from({ length: CANCELLED_AT_ONCE }, some));
   say(`${open.length} cancelled`);

@@ -61,6 +61,7 @@ for (const [size, device] of [["desktop", desktop], ["phone", phone]]) {
     await shoot(`viewer-${size}-${colorScheme}`, page);
     await page.keyboard.press("Escape");
     await page.getByRole("button", { name: "Cancel all" }).click();
+    await page.locator("#confirm[open]").waitFor();
     await inspect(page, `${name}, a question`);
     await page.context().close();
   }

@@ -99,6 +99,7 @@ await listed(page, 18);
 
 // All that are open are cancelled, if somebody means it.
 await page.getByRole("button", { name: "Cancel all" }).click();
+await page.locator("#confirm[open]").waitFor();
 seen.question = await page.locator("#question").innerText();
 await page.getByRole("button", { name: "Keep them" }).click();
 seen.kept = await page.locator('[data-status="cancelling"]').count();
@@ -110,6 +111,7 @@ await listed(page, 3);
 await page.getByRole("button", { name: "Cancel all" }).click();
 await page.getByRole("button", { name: "Cancel them" }).click();
 await page.waitForFunction(() => document.querySelectorAll('[data-status="cancelling"]').length === 3);
+await page.getByText("3 cancelled").waitFor({ state: "attached" });
 seen.told = await page.locator("#live").innerText();
 
 // Hundreds of cards: only what is near is loaded, and what is gone is let go of.
@@ -120,15 +122,32 @@ while (await crowd.getByRole("button", { name: "Older jobs" }).isVisible()) {
   await crowd.waitForFunction((before) => document.querySelectorAll(".job").length > before, before);
 }
 seen.crowd = await crowd.locator(".job").count();
-await crowd.evaluate(() => scrollTo(0, 0));
-await crowd.locator(".images img[src]").first().waitFor();
-await crowd.waitForTimeout(500);
+// As far as one can scroll, which changes as cards are laid out.
+const scrolled = (end) => crowd.waitForFunction((end) => {
+  scrollTo(0, end ? document.documentElement.scrollHeight : 0);
+  const images = [...document.querySelectorAll(".images img")];
+  if (end) images.reverse();
+  return images[0].hasAttribute("src") && !images.at(-1).hasAttribute("src");
+}, end);
+await scrolled(false);
 seen.loadedAtTop = await crowd.locator(".images img[src]").count();
-await crowd.evaluate(() => scrollTo(0, document.documentElement.scrollHeight));
-await crowd.locator(".job", { hasText: "study 0" }).last().locator("img[src]").waitFor();
-await crowd.waitForFunction(() => !document.querySelector(".job img").hasAttribute("src"));
+await scrolled(true);
 seen.loadedAtEnd = await crowd.locator(".images img[src]").count();
 await crowd.getByLabel("Search prompts and ids").fill("study 299");
 seen.amongMany = await listed(crowd, 1);
+
+// Dozens of open jobs: some are followed, of the others is heard all the same.
+const sockets = [];
+const busy = await open(desktop, process.env.BUSY_KEY, (page) => page.on("websocket", (socket) => sockets.push(decodeURIComponent(new URL(socket.url()).pathname.split("/")[3]))));
+await busy.getByRole("button", { name: "Older jobs" }).click();
+await busy.waitForFunction(() => document.querySelectorAll(".job").length === 40);
+const elsewhere = (id) => busy.evaluate((id) => fetch(`/v1/jobs/${id}`, { method: "DELETE", headers: { Authorization: `Bearer ${sessionStorage.getItem("key")}` } }), id);
+while (sockets.length < 32) await busy.waitForEvent("websocket"); // browsers open one after the other
+seen.followed = sockets.length;
+const unfollowed = (await busy.locator(".job").evaluateAll((cards) => cards.map((card) => card.dataset.id))).filter((id) => !sockets.includes(id));
+seen.unfollowed = unfollowed;
+for (const id of [sockets[0], unfollowed[0]]) await elsewhere(id);
+await busy.waitForFunction((ids) => ids.every((id) => document.querySelector(`[data-id="${id}"]`).dataset.status === "cancelling"), [sockets[0], unfollowed[0]]);
+seen.heardOf = await busy.locator('[data-status="cancelling"]').count();
 
 await finish();

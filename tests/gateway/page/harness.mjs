@@ -41,8 +41,9 @@ export async function visit(options, place = address) {
 }
 
 // The page, with the key.
-export async function open(options = desktop, key = process.env.KEY) {
+export async function open(options = desktop, key = process.env.KEY, prepared = () => {}) {
   const page = await visit(options);
+  prepared(page);
   await page.getByLabel("API key").fill(key);
   await page.getByLabel("API key").press("Enter");
   await page.locator("#key-field").waitFor({ state: "hidden" });

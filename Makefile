@@ -10,7 +10,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --con
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo check test lint style format docs bench bench-diffusers synth images kind-test venv constraints hashes fuzz audit chaos demo-metrics screenshots
+.PHONY: help demo check test lint style format docs bench bench-diffusers synth images kind-test venv constraints hashes fuzz audit chaos demo-metrics tiny-model screenshots
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,9 @@ bench-diffusers: $(VENV)/.dev ## Measure the bundled runtime beside a plain and 
 
 chaos: $(VENV)/.dev ## 500 jobs under random faults for five minutes (ARGS="--seed 7" to replay)
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
+
+tiny-model: $(VENV)/.dev ## Train the tiny model of the demo anew, about an hour of one CPU (ARGS=--help)
+	PYTHONPATH=runtimes $(BIN)/python -m tiny_model $(ARGS)
 
 screenshots: $(VENV)/.dev $(VENV)/.tools ## Take the screenshots of the documents from the running demo
 	$(BIN)/python docs/screenshots.py

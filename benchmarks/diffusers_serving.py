@@ -42,7 +42,7 @@ from queue_agent_diffusers.torch.batched import BatchedModel
 from queue_agent_diffusers.torch.loader import load_pipeline
 from queue_agent_diffusers.torch.pipeline_arguments import library
 from queue_agent_diffusers.torch.speed import network_for, tune
-from queue_agent_diffusers.torch.tiny import new_tokenizer
+from queue_agent_diffusers.torch.tiny import build_tiny_model, new_tokenizer
 
 CLIENTS: Final = (1, 2, 4, 8, 16)
 OPEN_LOAD: Final = 0.7
@@ -256,10 +256,10 @@ def new_pipeline(arguments: argparse.Namespace) -> Any:
     with TemporaryDirectory() as folder:
         options = Options(device=arguments.device, dtype=arguments.dtype)
         if arguments.gpu_size is None:
-            pipeline: Any = load_pipeline("tiny", options)
+            build_tiny_model(Path(folder))
         else:
             full_size(arguments.gpu_size).save_pretrained(folder)
-            pipeline = load_pipeline(folder, options)
+        pipeline: Any = load_pipeline(folder, options)
     name = "LCMScheduler" if arguments.mix == "lcm" else "EulerDiscreteScheduler"
     pipeline.scheduler = getattr(library, name).from_config(pipeline.scheduler.config)
     tune(pipeline, fuse=True)

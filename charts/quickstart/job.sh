@@ -14,7 +14,7 @@ ask --retry 30 --retry-delay 1 --retry-all-errors "$GATEWAY/readyz" >/dev/null
 id=${ID:-quickstart-$(date +%s)-$$}
 ask --header 'Content-Type: application/json' --data @- "$GATEWAY/v1/jobs" <<END
 {"metadata": {"id": "$id"},
- "content": {"prompt": "a lighthouse at dusk", "steps": ${STEPS:-8}, "width": 256, "height": 256}}
+ "content": {"prompt": "large yellow star on purple", "seed": 7, "steps": ${STEPS:-16}, "width": 512, "height": 512}}
 END
 echo
 for _ in 1 2 3 4 5 6 7 8 9 10; do

@@ -414,9 +414,9 @@ def plan(
 
 @app.command()
 def demo(
-    prompt: Annotated[str, typer.Option(envvar="PROMPT")] = "a lighthouse at dusk",
+    prompt: Annotated[str, typer.Option(envvar="PROMPT")] = "large yellow star on purple",
     model: Annotated[
-        str | None, typer.Option(envvar="MODEL", help="Else a tiny model with random weights.")
+        str | None, typer.Option(envvar="MODEL", help="Else a tiny one that knows a few shapes.")
     ] = None,
     steps: Annotated[int, typer.Option(envvar="STEPS", min=1)] = 20,
     output: Annotated[Path, typer.Option(help="Where image and notification go.")] = Path(

@@ -272,8 +272,9 @@ class _Show:
     def _tell_of_models(self) -> None:
         if self.model == _TINY:
             self._tell(
-                "\nThe tiny model has random weights: its pictures are noise. For real ones name"
-                " another,\na diffusers folder, a .safetensors file or an id of the hub:\n"
+                "\nThe tiny model knows circles, squares, triangles, stars and hearts in ten"
+                " colours, such as a large yellow star on purple.\nFor real pictures name another,"
+                " a diffusers folder, a .safetensors file or an id of the hub:\n"
             )
             self._tell("    make demo MODEL=stable-diffusion-v1-5/stable-diffusion-v1-5")
 
@@ -311,7 +312,7 @@ def _exports(settings: Mapping[str, str]) -> list[str]:
 
 def _commands_to_try(job: Job) -> list[str]:
     program = _program()
-    submit = f"submit --runtime {_RUNTIME_NAME} --prompt 'two boats' --wait"
+    submit = f"submit --runtime {_RUNTIME_NAME} --prompt 'large yellow star on purple' --wait"
     return [f"{program} {submit} --output demo-output", f"{program} status {job.id}"]
 
 

@@ -21,6 +21,7 @@ from PIL import Image
 
 from gateway_site import finished
 from harness import PATIENCE, until
+from picture_judge import Seen, seen_in
 from queue_agent.testing.process import ServerProcess
 
 README: Final = Path(__file__).parents[2] / "README.md"
@@ -42,7 +43,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("demo")
     ended = subprocess.run(
         [*COMMAND, "--once", "--output", str(folder)],
-        env=environment(STEPS="12", PROMPT="two boats"),
+        env=environment(STEPS="12", PROMPT="red circle"),
         capture_output=True,
         text=True,
         timeout=3 * PATIENCE,
@@ -58,7 +59,7 @@ def test_the_demo_leaves_the_picture_that_was_asked_for(shown: tuple[Path, str])
     assert notification["status"] == "completed"
     (name,) = [Path(url).name for url in notification["image_url"]]
     with Image.open(folder / name) as image:
-        assert image.size == (256, 256)
+        assert seen_in(image) == Seen("circle", "red", "white")
     assert f"saved {folder / name}" in printed
 
 
@@ -216,7 +217,7 @@ async def test_what_the_demo_prints_for_a_second_shell_runs_there_as_it_is(tmp_p
             assert json.loads(shell.stdout)["status"] == "completed"
         (saved,) = (tmp_path / "demo-output").glob("*.png")
         with Image.open(saved) as image:
-            assert image.size == (256, 256)
+            assert seen_in(image) == Seen("star", "yellow", "purple")
         for language, text in BLOCK.findall(README.read_text()):
             if language == "json":
                 (tmp_path / "job.json").write_text(text)

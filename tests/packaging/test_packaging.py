@@ -102,3 +102,13 @@ def test_the_adapters_load_one_http_client() -> None:
     loaded = modules_after(f"import {', '.join(sorted(adapters))}")
     assert "aiohttp" in loaded
     assert loaded & {"httpx", "httpx2", "httpcore", "httpcore2"} == set()
+
+
+def test_the_wheel_holds_the_tiny_model_and_it_is_small(wheel: Path) -> None:
+    folder = PROJECT / "runtimes/queue_agent_diffusers/tiny/model"
+    files = {path.relative_to(PROJECT / "runtimes") for path in folder.rglob("*") if path.is_file()}
+    assert {path.name for path in files} >= {"model_index.json", "model.safetensors"}
+    with zipfile.ZipFile(wheel) as archive:
+        sizes = {info.filename: info.compress_size for info in archive.infolist()}
+    assert {str(path) for path in files} <= set(sizes)
+    assert sum(sizes[str(path)] for path in files) < 2**20

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import diffusers
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from queue_agent_diffusers.engine.model import Model
 from queue_agent_diffusers.errors import DeviceUnavailable, ModelNotFound, ModelUnreadable
 from queue_agent_diffusers.options import GIB, Options
+from queue_agent_diffusers.tiny import FOLDER
 from queue_agent_diffusers.torch.batched import BatchedModel, can_batch
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import default_budget
@@ -22,7 +22,6 @@ from queue_agent_diffusers.torch.object_storage import SCHEME, fetch_model
 from queue_agent_diffusers.torch.pipeline_arguments import Pipeline
 from queue_agent_diffusers.torch.pipeline_model import PipelineModel
 from queue_agent_diffusers.torch.speed import network_for, tune
-from queue_agent_diffusers.torch.tiny import build_tiny_model
 
 library: Any = diffusers
 """diffusers ships annotations for some of its names only."""
@@ -47,9 +46,9 @@ def load_model(model: str, options: Options | None = None) -> Model:
 
     `model` is a folder in the diffusers layout, one ``.safetensors`` checkpoint of Stable
     Diffusion 1.x, 2.x or XL, an ``s3://`` prefix with either, an id of the Hugging Face hub, or
-    ``tiny``: a model made on the spot with random weights, to try things out with. Pickled
-    weights are refused unless the operator allows them. The device is cuda, mps or cpu, the
-    first there is; the dtype float16 on cuda, else float32.
+    ``tiny``: the one that comes with the package and knows a few shapes, to try things out with.
+    Pickled weights are refused unless the operator allows them. The device is cuda, mps or cpu,
+    the first there is; the dtype float16 on cuda, else float32.
 
     Raises:
         ModelNotFound, ModelUnreadable, DeviceUnavailable: with what to change.
@@ -123,9 +122,7 @@ def _choose_dtype(asked: str | None, device: torch.device) -> torch.dtype:
 
 def _read(model: str, dtype: torch.dtype, options: Options) -> Pipeline:
     if model == TINY:
-        with TemporaryDirectory(prefix="tiny-model-") as folder:
-            build_tiny_model(Path(folder))
-            return _read_folder(Path(folder), dtype)
+        return _read_folder(FOLDER, dtype)
     path = Path(model).expanduser()
     if model.startswith(SCHEME):
         path = fetch_model(model, options.cache_dir, region=options.region)

@@ -119,7 +119,18 @@ def pipeline_arguments(
             arguments[name] = [value] * count if isinstance(value, str) else value
         else:
             ignored.append(f"{name}: {type(pipeline).__name__} has no use for it; ignored.")
-    return arguments, ignored
+    return arguments, [*_rounded(pipeline, request), *ignored]
+
+
+def _rounded(pipeline: Pipeline, request: ImageRequest) -> list[str]:
+    """What becomes of a size that the model's latents cannot have."""
+    factor = getattr(pipeline, "vae_scale_factor", None)
+    width = request.width or (request.image.width if request.image else None)
+    height = request.height or (request.image.height if request.image else None)
+    if not factor or not width or not height or width % factor == height % factor == 0:
+        return []
+    made = f"{width // factor * factor}x{height // factor * factor}"
+    return [f"size: sides of this model's images are multiples of {factor}; {made} was made."]
 
 
 def _strength(pipeline: Pipeline, request: ImageRequest) -> float | None:

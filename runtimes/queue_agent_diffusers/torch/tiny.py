@@ -3,11 +3,12 @@
     python -m queue_agent_diffusers.torch.tiny OUT_DIR
 
 It has every part of Stable Diffusion 1.x, or with --xl of XL, in the usual folder layout,
-downloads nothing, and paints noise: for the demo and the tests, where no weights are at hand.
+downloads nothing, and paints noise: for tests and benchmarks that look at no picture. What
+`--model tiny` serves is another, which was trained (`queue_agent_diffusers.tiny`).
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,7 +52,7 @@ def build_tiny_model(out_dir: Path, *, seed: int = 0, xl: bool = False) -> None:
 
 def _new_pipeline(tokenizer: CLIPTokenizer) -> Any:
     return library.StableDiffusionPipeline(
-        text_encoder=CLIPTextModel(_text_config(tokenizer)),
+        text_encoder=CLIPTextModel(text_config(tokenizer)),
         tokenizer=tokenizer,
         unet=_new_unet(cross_attention_dim=TEXT_WIDTH),
         vae=_new_vae(),
@@ -64,8 +65,8 @@ def _new_pipeline(tokenizer: CLIPTokenizer) -> Any:
 
 def _new_xl_pipeline(tokenizer: CLIPTokenizer) -> Any:
     return library.StableDiffusionXLPipeline(
-        text_encoder=CLIPTextModel(_text_config(tokenizer)),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config(tokenizer)),
+        text_encoder=CLIPTextModel(text_config(tokenizer)),
+        text_encoder_2=CLIPTextModelWithProjection(text_config(tokenizer)),
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         unet=_new_unet(
@@ -81,21 +82,22 @@ def _new_xl_pipeline(tokenizer: CLIPTokenizer) -> Any:
     )
 
 
-def new_tokenizer() -> CLIPTokenizer:
+def new_tokenizer(words: Sequence[str] = _WORDS, *, max_tokens: int = MAX_TOKENS) -> CLIPTokenizer:
     """A tokenizer of single bytes and a few whole words."""
-    vocabulary, merges = _byte_pairs(_WORDS)
+    vocabulary, merges = _byte_pairs(words)
     pairs: Any = merges  # annotated as text, although only pairs are taken
-    return CLIPTokenizer(vocab=vocabulary, merges=pairs, model_max_length=MAX_TOKENS)
+    return CLIPTokenizer(vocab=vocabulary, merges=pairs, model_max_length=max_tokens)
 
 
-def _text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+def text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    """Of a text encoder with an output of `TEXT_WIDTH`."""
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=TEXT_WIDTH,
         intermediate_size=2 * TEXT_WIDTH,
         num_hidden_layers=2,
         num_attention_heads=4,
-        max_position_embeddings=MAX_TOKENS,
+        max_position_embeddings=tokenizer.model_max_length,
         projection_dim=TEXT_WIDTH,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -134,7 +136,7 @@ def _new_vae() -> Any:
     )
 
 
-def _byte_pairs(words: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _byte_pairs(words: Sequence[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """A byte-level vocabulary with a few whole words, and the merges that build those."""
     letters = list(_byte_letters())
     tokens = letters + [f"{letter}</w>" for letter in letters]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from queue_agent.cloud import Backlog, Deployment
-from queue_agent.cloud.nats import NatsCloud, making
+from queue_agent.cloud.nats import NatsCloud, making, pulling
 from queue_agent.cloud.nats.addresses import NatsAddress
 from queue_agent.testing.cloud_contract.hooks import LONG, received
 from queue_agent.testing.nats import NatsServer, deploy
@@ -109,8 +109,9 @@ async def test_a_delivered_message_is_delivered_again_after_the_server_was_kille
 
 
 async def test_a_poll_ends_at_once_when_the_server_is_killed(
-    server: NatsServer, cloud: NatsCloud, deployed: Deployment
+    server: NatsServer, cloud: NatsCloud, deployed: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pulling, "_MISSED", LONG)  # a silent consumer is another matter
     queue = cloud.queue(deployed.queue_url)
     poll = asyncio.create_task(queue.receive(1, wait=LONG, visibility_timeout=LONG))
 
@@ -121,7 +122,8 @@ async def test_a_poll_ends_at_once_when_the_server_is_killed(
     await eventually(is_asked)
     server.kill()
     with pytest.raises(Unavailable, match="connection was lost"):
-        await poll
+        async with asyncio.timeout(SOON):
+            await poll
     with pytest.raises(Unavailable) as raised:
         await queue.policy()
     assert not isinstance(raised.value, Unanswered)

@@ -128,9 +128,10 @@ async def opened(
         await runtime.aclose()
 
 
-async def run(runtime: Runtime, asked: Job) -> Output:
+async def run(runtime: Runtime, asked: Job, progress: list[Progress] | None = None) -> Output:
     assets = {found.url: Asset(sample_png(), "image/png") for found in runtime.references(asked)}
-    return await runtime.run(await runtime.prepare(asked, assets), ignore)
+    prepared = await runtime.prepare(asked, assets)
+    return await runtime.run(prepared, ignore if progress is None else progress.append)
 
 
 @pytest.fixture(scope="module")
@@ -465,13 +466,16 @@ class TestProgressAndInterruption:
     async def test_a_run_that_somebody_else_stops_is_not_passed_off_as_whole(
         self, fresh: Fresh, order: str, followed: bool
     ) -> None:
+        """Of one that another waits behind this is told by its pace, once that is known."""
         with fresh("--step-seconds", "0.1") as server:
             async with opened(server) as runtime, httpx.AsyncClient(base_url=server.url) as page:
-                asked = asyncio.create_task(run(runtime, text_to_image(steps=LONG)))
+                seen: list[Progress] = []
+                asked = asyncio.create_task(run(runtime, text_to_image(steps=LONG), seen))
                 await eventually(lambda: has_come(server, 4))
                 follower = asyncio.create_task(run(runtime, text_to_image())) if followed else None
                 if followed:
-                    await eventually(lambda: has_come(server, 12))
+                    await eventually(lambda: holds(server, 2))
+                    await eventually(lambda: len([one for one in seen if one.fraction > 0]) > 3)
                 await page.post(f"/sdapi/v1/{order}")
                 with pytest.raises(Unavailable) as caught:
                     await asked

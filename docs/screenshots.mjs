@@ -11,14 +11,16 @@ const { chromium } = createRequire(join(process.env.PLAYWRIGHT, "x.js"))("playwr
 const [, , address, folder] = process.argv;
 const PROMPT = /^Prompt$/;
 const STEPS = /^Steps/;
+const SEEDS = /^Seed/;
 const SEND = /^Generate/;
 const WANTED = [
   "blue square on yellow",
-  "large yellow star on purple",
-  "green triangle",
+  "large orange star",
+  "red circle",
   "pink heart on black",
-  "small orange circle on blue",
+  "large yellow star on purple",
 ];
+const SEED = 104;
 const SLOW = 150; // steps, so that it can be seen at work
 
 const browser = await chromium.launch({
@@ -27,7 +29,7 @@ const browser = await chromium.launch({
 });
 
 async function open(options) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
+  const context = await browser.newContext({ viewport: { width: 1440, height: 1180 }, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(180_000);
   await page.goto(address);
@@ -38,6 +40,7 @@ const prompt = (page) => page.getByRole("textbox", { name: PROMPT });
 
 async function ask(page, text, steps) {
   await page.getByLabel(STEPS).fill(String(steps));
+  await page.getByLabel(SEEDS).fill(String(SEED));
   await prompt(page).fill(text);
   const sent = page.waitForResponse((answer) => answer.request().method() === "POST");
   await page.getByRole("button", { name: SEND }).click();
@@ -65,8 +68,8 @@ const light = await open({ colorScheme: "light" });
 for (const text of WANTED) {
   await until(await ask(light, text, 20), "completed");
 }
-const slow = await ask(light, "purple star on white", SLOW);
-await until(slow, "running", 0.3);
+const slow = await ask(light, "green triangle", SLOW);
+await until(slow, "running", 0.7);
 await prompt(light).fill("white heart on red");
 await shoot("page-light", light);
 await until(slow, "completed");

@@ -26,7 +26,7 @@ export function offerSizes(sizes) {
   const largest = own.largest ? ` to ${own.largest}` : "";
   at("size-hint").textContent = `Multiples of ${bounds.multiple_of}, from ${bounds.smallest}${largest} pixels`;
   const presets = PRESETS.filter((sides) => sides.every((side) => side >= bounds.smallest && side <= bounds.largest && side % bounds.multiple_of === 0));
-  const options = presets.map(([width, height]) => new Option(`${width} × ${height}`, `${width}x${height}`));
+  const options = presets.map(([width, height]) => new Option(`${width}×${height}`, `${width}x${height}`));
   at("preset").replaceChildren(new Option("Other", ""), ...options);
   showPreset();
 }

@@ -13,7 +13,7 @@ ENV PATH=/opt/venv/bin:$PATH \
 RUN groupadd --gid 65532 agent \
     && useradd --no-log-init --uid 65532 --gid 65532 --create-home agent
 
-# pip takes files with the hashes in requirements/ and no others, and runs no foreign build.
+# pip takes files with the hashes in requirements/ and no others, and runs no foreign build but one.
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1
@@ -23,7 +23,9 @@ RUN python -m venv --without-pip /opt/venv
 # Dependencies only: a change of the code leaves these layers as they are.
 FROM build AS agent-dependencies
 COPY requirements/agent.txt ./
-RUN pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r agent.txt
+# nkeys, of NATS, is published as source alone: known bytes, too, but setuptools builds them.
+RUN pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: --no-binary nkeys \
+    -r agent.txt
 
 FROM build AS diffusers-dependencies
 COPY requirements/diffusers.txt ./

@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import groupby
@@ -73,3 +74,9 @@ def test_every_program_imports_what_there_is(page: str, text: str) -> None:
             named = [str(node.module)]
         for name in named:
             assert find_spec(name), (page, name)
+
+
+def test_every_extra_is_explained() -> None:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    page = (PROJECT / "docs" / "installing.md").read_text()
+    assert [it for it in project["optional-dependencies"] if f"`{it}`" not in page] == []

@@ -318,18 +318,23 @@ async def test_nothing_is_expected_while_no_run_was_seen() -> None:
     assert slots.until_done(slots.add()) == 0
 
 
-async def test_two_that_are_submitted_at_once_are_worked_on_in_their_turn() -> None:
-    slots = new_slots(concurrency=1, backlog=1)
+async def test_those_that_are_submitted_at_once_are_worked_on_in_their_turn() -> None:
+    """They were ready the other way round, which counts no more."""
+    slots = new_slots(concurrency=1, backlog=2)
     slots.close()
-    end = asyncio.Event()
+    ends = [asyncio.Event() for _ in range(3)]
     async with asyncio.TaskGroup() as tasks:
-        late, soon = slots.add(), slots.add()
-        late.deadline, soon.deadline = 2.0, 1.0
-        for slot in (late, soon):
+        waiting = []
+        for deadline, end in zip((3.0, 2.0, 1.0), ends, strict=True):
+            slot = slots.add()
+            slot.deadline = deadline
+            waiting.append(slot)
             tasks.create_task(stand(slot, end))
-        await settle()
+            await asyncio.sleep(1)
         slots.open()
-        assert (soon.stage, late.stage) == (Stage.RUNNING, Stage.SUBMITTED)
-        slots.resize(concurrency=1, backlog=2)
-        assert (soon.stage, late.stage) == (Stage.RUNNING, Stage.SUBMITTED)
-        end.set()
+        assert [slot.stage is Stage.RUNNING for slot in waiting] == [False, False, True]
+        ends[2].set()
+        await settle()
+        assert [slot.stage is Stage.RUNNING for slot in waiting] == [False, True, False]
+        for end in ends:
+            end.set()

@@ -3,6 +3,7 @@
 import { ask } from "./api.js";
 import { at } from "./dom.js";
 import { clear, hang } from "./gallery.js";
+import { kindOf } from "./media.js";
 import { reason } from "./reasons.js";
 import { canVary } from "./settings.js";
 import { ago, duration, isOpen, settings, state, times, title } from "./words.js";
@@ -82,7 +83,8 @@ function act(card, view) {
   button("cancel").disabled = view.status === "cancelling";
   button("again").hidden = open;
   button("variation").hidden = open || !canVary(view);
-  button("details").hidden = !view.images.length;
+  const isSeen = view.images.some((image) => kindOf(image) === "image"); // and opens by a click
+  button("details").hidden = isSeen || !view.images.length;
 }
 
 // The work under way, behind the words that tell how far it is.

@@ -152,7 +152,7 @@ at("viewer").addEventListener("close", () => {
   part(".frame").replaceChildren();
   const { view, number } = items[place];
   const card = jobs.cardOf(view.id);
-  (card?.querySelector(`[data-number="${number}"]`) ?? card?.querySelector('[data-do="details"]'))?.focus();
+  (card?.querySelector(`[data-number="${number}"]`) ?? card?.querySelector('[data-do="details"]:not([hidden]), [data-do="view"]'))?.focus();
   if (location.hash) history.replaceState(null, "", location.pathname);
 });
 

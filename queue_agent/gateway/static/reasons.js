@@ -21,6 +21,7 @@ const SENTENCES = {
   "What was made could not be stored, or not be told of.": ["cloud_unavailable", "object_exists", "place_taken"],
   "The agent had to stop, or lost the job, as often as it was tried.": ["agent_stopped", "attempts_exhausted", "lease_lost"],
   "Nobody began with it in time.": ["expired"],
+  "It would not have been done in time.": ["deadline_missed"],
   "The agent made a mistake; its log says which.": ["internal_error"],
 };
 

@@ -14,7 +14,7 @@ from fakes import fake_runtime
 from queue_agent.cloud import Deployment
 from queue_agent.tasks import background
 from queue_agent.testing.aws import EmbeddedCloud, deploy
-from queue_agent.testing.nats import NatsServer
+from queue_agent.testing.nats import NatsCluster, NatsServer
 from queue_agent.testing.nats import deploy as deploy_on_nats
 from queue_agent.testing.process import ServerProcess
 
@@ -29,7 +29,7 @@ PATIENCE = 90.0
 class Scene:
     """One runtime's deployment in the emulated cloud, with agents and an audience."""
 
-    embedded: EmbeddedCloud | NatsServer
+    embedded: EmbeddedCloud | NatsServer | NatsCluster
     cloud: Any
     """An `AwsCloud`, of whose clients some tests make use, or a `NatsCloud`."""
     deployment: Deployment
@@ -173,7 +173,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    embedded: EmbeddedCloud | NatsServer,
+    embedded: EmbeddedCloud | NatsServer | NatsCluster,
     name: str,
     folder: Path,
     settings: dict[str, str],
@@ -182,7 +182,7 @@ async def scene(
     """A deployment with an audience; ends the agents started in it."""
     cloud: Any = embedded.connect()
     try:
-        if isinstance(embedded, NatsServer):
+        if isinstance(embedded, NatsServer | NatsCluster):
             deployment = await deploy_on_nats(cloud, embedded.address, name, **options)
         else:
             deployment = await deploy(cloud, name, **options)

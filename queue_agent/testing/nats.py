@@ -1,20 +1,32 @@
-"""A whole cloud on this machine: a NATS server in a child process, for the demo and the tests."""
+"""A whole cloud on this machine: NATS servers in child processes, for the demo and the tests."""
 
 import shutil
 import sys
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from queue_agent.cloud import Deployment
 from queue_agent.cloud.nats import NatsCloud, making
 from queue_agent.cloud.nats.addresses import NatsAddress
-from queue_agent.testing.process import HOST, ServerProcess
-from queue_agent.wire.errors import SettingsError
+from queue_agent.testing.process import HOST, ServerProcess, free_port
+from queue_agent.testing.waiting import eventually
+from queue_agent.wire.errors import SettingsError, Unavailable
 
 _CONFIGURATION = """
 listen: "{host}:{port}"
 jetstream {{
   store_dir: "{folder}"
   sync_interval: {sync}
+}}
+"""
+
+_MEMBER = """
+server_name: "{name}"
+cluster {{
+  name: "here"
+  listen: "{host}:{port}"
+  routes: [{routes}]
 }}
 """
 
@@ -50,6 +62,85 @@ class NatsServer(ServerProcess):
     def connect(self) -> NatsCloud:
         """A client of this server."""
         return NatsCloud([self.address], {})
+
+
+class NatsCluster:
+    """Three such servers, of which each keeps what streams of three replicas hold.
+
+    A context manager that ends them; `ready` says when they have found each other.
+    """
+
+    replicas = 3
+
+    def __init__(self, folder: Path, *, sync: str = "always") -> None:
+        ports = [free_port() for _ in range(self.replicas)]
+        routes = ", ".join(f'"nats://{HOST}:{port}"' for port in ports)
+        self.servers: dict[str, NatsServer] = {}
+        """By their names."""
+        for number, port in enumerate(ports):
+            name = f"server-{number}"
+            member = _MEMBER.format(name=name, host=HOST, port=port, routes=routes)
+            self.servers[name] = NatsServer(
+                folder / name, log=folder / f"{name}.log", sync=sync, configuration=member
+            )
+        hosts = [server.address.removeprefix("nats://") for server in self.servers.values()]
+        self.address = f"nats://{','.join(hosts)}"
+
+    def environment(self) -> dict[str, str]:
+        """What must be found in the environment to talk to these servers: nothing."""
+        return {}
+
+    def connect(self) -> NatsCloud:
+        """A client of these servers."""
+        return NatsCloud(NatsAddress.parse(f"{self.address}/any").servers, {})
+
+    async def ready(self, cloud: NatsCloud) -> None:
+        """Wait until they take a stream that all of them keep.
+
+        Raises:
+            AssertionError: they do not.
+        """
+        await eventually(lambda: _takes(cloud, making.job_stream("ready", replicas=self.replicas)))
+
+    async def leader(self, cloud: NatsCloud, stream: str) -> NatsServer:
+        """Who takes what goes to the stream; waits until one does."""
+        found: list[str] = []
+
+        async def is_chosen() -> bool:
+            try:
+                async with cloud.connection.using("look for the leader") as js:
+                    told = (await js.stream_info(stream)).cluster
+            except Unavailable:
+                return False
+            found[:] = [told.leader] if told is not None and told.leader else []
+            return bool(found)
+
+        await eventually(is_chosen)
+        return self.servers[found[0]]
+
+    def __enter__(self) -> Self:
+        for server in self.servers.values():
+            server.spawn()
+        for server in self.servers.values():
+            server.wait_until_listening()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for server in self.servers.values():
+            server.kill()
+
+
+async def _takes(cloud: NatsCloud, stream: making.NatsResource) -> bool:
+    try:
+        await making.make(cloud.connection, stream)
+    except Unavailable:
+        return False
+    return True
 
 
 async def deploy(

@@ -24,7 +24,7 @@ from journey.test_endings import (  # noqa: F401  collected here, with the fixtu
     test_without_dead_letters_an_exhausted_message_is_quarantined,
 )
 from queue_agent.client import Client
-from queue_agent.testing.nats import NatsServer
+from queue_agent.testing.nats import NatsCluster, NatsServer
 from queue_agent.testing.process import ServerProcess
 
 
@@ -91,21 +91,53 @@ async def test_jobs_outlive_that_the_server_is_killed_while_they_run(
         settings = webui_settings(webui.url)
         async with scene(server, name, tmp_path, settings, visibility_timeout=5) as stage:
             agent = stage.start_agent()
-            ids = [f"{name}-{number}" for number in range(4)]
-            content = {"steps": 40, "width": 64, "height": 64, "seed": 1}
-            for job_id in ids:
-                await stage.publish(stage.job(job_id, {"prompt": job_id, **content}))
+            ids = await several_jobs(stage)
             await until(lambda: generations(webui, name), what="a generation")
             server.kill()
             if agent_too:
                 agent.kill()
                 stage.start_agent()
             server.start()
-            answers = [await stage.answer(job_id) for job_id in ids]
-            assert [answer["status"] for answer in answers] == ["completed"] * 4
-            for answer in answers:
-                manifest = await stage.manifest(answer)
-                assert manifest["status"] == "completed"
-            for job_id in ids:
-                assert all(extra["redelivered"] for extra in stage.answers(job_id)[1:])
-            await stage.emptied()
+            await all_completed(stage, ids)
+
+
+@pytest.mark.parametrize("killed", ["the leader of the jobs", "another"])
+async def test_jobs_outlive_that_one_of_three_servers_is_killed_for_good(
+    webui: ServerProcess, tmp_path: Path, killed: str
+) -> None:
+    name = f"rt-{secrets.token_hex(4)}"
+    with NatsCluster(tmp_path / "nats") as cluster:
+        cloud = cluster.connect()
+        await cluster.ready(cloud)
+        settings = webui_settings(webui.url)
+        options = {"visibility_timeout": 5, "replicas": cluster.replicas}
+        async with scene(cluster, name, tmp_path, settings, **options) as stage:
+            stage.start_agent()
+            ids = await several_jobs(stage)
+            await until(lambda: generations(webui, name), what="a generation")
+            leader = await cluster.leader(cloud, f"{name}-jobs")
+            others = [server for server in cluster.servers.values() if server is not leader]
+            (leader if killed == "the leader of the jobs" else others[0]).kill()
+            await all_completed(stage, ids)
+        await cloud.aclose()
+
+
+async def several_jobs(stage: Scene) -> list[str]:
+    """Publish some whose prompts are their ids; the ids."""
+    name = stage.deployment.runtime_name
+    ids = [f"{name}-{number}" for number in range(4)]
+    for job_id in ids:
+        content = {"prompt": job_id, "steps": 40, "width": 64, "height": 64, "seed": 1}
+        await stage.publish(stage.job(job_id, content))
+    return ids
+
+
+async def all_completed(stage: Scene, ids: list[str]) -> None:
+    """Each is answered with its image, once, or more often by marked ones; none is left."""
+    answers = [await stage.answer(job_id) for job_id in ids]
+    assert [answer["status"] for answer in answers] == ["completed"] * len(ids)
+    for answer in answers:
+        assert (await stage.manifest(answer))["status"] == "completed"
+    await stage.emptied()
+    for job_id in ids:
+        assert all(extra["redelivered"] for extra in stage.answers(job_id)[1:])

@@ -119,14 +119,21 @@ def _headers(value: str) -> str:
 
 
 def _queues(value: tuple[str, ...]) -> tuple[str, ...]:
-    for entry in value:
+    entries: list[str] = []
+    for part in value:
+        # several servers of NATS stand by commas, too, before the path
+        if entries and re.search(r"=(?:nats|tls)://[^/]*$", entries[-1]):
+            entries[-1] += f",{part}"
+        else:
+            entries.append(part)
+    for entry in entries:
         name, separator, url = entry.partition("=")
         if not name:
             raise ValueError("must be NAME or NAME=QUEUE_URL, by commas")
         unreserved(name)
         if separator:
             addresses.queue_url(url)
-    return value
+    return tuple(entries)
 
 
 def _models(value: tuple[str, ...]) -> tuple[str, ...]:

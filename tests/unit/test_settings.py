@@ -220,6 +220,14 @@ def test_a_gateway_without_a_runtime_says_what_it_misses() -> None:
     assert line.startswith("QUEUE_AGENT_GATEWAY_RUNTIMES or QUEUE_AGENT_RUNTIME_NAME is not set")
 
 
+def test_queues_on_several_servers_of_nats_stand_by_commas_among_runtimes() -> None:
+    one, two = "one=nats://a:4222,b,c:4333/jobs/one", "two=tls://d/jobs/two"
+    environment = {**GATEWAY, "QUEUE_AGENT_GATEWAY_RUNTIMES": f"{one}, {two},three"}
+    assert GatewaySettings.load(environment).runtimes == (one, two, "three")
+    with pytest.raises(SettingsError, match="names no stream"):
+        GatewaySettings.load({**GATEWAY, "QUEUE_AGENT_GATEWAY_RUNTIMES": "one=nats://a,two"})
+
+
 def test_what_is_given_wins_over_the_environment_by_whichever_name() -> None:
     given = {"QUEUE_AGENT_BUCKET": "given", "QUEUE_AGENT_TOPIC_ARN": None}
     settings = ClientSettings.load({**GUIDANCE, "QUEUE_AGENT_BUCKET": "mine"}, given)

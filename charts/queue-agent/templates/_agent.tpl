@@ -3,13 +3,12 @@
 {{- $preset := include "runtime.preset" . | fromYaml -}}
 {{- $agent := .Values.agent -}}
 - name: QUEUE_AGENT_QUEUE_URL
-  value: {{ required "cloud.queueUrl: where do jobs come from?" .Values.cloud.queueUrl | quote }}
+  value: {{ include "cloud.queueUrl" . | quote }}
 - name: QUEUE_AGENT_TOPIC_ARN
-  value: {{ required "cloud.topicArn: where do notifications go?" .Values.cloud.topicArn | quote }}
+  value: {{ include "cloud.topicArn" . | quote }}
 - name: QUEUE_AGENT_BUCKET
-  value: {{ required "cloud.bucket: where do results go?" .Values.cloud.bucket | quote }}
-- name: AWS_REGION
-  value: {{ required "cloud.region: where are queue, topic and bucket?" .Values.cloud.region | quote }}
+  value: {{ include "cloud.bucket" . | quote }}
+{{- include "cloud.env" . }}
 - name: QUEUE_AGENT_RUNTIME
   value: {{ $preset.adapter | quote }}
 {{- with .Values.runtime.name }}
@@ -168,6 +167,9 @@ securityContext:
 volumeMounts:
   - name: agent-tmp
     mountPath: /tmp
+  {{- with include "cloud.volumeMounts" $root | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
   {{- with include "runtime.shared" $root }}
   - name: scratch
     mountPath: /runtime-files
@@ -211,6 +213,7 @@ volumeMounts:
 {{- define "agent.volumes" -}}
 - name: agent-tmp
   emptyDir: {sizeLimit: {{ .Values.agent.scratchSize }}}
+{{- include "cloud.volumes" . }}
 {{- if include "models.fetched" . }}
 {{- with include "models.listConfigMap" . }}
 - name: model-list

@@ -10,23 +10,26 @@
   value: {{ $gateway.port | quote }}
 {{- with $gateway.runtimes }}
 - name: QUEUE_AGENT_GATEWAY_RUNTIMES
-  value: {{ include "gateway.runtimes" . | quote }}
+  value: {{ include "gateway.runtimes" $ | quote }}
 {{- else }}
 - name: QUEUE_AGENT_RUNTIME_NAME
   value: {{ default (include "runtime.preset" . | fromYaml).adapter .Values.runtime.name | quote }}
-{{- with .Values.cloud.queueUrl }}
+{{- if .Values.cloud.queueUrl }}
 - name: QUEUE_AGENT_QUEUE_URL
-  value: {{ . | quote }}
+  value: {{ include "cloud.queueUrl" . | quote }}
 {{- end }}
 {{- end }}
 - name: QUEUE_AGENT_JOB_TOPIC_ARN
-  value: {{ required "gateway.jobTopicArn: which topic are jobs published to?" $gateway.jobTopicArn | quote }}
+  value: {{ include "cloud.jobTopicArn" . | quote }}
 - name: QUEUE_AGENT_TOPIC_ARN
-  value: {{ required "cloud.topicArn: where do notifications go?" .Values.cloud.topicArn | quote }}
+  value: {{ include "cloud.topicArn" . | quote }}
 - name: QUEUE_AGENT_BUCKET
-  value: {{ required "cloud.bucket: where do results go?" .Values.cloud.bucket | quote }}
-- name: AWS_REGION
-  value: {{ required "cloud.region: where are queue, topic and bucket?" .Values.cloud.region | quote }}
+  value: {{ include "cloud.bucket" . | quote }}
+{{- include "cloud.env" . }}
+{{- if and (include "cloud.onNats" .) (not (include "cloud.bucketOnS3" .)) (not (hasKey $gateway.settings "linkSeconds")) }}
+- name: QUEUE_AGENT_GATEWAY_LINK_SECONDS
+  value: "0"
+{{- end }}
 {{- with $gateway.keys }}
 {{- if .secretName }}
 - name: QUEUE_AGENT_GATEWAY_KEYS_FILE
@@ -45,8 +48,12 @@
 
 {{- define "gateway.runtimes" -}}
 {{- $entries := list -}}
-{{- range . -}}
-{{- $entries = append $entries (hasKey . "queueUrl" | ternary (printf "%s=%s" .name .queueUrl) .name) -}}
+{{- range .Values.gateway.runtimes -}}
+{{- if hasKey . "queueUrl" -}}
+{{- $entries = append $entries (printf "%s=%s" .name (include "cloud.address" (dict "root" $ "value" "gateway.runtimes" "queue" true "address" .queueUrl))) -}}
+{{- else -}}
+{{- $entries = append $entries .name -}}
+{{- end -}}
 {{- end -}}
 {{- join "," $entries -}}
 {{- end -}}

@@ -47,7 +47,7 @@
   {{- end }}
   env:
     - {name: HOME, value: /tmp}
-    - {name: AWS_REGION, value: {{ .Values.cloud.region | quote }}}
+    - {name: AWS_REGION, value: {{ required "cloud.region: where is the models' bucket?" .Values.cloud.region | quote }}}
     {{- with $download.extraEnv }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

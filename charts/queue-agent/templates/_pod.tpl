@@ -33,7 +33,9 @@ Whether nodes may be spot, as far as the values tell: what the pods select, else
 {{- /* A change of configuration makes new pods; the runtime gets no cloud credentials. */ -}}
 {{- define "pod.annotations" -}}
 {{- $preset := include "runtime.preset" . | fromYaml -}}
+{{- if include "cloud.onAws" . }}
 eks.amazonaws.com/skip-containers: runtime
+{{- end }}
 {{- with $preset.files }}
 checksum/runtime-files: {{ toJson . | sha256sum }}
 {{- end }}

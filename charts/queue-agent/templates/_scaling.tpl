@@ -24,13 +24,12 @@ true
 {{- define "scaler.env" -}}
 {{- $scaling := .Values.scaling -}}
 - name: QUEUE_AGENT_QUEUE_URL
-  value: {{ required "cloud.queueUrl: where do jobs come from?" .Values.cloud.queueUrl | quote }}
+  value: {{ include "cloud.queueUrl" . | quote }}
 - name: QUEUE_AGENT_BUCKET
-  value: {{ required "cloud.bucket: where do results go?" .Values.cloud.bucket | quote }}
+  value: {{ include "cloud.bucket" . | quote }}
 - name: QUEUE_AGENT_RUNTIME_NAME
   value: {{ default (include "runtime.preset" . | fromYaml).adapter .Values.runtime.name | quote }}
-- name: AWS_REGION
-  value: {{ required "cloud.region: where are queue, topic and bucket?" .Values.cloud.region | quote }}
+{{- include "cloud.env" . }}
 - name: QUEUE_AGENT_SCALER_PORT
   value: {{ $scaling.work.port | quote }}
 - name: QUEUE_AGENT_SCALER_WAIT
@@ -54,11 +53,13 @@ true
 {{- define "scaling.triggers" -}}
 {{- $scaling := .Values.scaling -}}
 {{- with $scaling.queue }}
-{{- if .enabled }}
+{{- if and .enabled (include "cloud.onNats" $) }}
+{{ include "cloud.natsTrigger" $ }}
+{{- else if .enabled }}
 - type: aws-sqs-queue
   name: queue
   metadata:
-    queueURL: {{ required "cloud.queueUrl: where do jobs come from?" $.Values.cloud.queueUrl | quote }}
+    queueURL: {{ include "cloud.queueUrl" $ | quote }}
     awsRegion: {{ required "cloud.region: where are queue, topic and bucket?" $.Values.cloud.region | quote }}
     queueLength: {{ include "scaling.queueLength" $ | quote }}
     activationQueueLength: {{ .activationQueueLength | quote }}

@@ -38,6 +38,8 @@ from queue_agent.wire.notification import Notification
 _RUNTIME_NAME: Final = "sdruntime"
 """As in README, whose commands run in a second shell as they stand."""
 _TINY: Final = "tiny"
+_SEED: Final = 104
+"""A picture that is the same each time can be compared."""
 _LAST_LINES: Final = 10
 _LAST_LOOK: Final = 5
 """Seconds until the agent's last step is no more waited for."""
@@ -75,7 +77,9 @@ def demo(*, prompt: str, model: str | None, steps: int, output: Path, once: bool
         runtime = ServerProcess([*command, "--model", model or _TINY], env=threads)
         children.add("runtime", runtime)
         job = make_job(
-            {"prompt": prompt, "steps": steps}, runtime=_RUNTIME_NAME, task_type="text-to-image"
+            {"prompt": prompt, "steps": steps, "seed": _SEED},
+            runtime=_RUNTIME_NAME,
+            task_type="text-to-image",
         )
         show = _Show(console, children, cloud, runtime, model or _TINY)
         try:
@@ -312,8 +316,9 @@ def _exports(settings: Mapping[str, str]) -> list[str]:
 
 def _commands_to_try(job: Job) -> list[str]:
     program = _program()
-    submit = f"submit --runtime {_RUNTIME_NAME} --prompt 'large yellow star on purple' --wait"
-    return [f"{program} {submit} --output demo-output", f"{program} status {job.id}"]
+    submit = f"submit --runtime {_RUNTIME_NAME} --prompt 'large yellow star on purple'"
+    options = f"--seed {_SEED} --wait --output demo-output"
+    return [f"{program} {submit} {options}", f"{program} status {job.id}"]
 
 
 def _program() -> str:

@@ -18,7 +18,7 @@ from queue_agent_diffusers.engine.model import Model, OnStep
 from queue_agent_diffusers.engine.pool import ModelPool, Served
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.engine.unbatched import UnbatchedModel
-from queue_agent_diffusers.errors import OutOfMemory, QueueFull
+from queue_agent_diffusers.errors import DeviceBroken, OutOfMemory, QueueFull
 from queue_agent_diffusers.http.app import create_app
 
 GENERATIONS = "/v1/images/generations"
@@ -117,6 +117,42 @@ async def test_a_device_beyond_repair_ends_the_server_and_is_no_jobs_fault() -> 
         assert (health.status_code, health.json()["error"]["code"]) == (503, "device_broken")
     assert len(model.worked_on) == 1, "the others need not find out themselves"
     assert "device-side assert" in str(engine.failure)
+    engine.close()
+
+
+class EndsMeanwhile:
+    """Stages of a job that is queued at the very moment at which the device breaks."""
+
+    def __init__(self, breaks: threading.Event, ended: threading.Event) -> None:
+        self._breaks, self._ended = breaks, ended
+
+    def enter(self, stage: str) -> None:
+        self._breaks.set()
+        assert self._ended.wait(60), stage
+
+    def end(self, *, error_type: str | None = None, message: str = "") -> None:
+        """As any other."""
+
+
+class FailsOnceOpen(ScriptedModel):
+    """Fails only once its gate is open."""
+
+    def generate(self, request: ImageRequest, on_step: OnStep) -> Pictures:
+        assert self.gate.wait(60)
+        return super().generate(request, on_step)
+
+
+async def test_a_job_that_comes_while_the_device_breaks_is_refused() -> None:
+    model = FailsOnceOpen(RuntimeError("CUDA error: device-side assert triggered"))
+    ended = threading.Event()
+    engine = engine_of(model, max_waiting=64)
+    engine.start(ended.set)
+    await eventually(lambda: engine.ready)
+    first = engine.submit("first", ImageRequest("a", seed=1))
+    with pytest.raises(DeviceBroken):
+        engine.submit("next", ImageRequest("b", seed=1), stages=EndsMeanwhile(model.gate, ended))
+    assert isinstance(first.result.exception(60), DeviceBroken)
+    assert engine.active_jobs() == []
     engine.close()
 
 

@@ -126,6 +126,9 @@ class Engine:
         job.result.add_done_callback(lambda _: self._note_end(job))
         self._jobs.add(job)
         self._inbox.put(functools.partial(self._take, job))
+        if self._closing.is_set():  # whoever ended the engine may have looked for jobs before
+            job.fail(job.stopped())
+            self.check_ready()
         return job
 
     def find(self, job_id: str) -> EngineJob:
@@ -342,9 +345,9 @@ class Engine:
             return
         _log.error("the device is beyond repair: %s", words)
         self.failure = DeviceUnavailable(f"The device is beyond repair: {words}")
+        self._closing.set()
         for job in self.active_jobs():
             job.fail(DeviceBroken(words))
-        self._closing.set()
         self._on_failure()
 
     def _drop(self, batch: Batch, job: EngineJob) -> None:

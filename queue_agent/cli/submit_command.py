@@ -134,8 +134,8 @@ def submit(
         previews=previews,
     )
     body = {"content": {}} if prompt is not None and file is None else _read_body(file)
-    job = _job(body, metadata, content, _given(image=image, mask=mask), bucket)
     place = {"job_topic": topic, "notifications": notifications, "bucket": bucket}
+    job = _job(body, metadata, content, _given(image=image, mask=mask), place)
     raise typer.Exit(_publish(job, place, timeout if wait else None, output, as_json=as_json))
 
 
@@ -177,7 +177,7 @@ def _job(
     metadata: Mapping[str, Any],
     content: Mapping[str, Any],
     images: Mapping[str, str],
-    bucket: str | None,
+    place: Mapping[str, str | None],
 ) -> "Job":
     """The job that the body and the options ask for, its images uploaded."""
     from queue_agent.wire.submission import complete
@@ -187,7 +187,7 @@ def _job(
         if isinstance(part, dict):  # else the job is refused
             part.update(given)
     if isinstance(body["content"], dict):
-        found = {name: _address_of(name, image, bucket) for name, image in images.items()}
+        found = {name: _address_of(name, image, place) for name, image in images.items()}
         if "image" in found:
             body["content"]["init_images"] = [found["image"]]
         if "mask" in found:
@@ -200,11 +200,11 @@ def _job(
         end(error.message, 2)
 
 
-def _address_of(option_name: str, image: str, bucket: str | None) -> Any:
+def _address_of(option_name: str, image: str, place: Mapping[str, str | None]) -> Any:
     if "://" in image:
         return image
     try:
-        return with_client(lambda client: client.upload(Path(image)), bucket=bucket)
+        return with_client(lambda client: client.upload(Path(image)), **place)
     except OSError as error:
         end(f"--{option_name}: {error}", 2)
 

@@ -89,7 +89,11 @@ def test_image_and_mask_may_be_files_which_are_uploaded(
     assert [asyncio.run(bucket.read(key)) for key in keys] == [b"image", b"mask"]
 
 
-def test_a_mask_of_nothing_and_one_that_is_no_file_are_refused(tmp_path: Path) -> None:
+def test_a_mask_of_nothing_and_one_that_is_no_file_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "QUEUE_AGENT_REGION"):  # the topic names one
+        monkeypatch.delenv(name, raising=False)
     for options, words in (
         (("--mask", "https://example.org/m.png"), "--mask needs --image"),
         (("--image", "https://a.example/b.png", "--mask", str(tmp_path / "none")), "--mask: "),

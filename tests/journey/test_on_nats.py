@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from harness import PATIENCE, Scene, scene, until, webui_settings
+from harness import PATIENCE, Scene, scene, until, webui_process, webui_settings
 from journey.test_endings import (  # noqa: F401  collected here, with the fixture below
     plan_errors,
     test_a_cancel_marker_stops_a_running_job,
@@ -26,6 +26,13 @@ from journey.test_endings import (  # noqa: F401  collected here, with the fixtu
 from queue_agent.client import Client
 from queue_agent.testing.nats import NatsCluster, NatsServer
 from queue_agent.testing.process import ServerProcess
+
+
+@pytest.fixture(scope="module")
+def webui() -> Iterator[ServerProcess]:
+    """One of this module's own: it may have seen the same prompts on another cloud."""
+    with webui_process("--step-seconds", "0.02") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

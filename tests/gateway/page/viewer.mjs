@@ -8,7 +8,12 @@ const viewer = (page) => page.locator("#viewer");
 const part = (page, selector) => viewer(page).locator(selector);
 const text = (page, selector) => part(page, selector).innerText();
 const facts = async (page) => Object.fromEntries(await part(page, ".facts div").evaluateAll((pairs) => pairs.map((pair) => [...pair.children].map((one) => one.textContent))));
-const focused = (page) => page.evaluate(() => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent);
+// What has the focus, once that is what it is to be; what has it instead, if it never is.
+async function focused(page, wanted) {
+  const name = () => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent;
+  await page.waitForFunction(`(${name})() === ${JSON.stringify(wanted)}`).catch(() => null);
+  return page.evaluate(name);
+}
 
 async function loaded(page) {
   await part(page, ".frame img[src]").waitFor();
@@ -65,7 +70,7 @@ await page.keyboard.press("Tab");
 seen.inside = await page.evaluate(() => document.getElementById("viewer").contains(document.activeElement));
 await page.keyboard.press("Escape");
 seen.closed = await viewer(page).isHidden();
-seen.focus = await focused(page);
+seen.focus = await focused(page, "Show image 2 of twelve hills");
 
 // By mouse.
 await (await enlarge(page, "a tall heron", "Show a tall heron")).click();
@@ -115,7 +120,7 @@ await part(page, "video[src]").waitFor();
 seen.film = await part(page, "video").evaluate((video) => video.controls);
 seen.filmZoom = await part(page, ".zoom").isHidden();
 await page.keyboard.press("Escape");
-seen.filmFocus = await focused(page);
+seen.filmFocus = await focused(page, "Details");
 
 // Again, from there: another job at the job's own runtime.
 await card(page, "a miner").scrollIntoViewIfNeeded();

@@ -29,7 +29,8 @@ from image_service.config_values import (
     RuntimeName,
     Zone,
 )
-from image_service.timings import LONGEST_HOLD, RuntimeTimes, has_spot, timings
+from image_service.timings import RuntimeTimes, has_spot, timings
+from queue_agent.cloud.queue_times import LONGEST_HOLD
 from queue_agent.wire.capacity import (
     CAPACITY_ATTRIBUTE,
     MOST_LOST,

@@ -11,7 +11,7 @@ from constructs import Construct
 
 from image_service.acknowledgements import acknowledge
 from image_service.config import Config, Lane
-from image_service.timings import LONGEST_KEPT
+from queue_agent.cloud.queue_times import LONGEST_KEPT
 
 RETENTION: Final = Duration.days(LONGEST_KEPT)
 """How long any queue keeps a message: those with dead letters do."""

@@ -5,22 +5,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from image_service.chart_values import defaults, merged, value_of
+from queue_agent.cloud.queue_times import (
+    DAY,
+    LONGEST_KEPT,
+    LONGEST_RUN,
+    longest_run,
+    retention,
+    visibility_timeout,
+)
 from queue_agent.planning.policy import seconds_of
 from queue_agent.settings.agent import Settings
-
-DAY: Final = 86_400
-
-LONGEST_HOLD: Final = 43_200
-"""All that one receipt of a message may last, however often its lease is renewed:
-https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
-"""
-LONGEST_RUN: Final = LONGEST_HOLD - 1_800
-"""Half an hour of it is left to wait for the runtime, and to store what it made."""
-
-LONGEST_KEPT: Final = 14
-"""Days, SQS's most; dead letters are kept for so long, counted from their publication:
-https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
-"""
 
 SPOT_LEFT: Final = 110
 """What a pod has of the two minutes that a spot node has, as the chart counts them."""
@@ -56,19 +50,18 @@ def timings(
     run_timeout = _number(values, "agent", "settings", "runTimeout")
     if run_timeout is None:
         usual = int(Settings.model_fields["run_timeout"].default)
-        run_timeout = min(LONGEST_RUN, max(usual, 3 * job_seconds))
+        run_timeout = longest_run(job_seconds, usual=usual)
     grace = _number(values, "agent", "shutdownGrace")
     if grace is None:
         usual = value_of(defaults(), "agent", "shutdownGrace")
         grace = min(_longest_grace(values), max(usual, 2 * job_seconds))
     if visibility is None:
-        visibility = min(LONGEST_HOLD, max(60, 2 * job_seconds))
+        visibility = visibility_timeout(job_seconds)
     if retention_days is None:
-        attempts = max_receives * (run_timeout + visibility)
-        retention = min((LONGEST_KEPT - 1) * DAY, max((LONGEST_KEPT - 4) * DAY, attempts))
+        kept = retention(max_receives, run_timeout=run_timeout, visibility=visibility)
     else:
-        retention = retention_days * DAY
-    result = RuntimeTimes(grace, run_timeout, visibility, retention)
+        kept = retention_days * DAY
+    result = RuntimeTimes(grace, run_timeout, visibility, kept)
     faults = list(_faults(result, job_seconds, max_receives, values))
     if faults:
         raise ValueError("; ".join(faults))

@@ -10,6 +10,7 @@ import typer
 
 from queue_agent import __version__
 from queue_agent.cli.client_use import end, option, with_client
+from queue_agent.cli.setup_command import setup
 from queue_agent.cli.submit_command import submit
 from queue_agent.settings.shared import (
     BUCKET,
@@ -256,29 +257,7 @@ def redrive(
     )
 
 
-@app.command()
-def setup(
-    queue: Annotated[str, option(QUEUE_URL)],
-    notifications: NotificationTopic,
-    bucket: Annotated[str, option(BUCKET)],
-    dead_letters: Annotated[str | None, option(DEAD_LETTER_QUEUE_URL)] = None,
-    lease: Annotated[
-        float, typer.Option(min=5, help="Seconds that a message stays hidden once delivered.")
-    ] = 60,
-    max_receives: Annotated[
-        int, typer.Option(min=1, help="Deliveries until a message is a dead letter.")
-    ] = 3,
-    replicas: Annotated[
-        int, typer.Option(min=1, max=5, help="Servers that keep each stream; 3 for production.")
-    ] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is missing.")] = False,
-) -> None:
-    """Make the streams, consumers and buckets on NATS that are missing; print them."""
-    from queue_agent.cli.setup import setup as make
-    from queue_agent.cloud.setting_up import Resources
-
-    wanted = Resources(queue, notifications, bucket, dead_letters, lease, max_receives, replicas)
-    asyncio.run(make(wanted, dry=dry_run))
+app.command()(setup)
 
 
 @app.command()

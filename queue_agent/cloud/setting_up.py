@@ -1,42 +1,53 @@
 """Makes what a deployment needs of a cloud, where it is not there yet."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-
-from queue_agent.cloud.addresses import NatsAddress, is_nats
+from queue_agent.cloud.addresses import NatsAddress, is_nats, region_of
 from queue_agent.cloud.connect import on_nats
+from queue_agent.cloud.deployment import Deployment
+from queue_agent.cloud.resources import Resources, SetupStep, Tell
 from queue_agent.wire.errors import SettingsError
 
 
-@dataclass(frozen=True)
-class Resources:
-    """What is to be there, by the addresses that settings hold, and how it is to be."""
+async def set_up(wanted: Resources, tell: Tell, *, dry: bool, change: bool) -> Deployment | None:
+    """Make what is missing, or with `dry` only find it, and `tell` of it, one after the other.
 
-    queue_url: str
-    notification_topic: str
-    bucket: str
-    dead_letter_queue_url: str | None = None
-    lease: float = 60.0
-    """Seconds that a delivered message stays hidden from others."""
-    max_receives: int = 3
-    """After so many deliveries a message goes to the dead letters."""
-    replicas: int = 1
-    """Servers that keep each stream: of several the majority has what was acknowledged."""
-
-
-async def set_up(wanted: Resources, *, dry: bool) -> AsyncIterator[str]:
-    """Make what is missing, or with `dry` only find it; what it is, one after the other.
-
-    What is there stays as it is.
+    What is there stays as it is, but on AWS with `change`: then it is changed where that is
+    possible. Nothing is ever deleted. Returns what clients and agents are told on AWS, where not
+    all of it is known before, unless `dry`.
 
     Raises:
-        SettingsError: queue and topic are not on NATS.
-        Unavailable: the servers do not answer, or refuse.
+        SettingsError: these cannot be wanted together, or are on two clouds.
+        Unavailable: the cloud does not answer, or refuses.
     """
-    if not (is_nats(wanted.queue_url) and is_nats(wanted.notification_topic)):
-        raise SettingsError(
-            "setup makes queues and topics of NATS (nats://…); on AWS the CDK app makes them."
-        )
+    if is_nats(wanted.queue_url) != is_nats(wanted.notification_topic):
+        raise SettingsError("setup makes queue and topics on one cloud: both on NATS, or neither.")
+    if not is_nats(wanted.queue_url):
+        return await _on_aws(wanted, tell, dry=dry, change=change)
+    await _on_nats(wanted, tell, dry=dry)
+    return None
+
+
+async def _on_aws(wanted: Resources, tell: Tell, *, dry: bool, change: bool) -> Deployment | None:
+    from queue_agent.cloud.aws import AwsCloud  # noqa: PLC0415  its SDK is slow to import
+    from queue_agent.cloud.aws.making import Making  # noqa: PLC0415
+    from queue_agent.cloud.aws.setting_up import AwsSetup  # noqa: PLC0415
+
+    addresses = (wanted.job_topic, wanted.queue_url, wanted.notification_topic)
+    named = {region for one in addresses if one and (region := region_of(one))}
+    if len(named) > 1:
+        raise SettingsError(f"Topics and queue are in several regions: {', '.join(sorted(named))}.")
+    region = next(iter(named), wanted.region)
+    if not region:
+        raise SettingsError("QUEUE_AGENT_REGION or AWS_REGION is not set: no address names one.")
+    cloud = AwsCloud(region)
+    try:
+        setup = AwsSetup(cloud.client, wanted, Making(tell, dry=dry, change=change))
+        made = await setup.run(region)
+    finally:
+        await cloud.aclose()
+    return None if dry else made
+
+
+async def _on_nats(wanted: Resources, tell: Tell, *, dry: bool) -> None:
     from queue_agent.cloud.nats import making  # noqa: PLC0415  an extra
 
     queue = NatsAddress.parse(wanted.queue_url)
@@ -59,7 +70,7 @@ async def set_up(wanted: Resources, *, dry: bool) -> AsyncIterator[str]:
         for resource in await making.lacking(cloud.connection, resources):
             if not dry:
                 await making.make(cloud.connection, resource)
-            yield str(resource)
+            tell(SetupStep(str(resource), "made"))
     finally:
         await cloud.aclose()
 

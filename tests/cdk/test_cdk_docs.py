@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from assembly import CDK, EXAMPLES
 from image_service.config import Config
-from image_service.timings import LONGEST_RUN, SPOT_LEFT
+from image_service.timings import SPOT_LEFT
 
+from queue_agent.cloud.queue_times import LONGEST_RUN
 from queue_agent.wire.submission import Terms, complete, read_body
 
 README = (CDK / "README.md").read_text()

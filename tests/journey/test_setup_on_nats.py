@@ -62,13 +62,21 @@ def test_what_is_missing_is_made_once_and_check_finds_it(server: NatsServer) -> 
     assert "sync_interval: always" in " ".join(found.stdout.split())
 
 
-async def test_setup_leaves_topics_of_aws_to_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("notifications", "told"),
+    [
+        ("arn:aws:sns:eu-west-1:1:done", b"--topic"),
+        ("nats://127.0.0.1:4/done", b"on one cloud"),
+    ],
+)
+async def test_setup_refuses_what_is_wanted_by_halves(
+    notifications: str, told: bytes, tmp_path: Path
+) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "queue_agent", "setup", "--bucket", "results",
-        "--queue", "https://sqs.eu-west-1.amazonaws.com/1/jobs",
-        "--notifications", "arn:aws:sns:eu-west-1:1:done",
+        "--queue", "https://sqs.eu-west-1.amazonaws.com/1/jobs", "--notifications", notifications,
         stderr=asyncio.subprocess.PIPE, cwd=tmp_path,
     )  # fmt: skip
-    _, told = await process.communicate()
+    _, said = await process.communicate()
     assert process.returncode == 2
-    assert b"CDK" in told
+    assert told in said

@@ -103,6 +103,21 @@ _RIGHTS: Final[Mapping[str, str]] = {
     "HeadObject": _READ,
     "ListObjectsV2": "s3:ListBucket",
     "PutObject": "s3:PutObject",
+    "CreateQueue": "sqs:CreateQueue",
+    "GetQueueUrl": "sqs:GetQueueUrl",
+    "SetQueueAttributes": "sqs:SetQueueAttributes",
+    "CreateTopic": "sns:CreateTopic",
+    "GetSubscriptionAttributes": "sns:GetSubscriptionAttributes",
+    "ListSubscriptionsByTopic": "sns:ListSubscriptionsByTopic",
+    "SetSubscriptionAttributes": "sns:SetSubscriptionAttributes",
+    "Subscribe": "sns:Subscribe",
+    "CreateBucket": "s3:CreateBucket",
+    "GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
+    "GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
+    "HeadBucket": "s3:ListBucket",
+    "PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
+    "PutBucketPolicy": "s3:PutBucketPolicy",
+    "PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
 }  # fmt: skip
 """By operation, what a role must allow."""
 

@@ -20,9 +20,9 @@ _NOT_TO_AGENTS = frozenset({"application", "email", "email-json", "firehose", "s
 
 async def reaches(sns: Any, topic_arn: str, queue_url: str, publication: Publication) -> bool:
     """Whether one of the topic's subscriptions gives the publication to the queue."""
-    async for subscription in _subscriptions(sns, topic_arn):
+    async for subscription in subscriptions(sns, topic_arn):
         if is_queue(subscription.get("Endpoint", ""), queue_url) and _passes(
-            await _attributes(sns, subscription), publication
+            await subscription_attributes(sns, subscription), publication
         ):
             return True
     return False
@@ -34,10 +34,10 @@ async def routing(
     """What the filters of the topic's subscriptions ask of an attribute, as `Topic.routing`."""
     values: set[str] = set()
     without = others = False
-    async for subscription in _subscriptions(sns, topic_arn):
+    async for subscription in subscriptions(sns, topic_arn):
         if subscription.get("Protocol") in _NOT_TO_AGENTS or not _is_confirmed(subscription):
             continue
-        attributes = await _attributes(sns, subscription)
+        attributes = await subscription_attributes(sns, subscription)
         policy: JsonValue = json.loads(attributes.get("FilterPolicy") or "{}")
         by_body = attributes.get("FilterPolicyScope") == "MessageBody"
         filters = policy if isinstance(policy, dict) and not by_body else {}
@@ -69,7 +69,8 @@ async def tells(s3: Any, bucket: str, queue_url: str) -> bool:
     return any(is_queue(arn, queue_url) for arn in arns)
 
 
-async def _subscriptions(sns: Any, topic_arn: str) -> AsyncIterator[Mapping[str, str]]:
+async def subscriptions(sns: Any, topic_arn: str) -> AsyncIterator[Mapping[str, str]]:
+    """The topic's subscriptions, as SNS lists them."""
     page: dict[str, str] = {}
     for _ in range(_MOST_PAGES):
         with translated("list the topic's subscriptions"):
@@ -81,7 +82,8 @@ async def _subscriptions(sns: Any, topic_arn: str) -> AsyncIterator[Mapping[str,
         page = {"NextToken": answer["NextToken"]}
 
 
-async def _attributes(sns: Any, subscription: Mapping[str, str]) -> Mapping[str, str]:
+async def subscription_attributes(sns: Any, subscription: Mapping[str, str]) -> Mapping[str, str]:
+    """What is said of a subscription that was listed."""
     with translated("read a subscription's attributes"):
         answer = await sns.get_subscription_attributes(
             SubscriptionArn=subscription["SubscriptionArn"]

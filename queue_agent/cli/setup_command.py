@@ -1,0 +1,78 @@
+"""`queue-agent setup` as it is typed. It imports nothing slow."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from queue_agent.cli.client_use import option
+from queue_agent.settings.shared import (
+    BUCKET,
+    DEAD_LETTER_QUEUE_URL,
+    JOB_TOPIC,
+    NOTIFICATION_TOPIC,
+    QUEUE_URL,
+    REGION,
+    RUNTIME_NAME,
+)
+
+
+def setup(
+    queue: Annotated[str, option(QUEUE_URL)],
+    notifications: Annotated[str, option(NOTIFICATION_TOPIC, "--notifications")],
+    bucket: Annotated[str, option(BUCKET)],
+    topic: Annotated[str | None, option(JOB_TOPIC, "--topic")] = None,
+    runtime: Annotated[str | None, option(RUNTIME_NAME, "--runtime")] = None,
+    dead_letters: Annotated[str | None, option(DEAD_LETTER_QUEUE_URL)] = None,
+    region: Annotated[str | None, option(REGION)] = None,
+    job_seconds: Annotated[
+        int, typer.Option(min=1, max=21_600, help="Expected length of a job.")
+    ] = 30,
+    lease: Annotated[
+        float | None,
+        typer.Option(
+            min=5,
+            max=43_200,
+            help="Seconds that a message stays hidden once delivered; else by the length of a job.",
+        ),
+    ] = None,
+    max_receives: Annotated[
+        int, typer.Option(min=1, max=1000, help="Deliveries until a message is a dead letter.")
+    ] = 3,
+    retention_days: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=13, help="The queue keeps a job (AWS); else by the length of a job."
+        ),
+    ] = None,
+    replicas: Annotated[
+        int,
+        typer.Option(min=1, max=5, help="Servers that keep each stream (NATS); 3 for production."),
+    ] = 1,
+    change: Annotated[
+        bool, typer.Option("--change", help="Change what is there and differs (AWS).")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is missing.")] = False,
+) -> None:
+    """Make the queues, topics and buckets that are missing, on AWS or NATS; print them.
+
+    On AWS topics, queues and bucket may be given by name, and --topic and --runtime are needed;
+    the settings that follow are printed, too. What is there and differs is shown, and exit code 1
+    says that it stays so. Nothing is ever deleted.
+    """
+    from queue_agent.cli.setup import QueueTimes  # noqa: PLC0415
+    from queue_agent.cli.setup import setup as make  # noqa: PLC0415
+
+    times = QueueTimes(job_seconds, lease, max_receives, retention_days)
+    wanted = times.resources(
+        queue_url=queue,
+        notification_topic=notifications,
+        bucket=bucket,
+        dead_letter_queue_url=dead_letters,
+        replicas=replicas,
+        job_topic=topic,
+        runtime_name=runtime,
+        region=region,
+    )
+    if not asyncio.run(make(wanted, dry=dry_run, change=change)):
+        raise typer.Exit(1)

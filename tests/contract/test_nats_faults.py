@@ -411,3 +411,24 @@ async def test_a_message_larger_than_the_server_takes_ends_no_connection(
             await queue.send("x" * size, {})
     await queue.send("x", {})
     assert [message.body for message in await poll] == ["x"]
+
+
+async def test_a_cancellation_that_meets_an_answer_is_not_lost(
+    cloud: NatsCloud, deployed: Deployment
+) -> None:
+    """As of an agent that ends to tell of a job's progress: it would wait for itself."""
+    answered = asyncio.Event()
+
+    async def tell() -> None:
+        async with cloud.connection.exchange("publish") as client:
+            request = client.request("$JS.API.INFO", timeout=SOON)
+            with suppress(asyncio.CancelledError):  # as Python 3.11's `wait_for` has it
+                await request
+                answered.set()
+                await asyncio.Event().wait()
+
+    task = asyncio.create_task(tell())
+    await answered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -119,9 +119,15 @@ class Connection:
     async def exchange(
         self, action: str, *, seconds: float | None = _ANSWER
     ) -> AsyncIterator[Client]:
-        """The connected client, for what JetStream's own calls do not do; raises like `using`."""
+        """The connected client, for what JetStream's own calls do not do; raises like `using`.
+
+        The client waits by `asyncio.wait_for`, of which Python 3.11's loses a cancellation that
+        meets a result: it is raised here, once the exchange is over.
+        """
         link = await self._linked()
         refusals = link.refusals
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task else 0
         try:
             with translated(action):
                 async with link.waiting(seconds):
@@ -132,6 +138,8 @@ class Connection:
             if link.lost:
                 raise Unanswered(f"Could not {action}: the connection was lost.") from error
             raise
+        if task is not None and task is asyncio.current_task() and task.cancelling() > cancelled:
+            raise asyncio.CancelledError
 
     async def aclose(self) -> None:
         """Close it."""

@@ -16,8 +16,8 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 # `exec`, so that a signal to make reaches the demo, which ends its own children.
-demo: $(VENV)/.demo ## One job from topic to image on this machine (MODEL=, PROMPT=, STEPS=, ARGS=)
-	@exec $(BIN)/queue-agent demo $${MODEL:+"--model=$$MODEL"} $${PROMPT:+"--prompt=$$PROMPT"} $${STEPS:+"--steps=$$STEPS"} $(ARGS)
+demo: $(VENV)/.demo$(if $(filter aws,$(CLOUD)),-aws) ## One job from topic to image on this machine (CLOUD=aws, MODEL=, PROMPT=, STEPS=, ARGS=)
+	@exec $(BIN)/queue-agent demo $${CLOUD:+"--cloud=$$CLOUD"} $${MODEL:+"--model=$$MODEL"} $${PROMPT:+"--prompt=$$PROMPT"} $${STEPS:+"--steps=$$STEPS"} $(ARGS)
 
 demo-metrics: $(VENV)/.dev ## A real Prometheus scrapes the running demo and answers the dashboard's queries
 	@command -v prometheus >/dev/null || { echo "Prometheus is needed; on Debian: apt-get install prometheus" >&2; exit 1; }
@@ -130,10 +130,14 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/.created
 	$(INSTALL) --editable '.[demo]'
 	@touch $@
 
-# The development extra holds the demo's.
+$(VENV)/.demo-aws: pyproject.toml constraints.txt | $(VENV)/.created
+	$(INSTALL) --editable '.[demo-aws]'
+	@touch $@ $(VENV)/.demo
+
+# The development extra holds the demo's, on either cloud.
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.created
 	$(INSTALL) --editable '.[dev]'
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.demo-aws
 
 # Synthesis runs on Node.js; without it nothing of the rest is missing.
 $(VENV)/.cdk: pyproject.toml constraints.txt | $(VENV)/.created

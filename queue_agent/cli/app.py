@@ -4,7 +4,7 @@ import asyncio
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -393,6 +393,10 @@ def plan(
 
 @app.command()
 def demo(
+    cloud: Annotated[
+        Literal["nats", "aws"],
+        typer.Option(envvar="CLOUD", help="nats, a server, or aws, an emulator (extra demo-aws)."),
+    ] = "nats",
     prompt: Annotated[str, typer.Option(envvar="PROMPT")] = "large yellow star on purple",
     model: Annotated[
         str | None, typer.Option(envvar="MODEL", help="Else a tiny one that knows a few shapes.")
@@ -415,7 +419,7 @@ def demo(
 
     if once is None:
         once = not sys.stdout.isatty()
-    if not run_demo(prompt=prompt, model=model, steps=steps, output=output, once=once):
+    if not run_demo(cloud=cloud, prompt=prompt, model=model, steps=steps, output=output, once=once):
         raise typer.Exit(1)
 
 

@@ -1,8 +1,8 @@
 """`queue-agent demo`: the main job end to end on this machine, with nothing but this package.
 
-Child processes on the loopback interface: an embedded cloud (topic → filtered queue with dead
-letters, notification topic, bucket), the bundled diffusers runtime, the agent and, once the job
-has been shown, the gateway with its page.
+Child processes on the loopback interface: a cloud (topic → filtered queue with dead letters,
+notification topic, bucket), the bundled diffusers runtime, the agent and, once the job has been
+shown, the gateway with its page.
 """
 
 import asyncio
@@ -13,10 +13,11 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -24,12 +25,12 @@ from typing import Final
 import httpx
 from rich.console import Console
 
+from queue_agent.cli.demo_clouds import KINDS, CloudName, DemoCloud, DemoCloudKind
 from queue_agent.cli.stage_lines import StageLines
 from queue_agent.client import Client, make_job
-from queue_agent.cloud import Deployment
+from queue_agent.cloud import Cloud, Deployment
 from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.tasks import background
-from queue_agent.testing.aws import EmbeddedCloud, deploy
 from queue_agent.testing.process import HOST, ServerProcess, free_port
 from queue_agent.wire.errors import SettingsError
 from queue_agent.wire.job import Job
@@ -45,8 +46,8 @@ _LAST_LOOK: Final = 5
 """Seconds until the agent's last step is no more waited for."""
 _LOOK: Final = 0.05
 """Seconds between two looks at what children say."""
-_NEEDED: Final = ("moto", "flask", "torch", "diffusers", "transformers", "fastapi", "uvicorn")
-"""Modules of the extra `demo`."""
+_NEEDED: Final = ("torch", "diffusers", "transformers", "fastapi", "uvicorn")
+"""Modules of the extra, whichever the cloud."""
 _STEPS: Final = {
     "received": "the agent received the message",
     "prepared": "translated for the runtime",
@@ -57,20 +58,22 @@ _STEPS: Final = {
 }
 
 
-def demo(*, prompt: str, model: str | None, steps: int, output: Path, once: bool) -> bool:
+def demo(
+    *, cloud: CloudName, prompt: str, model: str | None, steps: int, output: Path, once: bool
+) -> bool:
     """Show one job's way, then, unless `once`, the page until Ctrl-C; whether it was completed.
 
     Raises:
         SettingsError: what it needs is not installed.
     """
-    _check_installed()
+    _check_installed(KINDS[cloud])
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells' background jobs ignore it
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     console = Console()
     with ExitStack() as stack, TemporaryDirectory(prefix="queue-agent-") as work:
-        children = _Children(Path(work), stack)
-        cloud = EmbeddedCloud()
-        children.add("cloud", cloud)
+        children = _Children(Path(work), stack, _printer(console))
+        place = KINDS[cloud].in_folder(Path(work) / "cloud")
+        children.add("cloud", place.server, lasting=place.lasting)
         command = [sys.executable, "-m", "queue_agent", "serve-diffusers", "--port", "{port}"]
         # Of a model this small more threads only wait for each other.
         threads = {} if model else {"OMP_NUM_THREADS": "1"}
@@ -81,7 +84,7 @@ def demo(*, prompt: str, model: str | None, steps: int, output: Path, once: bool
             runtime=_RUNTIME_NAME,
             task_type="text-to-image",
         )
-        show = _Show(console, children, cloud, runtime, model or _TINY)
+        show = _Show(console, children, place, runtime, model or _TINY)
         try:
             return asyncio.run(show.run(job, output, once=once))
         except _ChildEnded as ended:
@@ -90,12 +93,13 @@ def demo(*, prompt: str, model: str | None, steps: int, output: Path, once: bool
             return False
 
 
-def _check_installed() -> None:
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+def _check_installed(kind: DemoCloudKind) -> None:
+    needed = (*kind.modules, *_NEEDED)
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise SettingsError(
             f"queue-agent demo needs {', '.join(missing)}; "
-            "install with: pip install 'sd-queue-agent[demo]'"
+            f"install with: pip install 'sd-queue-agent[{kind.extra}]'"
         )
 
 
@@ -117,15 +121,22 @@ class _Children:
 
     folder: Path
     stack: ExitStack
+    tell: Callable[[str], None]
     named: dict[str, ServerProcess] = field(default_factory=dict)
+    lasting: set[str] = field(default_factory=set)
 
-    def add(self, name: str, child: ServerProcess) -> None:
-        """Start a child, to be ended with the demo."""
+    def add(self, name: str, child: ServerProcess, *, lasting: bool = False) -> None:
+        """Start a child, to be ended with the demo.
+
+        One whose data are `lasting` is started again when somebody has ended it.
+        """
         child.log = self.folder / f"{name}.log"
         child.log.touch()
         child.spawn()
         self.stack.callback(child.stop)
         self.named[name] = child
+        if lasting:
+            self.lasting.add(name)
 
     async def watch(self) -> None:
         """Wait for a child that ends.
@@ -135,8 +146,13 @@ class _Children:
         """
         while True:
             for name, child in self.named.items():
-                if not child.lives and child.log is not None:
-                    raise _ChildEnded(name, child.wait(), child.log)
+                if child.lives or child.log is None:
+                    continue
+                code = child.wait()
+                if name not in self.lasting or code > 0:  # of its own accord
+                    raise _ChildEnded(name, code, child.log)
+                self.tell(f"The {name} was ended; it is started again, with all that it stored.")
+                child.spawn()
             await asyncio.sleep(_LOOK)
 
 
@@ -146,7 +162,7 @@ class _Show:
 
     console: Console
     children: _Children
-    embedded: EmbeddedCloud
+    place: DemoCloud
     runtime: ServerProcess
     model: str
 
@@ -166,20 +182,15 @@ class _Show:
         return completed
 
     async def _run(self, job: Job, output: Path, *, once: bool) -> bool:
-        cloud = self.embedded.connect()
-        try:
+        async with AsyncExitStack() as stack:
             with StageLines(self.console) as stages:
-                stages.doing("starting an embedded cloud")
-                await _answered(f"{self.embedded.url}/moto-api/")
-                deployment = await deploy(cloud, _RUNTIME_NAME)
-                stages.done("an embedded cloud runs: topics, queue and bucket are made")
+                stages.doing(f"starting {self.place.name}")
+                deployed = self.place.deployed(_RUNTIME_NAME)
+                cloud, deployment = await stack.enter_async_context(deployed)
+                stages.done(f"{self.place.name} runs: topics, queue and bucket are made")
                 agent = self._start_agent(deployment)
                 await self._until_ready(stages, agent)
-                client = Client(
-                    cloud,
-                    job_topic=deployment.job_topic,
-                    notification_topic=deployment.notification_topic,
-                )
+                client = _client(cloud, deployment)
                 async with client.notifications(job_id=job.id) as notifications:
                     published = datetime.now(UTC)  # the agent may have it before we know
                     await client.submit(job)
@@ -196,13 +207,11 @@ class _Show:
             self._tell_of_models()
             if not once:
                 await self._open_page(deployment, agent, job)
-        finally:
-            await cloud.aclose()
         return final.status == "completed"
 
     def _start_agent(self, deployment: Deployment) -> ServerProcess:
         settings = {
-            **self.embedded.environment(),
+            **self.place.environment,
             **deployment.environment(),
             "QUEUE_AGENT_RUNTIME": "diffusers",
             "QUEUE_AGENT_RUNTIME_URL": self.runtime.url,
@@ -249,7 +258,7 @@ class _Show:
     async def _open_page(self, deployment: Deployment, agent: ServerProcess, job: Job) -> None:
         """Serve the gateway until Ctrl-C, and say what else can be done meanwhile."""
         settings = {
-            **self.embedded.environment(),
+            **self.place.environment,
             **deployment.environment(),
             "QUEUE_AGENT_JOB_TOPIC_ARN": deployment.job_topic,
         }
@@ -261,11 +270,8 @@ class _Show:
             stages.doing("starting the gateway")
             await _answered(f"{gateway.url}/healthz")
         self._tell("\nFrom a second shell, by this demo's cloud:\n")
-        also = {
-            "AWS_DEFAULT_REGION": settings["AWS_REGION"],
-            "GATEWAY": gateway.url,
-        }  # for boto3, curl
-        for command_line in (*_exports({**settings, **also}), "", *_commands_to_try(job)):
+        exports = _exports({**settings, "GATEWAY": gateway.url})  # for curl
+        for command_line in (*exports, "", *_commands_to_try(job)):
             self.console.print(f"    {command_line}", markup=False, highlight=False, soft_wrap=True)
         self._tell(f"\nthe agent's metrics: {agent.url}/metrics")
         self._tell(f"the runtime's metrics: {self.runtime.url}/metrics")
@@ -283,7 +289,19 @@ class _Show:
             self._tell("    make demo MODEL=stable-diffusion-v1-5/stable-diffusion-v1-5")
 
     def _tell(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+        _printer(self.console)(text)
+
+
+def _printer(console: Console) -> Callable[[str], None]:
+    return partial(console.print, highlight=False, soft_wrap=True)
+
+
+def _client(cloud: Cloud, deployment: Deployment) -> Client:
+    return Client(
+        cloud,
+        job_topic=deployment.job_topic,
+        notification_topic=deployment.notification_topic,
+    )
 
 
 async def _show_log(stages: StageLines, log: Path | None, acknowledged: asyncio.Event) -> None:

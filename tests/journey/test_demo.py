@@ -27,6 +27,8 @@ from queue_agent.testing.process import ServerProcess
 README: Final = Path(__file__).parents[2] / "README.md"
 BLOCK: Final = re.compile(r"^```(json|python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND: Final = (sys.executable, "-m", "queue_agent", "demo")
+NAMES: Final = {"nats": "a NATS server", "aws": "an AWS emulator"}
+PROGRAMS: Final = {"nats": "nats-server", "aws": "moto.server"}
 CLOCK: Final = r"^\d\d:\d\d:\d\d\.\d{3} "
 KEPT: Final = ("PATH", "HOME", "PYTHONPATH")
 
@@ -37,13 +39,19 @@ def environment(**given: str) -> dict[str, str]:
     return {**kept, "COLUMNS": "200", **given}
 
 
+@pytest.fixture(params=NAMES, scope="module")
+def cloud(request: pytest.FixtureRequest) -> str:
+    """Each that the demo runs on."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def shown(cloud: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """What a demo of one job, without a terminal, left in its folder and printed."""
     folder = tmp_path_factory.mktemp("demo")
     ended = subprocess.run(
         [*COMMAND, "--once", "--output", str(folder)],
-        env=environment(STEPS="12", PROMPT="red circle"),
+        env=environment(STEPS="12", PROMPT="red circle", CLOUD=cloud),
         capture_output=True,
         text=True,
         timeout=3 * PATIENCE,
@@ -63,13 +71,15 @@ def test_the_demo_leaves_the_picture_that_was_asked_for(shown: tuple[Path, str])
     assert f"saved {folder / name}" in printed
 
 
-def test_without_a_terminal_each_stage_is_a_line_with_its_time(shown: tuple[Path, str]) -> None:
+def test_without_a_terminal_each_stage_is_a_line_with_its_time(
+    shown: tuple[Path, str], cloud: str
+) -> None:
     _, printed = shown
     lines = [line[13:] for line in printed.splitlines() if re.match(CLOCK, line)]
     stages = [line for line in lines if "step" not in line]
     assert [re.sub(r"job \S+ was published to \S+", "job", stage) for stage in stages] == [
-        "… starting an embedded cloud …",
-        "✓ an embedded cloud runs: topics, queue and bucket are made",
+        f"… starting {NAMES[cloud]} …",
+        f"✓ {NAMES[cloud]} runs: topics, queue and bucket are made",
         "… starting the agent …",
         "✓ the agent runs",
         "… loading the model tiny …",
@@ -118,10 +128,21 @@ def test_a_model_that_cannot_be_loaded_ends_the_demo_with_the_runtimes_own_sente
     assert ended.stderr == ""
 
 
-@pytest.mark.parametrize("missing", ["moto", "torch"])
-def test_without_its_extra_the_demo_says_so_in_one_line(missing: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "missing", "extra"),
+    [
+        ((), "torch", "demo"),
+        ((), "nats", "demo"),
+        (("--cloud", "aws"), "moto", "demo-aws"),
+        (("--cloud", "aws"), "torch", "demo-aws"),
+    ],
+)
+def test_without_its_extra_the_demo_says_so_in_one_line(
+    options: tuple[str, ...], missing: str, extra: str
+) -> None:
     code = (
-        f"import sys; sys.modules[{missing!r}] = None; sys.argv = ['queue-agent', 'demo'];"
+        f"import sys; sys.modules[{missing!r}] = None;"
+        f"sys.argv = ['queue-agent', 'demo', *{options!r}];"
         "from queue_agent.cli.app import main; main()"
     )
     ended = subprocess.run(
@@ -129,7 +150,7 @@ def test_without_its_extra_the_demo_says_so_in_one_line(missing: str) -> None:
     )
     assert ended.returncode == 2
     assert ended.stderr == (
-        f"queue-agent demo needs {missing}; install with: pip install 'sd-queue-agent[demo]'\n"
+        f"queue-agent demo needs {missing}; install with: pip install 'sd-queue-agent[{extra}]'\n"
     )
     assert ended.stdout == ""
 
@@ -153,6 +174,11 @@ class OpenDemo:
         assert match
         return match
 
+    def child(self, part: str) -> int:
+        """The id of the only child whose command line has this part."""
+        (pid,) = (pid for pid, line in descendants(self.process.pid).items() if part in line)
+        return pid
+
     async def ends(self) -> int:
         return await asyncio.to_thread(self.process.wait, PATIENCE)
 
@@ -171,9 +197,9 @@ def demo(folder: Path, *options: str, **given: str) -> Iterator[OpenDemo]:
 
 
 @asynccontextmanager
-async def page(folder: Path) -> AsyncIterator[tuple[OpenDemo, str]]:
+async def page(folder: Path, cloud: str = "nats") -> AsyncIterator[tuple[OpenDemo, str]]:
     """A demo with its page, and the page's address."""
-    with demo(folder, "--page") as shown:
+    with demo(folder, "--page", "--cloud", cloud) as shown:
         yield shown, (await shown.waits_for(r"the page: (http://\S+)"))[1]
 
 
@@ -188,15 +214,18 @@ async def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path) -> N
 
 
 async def test_after_its_job_the_demo_serves_the_page_until_it_is_interrupted(
-    tmp_path: Path,
+    tmp_path: Path, cloud: str
 ) -> None:
-    async with page(tmp_path) as (shown, url):
+    async with page(tmp_path, cloud) as (shown, url):
         async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
             assert "Queue agent" in (await client.get("/")).text
             body = {"content": {"prompt": "x", "steps": 1, "width": 64, "height": 64}}
             job = (await client.post("/v1/jobs", json=body)).json()
             view = await finished(client, job["id"])
             assert view["status"] == "completed", view
+            (image,) = view["images"]
+            opened = await client.get(image["href"])
+            assert (opened.status_code, opened.headers["content-type"]) == (200, "image/png")
         children = descendants(shown.process.pid)
         assert len(children) == 4
         shown.process.send_signal(signal.SIGINT)
@@ -204,8 +233,10 @@ async def test_after_its_job_the_demo_serves_the_page_until_it_is_interrupted(
     assert not any(lives(pid) for pid in children)
 
 
-async def test_what_the_demo_prints_for_a_second_shell_runs_there_as_it_is(tmp_path: Path) -> None:
-    async with page(tmp_path) as (shown, _):
+async def test_what_the_demo_prints_for_a_second_shell_runs_there_as_it_is(
+    tmp_path: Path, cloud: str
+) -> None:
+    async with page(tmp_path, cloud) as (shown, _):
         block = [line[4:] for line in shown.printed().splitlines() if line.startswith("    ")]
         exports = [line for line in block if line.startswith("export ")]
         commands = [line for line in block if re.search(r"queue.agent (submit|status) ", line)]
@@ -222,6 +253,9 @@ async def test_what_the_demo_prints_for_a_second_shell_runs_there_as_it_is(tmp_p
             if language == "json":
                 (tmp_path / "job.json").write_text(text)
                 continue
+            by_aws = text.startswith("aws ") or "import boto3" in text
+            if by_aws and cloud != "aws":
+                continue
             if text.startswith("aws ") and shutil.which("aws") is None:
                 continue
             (tmp_path / "block").write_text(text)
@@ -233,16 +267,19 @@ async def test_what_the_demo_prints_for_a_second_shell_runs_there_as_it_is(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("name", "part"),
-    [("agent", "queue_agent run"), ("cloud", "moto.server"), ("gateway", "queue_agent gateway")],
+    ("cloud", "name", "part"),
+    [
+        ("nats", "agent", "queue_agent run"),
+        ("nats", "gateway", "queue_agent gateway"),
+        ("aws", "cloud", PROGRAMS["aws"]),
+    ],
 )
 async def test_a_child_that_dies_ends_the_demo_with_its_last_lines(
-    tmp_path: Path, name: str, part: str
+    tmp_path: Path, cloud: str, name: str, part: str
 ) -> None:
-    async with page(tmp_path) as (shown, _):
+    async with page(tmp_path, cloud) as (shown, _):
         children = descendants(shown.process.pid)
-        (pid,) = (pid for pid, line in children.items() if part in line)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(shown.child(part), signal.SIGKILL)
         assert await shown.ends() == 1
         assert re.search(
             rf"^✗ The {name} ended with code -9\. The last that it said:\n.+",
@@ -252,9 +289,47 @@ async def test_a_child_that_dies_ends_the_demo_with_its_last_lines(
     assert not any(lives(pid) for pid in children)
 
 
+async def test_a_job_outlives_that_its_server_is_killed(tmp_path: Path) -> None:
+    with demo(tmp_path, "--once", STEPS="300") as shown:
+        await shown.waits_for("step [0-9]+ of 300")
+        os.kill(shown.child(PROGRAMS["nats"]), signal.SIGKILL)
+        await shown.waits_for("The cloud was ended; it is started again")
+        assert await shown.ends() == 0, shown.printed()
+        notification = json.loads((tmp_path / "out" / "notification.json").read_text())
+        assert notification["status"] == "completed"
+        assert notification["attempt"] == 1, "what it had stored, it knows"
+
+
+async def test_the_page_outlives_that_its_server_is_ended(tmp_path: Path) -> None:
+    body = {"content": {"prompt": "x", "steps": 1, "width": 64, "height": 64}}
+    async with (
+        page(tmp_path) as (shown, url),
+        httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client,
+    ):
+        earlier = (await client.post("/v1/jobs", json=body)).raise_for_status().json()
+        assert (await finished(client, earlier["id"]))["status"] == "completed"
+        before = shown.child(PROGRAMS["nats"])
+        os.kill(before, signal.SIGTERM)
+        await shown.waits_for("The cloud was ended; it is started again")
+        assert shown.child(PROGRAMS["nats"]) != before
+
+        async def accepted() -> httpx.Response | None:
+            answer = await client.post("/v1/jobs", json=body)
+            assert answer.is_success or answer.status_code == 503, "the server is not there yet"
+            return answer if answer.is_success else None
+
+        answer = await until(accepted, what="a job that is accepted")
+        assert answer
+        later = answer.json()
+        for job in (later, earlier):
+            view = await finished(client, job["id"])
+            assert view["status"] == "completed"
+            assert (await client.get(view["images"][0]["href"])).is_success
+
+
 async def test_in_a_terminal_the_demo_shows_what_it_is_doing(tmp_path: Path) -> None:
     seen = await asyncio.to_thread(in_a_terminal, [*COMMAND, "--once", "--output", str(tmp_path)])
-    for stage in ("starting an embedded cloud", "starting the agent", "loading the model tiny"):
+    for stage in ("starting a NATS server", "starting the agent", "loading the model tiny"):
         assert f"{stage} …" in seen
     assert re.search(r"step \d+ of 300", seen)
     assert "✓" in seen

@@ -4,7 +4,8 @@
 
 Exits with 1 when a job was lost or not answered, or a good one was told to have failed. The same
 seed plans the same jobs and the same faults at the same moments; how they meet depends on the
-machine.
+machine. With ``--cloud nats`` the cloud is a NATS server, which is killed and restarted, stands
+still, and is slow, among the faults.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))  # their stage, proxies and ledger
 
-from benchmarks.chaos_plan import FaultKind, Plan
+from benchmarks.chaos_plan import CLOUDS, Plan
 from benchmarks.chaos_run import Outcome, staged
 from faults.ledger import is_whole
 
@@ -41,9 +42,13 @@ def main() -> int:
 
 async def _run(arguments: argparse.Namespace, folder: Path) -> Outcome:
     plan = Plan.of(
-        arguments.seed, jobs=arguments.jobs, seconds=arguments.seconds, pods=arguments.pods
+        arguments.seed,
+        jobs=arguments.jobs,
+        seconds=arguments.seconds,
+        pods=arguments.pods,
+        cloud=arguments.cloud,
     )
-    async with staged(plan, folder, arguments.pods) as chaos:
+    async with staged(plan, folder, arguments.pods, arguments.cloud) as chaos:
         return await chaos.run()
 
 
@@ -55,6 +60,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=300.0, help="of publishing and faults")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     parser.add_argument("--pods", type=int, default=3)
+    parser.add_argument("--cloud", choices=list(CLOUDS), default="aws", help="aws: the emulator")
     parser.add_argument("--report", type=Path, help="also write the tables to this file")
     return parser.parse_args()
 
@@ -62,10 +68,17 @@ def _arguments() -> argparse.Namespace:
 def _report(arguments: argparse.Namespace, outcome: Outcome) -> str:
     command = (
         f"python -m benchmarks.chaos --jobs {arguments.jobs} --seconds {arguments.seconds:g} "
-        f"--pods {arguments.pods} --seed {arguments.seed}"
+        f"--pods {arguments.pods} --cloud {arguments.cloud} --seed {arguments.seed}"
     )
     where = f"Python {platform.python_version()}, {os.cpu_count()} CPUs"
-    lines = [f"`{command}` on {where}", "", *_totals(outcome), "", *_by_fault(outcome), ""]
+    lines = [
+        f"`{command}` on {where}",
+        "",
+        *_totals(outcome),
+        "",
+        *_by_fault(outcome, arguments.cloud),
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -101,11 +114,11 @@ def _totals(outcome: Outcome) -> list[str]:
     return ["| | |", "|---|---|", *(f"| {name} | {text.strip()} |" for name, text in rows.items())]
 
 
-def _by_fault(outcome: Outcome) -> list[str]:
+def _by_fault(outcome: Outcome, cloud: str) -> list[str]:
     head = "| fault | strikes | beyond need | re-notified | recovery p50 | p99 |"
     lines = [head, "|---|--:|--:|--:|--:|--:|"]
     repeats, renotified = _repeats(outcome), _renotified(outcome)
-    for fault in FaultKind:
+    for fault in CLOUDS[cloud]:
         recoveries = outcome.recoveries(fault)
         lines.append(
             f"| {fault.value} | {len(recoveries)} | {outcome.blamed(repeats, fault)} "

@@ -1,7 +1,7 @@
 """What a chaos run does and when, from nothing but its seed."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -37,6 +37,19 @@ class FaultKind(Enum):
     CLOUD_SLOW = "cloud: 1 s slower"
     CLOUD_LOST = "cloud: answer lost"
     CLOUD_REFUSES = "cloud: 403 for 10 to 40 s"
+    SERVER_KILLED = "server: kill -9, restart"
+    SERVER_AWAY = "server: kill -9, away for a while"
+    SERVER_FROZEN = "server: SIGSTOP, longer than the lease"
+    SERVER_SLOW = "server: 0.2 s slower each way"
+    SERVER_CUT = "server: connections cut"
+    SERVER_LOST = "server: answer lost"
+
+
+CLOUDS: Final[Mapping[str, tuple[FaultKind, ...]]] = {
+    "aws": tuple(fault for fault in FaultKind if not fault.name.startswith("SERVER_")),
+    "nats": tuple(fault for fault in FaultKind if not fault.name.startswith("CLOUD_")),
+}
+"""What goes wrong on which."""
 
 
 OPERATIONS: Final = ("receive", "heartbeat", "delete", "publish", "image", "manifest", "S3")
@@ -93,7 +106,7 @@ class Plan:
     strikes: tuple[Strike, ...]
 
     @classmethod
-    def of(cls, seed: int, *, jobs: int, seconds: float, pods: int) -> "Plan":
+    def of(cls, seed: int, *, jobs: int, seconds: float, pods: int, cloud: str = "aws") -> "Plan":
         chance = random.Random(seed)  # noqa: S311  no secret
         moments = sorted(chance.uniform(0, seconds) for _ in range(jobs))
         kinds = _kinds(chance, jobs)
@@ -107,7 +120,7 @@ class Plan:
             )
             for number, (at, kind) in enumerate(zip(moments, kinds, strict=True))
         )
-        return cls(publications, tuple(_strikes(chance, seconds, pods)))
+        return cls(publications, tuple(_strikes(chance, seconds, pods, CLOUDS[cloud])))
 
 
 def _kinds(chance: random.Random, jobs: int) -> list[Kind]:
@@ -118,13 +131,15 @@ def _kinds(chance: random.Random, jobs: int) -> list[Kind]:
     return kinds
 
 
-def _strikes(chance: random.Random, seconds: float, pods: int) -> list[Strike]:
+def _strikes(
+    chance: random.Random, seconds: float, pods: int, faults: Sequence[FaultKind]
+) -> list[Strike]:
     strikes: list[Strike] = []
     moment = chance.expovariate(1 / _GAP)
     while moment < seconds:
-        if len(strikes) % len(FaultKind) == 0:  # each once, then each once more in another order
-            order = chance.sample(list(FaultKind), len(FaultKind))
-        fault = order[len(strikes) % len(FaultKind)]
+        if len(strikes) % len(faults) == 0:  # each once, then each once more in another order
+            order = chance.sample(faults, len(faults))
+        fault = order[len(strikes) % len(faults)]
         strikes.append(
             Strike(
                 moment,

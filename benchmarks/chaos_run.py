@@ -5,11 +5,11 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from benchmarks.chaos_plan import INNOCENT, FaultKind, Kind, Plan, PlannedJob, Strike
 from benchmarks.chaos_pod import EndsRuntime, Pod
@@ -30,7 +30,10 @@ from queue_agent.testing.fault_proxy import (
     Reset,
     Status,
 )
+from queue_agent.testing.nats import NatsServer
 from queue_agent.testing.process import HOST, free_port
+from queue_agent.wire.errors import Unavailable
+from queue_agent.worker.retry import retry_for
 
 LEASE: Final = 5
 MAX_RECEIVES: Final = 10
@@ -75,7 +78,9 @@ _PROXY_FAULTS: Final[dict[FaultKind, Fault]] = {
     FaultKind.CLOUD_SLOW: Delay(1.0),
     FaultKind.CLOUD_LOST: LoseAnswer(),
     FaultKind.CLOUD_REFUSES: _REFUSED,
+    FaultKind.SERVER_LOST: LoseAnswer(),
 }
+_LATENCY: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,7 @@ class Chaos:
         self._start = time.time()
         self._good: set[str] = set()
         self._unseen = 0
+        self._server = asyncio.Lock()
         self._blows: list[Blow] = []
         self._answers: dict[str, list[tuple[float, JsonObject]]] = {}
 
@@ -201,8 +207,11 @@ class Chaos:
         """Wait until nothing is open, or nobody is answered for long: the ledger will tell."""
 
         async def settled() -> bool:
-            answered = not self._rig.ledger.unanswered(self._rig.scene)
-            return answered and await self._rig.scene.depth() == (0, 0)
+            if self._rig.ledger.unanswered(self._rig.scene):
+                return False
+            with suppress(Unavailable):
+                return await self._rig.scene.depth() == (0, 0)
+            return False
 
         answers = -1
         while len(self._answers) > answers:
@@ -227,7 +236,8 @@ class Chaos:
         await self._at(publication.at)
         kind, name = publication.kind, publication.name
         if kind is Kind.MALFORMED:
-            self._rig.ledger.enter(await self._rig.scene.send(f"{name}: no JSON"), _ENDS[kind])
+            sent = await retry_for(PATIENCE, lambda: self._rig.scene.send(f"{name}: no JSON"))
+            self._rig.ledger.enter(sent, _ENDS[kind])
             return
         if kind is Kind.POISON:
             name = f"{name}-{_POISON}"
@@ -252,7 +262,7 @@ class Chaos:
         )
         if kind is Kind.CANCELLED:
             await self._at(publication.at + publication.patience)
-            await self._rig.cancel(name)
+            await retry_for(PATIENCE, lambda: self._rig.cancel(name))
 
     async def _strike(self, strike: Strike) -> None:
         await self._at(strike.at)
@@ -282,10 +292,31 @@ class Chaos:
                 fault = _PROXY_FAULTS[strike.fault]
                 with pod.proxy.fault(fault, striking.GENERATIONS):
                     await asyncio.sleep(strike.length)
+            case FaultKind.SERVER_KILLED | FaultKind.SERVER_AWAY | FaultKind.SERVER_FROZEN:
+                async with self._server:
+                    await self._strike_server(strike)
+            case FaultKind.SERVER_SLOW:
+                self._rig.cloud.latency = _LATENCY
+                await asyncio.sleep(strike.length)
+                self._rig.cloud.latency = 0.0
+            case FaultKind.SERVER_CUT:
+                self._rig.cloud.cut()
             case _:
                 fault = _PROXY_FAULTS[strike.fault]
                 with self._rig.cloud.fault(fault, _OPERATIONS[strike.operation]):
                     await asyncio.sleep(strike.length)
+
+    async def _strike_server(self, strike: Strike) -> None:
+        server = cast("NatsServer", self._rig.scene.embedded)
+        if strike.fault is FaultKind.SERVER_FROZEN:
+            server.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(LEASE + strike.length)
+            server.send_signal(signal.SIGCONT)
+            return
+        server.kill()
+        if strike.fault is FaultKind.SERVER_AWAY:
+            await asyncio.sleep(strike.length)
+        await asyncio.to_thread(server.start)
 
     async def _at(self, moment: float) -> None:
         await asyncio.sleep(self._start + moment - time.time())
@@ -300,10 +331,13 @@ async def _seconds_to_exit(agent: Agent) -> float:
 
 
 @asynccontextmanager
-async def staged(plan: Plan, folder: Path, pods: int) -> AsyncIterator[Chaos]:
-    """An emulated cloud and so many pods, for one run."""
+async def staged(plan: Plan, folder: Path, pods: int, cloud: str) -> AsyncIterator[Chaos]:
+    """A cloud on this machine and so many pods, for one run."""
     async with AsyncExitStack() as stack:
-        embedded = EmbeddedCloud(log=folder / "cloud.log")
+        log = folder / "cloud.log"
+        embedded = (
+            NatsServer(folder / "nats", log=log) if cloud == "nats" else EmbeddedCloud(log=log)
+        )
         await asyncio.to_thread(embedded.start)
         stack.callback(embedded.stop)
         webuis = [

@@ -5,18 +5,20 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fakes import fake_runtime
-from queue_agent.cloud import Deployment
+from queue_agent.cloud import Deployment, Ordering
 from queue_agent.tasks import background
 from queue_agent.testing.aws import EmbeddedCloud, deploy
 from queue_agent.testing.nats import NatsCluster, NatsServer
 from queue_agent.testing.nats import deploy as deploy_on_nats
 from queue_agent.testing.process import ServerProcess
+from queue_agent.wire.errors import ObjectNotFound
+from queue_agent.worker.retry import retry_for
 
 T = TypeVar("T")
 JsonObject = dict[str, Any]
@@ -77,13 +79,26 @@ class Scene:
         """Publish a job to the job topic, as a publisher does."""
         topic = self.cloud.topic(self.deployment.job_topic)
         attributes = {"runtime": self.deployment.runtime_name, **attributes}
-        await topic.publish(json.dumps(job), attributes)
+        once = Ordering()  # repeated where the server is away
+        await retry_for(PATIENCE, lambda: topic.publish(json.dumps(job), attributes, once))
 
     async def send(self, body: str) -> str:
         """Put a body into the queue directly; the message's id."""
+        if isinstance(self.embedded, NatsServer | NatsCluster):
+            return await self._send_to_stream(body)
         sqs = await self.cloud.client("sqs")
         sent = await sqs.send_message(QueueUrl=self.deployment.queue_url, MessageBody=body)
         return str(sent["MessageId"])
+
+    async def _send_to_stream(self, body: str) -> str:
+        """A message's id tells when it came, which the stream knows until an agent has done it."""
+        name = self.deployment.runtime_name
+        while True:  # until one was seen in time; whatever became of others, nobody waits for it
+            with suppress(ObjectNotFound):
+                async with self.cloud.connection.using("send") as js:
+                    sent = await js.publish(f"{name}-jobs.{name}", body.encode())
+                    there = await js.get_msg(sent.stream, sent.seq)
+                    return f"{sent.seq}-{round(there.time.timestamp() * 1000):x}"
 
     def job(self, job_id: str, content: JsonObject | None = None, **metadata: Any) -> JsonObject:
         """A small text-to-image job for this scene's runtime."""

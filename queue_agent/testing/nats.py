@@ -18,6 +18,7 @@ listen: "{host}:{port}"
 jetstream {{
   store_dir: "{folder}"
   sync_interval: {sync}
+  {limit}
 }}
 """
 
@@ -35,6 +36,7 @@ class NatsServer(ServerProcess):
     """JetStream on a loopback port; its contents lie in a folder and outlive the process.
 
     `sync` is when the server has them written to disk; ``always`` before it acknowledges.
+    `room` is how many bytes it keeps at most.
     """
 
     def __init__(
@@ -44,13 +46,18 @@ class NatsServer(ServerProcess):
         port: int | None = None,
         log: Path | None = None,
         sync: str = "always",
+        room: int | None = None,
         configuration: str = "",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / "nats.conf"
         super().__init__([_program(), "--config", str(file)], port=port, log=log)
         text = _CONFIGURATION.format(
-            host=HOST, port=self.port, folder=folder.resolve() / "store", sync=sync
+            host=HOST,
+            port=self.port,
+            folder=folder.resolve() / "store",
+            sync=sync,
+            limit="" if room is None else f"max_file_store: {room}",
         )
         file.write_text(text + configuration)
         self.address = f"nats://{HOST}:{self.port}"

@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from nats_filling import ROOM, filled
+from nats_proxy import NatsProxy, Sent
 from queue_agent.cloud import Backlog, Deployment
 from queue_agent.cloud.nats import NatsCloud, making, pulling
 from queue_agent.cloud.nats.addresses import NatsAddress
@@ -58,6 +62,10 @@ async def cloud(server: NatsServer) -> AsyncIterator[NatsCloud]:
 @pytest.fixture
 async def deployed(cloud: NatsCloud, server: NatsServer) -> Deployment:
     return await deploy(cloud, server.address, "dep", max_receives=1)
+
+
+def is_a_poll(sent: Sent) -> bool:
+    return sent.subject.startswith("$JS.API.CONSUMER.MSG.NEXT.")
 
 
 async def killed_and_started_again(server: NatsServer, cloud: NatsCloud) -> None:
@@ -432,3 +440,115 @@ async def test_a_cancellation_that_meets_an_answer_is_not_lost(
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_full_store_is_said_in_words_loses_nothing_and_goes_on_when_there_is_room(
+    tmp_path: Path,
+) -> None:
+    with NatsServer(tmp_path / "nats", room=ROOM) as server:
+        cloud = server.connect()
+        deployed = await deploy(cloud, server.address, "dep")
+        topic, queue = cloud.topic(deployed.job_topic), cloud.queue(deployed.queue_url)
+        bucket = cloud.bucket(deployed.bucket)
+        await topic.publish("kept", {"runtime": "dep"})
+        await bucket.write("kept", b"1", media_type="text/plain")
+        async with filled(cloud) as said:
+            assert "room" in said.remedy
+            for size in (10**3, 10**6):
+                with pytest.raises(Unavailable) as raised:
+                    await bucket.write("new", bytes(size), media_type="text/plain")
+                assert "room" in raised.value.remedy
+            with pytest.raises(Unavailable, match="insufficient"):
+                await topic.publish("refused", {"runtime": "dep"})
+            (message,) = await received(queue, lease=LONG)
+            assert (message.body, await bucket.read("kept")) == ("kept", b"1")
+            assert not await bucket.exists("new")
+            await queue.delete(message)
+        await topic.publish("after", {"runtime": "dep"})
+        await bucket.write("new", bytes(10**6), media_type="text/plain")
+        (message,) = await received(queue, lease=LONG)
+        assert (message.body, await bucket.read("new")) == ("after", bytes(10**6))
+        await cloud.aclose()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small one of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mounting, check=False).returncode:
+        pytest.skip("only root can mount one")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+async def test_what_was_acknowledged_is_there_after_the_disk_was_full(disk: Path) -> None:
+    """The server answers to no write then, and not before it was restarted."""
+    with NatsServer(disk / "nats") as server:
+        cloud = server.connect()
+        deployed = await deploy(cloud, server.address, "dep")
+        topic = cloud.topic(deployed.job_topic)
+        await topic.publish("kept", {"runtime": "dep"})
+        with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(4096))
+        with pytest.raises(Unanswered):
+            await topic.publish("x" * 100_000, {"runtime": "dep"})
+        (disk / "filler").unlink()
+        await killed_and_started_again(server, cloud)
+        await topic.publish("after", {"runtime": "dep"})
+        queue = cloud.queue(deployed.queue_url)
+        bodies = [message.body for message in await received(queue, count=2, lease=LONG)]
+        assert bodies == ["kept", "after"]
+        await cloud.aclose()
+
+
+async def test_a_slow_server_does_all_the_same(server: NatsServer) -> None:
+    async with NatsProxy(server.port) as proxy:
+        proxy.latency = 0.1
+        cloud = NatsCloud([proxy.address], {})
+        deployed = await deploy(cloud, proxy.address, "dep")
+        await cloud.topic(deployed.job_topic).publish("slow", {"runtime": "dep"})
+        queue, bucket = cloud.queue(deployed.queue_url), cloud.bucket(deployed.bucket)
+        (message,) = await received(queue, lease=LONG)
+        await bucket.write("large", bytes(10**6), media_type="text/plain", create_only=True)
+        assert await bucket.read("large") == bytes(10**6)
+        await queue.extend(message, LONG)
+        await queue.delete(message)
+        assert await queue.backlog() == Backlog(0, 0)
+        await cloud.aclose()
+
+
+async def test_what_a_stalled_connection_held_back_arrives_and_was_left_open(
+    server: NatsServer, deployed: Deployment
+) -> None:
+    async with NatsProxy(server.port) as proxy:
+        cloud = NatsCloud([proxy.address], {})
+        topic = cloud.topic(deployed.job_topic)
+        await topic.check()
+        with proxy.stalling(), pytest.raises(Unanswered):
+            await topic.publish("late", {"runtime": "dep"})
+        (message,) = await received(cloud.queue(deployed.queue_url), lease=LONG)
+        assert message.body == "late"
+        await cloud.aclose()
+
+
+async def test_a_connection_that_is_cut_is_made_anew_by_what_is_asked_next(
+    server: NatsServer, deployed: Deployment
+) -> None:
+    async with NatsProxy(server.port) as proxy:
+        cloud = NatsCloud([proxy.address], {})
+        queue = cloud.queue(deployed.queue_url)
+        await queue.send("kept", {})
+        (message,) = await received(queue, lease=LONG)
+        poll = asyncio.create_task(queue.receive(1, wait=LONG, visibility_timeout=LONG))
+        asked = proxy.count(is_a_poll)
+        await eventually(lambda: proxy.count(is_a_poll) > asked)
+        proxy.cut()
+        with pytest.raises(Unavailable, match="connection was lost"):
+            await poll
+        await queue.extend(message, LONG)
+        await queue.delete(message)
+        assert await queue.backlog() == Backlog(0, 0)
+        await cloud.aclose()

@@ -8,6 +8,7 @@ import pytest
 from faults.rig import BRIEF, Rig, rigged
 from harness import webui_process
 from queue_agent.testing.aws import EmbeddedCloud
+from queue_agent.testing.nats import NatsServer
 from queue_agent.testing.process import ServerProcess
 
 
@@ -33,4 +34,38 @@ async def brief_rig(
 ) -> AsyncIterator[Rig]:
     """Messages come back soon when their agent is gone."""
     async with rigged(embedded_cloud, webui, tmp_path, visibility_timeout=BRIEF) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """Tests keep apart by the names they deploy."""
+    folder = tmp_path_factory.mktemp("nats")
+    with NatsServer(folder, log=folder / "server.log") as server:
+        yield server
+
+
+@pytest.fixture(params=["aws", "nats"])
+def any_cloud(request: pytest.FixtureRequest) -> EmbeddedCloud | NatsServer:
+    """The emulator, then a NATS server."""
+    name = "nats_server" if request.param == "nats" else "embedded_cloud"
+    found: EmbeddedCloud | NatsServer = request.getfixturevalue(name)
+    return found
+
+
+@pytest.fixture
+async def any_rig(
+    any_cloud: EmbeddedCloud | NatsServer, webui: ServerProcess, tmp_path: Path
+) -> AsyncIterator[Rig]:
+    """As `rig`, on either."""
+    async with rigged(any_cloud, webui, tmp_path, visibility_timeout=120) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def any_brief_rig(
+    any_cloud: EmbeddedCloud | NatsServer, webui: ServerProcess, tmp_path: Path
+) -> AsyncIterator[Rig]:
+    """As `brief_rig`, on either."""
+    async with rigged(any_cloud, webui, tmp_path, visibility_timeout=BRIEF) as opened:
         yield opened

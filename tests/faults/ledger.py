@@ -112,9 +112,11 @@ def is_whole(run: Mapping[str, Any]) -> bool:
 
 async def all_keys(scene: Scene) -> list[str]:
     """Every key of the results bucket."""
-    s3 = await scene.cloud.client("s3")
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=scene.deployment.bucket)
-    return [entry["Key"] async for page in pages for entry in page.get("Contents", ())]
+    bucket = scene.cloud.bucket(scene.deployment.bucket)
+    found: list[str] = []
+    while page := await bucket.keys("", after=found[-1] if found else ""):
+        found += page
+    return found
 
 
 def _final(notifications: Sequence[JsonObject]) -> list[JsonObject]:
@@ -135,12 +137,8 @@ async def _bodies(scene: Scene, queue_url: str | None) -> list[str]:
     """The bodies in a queue; they stay hidden for a while after this look."""
     if queue_url is None:
         return []
-    sqs = await scene.cloud.client("sqs")
+    queue = scene.cloud.queue(queue_url)
     bodies: list[str] = []
-    while found := (
-        await sqs.receive_message(
-            QueueUrl=queue_url, MaxNumberOfMessages=10, VisibilityTimeout=600, WaitTimeSeconds=0
-        )
-    ).get("Messages"):
-        bodies += [message["Body"] for message in found]
+    while found := await queue.receive(10, wait=0, visibility_timeout=600):
+        bodies += [message.body for message in found]
     return bodies

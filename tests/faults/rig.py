@@ -13,9 +13,11 @@ import httpx
 from faults.ledger import COMPLETED, Balance, Ledger
 from faults.supervisor import Agent
 from harness import PATIENCE, JsonObject, Scene, scene, until, webui_settings
+from nats_proxy import NatsProxy
 from queue_agent.tasks import background
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.fault_proxy import FaultProxy
+from queue_agent.testing.nats import NatsServer
 from queue_agent.testing.process import ServerProcess
 
 BRIEF = 5
@@ -29,7 +31,8 @@ class Rig:
     """Agents talk to `cloud` and `runtime`, which pass on to the emulator and the fake."""
 
     scene: Scene
-    cloud: FaultProxy
+    cloud: Any
+    """A `FaultProxy` before the emulator, or a `NatsProxy` before the server."""
     runtime: FaultProxy
     webui: ServerProcess
     ledger: Ledger = field(default_factory=Ledger)
@@ -51,13 +54,9 @@ class Rig:
         return agent
 
     def environment(self) -> dict[str, str]:
-        deployment = self.scene.deployment
-        path = urlsplit(deployment.queue_url).path
         return {
             **self.scene.embedded.environment(),
-            **deployment.environment(),
-            "AWS_ENDPOINT_URL": self.cloud.url,
-            "QUEUE_AGENT_QUEUE_URL": f"{self.cloud.url}{path}",
+            **self._addresses(),
             "QUEUE_AGENT_LOG_LEVEL": "DEBUG",
             "QUEUE_AGENT_LOG_FORMAT": "json",
             "QUEUE_AGENT_RETRY_DELAY": "0.5",
@@ -67,6 +66,16 @@ class Rig:
             "QUEUE_AGENT_HEALTH_PORT": "0",
             **webui_settings(self.runtime.url),
         }
+
+    def _addresses(self) -> dict[str, str]:
+        """Those of the deployment, by way of the proxy."""
+        told = self.scene.deployment.environment()
+        if isinstance(self.scene.embedded, NatsServer):
+            server, proxy = self.scene.embedded.address, self.cloud.address
+            return {name: value.replace(server, proxy) for name, value in told.items()}
+        path = urlsplit(self.scene.deployment.queue_url).path
+        through = {"QUEUE_AGENT_QUEUE_URL": f"{self.cloud.url}{path}"}
+        return {**told, "AWS_ENDPOINT_URL": self.cloud.url, **through}
 
     async def publish(
         self, *labels: str, steps: int = 2, ends: Collection[str] = COMPLETED, **metadata: Any
@@ -138,13 +147,14 @@ async def runs_of(webui: ServerProcess) -> list[JsonObject]:
 
 @asynccontextmanager
 async def rigged(
-    embedded: EmbeddedCloud, webui: ServerProcess, folder: Path, **options: Any
+    embedded: EmbeddedCloud | NatsServer, webui: ServerProcess, folder: Path, **options: Any
 ) -> AsyncIterator[Rig]:
     """A rig without agents yet; `options` go to `deploy`."""
     name = f"rt-{secrets.token_hex(4)}"
+    on_nats = isinstance(embedded, NatsServer)
     async with (
         scene(embedded, name, folder, {}, **options) as stage,
-        FaultProxy(embedded.url) as cloud,
+        NatsProxy(embedded.port) if on_nats else FaultProxy(embedded.url) as cloud,
         FaultProxy(webui.url) as runtime,
     ):
         rig = Rig(stage, cloud, runtime, webui)

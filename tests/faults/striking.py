@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+from collections.abc import Callable
+from typing import Any
 
+from nats_proxy import Sent
 from queue_agent.testing.fault_proxy import (
     Exchange,
     Fault,
@@ -106,14 +109,44 @@ def _operation(name: str) -> Matcher:
     return either(aws_operation(name), aws_operation(f"{name}Batch"))
 
 
-RECEIVE = aws_operation("ReceiveMessage")
-HEARTBEAT = _operation("ChangeMessageVisibility")
-DELETE = _operation("DeleteMessage")
-PUBLISH = _operation("Publish")
-ARTIFACTS = on_path("*.png", "PUT")
-MANIFESTS = on_path("*.out", "PUT")
-S3 = on_path("/*-results*")
-MARKERS = either(on_path("/*-results", "GET"), on_path("*/cancelled/*", "HEAD"))
+def _on_nats(wanted: Callable[[Sent], bool], elsewhere: Matcher) -> Matcher:
+    """Matches a message to NATS, or a request to AWS, for the same purpose."""
+
+    def matches(request: Any) -> bool:
+        return wanted(request) if isinstance(request, Sent) else elsewhere(request)
+
+    return matches
+
+
+def _of_store(sent: Sent) -> bool:
+    return sent.subject.startswith(("$KV.", "$O.")) or ".KV_" in sent.subject
+
+
+def _entry(ending: str) -> Callable[[Sent], bool]:
+    return lambda sent: sent.subject.startswith("$KV.") and sent.subject.endswith(ending)
+
+
+def _said(*words: bytes) -> Callable[[Sent], bool]:
+    return lambda sent: sent.subject.startswith("$JS.ACK.") and sent.body.startswith(words)
+
+
+RECEIVE = _on_nats(
+    lambda sent: sent.subject.startswith("$JS.API.CONSUMER.MSG.NEXT."),
+    aws_operation("ReceiveMessage"),
+)
+HEARTBEAT = _on_nats(_said(b"+WPI", b"-NAK {"), _operation("ChangeMessageVisibility"))
+DELETE = _on_nats(_said(b"+ACK"), _operation("DeleteMessage"))
+PUBLISH = _on_nats(
+    lambda sent: "-notifications." in sent.subject and not sent.subject.startswith("$"),
+    _operation("Publish"),
+)
+ARTIFACTS = _on_nats(_entry("=2Epng"), on_path("*.png", "PUT"))
+MANIFESTS = _on_nats(_entry("=2Eout"), on_path("*.out", "PUT"))
+S3 = _on_nats(_of_store, on_path("/*-results*"))
+MARKERS = _on_nats(
+    lambda sent: ".KV_" in sent.subject and b"cancelled" in sent.body,
+    either(on_path("/*-results", "GET"), on_path("*/cancelled/*", "HEAD")),
+)
 """Looks for cancel markers: of all jobs, of one."""
 GENERATIONS = on_path("/sdapi/v1/txt2img", "POST")
 READINESS = on_path("/sdapi/v1/progress", "GET")

@@ -184,7 +184,7 @@ async def test_jobs_outlast_an_outage_of_a_whole_service(steady: Rig, matches: M
     refused = steady.cloud.count(matches)
 
     async def refused_often() -> bool:
-        return steady.cloud.count(matches) >= refused + OFTEN
+        return bool(steady.cloud.count(matches) >= refused + OFTEN)
 
     with steady.cloud.fault(Status(503), matches):
         await steady.publish("first", "second", "third")
@@ -197,7 +197,7 @@ async def test_a_message_delivered_twice_at_once_is_generated_once(steady: Rig) 
         polls = steady.cloud.count(RECEIVE)
 
         async def polled_again() -> bool:
-            return steady.cloud.count(RECEIVE) > polls
+            return bool(steady.cloud.count(RECEIVE) > polls)
 
         await until(polled_again, what="the end of the poll in flight")
         (job_id,) = await steady.publish("double")

@@ -31,16 +31,16 @@ MOMENTS = {**BEFORE_THE_MANIFEST, **AFTER_THE_MANIFEST}
 
 @pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS.keys())
 async def test_a_job_whose_agent_is_killed_is_finished_by_the_next(
-    brief_rig: Rig, moment: Moment
+    any_brief_rig: Rig, moment: Moment
 ) -> None:
-    agent = await brief_rig.agent()
+    agent = await any_brief_rig.agent()
     hold = Hold()
-    with brief_rig.cloud.fault(hold, moment.request):
-        (job_id,) = await brief_rig.publish("killed")
+    with any_brief_rig.cloud.fault(hold, moment.request):
+        (job_id,) = await any_brief_rig.publish("killed")
         await hold.arrived.wait()
         agent.kill()
         await agent.ended()
-    balance = await brief_rig.settled()
+    balance = await any_brief_rig.settled()
     balance.check(beyond_need=moment.beyond_need, renotified=moment.renotified)
     assert balance.generations[job_id] == 1 + moment.beyond_need
-    assert brief_rig.scene.answers(job_id)[-1]["redelivered"] is (moment.beyond_need == 0)
+    assert any_brief_rig.scene.answers(job_id)[-1]["redelivered"] is (moment.beyond_need == 0)

@@ -10,6 +10,7 @@ from faults.striking import GENERATIONS, Hold, both, naming
 from harness import until
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.fault_proxy import Status
+from queue_agent.testing.nats import NatsServer
 from queue_agent.testing.process import ServerProcess
 
 FAILED = {"failed"}
@@ -30,10 +31,10 @@ async def _kill_in_the_middle(rig: Rig, *, max_receives: int) -> str:
 
 @pytest.mark.parametrize("dead_letters", [True, False], ids=["dead letters", "no dead letters"])
 async def test_poison_messages_are_answered_and_the_good_ones_do_not_suffer(
-    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path, dead_letters: bool
+    any_cloud: EmbeddedCloud | NatsServer, webui: ServerProcess, tmp_path: Path, dead_letters: bool
 ) -> None:
     options = {"max_receives": ATTEMPTS if dead_letters else None}
-    async with rigged(embedded_cloud, webui, tmp_path, **options) as rig:
+    async with rigged(any_cloud, webui, tmp_path, **options) as rig:
         poison = f"poison-{secrets.token_hex(3)}"
         with rig.runtime.fault(Status(500), both(GENERATIONS, naming(poison))):
             await rig.publish("good", "good")
@@ -51,10 +52,10 @@ async def test_poison_messages_are_answered_and_the_good_ones_do_not_suffer(
 
 
 async def test_a_message_at_its_last_allowed_receive_is_still_worked_on(
-    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
+    any_cloud: EmbeddedCloud | NatsServer, webui: ServerProcess, tmp_path: Path
 ) -> None:
     options = {"visibility_timeout": BRIEF, "max_receives": ATTEMPTS}
-    async with rigged(embedded_cloud, webui, tmp_path, **options) as rig:
+    async with rigged(any_cloud, webui, tmp_path, **options) as rig:
         job_id = await _kill_in_the_middle(rig, max_receives=ATTEMPTS)
         (await rig.settled()).check()
         answer = rig.scene.answers(job_id)[0]
@@ -62,10 +63,10 @@ async def test_a_message_at_its_last_allowed_receive_is_still_worked_on(
 
 
 async def test_without_dead_letters_a_job_that_kills_its_agents_is_given_up(
-    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
+    any_cloud: EmbeddedCloud | NatsServer, webui: ServerProcess, tmp_path: Path
 ) -> None:
     options = {"visibility_timeout": BRIEF, "max_receives": None}
-    async with rigged(embedded_cloud, webui, tmp_path, **options) as rig:
+    async with rigged(any_cloud, webui, tmp_path, **options) as rig:
         job_id = await _kill_in_the_middle(rig, max_receives=1)
         (await rig.settled()).check()
         assert rig.scene.answers(job_id)[0]["status"] == "failed"

@@ -5,10 +5,10 @@ from faults.striking import MANIFESTS, RECEIVE, Hold, HoldMessages
 from harness import until
 
 
-async def test_a_signal_does_not_wait_for_the_end_of_a_long_poll(rig: Rig) -> None:
-    agent = await rig.agent(QUEUE_AGENT_RECEIVE_WAIT="20")
+async def test_a_signal_does_not_wait_for_the_end_of_a_long_poll(any_rig: Rig) -> None:
+    agent = await any_rig.agent(QUEUE_AGENT_RECEIVE_WAIT="20")
     hold = Hold()
-    with rig.cloud.fault(hold, RECEIVE):
+    with any_rig.cloud.fault(hold, RECEIVE):
         await hold.arrived.wait()
         agent.terminate()
         assert await agent.ended() == 0
@@ -59,26 +59,26 @@ async def test_after_a_signal_prefetched_messages_are_released_while_the_running
     assert not any(rig.scene.answers(job_id)[0]["redelivered"] for job_id in others)
 
 
-async def test_a_job_longer_than_the_grace_is_taken_over_by_another_agent(rig: Rig) -> None:
-    agent = await rig.agent(QUEUE_AGENT_SHUTDOWN_GRACE="0.5")
-    (job_id,) = await rig.publish("long", steps=150)
-    await rig.running(job_id)
-    await rig.agent()
+async def test_a_job_longer_than_the_grace_is_taken_over_by_another_agent(any_rig: Rig) -> None:
+    agent = await any_rig.agent(QUEUE_AGENT_SHUTDOWN_GRACE="0.5")
+    (job_id,) = await any_rig.publish("long", steps=150)
+    await any_rig.running(job_id)
+    await any_rig.agent()
     agent.terminate()
     assert await agent.ended() == 0
-    (await rig.settled()).check()
-    assert rig.scene.answers(job_id)[0]["attempt"] == 2
-    first, second = await rig.runs(job_id)
+    (await any_rig.settled()).check()
+    assert any_rig.scene.answers(job_id)[0]["attempt"] == 2
+    first, second = await any_rig.runs(job_id)
     assert (first["interrupted"], second["interrupted"]) == (True, False)
 
 
-async def test_a_signal_lets_a_result_on_its_way_to_the_bucket_arrive(rig: Rig) -> None:
-    agent = await rig.agent()
+async def test_a_signal_lets_a_result_on_its_way_to_the_bucket_arrive(any_rig: Rig) -> None:
+    agent = await any_rig.agent()
     hold = Hold()
-    with rig.cloud.fault(hold, MANIFESTS):
-        await rig.publish("written")
+    with any_rig.cloud.fault(hold, MANIFESTS):
+        await any_rig.publish("written")
         await hold.arrived.wait()
         agent.terminate()
         hold.let_go()
         assert await agent.ended() == 0
-    (await rig.settled()).check()
+    (await any_rig.settled()).check()

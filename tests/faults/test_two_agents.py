@@ -7,6 +7,7 @@ from faults.rig import Rig, rigged
 from faults.striking import HEARTBEAT
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.fault_proxy import Status
+from queue_agent.testing.nats import NatsServer
 from queue_agent.testing.process import ServerProcess
 
 
@@ -22,9 +23,9 @@ async def test_a_job_of_twelve_seconds_with_a_lease_of_five_is_generated_once_by
 
 
 async def test_jobs_published_twice_are_generated_once_by_two_idle_agents(
-    embedded_cloud: EmbeddedCloud, webui: ServerProcess, tmp_path: Path
+    any_cloud: EmbeddedCloud | NatsServer, webui: ServerProcess, tmp_path: Path
 ) -> None:
-    async with rigged(embedded_cloud, webui, tmp_path, visibility_timeout=20) as rig:
+    async with rigged(any_cloud, webui, tmp_path, visibility_timeout=20) as rig:
         for _ in range(2):
             await rig.agent()
         for number in range(8):
@@ -55,15 +56,15 @@ async def test_of_two_agents_at_the_same_job_one_result_wins(brief_rig: Rig) -> 
 
 
 async def test_an_agent_that_stood_still_does_not_answer_a_second_time_as_if_first(
-    brief_rig: Rig,
+    any_brief_rig: Rig,
 ) -> None:
     """SIGSTOP is what a blocked event loop, a throttled or a frozen container looks like."""
-    frozen = await brief_rig.agent()
-    (job_id,) = await brief_rig.publish("frozen", steps=100)
-    await brief_rig.running(job_id)
+    frozen = await any_brief_rig.agent()
+    (job_id,) = await any_brief_rig.publish("frozen", steps=100)
+    await any_brief_rig.running(job_id)
     frozen.send(signal.SIGSTOP)
-    await brief_rig.agent()
-    await brief_rig.scene.answer(job_id)
+    await any_brief_rig.agent()
+    await any_brief_rig.scene.answer(job_id)
     frozen.send(signal.SIGCONT)
-    await brief_rig.scene.answer(job_id, nth=2)
-    (await brief_rig.settled()).check(beyond_need=1, renotified=1)
+    await any_brief_rig.scene.answer(job_id, nth=2)
+    (await any_brief_rig.settled()).check(beyond_need=1, renotified=1)

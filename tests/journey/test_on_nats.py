@@ -23,6 +23,8 @@ from journey.test_endings import (  # noqa: F401  collected here, with the fixtu
     test_the_last_allowed_attempt_ends_in_an_answer_and_among_the_dead_letters,
     test_without_dead_letters_an_exhausted_message_is_quarantined,
 )
+from nats_filling import ROOM, filled
+from nats_proxy import NatsProxy
 from queue_agent.client import Client
 from queue_agent.testing.nats import NatsCluster, NatsServer
 from queue_agent.testing.process import ServerProcess
@@ -127,6 +129,53 @@ async def test_jobs_outlive_that_one_of_three_servers_is_killed_for_good(
             (leader if killed == "the leader of the jobs" else others[0]).kill()
             await all_completed(stage, ids)
         await cloud.aclose()
+
+
+async def test_jobs_wait_while_the_servers_store_is_full(
+    webui: ServerProcess, tmp_path: Path
+) -> None:
+    name = f"rt-{secrets.token_hex(4)}"
+    with NatsServer(tmp_path / "nats", room=ROOM) as server:
+        async with scene(server, name, tmp_path, webui_settings(webui.url)) as stage:
+            stage.start_agent()
+            ids = await several_jobs(stage)
+            async with filled(stage.cloud):
+                await until(lambda: says_there_is_no_room(stage), what="a word about the room")
+                assert not stage.notifications
+            await all_completed(stage, ids)
+
+
+async def says_there_is_no_room(stage: Scene) -> bool:
+    return any("store more room" in log.read_text() for log in stage.folder.glob("agent-*.log"))
+
+
+@pytest.mark.parametrize("server_does", ["answers late", "stalls", "cuts"])
+async def test_jobs_outlive_a_server_that_is_slow_or_far(
+    webui: ServerProcess, tmp_path: Path, server_does: str
+) -> None:
+    name = f"rt-{secrets.token_hex(4)}"
+    with NatsServer(tmp_path / "nats", log=tmp_path / "server.log") as server:
+        settings = webui_settings(webui.url)
+        async with (
+            scene(server, name, tmp_path, settings, visibility_timeout=5) as stage,
+            NatsProxy(server.port) as proxy,
+        ):
+            told = stage.deployment.environment()
+            through = {
+                name: text.replace(server.address, proxy.address) for name, text in told.items()
+            }
+            if server_does == "answers late":
+                proxy.latency = 0.2
+            await asyncio.to_thread(lambda: stage.start_agent(**through))
+            ids = await several_jobs(stage)
+            await until(lambda: generations(webui, name), what="a generation")
+            if server_does == "stalls":
+                with proxy.stalling():
+                    await asyncio.to_thread(stage.start_agent)  # which is not behind the proxy
+                    await all_completed(stage, ids)
+            elif server_does == "cuts":
+                proxy.cut()
+            await all_completed(stage, ids)
 
 
 async def several_jobs(stage: Scene) -> list[str]:

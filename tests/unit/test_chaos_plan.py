@@ -2,16 +2,18 @@
 
 import pytest
 
-from benchmarks.chaos_plan import INNOCENT, FaultKind, Kind, Plan
+from benchmarks.chaos_plan import CLOUDS, INNOCENT, FaultKind, Kind, Plan
 
 
+@pytest.mark.parametrize("cloud", CLOUDS)
 @pytest.mark.parametrize("seed", range(20))
-def test_each_kind_of_job_and_of_fault_comes_up_in_the_shortest_run(seed: int) -> None:
-    plan = Plan.of(seed, jobs=60, seconds=60, pods=3)
+def test_each_kind_of_job_and_of_fault_comes_up_in_the_shortest_run(seed: int, cloud: str) -> None:
+    plan = Plan.of(seed, jobs=60, seconds=60, pods=3, cloud=cloud)
     assert {job.kind for job in plan.publications} == set(Kind)
     assert sum(job.kind in INNOCENT for job in plan.publications) > 30
-    struck = [strike.fault for strike in plan.strikes[: len(FaultKind)]]
+    struck = [strike.fault for strike in plan.strikes[: len(CLOUDS[cloud])]]
     assert len(struck) == len(set(struck))
+    assert set(struck) <= set(CLOUDS[cloud])
 
 
 def test_refusals_last_from_ten_to_forty_seconds() -> None:

@@ -14,7 +14,7 @@ import pytest
 from nats_filling import ROOM, filled
 from nats_proxy import NatsProxy, Sent
 from queue_agent.cloud import Backlog, Deployment
-from queue_agent.cloud.nats import NatsCloud, making, pulling
+from queue_agent.cloud.nats import NatsCloud, making, pulling, watching
 from queue_agent.cloud.nats.addresses import NatsAddress
 from queue_agent.testing.cloud_contract.hooks import LONG, received
 from queue_agent.testing.nats import NatsServer, deploy
@@ -66,6 +66,11 @@ async def deployed(cloud: NatsCloud, server: NatsServer) -> Deployment:
 
 def is_a_poll(sent: Sent) -> bool:
     return sent.subject.startswith("$JS.API.CONSUMER.MSG.NEXT.")
+
+
+async def polls(proxy: NatsProxy, times: int) -> None:
+    """Wait for so many."""
+    await eventually(lambda: proxy.count(is_a_poll) >= times)
 
 
 async def killed_and_started_again(server: NatsServer, cloud: NatsCloud) -> None:
@@ -158,6 +163,26 @@ async def test_a_watcher_misses_nothing_while_the_server_is_away(
         listening.cancel()
         await asyncio.wait({listening})
     await other.aclose()
+
+
+async def test_a_watcher_outlives_many_short_outages_one_after_the_other(
+    server: NatsServer, deployed: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Together they are longer than it waits for the end of one."""
+    monkeypatch.setattr(watching, "_OUTAGE", 1.5)
+    monkeypatch.setattr(watching, "_PAUSE", 0.5)
+    async with NatsProxy(server.port) as proxy:
+        cloud = NatsCloud([proxy.address], {})
+        topic = cloud.topic(deployed.notification_topic)
+        async with topic.subscribe() as bodies:
+            heard = asyncio.ensure_future(anext(bodies))
+            for number in range(1, 6):
+                await polls(proxy, number)
+                proxy.cut()
+            await polls(proxy, 6)
+            await topic.publish("told", {"id": "a"})
+            assert await heard == "told"
+        await cloud.aclose()
 
 
 async def test_a_server_that_does_not_answer_leaves_open_what_was_done(

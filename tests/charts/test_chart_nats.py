@@ -202,7 +202,7 @@ def test_nothing_of_aws_is_rendered_where_nothing_lies_there() -> None:
     assert "TriggerAuthentication" not in kinds(manifests)
 
 
-@pytest.mark.parametrize("name", ["nats", "nats-beside-s3"])
+@pytest.mark.parametrize("name", ["nats", "job-on-nats"])
 def test_whoever_talks_to_the_servers_has_their_secrets_and_may_reach_their_ports(
     name: str,
 ) -> None:
@@ -212,7 +212,7 @@ def test_whoever_talks_to_the_servers_has_their_secrets_and_may_reach_their_port
     pods = [it["spec"] for it in templates]
     expected = {
         "nats": {"NATS_CREDS": "credentials/nats.creds", "NATS_CA": "ca/ca.crt"},
-        "nats-beside-s3": {"NATS_CERT": "certificate/tls.crt", "NATS_KEY": "certificate/tls.key"},
+        "job-on-nats": {"NATS_CERT": "certificate/tls.crt", "NATS_KEY": "certificate/tls.key"},
     }[name]
     talking = 0
     for pod in pods:
@@ -228,8 +228,8 @@ def test_whoever_talks_to_the_servers_has_their_secrets_and_may_reach_their_port
                 volume = f"nats-{path.partition('/')[0]}"
                 assert mounts[volume] == f"/etc/nats/{path.partition('/')[0]}"
                 assert volume in {one["name"] for one in pod["volumes"]}
-    assert talking == {"nats": 5, "nats-beside-s3": 2}[name]
-    ports = {"nats": [4222], "nats-beside-s3": [4222, 4333]}[name]
+    assert talking == {"nats": 5, "job-on-nats": 2}[name]
+    ports = {"nats": [4222], "job-on-nats": [4222, 4333]}[name]
     for policy in (it for it in manifests if it["kind"] == "NetworkPolicy"):
         (rule,) = (it for it in policy["spec"]["egress"] if it["ports"][0]["port"] == 4222)
         assert [port["port"] for port in rule["ports"]] == ports
@@ -237,7 +237,7 @@ def test_whoever_talks_to_the_servers_has_their_secrets_and_may_reach_their_port
 
 
 def test_results_in_s3_have_what_s3_needs_beside_what_nats_needs() -> None:
-    manifests = manifests_of("nats-beside-s3")
+    manifests = manifests_of("job-on-nats")
     agent = containers(next(pod_templates(manifests)))["agent"]
     variables = {one["name"]: one.get("value") for one in agent["env"]}
     assert variables["AWS_REGION"] == "us-west-2"
@@ -245,7 +245,7 @@ def test_results_in_s3_have_what_s3_needs_beside_what_nats_needs() -> None:
     (trigger,) = only(manifests, "ScaledJob")["spec"]["triggers"]
     assert (trigger["type"], trigger["metadata"]["lagThreshold"]) == ("nats-jetstream", "1")
     with pytest.raises(helm_python.HelmError, match=r"cloud\.region"):
-        render(merged(values_of("nats-beside-s3"), {"cloud": {"region": ""}}))
+        render(merged(values_of("job-on-nats"), {"cloud": {"region": ""}}))
 
 
 def test_what_the_streams_are_made_with_is_said_by_the_values_and_they_are_made_first() -> None:

@@ -241,7 +241,7 @@ def test_the_agents_environment_covers_every_required_setting(name: str) -> None
     settings = Settings.load(environment(containers(template)["agent"]))
     values = values_of(name)
     assert settings.queue_url == values["cloud"]["queueUrl"]
-    assert settings.region == values["cloud"]["region"]
+    assert settings.region == values["cloud"].get("region")
     assert settings.health_port == containers(template)["agent"]["ports"][0]["containerPort"]
     assert settings.shutdown_grace < seconds_of(template)
 
@@ -347,9 +347,15 @@ def test_the_scaled_object_points_at_the_deployment_and_the_queue(name: str) -> 
     scaled = only(manifests, "ScaledObject")["spec"]
     target = only(manifests, "Deployment", scaled["scaleTargetRef"]["name"])
     assert "replicas" not in target["spec"], "an upgrade would undo the scaling"
-    queue = next(item for item in scaled["triggers"] if item["type"] == "aws-sqs-queue")
-    agent = containers(target["spec"]["template"])["agent"]
-    assert queue["metadata"]["queueURL"] == environment(agent)["QUEUE_AGENT_QUEUE_URL"]
+    queues = {"aws-sqs-queue", "nats-jetstream"}
+    (queue,) = (item for item in scaled["triggers"] if item["type"] in queues)
+    address = environment(containers(target["spec"]["template"])["agent"])["QUEUE_AGENT_QUEUE_URL"]
+    if queue["type"] == "nats-jetstream":
+        told = queue["metadata"]
+        assert address.endswith(f"/{told['stream']}/{told['consumer']}")
+        assert told.keys() >= {"account", "natsServerMonitoringEndpoint", "lagThreshold"}
+        return
+    assert queue["metadata"]["queueURL"] == address
     assert queue["metadata"].keys() >= {"queueLength", "activationQueueLength", "scaleOnInFlight"}
     if not values_of(name).get("scaling", {}).get("authentication"):
         only(manifests, "TriggerAuthentication", queue["authenticationRef"]["name"])

@@ -199,8 +199,9 @@ async def test_a_server_that_does_not_answer_leaves_open_what_was_done(
 
 
 async def test_who_was_held_up_beyond_the_lease_cannot_extend_it(
-    server: NatsServer, cloud: NatsCloud, deployed: Deployment
+    server: NatsServer, cloud: NatsCloud
 ) -> None:
+    deployed = await deploy(cloud, server.address, "held-up", visibility_timeout=2)
     queue = cloud.queue(deployed.queue_url)
     await queue.send("x", {})
     (message,) = await received(queue, lease=2)

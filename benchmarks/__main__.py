@@ -8,10 +8,12 @@
     python -m benchmarks --only bound --repeat 7           ratios to a bare pipelined loop
     python -m benchmarks --only bound --against ../before  and an earlier checkout's agent
 
-Scenarios: gap, bound, images, arrivals, batch, fleet, large-input, large-output, startup (and
-smoke: does it work?). `--gpu` and `--cloud` choose cells of `gap` and `bound`. The agent reads
-QUEUE_AGENT_… of the environment beside what the benchmark sets, so that settings can be
-compared. The servers' and subjects' logs are kept with `--logs FOLDER`.
+    python -m benchmarks --only clouds --repeat 3          on NATS and on the emulated AWS
+
+Scenarios: gap, bound, clouds, images, arrivals, batch, fleet, large-input, large-output, startup
+(and smoke: does it work?). `--gpu` and `--cloud` (a latency) choose cells of `gap`, `bound` and
+`clouds`. The agent reads QUEUE_AGENT_… of the environment beside what the benchmark sets, so that
+settings can be compared. The servers' and subjects' logs are kept with `--logs FOLDER`.
 
 Subjects take turns (agent, sequential, agent, …) and the median of the repeats is shown. A
 subject is a fresh process: it works off a warm-up, then the measured jobs. Tables are
@@ -35,12 +37,12 @@ from benchmarks.chart import draw
 from benchmarks.measurement import Measurement
 from benchmarks.report import Row, machine, ratios_table, startup_table, table, write_json
 from benchmarks.scenarios import BY_DEFAULT, SCENARIOS, Cell
-from benchmarks.stage import AGENT, BARE, BenchServers, stage
+from benchmarks.stage import AGENT, BenchServers, stage
 from benchmarks.startup import Startup, measure_startup
 
 _RESULTS = Path(__file__).parent / "results"
 _STARTUP = "startup"
-_BY_GPU_AND_CLOUD = ("gap", "bound")
+_BY_GPU_AND_CLOUD = ("gap", "bound", "clouds")
 _WIDTH = 170
 """Columns of the tables where the output is no terminal."""
 
@@ -113,8 +115,8 @@ async def _measure(
                 with console.status(f"{scenario}: {cell.label}"):
                     found.append(await _measure_cell(servers, cell, repeat))
             console.print(table(scenario, found))
-            if all(BARE.name in row.rounds for row in found):
-                console.print(ratios_table(found))
+            if ratios := ratios_table(found):
+                console.print(ratios)
             rows += found
         startup = None
         if with_startup:

@@ -29,7 +29,7 @@ class Measurement:
     cpu_ms_per_job: float
     peak_rss_mb: float
     calls_per_job: float
-    """Without the objects stored: the artifacts and the manifest."""
+    """Without the objects stored: the artifacts and the manifest. NaN where no call is seen."""
     puts_per_job: float
     hold_p50_ms: float
     hold_p95_ms: float
@@ -66,7 +66,7 @@ class Measurement:
         for counted in seen.cloud["calls"].values():
             for operation, count in counted.items():
                 calls[operation] = calls.get(operation, 0) + count
-        puts = calls.pop("PutObject", 0)
+        puts = calls.pop("PutObject", 0) if calls else math.nan
         all_gaps = [gap for spans in lanes for gap in gaps(spans)]
         holds = hold_times([(job, at) for job, at in seen.cloud["received"]], starts)
         latencies = [ended[job] - moment for job, moment in seen.sent.items()]
@@ -81,7 +81,7 @@ class Measurement:
             gap_p99_ms=1000 * quantile(all_gaps, 0.99),
             cpu_ms_per_job=1000 * seen.usage.cpu_seconds / jobs,
             peak_rss_mb=seen.usage.peak_rss_mb,
-            calls_per_job=sum(calls.values()) / jobs,
+            calls_per_job=sum(calls.values()) / jobs if calls else math.nan,
             puts_per_job=puts / jobs,
             hold_p50_ms=1000 * quantile(holds, 0.5),
             hold_p95_ms=1000 * quantile(holds, 0.95),

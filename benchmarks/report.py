@@ -15,7 +15,6 @@ from rich.table import Table
 
 from benchmarks.measurement import Measurement, as_dict, median
 from benchmarks.scenarios import Cell
-from benchmarks.stage import BARE
 from benchmarks.startup import Startup
 
 _COLUMNS: Final = {
@@ -84,20 +83,27 @@ def table(scenario: str, rows: Sequence[Row]) -> Table:
     return shown
 
 
-def ratios_table(rows: Sequence[Row]) -> Table:
-    """What each subject takes and reaches in parts of what the bare loop does."""
-    shown = Table(title=f"in parts of the {BARE.name}", title_justify="left")
+def ratios_table(rows: Sequence[Row]) -> Table | None:
+    """What each subject takes and reaches in parts of what the cell's reference does.
+
+    None where none has been measured beside its reference.
+    """
+    shown = Table(title_justify="left")
     for heading in ("case", "subject", "CPU/job", "jobs/s"):
         shown.add_column(heading, no_wrap=True)
     for row in rows:
+        reference = row.cell.reference
+        if reference is None or reference.name not in row.rounds:
+            continue
+        shown.title = f"in parts of: {reference.name}"
         for subject in row.rounds:
-            if subject != BARE.name:
+            if subject != reference.name:
                 figures = (
-                    f"{row.ratio(figure, subject, to=BARE.name):.2f}"
+                    f"{row.ratio(figure, subject, to=reference.name):.2f}"
                     for figure in ("cpu_ms_per_job", "jobs_per_second")
                 )
                 shown.add_row(row.cell.label, subject, *figures)
-    return shown
+    return shown if shown.row_count else None
 
 
 def machine() -> dict[str, Any]:

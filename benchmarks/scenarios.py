@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.latency import LATENCIES
-from benchmarks.stage import AGENT, BARE, SEQUENTIAL, Load, Subject
+from benchmarks.stage import AGENT, BARE, ON_NATS, SEQUENTIAL, Load, Subject
 from benchmarks.wide import LANES
 
 _JOBS: Final = {0.0: 200, 0.05: 40, 0.2: 40, 1.0: 24}
@@ -26,6 +26,8 @@ class Cell:
     load: Load
     subjects: Sequence[Subject] = _BOTH
     warm_up: int = 3
+    reference: Subject | None = None
+    """In parts of whose figures those of the others are told, too."""
 
     def load_of(self, subject: Subject) -> Load:
         """The load; fewer jobs for the baseline, which takes them one by one."""
@@ -65,6 +67,23 @@ def _bound(quick: bool) -> list[Cell]:
             Load("30 ms", seconds, jobs[seconds]),
             (AGENT, BARE),
             warm_up=_WARM_UP,
+            reference=BARE,
+        )
+        for seconds in jobs
+    ]
+
+
+def _clouds(quick: bool) -> list[Cell]:
+    """On NATS beside the emulated AWS, neither of which waits before it answers."""
+    jobs = {0.0: 60, 0.2: 16} if quick else {0.0: 200, 0.2: 40}
+    return [
+        Cell(
+            "clouds",
+            f"{seconds:g} s",
+            Load("0 ms", seconds, jobs[seconds]),
+            (AGENT, ON_NATS),
+            warm_up=3 if quick else _WARM_UP,
+            reference=AGENT,
         )
         for seconds in jobs
     ]
@@ -135,12 +154,14 @@ def _large_output(quick: bool) -> list[Cell]:
 
 def _smoke(_quick: bool) -> list[Cell]:
     """Seconds: whether the benchmark itself works."""
-    return [Cell("smoke", "0.05 s, 0 ms", Load("0 ms", 0.05, 5), warm_up=1)]
+    subjects = (AGENT, SEQUENTIAL, ON_NATS)
+    return [Cell("smoke", "0.05 s, 0 ms", Load("0 ms", 0.05, 5), subjects, warm_up=1)]
 
 
 SCENARIOS: Final[dict[str, Callable[[bool], list[Cell]]]] = {
     "gap": _gap,
     "bound": _bound,
+    "clouds": _clouds,
     "images": _images,
     "arrivals": _arrivals,
     "batch": _batch,

@@ -1,7 +1,8 @@
-"""The stage of a measurement: an emulated cloud, fake GPUs, and the process that is measured."""
+"""The stage of a measurement: clouds, fake GPUs, and the process that is measured."""
 
 import asyncio
 import json
+import math
 import os
 import random
 import sys
@@ -14,11 +15,11 @@ from typing import Any, Self
 
 import aiohttp
 
+from benchmarks.clouds import BenchCloud, EmulatedAws, jetstream
 from benchmarks.latency import LATENCIES
 from benchmarks.wide import install
 from queue_agent.testing.process import HOST, ServerProcess, free_port
 
-_QUEUE = "jobs"
 _PATIENCE = 60.0
 _INPUT_BYTES = 500_000
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -32,6 +33,8 @@ class Subject:
     module: tuple[str, ...]
     checkout: Path | None = None
     """Where its code is; None: here."""
+    on_nats: bool = False
+    """Whether its cloud is NATS; else it is the emulated AWS."""
 
     @property
     def command(self) -> list[str]:
@@ -46,6 +49,7 @@ class Subject:
 
 
 AGENT = Subject("agent", ("queue_agent", "run"))
+ON_NATS = replace(AGENT, name="agent on NATS", on_nats=True)
 SEQUENTIAL = Subject("sequential", ("benchmarks.sequential",))
 BARE = Subject("bare loop", ("benchmarks.bare",))
 
@@ -102,7 +106,7 @@ class Observation:
     sent: dict[str, float]
     usage: Usage
     first_poll: float
-    """Seconds from the start of the process to its first request for messages."""
+    """Seconds from the start of the process to its first request for messages; NaN if unseen."""
 
 
 @dataclass(frozen=True)
@@ -137,77 +141,90 @@ class BenchServers:
     """The servers, which serve one measurement after the other."""
 
     folder: Path
-    cloud: ServerProcess
+    aws: EmulatedAws
     gpus: list[ServerProcess]
     http: aiohttp.ClientSession
     _count: int = 0
 
     async def observe(self, subject: Subject, load: Load, *, warm_up: int = 3) -> Observation:
         """Start the subject, warm it up, put the load on it, end it."""
-        await self._reset(load)
-        started = time.monotonic()
-        with self._workers(subject, load) as workers:
-            await self._send(self._jobs(load, warm_up * load.workers, "warm-up"))
-            await self._emptied(workers)
-            await self._has_polled(workers, subject)
-            await self._forget(load)
-            before = _Snapshot.of(workers)
-            sent = await self._put_on(load)
-            await self._emptied(workers)
-            usage = before.usage_until(_Snapshot.of(workers))
-        record = await self._get(self.cloud, "record")
-        runs = [await self._get(gpu, "runs") for gpu in self.gpus[: load.workers]]
-        first_poll = min(record["first_receive"].values()) - started
+        async with self._cloud(subject, load) as cloud:
+            await self._prepare(cloud, load)
+            started = time.monotonic()
+            with self._workers(cloud, subject, load) as workers:
+                warming = self._jobs(load, warm_up * load.workers, "warm-up")
+                await cloud.send([body for _, body in warming])
+                await self._emptied(cloud, workers)
+                # a slow starter is no slow worker
+                await cloud.has_polled(_accounts(subject, load))
+                await self._forget(cloud, load)
+                before = _Snapshot.of(workers)
+                sent = await self._put_on(cloud, load)
+                await self._emptied(cloud, workers)
+                usage = before.usage_until(_Snapshot.of(workers))
+            record = await cloud.record()
+        runs = [await self._runs(gpu) for gpu in self.gpus[: load.workers]]
+        first_poll = min(record["first_receive"].values(), default=math.nan) - started
         return Observation(load, runs, record, sent, usage, first_poll)
 
-    async def _reset(self, load: Load) -> None:
-        await self._post(self.cloud, "reset", {"latency": load.latency})
+    @asynccontextmanager
+    async def _cloud(self, subject: Subject, load: Load) -> AsyncIterator[BenchCloud]:
+        if subject.on_nats:
+            async with jetstream(self.folder / "nats", load.latency) as nats:
+                yield nats
+        else:
+            await self.aws.reset(load.latency)
+            yield self.aws
+
+    async def _prepare(self, cloud: BenchCloud, load: Load) -> None:
         for _ in range(load.workers - len(self.gpus)):
             self.gpus.append(_gpu().start())
-        await self._forget(load)
+        await self._forget(cloud, load)
         if load.input_size:  # made on first use
-            await self._get_bytes(self._input_url(load))
+            async with self.http.get(self._input_url(load)) as answer:
+                await answer.read()
 
-    async def _forget(self, load: Load) -> None:
-        await self._post(self.cloud, "mark", {})
+    async def _forget(self, cloud: BenchCloud, load: Load) -> None:
+        await cloud.mark()
         for gpu in self.gpus[: load.workers]:
             order = {
                 "gpu_seconds": load.gpu_seconds,
                 "lanes": load.lanes,
                 "image_bytes": load.image_bytes,
             }
-            await self._post(gpu, "reset", order)
+            async with self.http.post(f"{gpu.url}/fake/reset", json=order) as answer:
+                await answer.read()
+
+    async def _runs(self, gpu: ServerProcess) -> list[dict[str, Any]]:
+        async with self.http.get(f"{gpu.url}/fake/runs") as answer:
+            runs: list[dict[str, Any]] = await answer.json()
+        return runs
 
     @contextmanager
-    def _workers(self, subject: Subject, load: Load) -> Iterator[list[ServerProcess]]:
+    def _workers(
+        self, cloud: BenchCloud, subject: Subject, load: Load
+    ) -> Iterator[list[ServerProcess]]:
         self._count += 1
         with ExitStack() as stack:
             workers = []
-            for number, gpu in enumerate(self.gpus[: load.workers]):
+            for account, gpu in zip(_accounts(subject, load), self.gpus, strict=False):
                 worker = ServerProcess(
                     subject.command,
-                    env=self._environment(load, gpu, f"{subject.name}-{number}")
+                    env=cloud.environment(account)
+                    | self._environment(load, gpu)
                     | subject.environment,
-                    log=self.folder / f"{self._count}-{subject.name}-{number}.log",
+                    log=self.folder / f"{self._count}-{account}.log",
                 )
                 worker.spawn()
                 stack.callback(worker.kill)  # nothing is left to drain
                 workers.append(worker)
             yield workers
 
-    def _environment(self, load: Load, gpu: ServerProcess, account: str) -> dict[str, str]:
+    def _environment(self, load: Load, gpu: ServerProcess) -> dict[str, str]:
         adapter = {"QUEUE_AGENT_RUNTIME": "webui"}
         if load.lanes > 1:
             adapter = install(self.folder / "adapter")
         return {
-            "AWS_ENDPOINT_URL": self.cloud.url,
-            "AWS_REGION": "us-east-1",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": account,
-            "AWS_SECRET_ACCESS_KEY": "benchmark",
-            "QUEUE_AGENT_QUEUE_URL": f"{self.cloud.url}/000000000000/{_QUEUE}",
-            "QUEUE_AGENT_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:results",
-            "QUEUE_AGENT_BUCKET": "results",
             "QUEUE_AGENT_RUNTIME_URL": gpu.url,
             "QUEUE_AGENT_REFERENCE_ALLOW": "127.0.0.1/32",
             "QUEUE_AGENT_HEALTH_HOST": HOST,
@@ -238,29 +255,24 @@ class BenchServers:
         return {"metadata": {"id": job_id, "tasktype": task_type}, "content": content}
 
     def _input_url(self, load: Load) -> str:
-        return f"{self.cloud.url}/input/{load.input_size}/source.png"
+        return f"{self.aws.url}/input/{load.input_size}/source.png"
 
-    async def _put_on(self, load: Load) -> dict[str, float]:
+    async def _put_on(self, cloud: BenchCloud, load: Load) -> dict[str, float]:
         jobs = self._jobs(load, load.jobs, "job")
         if load.utilisation is None:
-            moment = await self._send(jobs)
+            moment = await cloud.send([body for _, body in jobs])
             return {job_id: moment for job_id, _ in jobs}
         chance = random.Random(load.jobs)  # noqa: S311  the same arrivals for every subject
         mean = load.gpu_seconds / load.utilisation / load.workers
         sent = {}
         due = time.monotonic()
         for job_id, body in jobs:
-            sent[job_id] = await self._send([(job_id, body)])
+            sent[job_id] = await cloud.send([body])
             due += chance.expovariate(1 / mean)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
         return sent
 
-    async def _send(self, jobs: Sequence[tuple[str, str]]) -> float:
-        bodies = [body for _, body in jobs]
-        answer = await self._post(self.cloud, "send", {"queue": _QUEUE, "bodies": bodies})
-        return float(answer["at"])
-
-    async def _emptied(self, workers: Sequence[ServerProcess]) -> None:
+    async def _emptied(self, cloud: BenchCloud, workers: Sequence[ServerProcess]) -> None:
         """Wait until every message is deleted.
 
         Raises:
@@ -268,37 +280,15 @@ class BenchServers:
         """
         try:
             async with asyncio.timeout(_PATIENCE):
-                await self._get(self.cloud, f"emptied?{_QUEUE}")
+                await cloud.emptied()
         except TimeoutError:
             tails = [worker.log.read_text()[-2000:] for worker in workers if worker.log]
             raise RuntimeError("the queue did not empty:\n" + "\n\n".join(tails)) from None
 
-    async def _has_polled(self, workers: Sequence[ServerProcess], subject: Subject) -> None:
-        """Wait until every worker has asked for messages: a slow starter is no slow worker."""
-        wanted = {f"{subject.name}-{number}" for number in range(len(workers))}
-        async with asyncio.timeout(_PATIENCE):
-            while True:
-                record = await self._get(self.cloud, "record")
-                if wanted <= record["first_receive"].keys():
-                    return
-                await asyncio.sleep(0.05)
-
-    async def _post(self, server: ServerProcess, what: str, value: Any) -> Any:
-        async with self.http.post(f"{server.url}/fake/{what}", json=value) as answer:
-            return await answer.json()
-
-    async def _get(self, server: ServerProcess, what: str) -> Any:
-        async with self.http.get(f"{server.url}/fake/{what}") as answer:
-            return await answer.json()
-
-    async def _get_bytes(self, url: str) -> bytes:
-        async with self.http.get(url) as answer:
-            return await answer.read()
-
 
 @asynccontextmanager
 async def stage(folder: Path) -> AsyncIterator[BenchServers]:
-    """A stage with one GPU; more are added when a load wants them."""
+    """A stage with one GPU; more are added when a load wants them, and NATS when a subject does."""
     cloud = ServerProcess(
         [sys.executable, "-m", "benchmarks.cloud", "--port", "{port}"], log=folder / "cloud.log"
     )
@@ -310,10 +300,14 @@ async def stage(folder: Path) -> AsyncIterator[BenchServers]:
             server.wait_until_listening()
         timeout = aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(timeout=timeout) as http:
-            yield BenchServers(folder, cloud, gpus, http)
+            yield BenchServers(folder, EmulatedAws(cloud.url, http), gpus, http)
     finally:
         for server in (cloud, *gpus):
             server.stop()
+
+
+def _accounts(subject: Subject, load: Load) -> list[str]:
+    return [f"{subject.name}-{number}" for number in range(load.workers)]
 
 
 def _gpu() -> ServerProcess:

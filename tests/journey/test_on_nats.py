@@ -50,16 +50,20 @@ async def generations(webui: ServerProcess, prompt: str) -> int:
     return sum(run["start"] is not None for run in runs if prompt in run["prompt"])
 
 
-async def test_a_client_gets_its_images_and_nothing_is_left_in_the_queue(stage: Scene) -> None:
-    stage.start_agent()
+def client_of(stage: Scene) -> Client:
     deployment = stage.deployment
-    async with Client(
+    return Client(
         stage.cloud,
         job_topic=deployment.job_topic,
         notification_topic=deployment.notification_topic,
         bucket=deployment.bucket,
         runtime=deployment.runtime_name,
-    ) as client:
+    )
+
+
+async def test_a_client_gets_its_images_and_nothing_is_left_in_the_queue(stage: Scene) -> None:
+    stage.start_agent()
+    async with client_of(stage) as client:
         job = await client.submit("a lighthouse", steps=2, width=64, height=64, batch_size=2)
         async with asyncio.timeout(PATIENCE):
             ended = await job.result()
@@ -74,14 +78,7 @@ async def test_a_client_gets_its_images_and_nothing_is_left_in_the_queue(stage: 
 
 async def test_a_job_too_large_for_the_server_goes_by_pointer(stage: Scene) -> None:
     stage.start_agent()
-    deployment = stage.deployment
-    async with Client(
-        stage.cloud,
-        job_topic=deployment.job_topic,
-        notification_topic=deployment.notification_topic,
-        bucket=deployment.bucket,
-        runtime=deployment.runtime_name,
-    ) as client:
+    async with client_of(stage) as client:
         context = "x" * 2**20
         job = await client.submit("large", context=context, steps=2, width=64, height=64)
         async with asyncio.timeout(PATIENCE):

@@ -21,6 +21,7 @@ from queue_agent.settings.reader import Reader, names_of
 from queue_agent.wire import layout
 from queue_agent.wire.offer import Offer
 from queue_agent.wire.portable import PortableContent
+from queue_agent.wire.video_and_mesh import MeshContent, VideoContent
 
 REFERENCE: Final = Path(__file__).parent / "reference"
 PROJECT: Final = Path(__file__).parents[1]
@@ -187,11 +188,14 @@ def wire_formats_page() -> str:
         for wire_format in (Format.JOB, Format.NOTIFICATION, Format.RESULT)
     )
     portable: JsonObject = PortableContent.model_json_schema()
+    video, mesh = VideoContent.model_json_schema(), MeshContent.model_json_schema()
     added = set(_object(result["properties"])) - set(_object(notification["properties"]))
     parts = [
         _WIRE_FORMATS_INTRODUCTION,
         *_sections("Job", job),
         *_sections("Portable content", portable),
+        _section("Portable content of videos", video),
+        _section("Portable content of meshes", mesh),
         *_sections("Notification", notification),
         _section("Result", result, only=added),
         *_sections("Offer", Offer.model_json_schema()),

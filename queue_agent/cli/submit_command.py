@@ -30,6 +30,15 @@ Batch = Annotated[int | None, typer.Option(min=1, help="Images made at the same 
 StartImage = Annotated[
     Text, typer.Option(help="Image to start from: a file, or an https:// or s3:// URL.")
 ]
+TaskTypeName = Annotated[
+    Text, typer.Option(help="Kind of job, such as text-to-video; else told from the content.")
+]
+Seconds = Annotated[float | None, typer.Option(min=0, help="How long a video is.")]
+FrameRate = Annotated[int | None, typer.Option(min=1, help="Frames in a second of a video.")]
+Frames = Annotated[int | None, typer.Option(min=1, help="The length of a video in frames.")]
+LastFrame = Annotated[
+    Text, typer.Option(help="With --image: the last frame of a video; a file or a URL.")
+]
 Mask = Annotated[
     Text, typer.Option(help="With --image: what is painted anew, in white; a file or a URL.")
 ]
@@ -87,6 +96,11 @@ def submit(
     image: StartImage = None,
     mask: Mask = None,
     strength: Strength = None,
+    task_type: TaskTypeName = None,
+    seconds: Seconds = None,
+    fps: FrameRate = None,
+    frames: Frames = None,
+    last_frame: LastFrame = None,
     bucket: Annotated[str | None, option(BUCKET)] = None,
     runtime: RuntimeName = None,
     job_id: OwnId = None,
@@ -123,8 +137,12 @@ def submit(
         batch_size=batch,
         seed=seed,
         denoising_strength=strength,
+        seconds=seconds,
+        fps=fps,
+        frames=frames,
     )
     metadata = _given(
+        tasktype=task_type,
         runtime=runtime,
         id=job_id,
         prefix=prefix,
@@ -135,7 +153,9 @@ def submit(
     )
     body = {"content": {}} if prompt is not None and file is None else _read_body(file)
     place = {"job_topic": topic, "notifications": notifications, "bucket": bucket}
-    job = _job(body, metadata, content, _given(image=image, mask=mask), place)
+    job = _job(
+        body, metadata, content, _given(image=image, mask=mask, last_frame=last_frame), place
+    )
     raise typer.Exit(_publish(job, place, timeout if wait else None, output, as_json=as_json))
 
 
@@ -188,16 +208,32 @@ def _job(
             part.update(given)
     if isinstance(body["content"], dict):
         found = {name: _address_of(name, image, place) for name, image in images.items()}
-        if "image" in found:
-            body["content"]["init_images"] = [found["image"]]
-        if "mask" in found:
-            if not body["content"].get("init_images"):
-                end("--mask needs --image: what is painted anew?", 2)
-            body["content"]["mask"] = found["mask"]
+        _put(found, body)
     try:
         return complete(body)
     except Rejected as error:
         end(error.message, 2)
+
+
+def _put(images: Mapping[str, Any], body: dict[str, Any]) -> None:
+    """The images into the fields of the content where its kind of job has them."""
+    from queue_agent.wire.video_and_mesh import IMAGE_TO_3D, VIDEO_TASKS, video_task_of
+
+    content, metadata = body["content"], body["metadata"]
+    kind = metadata.get("tasktype") if isinstance(metadata, dict) else None
+    if "last_frame" in images:
+        content["last_frame"] = images["last_frame"]
+    if "image" in images:
+        if (kind or video_task_of(content)) in VIDEO_TASKS:
+            content["first_frame"] = images["image"]
+        elif kind == IMAGE_TO_3D:
+            content["image"] = images["image"]
+        else:
+            content["init_images"] = [images["image"]]
+    if "mask" in images:
+        if not content.get("init_images"):
+            end("--mask needs --image: what is painted anew?", 2)
+        content["mask"] = images["mask"]
 
 
 def _address_of(option_name: str, image: str, place: Mapping[str, str | None]) -> Any:
@@ -206,7 +242,7 @@ def _address_of(option_name: str, image: str, place: Mapping[str, str | None]) -
     try:
         return with_client(lambda client: client.upload(Path(image)), **place)
     except OSError as error:
-        end(f"--{option_name}: {error}", 2)
+        end(f"--{option_name.replace('_', '-')}: {error}", 2)
 
 
 def _read_body(file: Path | None) -> dict[str, Any]:

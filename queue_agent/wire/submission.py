@@ -22,6 +22,7 @@ from queue_agent.wire.capacity import ON_DEMAND, SPOT, SpotEstimate, capacity_fo
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job, canonical_json, describe_errors, unwrapped
 from queue_agent.wire.layout import DEFAULT_PREFIX, ResultKeys
+from queue_agent.wire.video_and_mesh import video_task_of
 
 INVALID_JSON: Final = "invalid_json"
 INVALID_JOB: Final = "invalid_job"
@@ -186,6 +187,8 @@ def new_id() -> str:
 
 def task_type_of(content: Mapping[str, object]) -> str:
     """What the portable form's fields ask for."""
+    if video := video_task_of(content):
+        return video
     if content.get("init_images"):
         return "image-to-image"
     if content.get("imageList"):

@@ -58,6 +58,35 @@ def test_each_option_is_a_field_of_the_portable_form(submitted: Submit) -> None:
     assert job.metadata.tasktype == "image-to-image"
 
 
+def test_a_video_has_its_length_and_its_frames(submitted: Submit) -> None:
+    first, last = "https://example.org/first.png", "s3://inputs/last.png"
+    job = submitted(
+        *("--prompt", "waves", "--seconds", "2.5", "--fps", "24", "--frames", "61"),
+        *("--image", first, "--last-frame", last),
+    )
+    assert job.content == {
+        "prompt": "waves",
+        "seconds": 2.5,
+        "fps": 24,
+        "frames": 61,
+        "first_frame": first,
+        "last_frame": last,
+    }
+    assert job.task_type == "image-to-video"
+    assert submitted("--prompt", "waves", "--seconds", "4").task_type == "text-to-video"
+
+
+def test_the_kind_of_job_says_what_an_image_is(submitted: Submit) -> None:
+    image = "https://example.org/cat.png"
+    options = ("--prompt", "", "--image", image, "--task-type")
+    mesh = submitted(*options, "image-to-3d")
+    assert (mesh.task_type, mesh.content) == ("image-to-3d", {"prompt": "", "image": image})
+    video = submitted(*options, "image-to-video").content
+    assert video == {"prompt": "", "first_frame": image}
+    edit = submitted(*options, "image-to-image").content
+    assert edit == {"prompt": "", "init_images": [image]}
+
+
 def test_a_mask_stands_beside_the_image(submitted: Submit) -> None:
     image, mask = "https://example.org/cat.png", "s3://inputs/mask.png"
     job = submitted("--prompt", "a cat", "--image", image, "--mask", mask)

@@ -56,6 +56,7 @@ def runtime_options(settings: Settings) -> RuntimeOptions:
         switch_models=settings.switch_models,
         workflows=settings.workflows,
         files=settings.runtime_files,
+        output_hosts=settings.reference_allow,
     )
 
 

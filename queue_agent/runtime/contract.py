@@ -149,6 +149,10 @@ class RuntimeOptions:
     files: Path | None = None
     """A folder with the runtime's own folders of files, which the agent shares, for adapters that
     remove from there what jobs leave; see `Runtime.clean_up`."""
+    output_hosts: tuple[str, ...] = ()
+    """Networks (CIDR), addresses, hosts and ``*.suffix`` hosts, beside the public internet, from
+    which outputs are fetched that the server names by URL; see `OutputFetcher` of
+    `queue_agent.runtime.http`."""
 
 
 class Runtime(ABC):

@@ -256,7 +256,8 @@ class Settings(TracingSettings, LogSettings):
     reference_allow: Hosts = setting(
         "REFERENCE_ALLOW",
         default=(),
-        description="Private networks and hosts that references may name.",
+        description="Private networks and hosts that references may name, and from which outputs "
+        "are fetched that a runtime names by URL.",
     )
     reference_buckets: Names = setting(
         "REFERENCE_BUCKETS",

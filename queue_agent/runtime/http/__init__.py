@@ -30,6 +30,7 @@ from queue_agent.runtime.http.client import (
     RuntimeClient,
     Timeout,
 )
+from queue_agent.runtime.http.fetching import OutputFetcher
 from queue_agent.runtime.http.json_answers import SpooledText, parse_json
 from queue_agent.runtime.http.readiness import readiness_of
 
@@ -45,6 +46,7 @@ __all__ = [
     "Body",
     "Form",
     "FormFile",
+    "OutputFetcher",
     "Part",
     "Response",
     "RuntimeClient",

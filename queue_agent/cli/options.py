@@ -5,6 +5,8 @@ import ssl
 from pathlib import Path
 from typing import Final
 
+from pydantic_core import from_json
+
 from queue_agent.inputs.references import ReferencePolicy
 from queue_agent.runtime import Runtime, RuntimeOptions, load_runtime
 from queue_agent.settings.agent import Settings
@@ -26,6 +28,10 @@ def make_runtime(settings: Settings) -> Runtime:
         SettingsError: there is none of that name, or it cannot use what it is told.
     """
     runtime = load_runtime(settings.runtime)(runtime_options(settings))
+    if settings.runtime_options and type(runtime).own_options is None:
+        raise SettingsError(
+            f"QUEUE_AGENT_RUNTIME_OPTIONS: the adapter {settings.runtime} has no options of its own"
+        )
     if settings.workflows is not None and not runtime.workflows():
         raise SettingsError(
             f"QUEUE_AGENT_WORKFLOWS: the adapter {settings.runtime} knows no workflows by name"
@@ -57,6 +63,7 @@ def runtime_options(settings: Settings) -> RuntimeOptions:
         workflows=settings.workflows,
         files=settings.runtime_files,
         output_hosts=settings.reference_allow,
+        own=from_json(settings.runtime_options) if settings.runtime_options else {},
     )
 
 

@@ -8,7 +8,7 @@ from queue_agent.wire.errors import SettingsError
 
 
 def lines(workflows: Path | None) -> Iterator[str]:
-    """A line for each adapter, and for each workflow of the folder that it knows by name.
+    """A line for each adapter, for each option of its own, and for each workflow of the folder.
 
     Raises:
         SettingsError: workflows of the folder cannot be used.
@@ -20,6 +20,8 @@ def lines(workflows: Path | None) -> Iterator[str]:
             yield f"{name:<12} ({error.message})"
             continue
         yield f"{name:<12} {', '.join(sorted(adapter.task_types))}"
+        own_options = adapter.own_options.model_fields if adapter.own_options else {}
+        yield from (f"  option {key}: {field.description}" for key, field in own_options.items())
         if workflows is not None:
             for own in adapter(RuntimeOptions(workflows=workflows)).workflows():
                 yield f"  {own}"

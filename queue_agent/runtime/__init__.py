@@ -21,6 +21,7 @@ from queue_agent.runtime.contract import (
     RuntimeOptions,
     RuntimeState,
 )
+from queue_agent.runtime.own_options import own_options_of
 from queue_agent.runtime.registry import ENTRY_POINT_GROUP, installed_runtimes, load_runtime
 from queue_agent.runtime.submission import not_yet_submitted, submitted
 from queue_agent.wire.model_files import ModelFile, is_model_name, read_model_files
@@ -78,6 +79,7 @@ __all__ = [
     "is_url",
     "load_runtime",
     "not_yet_submitted",
+    "own_options_of",
     "read_model_files",
     "submitted",
 ]

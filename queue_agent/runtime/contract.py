@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 
 from queue_agent.media.asset import Asset
 from queue_agent.runtime.places import refuse_unfetched
@@ -153,6 +153,9 @@ class RuntimeOptions:
     """Networks (CIDR), addresses, hosts and ``*.suffix`` hosts, beside the public internet, from
     which outputs are fetched that the server names by URL; see `OutputFetcher` of
     `queue_agent.runtime.http`."""
+    own: Mapping[str, JsonValue] = field(default_factory=dict)
+    """What only this adapter understands, by the names in its `Runtime.own_options`; read by
+    `queue_agent.runtime.own_options_of`."""
 
 
 class Runtime(ABC):
@@ -191,6 +194,8 @@ class Runtime(ABC):
     model_folders: ClassVar[frozenset[str]] = frozenset()
     """The folders, one for each kind of model, in which the runtime looks for files; of adapters
     whose jobs' models the agent may fetch."""
+    own_options: ClassVar[type[BaseModel] | None] = None
+    """What operators may say to this adapter alone (`RuntimeOptions.own`); None: nothing."""
     concurrency: int = 1
     """How many jobs the runtime truly works on at the same time; one or more.
 

@@ -28,6 +28,7 @@ from queue_agent.settings.values import (
     Credentials,
     Headers,
     Hosts,
+    JsonObjectText,
     LinkSeconds,
     Names,
     QueueUrl,
@@ -99,6 +100,12 @@ class Settings(TracingSettings, LogSettings):
         description="Folder that the agent shares with ComfyUI and that holds its `output`, "
         "`temp` and `input`: what a job has left there is removed once its result is stored. "
         "Else it stays.",
+    )
+    runtime_options: JsonObjectText | None = setting(
+        "RUNTIME_OPTIONS",
+        default=None,
+        description="What only the adapter understands, as a JSON object, for adapters that have "
+        "such options: `queue-agent runtimes` names them.",
     )
     switch_models: bool = setting(
         "SWITCH_MODELS",

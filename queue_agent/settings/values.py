@@ -113,6 +113,16 @@ def _line_fields(text: str) -> list[tuple[str, str]]:
     return pairs
 
 
+def _json_object(value: str) -> str:
+    if not value.lstrip().startswith("{"):
+        raise ValueError("must be a JSON object")
+    try:
+        from_json(value)
+    except ValueError as error:
+        raise ValueError(f"is no JSON: {error}") from None
+    return value
+
+
 def _headers(value: str) -> str:
     header_fields(value)
     return value
@@ -172,6 +182,8 @@ Credentials = Annotated[SecretStr, _secret(_credentials)]
 Token = Annotated[SecretStr, _secret(_token)]
 Headers = Annotated[SecretStr, _secret(_headers)]
 """A JSON object, or lines ``Name: value``; see `header_fields`."""
+JsonObjectText = Annotated[str, AfterValidator(_json_object)]
+"""The text of a JSON object."""
 
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)

@@ -38,6 +38,13 @@ class RuntimeHooks:
     `backlog` of the adapter must say so.
     """
 
+    stops_cancelled: ClassVar[bool] = True
+    """Whether the server can be told to stop a run.
+
+    Where it cannot, the tests that it does are skipped, `Runtime.still_runs` must not say that
+    the run is over while it is not, and `end_work` is how the tests get a free server again.
+    """
+
     @classmethod
     def new_server(cls) -> ServerProcess:
         """A server on a free port, not started."""
@@ -80,6 +87,13 @@ class RuntimeHooks:
         """How many jobs the server works on or has waiting; asked of the server itself."""
         raise NotImplementedError
 
+    async def end_work(self, server: ServerProcess) -> None:
+        """End what the server still works on, where it does not stop what was cancelled.
+
+        By a way that its API does not have; called again and again until it is free.
+        """
+        raise NotImplementedError
+
     def assets_for(self, runtime: Runtime, job: Job) -> Assets:
         """Bytes for the references of a job: a small PNG each, unless overridden."""
         return {found.url: Asset(sample_png(), "image/png") for found in runtime.references(job)}
@@ -115,8 +129,12 @@ class RuntimeHooks:
         return await self.jobs_held(server) > 0
 
     async def idle(self, server: ServerProcess) -> bool:
-        """Whether the server has nothing to do."""
-        return not await self.busy(server)
+        """Whether the server has nothing to do, once what nobody waits for any more is ended."""
+        if not await self.busy(server):
+            return True
+        if not self.stops_cancelled:
+            await self.end_work(server)
+        return False
 
     @contextlib.asynccontextmanager
     async def running(self, runtime: Runtime, job: Job) -> AsyncIterator[asyncio.Task[Output]]:
@@ -167,6 +185,12 @@ class RuntimeHooks:
         """For tests that need a server that takes them."""
         if not self.takes_two_jobs:
             pytest.skip("the server takes one job at a time")
+
+    @pytest.fixture
+    def cancelling_stops_the_server(self) -> None:
+        """For tests that need a server that can be told to stop."""
+        if not self.stops_cancelled:
+            pytest.skip("the server cannot be told to stop a run")
 
 
 def ignore(_: Progress) -> None:

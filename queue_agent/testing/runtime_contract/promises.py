@@ -240,6 +240,7 @@ class RuntimeContract(RuntimeHooks):
             assert fractions[-1:] == [1.0]
 
     @pytest.mark.asyncio
+    @pytest.mark.usefixtures("cancelling_stops_the_server")
     async def test_cancelling_stops_the_work_on_the_server(
         self, runtime: Runtime, server: ServerProcess
     ) -> None:
@@ -271,7 +272,7 @@ class RuntimeContract(RuntimeHooks):
         await eventually(over)
         assert answers <= {True, False} or answers == {None}, "either it can tell, or it cannot"
         if False in answers:
-            assert await self.idle(server)
+            assert not await self.busy(server)
         assert await runtime.ready()
 
     @pytest.mark.asyncio
@@ -326,7 +327,7 @@ class RuntimeContract(RuntimeHooks):
         assert undisturbed == contents(await self.prepare_and_run(runtime, job))
 
     @pytest.mark.asyncio
-    @pytest.mark.usefixtures("two_jobs_at_a_time")
+    @pytest.mark.usefixtures("two_jobs_at_a_time", "cancelling_stops_the_server")
     async def test_cancelling_the_running_job_does_not_disturb_the_waiting_one(
         self, runtime: Runtime, server: ServerProcess
     ) -> None:
@@ -340,7 +341,7 @@ class RuntimeContract(RuntimeHooks):
         assert undisturbed == contents(await self.prepare_and_run(runtime, job))
 
     @pytest.mark.asyncio
-    @pytest.mark.usefixtures("two_jobs_at_a_time")
+    @pytest.mark.usefixtures("two_jobs_at_a_time", "cancelling_stops_the_server")
     async def test_a_cancelled_waiting_job_is_not_worked_on_later(
         self, runtime: Runtime, server: ServerProcess
     ) -> None:

@@ -309,7 +309,7 @@ class Chaos:
     async def _strike_server(self, strike: Strike) -> None:
         server = cast("NatsServer", self._rig.scene.embedded)
         if strike.fault is FaultKind.SERVER_FROZEN:
-            server.send_signal(signal.SIGSTOP)
+            server.freeze()
             await asyncio.sleep(LEASE + strike.length)
             server.send_signal(signal.SIGCONT)
             return

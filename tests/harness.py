@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,6 +18,7 @@ from queue_agent.testing.aws import EmbeddedCloud, deploy
 from queue_agent.testing.nats import NatsCluster, NatsServer
 from queue_agent.testing.nats import deploy as deploy_on_nats
 from queue_agent.testing.process import ServerProcess
+from queue_agent.testing.waiting import comes_to_hold
 from queue_agent.wire.errors import ObjectNotFound
 from queue_agent.worker.retry import retry_for
 
@@ -38,6 +40,8 @@ class Scene:
     folder: Path
     settings: dict[str, str]
     notifications: list[JsonObject] = field(default_factory=list)
+    _marks: set[str] = field(default_factory=set)
+    """Of `caught_up`, those heard."""
     _heard: asyncio.Condition = field(default_factory=asyncio.Condition)
     _processes: AsyncExitStack = field(default_factory=AsyncExitStack)
     _agents: int = 0
@@ -126,8 +130,18 @@ class Scene:
         except TimeoutError:
             statuses = [(n["id"], n["status"]) for n in self.notifications]
             raise AssertionError(
-                f"not heard in {timeout} s: {what}; heard: {statuses}; agents: {self._logs()}"
+                f"not heard in {timeout} s: {what}; heard: {statuses}; agents: {self.logs()}"
             ) from None
+
+    async def caught_up(self) -> None:
+        """Hear all that was published so far: what is published now comes after it."""
+        last = secrets.token_hex(8)
+        topic = self.cloud.topic(self.deployment.notification_topic)
+        once = Ordering()
+        await retry_for(PATIENCE, lambda: topic.publish(f'{{"id": "{last}"}}', {}, once))
+        async with asyncio.timeout(PATIENCE), self._heard:
+            while last not in self._marks:
+                await self._heard.wait()
 
     async def answer(self, job_id: str, *, nth: int = 1, timeout: float = PATIENCE) -> JsonObject:
         """The `nth` final notification of a job."""
@@ -141,7 +155,8 @@ class Scene:
         """The final notifications of a job so far."""
         return [n for n in self.notifications if n["id"] == job_id and n["status"] != "running"]
 
-    def _logs(self) -> str:
+    def logs(self) -> str:
+        """The ends of what the agents said."""
         tails = [path.read_text()[-2000:] for path in sorted(self.folder.glob("agent-*.log"))]
         return "\n\n".join(tails)
 
@@ -163,7 +178,7 @@ class Scene:
         return manifest
 
     async def depth(self, url: str | None = None) -> tuple[int, int]:
-        """Messages visible and in flight in the job queue (or another)."""
+        """Messages visible and in flight in the job queue (or another), as of moments ago."""
         backlog = await self.cloud.queue(url or self.deployment.queue_url).backlog()
         return backlog.waiting, backlog.in_flight
 
@@ -171,18 +186,23 @@ class Scene:
         assert self.deployment.dead_letter_queue_url
         return sum(await self.depth(self.deployment.dead_letter_queue_url))
 
+    async def holds(self, waiting: int, in_flight: int = 0, *, timeout: float = PATIENCE) -> None:
+        """Wait until the job queue counts so many messages."""
+        queue = self.cloud.queue(self.deployment.queue_url)
+        await comes_to_hold(queue, waiting, in_flight, seconds=timeout)
+
     async def emptied(self) -> None:
         """Wait until every message has been acknowledged (or has died)."""
-
-        async def empty() -> bool:
-            return await self.depth() == (0, 0)
-
-        await until(empty, what="an empty queue")
+        await self.holds(0)
 
     async def _listen(self, bodies: AsyncIterator[str]) -> None:
         async for body in bodies:
             async with self._heard:
-                self.notifications.append(json.loads(body))
+                told = json.loads(body)
+                if "status" in told:
+                    self.notifications.append(told)
+                else:
+                    self._marks.add(told["id"])
                 self._heard.notify_all()
 
 

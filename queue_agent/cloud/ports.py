@@ -48,7 +48,12 @@ class QueuePolicy:
 
 @dataclass(frozen=True)
 class Backlog:
-    """How many messages a queue holds, about."""
+    """How many messages a queue holds, about, and as it was moments ago.
+
+    A message published, given back or acknowledged just now may not be counted yet: NATS tells
+    its consumers of a message after it has acknowledged it, SQS counts within a minute. None
+    waiting, seen once, is no proof that nothing is there.
+    """
 
     waiting: int
     in_flight: int

@@ -114,6 +114,11 @@ class ServerProcess:
         """Send the child a signal and go on."""
         os.kill(self.pid, number)
 
+    def freeze(self) -> None:
+        """Stop the child where it is (SIGSTOP), until SIGCONT; returns when all of it stands."""
+        self.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+
     def kill(self) -> None:
         """End the child and what it started at once (SIGKILL)."""
         if self._process is not None and self._process.poll() is None:

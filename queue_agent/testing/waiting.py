@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from queue_agent.cloud import Backlog, Queue
+
 SOON: Final = 60.0
 """Seconds within which what must happen at once has happened, however busy the machine."""
 _PAUSE: Final = 0.02
@@ -23,6 +25,27 @@ async def eventually(
                 await asyncio.sleep(_PAUSE)
     except TimeoutError:
         raise AssertionError(f"not within {seconds} s: {condition}") from None
+
+
+async def comes_to_hold(
+    queue: Queue, waiting: int, in_flight: int = 0, *, seconds: float = SOON
+) -> None:
+    """Wait until the queue counts so many messages, which may be moments after they came.
+
+    Raises:
+        AssertionError: it does not within `seconds`.
+    """
+    seen: Backlog | None = None
+
+    async def holds() -> bool:
+        nonlocal seen
+        seen = await queue.backlog()
+        return seen == Backlog(waiting, in_flight)
+
+    try:
+        await eventually(holds, seconds)
+    except AssertionError:
+        raise AssertionError(f"{seen} after {seconds} s, not {waiting} and {in_flight}") from None
 
 
 async def _holds(condition: Callable[[], Awaitable[object] | object]) -> bool:

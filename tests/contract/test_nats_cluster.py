@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from queue_agent.cloud import Backlog, Deployment, Message
+from queue_agent.cloud import Deployment, Message
 from queue_agent.cloud.nats import NatsCloud
 from queue_agent.testing.nats import NatsCluster, NatsServer, deploy
-from queue_agent.testing.waiting import eventually
+from queue_agent.testing.waiting import comes_to_hold, eventually
 from queue_agent.wire.errors import LeaseLost, ObjectExists, Unavailable
 
 LEASE = 5
@@ -111,7 +111,7 @@ async def test_one_of_three_acknowledges_nothing_and_goes_on_when_another_is_bac
     await again_and_again(lambda: topic.publish("after", {"runtime": "dep"}))
     bodies = [message.body for message in await worked_off(cloud, deployed, 2)]
     assert sorted(bodies) == ["after", "before"]
-    assert await cloud.queue(deployed.queue_url).backlog() == Backlog(0, 0)
+    await comes_to_hold(cloud.queue(deployed.queue_url), 0)
 
 
 async def test_a_watcher_goes_on_when_the_server_of_its_consumer_is_killed(

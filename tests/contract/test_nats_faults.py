@@ -13,12 +13,12 @@ import pytest
 
 from nats_filling import ROOM, filled
 from nats_proxy import NatsProxy, Sent
-from queue_agent.cloud import Backlog, Deployment
+from queue_agent.cloud import Deployment
 from queue_agent.cloud.nats import NatsCloud, making, pulling, watching
 from queue_agent.cloud.nats.addresses import NatsAddress
 from queue_agent.testing.cloud_contract.hooks import LONG, received
 from queue_agent.testing.nats import NatsServer, deploy
-from queue_agent.testing.waiting import SOON, eventually
+from queue_agent.testing.waiting import SOON, comes_to_hold, eventually
 from queue_agent.wire.errors import LeaseLost, ObjectExists, Unanswered, Unavailable
 from tls_servers import certified
 
@@ -106,7 +106,7 @@ async def test_what_was_acknowledged_is_there_after_the_server_was_killed(
     except LeaseLost:  # the server was killed before it had written that it had delivered it
         (message,) = await received(queue)
         await queue.delete(message)
-    assert await queue.backlog() == Backlog(0, 0)
+    await comes_to_hold(queue, 0)
 
 
 async def test_a_delivered_message_is_delivered_again_after_the_server_was_killed(
@@ -190,7 +190,7 @@ async def test_a_server_that_does_not_answer_leaves_open_what_was_done(
 ) -> None:
     topic = cloud.topic(deployed.job_topic)
     await topic.check()
-    server.send_signal(signal.SIGSTOP)
+    server.freeze()
     with pytest.raises(Unanswered):
         await topic.publish("x", {"runtime": "dep"})
     server.send_signal(signal.SIGCONT)
@@ -205,7 +205,7 @@ async def test_who_was_held_up_beyond_the_lease_cannot_extend_it(
     queue = cloud.queue(deployed.queue_url)
     await queue.send("x", {})
     (message,) = await received(queue, lease=2)
-    server.send_signal(signal.SIGSTOP)
+    server.freeze()
     extending = asyncio.create_task(queue.extend(message, LONG))
     await asyncio.sleep(2)  # the lease runs out
     server.send_signal(signal.SIGCONT)
@@ -226,7 +226,7 @@ async def test_a_poll_given_up_gives_back_what_was_on_its_way(
         await asyncio.wait({poll})
         if poll.cancelled():
             await received(queue, lease=LONG)
-        assert await queue.backlog() == Backlog(0, number + 1)
+        await comes_to_hold(queue, 0, number + 1)
     await other.aclose()
 
 
@@ -246,8 +246,8 @@ async def test_a_dead_letter_that_was_moved_halfway_comes_once(
     assert [(one.body, one.attributes) for one in await received(dead)] == [
         ("x", {"runtime": "dep"})
     ]
-    assert await dead.backlog() == Backlog(0, 1)
-    assert await queue.backlog() == Backlog(0, 0)
+    await comes_to_hold(dead, 0, 1)
+    await comes_to_hold(queue, 0)
 
 
 async def test_a_dead_letter_that_cannot_be_moved_is_kept(
@@ -260,7 +260,7 @@ async def test_a_dead_letter_that_cannot_be_moved_is_kept(
     async with cloud.connection.using("remove") as js:
         await js.delete_stream("dep-dead")
     assert list(await queue.receive(1, wait=1, visibility_timeout=LONG)) == []
-    assert (await queue.backlog()).in_flight == 1
+    await comes_to_hold(queue, 0, 1)
 
 
 async def test_names_with_dots_and_others_with_them_are_told_apart(
@@ -390,9 +390,7 @@ async def test_an_agent_needs_no_more_than_the_documented_rights(tmp_path: Path)
             await queue.extend(message, LONG)
             await queue.extend(message, 0)
         assert list(await queue.receive(1, wait=0, visibility_timeout=LONG)) == []
-        assert await everything.queue(deployed.dead_letter_queue_url or "").backlog() == Backlog(
-            1, 0
-        )
+        await comes_to_hold(everything.queue(deployed.dead_letter_queue_url or ""), 1)
         for size in (1, 10**6):
             await bucket.write("a", bytes(size), media_type="text/plain")
             assert len(await bucket.read("a")) == size
@@ -542,7 +540,7 @@ async def test_a_slow_server_does_all_the_same(server: NatsServer) -> None:
         assert await bucket.read("large") == bytes(10**6)
         await queue.extend(message, LONG)
         await queue.delete(message)
-        assert await queue.backlog() == Backlog(0, 0)
+        await comes_to_hold(queue, 0)
         await cloud.aclose()
 
 
@@ -576,5 +574,5 @@ async def test_a_connection_that_is_cut_is_made_anew_by_what_is_asked_next(
             await poll
         await queue.extend(message, LONG)
         await queue.delete(message)
-        assert await queue.backlog() == Backlog(0, 0)
+        await comes_to_hold(queue, 0)
         await cloud.aclose()

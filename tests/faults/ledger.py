@@ -74,6 +74,7 @@ class Ledger:
 
     async def reconcile(self, scene: Scene, runs: Iterable[JsonObject]) -> Balance:
         """Compare with the cloud and with the runtimes' reports of their runs."""
+        await scene.caught_up()
         answers: dict[str, list[JsonObject]] = {job_id: [] for job_id in self.entries}
         for notification in _final(scene.notifications):
             if notification["id"] in answers:

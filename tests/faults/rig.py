@@ -124,18 +124,15 @@ class Rig:
             self._check_agents()
             return not self.ledger.unanswered(self.scene)
 
-        async def empty() -> bool:
-            return await self.scene.depth() == (0, 0)
-
         await until(answered, what=f"an answer to all of {list(self.ledger.entries)}; "
-                    f"agents: {self.scene._logs()}", timeout=timeout)  # fmt: skip
-        await until(empty, what="an empty queue", timeout=timeout)
+                    f"agents: {self.scene.logs()}", timeout=timeout)  # fmt: skip
+        await self.scene.holds(0, timeout=timeout)
         self._check_agents()
         return await self.ledger.reconcile(self.scene, await self.runs())
 
     def _check_agents(self) -> None:
         crashes = [code for agent in self.started for code in agent.crashes]
-        assert not crashes, f"agents ended by themselves: {self.scene._logs()}"
+        assert not crashes, f"agents ended by themselves: {self.scene.logs()}"
 
 
 async def runs_of(webui: ServerProcess) -> list[JsonObject]:

@@ -110,7 +110,7 @@ async def test_twenty_jobs_wait_untouched_while_the_runtime_refuses_connections(
         ids = await steady.publish(*["waiting"] * 20)
         asked = steady.runtime.count(READINESS)
         await until(lambda: asked_again(asked), what="the agent to ask again")
-        assert await steady.scene.depth() == (20, 0)
+        await steady.scene.holds(20)
     (await steady.settled()).check()
     assert all(steady.scene.answers(job_id)[0]["attempt"] == 1 for job_id in ids)
 

@@ -25,7 +25,7 @@ async def test_a_message_that_comes_with_the_signal_is_given_back_at_once(rig: R
         await until(agent.drains, what="the end's beginning")
         hold.let_go()
         assert await agent.ended() == 0
-    assert await rig.scene.depth() == (1, 0)
+    await rig.scene.holds(1)
     assert await rig.runs(job_id) == []
     await rig.agent()
     (await rig.settled()).check()
@@ -42,16 +42,13 @@ async def test_after_a_signal_prefetched_messages_are_released_while_the_running
     async def prefetched() -> bool:
         return (await rig.scene.depth())[1] > 1
 
-    async def released() -> bool:
-        return await rig.scene.depth() == (3, 1)
-
     await until(prefetched, what="a prefetched message")
     agent.terminate()
-    await until(released, what="the release of what does not run")
+    await rig.scene.holds(3, 1)  # what does not run is released
     assert rig.scene.answers(first) == []
     assert await agent.ended() == 0
     assert (await rig.scene.answer(first))["attempt"] == 1
-    assert await rig.scene.depth() == (3, 0)
+    await rig.scene.holds(3)
     balance = await rig.ledger.reconcile(rig.scene, await rig.runs())
     assert balance.generations == {first: 1}
     await rig.agent()

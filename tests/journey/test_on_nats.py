@@ -186,11 +186,17 @@ async def several_jobs(stage: Scene) -> list[str]:
 
 
 async def all_completed(stage: Scene, ids: list[str]) -> None:
-    """Each is answered with its image, once, or more often by marked ones; none is left."""
+    """Each is answered with its image, at most once by an answer that is not marked.
+
+    A marked one may come first: the next delivery finds the result while the first one's answer
+    is tried again.
+    """
     answers = [await stage.answer(job_id) for job_id in ids]
     assert [answer["status"] for answer in answers] == ["completed"] * len(ids)
     for answer in answers:
         assert (await stage.manifest(answer))["status"] == "completed"
     await stage.emptied()
+    await stage.caught_up()
     for job_id in ids:
-        assert all(extra["redelivered"] for extra in stage.answers(job_id)[1:])
+        told = stage.answers(job_id)
+        assert sum(not answer["redelivered"] for answer in told) <= 1, (told, stage.logs())

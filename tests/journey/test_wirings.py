@@ -33,7 +33,7 @@ async def test_one_topic_for_jobs_and_notifications_is_no_circle(stage: Scene) -
     told = [(body["id"], body["status"]) for body in heard if "status" in body]
     assert told == [("order-1", "completed"), ("order-2", "completed")]
     assert not [key for key in await stage.bucket_keys() if key.startswith("quarantine/")]
-    assert (await stage.cloud.queue(stage.deployment.queue_url).backlog()).waiting == 0
+    await stage.emptied()
 
 
 async def test_a_bucket_that_tells_the_queue_of_its_objects_is_no_circle(stage: Scene) -> None:
@@ -50,12 +50,7 @@ async def test_a_bucket_that_tells_the_queue_of_its_objects_is_no_circle(stage: 
     await stage.send("no JSON")
     await stage.publish(stage.job("order-1"))
     assert (await stage.answer("order-1"))["status"] == "completed"
-
-    async def are_gone() -> bool:
-        backlog = await stage.cloud.queue(stage.deployment.queue_url).backlog()
-        return bool(backlog.waiting == backlog.in_flight == 0)
-
-    await until(are_gone, what="an empty queue")
+    await stage.emptied()
     keys = await stage.bucket_keys()
     assert await ignored(agent, "storage_event") >= len(keys)
     assert len([key for key in keys if key.startswith("quarantine/")]) == 1

@@ -11,7 +11,7 @@ from queue_agent.testing.cloud_contract.hooks import (
     all_unavailable,
     received,
 )
-from queue_agent.testing.waiting import eventually
+from queue_agent.testing.waiting import comes_to_hold
 from queue_agent.wire.errors import LeaseLost
 
 
@@ -88,7 +88,7 @@ class QueuePromises(CloudHooks):
         await queue.delete(message)
         await self.pass_time(1)
         assert await _visible(queue) == []
-        await eventually(lambda: _holds(queue, waiting=0, in_flight=0))
+        await comes_to_hold(queue, 0)
 
     async def test_what_is_deleted_cannot_be_extended(self, queue: Queue) -> None:
         await queue.send("x", {})
@@ -161,7 +161,7 @@ class QueuePromises(CloudHooks):
         messages = await received(queue, 12)
         await asyncio.gather(*(queue.extend(message, LONG) for message in messages))
         await asyncio.gather(*(queue.delete(message) for message in messages))
-        await eventually(lambda: _holds(queue, waiting=0, in_flight=0))
+        await comes_to_hold(queue, 0)
 
     async def test_a_queue_tells_what_it_prescribes(self, cloud: Cloud) -> None:
         deployment = await self.deploy(cloud, visibility_timeout=45, max_receives=7)
@@ -188,7 +188,7 @@ class QueuePromises(CloudHooks):
         for body in "abc":
             await queue.send(body, {})
         await received(queue)
-        await eventually(lambda: _holds(queue, waiting=2, in_flight=1))
+        await comes_to_hold(queue, 2, 1)
 
     async def test_a_queue_out_of_reach_is_unavailable(
         self, unreachable: Cloud, deployment: Deployment
@@ -208,8 +208,3 @@ class QueuePromises(CloudHooks):
 async def _visible(queue: Queue) -> list[Message]:
     """What can be had without waiting."""
     return list(await queue.receive(1, wait=0, visibility_timeout=LONG))
-
-
-async def _holds(queue: Queue, *, waiting: int, in_flight: int) -> bool:
-    backlog = await queue.backlog()
-    return (backlog.waiting, backlog.in_flight) == (waiting, in_flight)

@@ -120,6 +120,17 @@ async def test_what_was_not_taken_is_told_again_as_it_was(bench: Bench) -> None:
     assert not only.redelivered
 
 
+async def test_a_marked_answer_may_come_before_the_one_that_is_not(bench: Bench) -> None:
+    """The other message's finds the result, while the first one's is tried again."""
+    bench.cloud.faults.fail("topic.publish", Unavailable("throttled"), matching="completed")
+    for _ in range(2):
+        await bench.publish("order-1")
+    async with bench.working():
+        await bench.answer("order-1", nth=2)
+        await bench.emptied()
+    assert [one.redelivered for one in bench.told("order-1")] == [True, False]
+
+
 async def test_a_mark_stays_when_a_clear_refusal_follows(bench: Bench) -> None:
     bench.cloud.faults.lose_answer("topic.publish", matching="completed")
     bench.cloud.faults.fail("topic.publish", Unavailable("throttled"), matching="completed")

@@ -19,6 +19,14 @@ def _webm() -> bytes:
     return b"\x1a\x45\xdf\xa3" + bytes([0x80 | len(header)]) + header + segment
 
 
+def ply(form: str = "binary_little_endian", count: int = 40) -> bytes:
+    """The Stanford polygon file format: points with three coordinates and a colour."""
+    names = [f"property float {axis}\n" for axis in "xyz"] + ["property uchar red\n"]
+    header = f"ply\nformat {form} 1.0\nelement vertex {count}\n{''.join(names)}end_header\n"
+    body = bytes(13) * 40 if form != "ascii" else b"0.5 0.25 1 200\n" * 40
+    return header.encode() + body
+
+
 def _without(data: bytes, start: int, stop: int) -> bytes:
     return data[:start] + data[stop:]
 
@@ -38,6 +46,8 @@ WHOLE: dict[str, tuple[bytes, str]] = {
     "mp4": (_mp4(), "video/mp4"),
     "webm": (_webm(), "video/webm"),
     "glb": (glb(), "model/gltf-binary"),
+    "ply": (ply(), "model/ply"),
+    "ply in text": (ply("ascii")[:-1], "model/ply"),
     "wav": (wav(), "audio/x-wav"),
     "text": (b"a lighthouse", "text/plain"),
     "an empty vector image": (b"<svg/>", "image/svg+xml"),
@@ -67,5 +77,9 @@ BROKEN_OUTPUTS: dict[str, tuple[bytes, str]] = {
     "an mp4 whose writer never ended": (_mp4()[:-108], "video/mp4"),
     "half a webm": (_webm()[:400], "video/webm"),
     "half a glb": (glb()[:40], "model/gltf-binary"),
+    "a ply that lacks its last byte": (ply()[:-1], "model/ply"),
+    "a ply of which the half is missing": (ply(count=80), "model/ply"),
+    "a ply in text that lacks a line": (ply("ascii", count=41), "model/ply"),
+    "a ply's header alone": (ply()[:60], "model/ply"),
     "half a wav": (wav()[:100], "audio/x-wav"),
 }

@@ -94,7 +94,7 @@ class SubmittedJob:
             JobFailed: the job ended without images.
         """
         result = await self._completed()
-        return await together(self._jobs.download(image) for image in result.images)
+        return await together(self._jobs.download(image) for image in result.made)
 
     async def save(self, folder: str | Path) -> list[Path]:
         """Write the files made into the folder under their own names; waits for the end.
@@ -122,9 +122,9 @@ class Downloads(Protocol):
 
 async def save_images(source: Downloads, ending: Notification, folder: Path) -> list[Path]:
     """Download a finished job's files into the folder, which is made if needed; where they are."""
-    files = await together(source.download(image) for image in ending.images)
+    files = await together(source.download(image) for image in ending.made)
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    paths = [folder / image.url.rpartition("/")[2] for image in ending.images]
+    paths = [folder / image.url.rpartition("/")[2] for image in ending.made]
     for path, data in zip(paths, files, strict=True):
         await asyncio.to_thread(path.write_bytes, data)
     return paths

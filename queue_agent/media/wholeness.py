@@ -9,6 +9,17 @@ from collections.abc import Callable
 from typing import BinaryIO, Final
 
 _PIECE: Final = 2**20
+_PLY_HEADER: Final = 2**16
+_PLY_SIZES: Final = {
+    name: size
+    for size, names in {
+        1: (b"char", b"uchar", b"int8", b"uint8"),
+        2: (b"short", b"ushort", b"int16", b"uint16"),
+        4: (b"int", b"uint", b"int32", b"uint32", b"float", b"float32"),
+        8: (b"double", b"float64"),
+    }.items()
+    for name in names
+}
 _UNTOLD: Final = frozenset({0, 2**32 - 1, 2**32 - 9})
 """Sizes in a RIFF header by which a writer that could not go back says nothing."""
 
@@ -135,6 +146,42 @@ def _glb_is_whole(file: BinaryIO) -> bool:
     return int.from_bytes(_at(file, 8, 4), "little") <= _size(file)
 
 
+def _ply_is_whole(file: BinaryIO) -> bool:
+    """As many elements as its header tells: https://paulbourke.net/dataformats/ply
+
+    Of what has lists only their counts are added, which is less than there must be.
+    """
+    file.seek(0)
+    head = file.read(_PLY_HEADER)
+    header, found, _ = head.partition(b"end_header")
+    if not found:
+        return len(head) == _PLY_HEADER  # a longer one than anybody writes
+    counts, sizes = [0], [0]
+    for line in header.split(b"\n"):
+        words = line.split()
+        if words[:1] == [b"element"] and len(words) == 3 and words[2].isdigit():
+            counts.append(int(words[2]))
+            sizes.append(0)
+        elif words[:1] == [b"property"] and len(words) >= 3:
+            kind = words[2] if words[1] == b"list" else words[1]
+            sizes[-1] += _PLY_SIZES.get(kind, 0)
+    file.seek(len(header) + len(found))
+    start = file.tell() + len(file.readline())
+    if b"format ascii" in header:
+        return _lines(file, start) >= sum(counts)
+    return start + sum(count * size for count, size in zip(counts, sizes, strict=True)) <= _size(
+        file
+    )
+
+
+def _lines(file: BinaryIO, start: int) -> int:
+    file.seek(start)
+    lines, last = 0, b"\n"
+    while piece := file.read(_PIECE):
+        lines, last = lines + piece.count(b"\n"), piece
+    return lines + (not last.endswith(b"\n"))
+
+
 def _bmp_is_whole(file: BinaryIO) -> bool:
     """The size that its header tells: https://learn.microsoft.com/windows/win32/gdi/bitmap-storage"""
     return int.from_bytes(_at(file, 2, 4), "little") <= _size(file)
@@ -183,6 +230,7 @@ _CHECKS: Final[dict[str, Callable[[BinaryIO], bool]]] = {
     "image/png": _png_is_whole,
     "image/webp": _riff_is_whole,
     "model/gltf-binary": _glb_is_whole,
+    "model/ply": _ply_is_whole,
     "video/3gpp": _MOVIE,
     "video/mp4": _MOVIE,
     "video/ogg": _ogg_is_whole,

@@ -2,12 +2,14 @@
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 from queue_agent.media.asset import IN_MEMORY, Asset
 from queue_agent.media.facts import BrokenImage, Facts, TooManyPixels, facts_of, kind_of
 from queue_agent.media.signatures import HEAD, sniff
+from queue_agent.media.video_facts import NO_FACTS, VideoFacts
+from queue_agent.media.videos import Video, read_video
 from queue_agent.media.wholeness import is_cut_off
 from queue_agent.wire.errors import Unavailable
 from queue_agent.wire.media_types import UNKNOWN
@@ -26,29 +28,42 @@ class Description:
     sha256: str
     """In hexadecimal digits."""
     width: int | None = None
-    """In pixels, of images whose header is read."""
+    """In pixels, of images whose header is read, and of videos."""
     height: int | None = None
+    video: VideoFacts = NO_FACTS
+    poster: bytes | None = None
+    """A video's first frame, a JPEG."""
+
+    def with_video(self, video: Video) -> "Description":
+        facts = video.facts
+        return replace(
+            self, width=facts.width, height=facts.height, video=facts, poster=video.poster
+        )
 
 
 async def describe(asset: Asset, name: str) -> Description:
-    """Look an artifact through; a large one in a thread of its own.
+    """Look an artifact through; a large one in a thread of its own, a video in a process.
 
     Raises:
         Unavailable: it is cut off or damaged, or no image where it should be one (type
             ``invalid_answer``); the message begins with its name.
     """
     if asset.size <= IN_MEMORY:
-        return _describe(asset, name)
-    return await asyncio.to_thread(_describe, asset, name)
+        facts, seen = _describe(asset, name)
+    else:
+        facts, seen = await asyncio.to_thread(_describe, asset, name)
+    if facts.kind != "video":
+        return seen
+    return seen.with_video(await read_video(asset, facts.media_type))
 
 
-def _describe(asset: Asset, name: str) -> Description:
+def _describe(asset: Asset, name: str) -> tuple[Facts, Description]:
     with asset.open() as file:
         found = sniff(file.read(HEAD))
         if complaint := _complaint(asset, file, found):
             raise Unavailable(f"{name} {complaint}.", type="invalid_answer")
         facts = _facts(asset, found, name)
-        return Description(asset.size, _sha256(asset, file), facts.width, facts.height)
+        return facts, Description(asset.size, _sha256(asset, file), facts.width, facts.height)
 
 
 def _complaint(asset: Asset, file: BinaryIO, found: str) -> str:

@@ -1,6 +1,7 @@
 """The bucket's layout: every key that is written or read, and which first segments are taken.
 
 {prefix}/{id}/{id}-{digest16}-{n}.{ext}    artifacts, n from 1
+{prefix}/{id}/{id}-{digest16}-{n}-poster.jpg  the first frame of such a one that is a video
 {prefix}/{id}/{id}-{digest16}.out          the result manifest
 {prefix}/{id}/{id}-{digest}.claim          which message's the job is, while it is worked on
 {prefix}/{id}/{id}-{digest}.preview        an image of the work under way, until its end
@@ -118,6 +119,11 @@ class ResultKeys:
         name = f"{self.id}-{self.digest[:_DIGEST_DIGITS]}-{number}"
         name += f"-{suffix}" if suffix else ""
         return f"{self.folder}/{name}.{extension(media_type, own)}"
+
+    def poster(self, number: int, media_type: str, *, suffix: str = "") -> str:
+        """The key of the first frame of the `number`-th artifact, a video; as `artifact`."""
+        suffix = f"poster-{suffix}" if suffix else "poster"
+        return self.artifact(number, media_type, suffix=suffix)
 
 
 def clean_prefix(value: str) -> str:

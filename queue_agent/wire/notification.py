@@ -54,19 +54,46 @@ class Timings(_Written):
     store: float = Field(default=0.0, ge=0, description="Artifacts written to the bucket.")
 
 
+def _is_not_known(value: object) -> bool:
+    return value is None
+
+
 class Image(_Written):
-    """One stored artifact."""
+    """One stored artifact. What only videos have is absent where it is not known."""
 
     url: str
     media_type: str
-    width: int | None = Field(default=None, description="Pixels; null where it is no image.")
-    height: int | None = Field(default=None, description="Pixels; null where it is no image.")
+    width: int | None = Field(default=None, description="Pixels, of an image or a video.")
+    height: int | None = Field(default=None, description="Pixels, of an image or a video.")
     bytes: int
     sha256: str = Field(description="Hexadecimal digest of the file.")
     seed: int | None = None
     info: str | None = Field(default=None, description="The runtime's words on how it was made.")
-    role: Literal["output", "grid", "extra"] = "output"
+    role: Literal["output", "grid", "extra", "poster"] = Field(
+        default="output",
+        description="`grid`: a sheet of the outputs; `extra`: a by-product; `poster`: the first "
+        "frame of a video, made by the agent.",
+    )
     presigned_url: str | None = None
+    duration: float | None = Field(
+        default=None, exclude_if=_is_not_known, description="Seconds, of a video."
+    )
+    frames: int | None = Field(
+        default=None, exclude_if=_is_not_known, description="How many a video has."
+    )
+    fps: float | None = Field(
+        default=None, exclude_if=_is_not_known, description="Frames a second, on the average."
+    )
+    codec: str | None = Field(
+        default=None,
+        exclude_if=_is_not_known,
+        description="A video's, as FFmpeg calls it: `h264`, `vp9`, `av1`.",
+    )
+    poster: str | None = Field(
+        default=None,
+        exclude_if=_is_not_known,
+        description="Where a video's first frame lies; `images` tells of it, too.",
+    )
 
 
 class LatestPreview(_Written):
@@ -149,6 +176,11 @@ class Notification(_Written):
             if len(smaller.to_json()) <= limit:
                 break
         return smaller
+
+    @property
+    def made(self) -> list[Image]:
+        """The files that the runtime made: all but posters."""
+        return [image for image in self.images if image.role != "poster"]
 
     def attributes(self) -> dict[str, str]:
         """Message attributes that subscribers can filter by."""

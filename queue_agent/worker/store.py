@@ -5,7 +5,7 @@ same job exactly one manifest wins, and it describes the artifacts of its own at
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -16,6 +16,7 @@ from pydantic import JsonValue, ValidationError
 
 from queue_agent.cloud import Bucket, Message
 from queue_agent.media.asset import Asset
+from queue_agent.media.videos import POSTER_MEDIA_TYPE
 from queue_agent.outputs import Description, describe
 from queue_agent.runtime import Artifact, Output
 from queue_agent.tasks import together
@@ -86,7 +87,7 @@ class ResultStore:
         result = self._result(
             delivery,
             "completed",
-            image_url=[image.url for image in images],
+            image_url=[image.url for image in images if image.role != "poster"],
             images=images,
             warnings=list(output.warnings),
             response=output.response,
@@ -172,32 +173,76 @@ class ResultStore:
         raise Unavailable("Other jobs' results have the places of this job's.", type="place_taken")
 
     async def _write_artifacts(self, job: Job, artifacts: tuple[Artifact, ...]) -> list[Image]:
+        """All that was made, in its order, and after it the posters of the videos among it."""
         described = [
             await describe(artifact, f"Artifact {number}")
             for number, artifact in enumerate(artifacts, start=1)
         ]
-        return await together(
+        written = await together(
             self._write_artifact(job, number, artifact, description)
             for number, (artifact, description) in enumerate(
                 zip(artifacts, described, strict=True), start=1
             )
         )
+        posters = [poster for _, poster in written if poster is not None]
+        return [image for image, _ in written] + posters
 
     async def _write_artifact(
         self, job: Job, number: int, artifact: Artifact, description: Description
-    ) -> Image:
-        name_of = partial(
-            ResultKeys.of(job).artifact, number, artifact.media_type, own=artifact.extension
+    ) -> tuple[Image, Image | None]:
+        """The artifact, and its poster where it is a video that has one."""
+        poster = None
+        if description.poster is not None:
+            poster = await self._write_poster(job, number, description.poster)
+        key = await self._place(
+            partial(ResultKeys.of(job).artifact, number, own=artifact.extension),
+            artifact,
+            artifact.media_type,
+            description.sha256,
         )
-        key = name_of()
+        video = description.video.model_dump(exclude={"width", "height"})
+        image = Image(
+            url=self._bucket.url(key),
+            media_type=artifact.media_type,
+            width=description.width,
+            height=description.height,
+            bytes=description.size,
+            sha256=description.sha256,
+            seed=artifact.seed,
+            info=artifact.info,
+            role=artifact.role,
+            poster=poster.url if poster is not None else None,
+            **video,
+        )
+        return image, poster
+
+    async def _write_poster(self, job: Job, number: int, data: bytes) -> Image:
+        seen = await describe(Asset(data, POSTER_MEDIA_TYPE), f"The poster of artifact {number}")
+        name_of = partial(ResultKeys.of(job).poster, number)
+        key = await self._place(name_of, data, POSTER_MEDIA_TYPE, seen.sha256)
+        return Image(
+            url=self._bucket.url(key),
+            media_type=POSTER_MEDIA_TYPE,
+            width=seen.width,
+            height=seen.height,
+            bytes=seen.size,
+            sha256=seen.sha256,
+            role="poster",
+        )
+
+    async def _place(
+        self, name_of: Callable[..., str], data: bytes | Asset, media_type: str, sha256: str
+    ) -> str:
+        """Create an object under the name, or under another of its own; the key."""
+        key = name_of(media_type=media_type)
         try:
-            await self._create(key, artifact, artifact.media_type, description.sha256)
+            await self._create(key, data, media_type, sha256)
         except ObjectExists:
             # left by an attempt that has not (or not yet) committed: its name stays its own
-            key = name_of(suffix=secrets.token_hex(4))
+            key = name_of(media_type=media_type, suffix=secrets.token_hex(4))
             with suppress(ObjectExists):  # nobody else knows the name: an answer was lost
-                await self._create(key, artifact, artifact.media_type, description.sha256)
-        return _image(artifact, description, self._bucket.url(key))
+                await self._create(key, data, media_type, sha256)
+        return key
 
     async def _read(self, key: str) -> bytes:
         return await retry_for(self._patience, lambda: self._bucket.read(key))
@@ -223,17 +268,3 @@ def _status(error: QueueAgentError) -> Status:
     if isinstance(error, JobCancelled):
         return "cancelled"
     return "expired" if isinstance(error, JobExpired) else "failed"
-
-
-def _image(artifact: Artifact, described: Description, url: str) -> Image:
-    return Image(
-        url=url,
-        media_type=artifact.media_type,
-        width=described.width,
-        height=described.height,
-        bytes=described.size,
-        sha256=described.sha256,
-        seed=artifact.seed,
-        info=artifact.info,
-        role=artifact.role,
-    )

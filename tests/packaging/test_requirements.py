@@ -12,7 +12,10 @@ from packaging.utils import canonicalize_name
 PROJECT = Path(__file__).parents[2]
 FOLDER = PROJECT / "requirements"
 FILES = sorted(path.name for path in FOLDER.iterdir())
-EXTRAS = {"agent": ("gateway", "nats", "telemetry"), "diffusers": ("diffusers", "telemetry")}
+EXTRAS = {
+    "agent": ("gateway", "nats", "telemetry", "video"),
+    "diffusers": ("diffusers", "telemetry"),
+}
 SHA256 = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 OF_TORCH_ON_LINUX = re.compile(r"cuda-|nvidia-|triton$")
 """What torch brings on GPUs, and its build on a developer's machine does not."""

@@ -51,7 +51,7 @@ class _Request:
         """The job, its result, and its files in base64."""
         previews = self.gateway.settings.previews
         record, result = await self._job.make(task_type, content, self.runtime, previews=previews)
-        files = await together(self.gateway.service.download(image) for image in result.images)
+        files = await together(self.gateway.service.download(image) for image in result.made)
         return record, result, [base64.b64encode(data).decode() for data in files]
 
     async def with_checkpoint(self, content: Content) -> Content:

@@ -1,0 +1,171 @@
+"""What videos say of themselves, read in a process of its own whatever they hold."""
+
+import io
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from structlog.testing import capture_logs
+
+from queue_agent.media import videos
+from queue_agent.media.asset import Asset
+from queue_agent.media.facts import media_type_of
+from queue_agent.media.video_facts import NO_FACTS, VideoFacts
+from queue_agent.media.videos import Video, read_video
+from queue_agent.outputs import describe
+from video_files import FPS, FRAMES, KINDS, SIZE, lying, video
+
+MP4 = video()
+
+
+async def read(data: bytes, media_type: str = "video/mp4") -> Video:
+    return await read_video(Asset(data, media_type), media_type)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_video_tells_how_long_it_is_and_has_its_first_frame_as_poster(kind: str) -> None:
+    _, _, media_type, codec = KINDS[kind]
+    data = video(kind)
+    assert media_type_of(data) == media_type
+    seen = await read(data, media_type)
+    width, height = SIZE
+    assert seen.facts == VideoFacts(
+        width=width, height=height, duration=FRAMES / FPS, frames=FRAMES, fps=FPS, codec=codec
+    )
+    assert seen.poster is not None
+    poster = Image.open(io.BytesIO(seen.poster))
+    assert (poster.format, poster.size) == ("JPEG", SIZE)
+    red, green, _ = poster.getpixel((6, 20))  # type: ignore[misc]
+    assert green > red, "the square is where it begins"
+
+
+async def test_one_in_a_file_is_read_without_moving_others_place_in_it() -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(MP4)
+        file.flush()
+        place = file.tell()
+        seen = await describe(Asset(file, "video/mp4"), "It")
+        assert file.tell() == place
+    assert (seen.width, seen.height, seen.video.frames) == (*SIZE, FRAMES)
+    assert seen.poster is not None
+
+
+async def test_fragments_and_streams_that_tell_no_length_are_counted() -> None:
+    fragments = video("mp4", options="movflags=frag_keyframe+empty_moov")
+    assert (await read(fragments)).facts.frames == FRAMES
+    live = video("webm", options="live=1")
+    seen = await read(live, "video/webm")
+    assert (seen.facts.frames, seen.facts.duration) == (FRAMES, FRAMES / FPS)
+
+
+async def test_a_large_video_has_a_small_poster() -> None:
+    seen = await read(video("mp4", (2560, 1440)))
+    assert seen.facts.width == 2560
+    assert Image.open(io.BytesIO(seen.poster or b"")).size == (1280, 720)
+
+
+def _noisy() -> bytes:
+    """Its frames are noise."""
+    start = MP4.index(b"mdat") + 8
+    noise = bytes(number * 7919 % 251 for number in range(600))
+    return MP4[:start] + noise + MP4[start + len(noise) :]
+
+
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "half of it": lambda: MP4[: len(MP4) // 2],
+    "its first bytes": lambda: MP4[:40],
+    "nothing": lambda: b"",
+    "another format under its name": lambda: video("webm"),
+    "a playlist": lambda: b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n",
+    "a list of files": lambda: b"ffconcat version 1.0\nfile /etc/passwd\n",
+    "frames that are noise": _noisy,
+    "a million samples a chunk": lambda: lying(MP4, b"stsz", 8, b"\x7f\xff\xff\xff"),
+    "an hour a tick": lambda: lying(MP4, b"mvhd", 12, b"\0\0\0\1"),
+    "a huge length": lambda: lying(MP4, b"mvhd", 16, b"\xff\xff\xff\xff"),
+    "a huge picture": lambda: lying(MP4, b"avc1", 24, b"\xff\xff\xff\xff"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_hostile_bytes_cost_facts_and_nothing_else(name: str) -> None:
+    seen = await read(HOSTILE[name]())
+    assert seen.facts == NO_FACTS or seen.facts.frames in {None, FRAMES}
+    assert (seen.facts.duration or 0) <= 10
+
+
+async def test_headers_that_lie_about_the_length_are_not_believed() -> None:
+    seen = await read(lying(MP4, b"mvhd", 16, b"\xff\xff\xff\xff"))
+    assert (seen.facts.duration, seen.facts.frames) == (FRAMES / FPS, FRAMES)
+
+
+def standing_in(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -> None:
+    """Another program instead of the reader."""
+    other = folder / "reader.py"
+    other.write_text(program)
+    monkeypatch.setattr(videos, "_PROGRAM", other)
+
+
+FACTS = """import json; print(json.dumps({"frames": 3}), flush=True)\n"""
+ENDINGS = {
+    "it crashes": (FACTS + "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", 3),
+    "it stalls": (FACTS + "import time; time.sleep(600)", 3),
+    "it says what is no JSON": ("print('frames: 3')", FRAMES),
+    "it tells too much": ("print('{' + ' ' * 3 * 2**20 + '}')", FRAMES),
+    "it tells what cannot be": ("""print('{"frames": -3, "duration": 1e999}')""", None),
+    "its poster is none": (FACTS + "print('<script>')", 3),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_whatever_becomes_of_the_reader_what_it_told_until_then_holds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ending: str
+) -> None:
+    program, frames = ENDINGS[ending]
+    standing_in(monkeypatch, tmp_path, program)
+    if ending == "it stalls":
+        monkeypatch.setattr(videos, "_SECONDS", 2.0)
+    seen = await read(MP4)
+    assert (seen.facts.frames, seen.poster) == (frames, None)
+
+
+async def test_the_reader_is_given_no_credentials(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")
+    told = tmp_path / "told"
+    standing_in(
+        monkeypatch, tmp_path, f"import os; open({str(told)!r}, 'w').write(str(os.environ))"
+    )
+    await read(MP4)
+    assert "planted" not in told.read_text()
+    assert "PATH" not in told.read_text()
+
+
+@pytest.fixture
+def without_pyav(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(sys.modules, "av", None)
+    videos._can_read.cache_clear()
+    yield
+    videos._can_read.cache_clear()
+
+
+@pytest.mark.usefixtures("without_pyav")
+@pytest.mark.parametrize("kind", KINDS)
+async def test_without_pyav_there_is_what_headers_say_and_no_poster(kind: str) -> None:
+    _, _, media_type, codec = KINDS[kind]
+    with capture_logs() as logs:
+        first, again = [await read(video(kind), media_type) for _ in range(2)]
+    width, height = SIZE
+    assert first == again
+    assert first.poster is None
+    if kind == "avi":
+        assert first.facts == NO_FACTS
+    else:
+        told = {"width": width, "height": height, "duration": FRAMES / FPS, "codec": codec}
+        assert first.facts.model_dump(include={*told}) == told
+        assert first.facts.frames == (None if kind in {"webm", "matroska"} else FRAMES)
+    assert [line["event"] for line in logs] == ["videos get no poster"]
+    assert "sd-queue-agent[video]" in logs[0]["remedy"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self, cast
 
 from queue_agent.testing.fault_proxy import Exchange, Fault
+from queue_agent.testing.fault_rules import FaultRules
 from queue_agent.testing.http_exchange import end_all
 from queue_agent.testing.process import HOST
 
@@ -30,20 +31,6 @@ class Sent:
 Wanted = Callable[[Sent], bool]
 
 
-@dataclass
-class _Rule:
-    fault: Fault
-    matches: Wanted
-    times: int | None
-
-    def takes(self, sent: Sent) -> bool:
-        if self.times == 0 or not self.matches(sent):
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True
-
-
 class NatsProxy:
     """Stands at `address` before the server of that port here; an async context manager.
 
@@ -58,7 +45,7 @@ class NatsProxy:
         self.held = 0
         """How often something was kept while it stalled."""
         self._target = target
-        self._rules: list[_Rule] = []
+        self._rules: FaultRules[Sent, Fault] = FaultRules()
         self._flows = asyncio.Event()
         self._flows.set()
         self._links: set[_ProxiedLink] = set()
@@ -68,15 +55,11 @@ class NatsProxy:
     def address(self) -> str:
         return f"nats://{HOST}:{self._server.sockets[0].getsockname()[1]}"
 
-    @contextlib.contextmanager
-    def fault(self, fault: Fault, matches: Wanted, *, times: int | None = None) -> Iterator[None]:
+    def fault(
+        self, fault: Fault, matches: Wanted, *, times: int | None = None
+    ) -> contextlib.AbstractContextManager[None]:
         """Do this to such messages, the first `times` of them, while the context lasts."""
-        rule = _Rule(fault, matches, times)
-        self._rules.append(rule)
-        try:
-            yield
-        finally:
-            self._rules.remove(rule)
+        return self._rules.holding(fault, matches, times=times)
 
     @contextlib.contextmanager
     def stalling(self) -> Iterator[None]:
@@ -99,8 +82,7 @@ class NatsProxy:
     def fault_for(self, sent: Sent) -> Fault | None:
         """Takes the message down; what is to be done to it."""
         self.messages.append(sent)
-        rule = next((rule for rule in self._rules if rule.takes(sent)), None)
-        return rule.fault if rule else None
+        return self._rules.fault_for(sent)
 
     async def pass_on(self, data: bytes, writer: asyncio.StreamWriter) -> None:
         """Send it as late as all is now."""

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from pydantic import JsonValue
 
+from queue_agent.testing.fault_rules import FaultRules
 from queue_agent.testing.http_exchange import (
     CHUNK,
     Exchange,
@@ -188,20 +189,6 @@ class Oversized(Fault):
         await exchange.until_the_client_leaves()
 
 
-@dataclass
-class _Rule:
-    fault: Fault
-    matches: Matcher
-    times: int | None
-
-    def takes(self, request: Request) -> bool:
-        if self.times == 0 or not self.matches(request):
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True
-
-
 class FaultProxy:
     """Stands at `url` in front of the server at `target`; an async context manager."""
 
@@ -212,7 +199,7 @@ class FaultProxy:
         self.requests: list[Request] = []
         """Every request so far, faulted or not, oldest first."""
         self._target = (parts.hostname, parts.port)
-        self._rules: list[_Rule] = []
+        self._rules: FaultRules[Request, Fault] = FaultRules()
         self._listener: socket.socket | None = None
         self._exchanges: set[asyncio.Task[None]] = set()
 
@@ -223,20 +210,14 @@ class FaultProxy:
         host, port = self._listener.getsockname()
         return f"http://{host}:{port}"
 
-    @contextlib.contextmanager
     def fault(
         self, fault: Fault, matches: Matcher = everything, *, times: int | None = None
-    ) -> Iterator[None]:
+    ) -> contextlib.AbstractContextManager[None]:
         """Do this to matching requests, the first `times` of them, while the context lasts.
 
         Of several faults that match, the one added first strikes.
         """
-        rule = _Rule(fault, matches, times)
-        self._rules.append(rule)
-        try:
-            yield
-        finally:
-            self._rules.remove(rule)
+        return self._rules.holding(fault, matches, times=times)
 
     @contextlib.contextmanager
     def refusing(self) -> Iterator[None]:
@@ -301,8 +282,8 @@ class FaultProxy:
             request = await read_request(reader, writer)
             self.requests.append(request)
             exchange = Exchange(request, (reader, writer), self._target)
-            rule = next((rule for rule in self._rules if rule.takes(request)), None)
-            await (rule.fault.strike(exchange) if rule else exchange.relay())
+            fault = self._rules.fault_for(request)
+            await (fault.strike(exchange) if fault else exchange.relay())
         except (OSError, EOFError):
             pass  # one of the two left: so does the other
         finally:

@@ -14,7 +14,7 @@ import pytest
 from nats_filling import ROOM, filled
 from nats_proxy import NatsProxy, Sent
 from queue_agent.cloud import Deployment
-from queue_agent.cloud.nats import NatsCloud, making, pulling, watching
+from queue_agent.cloud.nats import NatsCloud, connection, making, pulling, watching
 from queue_agent.cloud.nats.addresses import NatsAddress
 from queue_agent.testing.cloud_contract.hooks import LONG, received
 from queue_agent.testing.nats import NatsServer, deploy
@@ -196,6 +196,43 @@ async def test_a_server_that_does_not_answer_leaves_open_what_was_done(
     server.send_signal(signal.SIGCONT)
     (message,) = await received(cloud.queue(deployed.queue_url))
     assert message.body == "x"
+
+
+def sockets() -> set[str]:
+    """Those that this process has open."""
+    found = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # that of the folder
+            found.add(str(descriptor.readlink()))
+    return {name for name in found if name.startswith("socket:")}
+
+
+async def test_a_connection_that_takes_no_more_is_given_up_before_the_rest_is_sent(
+    server: NatsServer, cloud: NatsCloud, deployed: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cloud.aclose()
+    before, tasks = sockets(), asyncio.all_tasks()
+    monkeypatch.setattr(connection, "_PING", 1)
+    queue = cloud.queue(deployed.queue_url)
+    await queue.policy()
+    server.freeze()
+
+    async def send() -> None:
+        async with cloud.connection.using("publish", seconds=1) as js:
+            await js.publish("dep-jobs.dep", bytes(900_000))
+
+    sends = [asyncio.create_task(send()) for _ in range(20)]
+    await asyncio.wait(sends)
+    assert all(isinstance(send.exception(), Unavailable) for send in sends)
+
+    async def a_new_one_is_tried() -> bool:
+        with pytest.raises(Unavailable) as raised:
+            await queue.policy()
+        return "Could not reach NATS" in raised.value.message
+
+    await eventually(a_new_one_is_tried)
+    await cloud.aclose()
+    await eventually(lambda: asyncio.all_tasks() <= tasks and sockets() <= before)
 
 
 async def test_who_was_held_up_beyond_the_lease_cannot_extend_it(

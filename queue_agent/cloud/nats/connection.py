@@ -20,6 +20,12 @@ _CONNECT: Final = 5.0
 _ANSWER: Final = 10.0
 """Seconds within which the servers answer."""
 _CLOSE: Final = 2.0
+_FLUSH: Final = 1.0
+"""Seconds for which the client waits until what it sends has left its own buffer.
+
+It loses a cancellation that meets this, as at the end of the seconds above, and waits for the
+answer afterwards anyway.
+"""
 _PING: Final = 5
 _LARGEST_PAYLOAD: Final = 2**20
 """Unless they are configured otherwise."""
@@ -74,14 +80,22 @@ class _Link:
                 self._waiting.discard(scope)
 
     def abandon(self) -> None:
-        """Close the socket, which a client that was interrupted in closing it leaves open."""
-        if (transport := self.client._transport) is not None:  # noqa: SLF001  no other way
-            transport.close()  # type: ignore[no-untyped-call]
+        """Close the socket at once.
+
+        A client that was interrupted in closing it leaves it open, and one that has more to send
+        until the server has read that, which one that stands still never does.
+        """
+        writer = getattr(self.client._transport, "_io_writer", None)  # noqa: SLF001  no other way
+        if writer is not None:
+            writer.transport.abort()
 
     async def close(self) -> None:
-        with suppress(Error, OSError, TimeoutError):
-            async with asyncio.timeout(_CLOSE):
-                await self.client.close()
+        try:
+            with suppress(Error, OSError, TimeoutError):
+                async with asyncio.timeout(_CLOSE):
+                    await self.client.close()
+        finally:
+            self.abandon()
 
 
 class Connection:
@@ -180,6 +194,7 @@ class Connection:
                         max_reconnect_attempts=1,
                         reconnect_time_wait=0,
                         ping_interval=_PING,
+                        flush_timeout=_FLUSH,
                         **self._options,
                     )
             except (Error, OSError, TimeoutError, ValueError) as error:

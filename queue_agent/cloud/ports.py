@@ -208,6 +208,16 @@ class Bucket(ABC):
         return whole.getvalue()
 
     @abstractmethod
+    async def read_range(self, key: str, start: int, size: int) -> bytes:
+        """Up to `size` bytes of the object, the first of which is number `start`, from 0.
+
+        Fewer where the object ends before, none where it ends before `start`.
+
+        Raises:
+            ObjectNotFound: there is no such object.
+        """
+
+    @abstractmethod
     async def write(
         self,
         key: str,

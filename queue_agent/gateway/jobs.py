@@ -2,10 +2,11 @@
 
 import asyncio
 import hashlib
-from typing import Annotated, Final
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 
+from queue_agent.gateway import files
 from queue_agent.gateway.bodies import CleanRoute
 from queue_agent.gateway.dependencies import (
     CallerPart,
@@ -29,14 +30,6 @@ from queue_agent.gateway.search import Wanted
 from queue_agent.media.previews import PREVIEW_MEDIA_TYPE
 from queue_agent.wire.problems import Problem, ProblemDetails
 from queue_agent.wire.submission import Accepted
-
-INLINE: Final = frozenset({
-    "image/apng", "image/avif", "image/bmp", "image/gif", "image/jpeg", "image/jpx", "image/png",
-    "image/tiff", "image/webp", "video/mp4", "video/ogg", "video/quicktime", "video/webm",
-    "audio/aac", "audio/flac", "audio/mp4", "audio/mpeg", "audio/ogg", "audio/wav", "audio/x-flac",
-    "audio/x-wav",
-})  # fmt: skip
-"""What browsers may show at the gateway's own address, for it can hold no script (an SVG can)."""
 
 router = APIRouter(route_class=CleanRoute, responses=documented(ProblemDetails), tags=["jobs"])
 
@@ -134,19 +127,21 @@ async def wait_for_job(
             "content": {"image/*": {}, "application/octet-stream": {}},
             "description": "The file; shown by browsers if it is a raster image, video or audio.",
         },
+        206: {
+            "content": {"image/*": {}, "application/octet-stream": {}},
+            "description": "The part of it that `Range` asks for.",
+        },
+        304: {"description": "It is still the one that `If-None-Match` names."},
         410: {"model": ProblemDetails, "description": "It is no longer kept."},
+        416: {"model": ProblemDetails, "description": "It has no such part."},
     },
 )
-async def get_image(job_id: str, number: int, gateway: GatewayPart, caller: CallerPart) -> Response:
+async def get_image(
+    job_id: str, number: int, request: Request, gateway: GatewayPart, caller: CallerPart
+) -> Response:
     """One of the files a job made, counted from 1."""
-    data, media_type = await gateway.service.image(await _find(gateway, caller, job_id), number)
-    shown = media_type if media_type in INLINE else "application/octet-stream"
-    headers = {
-        "Cache-Control": "private, max-age=31536000, immutable",
-        "Content-Disposition": "inline" if media_type in INLINE else "attachment",
-        "Content-Security-Policy": "sandbox",
-    }
-    return Response(data, media_type=shown, headers=headers)
+    found = await gateway.service.file(await _find(gateway, caller, job_id), number)
+    return await files.answer(gateway.bucket, found, request.headers)
 
 
 @router.get(

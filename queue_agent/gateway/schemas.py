@@ -66,6 +66,13 @@ class ImageView(_View):
     seed: int | None
     info: str | None
     role: str
+    duration: float | None = Field(default=None, description="Seconds, of a video.")
+    frames: int | None = None
+    fps: float | None = None
+    codec: str | None = None
+    poster: str | None = Field(
+        default=None, description="Where the gateway serves a video's first frame."
+    )
 
 
 class JobView(_View):

@@ -27,16 +27,20 @@ class Wanted:
 
     statuses: frozenset[JobStatus] = frozenset()
     runtime: str | None = None
+    task_types: frozenset[str] = frozenset()
     words: tuple[str, ...] = ()
     """Each stands in the id or in a text of the content, in capitals or not."""
 
     @classmethod
     def of(cls, statuses: tuple[JobStatus, ...], runtime: str | None, text: str) -> "Wanted":
-        return cls(frozenset(statuses), runtime or None, tuple(text.casefold().split()))
+        words = tuple(text.casefold().split())
+        return cls(frozenset(statuses), runtime or None, words=words)
 
     def may_be(self, record: Record) -> bool:
         """Whether the job is wanted, if its status is."""
         if self.runtime is not None and record.runtime != self.runtime:
+            return False
+        if self.task_types and record.task_type not in self.task_types:
             return False
         if not self.words:
             return True

@@ -1,7 +1,7 @@
 """What a gateway does for its callers: takes jobs, says how they stand, calls them off."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from queue_agent.client import Client
 from queue_agent.client.listener import Listener
 from queue_agent.cloud import Cloud
+from queue_agent.gateway.files import StoredFile
 from queue_agent.gateway.keys import Caller
 from queue_agent.gateway.previews import PreviewCache
 from queue_agent.gateway.problems import no_such_job
@@ -243,21 +244,28 @@ class JobService:
         """The manifest, once there is one."""
         return (await self._look(record))[0].result
 
-    async def image(self, record: Record, number: int) -> tuple[bytes, str]:
-        """The bytes and media type of the `number`-th image, counted from 1.
+    async def file(self, record: Record, number: int) -> StoredFile:
+        """The `number`-th file of those that the result names, counted from 1.
 
         Raises:
-            Problem: 404, there is none.
+            Problem: 404, there is none; 410, it lies where the gateway reads nothing.
         """
         result = await self.result(record)
         images = result.images if result else []
         if not 1 <= number <= len(images):
             raise no_such_job()
-        image = images[number - 1]
-        try:
-            return await self.download(image), image.media_type
-        except ObjectNotFound as error:  # a lifecycle rule took it
-            raise Problem(410, "image_gone", "The image is no longer kept.") from error
+        return self.stored(images[number - 1])
+
+    def stored(self, image: Image) -> StoredFile:
+        """Where a file of a result lies.
+
+        Raises:
+            Problem: 410, not in the bucket of the results.
+        """
+        key = self._key(image)
+        if key is None:
+            raise Problem(410, "image_gone", "The file is no longer kept.")
+        return StoredFile(key, image.media_type, image.bytes, image.sha256)
 
     async def preview(self, record: Record) -> bytes | None:
         """The latest image of the work under way, a JPEG; None: there is none, or not any more."""
@@ -296,26 +304,31 @@ class JobService:
         return await self._results.of(record, not_before=since), heard
 
     async def _ended(self, record: Record, ending: Notification) -> JobView:
-        path = f"/v1/jobs/{quote(record.id)}/images"
         status: JobStatus = "failed" if ending.status == "running" else ending.status
         return JobView(
             **self._common(record),
             status=status,
             progress=1.0 if ending.result else None,
             queue=None,
-            images=[
-                ImageView(
-                    href=f"{path}/{number}",
-                    presigned_url=await self.presigned(image),
-                    **image.model_dump(exclude={"sha256", "presigned_url"}),
-                )
-                for number, image in enumerate(ending.images, start=1)
-            ],
+            images=await self._images(record, ending.images),
             error=ending.error,
             warnings=ending.warnings,
             timings=ending.timings,
             output_url=ending.output_url,
         )
+
+    async def _images(self, record: Record, images: Sequence[Image]) -> list[ImageView]:
+        path = f"/v1/jobs/{quote(record.id)}/images"
+        places = {image.url: f"{path}/{number}" for number, image in enumerate(images, start=1)}
+        return [
+            ImageView(
+                href=places[image.url],
+                presigned_url=await self.presigned(image),
+                poster=places.get(image.poster or ""),
+                **image.model_dump(exclude={"sha256", "presigned_url", "poster"}),
+            )
+            for image in images
+        ]
 
     async def _is_done(self, record: Record) -> bool:
         """Whether there is a result that another attempt would not replace."""

@@ -1,13 +1,16 @@
 """The ports on NATS keep the promises of a cloud, against the real server."""
 
+import random
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
+from nats.js import JetStreamContext
 
 from queue_agent.cloud import Bucket, Cloud, Deployment
-from queue_agent.cloud.nats import NatsCloud
+from queue_agent.cloud.nats import NatsCloud, buckets
 from queue_agent.testing import CloudContract
 from queue_agent.testing.cloud_contract import CloudHooks
 from queue_agent.testing.nats import NatsServer, deploy
@@ -60,3 +63,28 @@ class TestNatsCloud(OnNats, CloudContract):
         await bucket.write("a", b"", media_type="text/plain")
         assert await bucket.presign("a", seconds=60) is None
         assert await bucket.longest_link() == 0
+
+    async def test_parts_are_read_of_objects_that_tell_not_where_theirs_are(
+        self, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = random.Random(7).randbytes(5 * 2**20)  # noqa: S311  no secrets
+        monkeypatch.setattr(buckets, "_MARKS", "Of-Nobody")
+        await bucket.write("a", data, media_type="text/plain")
+        monkeypatch.undo()
+        assert await bucket.read_range("a", 4_700_000, 1000) == data[4_700_000:4_701_000]
+
+    async def test_the_end_of_a_large_object_is_read_without_its_begin(
+        self, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = random.Random(7).randbytes(5 * 2**20)  # noqa: S311  no secrets
+        await bucket.write("a", data, media_type="text/plain")
+        asked = []
+        get_msg = JetStreamContext.get_msg
+
+        async def counted(*args: Any, **kwargs: Any) -> Any:
+            asked.append(kwargs)
+            return await get_msg(*args, **kwargs)
+
+        monkeypatch.setattr(JetStreamContext, "get_msg", counted)
+        assert await bucket.read_range("a", len(data) - 10, 10) == data[-10:]
+        assert len(asked) <= 5, "chunks of 256 KiB, of which every 16th is marked"

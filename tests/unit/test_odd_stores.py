@@ -170,3 +170,12 @@ async def test_pages_go_on_where_a_list_cannot_begin_in_the_middle(
             pages += page
             after = page[-1]
     assert pages == names
+
+
+async def test_a_part_is_a_part_where_the_store_knows_no_ranges(
+    odd: OddCloud, bucket: Bucket
+) -> None:
+    data = bytes(range(256)) * 10_000
+    await bucket.write("a", data, media_type="text/plain")
+    for start, size in ((0, 10), (1_500_000, 2_000_000), (len(data), 5), (0, len(data))):
+        assert await bucket.read_range("a", start, size) == data[start : start + size]

@@ -1,10 +1,13 @@
 """S3: the bucket that results go to and inputs come from."""
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, BinaryIO, Final
+
+from botocore.exceptions import ClientError
 
 from queue_agent.cloud import Bucket, ListedObject, Sink
 from queue_agent.cloud.aws import wiring
@@ -25,6 +28,7 @@ Client = Callable[..., Awaitable[Any]]
 
 _UNKNOWN: Final = "cloud_not_implemented"
 """The type of an error that says that the store does not know a condition."""
+_BEHIND_THE_END: Final = "InvalidRange"
 _CHUNK: Final = 2**20
 _PART: Final = 5 * 2**20
 """Bytes of a part of a large object: the fewest that S3 allows for any but the last."""
@@ -56,6 +60,25 @@ class S3Bucket(Bucket):
                     received += len(chunk)
                     await sink(chunk)
         raise Rejected(f"{self.url(key)} has more than {limit} bytes.", type="reference_too_large")
+
+    async def read_range(self, key: str, start: int, size: int) -> bytes:
+        s3 = await self._client()
+        asked = f"bytes={start}-{start + size - 1}"
+        with translated(f"read {self.url(key)}"):
+            try:
+                answer = await s3.get_object(Bucket=self.name, Key=key, Range=asked)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") == _BEHIND_THE_END:
+                    return b""
+                raise
+            async with answer["Body"] as body:
+                left = 0 if answer.get("ContentRange") else start  # of a store without ranges
+                while left and (piece := await body.read(min(left, _CHUNK))):
+                    left -= len(piece)
+                found = io.BytesIO()
+                while piece := await body.read(min(size - found.tell(), _CHUNK)):
+                    found.write(piece)
+                return found.getvalue()
 
     async def write(
         self,

@@ -52,6 +52,12 @@ class MemoryBucket(Bucket):
             for start in range(0, len(data), _CHUNK):
                 await sink(data[start : start + _CHUNK])
 
+    async def read_range(self, key: str, start: int, size: int) -> bytes:
+        async with self._faults.around("bucket.read", key):
+            if key not in self.objects:
+                raise ObjectNotFound(f"{self.url(key)} does not exist.")
+            return self.objects[key].data[start : start + size]
+
     async def write(
         self,
         key: str,

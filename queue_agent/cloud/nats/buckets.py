@@ -9,6 +9,7 @@ https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-8.md a
 import asyncio
 import base64
 import hashlib
+import io
 import json
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -40,6 +41,10 @@ _MOST_KEYS: Final = 1000
 _AT_ONCE: Final = 50
 _OBJECT: Final = "Queue-Agent-Object"
 """A header of entries that only say where the object lies."""
+_MARKS: Final = "Queue-Agent-Marks"
+"""A header of the same: the numbers in the stream of every 16th chunk, so that who wants the end
+of a long film does not read its begin. Without it all is gone through."""
+_MARKED: Final = 16
 _MEDIA_TYPE: Final = "Content-Type"
 _LAST: Final = "Nats-Expected-Last-Subject-Sequence"
 _ROLLUP: Final = {"Nats-Rollup": "sub"}
@@ -81,14 +86,27 @@ class NatsBucket(Bucket):
                 digest.update(piece)
                 await sink(piece)
         except ObjectNotFound as error:
-            raise Unavailable(
-                f"Could not read {self.url(key)}: it was replaced meanwhile.",
-                type=type_of("unavailable"),
-            ) from error
+            raise self._replaced(key) from error
         if digest.hexdigest() != stored.sha256:
             raise Unavailable(
                 f"Could not read {self.url(key)}: its digest is wrong.", type=type_of("unavailable")
             )
+
+    async def read_range(self, key: str, start: int, size: int) -> bytes:
+        entry = await self._entry(key)
+        stored = _stored(entry)
+        if stored is None:
+            return (entry.data or b"")[start : start + size]
+        found, place, last = io.BytesIO(), *_mark_before(entry, start)
+        try:
+            async for piece in self._pieces(stored, place, last):
+                found.write(piece[max(0, start - place) : start + size - place])
+                place += len(piece)
+                if place >= start + size:
+                    break
+        except ObjectNotFound as error:
+            raise self._replaced(key) from error
+        return found.getvalue()
 
     async def write(
         self,
@@ -108,8 +126,8 @@ class NatsBucket(Bucket):
             former = await self._stored_at(key)
             if create_only and await self.exists(key):  # else known only when all has been sent
                 raise ObjectExists(f"{self.url(key)} exists.")
-            stored = await self._upload(key, asset)
-            headers = {_MEDIA_TYPE: media_type, _OBJECT: stored.object}
+            stored, marks = await self._upload(key, asset)
+            headers = {_MEDIA_TYPE: media_type, _OBJECT: stored.object, _MARKS: marks}
             entry = json.dumps(asdict(stored)).encode()
             try:
                 await self._enter(key, entry, headers, create_only=create_only)
@@ -196,8 +214,11 @@ class NatsBucket(Bucket):
         async with self._connection.using(f"write {self.url(key)}") as js:
             await js.publish(self._subject(key), value, headers=headers | condition)
 
-    async def _upload(self, key: str, asset: Asset) -> _Stored:
-        """Write to the object store; what is not finished is removed."""
+    async def _upload(self, key: str, asset: Asset) -> tuple[_Stored, str]:
+        """Write to the object store; where it lies, and where in the stream some of its parts.
+
+        What is not finished is removed.
+        """
         name = uuid.uuid4().hex
         info = ObjectInfo(
             name=name,
@@ -209,26 +230,32 @@ class NatsBucket(Bucket):
             options=ObjectMetaOptions(max_chunk_size=_CHUNK),
             mtime=datetime.now(UTC).isoformat(),
         )
-        digest = hashlib.sha256()
+        digest, sequences = hashlib.sha256(), []
         try:
             async for piece in asset.stream(_CHUNK):
                 digest.update(piece)
-                await self._store(key, self._chunks(name), piece, {})
+                sequences.append(await self._store(key, self._chunks(name), piece, {}))
             info.digest = f"SHA-256={base64.urlsafe_b64encode(digest.digest()).decode()}"
             meta = json.dumps(info.as_dict()).encode()
             await self._store(key, self._meta(name), meta, _ROLLUP)
         except BaseException:  # also when cancelled: nobody would find it
             await asyncio.shield(self._give_up(name))
             raise
-        return _Stored(name, asset.size, digest.hexdigest())
+        marks = ",".join(map(str, sequences[::_MARKED]))
+        return _Stored(name, asset.size, digest.hexdigest()), marks
 
-    async def _store(self, key: str, subject: str, data: bytes, headers: dict[str, str]) -> None:
+    async def _store(self, key: str, subject: str, data: bytes, headers: dict[str, str]) -> int:
+        """Its number in the stream."""
         async with self._connection.using(f"write {self.url(key)}") as js:
-            await js.publish(subject, data, headers=headers or None)
+            return (await js.publish(subject, data, headers=headers or None)).seq
 
-    async def _pieces(self, stored: _Stored) -> AsyncIterator[bytes]:
-        """Raises `ObjectNotFound` where some are gone."""
-        left, last = stored.size, 0
+    async def _pieces(self, stored: _Stored, place: int = 0, last: int = 0) -> AsyncIterator[bytes]:
+        """Those from a place on, before which the message of number `last` is.
+
+        Raises:
+            ObjectNotFound: some are gone.
+        """
+        left = stored.size - place
         while left > 0:
             async with self._connection.using("read an object") as js:
                 piece = await js.get_msg(
@@ -255,6 +282,12 @@ class NatsBucket(Bucket):
     def _chunks(self, name: str) -> str:
         return f"$O.{self.name}.C.{name}"
 
+    def _replaced(self, key: str) -> Unavailable:
+        return Unavailable(
+            f"Could not read {self.url(key)}: it was replaced meanwhile.",
+            type=type_of("unavailable"),
+        )
+
     def _meta(self, name: str) -> str:
         return f"$O.{self.name}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
 
@@ -264,3 +297,12 @@ def _stored(entry: RawStreamMsg) -> _Stored | None:
     if _OBJECT not in (entry.headers or {}):
         return None
     return _Stored(**json.loads(entry.data or b"{}"))
+
+
+def _mark_before(entry: RawStreamMsg, start: int) -> tuple[int, int]:
+    """The last marked place up to `start`, and a number just before that of its message."""
+    told = (entry.headers or {}).get(_MARKS, "")
+    marks = [int(mark) for mark in told.split(",") if mark.isdigit()]
+    step = _MARKED * _CHUNK
+    number = min(start // step, len(marks) - 1)
+    return (number * step, marks[number] - 1) if marks else (0, 0)

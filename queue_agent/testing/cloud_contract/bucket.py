@@ -36,6 +36,25 @@ class BucketPromises(CloudHooks):
         assert b"".join(pieces) == data
         assert len(pieces) > 1
 
+    @pytest.mark.parametrize("size", [1, 1000, 5 * 2**20 + 1])
+    async def test_parts_of_objects_are_read_wherever_they_begin(
+        self, bucket: Bucket, size: int
+    ) -> None:
+        data = (bytes(range(251)) * (size // 251 + 1))[:size]
+        await bucket.write("a", data, media_type="text/plain")
+        chunk = 2**18
+        for start in sorted({0, chunk - 1, 16 * chunk, 17 * chunk + 3, size - 1}):
+            for length in (1, 2**20):
+                found = await bucket.read_range("a", start, length)
+                assert found == data[start : start + length], (start, length)
+        assert await bucket.read_range("a", 2 * size, 10) == b""
+        with pytest.raises(ObjectNotFound):
+            await bucket.read_range("b", 0, 1)
+
+    async def test_an_empty_object_has_no_parts(self, bucket: Bucket) -> None:
+        await bucket.write("a", b"", media_type="text/plain")
+        assert await bucket.read_range("a", 0, 10) == b""
+
     @pytest.mark.parametrize("size", [0, 1, 3 * 2**20, 5 * 2**20, 5 * 2**20 + 1, 12_345_678])
     async def test_what_lies_in_a_file_is_written_whole(self, bucket: Bucket, size: int) -> None:
         data = (bytes(range(251)) * (size // 251 + 1))[:size]
@@ -161,6 +180,7 @@ class BucketPromises(CloudHooks):
         bucket = unreachable.bucket(deployment.bucket)
         await all_unavailable(
             bucket.read("a"),
+            bucket.read_range("a", 0, 1),
             bucket.write("a", b"", media_type="text/plain"),
             bucket.write("a", b"", media_type="text/plain", create_only=True),
             bucket.exists("a"),

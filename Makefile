@@ -163,6 +163,6 @@ $(VENV)/.tools: Makefile | $(VENV)/.created
 	  echo "apt-get failed: tests that need one of these are skipped"; \
 	else echo "Installed only by root and with apt-get:$$missing; tests that find no such program are skipped"; fi
 	@if command -v npm > /dev/null; then \
-	  echo "npm install playwright-core and axe-core into $(VENV)/page: tests look at the gateway's page with them"; \
-	  npm install --silent --no-save --prefix $(VENV)/page playwright-core@1.65.1 axe-core@4.14.1; fi || true
+	  echo "npm install playwright-core, axe-core and openai into $(VENV)/page: tests use the gateway with them"; \
+	  npm install --silent --no-save --prefix $(VENV)/page playwright-core@1.65.1 axe-core@4.14.1 openai@6.49.0; fi || true
 	@touch $@

@@ -74,7 +74,7 @@ class VideoView(BaseModel):
     completed_at: int | None = None
     expires_at: int | None = None
     prompt: str | None = None
-    seconds: str | None = Field(description="As asked, else as made; null until that is known.")
+    seconds: str | None = Field(description="As made, else as asked; null until that is known.")
     size: str | None = Field(description="As made, else as asked; null until that is known.")
     remixed_from_video_id: str | None = None
     error: VideoFault | None = None
@@ -276,9 +276,8 @@ def _is_video(image: Image | ImageView) -> bool:
 
 def _seconds(view: JobView, made: ImageView | None) -> str | None:
     asked = view.content.get("seconds")
-    if isinstance(asked, int | float):
-        return f"{asked:g}"
-    return f"{made.duration:g}" if made is not None and made.duration else None
+    seconds = made.duration if made is not None and made.duration else asked
+    return f"{seconds:g}" if isinstance(seconds, int | float) else None
 
 
 def _size(view: JobView, made: ImageView | None) -> str | None:

@@ -267,6 +267,8 @@ class RuntimeContract(RuntimeHooks):
 
         async def over() -> bool:
             answers.add(await runtime.still_runs(prepared))
+            if not self.stops_cancelled and answers == {True}:
+                await self.end_work(server)
             return not answers.isdisjoint({False, None})
 
         await eventually(over)
@@ -430,6 +432,7 @@ class RuntimeContract(RuntimeHooks):
             with proxy.fault(fault, _is_plain_http), pytest.raises(Unavailable):
                 async with asyncio.timeout(SOON):
                     await runtime.run(prepared, ignore)
+        await eventually(lambda: self.idle(server))  # of jobs of which only the answer was lost
         if isinstance(fault, Oversized):
             assert not fault.swallowed, "the answer was read without a limit"
 

@@ -24,7 +24,14 @@ from queue_agent.runtime import (
     Spools,
     is_url,
 )
-from queue_agent.runtime.http import READY, WORK, Response, RuntimeClient, readiness_of
+from queue_agent.runtime.http import (
+    READY,
+    WORK,
+    OutputFetcher,
+    Response,
+    RuntimeClient,
+    readiness_of,
+)
 from queue_agent.runtime.places import refuse_unfetched
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.job import Job
@@ -83,6 +90,7 @@ class OpenAIImagesRuntime(Runtime):
 
     def __init__(self, options: RuntimeOptions) -> None:
         self._client = RuntimeClient(options, self.default_url)
+        self._outputs = OutputFetcher(options, self._client)
         self._switch_models = options.switch_models
 
     async def ready(self) -> bool | Readiness:
@@ -159,6 +167,7 @@ class OpenAIImagesRuntime(Runtime):
 
     async def aclose(self) -> None:
         """Close the connections."""
+        await self._outputs.aclose()
         await self._client.aclose()
 
     @asynccontextmanager

@@ -73,7 +73,7 @@ def multipart(fields: Mapping[str, JsonValue], images: Sequence[Asset], mask: As
     if mask is not None:
         inputs.append(("mask", mask))
     return form(
-        {name: _form_text(value) for name, value in fields.items()},
+        {name: form_text(value) for name, value in fields.items()},
         [
             FormFile(name, asset, f"{name}-{number}.{extension(asset.media_type)}")
             for number, (name, asset) in enumerate(inputs, 1)
@@ -81,5 +81,6 @@ def multipart(fields: Mapping[str, JsonValue], images: Sequence[Asset], mask: As
     )
 
 
-def _form_text(value: JsonValue) -> str:
+def form_text(value: JsonValue) -> str:
+    """A value as a form's field holds it."""
     return value if isinstance(value, str) else canonical_json(value)

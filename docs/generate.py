@@ -22,6 +22,7 @@ from queue_agent.wire import layout
 from queue_agent.wire.offer import Offer
 from queue_agent.wire.portable import PortableContent
 from queue_agent.wire.video_and_mesh import MeshContent, VideoContent
+from queue_agent_runtimes.http.declaration import Declaration
 
 REFERENCE: Final = Path(__file__).parent / "reference"
 PROJECT: Final = Path(__file__).parents[1]
@@ -83,6 +84,15 @@ What publishers send and subscribers receive, field by field. `queue-agent schem
 `queue-agent schema notification` and `queue-agent schema result` print the same as JSON Schema.
 """
 
+_HTTP_ADAPTERS_INTRODUCTION: Final = """\
+# Files that describe HTTP servers
+
+Field by field, what [such a file](../http-runtimes.md) may say. `queue-agent adapters schema`
+prints the same as JSON Schema, which is [here](http-adapter.schema.json) for editors, too. What is
+called a path in an answer is a JSONPath (RFC 9535); `path`, `query`, `headers` and the bodies of
+requests are [templates](../http-runtimes.md#templates).
+"""
+
 _BUCKET_INTRODUCTION: Final = """\
 ## Objects in the bucket
 """
@@ -105,6 +115,8 @@ def pages() -> dict[Path, str]:
     return {
         REFERENCE / "settings.md": settings_page(),
         REFERENCE / "wire-formats.md": wire_formats_page(),
+        REFERENCE / "http-adapters.md": http_adapters_page(),
+        REFERENCE / "http-adapter.schema.json": f"{json.dumps(http_adapter_schema(), indent=2)}\n",
         PROJECT / "queue_agent" / "planning" / "chart.json": planned_values(),
     }
 
@@ -204,6 +216,17 @@ def wire_formats_page() -> str:
     return "\n".join(parts)
 
 
+def http_adapter_schema() -> JsonObject:
+    """Of the files that describe HTTP servers, for editors."""
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, **Declaration.model_json_schema()}
+
+
+def http_adapters_page() -> str:
+    """The fields of files that describe HTTP servers."""
+    return "\n".join([_HTTP_ADAPTERS_INTRODUCTION, *_sections("The file", http_adapter_schema())])
+
+
 def _bucket_section() -> str:
     """Every key, as the module that knows them lists them."""
     listing = indent(cleandoc(layout.__doc__ or "").partition("\n\n")[2], "    ")
@@ -246,7 +269,8 @@ def _row(name: str, field: JsonObject, *, required: bool) -> tuple[str, ...]:
 
 def _type(field: JsonObject) -> str:
     """What a field may hold, in words."""
-    options = field.get("anyOf") or [{"const": value} for value in _list(field.get("enum", []))]
+    named: list[JsonValue] = [{"const": value} for value in _list(field.get("enum", []))]
+    options = field.get("anyOf") or field.get("oneOf") or named
     if options:
         return " or ".join(_type(_object(option)) for option in _list(options))
     if "const" in field:
@@ -255,6 +279,9 @@ def _type(field: JsonObject) -> str:
         return _named_type(str(field["$ref"]).rpartition("/")[2])
     if field.get("type") == "array":
         return f"list of {_type(_object(field.get('items', {})))}"
+    patterns = field.get("patternProperties")
+    if isinstance(patterns, dict):
+        return f"object of {_type(_object(next(iter(patterns.values()))))}"
     return "date and time" if field.get("format") == "date-time" else str(field["type"])
 
 

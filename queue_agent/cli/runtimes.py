@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from queue_agent.runtime import RuntimeOptions, installed_runtimes, load_runtime
+from queue_agent.runtime import Runtime, RuntimeOptions, installed_runtimes, load_runtime
 from queue_agent.wire.errors import SettingsError
 
 
@@ -19,9 +19,10 @@ def lines(workflows: Path | None) -> Iterator[str]:
         except SettingsError as error:
             yield f"{name:<12} ({error.message})"
             continue
-        yield f"{name:<12} {', '.join(sorted(adapter.task_types))}"
+        kinds = ", ".join(sorted(adapter.task_types)) or "those that its options say"
+        yield f"{name:<12} {kinds}"
         own_options = adapter.own_options.model_fields if adapter.own_options else {}
         yield from (f"  option {key}: {field.description}" for key, field in own_options.items())
-        if workflows is not None:
+        if workflows is not None and adapter.workflows is not Runtime.workflows:
             for own in adapter(RuntimeOptions(workflows=workflows)).workflows():
                 yield f"  {own}"

@@ -179,7 +179,9 @@ class Runtime(ABC):
     name: ClassVar[str]
     """The entry point's name, e.g. ``"webui"``."""
     task_types: ClassVar[frozenset[str]]
-    """The kinds of job it can do; one of another kind is refused before the adapter hears of it."""
+    """The kinds of job it can do; one of another kind is refused before the adapter hears of it.
+
+    An object may have other ones than its class, by its options."""
     default_url: ClassVar[str]
     """Where the runtime listens when nothing else is said."""
     tells_of_the_start: ClassVar[bool] = False

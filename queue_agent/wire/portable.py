@@ -162,7 +162,7 @@ class PortableContent(BaseModel):
         unknown = [
             name
             for name, value in extras.items()
-            if _asks_for_something(name, value)
+            if asks_for_something(name, value)
             and not (self.wants_no_hires and name.startswith(_OF_HIRES))
         ]
         settings = self.override_settings.model_extra or {}
@@ -191,7 +191,8 @@ def model_of(content: Mapping[str, JsonValue]) -> str | None:
     return named if isinstance(named, str) else None
 
 
-def _asks_for_something(name: str, value: JsonValue) -> bool:
+def asks_for_something(name: str, value: JsonValue) -> bool:
+    """Whether a field that a runtime does not know would have changed the images."""
     if name in _MEANT_FOR_THE_WEB_UI or value in (None, "", "None", [], {}, 0, False):
         return False
     return name not in _HARMLESS_DEFAULTS or _HARMLESS_DEFAULTS[name] != value

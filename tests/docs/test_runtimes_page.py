@@ -1,14 +1,18 @@
 """docs/runtimes.md says of each adapter what the adapter says of itself."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import pytest
+from pydantic import JsonValue
 
 from queue_agent.runtime import RuntimeOptions, installed_runtimes, load_runtime
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "runtimes.md"
+NEEDED: Final[Mapping[str, Mapping[str, JsonValue]]] = {"http": {"adapter": "torchserve"}}
+"""Options without which an adapter is none."""
 OWN: Final = ("queue_agent_runtimes", "queue_agent_diffusers")
 
 
@@ -41,7 +45,8 @@ def test_a_row_promises_previews_where_the_adapter_shows_some(name: str) -> None
 
 @pytest.mark.parametrize("name", adapters())
 def test_a_row_says_how_many_jobs_are_handed_over_at_a_time(name: str) -> None:
-    said, runtime = rows()[name]["At a time"], load_runtime(name)(RuntimeOptions())
+    options = RuntimeOptions(own=NEEDED.get(name, {}))
+    said, runtime = rows()[name]["At a time"], load_runtime(name)(options)
     assert said.startswith(("what the server says", "what you say", f"{runtime.concurrency}"))
     waits = re.search(r"and (\d+) waits?", said)
     assert int(waits[1] if waits else 0) == runtime.backlog

@@ -130,7 +130,7 @@ class RuntimeContract(RuntimeHooks):
     @pytest.mark.asyncio
     async def test_each_declared_task_type_yields_artifacts(self, runtime: Runtime) -> None:
         jobs = self.jobs()
-        assert {job.task_type for job in jobs} == set(self.adapter.task_types)
+        assert {job.task_type for job in jobs} == set(runtime.task_types)
         for job in jobs:
             output = await self.prepare_and_run(runtime, job)
             assert output.artifacts

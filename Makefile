@@ -27,7 +27,7 @@ demo-metrics: $(VENV)/.dev ## A real Prometheus scrapes the running demo and ans
 check: style ## Check style, types and import rules, and run the unit tests: what to run while working
 	$(BIN)/pytest tests/unit --numprocesses 2 --dist loadfile -m "not sweep" $(ARGS)
 
-test: lint $(VENV)/.tools $(VENV)/.checkov ## Lint, then run every test (ARGS= goes to pytest)
+test: lint $(VENV)/.tools $(VENV)/.checkov $(VENV)/.torchserve ## Lint, then run every test (ARGS= goes to pytest)
 	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 lint: style audit ## Check style, types, import rules, Dockerfile, shell scripts and known vulnerabilities
@@ -151,13 +151,19 @@ $(VENV)/.checkov: $(CHECKOV) | $(VENV)/.created
 	$(VENV)/checkov/bin/python -m pip install --quiet --constraint $(CHECKOV) checkov
 	@touch $@
 
+# Only a test starts it, unmaintained as it is; what it needs beside stands in the environment.
+$(VENV)/.torchserve: Makefile | $(VENV)/.created
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/torchserve torchserve==0.12.0
+	@touch $@
+
 # What some tests use beside Python; where it is not to be had, they are skipped and say so.
 $(VENV)/.tools: Makefile | $(VENV)/.created
-	@missing=; for package in chromium libfaketime nodejs prometheus; do \
+	@missing=; command -v java > /dev/null || missing=" openjdk-17-jre-headless"; \
+	for package in chromium libfaketime nodejs prometheus; do \
 	  dpkg -s $$package > /dev/null 2>&1 || missing="$$missing $$package"; done; \
 	if [ -z "$$missing" ]; then true; \
 	elif command -v apt-get > /dev/null && [ "$$(id -u)" = 0 ]; then \
-	  echo "apt-get install$$missing: tests use chromium and nodejs for the gateway's page, libfaketime for clocks that jump, prometheus for the metrics"; \
+	  echo "apt-get install$$missing: tests use chromium and nodejs for the gateway's page, libfaketime for clocks that jump, openjdk for TorchServe, prometheus for the metrics"; \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 	  apt-get install -y -qq --no-install-recommends $$missing > /dev/null; } || \
 	  echo "apt-get failed: tests that need one of these are skipped"; \

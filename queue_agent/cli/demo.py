@@ -128,7 +128,8 @@ class _Children:
     def add(self, name: str, child: ServerProcess, *, lasting: bool = False) -> None:
         """Start a child, to be ended with the demo.
 
-        One whose data are `lasting` is started again when somebody has ended it.
+        One that is `lasting`, as what it knows lies elsewhere or on disk, is started again when
+        somebody has ended it.
         """
         child.log = self.folder / f"{name}.log"
         child.log.touch()
@@ -151,7 +152,7 @@ class _Children:
                 code = child.wait()
                 if name not in self.lasting or code > 0:  # of its own accord
                     raise _ChildEnded(name, code, child.log)
-                self.tell(f"The {name} was ended; it is started again, with all that it stored.")
+                self.tell(f"The {name} was ended; it is started again, and nothing is lost.")
                 child.spawn()
             await asyncio.sleep(_LOOK)
 
@@ -223,7 +224,7 @@ class _Show:
             "QUEUE_AGENT_LOG_FORMAT": "json",
         }
         agent = ServerProcess([sys.executable, "-m", "queue_agent", "run"], env=settings)
-        self.children.add("agent", agent)
+        self.children.add("agent", agent, lasting=True)
         return agent
 
     async def _until_ready(self, stages: StageLines, agent: ServerProcess) -> None:

@@ -9,9 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -21,14 +20,12 @@ from PIL import Image
 
 from gateway_site import finished
 from harness import PATIENCE, until
+from open_demo import AGENT, COMMAND, PROGRAMS, OpenDemo, demo, descendants
 from picture_judge import Seen, seen_in
-from queue_agent.testing.process import ServerProcess
 
 README: Final = Path(__file__).parents[2] / "README.md"
 BLOCK: Final = re.compile(r"^```(json|python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-COMMAND: Final = (sys.executable, "-m", "queue_agent", "demo")
 NAMES: Final = {"nats": "a NATS server", "aws": "an AWS emulator"}
-PROGRAMS: Final = {"nats": "nats-server", "aws": "moto.server"}
 CLOCK: Final = r"^\d\d:\d\d:\d\d\.\d{3} "
 KEPT: Final = ("PATH", "HOME", "PYTHONPATH")
 
@@ -155,47 +152,6 @@ def test_without_its_extra_the_demo_says_so_in_one_line(
     assert ended.stdout == ""
 
 
-@dataclass
-class OpenDemo:
-    """A demo that stays."""
-
-    process: ServerProcess
-    log: Path
-
-    def printed(self) -> str:
-        return self.log.read_text()
-
-    async def waits_for(self, pattern: str) -> re.Match[str]:
-        async def found() -> re.Match[str] | None:
-            assert self.process.lives, self.printed()
-            return re.search(pattern, self.printed(), re.MULTILINE)
-
-        match = await until(found, what=pattern, timeout=3 * PATIENCE)
-        assert match
-        return match
-
-    def child(self, part: str) -> int:
-        """The id of the only child whose command line has this part."""
-        (pid,) = (pid for pid, line in descendants(self.process.pid).items() if part in line)
-        return pid
-
-    async def ends(self) -> int:
-        return await asyncio.to_thread(self.process.wait, PATIENCE)
-
-
-@contextmanager
-def demo(folder: Path, *options: str, **given: str) -> Iterator[OpenDemo]:
-    log = folder / "demo.log"
-    command = [*COMMAND, *options, "--output", str(folder / "out")]
-    env = {"STEPS": "4", "COLUMNS": "200", **given}
-    process = ServerProcess(command, env=env, log=log, folder=folder)
-    process.spawn()
-    try:
-        yield OpenDemo(process, log)
-    finally:
-        process.stop(PATIENCE)
-
-
 @asynccontextmanager
 async def page(folder: Path, cloud: str = "nats") -> AsyncIterator[tuple[OpenDemo, str]]:
     """A demo with its page, and the page's address."""
@@ -269,7 +225,6 @@ async def test_what_the_demo_prints_for_a_second_shell_runs_there_as_it_is(
 @pytest.mark.parametrize(
     ("cloud", "name", "part"),
     [
-        ("nats", "agent", "queue_agent run"),
         ("nats", "gateway", "queue_agent gateway"),
         ("aws", "cloud", PROGRAMS["aws"]),
     ],
@@ -300,7 +255,7 @@ async def test_a_job_outlives_that_its_server_is_killed(tmp_path: Path) -> None:
         assert notification["attempt"] == 1, "what it had stored, it knows"
 
 
-async def test_the_page_outlives_that_its_server_is_ended(tmp_path: Path) -> None:
+async def test_the_page_outlives_that_its_server_and_its_agent_are_ended(tmp_path: Path) -> None:
     body = {"content": {"prompt": "x", "steps": 1, "width": 64, "height": 64}}
     async with (
         page(tmp_path) as (shown, url),
@@ -312,6 +267,8 @@ async def test_the_page_outlives_that_its_server_is_ended(tmp_path: Path) -> Non
         os.kill(before, signal.SIGTERM)
         await shown.waits_for("The cloud was ended; it is started again")
         assert shown.child(PROGRAMS["nats"]) != before
+        os.kill(shown.child(AGENT), signal.SIGKILL)
+        await shown.waits_for("The agent was ended; it is started again")
 
         async def accepted() -> httpx.Response | None:
             answer = await client.post("/v1/jobs", json=body)
@@ -373,19 +330,6 @@ def in_a_terminal(command: list[str]) -> str:
                 seen += part
     assert process.returncode == 0, seen.decode()
     return seen.decode(errors="replace")
-
-
-def descendants(parent: int) -> dict[int, str]:
-    """A process's children, with their command lines."""
-    found: dict[int, str] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[1]) == parent:
-                found[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
-        except OSError:
-            continue
-    return found
 
 
 def lives(pid: int) -> bool:

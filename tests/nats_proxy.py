@@ -34,7 +34,8 @@ Wanted = Callable[[Sent], bool]
 class NatsProxy:
     """Stands at `address` before the server of that port here; an async context manager.
 
-    Of the faults of HTTP's proxy it knows those that let requests wait, pass, or break.
+    Of the faults of HTTP's proxy it knows those that let requests wait, pass, or break; and
+    `Status`, of whatever value, which takes a message away.
     """
 
     def __init__(self, target: int) -> None:
@@ -218,6 +219,9 @@ class _SentExchange:
     async def answer(self) -> bytes:
         await self.link.lose_answer(self.raw)
         return b""
+
+    async def send_answer(self, *_: object) -> None:
+        """Nobody answers: the server has not seen it."""
 
     def reset(self) -> None:
         self.link.reset()

@@ -42,6 +42,7 @@ _PATIENCE: Final = 300.0
 _GAP: Final = 8.0
 """Seconds between two kills, on average."""
 _STEPS: Final = (4, 40)
+_SIZE: Final = {"width": 256, "height": 256}
 _VICTIMS: Final = {
     "server": (PROGRAMS["nats"],),
     "agent": (AGENT,),
@@ -119,7 +120,7 @@ class Kills:
     async def _publish(self, job_id: str, at: float, steps: int) -> None:
         await self._at(at)
         self.heard[job_id] = []
-        content: dict[str, JsonValue] = {"prompt": "red circle", "steps": steps, "seed": 1}
+        content: dict[str, JsonValue] = {"prompt": "red circle", "steps": steps, **_SIZE}
         job = make_job(content, runtime="sdruntime", task_type="text-to-image", job_id=job_id)
         await retry_for(_PATIENCE, lambda: self.client.submit(job))
 

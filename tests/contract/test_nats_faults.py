@@ -10,12 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from nats.aio.client import Client
 
 from nats_filling import ROOM, filled
 from nats_proxy import NatsProxy, Sent
 from queue_agent.cloud import Deployment
 from queue_agent.cloud.nats import NatsCloud, connection, making, pulling, watching
 from queue_agent.cloud.nats.addresses import NatsAddress
+from queue_agent.cloud.nats.errors import translated
 from queue_agent.testing.cloud_contract.hooks import LONG, received
 from queue_agent.testing.nats import NatsServer, deploy
 from queue_agent.testing.waiting import SOON, comes_to_hold, eventually
@@ -73,6 +75,16 @@ async def polls(proxy: NatsProxy, times: int) -> None:
     await eventually(lambda: proxy.count(is_a_poll) >= times)
 
 
+async def asked(cloud: NatsCloud) -> None:
+    """Wait until somebody polls the deployed queue."""
+
+    async def is_asked() -> bool:
+        async with cloud.connection.using("look") as js:
+            return bool((await js.consumer_info("dep-jobs", "dep")).num_waiting)
+
+    await eventually(is_asked)
+
+
 async def killed_and_started_again(server: NatsServer, cloud: NatsCloud) -> None:
     """Returns when the cloud has found it again."""
     server.kill()
@@ -127,12 +139,7 @@ async def test_a_poll_ends_at_once_when_the_server_is_killed(
     monkeypatch.setattr(pulling, "_MISSED", LONG)  # a silent consumer is another matter
     queue = cloud.queue(deployed.queue_url)
     poll = asyncio.create_task(queue.receive(1, wait=LONG, visibility_timeout=LONG))
-
-    async def is_asked() -> bool:
-        async with cloud.connection.using("look") as js:
-            return bool((await js.consumer_info("dep-jobs", "dep")).num_waiting)
-
-    await eventually(is_asked)
+    await asked(cloud)
     server.kill()
     with pytest.raises(Unavailable, match="connection was lost"):
         async with asyncio.timeout(SOON):
@@ -196,6 +203,45 @@ async def test_a_server_that_does_not_answer_leaves_open_what_was_done(
     server.send_signal(signal.SIGCONT)
     (message,) = await received(cloud.queue(deployed.queue_url))
     assert message.body == "x"
+
+
+async def test_a_late_answer_to_a_poll_given_up_leaves_the_connection_as_it_was(
+    server: NatsServer, cloud: NatsCloud, deployed: Deployment
+) -> None:
+    queue = cloud.queue(deployed.queue_url)
+    await queue.policy()
+    poll = asyncio.create_task(queue.receive(1, wait=LONG, visibility_timeout=LONG))
+    await asked(cloud)
+    server.freeze()
+    poll.cancel()
+    await asyncio.wait({poll})
+    server.send_signal(signal.SIGCONT)
+    await queue.policy()
+
+
+async def test_a_connection_of_which_nothing_is_read_any_more_is_lost_at_once(
+    cloud: NatsCloud, deployed: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def surprise(*_: object) -> None:
+        raise ArithmeticError
+
+    queue = cloud.queue(deployed.queue_url)
+    await queue.policy()
+    poll = asyncio.create_task(queue.receive(1, wait=LONG, visibility_timeout=LONG))
+    await asked(cloud)
+    monkeypatch.setattr(Client, "_process_pong", surprise)
+    with pytest.raises(Unavailable, match="connection was lost"):
+        async with cloud.connection.exchange("ping") as client:
+            await client.flush()
+    with pytest.raises(Unavailable, match="connection was lost"):
+        await poll
+    monkeypatch.undo()
+    await queue.policy()
+
+
+def test_what_uvloop_says_of_a_closed_socket_leaves_open_what_was_done() -> None:
+    with pytest.raises(Unanswered, match="connection was lost"), translated("publish"):
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>")
 
 
 def sockets() -> set[str]:
@@ -347,12 +393,7 @@ async def test_a_consumer_that_is_removed_ends_the_poll_with_the_reason(
     queue = cloud.queue(deployed.queue_url)
     await queue.policy()
     poll = asyncio.create_task(queue.receive(1, wait=LONG, visibility_timeout=LONG))
-
-    async def is_asked() -> bool:
-        async with cloud.connection.using("look") as js:
-            return bool((await js.consumer_info("dep-jobs", "dep")).num_waiting)
-
-    await eventually(is_asked)
+    await asked(cloud)
     async with cloud.connection.using("remove") as js:
         await js.delete_consumer("dep-jobs", "dep")
     with pytest.raises(Unavailable, match=r"(?i)consumer deleted"):

@@ -124,8 +124,10 @@ class Rig:
             self._check_agents()
             return not self.ledger.unanswered(self.scene)
 
-        await until(answered, what=f"an answer to all of {list(self.ledger.entries)}; "
-                    f"agents: {self.scene.logs()}", timeout=timeout)  # fmt: skip
+        try:
+            await until(answered, what=f"an answer to {[*self.ledger.entries]}", timeout=timeout)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; agents: {self.scene.logs()}") from None
         await self.scene.holds(0, timeout=timeout)
         self._check_agents()
         return await self.ledger.reconcile(self.scene, await self.runs())

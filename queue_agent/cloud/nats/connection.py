@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error, NoServersError, SecureConnWantedError
+from nats.errors import NoServersError, SecureConnWantedError, UnexpectedEOF
 from nats.js import JetStreamContext
 
 from queue_agent import __version__
-from queue_agent.cloud.nats.errors import translated, unauthorized
+from queue_agent.cloud.nats.errors import FAILURES, translated, unauthorized
 from queue_agent.cloud.refusals import type_of
 from queue_agent.wire.errors import Unanswered, Unavailable
 
@@ -32,7 +32,22 @@ _LARGEST_PAYLOAD: Final = 2**20
 _REFUSED: Final = ("authorization violation", "authentication", "user authentication")
 
 
-class _TlsClient(Client):
+class _Client(Client):
+    """Goes on where the library's own would hear nothing any more, and not say so."""
+
+    async def _process_pong(self) -> None:
+        """Of a ping, too, for whose answer nobody waits any longer."""
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
+    async def _read_loop(self) -> None:
+        """A connection of which nothing more is read is lost."""
+        await super()._read_loop()
+        await self._process_op_err(UnexpectedEOF())
+
+
+class _TlsClient(_Client):
     """Says nothing to servers that want no TLS: whoever is between could have taken it away."""
 
     def _connect_command(self) -> bytes:
@@ -46,7 +61,7 @@ class _Link:
     """One connection, until it is lost; nothing waits for it any longer then."""
 
     def __init__(self, *, tls: bool) -> None:
-        self.client = _TlsClient() if tls else Client()
+        self.client = _TlsClient() if tls else _Client()
         self.refusals = 0
         """How often the servers said that the user may not do something."""
         self.error: Exception | None = None
@@ -91,7 +106,7 @@ class _Link:
 
     async def close(self) -> None:
         try:
-            with suppress(Error, OSError, TimeoutError):
+            with suppress(*FAILURES):
                 async with asyncio.timeout(_CLOSE):
                     await self.client.close()
         finally:
@@ -197,7 +212,7 @@ class Connection:
                         flush_timeout=_FLUSH,
                         **self._options,
                     )
-            except (Error, OSError, TimeoutError, ValueError) as error:
+            except (*FAILURES, ValueError) as error:
                 await link.close()
                 cause = link.error if isinstance(error, NoServersError) and link.error else error
                 reasons.append(f"{server}: {str(cause) or type(cause).__name__}")

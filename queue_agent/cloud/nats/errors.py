@@ -16,6 +16,9 @@ from queue_agent.wire.errors import (
     Unavailable,
 )
 
+FAILURES: Final = (errors.Error, OSError, TimeoutError, RuntimeError)
+"""What the client raises when it cannot talk to a server; the last is how uvloop says that the
+socket was closed, of which the client itself has not heard yet."""
 NO_MESSAGE: Final = 10037
 NO_CONSUMER: Final = 10014
 """Two of the servers' error codes:
@@ -44,6 +47,8 @@ def translated(action: str) -> Iterator[None]:
         ) from error
     except (errors.TimeoutError, TimeoutError) as error:
         raise Unanswered(f"Could not {action}: no answer came.") from error
+    except RuntimeError as error:  # part of it may have been sent
+        raise Unanswered(f"Could not {action}: the connection was lost.") from error
     except (errors.Error, OSError, ValueError) as error:
         reason = str(error) or type(error).__name__
         raise Unavailable(f"Could not {action}: {reason}", type=type_of("unavailable")) from error

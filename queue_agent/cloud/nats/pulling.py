@@ -11,10 +11,9 @@ from typing import Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error
 
 from queue_agent.cloud.nats.connection import Connection
-from queue_agent.cloud.nats.errors import NO_CONSUMER, unavailable
+from queue_agent.cloud.nats.errors import FAILURES, NO_CONSUMER, unavailable
 from queue_agent.wire.errors import Unanswered
 
 GIVE_BACK: Final = b"-NAK"
@@ -100,7 +99,7 @@ class _Asking:
 
     async def give_back(self, found: list[Msg]) -> None:
         """End the request, and give back what was and what still comes."""
-        with suppress(Error, OSError, TimeoutError):
+        with suppress(*FAILURES):
             async with asyncio.timeout(_PATIENCE):
                 await self._subscription.drain()  # type: ignore[no-untyped-call]
                 while not self._arrived.empty():

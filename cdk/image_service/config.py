@@ -60,7 +60,7 @@ class RuntimeConfig(_Section):
     """One runtime with queue, pods and rights of its own."""
 
     name: RuntimeName = Field(description="The `runtime` that jobs name.")
-    preset: Literal["webui", "comfyui", "diffusers", "custom"]
+    preset: Literal["webui", "comfyui", "diffusers", "cog", "custom"]
     model: str = ""
     image: ImageConfig = ImageConfig()
     job_seconds: int = Field(default=30, ge=1, le=21_600, description="Expected length of a job.")

@@ -40,7 +40,7 @@ CLUSTER_WIDE = {
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
 }
-PRESETS = ("webui", "comfyui", "diffusers", "custom")
+PRESETS = ("webui", "comfyui", "diffusers", "cog", "custom")
 NAME = f"{RELEASE}-queue-agent"
 
 
@@ -231,7 +231,9 @@ def test_the_runtime_listens_where_the_probes_and_the_agent_look(preset: str) ->
     pod = containers(next(pod_templates(render(merged(example(BASE), own)))))
     assert pod["runtime"]["ports"][0]["containerPort"] == 4321
     assert environment(pod["agent"])["QUEUE_AGENT_RUNTIME_URL"] == "http://127.0.0.1:4321"
-    if preset != "custom":
+    if preset == "cog":
+        assert environment(pod["runtime"])["PORT"] == "4321"
+    elif preset != "custom":
         assert "--port=4321" in pod["runtime"]["args"]
 
 
@@ -385,7 +387,7 @@ def test_pods_fit_onto_the_nodes_that_are_made_for_them() -> None:
     } <= tolerated
 
 
-@pytest.mark.parametrize("preset", ["webui", "comfyui", "custom"])
+@pytest.mark.parametrize("preset", ["webui", "comfyui", "cog", "custom"])
 def test_a_runtime_without_a_published_image_asks_for_one(preset: str) -> None:
     own = {"runtime": {"preset": preset}}
     with pytest.raises(Exception, match=f"the {preset} preset needs an image"):

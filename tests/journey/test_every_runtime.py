@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from cog_servers import real_cog
 from diffusers_servers import tiny_server
 from harness import JsonObject, Scene, comfyui_process, scene, webui_process
 from queue_agent.testing.aws import EmbeddedCloud
@@ -21,6 +22,7 @@ RUNTIMES: dict[str, Callable[[], ServerProcess]] = {
     "comfyui": comfyui_process,
     "diffusers": tiny_server,
     "openai": tiny_server,
+    "cog": real_cog,
 }
 
 

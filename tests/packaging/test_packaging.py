@@ -14,7 +14,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 HEAVY = {"accelerate", "diffusers", "fastapi", "moto", "torch", "transformers", "uvicorn"}
-WITHOUT_TORCH = ["comfyui", "diffusers", "openai", "webui"]
+WITHOUT_TORCH = ["cog", "comfyui", "diffusers", "openai", "webui"]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from queue_agent.runtime import Asset, RuntimeOptions
 from queue_agent.runtime.http import FormFile, Response, RuntimeClient, error_from, form
 from queue_agent.runtime.http import client as http_client
-from queue_agent.wire.errors import Rejected, Unavailable
+from queue_agent.wire.errors import Rejected, RunLost, Unavailable
 
 NO_OPTIONS = RuntimeOptions()
 HASTY = aiohttp.ClientTimeout(sock_read=0.05)
@@ -380,3 +380,22 @@ def test_an_author_says_which_statuses_are_the_jobs_fault() -> None:
     error = error_from(lost, faults_of_the_job={422})
     assert isinstance(error, Unavailable)
     assert error.message == "The runtime answered 404: no such painting"
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
+async def test_what_may_change_something_is_not_sent_twice(method: str) -> None:
+    asked: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            await reader.readuntil(b"\r\n\r\n")
+            asked.append(line.split()[0])
+            if asked[-1] != b"GET":
+                return
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with talking(talk) as client:
+        await client.send("GET", "/")  # leaves a connection behind, which the next one takes
+        with pytest.raises(RunLost):
+            await client.send(method, "/")
+    assert asked == [b"GET", method.encode()]

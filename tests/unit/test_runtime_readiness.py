@@ -20,13 +20,14 @@ from queue_agent.runtime import (
     RuntimeOptions,
 )
 from queue_agent.wire.errors import Unavailable
+from queue_agent_runtimes.cog import CogRuntime
 from queue_agent_runtimes.comfyui import ComfyUIRuntime
 from queue_agent_runtimes.openai_images import DiffusersRuntime, OpenAIImagesRuntime
 from queue_agent_runtimes.webui import WebUIRuntime
 from tls_servers import certified
 from worker_bench import Bench, ScriptedRuntime, drawing
 
-ADAPTERS = (ComfyUIRuntime, WebUIRuntime, OpenAIImagesRuntime, DiffusersRuntime)
+ADAPTERS = (ComfyUIRuntime, WebUIRuntime, OpenAIImagesRuntime, DiffusersRuntime, CogRuntime)
 LOGIN = "https://user:pw@login.example.com/start?token=secret"
 PAGE = "<!doctype html><title>Sign in</title>" + "<p>long</p>" * 1000
 
@@ -148,7 +149,8 @@ async def test_a_certificate_is_trusted_by_the_file_of_its_authority(
     adapter: type[Runtime], tmp_path: Path
 ) -> None:
     tls, authority = certified("localhost", tmp_path)
-    async with answering(200, "{}", {"content-type": "application/json"}, tls) as url:
+    ready = '{"status": "READY"}'
+    async with answering(200, ready, {"content-type": "application/json"}, tls) as url:
         stranger = await told_by(adapter, url)
         assert stranger.state == "misconfigured"
         assert "certificate is not trusted" in stranger.reason

@@ -38,6 +38,9 @@ _KEEP_ALIVE: Final = 3.0
 the server's farewell is lost. One that the server closed before is not used."""
 
 
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
 class RuntimeClient:
     """Speaks to the runtime at `options.base_url`, with its credentials and extra headers.
 
@@ -78,7 +81,8 @@ class RuntimeClient:
     ) -> Response:
         """Send a request and read the whole answer, of any status, into memory.
 
-        Sent are the value of `json` or the `body`. A request is never repeated by itself.
+        Sent are the value of `json` or the `body`. What may change something, a PUT say, is never
+        sent twice.
 
         Raises:
             Unavailable: no connection, no answer in time, an answer cut short or over `limit`
@@ -153,8 +157,23 @@ class RuntimeClient:
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=headers,
+                middlewares=(_once,),
             )
         return self._session
+
+
+async def _once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a PUT or DELETE whose connection broke: it may be under way."""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if request.method in _SAFE:
+            raise
+        raise aiohttp.ClientConnectionError(str(error) or type(error).__name__) from error
 
 
 def _headers_of(options: RuntimeOptions) -> Mapping[str, str]:

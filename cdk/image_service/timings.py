@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Final
 
 from image_service.chart_values import defaults, merged, value_of
@@ -9,12 +10,14 @@ from queue_agent.cloud.queue_times import (
     DAY,
     LONGEST_KEPT,
     LONGEST_RUN,
+    RUNS_IN_LIMIT,
     longest_run,
     retention,
     visibility_timeout,
 )
 from queue_agent.planning.policy import seconds_of
 from queue_agent.settings.agent import Settings
+from queue_agent.settings.values import seconds_by_task_type
 
 SPOT_LEFT: Final = 110
 """What a pod has of the two minutes that a spot node has, as the chart counts them."""
@@ -51,18 +54,20 @@ def timings(
     if run_timeout is None:
         usual = int(Settings.model_fields["run_timeout"].default)
         run_timeout = longest_run(job_seconds, usual=usual)
+    longest = max([run_timeout, *_by_task_type(values)])
+    longest_job = max(job_seconds, longest // RUNS_IN_LIMIT if longest > run_timeout else 0)
     grace = _number(values, "agent", "shutdownGrace")
     if grace is None:
         usual = value_of(defaults(), "agent", "shutdownGrace")
-        grace = min(_longest_grace(values), max(usual, 2 * job_seconds))
+        grace = min(_longest_grace(values), max(usual, 2 * longest_job))
     if visibility is None:
-        visibility = visibility_timeout(job_seconds)
+        visibility = visibility_timeout(longest_job)
     if retention_days is None:
-        kept = retention(max_receives, run_timeout=run_timeout, visibility=visibility)
+        kept = retention(max_receives, run_timeout=longest, visibility=visibility)
     else:
         kept = retention_days * DAY
     result = RuntimeTimes(grace, run_timeout, visibility, kept)
-    faults = list(_faults(result, job_seconds, max_receives, values))
+    faults = list(_faults(result, longest, job_seconds, max_receives, values))
     if faults:
         raise ValueError("; ".join(faults))
     return result
@@ -83,6 +88,14 @@ def _number(values: Mapping[str, Any], *path: str) -> int | None:
     return found
 
 
+def _by_task_type(values: Mapping[str, Any]) -> list[int]:
+    entries = value_of(values, "agent", "settings", "runTimeouts") or ()
+    try:
+        return [ceil(seconds) for seconds in seconds_by_task_type(tuple(entries)).values()]
+    except ValueError as error:
+        raise ValueError(f"values.agent.settings.runTimeouts: {error}") from None
+
+
 def _longest_grace(values: Mapping[str, Any]) -> int:
     both = merged(defaults(), values)
     whole = seconds_of(value_of(both, "karpenter", "terminationGracePeriod"))
@@ -91,16 +104,21 @@ def _longest_grace(values: Mapping[str, Any]) -> int:
 
 
 def _faults(
-    found: RuntimeTimes, job_seconds: int, max_receives: int, values: Mapping[str, Any]
+    found: RuntimeTimes,
+    longest_run: int,
+    job_seconds: int,
+    max_receives: int,
+    values: Mapping[str, Any],
 ) -> Iterator[str]:
     if found.run_timeout < job_seconds:
         yield (
             f"values.agent.settings.runTimeout: {found.run_timeout} s end the usual job, "
             f"which takes {job_seconds} s"
         )
-    if found.run_timeout > LONGEST_RUN:
+    if longest_run > LONGEST_RUN:
+        where = "runTimeout" if found.run_timeout == longest_run else "runTimeouts"
         yield (
-            f"values.agent.settings.runTimeout: at most {LONGEST_RUN} s, because SQS lets nobody "
+            f"values.agent.settings.{where}: at most {LONGEST_RUN} s, because SQS lets nobody "
             "hold a message for longer than 12 hours"
         )
     longest = _longest_grace(values)
@@ -117,8 +135,8 @@ def _faults(
             f"retention_days: at most {LONGEST_KEPT - 1}, because dead letters are kept for "
             f"{LONGEST_KEPT} days from their publication"
         )
-    if found.retention < max_receives * found.run_timeout:
+    if found.retention < max_receives * longest_run:
         yield (
-            f"max_receives: {max_receives} attempts of up to {found.run_timeout} s each take "
+            f"max_receives: {max_receives} attempts of up to {longest_run} s each take "
             f"longer than the {found.retention // DAY} days for which the queue keeps a job"
         )

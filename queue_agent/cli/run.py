@@ -289,6 +289,7 @@ def _worker_policy(settings: Settings, queue: QueuePolicy, warm_up: Job | None) 
         max_receives=queue.max_receives or settings.max_receives,
         has_dead_letter_queue=queue.max_receives is not None,
         run_timeout=settings.run_timeout,
+        run_timeouts=settings.run_timeout_by_type,
         store_patience=settings.store_patience,
         retry_delay=settings.retry_delay,
         hold_limit=settings.hold_limit,

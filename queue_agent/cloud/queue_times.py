@@ -16,10 +16,13 @@ LONGEST_KEPT: Final = 14
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
 """
 
+RUNS_IN_LIMIT: Final = 3
+"""A run may take so many times what is expected."""
+
 
 def longest_run(job_seconds: int, *, usual: int) -> int:
     """Seconds after which a run is interrupted; `usual` at least."""
-    return min(LONGEST_RUN, max(usual, 3 * job_seconds))
+    return min(LONGEST_RUN, max(usual, RUNS_IN_LIMIT * job_seconds))
 
 
 def visibility_timeout(job_seconds: int) -> int:

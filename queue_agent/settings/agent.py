@@ -34,8 +34,10 @@ from queue_agent.settings.values import (
     QueueUrl,
     RuntimeName,
     RuntimeType,
+    SecondsByTaskType,
     Token,
     TopicArn,
+    seconds_by_task_type,
 )
 from queue_agent.telemetry.options import MetricExport
 from queue_agent.wire.job import OnLate
@@ -234,6 +236,11 @@ class Settings(TracingSettings, LogSettings):
         gt=0,
         description="A run that takes longer is interrupted and left to another pod.",
     )
+    run_timeouts: SecondsByTaskType = setting(
+        "RUN_TIMEOUTS",
+        default=(),
+        description="The same for some task types: text-to-video=3600,image-to-video=3600.",
+    )
     store_patience: float = setting(
         "STORE_PATIENCE",
         default=300.0,
@@ -370,6 +377,11 @@ class Settings(TracingSettings, LogSettings):
     def name(self) -> str:
         """What notifications call the runtime."""
         return self.runtime_name or self.runtime
+
+    @property
+    def run_timeout_by_type(self) -> dict[str, float]:
+        """Seconds that a run may take, of task types for which it is not `run_timeout`."""
+        return seconds_by_task_type(self.run_timeouts)
 
     @property
     def readable_buckets(self) -> frozenset[str]:

@@ -15,6 +15,7 @@ _OF_THE_MESSAGE: Final = frozenset(
     {"connection", "content-length", "content-type", "te", "transfer-encoding", "upgrade"}
 )
 """Header fields that say how a message is sent and read."""
+_SECONDS: Final = r"[0-9]{1,9}(\.[0-9]{1,3})?"
 _RUNTIME_ALIASES: Final = {"sdwebui": "webui"}
 
 
@@ -155,6 +156,30 @@ def _models(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def seconds_by_task_type(entries: tuple[str, ...]) -> dict[str, float]:
+    """The numbers of entries ``TASK_TYPE=SECONDS``.
+
+    Raises:
+        ValueError: one of them is none.
+    """
+    found: dict[str, float] = {}
+    for entry in entries:
+        name, _, number = (part.strip() for part in entry.partition("="))
+        if not re.fullmatch(r"[a-z0-9-]{1,64}", name) or not re.fullmatch(_SECONDS, number):
+            raise ValueError("must be TASK_TYPE=SECONDS, by commas")
+        if name in found:
+            raise ValueError(f"names {name} twice")
+        found[name] = float(number)
+        if not found[name]:
+            raise ValueError(f"{name}: must be more than 0")
+    return found
+
+
+def _seconds_by_task_type(value: tuple[str, ...]) -> tuple[str, ...]:
+    seconds_by_task_type(value)
+    return value
+
+
 def _prefixes(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(clean_prefix(prefix) for prefix in value)
 
@@ -171,6 +196,8 @@ Prefixes = Annotated[Names, AfterValidator(_prefixes)]
 """Folders of the bucket that results may lie in."""
 QueuesByRuntime = Annotated[Names, AfterValidator(_queues)]
 """``NAME`` or ``NAME=QUEUE_URL``."""
+SecondsByTaskType = Annotated[Names, AfterValidator(_seconds_by_task_type)]
+"""``TASK_TYPE=SECONDS``; read by `seconds_by_task_type`."""
 ModelNames = Annotated[Names, AfterValidator(_models)]
 """``NAME=RUNTIME`` or ``NAME=RUNTIME:CHECKPOINT``."""
 

@@ -1,8 +1,8 @@
 """What the operator and the queue prescribe."""
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from queue_agent.wire.job import Job, OnLate
@@ -24,6 +24,8 @@ class Policy:
     serves: str | None = None
     """Jobs that name another runtime are refused; None takes them all."""
     run_timeout: float = 900.0
+    run_timeouts: Mapping[str, float] = field(default_factory=dict)
+    """The same by task type, where it is another."""
     store_patience: float = 300.0
     """How long finished work is kept and retried while the cloud fails."""
     retry_delay: float = 2.0
@@ -60,6 +62,10 @@ class Policy:
     """What runs after each start of the runtime, before any message is asked for."""
     spread: Callable[[float, float], float] = random.uniform
     """A random number between two; spreads delays, so that no messages come back together."""
+
+    def run_timeout_of(self, job: Job) -> float:
+        """How long a run of the job may take."""
+        return self.run_timeouts.get(job.task_type, self.run_timeout)
 
     def is_last(self, receive_count: int) -> bool:
         """Whether the queue allows no delivery after this one."""

@@ -64,9 +64,9 @@ class JobRunner:
     health: RuntimeHealth
     leftovers: Leftovers
     references: ReferenceFetcher
-    time_limit: float
-    """For a run, from when the runtime begins with it, as far as that is known; else from when it
-    has nothing of ours left to do before it."""
+    time_limit: Callable[[Job], float]
+    """Of a job's run, from when the runtime begins with it, as far as that is known; else from
+    when it has nothing of ours left to do before it."""
     is_last: Callable[[int], bool] = lambda _: False
     """Whether the queue allows no delivery after that of this number."""
     models: JobModels | None = None
@@ -251,7 +251,8 @@ class JobRunner:
                 raise _Bystander(trouble.message, type=trouble.type) from None
             if self.runtime.tells_of_the_start and not began.is_set():
                 raise TimedOut(f"The runtime worked for others for {OTHERS_FIRST:g} s.") from None
-            raise TimedOut(f"The runtime did not finish within {self.time_limit:g} s.") from None
+            seconds = self.time_limit(delivery.job)
+            raise TimedOut(f"The runtime did not finish within {seconds:g} s.") from None
         except QueueAgentError as error:
             meant = self._meant(error, delivery.job)
             self.health.failed(meant)
@@ -275,7 +276,7 @@ class JobRunner:
             return
         delivery.running()
         log.debug("running")
-        limit.reschedule(loop.time() + self.time_limit)
+        limit.reschedule(loop.time() + self.time_limit(delivery.job))
 
     def _meant(self, error: QueueAgentError, job: Job) -> QueueAgentError:
         """What a run's failure says, where the runtime is broken, or the job speaks of that."""

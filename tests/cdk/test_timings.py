@@ -26,6 +26,10 @@ def run_timeout(seconds: object) -> dict[str, Any]:
     return {"agent": {"settings": {"runTimeout": seconds}}}
 
 
+def by_type(*entries: str) -> dict[str, Any]:
+    return {**ON_DEMAND, "agent": {"settings": {"runTimeouts": list(entries)}}}
+
+
 @pytest.mark.parametrize(
     ("job_seconds", "values", "expected"),
     [
@@ -37,12 +41,20 @@ def run_timeout(seconds: object) -> dict[str, Any]:
         (600, {"pod": {"stopSeconds": 30}}, RuntimeTimes(80, 1_800, 1_200, 10 * DAY)),
         (3_600, ON_DEMAND, RuntimeTimes(3_590, 10_800, 7_200, 10 * DAY)),
         (21_600, {}, RuntimeTimes(100, 41_400, 43_200, 10 * DAY)),
+        (10, by_type("a=60", "b=3600"), RuntimeTimes(2_400, 900, 2_400, 10 * DAY)),
+        (2_000, by_type("b=3600.5"), RuntimeTimes(3_590, 6_000, 4_000, 10 * DAY)),
+        (10, by_type("b=300"), RuntimeTimes(50, 900, 60, 10 * DAY)),
     ],
 )
 def test_a_jobs_length_decides(
     job_seconds: int, values: dict[str, Any], expected: RuntimeTimes
 ) -> None:
     assert runtime(job_seconds=job_seconds, values=values).timings == expected
+
+
+def test_a_queue_keeps_a_job_for_all_attempts_at_the_longest_kind_of_job() -> None:
+    found = runtime(job_seconds=30, max_receives=14, values=by_type("a=41400")).timings
+    assert found.retention == 14 * (41_400 + found.visibility)
 
 
 def test_a_queue_keeps_a_job_for_all_attempts_at_it() -> None:
@@ -70,6 +82,8 @@ def test_what_the_operator_says_wins(fields: dict[str, Any], expected: RuntimeTi
         ({"job_seconds": 90, "values": run_timeout(60)}, "60 s end the usual job"),
         ({"values": run_timeout(43_000)}, "hold a message for longer than 12 hours"),
         ({"values": run_timeout("long")}, "runTimeout: 'long' is no whole number of seconds"),
+        ({"values": by_type("a=43000")}, "runTimeouts: at most 41400 s"),
+        ({"values": by_type("a=long")}, "runTimeouts: must be TASK_TYPE=SECONDS"),
         ({"values": grace(300)}, "gone two minutes after the notice, so at most 100 s"),
         (
             {"values": {**ON_DEMAND, **grace(4_000)}},

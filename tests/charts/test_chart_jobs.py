@@ -84,7 +84,14 @@ def test_a_strategy_and_what_it_counts_fit(strategy: str, in_flight: bool) -> No
 
 @pytest.mark.parametrize(
     ("deadline", "settings", "fits"),
-    [(3600, {}, True), (900, {}, False), (3600, {"runTimeout": 3600}, False), (901, {}, True)],
+    [
+        (3600, {}, True),
+        (900, {}, False),
+        (3600, {"runTimeout": 3600}, False),
+        (901, {}, True),
+        (3600, {"runTimeouts": ["a=60", "text-to-video=3599.5"]}, False),
+        (3601, {"runTimeouts": ["a=60", "text-to-video=3599.5"]}, True),
+    ],
 )
 def test_a_deadline_within_a_run_is_refused(deadline: int, settings: Values, fits: bool) -> None:
     own = {

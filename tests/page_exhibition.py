@@ -133,6 +133,8 @@ class Exhibition:
                     **said,
                 )
             )
+        if images and images[-1].role == "poster":
+            images[0] = images[0].model_copy(update={"poster": images[-1].url})
         result = Result(
             runtime=runtime,
             id=job.id,
@@ -225,10 +227,14 @@ async def hang_all(cloud: MemoryCloud) -> None:
         "lamp",
         {"prompt": "a moving lamp"},
         (FILM.read_bytes(), "video/webm", {}),
+        png(96, 64, 2, role="poster"),
         runtime="comfyruntime",
     )
     await page.hang(
-        "epic", {"prompt": "an epic film"}, (FILM.read_bytes(), "video/webm", {"bytes": 84_000_000})
+        "epic",
+        {"prompt": "an epic film"},
+        (FILM.read_bytes(), "video/webm", {"bytes": 84_000_000}),
+        png(96, 64, 2, role="poster"),
     )
     await page.hang(
         "mixed",

@@ -70,6 +70,15 @@ class ListedObject:
 
 
 @dataclass(frozen=True)
+class ObjectPart:
+    """Some bytes of an object."""
+
+    data: bytes = field(repr=False)
+    total: int
+    """How many the whole object has."""
+
+
+@dataclass(frozen=True)
 class Routing:
     """Which publications the subscriptions of a topic take, by one attribute."""
 
@@ -208,7 +217,7 @@ class Bucket(ABC):
         return whole.getvalue()
 
     @abstractmethod
-    async def read_range(self, key: str, start: int, size: int) -> bytes:
+    async def read_range(self, key: str, start: int, size: int) -> ObjectPart:
         """Up to `size` bytes of the object, the first of which is number `start`, from 0.
 
         Fewer where the object ends before, none where it ends before `start`.

@@ -5,14 +5,14 @@ RFC 9110, sections 13 and 14. Players ask for parts; Safari plays nothing of who
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 from starlette.datastructures import Headers
 
-from queue_agent.cloud import Bucket
+from queue_agent.cloud import Bucket, ObjectPart
 from queue_agent.wire.errors import ObjectNotFound
 from queue_agent.wire.problems import Problem
 
@@ -59,21 +59,36 @@ async def answer(bucket: Bucket, file: StoredFile, asked: Headers) -> Response:
     }
     if _names(asked.get("if-none-match", ""), file.tag):
         return Response(status_code=304, headers=headers)
-    part = _part(asked, file)
+    part, begin = await _begin(bucket, file, asked)
+    if begin.total != file.size:  # what lies there counts, not what was written of it
+        file = replace(file, size=begin.total)
+        part, begin = await _begin(bucket, file, asked)
     first, last = part if part is not None else (0, file.size - 1)
-    try:
-        begin = await bucket.read_range(file.key, first, min(_PIECE, last + 1 - first) or 1)
-    except ObjectNotFound as error:  # a lifecycle rule took it
-        raise Problem(410, "image_gone", "The file is no longer kept.") from error
     headers["Content-Length"] = str(last + 1 - first)
     if part is not None:
         headers["Content-Range"] = f"bytes {first}-{last}/{file.size}"
     return StreamingResponse(
-        _pieces(bucket, file.key, begin, first, last + 1),
+        _pieces(bucket, file.key, begin.data, first, last + 1),
         206 if part is not None else 200,
         headers,
         file.media_type if file.media_type in INLINE else "application/octet-stream",
     )
+
+
+async def _begin(
+    bucket: Bucket, file: StoredFile, asked: Headers
+) -> tuple[tuple[int, int] | None, ObjectPart]:
+    """The part that is asked for, and its first piece.
+
+    Raises:
+        Problem: 410, it is no longer kept; 416, it has no such part.
+    """
+    part = _part(asked, file)
+    first, last = part if part is not None else (0, file.size - 1)
+    try:
+        return part, await bucket.read_range(file.key, first, min(_PIECE, last + 1 - first) or 1)
+    except ObjectNotFound as error:  # a lifecycle rule took it
+        raise Problem(410, "image_gone", "The file is no longer kept.") from error
 
 
 async def _pieces(
@@ -84,9 +99,9 @@ async def _pieces(
     while piece:
         yield piece
         place += len(piece)
-        piece = (
-            await bucket.read_range(key, place, min(_PIECE, end - place)) if place < end else b""
-        )
+        if place == end:
+            return
+        piece = (await bucket.read_range(key, place, min(_PIECE, end - place))).data
 
 
 def _part(asked: Mapping[str, str], file: StoredFile) -> tuple[int, int] | None:

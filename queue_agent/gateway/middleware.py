@@ -20,7 +20,7 @@ _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _QUIET: Final = frozenset({"/healthz", "/readyz"})
 _SAFE: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob:; media-src blob:; connect-src 'self'; base-uri 'none'; "
+    "img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",

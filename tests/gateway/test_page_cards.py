@@ -44,6 +44,7 @@ def test_the_work_under_way_is_shown_with_its_step_or_stage(seen: Seen, size: st
 @pytest.mark.parametrize("size", SIZES)
 def test_films_and_sound_play_and_other_files_are_downloaded(seen: Seen, size: str) -> None:
     assert seen[size]["film"] == [96, True]
+    assert seen[size]["posters"] == 1, "the film with its poster, and no picture beside it"
     assert seen[size]["sound"] == [2, True]
     assert seen[size]["mixed"] == 2
     assert seen[size]["file"] == "a-lamp-to-turn-about.glb"
@@ -52,6 +53,7 @@ def test_films_and_sound_play_and_other_files_are_downloaded(seen: Seen, size: s
 @pytest.mark.parametrize("size", SIZES)
 def test_a_heavy_film_is_fetched_only_if_it_is_wanted(seen: Seen, size: str) -> None:
     assert seen[size]["heavy"] == 0
+    assert seen[size]["heavyPoster"] == [False, True]
 
 
 @pytest.mark.parametrize("size", SIZES)

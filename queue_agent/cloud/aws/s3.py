@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final
 
 from botocore.exceptions import ClientError
 
-from queue_agent.cloud import Bucket, ListedObject, Sink
+from queue_agent.cloud import Bucket, ListedObject, ObjectPart, Sink
 from queue_agent.cloud.aws import wiring
 from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.signing import payload_digest
@@ -61,24 +61,26 @@ class S3Bucket(Bucket):
                     await sink(chunk)
         raise Rejected(f"{self.url(key)} has more than {limit} bytes.", type="reference_too_large")
 
-    async def read_range(self, key: str, start: int, size: int) -> bytes:
+    async def read_range(self, key: str, start: int, size: int) -> ObjectPart:
         s3 = await self._client()
         asked = f"bytes={start}-{start + size - 1}"
         with translated(f"read {self.url(key)}"):
             try:
                 answer = await s3.get_object(Bucket=self.name, Key=key, Range=asked)
             except ClientError as error:
-                if error.response.get("Error", {}).get("Code") == _BEHIND_THE_END:
-                    return b""
-                raise
+                if error.response.get("Error", {}).get("Code") != _BEHIND_THE_END:
+                    raise
+                told = await s3.head_object(Bucket=self.name, Key=key)
+                return ObjectPart(b"", int(told["ContentLength"]))
+            _, _, total = answer.get("ContentRange", "").rpartition("/")
             async with answer["Body"] as body:
-                left = 0 if answer.get("ContentRange") else start  # of a store without ranges
+                left = 0 if total else start  # of a store without ranges
                 while left and (piece := await body.read(min(left, _CHUNK))):
                     left -= len(piece)
                 found = io.BytesIO()
                 while piece := await body.read(min(size - found.tell(), _CHUNK)):
                     found.write(piece)
-                return found.getvalue()
+                return ObjectPart(found.getvalue(), int(total or answer["ContentLength"]))
 
     async def write(
         self,

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from queue_agent.cloud.memory.clock import Clock, SystemClock
 from queue_agent.cloud.memory.faults import Faults
-from queue_agent.cloud.ports import Bucket, ListedObject, Sink
+from queue_agent.cloud.ports import Bucket, ListedObject, ObjectPart, Sink
 from queue_agent.media.asset import Asset
 from queue_agent.wire.errors import ObjectExists, ObjectNotFound, Rejected, Unavailable
 
@@ -52,11 +52,12 @@ class MemoryBucket(Bucket):
             for start in range(0, len(data), _CHUNK):
                 await sink(data[start : start + _CHUNK])
 
-    async def read_range(self, key: str, start: int, size: int) -> bytes:
+    async def read_range(self, key: str, start: int, size: int) -> ObjectPart:
         async with self._faults.around("bucket.read", key):
             if key not in self.objects:
                 raise ObjectNotFound(f"{self.url(key)} does not exist.")
-            return self.objects[key].data[start : start + size]
+            data = self.objects[key].data
+            return ObjectPart(data[start : start + size], len(data))
 
     async def write(
         self,

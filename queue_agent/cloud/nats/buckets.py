@@ -20,7 +20,7 @@ from typing import Final
 
 from nats.js.api import ObjectInfo, ObjectMetaOptions, RawStreamMsg
 
-from queue_agent.cloud import Bucket, ListedObject, Sink
+from queue_agent.cloud import Bucket, ListedObject, ObjectPart, Sink
 from queue_agent.cloud.nats.connection import Connection
 from queue_agent.cloud.nats.subjects import key_of, key_subject
 from queue_agent.cloud.refusals import type_of
@@ -92,11 +92,12 @@ class NatsBucket(Bucket):
                 f"Could not read {self.url(key)}: its digest is wrong.", type=type_of("unavailable")
             )
 
-    async def read_range(self, key: str, start: int, size: int) -> bytes:
+    async def read_range(self, key: str, start: int, size: int) -> ObjectPart:
         entry = await self._entry(key)
         stored = _stored(entry)
         if stored is None:
-            return (entry.data or b"")[start : start + size]
+            data = entry.data or b""
+            return ObjectPart(data[start : start + size], len(data))
         found, place, last = io.BytesIO(), *_mark_before(entry, start)
         try:
             async for piece in self._pieces(stored, place, last):
@@ -106,7 +107,7 @@ class NatsBucket(Bucket):
                     break
         except ObjectNotFound as error:
             raise self._replaced(key) from error
-        return found.getvalue()
+        return ObjectPart(found.getvalue(), stored.size)
 
     async def write(
         self,

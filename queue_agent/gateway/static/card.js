@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { at } from "./dom.js";
 import { clear, hang } from "./gallery.js";
-import { kindOf } from "./media.js";
+import { kindOf, madeOf } from "./media.js";
 import { reason } from "./reasons.js";
 import { canVary } from "./settings.js";
 import { ago, duration, isOpen, settings, state, times, title } from "./words.js";
@@ -83,7 +83,7 @@ function act(card, view) {
   button("cancel").disabled = view.status === "cancelling";
   button("again").hidden = open;
   button("variation").hidden = open || !canVary(view);
-  const isSeen = view.images.some((image) => kindOf(image) === "image"); // and opens by a click
+  const isSeen = madeOf(view).some((image) => kindOf(image) === "image"); // and opens by a click
   button("details").hidden = isSeen || !view.images.length;
 }
 

@@ -2,12 +2,13 @@
 
 import { written } from "./exact.js";
 import { fileName, sizeOf } from "./media.js";
-import { modelOf, named, times } from "./words.js";
+import { duration, modelOf, named, times } from "./words.js";
 
 const WORDS = {
   negative_prompt: "Negative prompt", model: "Model", loras: "LoRAs", sampler_name: "Sampler", scheduler: "Schedule",
   steps: "Steps", cfg_scale: "CFG scale", seed: "Seed", denoising_strength: "Denoising strength", clip_skip: "Clip skip",
   batch_size: "Batch size", n_iter: "Batches", upscaler_1: "Upscaler", upscaling_resize: "Enlarged by", workflow: "Workflow",
+  guidance_scale: "CFG scale", seconds: "Length", frames: "Frames", fps: "FPS", first_frame: "First frame", last_frame: "Last frame",
 };
 const APART = ["prompt", "width", "height", "override_settings", "inputs", "seed", "model", "loras"];
 const FROM_TEXT = { Sampler: "Sampler", "Schedule type": "Schedule", Steps: "Steps", "CFG scale": "CFG scale", Model: "Model", "Model hash": "Model hash", VAE: "VAE", "Clip skip": "Clip skip", "Denoising strength": "Denoising strength" };
@@ -27,6 +28,9 @@ export function facts(view, number) {
   add("LoRAs", loras(content));
   for (const [name, value] of Object.entries(told(image.info))) add(name, value);
   add("Size", size.width && `${size.width} × ${size.height}`);
+  add("Length", image.duration && duration(image.duration));
+  add("Frames", image.frames && `${image.frames}${image.fps ? `, ${+image.fps.toFixed(2)} a second` : ""}`);
+  add("Codec", image.codec);
   for (const [name, value] of Object.entries(content)) if (!APART.includes(name)) add(WORDS[name] ?? name, value);
   for (const [name, value] of Object.entries(content.override_settings ?? {})) if (name !== "sd_model_checkpoint") add(name, value);
   for (const [name, value] of Object.entries(named(view)?.inputs ?? {})) if (name !== "prompt") add(name, value);

@@ -10,10 +10,18 @@ import { offerSizes, showPreset } from "./size.js";
 import { fillSource, judgeSource, offerSource, pictureRead, source, take } from "./source.js";
 import { filesRead, fillInputs, inputs, showInputs } from "./workflows.js";
 
-const PORTABLE_TASKS = ["text-to-image", "image-to-image"];
+// What can be made, by the task types from words alone and from a picture, and the field of the picture.
+const KINDS = {
+  image: { words: "Image", tasks: ["text-to-image", "image-to-image"], picture: "init_images", summary: "Image to image" },
+  video: { words: "Video", tasks: ["text-to-video", "image-to-video"], picture: "first_frame", summary: "First frame" },
+  mesh: { words: "3D model", tasks: [null, "image-to-3d"], picture: "image", summary: "Picture of it" },
+};
+const kindOfTask = (task) => Object.keys(KINDS).find((kind) => task && KINDS[kind].tasks.includes(task));
 const AS_JSON = "application/json"; // no workflow is called so
 const MODES = { portable: "portable", workflow: "inputs", json: "raw" };
 
+let kind = "image";
+let kindsTold = "";
 let left = {}; // what a filled workflow asks for that has no field
 
 const fields = () => [...at("portable").elements].filter((field) => field.name);
@@ -26,10 +34,13 @@ export function asked() {
   const [tasktype, content] = {
     json: () => [at("raw-task").value.trim(), parse(at("raw-content").value)],
     workflow: () => ["pipeline", { workflow: at("workflow").value, inputs: { ...left, ...inputs() } }],
-    portable: () => [null, portable()],
+    portable: () => [taskType(), portable()],
   }[mode()]();
   return { metadata: { ...(runtime && { runtime }), ...(tasktype && { tasktype }) }, content };
 }
+
+// Images' task types are told by their content.
+const taskType = () => (kind === "image" ? null : KINDS[kind].tasks[Number(Boolean(source().picture))] ?? KINDS[kind].tasks[1]);
 
 function portable() {
   const content = at("other").value.trim() ? parse(at("other").value) : {};
@@ -37,7 +48,10 @@ function portable() {
     const value = field.matches(":disabled") ? undefined : given(field);
     if (value !== undefined) content[field.name] = value;
   }
-  return { ...content, ...source(), ...(loras().length && { loras: loras() }) };
+  const { picture, mask } = source();
+  const pictures = picture && { [KINDS[kind].picture]: kind === "image" ? [picture] : picture };
+  const hasLoras = kind !== "mesh" && loras().length;
+  return { ...content, ...pictures, ...(kind === "image" && mask && { mask }), ...(hasLoras && { loras: loras() }) };
 }
 
 // Shows what a job asked for, all of it.
@@ -45,7 +59,7 @@ export function fill({ metadata, content }) {
   if (metadata.runtime) choose(at("runtime"), metadata.runtime);
   changeRuntime();
   if (isNamed(content)) fillWorkflow(content);
-  else if (PORTABLE_TASKS.includes(metadata.tasktype)) fillPortable(content);
+  else if (kindOfTask(metadata.tasktype)) fillPortable(content, kindOfTask(metadata.tasktype));
   else fillJson(metadata.tasktype, content);
   at(MODES[mode()]).querySelector("textarea, input, select")?.focus();
   say("The form has the settings of that job.");
@@ -57,7 +71,7 @@ export async function startFrom(file, name) {
   changeMode();
   take(file, name);
   await pictureRead();
-  at("denoising_strength").focus();
+  at(kind === "image" ? "denoising_strength" : "prompt").focus();
 }
 
 const isNamed = ({ workflow, inputs = {}, ...more }) =>
@@ -69,12 +83,20 @@ function fillWorkflow(content) {
   left = fillInputs(content.inputs);
 }
 
-function fillPortable(content) {
+function fillPortable(content, wanted) {
   at("workflow").value = "";
   changeMode();
+  choose(at("kind"), wanted);
+  at("kind-field").hidden = at("kind").options.length < 2;
+  changeKind();
   const more = Object.fromEntries(Object.entries(content).filter(([, value]) => value !== null));
-  const hasPicture = fillSource(more);
+  if (kind !== "image" && "guidance_scale" in more) {
+    more.cfg_scale ??= more.guidance_scale;
+    delete more.guidance_scale;
+  }
+  const hasPicture = fillSource(more, KINDS[kind].picture);
   for (const field of fields()) {
+    if (field.matches(":disabled") && (kind !== "image" || field.name !== "denoising_strength")) continue;
     if (field.name === "denoising_strength" && !hasPicture) continue;
     const value = more[field.name];
     const fits = typeof value === "string" ? field.type !== "number" : ["number", "bigint"].includes(typeof value) && field.type === "number";
@@ -120,14 +142,49 @@ function changeRuntime() {
   offerNames("scheduler", list("schedules", ({ label }) => label), { isWhole: isWhole("schedules") });
   offerLoras(list("loras"), isWhole("loras"));
   offerSizes(capabilities.sizes);
-  offerSource(!tasks.length || tasks.includes("image-to-image"));
+  offerKinds(tasks);
   offerWorkflows(workflows, tasks.includes("pipeline"));
   showSchedules();
 }
 
+// Which of the kinds of things the runtime makes; where that is one, there is nothing to choose.
+function offerKinds(tasks) {
+  const kinds = Object.keys(KINDS).filter((kind) => KINDS[kind].tasks.some((task) => tasks.includes(task)));
+  const offered = kinds.length ? kinds : ["image"];
+  const told = [at("runtime").value, ...offered].join();
+  if (told !== kindsTold) { // what was filled in otherwise stays
+    kindsTold = told;
+    const chosen = at("kind").value;
+    at("kind").replaceChildren(...offered.map((kind) => new Option(KINDS[kind].words, kind)));
+    if (offered.includes(chosen)) at("kind").value = chosen;
+  }
+  at("kind-field").hidden = at("kind").options.length < 2;
+  changeKind();
+}
+
+// What is asked for of an image and not of a video is hidden, and the other way round. A video's
+// runtime knows its model's size, steps and guidance best, so they are left to it unless said.
+function changeKind() {
+  const former = kind;
+  kind = at("kind").value || "image";
+  const { tasks, summary } = KINDS[kind];
+  for (const part of document.querySelectorAll("#portable [data-kinds]")) {
+    const isWanted = part.dataset.kinds.split(" ").includes(kind);
+    part.hidden = !isWanted;
+    for (const field of part.querySelectorAll("input, select, textarea")) field.disabled = !isWanted;
+  }
+  if ((former === "image") !== (kind === "image")) {
+    for (const field of document.querySelectorAll("#portable [data-usual]")) field.value = kind === "image" ? field.dataset.usual : "";
+    showPreset();
+  }
+  const own = runtimeOf(at("runtime").value)?.task_types ?? [];
+  at("source-part").querySelector("summary").textContent = summary;
+  offerSource(!own.length || own.includes(tasks[1]), { isNeeded: !own.includes(tasks[0]) && own.includes(tasks[1]) && kind !== "image", isPlain: kind !== "image" });
+}
+
 function showSchedules() {
   const offered = runtimeOf(at("runtime").value)?.capabilities.schedules;
-  at("scheduler-field").hidden = !offered?.length && !at("scheduler").value;
+  at("scheduler-field").hidden = kind !== "image" || (!offered?.length && !at("scheduler").value);
 }
 
 function offerWorkflows(workflows, takesGraphs) {
@@ -173,6 +230,10 @@ at("runtime").addEventListener("change", () => {
   changeMode(); // a workflow of that name may have other inputs there
 });
 at("workflow").addEventListener("change", changeMode);
+at("kind").addEventListener("change", () => {
+  changeKind();
+  showSchedules();
+});
 
 // Before the fields are checked; also of what was filled in.
 export async function prepare() {

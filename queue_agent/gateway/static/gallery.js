@@ -1,7 +1,7 @@
 // What a job made, hung on its card: pictures and videos on the wall, sound and other files below.
 // Only what is near the part of the page that is seen has been fetched, and it is let go of again.
 
-import { download, fileName, hold, kindOf, release, sizeOf } from "./media.js";
+import { canStream, fileName, hold, holdPlayed, kindOf, madeOf, release, sizeOf } from "./media.js";
 import { title } from "./words.js";
 
 const NEAR = "800px";
@@ -11,12 +11,12 @@ const near = new IntersectionObserver(
   (changes) => changes.forEach(({ target, isIntersecting }) => players(target).forEach(isIntersecting ? fetchInto : letGo)),
   { rootMargin: NEAR },
 );
-const files = new WeakMap(); // of each element: what it shows, and whether it has that
+const files = new WeakMap(); // of each element: what it shows, its poster, and whether it has that
 const players = (card) => [...card.querySelectorAll("img, video, audio")];
 
 export function hang(card, view) {
   const [wall, others] = [card.querySelector(".images"), card.querySelector(".others")];
-  const entries = view.images.map((image, number) => ({ image, number, kind: kindOf(image) }));
+  const entries = madeOf(view).map((image, number) => ({ image, number, kind: kindOf(image) }));
   const hung = entries.filter(({ kind }) => kind === "image" || kind === "video");
   wall.append(...hung.map(({ number, kind }) => (kind === "image" ? picture(view, number) : film(view, number))));
   others.append(...entries.filter((entry) => !hung.includes(entry)).map(({ number, kind }) => (kind === "audio" ? sound(view, number) : link(view, number))));
@@ -34,7 +34,7 @@ export function clear(card) {
 function picture(view, number) {
   const button = document.createElement("button");
   const image = document.createElement("img");
-  const several = view.images.length > 1;
+  const several = madeOf(view).length > 1;
   Object.assign(button, { type: "button", className: "hung" });
   Object.assign(button.dataset, { do: "view", number });
   button.setAttribute("aria-label", `Show ${several ? `image ${number + 1} of ` : ""}${title(view)}`);
@@ -63,19 +63,23 @@ function player(tag, view, number) {
   const words = `${tag === "video" ? "Video" : "Sound"}: ${title(view)}`;
   Object.assign(element, { controls: true, preload: "metadata", loop: tag === "video" });
   element.setAttribute("aria-label", words);
+  if (tag === "video" && image.width && image.height) Object.assign(element, { width: image.width, height: image.height });
   whole.append(element);
-  if (image.bytes < HEAVY) {
-    keep(element, view, number);
-    return whole;
-  }
+  const isLight = image.bytes < HEAVY || canStream();
+  files.set(element, { path: isLight ? image.href : null, poster: tag === "video" && image.poster, has: false });
+  element.addEventListener("error", () => miss(element)); // of one that the browser fetches itself
+  if (isLight) return whole;
   const button = Object.assign(document.createElement("button"), { type: "button", textContent: `Load ${sizeOf(image.bytes)}` });
   button.setAttribute("aria-label", `${button.textContent}: ${words}`);
-  element.hidden = true;
+  element.hidden = !image.poster;
+  element.controls = false;
   button.addEventListener("click", (event) => {
     event.stopPropagation();
     button.remove();
     element.hidden = false;
-    keep(element, view, number);
+    element.controls = true;
+    letGo(element);
+    files.get(element).path = image.href;
     fetchInto(element);
     element.focus();
   });
@@ -92,21 +96,28 @@ function link(view, number) {
 }
 
 function keep(element, view, number) {
-  files.set(element, { path: view.images[number].href, has: false });
+  files.set(element, { path: view.images[number].href, poster: null, has: false });
 }
 
 async function fetchInto(element) {
   const file = files.get(element);
   if (!file || file.has) return;
   file.has = true;
+  if (file.poster) hold(file.poster).then((address) => file.has && (element.poster = address), () => {}); // it plays without
+  if (!file.path) return;
   try {
-    const address = await hold(file.path);
+    const address = await (element.tagName === "IMG" ? hold : holdPlayed)(file.path);
     if (file.has) element.src = address;
   } catch {
-    if (!file.has) return;
-    file.has = false;
-    (element.closest("button") ?? element).replaceWith(Object.assign(document.createElement("span"), { className: "gone", textContent: "This file cannot be loaded." }));
+    miss(element);
   }
+}
+
+function miss(element) {
+  const file = files.get(element);
+  if (!file.has) return;
+  file.has = false;
+  (element.closest("button") ?? element).replaceWith(Object.assign(document.createElement("span"), { className: "gone", textContent: "This file cannot be loaded." }));
 }
 
 function letGo(element) {
@@ -114,8 +125,10 @@ function letGo(element) {
   if (!file?.has || isPlaying(element)) return;
   file.has = false;
   element.removeAttribute("src");
+  element.removeAttribute("poster");
   if (element.load) element.load();
-  release(file.path);
+  if (file.path) release(file.path);
+  if (file.poster) release(file.poster);
 }
 
 const isPlaying = (element) => element.paused === false;

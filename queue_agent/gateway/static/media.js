@@ -1,6 +1,7 @@
 // The files that jobs made, as addresses for elements of the page, which cannot send the API key.
 
 import { ask } from "./api.js";
+import { key } from "./key.js";
 import { title } from "./words.js";
 
 const SHOWN = ["apng", "avif", "bmp", "gif", "jpeg", "png", "webp"].map((type) => `image/${type}`);
@@ -8,6 +9,15 @@ const PLAYED = ["mp4", "ogg", "quicktime", "webm"].map((type) => `video/${type}`
 const NAME = 60; // letters of a title that a file's name has
 
 const held = new Map();
+
+// What the runtime made of a job: all but posters, which stand last.
+export const madeOf = ({ images }) => images.filter(({ role }) => role !== "poster");
+
+// Whether the browser can fetch files by itself, part by part as it plays them: it sends no key.
+export const canStream = () => !key();
+
+// The address of a film or of sound, as `hold`.
+export const holdPlayed = (path) => (canStream() ? Promise.resolve(path) : hold(path));
 
 // The file's address until `release` of the same path, which each call needs one of.
 export function hold(path) {
@@ -47,7 +57,7 @@ export const sizeOf = (bytes) =>
 export function fileName(view, number) {
   const { seed, url } = view.images[number];
   const words = title(view).replaceAll(/<[^>]*>/g, "").match(/[\p{L}\p{N}]+/gu)?.join("-").slice(0, NAME).replace(/-$/, "");
-  const parts = [words || view.id, seed !== null && `seed${seed}`, view.images.length > 1 && number + 1];
+  const parts = [words || view.id, seed !== null && `seed${seed}`, madeOf(view).length > 1 && number + 1];
   return parts.filter(Boolean).join("-").toLowerCase() + (/\.[a-z0-9]{1,8}$/i.exec(url)?.[0] ?? "");
 }
 

@@ -33,6 +33,7 @@ export function offerSizes(sizes) {
 
 // The size next to these proportions whose longer side is as long as the longer one is now.
 export function takeProportions(width, height) {
+  if (fields().every((field) => !field.value)) return; // the model's own
   const longest = Math.max(Number(at("width").value) || 512, Number(at("height").value) || 512);
   const scale = longest / Math.max(width, height);
   set(allowed(width * scale), allowed(height * scale));

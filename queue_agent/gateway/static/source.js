@@ -10,35 +10,41 @@ import { takeProportions } from "./size.js";
 let picture = null; // {url, note}, and {width, height, bitmap} of one that is at hand
 let keptMask = null; // the mask of a picture that only an address is known of
 let isOffered = true;
+let isNeeded = false; // nothing is made without one
+let isPlain = false; // there is nothing to say of it but which it is: no mask, no strength
 let busy = Promise.resolve();
 
 // Settles once a picture that is being read is there.
 export const pictureRead = () => busy;
 
-export function offerSource(offered) {
-  isOffered = offered;
+export function offerSource(offered, { isNeeded: needed = isNeeded, isPlain: plain = isPlain } = {}) {
+  if (needed && !isNeeded) at("source-part").open = true;
+  [isOffered, isNeeded, isPlain] = [offered, needed, plain];
   at("source-part").hidden = !offered && !picture;
+  at("source").classList.toggle("plain", isPlain);
+  at("prompt").required = !picture && !isNeeded;
 }
 
 export function judgeSource() {
-  const words = picture && !isOffered ? "This runtime makes no images from images: remove the picture, or choose another runtime." : "";
-  at("source-file").setCustomValidity(words);
+  const words = picture && !isOffered ? "This runtime makes nothing from images: remove the picture, or choose another runtime." : "";
+  at("source-file").setCustomValidity(words || (isNeeded && !picture ? "A picture is needed." : ""));
 }
 
-// What of a content comes from here.
+// The picture as a URL, and its mask, if there are some.
 export function source() {
   if (!picture) return {};
-  const painted = picture.bitmap ? mask() : keptMask;
-  return { init_images: [picture.url], ...(painted && { mask: painted }) };
+  return { picture: picture.url, mask: isPlain ? null : picture.bitmap ? mask() : keptMask };
 }
 
-// Takes out of a content what is shown here; whether there is a picture.
-export function fillSource(content) {
-  const { init_images: images, mask: masked } = content;
+// Takes out of a content what is shown here, the picture being in the field of that name; whether
+// there is one.
+export function fillSource(content, name) {
+  const { [name]: told, mask: masked } = content;
+  const images = [told].flat();
   remove();
-  if (!Array.isArray(images) || images.length !== 1 || typeof images[0] !== "string") return false;
+  if (images.length !== 1 || typeof images[0] !== "string") return false;
   if (masked !== undefined && typeof masked !== "string") return false;
-  delete content.init_images;
+  delete content[name];
   delete content.mask;
   busy = read(images[0], masked);
   return true;
@@ -92,7 +98,6 @@ function remove() {
   picture = keptMask = null;
   at("source").hidden = at("source").disabled = true;
   at("source-file").value = "";
-  at("prompt").required = true;
   at("denoising_strength").value = 0.75;
   fault(at("source-file"));
   offerSource(isOffered);

@@ -5,7 +5,7 @@ import { copy } from "./dialogs.js";
 import { at, say } from "./dom.js";
 import { facts } from "./facts.js";
 import { key } from "./key.js";
-import { fileName, hold, kindOf, release, sizeOf } from "./media.js";
+import { fileName, hold, holdPlayed, kindOf, madeOf, release, sizeOf } from "./media.js";
 import { canVary } from "./settings.js";
 import { title } from "./words.js";
 import { Zoom } from "./zoom.js";
@@ -15,7 +15,7 @@ const PAN = 80; // pixels
 let items = []; // of a view and a number each
 let place = 0;
 let jobs = null;
-let held = null;
+let held = []; // the files that are shown
 
 const part = (selector) => at("viewer").querySelector(selector);
 const zoom = new Zoom(part(".frame"), { told: tellZoom, swiped: (way) => go(place + way) });
@@ -23,9 +23,9 @@ const zoom = new Zoom(part(".frame"), { told: tellZoom, swiped: (way) => go(plac
 // `jobs` tells which others there are, where their cards are, and what can be done with them.
 export function openViewer(view, number, others) {
   jobs = others;
-  items = jobs.shown().flatMap((view) => view.images.map((_, number) => ({ view, number })));
+  items = jobs.shown().flatMap((view) => madeOf(view).map((_, number) => ({ view, number })));
   place = items.findIndex((item) => item.view.id === view.id && item.number === number);
-  if (place < 0) [items, place] = [view.images.map((_, number) => ({ view, number })), number];
+  if (place < 0) [items, place] = [madeOf(view).map((_, number) => ({ view, number })), number];
   at("viewer").showModal();
   show();
 }
@@ -35,7 +35,7 @@ function go(to) {
   place = to;
   show();
   const { view, number } = items[place];
-  say(`${place + 1} of ${items.length}: ${view.images.length > 1 ? `image ${number + 1} of ` : ""}${title(view)}`);
+  say(`${place + 1} of ${items.length}: ${madeOf(view).length > 1 ? `image ${number + 1} of ` : ""}${title(view)}`);
 }
 
 function show() {
@@ -77,23 +77,30 @@ async function put(view, number) {
     return;
   }
   if (kind === "image") Object.assign(element, { alt: title(view), draggable: false });
-  else Object.assign(element, { controls: true, loop: kind === "video", ariaLabel: title(view) });
-  const mine = (held = image.href);
+  else Object.assign(element, { controls: true, loop: kind === "video", preload: "metadata", ariaLabel: title(view) });
+  element.addEventListener("error", () => element.isConnected && lost());
+  held = [image.href, kind === "video" && image.poster].filter(Boolean);
+  if (held[1]) hold(held[1]).then((address) => (element.poster = address), () => {}); // it plays without
   part(".frame").setAttribute("aria-busy", "true");
   try {
-    element.src = await hold(mine);
+    element.src = await (kind === "image" ? hold : holdPlayed)(image.href);
     await element.decode?.();
   } catch {
-    if (element.isConnected) part(".frame").replaceChildren("This file cannot be loaded.");
+    if (element.isConnected) lost();
   }
   if (!element.isConnected) return;
   part(".frame").removeAttribute("aria-busy");
   zoom.fit();
 }
 
+function lost() {
+  part(".frame").replaceChildren("This file cannot be loaded.");
+  part(".frame").removeAttribute("aria-busy");
+}
+
 function leave() {
-  if (held) release(held);
-  held = null;
+  held.forEach(release);
+  held = [];
 }
 
 function tellZoom() {

@@ -13,6 +13,7 @@ export function settings(view) {
   const size = view.images[0] ?? content;
   const parts = [
     size.width && `${size.width} × ${size.height}`,
+    view.images[0]?.duration && duration(view.images[0].duration),
     content.steps && `${content.steps} steps`,
     content.cfg_scale !== undefined && `CFG ${content.cfg_scale}`,
     content.sampler_name,

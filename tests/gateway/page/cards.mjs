@@ -34,14 +34,16 @@ async function look(page) {
   shown.step = await teapot.locator(".state").innerText();
   shown.stage = await (await at(page, "a castle of glass")).locator(".state").innerText();
 
-  const film = (await at(page, "a moving lamp")).locator("video");
+  const film = (await at(page, "a moving lamp")).locator('video[src][poster^="blob:"]');
+  shown.posters = await (await at(page, "a moving lamp")).locator("video, .hung img").count();
   shown.film = await film.evaluate((video) => video.play().then(() => [video.videoWidth, video.controls]));
   const sound = (await at(page, "rain on a roof")).locator("audio");
   shown.sound = await sound.evaluate((audio) => audio.play().then(() => [Math.round(audio.duration), audio.controls]));
   const heavy = await at(page, "an epic film");
   shown.heavy = await heavy.locator("video[src]").count();
+  shown.heavyPoster = await heavy.locator('video[poster^="blob:"]').evaluate((video) => [video.controls, video.checkVisibility()]);
   await heavy.getByRole("button", { name: "Load 84.0 MB" }).click();
-  await heavy.locator("video[src]").waitFor();
+  await heavy.locator("video[src][controls][poster]").waitFor();
   shown.mixed = await (await at(page, "a harbour and its film")).locator(".hung").count();
   const mesh = await at(page, "a lamp to turn about");
   const [file] = await Promise.all([page.waitForEvent("download"), mesh.getByRole("button", { name: "Download model/gltf-binary" }).click()]);

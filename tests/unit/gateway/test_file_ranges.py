@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from gateway_bench import Gateways, client_of
+from queue_agent.cloud import ObjectPart
 from queue_agent.gateway import files
 from queue_agent.wire.job import parse_job
 from queue_agent.wire.layout import ResultKeys
@@ -121,7 +122,7 @@ async def test_no_more_of_it_is_read_than_is_sent(
     read: list[tuple[int, int]] = []
     original = gateways.bucket.read_range
 
-    async def watched(key: str, start: int, size: int) -> bytes:
+    async def watched(key: str, start: int, size: int) -> ObjectPart:
         read.append((start, size))
         return await original(key, start, size)
 
@@ -136,3 +137,16 @@ async def test_a_file_that_is_no_longer_kept_is_gone(
     await gateways.bucket.delete(KEY)
     for headers in ({}, {"Range": "bytes=0-1"}):
         assert (await api.get(PATH, headers=headers)).status_code == 410
+
+
+@pytest.mark.parametrize("there", [b"", b"short", DATA * 2])
+async def test_what_lies_there_counts_and_not_what_was_written_of_it(
+    api: httpx.AsyncClient, gateways: Gateways, there: bytes
+) -> None:
+    gateways.bucket.put(KEY, there, "video/mp4")
+    answer = await api.get(PATH)
+    assert (answer.status_code, answer.content) == (200, there)
+    if there:
+        answer = await api.get(PATH, headers={"Range": "bytes=-3"})
+        assert (answer.status_code, answer.content) == (206, there[-3:])
+        assert answer.headers["content-range"].endswith(f"/{len(there)}")

@@ -63,6 +63,11 @@ class RuntimeConfig(_Section):
     preset: Literal["webui", "comfyui", "diffusers", "cog", "custom"]
     model: str = ""
     image: ImageConfig = ImageConfig()
+    http_adapter: str = Field(
+        default="",
+        description="With the preset custom, for a server that a YAML file describes: the name of "
+        "a shipped description, or the text of one's own (`http_adapter: |`).",
+    )
     job_seconds: int = Field(default=30, ge=1, le=21_600, description="Expected length of a job.")
     max_receives: int = Field(default=3, ge=1, le=1000, description="Then: dead-letter queue.")
     visibility_seconds: int | None = Field(
@@ -105,6 +110,8 @@ class RuntimeConfig(_Section):
     def _check(self) -> Self:
         if self.preset != "diffusers" and not self.image.repository:
             raise ValueError(f"image.repository: the preset {self.preset} has no image of its own")
+        if self.http_adapter and self.preset != "custom":
+            raise ValueError("http_adapter: has a meaning with the preset custom")
         if self.preset == "diffusers" and not self.model:
             raise ValueError("model: the preset diffusers needs one")
         if self.preset == "diffusers" and not self.model.startswith("/"):

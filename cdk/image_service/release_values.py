@@ -61,6 +61,10 @@ def release_values(
         "models": {"source": runtime.models, "prefix": runtime.models_prefix},
         "telemetry": {"traces": "xray", "collector": {"enabled": True}},
     }
+    if runtime.http_adapter:
+        told = runtime.http_adapter.strip()
+        values["runtime"]["adapter"] = "http"
+        values["agent"]["httpAdapter"] = {"file" if "\n" in told else "name": told}
     if runtime.models in {"s3", "download"}:
         values["models"]["bucket"] = storage.models_name
     if runtime.gpus > 1:

@@ -89,6 +89,10 @@ def test_the_configuration_in_the_repository_can_be_used() -> None:
         ({"network": {"nat_gateways": 4}}, "network: nat_gateways: more than the 3 zones"),
         ({"runtimes": [{**RUNTIME, "gpus": 0}]}, "runtimes.0.gpus: "),
         (
+            {"runtimes": [{**RUNTIME, "http_adapter": "torchserve"}]},
+            "runtimes.0: http_adapter: has a meaning with the preset custom",
+        ),
+        (
             {"runtimes": [{**RUNTIME, "values": {"agent": {"shutdownGrace": 200}}}]},
             "runtimes.0: values.agent.shutdownGrace: spot nodes are gone",
         ),

@@ -1,7 +1,9 @@
 """Descriptions of HTTP servers: what is wrong with one is said with line and field."""
 
 import json
+import re
 from pathlib import Path
+from textwrap import dedent
 
 import jsonschema
 import pytest
@@ -44,6 +46,16 @@ def faults(text: str) -> list[str]:
 def changed(old: str, new: str) -> str:
     assert old in GOOD
     return GOOD.replace(old, new)
+
+
+def test_the_descriptions_of_the_page_can_be_used() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "http-runtimes.md").read_text()
+    blocks = [dedent(block) for block in re.findall(r"\n\n((?: {4}.*\n|\n(?= {4}))+)", page)]
+    (whole,) = (block for block in blocks if "\ntasks:" in block)
+    (polled,) = (block for block in blocks if "polling:" in block)
+    declared = parse_declaration(f"{whole}\n{polled}", "page.yaml")
+    assert declared.polling
+    assert declared.polling.done == ("finished",)
 
 
 def test_a_few_lines_describe_a_server() -> None:

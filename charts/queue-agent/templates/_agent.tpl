@@ -51,6 +51,10 @@
 - name: QUEUE_AGENT_WORKFLOWS
   value: /etc/queue-agent/workflows
 {{- end }}
+{{- with include "httpAdapter" . }}
+- name: QUEUE_AGENT_RUNTIME_OPTIONS
+  value: {{ dict "adapter" . | toJson | quote }}
+{{- end }}
 {{- with $agent.warmUp }}
 {{- if and .job .configMap }}
 {{- fail "agent.warmUp: a job or a configMap, not both" }}
@@ -199,6 +203,11 @@ volumeMounts:
     mountPath: /etc/queue-agent/workflows
     readOnly: true
   {{- end }}
+  {{- if include "httpAdapter.configMap" $root }}
+  - name: http-adapter
+    mountPath: /etc/queue-agent/http-adapter
+    readOnly: true
+  {{- end }}
   {{- if and (include "podDeletionCost.on" $root) (ne .role "check") }}
   - name: kubernetes-api
     mountPath: /var/run/secrets/kubernetes.io/serviceaccount
@@ -228,6 +237,38 @@ volumeMounts:
 - name: workflows
   configMap: {name: {{ . }}}
 {{- end }}
+{{- with include "httpAdapter.configMap" . }}
+- name: http-adapter
+  configMap: {name: {{ . }}}
+{{- end }}
+{{- end -}}
+
+{{- /* What the adapter http is told: a name, or where the file is. */ -}}
+{{- define "httpAdapter" -}}
+{{- $told := .Values.agent.httpAdapter -}}
+{{- $given := compact (list $told.name $told.file $told.configMap) -}}
+{{- if ne (include "runtime.preset" . | fromYaml).adapter "http" -}}
+{{- if $given -}}
+{{- fail "agent.httpAdapter: is of the adapter http alone (runtime.adapter)" -}}
+{{- end -}}
+{{- else if gt (len $given) 1 -}}
+{{- fail "agent.httpAdapter: one of name, file and configMap" -}}
+{{- else if and $given .Values.agent.settings.runtimeOptions -}}
+{{- fail "agent.httpAdapter: or agent.settings.runtimeOptions, not both" -}}
+{{- else if $given -}}
+{{- $told.name | default (printf "/etc/queue-agent/http-adapter/%s" $told.key) -}}
+{{- else if not .Values.agent.settings.runtimeOptions -}}
+{{- fail "agent.httpAdapter: the adapter http needs a name, a file or a configMap" -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The ConfigMap that holds the file of the adapter http, if there is one. */ -}}
+{{- define "httpAdapter.configMap" -}}
+{{- if .Values.agent.httpAdapter.file -}}
+{{- printf "%s-http-adapter" (include "chart.fullname" .) -}}
+{{- else -}}
+{{- .Values.agent.httpAdapter.configMap -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* The ConfigMap that holds workflows by name, if there is one. */ -}}

@@ -45,6 +45,9 @@ checksum/model-list: {{ sha256sum . }}
 {{- with .Values.agent.workflows.files }}
 checksum/workflows: {{ toJson . | sha256sum }}
 {{- end }}
+{{- with .Values.agent.httpAdapter.file }}
+checksum/http-adapter: {{ sha256sum . }}
+{{- end }}
 {{- if include "collector.on" . }}
 checksum/collector: {{ include "collector.config" . | sha256sum }}
 {{- end }}

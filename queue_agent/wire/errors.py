@@ -89,6 +89,7 @@ class Unavailable(QueueAgentError):
     """A runtime, an input's host or the cloud fails now and may work later.
 
     `remedy` says what the operator can do about it, where that is known; only the log has it.
+    `retry_after` are the seconds before which trying again is in vain, by the other side's word.
     """
 
     default_type = "runtime_unavailable"
@@ -100,9 +101,11 @@ class Unavailable(QueueAgentError):
         type: str | None = None,  # noqa: A002  the wire format's own word
         details: Mapping[str, JsonValue] | None = None,
         remedy: str = "",
+        retry_after: float = 0.0,
     ) -> None:
         super().__init__(message, type=type, details=details)
         self.remedy = remedy
+        self.retry_after = retry_after
 
 
 class TimedOut(Unavailable):

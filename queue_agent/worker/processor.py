@@ -103,7 +103,8 @@ class Processor:
             except QueueAgentError as error:
                 delivery.released(error)
                 log.warning("attempt failed", error=error.type, reason=error.message)
-                await delivery.lease.release(self.policy.delay(delivery.number))
+                asked = error.retry_after if isinstance(error, Unavailable) else 0.0
+                await delivery.lease.release(max(asked, self.policy.delay(delivery.number)))
                 return
             else:
                 delivery.answered(ending)

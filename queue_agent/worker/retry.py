@@ -29,6 +29,8 @@ Sleep = Callable[[float], Awaitable[None]]
 
 LASTING: Final = (TimedOut, RuntimeAway, RunLost, RuntimeStuck, RuntimeSick)
 """What is not over within a second or two."""
+LONGEST_IN_PLACE: Final = 30.0
+"""Seconds that the other side may ask for before what it refused is tried again in place."""
 _IN_PLACE: Final = wait_random_exponential(multiplier=0.2, max=1.0)
 _QUICK: Final = wait_random_exponential(multiplier=0.2, max=5.0)
 _WARY: Final = wait_exponential(multiplier=2.0, max=60.0) + wait_random(0.0, 1.0)
@@ -66,10 +68,18 @@ async def retry_warily(
 async def retry_in_place(action: Callable[[], Awaitable[T]], *, attempts: int = 3) -> T:
     """Repeat what is `Unavailable` a few times within a second or two.
 
+    Where the other side says when (`retry_after`), not before that, and not at all where it is
+    longer than `LONGEST_IN_PLACE`: the message is released for so long instead.
     What took too long (`TimedOut`) is not repeated: another pod may do better. Neither is what
     says that the runtime is away, stuck or sick: it takes longer than that to come back.
     """
-    return await _repeat(action, stop_after_attempt(attempts), _IN_PLACE)
+    return await _repeat(action, stop_after_attempt(attempts), _when_asked)
+
+
+def _when_asked(state: RetryCallState) -> float:
+    failed = state.outcome.exception() if state.outcome else None
+    asked = failed.retry_after if isinstance(failed, Unavailable) else 0.0
+    return max(asked, _IN_PLACE(state))
 
 
 async def _repeat(
@@ -103,4 +113,6 @@ async def _repeat(
 
 
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, Unavailable) and not isinstance(error, LASTING)
+    if not isinstance(error, Unavailable) or isinstance(error, LASTING):
+        return False
+    return error.retry_after <= LONGEST_IN_PLACE

@@ -136,3 +136,25 @@ def test_what_repeats_the_publishers_words_says_nothing_of_the_runtime() -> None
 def test_a_node_that_fails_beneath_is_not_the_jobs_fault() -> None:
     error = comfyui("CUDA error: invalid configuration argument" + HINT)
     assert type(error) is Unavailable
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        (" 30 ", 30.0),
+        ("86400", 300.0),
+        ("-1", 0.0),
+        ("1.5", 0.0),
+        ("soon", 0.0),
+        ("", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 300.0),
+        ("9" * 400, 0.0),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_the_server_says_when_to_ask_again(status: int, header: str, seconds: float) -> None:
+    error = error_from(Response(status, b"", {"retry-after": header}))
+    assert isinstance(error, Unavailable)
+    assert error.retry_after == seconds

@@ -1,9 +1,12 @@
 """Answers of a runtime's server, and what those mean that are no success."""
 
 import io
+import re
+import time
 from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import aiohttp
@@ -28,6 +31,8 @@ FAULTS_OF_THE_JOB: Final = frozenset({400, 404, 405, 409, 413, 415, 422})
 
 WEB_PAGE: Final = "The runtime's address answers with a web page: of a proxy that wants a login?"
 
+LONGEST_PAUSE: Final = 300.0
+"""Seconds; who asks for more is asked again then."""
 _WORDS_LIMIT: Final = 2000
 _TARGET_LIMIT: Final = 200
 
@@ -192,7 +197,26 @@ def error_from(
         return Rejected(f"The runtime refused the job: {words}", details=details)
     if answer.status >= 500 and is_beyond_repair(words):
         return RuntimeSick(f"The runtime is beyond repair: {words}", details=details)
-    return Unavailable(f"The runtime answered {answer.status}: {words}", details=details)
+    return Unavailable(
+        f"The runtime answered {answer.status}: {words}",
+        details=details,
+        retry_after=seconds_asked_for(answer.headers.get("retry-after", "")),
+    )
+
+
+def seconds_asked_for(header: str) -> float:
+    """The seconds that a ``Retry-After`` asks for, `LONGEST_PAUSE` at most; 0 where it is none.
+
+    A number or a date: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
+    """
+    text = header.strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return min(float(text), LONGEST_PAUSE)
+    try:
+        left = parsedate_to_datetime(text).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return 0.0
+    return min(max(left, 0.0), LONGEST_PAUSE)
 
 
 def words_of(answer: Response) -> str:

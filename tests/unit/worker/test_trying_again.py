@@ -6,6 +6,7 @@ import pytest
 
 from queue_agent.wire.errors import QueueAgentError, Rejected, TimedOut, Unavailable
 from queue_agent.worker.retry import retry_for, retry_in_place
+from worker_bench import Bench, drawing, failing
 
 pytestmark = pytest.mark.looptime
 
@@ -60,3 +61,29 @@ async def test_finished_work_is_tried_for_as_long_as_it_is_worth() -> None:
     with pytest.raises(Unavailable):
         await retry_for(60.0, action)
     assert 60.0 <= asyncio.get_running_loop().time() - start < 66.0
+
+
+async def test_nothing_is_tried_again_before_the_other_side_wants_it() -> None:
+    action = _Action(Unavailable("busy", retry_after=20.0))
+    start = asyncio.get_running_loop().time()
+    assert await retry_in_place(action) == "done"
+    assert 20.0 <= asyncio.get_running_loop().time() - start < 25.0
+
+
+async def test_what_is_asked_for_too_late_is_not_tried_in_place() -> None:
+    action = _Action(Unavailable("busy", retry_after=31.0))
+    with pytest.raises(Unavailable):
+        await retry_in_place(action)
+    assert action.tries == 1
+
+
+async def test_a_message_is_released_for_as_long_as_the_runtime_asks_for() -> None:
+    bench = Bench()
+    busy = Unavailable("too many requests", retry_after=120.0)
+    bench.runtime.script("order-1", failing(busy), drawing())
+    await bench.publish("order-1")
+    start = asyncio.get_running_loop().time()
+    async with bench.working():
+        told = await bench.settled("order-1")
+    assert (told.status, told.attempt) == ("completed", 2)
+    assert asyncio.get_running_loop().time() - start >= 120.0

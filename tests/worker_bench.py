@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from queue_agent.cloud.deployment import Deployment
 from queue_agent.cloud.memory import Clock, MemoryCloud, Timer
 from queue_agent.inputs.references import ReferenceFetcher, ReferencePolicy
+from queue_agent.outputs import OutputStage
 from queue_agent.runtime import (
     Artifact,
     Assets,
@@ -215,6 +216,8 @@ class Bench:
     """What differs from the policy's defaults."""
     models: Models | None = None
     """What fetches jobs' models."""
+    outputs: OutputStage | None = None
+    """What is done with what runs make."""
     on_demand: str | None = None
     """The queue for jobs that have lost their attempts here."""
     heard: list[Notification] = field(default_factory=list)
@@ -259,6 +262,7 @@ class Bench:
             ReferenceFetcher(reading, self.cloud.bucket),
             Webhooks(WebhookPolicy()),
             models=self.models,
+            outputs=self.outputs,
             clock=asyncio.get_running_loop().time,
             now=self.cloud.now,
         )

@@ -8,12 +8,14 @@ from typing import Final
 from pydantic_core import from_json
 
 from queue_agent.inputs.references import ReferencePolicy
+from queue_agent.outputs import Conversion, ConversionPolicy, OutputStage, WorkerProcesses
 from queue_agent.runtime import Runtime, RuntimeOptions, load_runtime
 from queue_agent.settings.agent import Settings
 from queue_agent.settings.values import header_fields
 from queue_agent.telemetry.options import TelemetryOptions
 from queue_agent.wire.errors import Rejected, SettingsError
 from queue_agent.wire.job import Job
+from queue_agent.wire.output import OutputOptions
 from queue_agent.wire.signing import SigningSecret
 from queue_agent.wire.submission import complete, read_body
 from queue_agent.worker.webhooks import WebhookPolicy
@@ -41,6 +43,24 @@ def make_runtime(settings: Settings) -> Runtime:
             f"QUEUE_AGENT_RUNTIME_FILES: the adapter {settings.runtime} removes no files"
         )
     return runtime
+
+
+def output_stage(settings: Settings) -> OutputStage:
+    """What is done with files between run and store."""
+    defaults = OutputOptions.model_construct(
+        format=settings.output_format,
+        quality=settings.output_quality,
+        max_side=settings.output_max_side,
+        lossless=settings.output_lossless or None,
+        keep_original=settings.output_keep_original or None,
+        metadata=settings.output_metadata,
+        thumbnail=settings.output_thumbnail or None,
+    )
+    policy = ConversionPolicy(defaults, mark=settings.output_mark, hide_graphs=settings.presign > 0)
+    workers = WorkerProcesses(
+        settings.output_processes, settings.output_timeout, settings.output_memory
+    )
+    return OutputStage((Conversion(policy, workers),))
 
 
 def runtime_options(settings: Settings) -> RuntimeOptions:

@@ -15,6 +15,7 @@ from queue_agent.cli.environment import warn_of_unknown_names
 from queue_agent.cli.model_options import model_fetcher
 from queue_agent.cli.options import (
     make_runtime,
+    output_stage,
     reference_policy,
     telemetry_options,
     warm_up_job,
@@ -119,6 +120,7 @@ async def _serve(
                     webhooks,
                     exports.telemetry,
                     models=models,
+                    outputs=output_stage(settings),
                     refusals=refusals,
                     now=cloud.now,
                 )

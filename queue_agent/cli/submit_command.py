@@ -67,6 +67,30 @@ Previews = Annotated[
         show_default=False,
     ),
 ]
+Format = Annotated[Text, typer.Option(help="What the images become: webp, jpeg, avif or png.")]
+Quality = Annotated[int | None, typer.Option(min=1, max=100, help="Of what loses by encoding.")]
+MaxSide = Annotated[int | None, typer.Option(help="Pixels of the longer side, at most.")]
+Lossless = Annotated[
+    bool | None, typer.Option("--lossless/--lossy", help="Of WebP.", show_default=False)
+]
+KeepOriginal = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-original/--no-original",
+        help="Store the runtime's own file, too.",
+        show_default=False,
+    ),
+]
+MetadataRule = Annotated[
+    Text,
+    typer.Option(
+        "--metadata", help="What stays in files beside the picture: keep, strip or minimal."
+    ),
+]
+Thumbnail = Annotated[
+    bool | None,
+    typer.Option("--thumbnail/--no-thumbnail", help="Store a small WebP, too.", show_default=False),
+]
 Wait = Annotated[
     bool, typer.Option("--wait", help="Follow the job until an agent tells its end, or --timeout.")
 ]
@@ -110,6 +134,13 @@ def submit(
     deadline: Deadline = None,
     within: Within = None,
     previews: Previews = None,
+    format: Format = None,  # noqa: A002  the option's name
+    quality: Quality = None,
+    max_side: MaxSide = None,
+    lossless: Lossless = None,
+    keep_original: KeepOriginal = None,
+    metadata_rule: MetadataRule = None,
+    thumbnail: Thumbnail = None,
     file: JobFile = None,
     wait: Wait = False,
     timeout: Patience = 900,
@@ -150,6 +181,16 @@ def submit(
         expires_at=None if expires_in is None else _from_now(expires_in, "--expires-in"),
         deadline=deadline if within is None else _from_now(within, "--within"),
         previews=previews,
+        output=_given(
+            format=format,
+            quality=quality,
+            max_side=max_side,
+            lossless=lossless,
+            keep_original=keep_original,
+            metadata=metadata_rule,
+            thumbnail=thumbnail,
+        )
+        or None,
     )
     body = {"content": {}} if prompt is not None and file is None else _read_body(file)
     place = {"job_topic": topic, "notifications": notifications, "bucket": bucket}
@@ -205,7 +246,7 @@ def _job(
     for name, given in (("metadata", metadata), ("content", content)):
         part = body.setdefault(name, {})
         if isinstance(part, dict):  # else the job is refused
-            part.update(given)
+            part.update({key: _over(part.get(key), value) for key, value in given.items()})
     if isinstance(body["content"], dict):
         found = {name: _address_of(name, image, place) for name, image in images.items()}
         _put(found, body)
@@ -234,6 +275,12 @@ def _put(images: Mapping[str, Any], body: dict[str, Any]) -> None:
         if not content.get("init_images"):
             end("--mask needs --image: what is painted anew?", 2)
         content["mask"] = images["mask"]
+
+
+def _over(before: Any, value: Any) -> Any:
+    """What is given over what a file says, field by field where it has fields."""
+    both = isinstance(before, dict) and isinstance(value, dict)
+    return {**before, **value} if both else value
 
 
 def _address_of(option_name: str, image: str, place: Mapping[str, str | None]) -> Any:

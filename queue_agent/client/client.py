@@ -31,6 +31,7 @@ from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.job import Job, JobId, Prefix
 from queue_agent.wire.layout import DEFAULT_PREFIX, cancel_marker, result_folder
 from queue_agent.wire.notification import Image, Notification
+from queue_agent.wire.output import OutputOptions
 from queue_agent.wire.result import Result
 from queue_agent.wire.submission import Terms, admit, make_job
 
@@ -136,6 +137,7 @@ class Client:
         expires_at: datetime | None = None,
         deadline: datetime | None = None,
         priority: str | None = None,
+        output: OutputOptions | Mapping[str, JsonValue] | None = None,
         traceparent: str | None = None,
         **content: Input,
     ) -> SubmittedJob:
@@ -144,7 +146,8 @@ class Client:
         `request` is the prompt, or a whole `Job`, or left out where `content` says it all.
         `content` are the portable fields (`steps=20, width=768, init_images=[Path("cat.png")]`)
         or the runtime's own; files in it are uploaded. With an `id` of your own, submitting the
-        same again never generates twice. `context` comes back with every notification.
+        same again never generates twice. `context` comes back with every notification. `output`
+        says how the images are delivered (`output={"format": "webp", "max_side": 1024}`).
 
         Raises:
             ValueError: the client lacks the topic or the bucket this needs.
@@ -169,6 +172,7 @@ class Client:
                 expires_at=expires_at,
                 deadline=deadline,
                 priority=priority,
+                output=output,
             )
         job = admit(job, self._terms)
         topic, place = self._topic(), ResultLocation.of(job)

@@ -31,6 +31,8 @@ __all__ = [
     "check_whole",
     "decode",
     "facts_of",
+    "image_in",
+    "is_readable",
     "kind_of",
     "media_type_of",
 ]
@@ -114,6 +116,23 @@ def decode(content: bytes | Asset, *, max_pixels: int = MAX_PIXELS) -> "Image":
         _spend(image, max_pixels)
         image.load()
         return ImageOps.exif_transpose(image)
+
+
+def is_readable(media_type: str) -> bool:
+    """Whether images of the type are decoded here."""
+    return media_type in _readers()
+
+
+@contextmanager
+def image_in(content: bytes | Asset, media_type: str) -> "Iterator[ImageFile]":
+    """An image of that type with its header read; what a decoder raises in the block is told so.
+
+    Raises:
+        BrokenImage: it is damaged, or none that is read.
+        TooManyPixels: it would not fit into memory.
+    """
+    with _opened(_asset(content), media_type) as image:
+        yield image
 
 
 def check_whole(content: bytes | Asset, *, max_pixels: int = MAX_PIXELS) -> Facts:

@@ -18,6 +18,7 @@ from queue_agent.runtime.places import refuse_unfetched
 from queue_agent.wire.job import Job
 from queue_agent.wire.model_files import ModelFile, read_model_files
 from queue_agent.wire.offer import Capabilities, NamedWorkflow
+from queue_agent.wire.output import OutputOptions
 from queue_agent.wire.reference import Reference
 
 ArtifactRole = Literal["output", "grid", "extra"]
@@ -59,6 +60,8 @@ class Output:
 
     What is here is delivered all the same when the queue allows no other attempt.
     """
+    wanted: OutputOptions | None = None
+    """As of `Prepared`, from which the agent takes it."""
 
     @property
     def size(self) -> int:
@@ -79,6 +82,9 @@ class Prepared:
     request: dict[str, JsonValue] = field(repr=False)
     warnings: tuple[str, ...] = ()
     """Fields the runtime cannot honour, in words for the publisher."""
+    output: OutputOptions | None = field(default=None, kw_only=True)
+    """How the job's own body asks for its files, where the runtime does not encode them so; what
+    `metadata.output` says wins."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, SecretStr, ValidationInfo
 
 from queue_agent.cloud.addresses import bare_bucket_name
+from queue_agent.settings.outputs import OutputSettings
 from queue_agent.settings.reader import setting
 from queue_agent.settings.shared import (
     BUCKET,
@@ -52,7 +53,7 @@ def _webhook_secret(value: SecretStr | None, info: ValidationInfo) -> SecretStr 
     return value
 
 
-class Settings(TracingSettings, LogSettings):
+class Settings(OutputSettings, TracingSettings, LogSettings):
     """What the operator decides. Durations are in seconds, sizes in bytes."""
 
     queue_url: QueueUrl = QUEUE_URL.field()

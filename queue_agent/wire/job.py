@@ -26,6 +26,7 @@ from queue_agent.wire.bounded_json import JsonError, load
 from queue_agent.wire.capacity import CapacityType
 from queue_agent.wire.errors import Malformed
 from queue_agent.wire.layout import DEFAULT_PREFIX, clean_prefix
+from queue_agent.wire.output import OutputOptions
 from queue_agent.wire.pointer import PayloadPointer, pointer_of
 
 __all__ = [
@@ -107,6 +108,11 @@ class Metadata(BaseModel):
         default=None,
         description="Whether images of the work under way are wanted, where the runtime has some "
         "and the operator allows it.",
+    )
+    output: OutputOptions | None = Field(
+        default=None,
+        description="How its images are delivered: format, size, metadata; else as the operator "
+        "says.",
     )
     callback_url: str | None = Field(
         default=None,

@@ -2,6 +2,7 @@
 
 {prefix}/{id}/{id}-{digest16}-{n}.{ext}    artifacts, n from 1
 {prefix}/{id}/{id}-{digest16}-{n}-poster.jpg  the first frame of such a one that is a video
+{prefix}/{id}/{id}-{digest16}-{n}-{role}.{ext}  their thumbnails, and originals that are kept
 {prefix}/{id}/{id}-{digest16}.out          the result manifest
 {prefix}/{id}/{id}-{digest}.claim          which message's the job is, while it is worked on
 {prefix}/{id}/{id}-{digest}.preview        an image of the work under way, until its end
@@ -110,13 +111,16 @@ class ResultKeys:
         """Where the latest image of the work under way lies, of a job that asks for them."""
         return f"{self.folder}/{self.id}-{self.digest}{_PREVIEW_SUFFIX}"
 
-    def artifact(self, number: int, media_type: str, *, own: str = "", suffix: str = "") -> str:
-        """The key of the `number`-th artifact, counted from 1.
+    def artifact(
+        self, number: int, media_type: str, *, own: str = "", variant: str = "", suffix: str = ""
+    ) -> str:
+        """The key of the `number`-th artifact, counted from 1, or of a variant of it.
 
         `own` is the extension that the runtime gave it, and `suffix` tells it apart from that
         of another attempt at the same job.
         """
         name = f"{self.id}-{self.digest[:_DIGEST_DIGITS]}-{number}"
+        name += f"-{variant}" if variant else ""
         name += f"-{suffix}" if suffix else ""
         return f"{self.folder}/{name}.{extension(media_type, own)}"
 

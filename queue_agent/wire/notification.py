@@ -10,6 +10,7 @@ from queue_agent.wire.shortening import shortened
 __all__ = [
     "ErrorReport",
     "Image",
+    "ImageVariant",
     "LatestPreview",
     "Notification",
     "Status",
@@ -51,11 +52,32 @@ class Timings(_Written):
     prepare: float = Field(default=0.0, ge=0, description="Inputs fetched, request translated.")
     wait: float = Field(default=0.0, ge=0, description="Prepared, until the GPU was free.")
     run: float = Field(default=0.0, ge=0, description="On the runtime.")
+    outputs: float = Field(default=0.0, ge=0, description="Artifacts converted and marked.")
     store: float = Field(default=0.0, ge=0, description="Artifacts written to the bucket.")
 
 
 def _is_not_known(value: object) -> bool:
     return value is None
+
+
+def _is_empty(value: list[object]) -> bool:
+    return not value
+
+
+class ImageVariant(_Written):
+    """Another file of the same picture."""
+
+    role: Literal["original", "thumbnail"] = Field(
+        description="`original`: the runtime's own file, which seed and info are about; "
+        "`thumbnail`: a small WebP."
+    )
+    url: str | None = Field(description="Null of an original that is not kept.")
+    media_type: str
+    width: int | None = Field(default=None, description="Pixels; null where it is no image.")
+    height: int | None = Field(default=None, description="Pixels; null where it is no image.")
+    bytes: int
+    sha256: str = Field(description="Hexadecimal digest of the file.")
+    presigned_url: str | None = None
 
 
 class Image(_Written):
@@ -94,6 +116,21 @@ class Image(_Written):
         exclude_if=_is_not_known,
         description="Where a video's first frame lies; `images` tells of it, too.",
     )
+    placeholder: str | None = Field(
+        default=None,
+        exclude_if=_is_not_known,
+        description="What it looks like from afar, as a BlurHash; with a thumbnail.",
+    )
+    variants: list[ImageVariant] = Field(
+        default_factory=list,
+        exclude_if=_is_empty,
+        description="Other files of the same picture.",
+    )
+
+    @property
+    def thumbnail(self) -> ImageVariant | None:
+        """The small one, if there is one."""
+        return next((one for one in self.variants if one.role == "thumbnail"), None)
 
 
 class LatestPreview(_Written):
@@ -163,8 +200,10 @@ class Notification(_Written):
         error = self.error
         if error is not None:
             error = error.model_copy(update={"message": error.message[:_LONGEST_MESSAGE]})
+        bare = [image.model_copy(update={"variants": []}) for image in self.images]
         omissions: tuple[dict[str, object], ...] = (
             {},
+            {"images": bare, "warnings": [*self.warnings, note]},
             {"images": [], "warnings": [*self.warnings, note]},
             {"context": None},
             {"error": error, "warnings": [note]},

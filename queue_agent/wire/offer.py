@@ -5,6 +5,8 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_json
 
+from queue_agent.wire.output import FileFormat
+
 __all__ = [
     "LARGEST",
     "Capabilities",
@@ -173,6 +175,9 @@ class Offer(Capabilities):
     adapter: str | None = None
     task_types: tuple[str, ...] = ()
     workflows: tuple[NamedWorkflow, ...] = ()
+    output_formats: tuple[FileFormat, ...] = Field(
+        default=(), description="What its agents make of images for jobs that ask for it."
+    )
     shortened: tuple[str, ...] = Field(
         default=(), description="Lists of which only the beginning stands here."
     )

@@ -23,6 +23,7 @@ from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job, canonical_json, describe_errors, unwrapped
 from queue_agent.wire.layout import DEFAULT_PREFIX, ResultKeys
 from queue_agent.wire.video_and_mesh import video_task_of
+from queue_agent.wire.output import OutputOptions
 
 INVALID_JSON: Final = "invalid_json"
 INVALID_JOB: Final = "invalid_job"
@@ -128,8 +129,10 @@ def make_job(
     expires_at: datetime | None = None,
     deadline: datetime | None = None,
     priority: str | None = None,
+    output: OutputOptions | Mapping[str, JsonValue] | None = None,
 ) -> Job:
     """A job, completed as by `complete`; raises like it."""
+    told = output.said if isinstance(output, OutputOptions) else output
     metadata: dict[str, JsonValue] = {
         "id": job_id,
         "runtime": runtime,
@@ -139,6 +142,7 @@ def make_job(
         "expires_at": expires_at.isoformat() if expires_at else None,
         "deadline": deadline.isoformat() if deadline else None,
         "priority": priority,
+        "output": None if told is None else dict(told),
     }
     return complete({"metadata": metadata, "content": dict(content)})
 

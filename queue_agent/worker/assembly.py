@@ -8,6 +8,7 @@ from typing import Final, Self
 from queue_agent.cloud import Bucket, Queue, Topic
 from queue_agent.cloud.watched import Watch, watched
 from queue_agent.inputs.references import ReferenceFetcher
+from queue_agent.outputs import OutputStage
 from queue_agent.runtime import Runtime
 from queue_agent.telemetry.refusals import CloudRefusals
 from queue_agent.telemetry.tracing import Telemetry
@@ -70,13 +71,15 @@ def assemble(
     telemetry: Telemetry | None = None,
     *,
     models: Models | None = None,
+    outputs: OutputStage | None = None,
     refusals: CloudRefusals | None = None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
 ) -> Agent:
     """An agent of one runtime. `clock` tells what passes, `now` the seconds since the epoch.
 
-    Without `models`, none are fetched. `refusals` hears those of the ports; else they have their
+    Without `models`, none are fetched; without `outputs`, files are delivered as they are made.
+    `refusals` hears those of the ports; else they have their
     own.
     """
     forecast = Forecast()
@@ -138,6 +141,7 @@ def assemble(
             is_last=policy.is_last,
             models=job_models,
         ),
+        outputs=outputs or OutputStage(),
         notifier=notifier,
         ignored=IgnoredMessages(clock),
         misrouted=MisroutedJobs(policy.runtime_name, clock),

@@ -12,6 +12,7 @@ from queue_agent.telemetry.outages import Outages
 from queue_agent.wire.errors import QueueAgentError, Unavailable
 from queue_agent.wire.layout import offer_key
 from queue_agent.wire.offer import Offer
+from queue_agent.wire.output import FORMATS
 from queue_agent.worker.surprises import no_surprises
 
 log = structlog.get_logger()
@@ -80,4 +81,5 @@ class Offering:
             adapter=self.runtime.name,
             task_types=tuple(sorted(self.runtime.task_types)),
             workflows=tuple(self.runtime.workflows()),
+            output_formats=FORMATS,
         )

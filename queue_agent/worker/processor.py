@@ -1,6 +1,6 @@
 """The journey of a message, top to bottom:
 
-    receive → parse → (already done?) → prepare → run → store → notify → acknowledge
+    receive → parse → (already done?) → prepare → run → outputs → store → notify → acknowledge
 
 Errors are decided here, by class: what is `Rejected` or `Unwanted` is answered, what is `NoJob` is
 acknowledged and no more, what is `Unavailable` is tried again by this or another pod until the
@@ -22,6 +22,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from queue_agent.outputs import Order, OutputStage, Product
 from queue_agent.runtime import Output, ProgressCallback
 from queue_agent.wire.errors import (
     Malformed,
@@ -66,6 +67,8 @@ class Processor:
     cancellations: CancellationWatch
     deadlines: Deadlines
     runner: JobRunner
+    outputs: OutputStage
+    """What is done with what a run made."""
     notifier: Notifier
     ignored: IgnoredMessages
     misrouted: MisroutedJobs
@@ -143,16 +146,17 @@ class Processor:
             return await self._worked_on(delivery)
 
     async def _worked_on(self, delivery: Delivery) -> Result:
-        with ExitStack() as outputs:
+        with ExitStack() as files:
             try:
-                output = await self._output(delivery, outputs)
+                output = await self._output(delivery, files)
+                products = await self._products(delivery, output, files)
             except (Rejected, Unwanted) as error:
                 log.info("refused", error=error.type, reason=error.message)
                 if error.type == WRONG_RUNTIME:
                     self.misrouted.note(delivery.job.metadata.runtime or "")
                 delivery.verdict = error
                 return await self.store.store_failure(delivery, error)
-            ended = await self.store.store(delivery, output)
+            ended = await self.store.store(delivery, output, products)
         log.info("completed", images=len(ended.images), **ended.timings.model_dump())
         return ended
 
@@ -169,10 +173,10 @@ class Processor:
             )
         return None
 
-    async def _output(self, delivery: Delivery, outputs: ExitStack) -> Output:
+    async def _output(self, delivery: Delivery, files: ExitStack) -> Output:
         """Prepare and run: what a job that nobody wants any more does not need.
 
-        The files of what was made are there until `outputs` is closed.
+        The files of what was made are there until `files` is closed.
         """
         async with self.cancellations.wanted(delivery.job), AsyncExitStack() as inputs:
             self.inbox.check(delivery.job)
@@ -184,10 +188,20 @@ class Processor:
             prepared = await self.runner.prepare(delivery, inputs, progress)
             await self.deadlines.judge(delivery)
             output = await self.runner.run(delivery, prepared, progress)
-            outputs.callback(delivery.slot.holds, 0)
-            outputs.callback(output.close)
+            files.callback(delivery.slot.holds, 0)
+            files.callback(output.close)
         delivery.spent(wait=delivery.slot.waited, run=delivery.slot.ran)
         return self._with_what_is_there(delivery, output)
+
+    async def _products(
+        self, delivery: Delivery, output: Output, files: ExitStack
+    ) -> list[Product]:
+        """What is delivered of the output, while the next job runs."""
+        order = Order(delivery.job, output.wanted, files)
+        with delivery.step("outputs"), delivery.slot.converting():
+            products = await self.outputs.products(order, output.artifacts)
+        delivery.slot.holds(sum(product.size for product in products))
+        return products
 
     def _with_what_is_there(self, delivery: Delivery, output: Output) -> Output:
         """The output, with a warning for what it lacks where nobody may try again.

@@ -197,7 +197,7 @@ class JobRunner:
                     raise
                 raise seen from error
         warnings = dict.fromkeys((*prepared.warnings, *output.warnings))
-        return replace(output, warnings=tuple(warnings))
+        return replace(output, warnings=tuple(warnings), wanted=prepared.output)
 
     async def _seen_from_here(self, error: Unavailable) -> Unavailable:
         """What a failure says: where a proxy answers for it, a runtime that is gone is a 502.

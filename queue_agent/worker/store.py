@@ -5,11 +5,11 @@ same job exactly one manifest wins, and it describes the artifacts of its own at
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from pydantic import JsonValue, ValidationError
@@ -17,8 +17,8 @@ from pydantic import JsonValue, ValidationError
 from queue_agent.cloud import Bucket, Message
 from queue_agent.media.asset import Asset
 from queue_agent.media.videos import POSTER_MEDIA_TYPE
-from queue_agent.outputs import Description, describe
-from queue_agent.runtime import Artifact, Output
+from queue_agent.outputs import Description, Order, OutputStage, Product, Variant, describe
+from queue_agent.runtime import Output
 from queue_agent.tasks import together
 from queue_agent.wire.errors import (
     JobCancelled,
@@ -30,13 +30,15 @@ from queue_agent.wire.errors import (
 )
 from queue_agent.wire.job import Job, canonical_json
 from queue_agent.wire.layout import ResultKeys, quarantine_key
-from queue_agent.wire.notification import ErrorReport, Image, Notification, Status
+from queue_agent.wire.notification import ErrorReport, Image, ImageVariant, Notification, Status
 from queue_agent.wire.result import MANIFEST_MEDIA_TYPE, Result
 from queue_agent.wire.shortening import shortened
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.retry import retry_for
 
 log = structlog.get_logger()
+
+F = TypeVar("F", Image, ImageVariant)
 
 _LONGEST_DETAIL: Final = 4000
 """Letters of a text in what is kept of the other side's answer."""
@@ -75,21 +77,27 @@ class ResultStore:
             return None
         return None
 
-    async def store(self, delivery: Delivery, output: Output) -> Result:
+    async def store(
+        self, delivery: Delivery, output: Output, products: Sequence[Product] | None = None
+    ) -> Result:
         """Write a completed job; the winner's result where another attempt was first.
+
+        `products` are what is delivered of the output's artifacts; None: these as they are.
 
         Raises:
             Unavailable: an artifact is broken, upon which nothing is written (type
                 ``invalid_answer``); or the bucket fails for too long.
         """
+        if products is None:
+            products = await OutputStage().products(Order(delivery.job), output.artifacts)
         with delivery.step("store"):
-            images = await self._write_artifacts(delivery.job, output.artifacts)
+            images = await self._write_products(delivery.job, products)
         result = self._result(
             delivery,
             "completed",
             image_url=[image.url for image in images if image.role != "poster"],
             images=images,
-            warnings=list(output.warnings),
+            warnings=[*output.warnings, *_warnings(products)],
             response=output.response,
         )
         return await self._commit(delivery.job, result)
@@ -121,18 +129,19 @@ class ResultStore:
 
     async def with_links(self, notification: Notification, seconds: float) -> Notification:
         """The notification with links to its images that work for so long."""
-        root = self._bucket.url("")
-        images = [
-            image.model_copy(
-                update={
-                    "presigned_url": await self._bucket.presign(
-                        image.url.removeprefix(root), seconds=seconds
-                    )
-                }
-            )
-            for image in notification.images
-        ]
+        images = []
+        for image in notification.images:
+            variants = [await self._linked(variant, seconds) for variant in image.variants]
+            linked = await self._linked(image, seconds)
+            images.append(linked.model_copy(update={"variants": variants}))
         return notification.model_copy(update={"images": images})
+
+    async def _linked(self, file: F, seconds: float) -> F:
+        if file.url is None:
+            return file
+        key = file.url.removeprefix(self._bucket.url(""))
+        link = await self._bucket.presign(key, seconds=seconds)
+        return file.model_copy(update={"presigned_url": link})
 
     def _result(self, delivery: Delivery, status: Status, **fields: Any) -> Result:
         job = delivery.job
@@ -172,30 +181,30 @@ class ResultStore:
             return placed
         raise Unavailable("Other jobs' results have the places of this job's.", type="place_taken")
 
-    async def _write_artifacts(self, job: Job, artifacts: tuple[Artifact, ...]) -> list[Image]:
-        """All that was made, in its order, and after it the posters of the videos among it."""
-        described = [
-            await describe(artifact, f"Artifact {number}")
-            for number, artifact in enumerate(artifacts, start=1)
-        ]
+    async def _write_products(self, job: Job, products: Sequence[Product]) -> list[Image]:
+        """All that is delivered, in its order, and after it the posters of the videos among it."""
+        described = [await _described(product) for product in products]
         written = await together(
-            self._write_artifact(job, number, artifact, description)
-            for number, (artifact, description) in enumerate(
-                zip(artifacts, described, strict=True), start=1
-            )
+            self._write_product(job, product, descriptions)
+            for product, descriptions in zip(products, described, strict=True)
         )
         posters = [poster for _, poster in written if poster is not None]
         return [image for image, _ in written] + posters
 
-    async def _write_artifact(
-        self, job: Job, number: int, artifact: Artifact, description: Description
+    async def _write_product(
+        self, job: Job, product: Product, descriptions: Sequence[Description]
     ) -> tuple[Image, Image | None]:
-        """The artifact, and its poster where it is a video that has one."""
+        """What is delivered, and its poster where it is a video that has one."""
+        artifact, (description, *others) = product.artifact, descriptions
         poster = None
         if description.poster is not None:
-            poster = await self._write_poster(job, number, description.poster)
+            poster = await self._write_poster(job, product.number, description.poster)
+        variants = [
+            await self._write_variant(job, product.number, variant, seen)
+            for variant, seen in zip(product.variants, others, strict=True)
+        ]
         key = await self._place(
-            partial(ResultKeys.of(job).artifact, number, own=artifact.extension),
+            partial(ResultKeys.of(job).artifact, product.number, own=artifact.extension),
             artifact,
             artifact.media_type,
             description.sha256,
@@ -211,10 +220,30 @@ class ResultStore:
             seed=artifact.seed,
             info=artifact.info,
             role=artifact.role,
+            placeholder=product.placeholder,
+            variants=variants,
             poster=poster.url if poster is not None else None,
             **video,
         )
         return image, poster
+
+    async def _write_variant(
+        self, job: Job, number: int, variant: Variant, seen: Description
+    ) -> ImageVariant:
+        asset, url = variant.asset, None
+        if variant.is_kept:
+            name_of = partial(ResultKeys.of(job).artifact, number, variant=variant.role)
+            key = await self._place(name_of, asset, asset.media_type, seen.sha256)
+            url = self._bucket.url(key)
+        return ImageVariant(
+            role=variant.role,
+            url=url,
+            media_type=asset.media_type,
+            width=seen.width,
+            height=seen.height,
+            bytes=seen.size,
+            sha256=seen.sha256,
+        )
 
     async def _write_poster(self, job: Job, number: int, data: bytes) -> Image:
         seen = await describe(Asset(data, POSTER_MEDIA_TYPE), f"The poster of artifact {number}")
@@ -259,6 +288,10 @@ class ResultStore:
         )
 
 
+def _warnings(products: Sequence[Product]) -> list[str]:
+    return [words for product in products for words in product.warnings]
+
+
 def _kept(details: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """What the other side answered, without texts of any length."""
     return {name: shortened(value, _LONGEST_DETAIL) for name, value in details.items()}
@@ -268,3 +301,13 @@ def _status(error: QueueAgentError) -> Status:
     if isinstance(error, JobCancelled):
         return "cancelled"
     return "expired" if isinstance(error, JobExpired) else "failed"
+
+
+async def _described(product: Product) -> list[Description]:
+    """The artifact's description, and those of its variants."""
+    name = f"Artifact {product.number}"
+    others = [
+        await describe(variant.asset, f"The {variant.role} of {name.lower()}")
+        for variant in product.variants
+    ]
+    return [await describe(product.artifact, name), *others]

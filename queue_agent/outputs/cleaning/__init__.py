@@ -1,0 +1,76 @@
+"""What is in a file beside its picture: kept, reduced to a mark, or taken out.
+
+Containers are rewritten, pixels never: what the decoder is given stays as it was. What is not
+known to be needed for the picture goes, so that what nobody thought of goes, too.
+"""
+
+from collections.abc import Callable
+from mmap import mmap
+from typing import Final
+
+from queue_agent.outputs.cleaning import gif, iso_media, jpeg, matroska, png, tiff, webp
+from queue_agent.outputs.cleaning.buffers import Buffer
+from queue_agent.outputs.cleaning.damage import Damaged
+from queue_agent.wire.output import MetadataRule
+
+__all__ = ["IN_PLACE", "Damaged", "cleaned", "holds_graph", "is_cleaned", "tail"]
+
+_CLEANERS: Final[dict[str, Callable[[bytes, MetadataRule], bytes]]] = {
+    "image/apng": png.cleaned,
+    "image/avif": iso_media.cleaned,
+    "image/gif": gif.cleaned,
+    "image/jpeg": jpeg.cleaned,
+    "image/png": png.cleaned,
+    "image/tiff": tiff.cleaned,
+    "image/webp": webp.cleaned,
+    "video/3gpp": iso_media.cleaned,
+    "video/mp4": iso_media.cleaned,
+    "video/quicktime": iso_media.cleaned,
+    "video/webm": matroska.cleaned,
+    "video/x-m4v": iso_media.cleaned,
+    "video/x-matroska": matroska.cleaned,
+}
+IN_PLACE: Final[dict[str, Callable[[Buffer], None]]] = {
+    "video/3gpp": iso_media.blank,
+    "video/mp4": iso_media.blank,
+    "video/quicktime": iso_media.blank,
+    "video/webm": matroska.blank,
+    "video/x-m4v": iso_media.blank,
+    "video/x-matroska": matroska.blank,
+}
+"""What takes all out of files that may be large, where they lie; raises `Damaged`."""
+_GRAPHS: Final = (b'"class_type"', b'"last_node_id"', b'"class_type\\"', b'"last_node_id\\"')
+"""What ComfyUI's two forms of a workflow have in them, also as texts within texts."""
+
+
+def is_cleaned(media_type: str) -> bool:
+    """Whether it is known what files of the type hold beside the picture."""
+    return media_type in _CLEANERS
+
+
+def cleaned(data: bytes, media_type: str, rule: MetadataRule) -> bytes:
+    """The file with what the rule leaves in it; marked as made by a model unless stripped.
+
+    Raises:
+        Damaged: its structure cannot be followed.
+    """
+    try:
+        return _CLEANERS[media_type](data, rule)
+    except (IndexError, ValueError, OverflowError) as error:
+        raise Damaged(f"is damaged ({media_type})") from error
+
+
+def tail(media_type: str) -> bytes:
+    """What marks a file that was cleaned where it lies, put after its end."""
+    return iso_media.MARK_BOX if IN_PLACE[media_type] is iso_media.blank else b""
+
+
+def holds_graph(content: bytes | mmap, media_type: str) -> bool:
+    """Whether a ComfyUI workflow can be read from the file.
+
+    Raises:
+        Damaged: its structure cannot be followed.
+    """
+    if isinstance(content, bytes) and media_type in {"image/png", "image/apng"}:
+        return png.holds_graph(content)
+    return any(content.find(graph) >= 0 for graph in _GRAPHS)

@@ -1,0 +1,21 @@
+"""Files that are changed where they lie, so that all in them stays at its place."""
+
+from mmap import mmap
+from typing import Final
+
+Buffer = bytearray | mmap
+
+_PIECE: Final = 2**20
+
+
+def number(buffer: Buffer, place: int, size: int) -> int:
+    """A number whose first byte counts most; zeros follow the file's end."""
+    return int.from_bytes(buffer[place : place + size].ljust(size, b"\0"))
+
+
+def zero(buffer: Buffer, start: int, end: int) -> None:
+    """Overwrite what is there of these bytes."""
+    end = min(end, len(buffer))
+    for place in range(start, end, _PIECE):
+        size = min(_PIECE, end - place)
+        buffer[place : place + size] = bytes(size)

@@ -1,0 +1,221 @@
+"""From one file to those that are delivered of it: pure, and fit for a process of its own."""
+
+import os
+import shutil
+from dataclasses import dataclass, field, replace
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from queue_agent.media.facts import TooManyPixels, image_in, is_readable, kind_of
+from queue_agent.media.signatures import HEAD, sniff
+from queue_agent.outputs import cleaning, pictures
+from queue_agent.outputs.blurhash import blurhash
+from queue_agent.outputs.pictures import DecodedPicture
+from queue_agent.wire.output import MEDIA_TYPES, FileFormat, MetadataRule
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+THUMBNAIL_MEDIA_TYPE: Final = "image/webp"
+
+TOO_MUCH: Final = "is delivered as {}: its conversion would take too much memory"
+
+_ENCODED: Final = frozenset({*MEDIA_TYPES.values(), "image/apng"})
+
+
+@dataclass(frozen=True)
+class FileWish:
+    """What is wanted of a file."""
+
+    format: FileFormat | None = None
+    quality: int | None = None
+    max_side: int | None = None
+    lossless: bool = False
+    metadata: MetadataRule = "keep"
+    hide_graph: bool = False
+    """Whether a file that holds a ComfyUI workflow is reduced to the mark."""
+    mark: bool = True
+    """Whether images from which nothing is taken are marked as made by a model."""
+    thumbnail: bool = False
+
+    @property
+    def needs_pixels(self) -> bool:
+        """Whether something may have to be decoded."""
+        return self.format is not None or self.max_side is not None or self.thumbnail
+
+    @property
+    def does_anything(self) -> bool:
+        return self.needs_pixels or self.hide_graph or self.mark or self.metadata != "keep"
+
+    def without_pixels(self) -> "FileWish":
+        """What is left where nothing can be decoded."""
+        return FileWish(metadata=self.metadata, hide_graph=self.hide_graph, mark=self.mark)
+
+
+class Unhandled(Exception):
+    """Nobody here knows what else the file holds. The message continues its name."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of a file."""
+
+    media_type: str
+    data: bytes | None = field(default=None, repr=False)
+    """The file to deliver, where it is in memory; None: the one that there was."""
+    is_another: bool = False
+    """Whether there is another file to deliver, wherever it lies."""
+    thumbnail: bytes | None = field(default=None, repr=False)
+    placeholder: str | None = None
+    is_only_marked: bool = False
+    """Whether it holds all that there was, and the mark beside it."""
+    warning: str | None = None
+    """What of the wish was not done, in words that continue the file's name."""
+
+
+def made(data: bytes, wish: FileWish) -> Made:
+    """What becomes of a file in memory.
+
+    Raises:
+        UnreadableImage: it has to be decoded, and is damaged.
+        Damaged: what it holds has to be taken out, and its structure is broken.
+        Unhandled: the same, of a type that is not known well enough.
+    """
+    media_type = sniff(data[:HEAD])
+    if not wish.needs_pixels:
+        return _without_pixels(data, media_type, wish)
+    if not is_readable(media_type):
+        return _without_pixels(data, media_type, wish, _not_decoded(media_type, wish))
+    try:
+        return _with_pixels(data, media_type, wish)
+    except (TooManyPixels, pictures.NotEncoded) as error:
+        return _without_pixels(data, media_type, wish, f"is delivered as {media_type}: it {error}")
+    except MemoryError:
+        return _without_pixels(data, media_type, wish, TOO_MUCH.format(media_type))
+
+
+def made_of_file(source: Path, target: Path, wish: FileWish) -> Made:
+    """The same of a file on disk; what is delivered, if that is another, lies at `target`."""
+    with source.open("rb") as file:
+        media_type = sniff(file.read(HEAD))
+    if media_type in cleaning.IN_PLACE and kind_of(media_type) == "video":
+        return _video(source, target, media_type, wish)
+    result = made(source.read_bytes(), wish)
+    if result.data is not None:
+        target.write_bytes(result.data)
+    return replace(result, data=None, is_another=result.data is not None)
+
+
+def _video(source: Path, target: Path, media_type: str, wish: FileWish) -> Made:
+    """Of which no more is in memory than the system holds of the file."""
+    warning = _not_decoded(media_type, wish)
+    with source.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        rule = _rule(content, media_type, wish)
+    if rule != "keep":
+        shutil.copyfile(source, target)
+        with target.open("r+b") as copy:
+            with mmap(copy.fileno(), 0) as changed:
+                cleaning.IN_PLACE[media_type](changed)
+            if rule == "minimal":
+                copy.seek(0, os.SEEK_END)
+                copy.write(cleaning.tail(media_type))
+    return Made(media_type, is_another=rule != "keep", warning=warning)
+
+
+def _without_pixels(
+    data: bytes, media_type: str, wish: FileWish, warning: str | None = None
+) -> Made:
+    rule = _rule(data, media_type, wish)
+    if rule != "keep":
+        if not cleaning.is_cleaned(media_type):
+            raise Unhandled(f"is {media_type}, of which nobody here knows what else it holds")
+        return Made(media_type, cleaning.cleaned(data, media_type, rule), warning=warning)
+    if not (wish.mark and kind_of(media_type) == "image" and cleaning.is_cleaned(media_type)):
+        return Made(media_type, warning=warning)
+    try:
+        changed = _changed(data, media_type)
+        return Made(media_type, changed, is_only_marked=True, warning=warning)
+    except cleaning.Damaged:  # which whoever looks it through tells better
+        return Made(media_type, warning=warning)
+
+
+def _changed(data: bytes, media_type: str) -> bytes | None:
+    marked = cleaning.cleaned(data, media_type, "keep")
+    return None if marked == data else marked
+
+
+def _with_pixels(data: bytes, media_type: str, wish: FileWish) -> Made:
+    with image_in(data, media_type) as image:
+        target, warning = _target(image, media_type, wish)
+        rule = _rule(data, media_type, wish)
+        if rule != "keep" and not cleaning.is_cleaned(media_type):
+            target = target or "image/png"
+        if target is None and not wish.thumbnail:
+            return _without_pixels(data, media_type, wish, warning)
+        still = target is None or not pictures.can_move(target)
+        picture = pictures.decoded(image, deep=target == "image/png", still=still)
+    if wish.max_side is not None and target is not None:
+        picture = picture.smaller(wish.max_side)
+    if target is None:
+        result = _without_pixels(data, media_type, wish, warning)
+    else:
+        result = _encoded(picture, target, rule, wish, warning)
+    if not wish.thumbnail:
+        return result
+    small = pictures.thumbnail(picture)
+    return replace(result, thumbnail=small, placeholder=blurhash(picture.frames[0]))
+
+
+def _encoded(
+    picture: DecodedPicture,
+    target: str,
+    rule: MetadataRule,
+    wish: FileWish,
+    warning: str | None,
+) -> Made:
+    data, words = pictures.encoded(
+        picture, target, quality=wish.quality, lossless=wish.lossless, carry=rule == "keep"
+    )
+    if rule != "keep" or wish.mark:
+        data = cleaning.cleaned(data, target, rule)
+    return Made(target, data, warning=warning or words)
+
+
+def _target(image: "ImageFile", media_type: str, wish: FileWish) -> tuple[str | None, str | None]:
+    """What it is to be encoded as, None where it stays; and why it does not become what it should.
+
+    It moves or not: PNG stands for both kinds.
+    """
+    frames = getattr(image, "n_frames", 1)
+    wanted = MEDIA_TYPES[wish.format] if wish.format else media_type
+    is_large = wish.max_side is not None and max(image.size) > wish.max_side
+    if frames > 1 and media_type == "image/tiff":
+        asked = is_large or wanted != media_type
+        return None, "is delivered as it is: it has several pages" if asked else None
+    if frames > 1 and wanted == "image/png":
+        wanted = "image/apng"
+    warning = None
+    if frames > 1 and wanted != media_type and not pictures.can_move(wanted):
+        warning = f"is delivered as {media_type}: it moves, and no {wanted} does"
+        wanted = media_type
+    if wanted == media_type and not is_large:
+        return None, warning
+    if wanted not in _ENCODED:
+        wanted = "image/webp" if frames > 1 else "image/png"
+    return wanted, warning
+
+
+def _rule(content: "bytes | mmap", media_type: str, wish: FileWish) -> MetadataRule:
+    if wish.metadata == "keep" and wish.hide_graph and cleaning.is_cleaned(media_type):
+        try:
+            return "minimal" if cleaning.holds_graph(content, media_type) else "keep"
+        except cleaning.Damaged:
+            return "keep"
+    return wish.metadata
+
+
+def _not_decoded(media_type: str, wish: FileWish) -> str | None:
+    if wish.format is None and wish.max_side is None:
+        return None
+    return f"is delivered as {media_type}: it is no image that is decoded here"

@@ -1,0 +1,181 @@
+"""The step that converts: format, size, metadata, thumbnail and placeholder, as wished."""
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+import structlog
+
+from queue_agent.media.asset import IN_MEMORY, Asset
+from queue_agent.media.facts import UnreadableImage
+from queue_agent.outputs.cleaning import Damaged
+from queue_agent.outputs.conversion import (
+    THUMBNAIL_MEDIA_TYPE,
+    FileWish,
+    Made,
+    Unhandled,
+    made,
+    made_of_file,
+)
+from queue_agent.outputs.stage import Order, Product, Variant
+from queue_agent.outputs.workers import WorkerLost, Workers
+from queue_agent.runtime import Artifact
+from queue_agent.wire.errors import Rejected, Unavailable
+from queue_agent.wire.output import OutputOptions
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+_IN_A_THREAD: Final = 16 * 2**20
+"""Bytes of a file that is not decoded, up to which no process is worth its while."""
+
+
+@dataclass(frozen=True)
+class ConversionPolicy:
+    """What the operator says of it."""
+
+    defaults: OutputOptions = field(default_factory=OutputOptions)
+    """Where a job says nothing."""
+    mark: bool = True
+    """Whether images are marked as made by a model from which nothing is taken."""
+    hide_graphs: bool = False
+    """Whether files are kept free of workflows where nobody says what stays in them."""
+
+    def wish(self, options: OutputOptions) -> FileWish:
+        """What is done with a file of a job that asks for so much."""
+        asked = options.over(self.defaults)
+        return FileWish(
+            format=asked.format,
+            quality=asked.quality,
+            max_side=asked.max_side,
+            lossless=bool(asked.lossless),
+            metadata=asked.metadata or "keep",
+            hide_graph=self.hide_graphs and asked.metadata is None,
+            mark=self.mark,
+            thumbnail=bool(asked.thumbnail),
+        )
+
+    def keeps_originals(self, options: OutputOptions) -> bool:
+        """Whether the runtime's own files are stored, too."""
+        return bool(options.over(self.defaults).keep_original)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A step of the stage (`queue_agent.outputs.stage`)."""
+
+    policy: ConversionPolicy
+    workers: Workers
+
+    async def __call__(self, product: Product, order: Order) -> Product:
+        """The product with the files that are wished.
+
+        Raises:
+            Rejected: metadata must go that nobody here can find (type ``output_unsupported``).
+            Unavailable: the file is damaged (type ``invalid_answer``), or the disk is full.
+        """
+        options = (order.job.metadata.output or OutputOptions()).over(order.wanted)
+        wish, artifact = self.policy.wish(options), product.artifact
+        if not wish.does_anything:
+            return product
+        name = f"Artifact {product.number}"
+        try:
+            result, changed = await self._result(artifact, wish, name)
+        except (UnreadableImage, Damaged) as error:
+            raise Unavailable(f"{name} {error}.", type="invalid_answer") from error
+        except Unhandled as error:
+            raise Rejected(f"{name} {error}.", type="output_unsupported") from error
+        except OSError as error:
+            words = f"{name} cannot be kept on disk: {error.strerror or error}"
+            raise Unavailable(words, type="disk_full") from error
+        if changed is not None:
+            order.files.callback(changed.close)
+        keep = self.policy.keeps_originals(options)
+        return _with(product, result, changed, keep=keep, name=name)
+
+    async def _result(
+        self, artifact: Artifact, wish: FileWish, name: str
+    ) -> tuple[Made, Asset | None]:
+        if not wish.needs_pixels and artifact.size <= _IN_A_THREAD:
+            return await _off_the_loop(artifact.size, partial(_made_here, artifact, wish))
+        try:
+            return await self._in_process(artifact, wish)
+        except WorkerLost as lost:
+            log.warning("conversion failed", artifact=name, reason=str(lost))
+            rest = wish.without_pixels()
+            result, changed = await asyncio.to_thread(_made_here, artifact, rest)
+            words = f"is delivered as {result.media_type}: it {lost}"
+            return replace(result, warning=words), changed
+
+    async def _in_process(self, artifact: Artifact, wish: FileWish) -> tuple[Made, Asset | None]:
+        """By a process, and by another where that was lost."""
+        with tempfile.TemporaryDirectory(prefix="queue-agent-") as folder:
+            source, target = Path(folder, "source"), Path(folder, "made")
+            await _off_the_loop(artifact.size, partial(_write, artifact, source))
+            try:
+                result = await self.workers.do(made_of_file, source, target, wish)
+            except WorkerLost:
+                result = await self.workers.do(made_of_file, source, target, wish)
+            if not result.is_another:
+                return result, None
+            return result, await asyncio.to_thread(_read, target, result.media_type)
+
+
+async def _off_the_loop(size: int, work: Callable[[], T]) -> T:
+    """In a thread, where it is much."""
+    return work() if size <= IN_MEMORY else await asyncio.to_thread(work)
+
+
+def _made_here(artifact: Artifact, wish: FileWish) -> tuple[Made, Asset | None]:
+    result = made(artifact.data, wish)
+    changed = None if result.data is None else _kept(result.data, result.media_type)
+    return replace(result, data=None), changed
+
+
+def _kept(data: bytes, media_type: str) -> Asset:
+    if len(data) <= IN_MEMORY:
+        return Asset(data, media_type)
+    file = tempfile.TemporaryFile()  # noqa: SIM115  closed with the asset
+    file.write(data)
+    file.flush()
+    return Asset(file, media_type)
+
+
+def _write(artifact: Artifact, target: Path) -> None:
+    with artifact.open() as source, target.open("wb") as copy:
+        while piece := source.read(IN_MEMORY):
+            copy.write(piece)
+
+
+def _read(path: Path, media_type: str) -> Asset:
+    if path.stat().st_size <= IN_MEMORY:
+        return Asset(path.read_bytes(), media_type)
+    return Asset(path.open("rb"), media_type)  # there is as long as it is open
+
+
+def _with(
+    product: Product, result: Made, changed: Asset | None, *, keep: bool, name: str
+) -> Product:
+    artifact, variants = product.artifact, list(product.variants)
+    if changed is not None:
+        if keep or not result.is_only_marked:
+            variants.append(Variant("original", Asset(artifact.content, artifact.media_type), keep))
+        extension = artifact.extension if changed.media_type == artifact.media_type else ""
+        artifact = replace(
+            artifact, content=changed.content, media_type=changed.media_type, extension=extension
+        )
+    if result.thumbnail is not None:
+        variants.append(Variant("thumbnail", Asset(result.thumbnail, THUMBNAIL_MEDIA_TYPE)))
+    words = (f"{name} {result.warning}.",) if result.warning else ()
+    return replace(
+        product,
+        artifact=artifact,
+        variants=tuple(variants),
+        placeholder=result.placeholder or product.placeholder,
+        warnings=(*product.warnings, *words),
+    )

@@ -1,0 +1,79 @@
+"""How the files of a job are delivered: what publishers ask for, and what operators set."""
+
+from typing import Final, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+FileFormat = Literal["webp", "jpeg", "avif", "png"]
+MetadataRule = Literal["keep", "strip", "minimal"]
+
+FORMATS: Final[tuple[FileFormat, ...]] = get_args(FileFormat)
+MEDIA_TYPES: Final[dict[FileFormat, str]] = {
+    "webp": "image/webp",
+    "jpeg": "image/jpeg",
+    "avif": "image/avif",
+    "png": "image/png",
+}
+SMALLEST_SIDE: Final = 16
+LARGEST_SIDE: Final = 16_384
+
+_WITHOUT_QUALITY: Final = frozenset({"png"})
+_NEVER_LOSSLESS: Final = frozenset({"avif", "jpeg"})
+"""AVIF could be; its encoder here rounds colours."""
+
+
+class OutputOptions(BaseModel):
+    """What is done with the images of a job before they are stored; what is left out is not said.
+
+    A file that has the format already, and is not too large, is never encoded again.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: FileFormat | None = Field(
+        default=None, description="What images become; else they keep the runtime's format."
+    )
+    quality: int | None = Field(
+        default=None, ge=1, le=100, description="Of what is encoded with losses."
+    )
+    max_side: int | None = Field(
+        default=None,
+        ge=SMALLEST_SIDE,
+        le=LARGEST_SIDE,
+        description="Pixels of the longer side, at most; nothing is made larger.",
+    )
+    lossless: bool | None = Field(
+        default=None, description="Whether WebP is encoded without losses; PNG always is."
+    )
+    keep_original: bool | None = Field(
+        default=None, description="Whether the runtime's own file is stored beside what became."
+    )
+    metadata: MetadataRule | None = Field(
+        default=None,
+        description="What stays in the files beside the picture: `keep` all of it, `strip` it "
+        "wholly, or `minimal`: only the mark that a model made it.",
+    )
+    thumbnail: bool | None = Field(
+        default=None,
+        description="Whether there is a small WebP beside each image, and a placeholder for it.",
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.format in _WITHOUT_QUALITY and self.quality is not None:
+            raise ValueError(f"quality: {self.format} files have none")
+        if self.format in _NEVER_LOSSLESS and self.lossless:
+            raise ValueError(f"lossless: {self.format} files never are here")
+        return self
+
+    def over(self, others: "OutputOptions | None") -> "OutputOptions":
+        """These, and where they say nothing the others."""
+        if others is None:
+            return self
+        more = {name: value for name, value in others.said.items() if name not in self.said}
+        return self.model_copy(update=more)
+
+    @property
+    def said(self) -> dict[str, JsonValue]:
+        """What is not left out."""
+        return self.model_dump(mode="json", exclude_none=True)

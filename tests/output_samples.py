@@ -1,0 +1,229 @@
+"""Files of every mode and format, with words planted wherever a format has a place for some."""
+
+import io
+import zlib
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+
+from queue_agent.outputs import Workers
+
+T = TypeVar("T")
+
+SECRET: Final = "planted-7f3a"
+SIZE: Final = (48, 32)
+GRAPH: Final = f'{{"3": {{"class_type": "KSampler", "inputs": {{"text": "{SECRET}"}}}}}}'
+
+SRGB: Final = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+class InlineWorkers(Workers):
+    """In this very process, at once."""
+
+    async def do(self, work: Callable[..., T], *args: Any) -> T:
+        return work(*args)
+
+
+def gradient(mode: str, size: tuple[int, int] = SIZE) -> Image.Image:
+    """A picture of a mode, of smooth colours, a part of it transparent where that can be."""
+    across = Image.linear_gradient("L").rotate(90).resize(size)
+    down = Image.linear_gradient("L").resize(size)
+    rgb = Image.merge("RGB", (across, down, across.point(lambda value: 255 - value)))
+    if mode == "I;16":
+        wide = bytearray()
+        for value in across.tobytes():
+            wide += (value * 257).to_bytes(2, "little")
+        return Image.frombytes("I;16", size, bytes(wide))
+    if mode in {"RGBA", "LA"}:
+        found = rgb.convert("RGBA" if mode == "RGBA" else "LA")
+        found.putalpha(down)
+        return found
+    return rgb.quantize(64) if mode == "P" else rgb.convert(mode)
+
+
+def transparent_palette() -> Image.Image:
+    """Of mode P, with its first colour seen through."""
+    found = gradient("P")
+    found.info["transparency"] = 0
+    return found
+
+
+def moving(frames: int = 4, size: tuple[int, int] = SIZE) -> list[Image.Image]:
+    """Frames of plain colours that no compression changes much."""
+    return [
+        Image.new("RGB", size, (60 * number, 200 - 40 * number, 90)) for number in range(frames)
+    ]
+
+
+def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def saved_moving(kind: str, **options: Any) -> bytes:
+    first, *others = moving()
+    return saved(
+        first, kind, save_all=True, append_images=others, duration=[100, 200, 300, 400], **options
+    )
+
+
+def opened(data: bytes) -> Image.Image:
+    found = Image.open(io.BytesIO(data))
+    found.load()
+    return found
+
+
+def exif(orientation: int | None = None) -> bytes:
+    """Exif that says words, a time and where."""
+    made = Image.Exif()
+    made[0x010E] = SECRET  # ImageDescription
+    made[0x010F] = f"workflow:{GRAPH}"
+    made[0x0131] = "sd-queue-agent " + SECRET  # Software
+    made[0x0132] = "2026:01:02 03:04:05"
+    made.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + SECRET.encode("utf_16_be")
+    made.get_ifd(0x8825)[29] = SECRET  # GPSDateStamp
+    if orientation:
+        made[0x0112] = orientation
+    return made.tobytes()
+
+
+XMP: Final = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+    b'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+    b'xmlns:dc="http://purl.org/dc/elements/1.1/" dc:title="%s"/></rdf:RDF></x:xmpmeta>'
+    % SECRET.encode()
+)
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return len(body).to_bytes(4) + name + body + zlib.crc32(name + body).to_bytes(4)
+
+
+def planted_png(image: Image.Image | None = None, **options: Any) -> bytes:
+    """Texts of all three kinds, Exif, a time, an unknown chunk, and words after the end."""
+    info = PngInfo()
+    info.add_text("parameters", f"a cat {SECRET}")
+    info.add_text("prompt", GRAPH)
+    info.add_itxt("workflow", GRAPH, zip=True)
+    info.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    data = saved(image or gradient("RGB"), "PNG", pnginfo=info, exif=exif(), **options)
+    place = data.index(b"IDAT") - 4
+    odd = chunk(b"prIv", SECRET.encode()) + chunk(b"tIME", bytes((7, 234, 1, 2, 3, 4, 5)))
+    return data[:place] + odd + data[place:] + SECRET.encode()
+
+
+def planted_jpeg(image: Image.Image | None = None, **options: Any) -> bytes:
+    """A comment, Exif, XMP, other applications' segments, and words after the end."""
+    data = saved(
+        image or gradient("RGB"), "JPEG", quality=95, exif=exif(), xmp=XMP,
+        comment=SECRET.encode(), **options,
+    )  # fmt: skip
+    body = b"Photoshop 3.0\0" + SECRET.encode()
+    segment = b"\xff\xed" + (len(body) + 2).to_bytes(2) + body
+    return data[:2] + segment + data[2:] + SECRET.encode()
+
+
+def planted_webp(image: Image.Image | None = None, **options: Any) -> bytes:
+    """Exif, XMP, an unknown chunk, and words after the end."""
+    data = saved(image or gradient("RGB"), "WEBP", exif=exif(), xmp=XMP, quality=95, **options)
+    body = SECRET.encode()
+    odd = b"ODD " + len(body).to_bytes(4, "little") + body
+    size = (len(data) + len(odd) - 8).to_bytes(4, "little")
+    return data[:4] + size + data[8:] + odd + SECRET.encode()
+
+
+def planted_avif(image: Image.Image | None = None, **options: Any) -> bytes:
+    """Exif and XMP, and a box of nobody's."""
+    data = saved(image or gradient("RGB"), "AVIF", exif=exif(), xmp=XMP, quality=95, **options)
+    body = SECRET.encode()
+    return data + (8 + len(body)).to_bytes(4) + b"free" + body
+
+
+def planted_gif() -> bytes:
+    """A comment, and an application's own block; it moves."""
+    data = saved_moving("GIF", comment=SECRET.encode(), loop=2)
+    body = SECRET.encode()
+    odd = b"\x21\xff\x0bODDODD ODD1" + bytes((len(body),)) + body + b"\0"
+    return data[:-1] + odd + b";"
+
+
+def planted_tiff(image: Image.Image | None = None) -> bytes:
+    """Words in tags of many kinds, and between the directories."""
+    tags = {270: SECRET, 305: SECRET, 315: SECRET, 700: XMP, 33432: SECRET, 65000: SECRET}
+    return saved(image or gradient("RGB"), "TIFF", tiffinfo=tags) + SECRET.encode()
+
+
+def box(name: bytes, body: bytes) -> bytes:
+    return (8 + len(body)).to_bytes(4) + name + body
+
+
+def planted_mp4() -> bytes:
+    """User data, metadata, a handler's name, free space and times."""
+    times = (3_900_000_000).to_bytes(4) * 2
+    secret = SECRET.encode()
+    handler = box(b"hdlr", bytes(8) + b"vide" + bytes(12) + secret + b"\0")
+    media = box(b"mdia", box(b"mdhd", bytes(4) + times + bytes(16)) + handler)
+    track = box(b"trak", box(b"tkhd", bytes(4) + times + bytes(72)) + media)
+    udta = box(b"udta", box(b"meta", bytes(4) + box(b"ilst", GRAPH.encode())))
+    movie = box(b"moov", box(b"mvhd", bytes(4) + times + bytes(88)) + track + udta)
+    return b"".join(
+        (
+            box(b"ftyp", b"isom\0\0\2\0isommp42"),
+            box(b"uuid", bytes(16) + secret),
+            movie,
+            box(b"free", secret),
+            box(b"mdat", b"frames" * 100),
+        )
+    )
+
+
+def element(number: bytes, body: bytes) -> bytes:
+    return number + (len(body) | 1 << 28).to_bytes(4) + body
+
+
+def planted_webm() -> bytes:
+    """Tags, a title, the names of a writer and of a track, an attachment and a void."""
+    secret = SECRET.encode()
+    header = element(b"\x1a\x45\xdf\xa3", b"\x42\x82\x84webm")
+    info = element(
+        b"\x15\x49\xa9\x66",
+        element(b"\x2a\xd7\xb1", b"\x0f\x42\x40") + element(b"\x7b\xa9", secret)
+        + element(b"\x4d\x80", secret) + element(b"\x57\x41", secret)
+        + element(b"\x44\x61", bytes(8)),
+    )  # fmt: skip
+    track = element(b"\x16\x54\xae\x6b", element(b"\xae", element(b"\x53\x6e", secret)))
+    tags = element(b"\x12\x54\xc3\x67", GRAPH.encode())
+    attached = element(b"\x19\x41\xa4\x69", secret)
+    cluster = element(b"\x1f\x43\xb6\x75", element(b"\xa3", b"frame" * 100))
+    void = element(b"\xec", secret)
+    return header + element(b"\x18\x53\x80\x67", info + track + tags + attached + void + cluster)
+
+
+PLANTED: Final[dict[str, tuple[bytes, str]]] = {
+    "png": (planted_png(), "image/png"),
+    "apng": (planted_png(moving()[0], save_all=True, append_images=moving()[1:]), "image/apng"),
+    "jpeg": (planted_jpeg(), "image/jpeg"),
+    "progressive jpeg": (planted_jpeg(progressive=True), "image/jpeg"),
+    "webp": (planted_webp(), "image/webp"),
+    "webp that moves": (
+        planted_webp(moving()[0], save_all=True, append_images=moving()[1:]), "image/webp",
+    ),
+    "avif": (planted_avif(), "image/avif"),
+    "avif that moves": (
+        planted_avif(moving()[0], save_all=True, append_images=moving()[1:]), "image/avif",
+    ),
+    "gif": (planted_gif(), "image/gif"),
+    "tiff": (planted_tiff(), "image/tiff"),
+    "mp4": (planted_mp4(), "video/mp4"),
+    "webm": (planted_webm(), "video/webm"),
+}  # fmt: skip
+"""By a name of it: the file and its media type."""
+
+
+def says_secret(data: bytes) -> bool:
+    """Whether the planted words can be found in the bytes, plain or as wide letters."""
+    wide = (SECRET.encode("utf_16_be"), SECRET.encode("utf_16_le"))
+    return any(words in data for words in (SECRET.encode(), b"class_type", b"2026:01:02", *wide))

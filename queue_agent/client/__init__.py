@@ -27,25 +27,31 @@ from queue_agent.wire.job import Job, Metadata
 from queue_agent.wire.notification import (
     ErrorReport,
     Image,
+    ImageVariant,
     LatestPreview,
     Notification,
     Status,
     Timings,
 )
+from queue_agent.wire.output import FileFormat, MetadataRule, OutputOptions
 from queue_agent.wire.result import Result
 from queue_agent.wire.submission import make_job
 
 __all__ = [
     "Client",
     "ErrorReport",
+    "FileFormat",
     "Image",
+    "ImageVariant",
     "Input",
     "Job",
     "JobFailed",
     "LatestPreview",
     "Metadata",
+    "MetadataRule",
     "Notification",
     "ObjectNotFound",
+    "OutputOptions",
     "QueueAgentError",
     "Rejected",
     "Result",

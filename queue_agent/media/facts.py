@@ -31,8 +31,6 @@ __all__ = [
     "check_whole",
     "decode",
     "facts_of",
-    "image_in",
-    "is_readable",
     "kind_of",
     "media_type_of",
 ]

@@ -73,7 +73,7 @@ class OutputSettings(Reader):
     output_memory: int = setting(
         "OUTPUT_MEMORY",
         default=256 * _MIB,
-        ge=64 * _MIB,
+        gt=0,
         description="Memory for the data of each such process; what needs more is delivered as it "
         "is. The agent's container needs as much beside its own.",
     )

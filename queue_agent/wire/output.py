@@ -1,8 +1,27 @@
 """How the files of a job are delivered: what publishers ask for, and what operators set."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
+
+__all__ = [
+    "FORMATS",
+    "FileFormat",
+    "MetadataRule",
+    "OutputOptions",
+    "WebUIEncoding",
+    "format_called",
+    "webui_encoding",
+]
 
 FileFormat = Literal["webp", "jpeg", "avif", "png"]
 MetadataRule = Literal["keep", "strip", "minimal"]
@@ -14,12 +33,23 @@ MEDIA_TYPES: Final[dict[FileFormat, str]] = {
     "avif": "image/avif",
     "png": "image/png",
 }
-SMALLEST_SIDE: Final = 16
+SMALLEST_SIDE: Final = 1
 LARGEST_SIDE: Final = 16_384
 
+_OF_WEBUI: Final = {
+    "samples_format": "format",
+    "jpeg_quality": "quality",
+    "webp_lossless": "lossless",
+}
 _WITHOUT_QUALITY: Final = frozenset({"png"})
 _NEVER_LOSSLESS: Final = frozenset({"avif", "jpeg"})
 """AVIF could be; its encoder here rounds colours."""
+
+
+def format_called(name: object) -> FileFormat | None:
+    """The format of that name or extension; None: it is none of these."""
+    word = str(name).lower().removeprefix("image/")
+    return next((one for one in FORMATS if one in {word, {"jpg": "jpeg"}.get(word)}), None)
 
 
 class OutputOptions(BaseModel):
@@ -77,3 +107,40 @@ class OutputOptions(BaseModel):
     def said(self) -> dict[str, JsonValue]:
         """What is not left out."""
         return self.model_dump(mode="json", exclude_none=True)
+
+
+@dataclass(frozen=True)
+class WebUIEncoding:
+    """What the Web UI's settings say of how images are encoded."""
+
+    options: OutputOptions | None = None
+    names: tuple[str, ...] = ()
+    """Of the settings that say something of it."""
+    faults: tuple[str, ...] = ()
+    """Which of them have no effect, and why."""
+
+
+def webui_encoding(settings: Mapping[str, JsonValue]) -> WebUIEncoding:
+    """How images are to be encoded by `samples_format`, `jpeg_quality` and `webp_lossless`.
+
+    https://github.com/AUTOMATIC1111/stable-diffusion-webui: ``modules/shared_options.py``.
+    """
+    names = tuple(name for name in _OF_WEBUI if settings.get(name) is not None)
+    given = {_OF_WEBUI[name]: settings[name] for name in names}
+    if "format" in given:
+        given["format"] = format_called(given["format"]) or given["format"]
+    if given.get("format") in _NEVER_LOSSLESS | _WITHOUT_QUALITY:
+        given.pop("lossless", None)
+    if given.get("format") in _WITHOUT_QUALITY:
+        given.pop("quality", None)
+    if not given:
+        return WebUIEncoding(names=names)
+    try:
+        return WebUIEncoding(OutputOptions.model_validate(given), names)
+    except ValidationError as error:
+        own = {value: name for name, value in _OF_WEBUI.items()}
+        faults = tuple(
+            f"{own[str(fault['loc'][0])]}: has no effect: {fault['msg']}"
+            for fault in error.errors(include_url=False, include_input=False)
+        )
+        return WebUIEncoding(None, names, faults)

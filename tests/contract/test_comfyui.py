@@ -872,14 +872,14 @@ async def test_what_beside_the_workflow_has_no_effect_is_named(runtime: Runtime)
         "front": True,
         "number": 3,
         "prompt_id": "0a1b2c3d-0000-5000-8000-000000000000",
-        "convert_output": {"format": "webp"},
+        "convert_output": {"format": "jpg", "options": {"quality": None, "mozjpeg": True}},
         "webhook": None,
         "odd": 1,
     }
     output = await run(runtime, pipeline(content))
     assert len(output.artifacts) == 1
     names = [warning.partition(":")[0] for warning in output.warnings]
-    assert names == ["convert_output", "front", "number", "odd", "prompt_id"]
+    assert names == ["convert_output.options.mozjpeg", "front", "number", "odd", "prompt_id"]
 
 
 @pytest.mark.parametrize("wrapped", [False, True])

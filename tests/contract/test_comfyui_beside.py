@@ -174,7 +174,7 @@ async def test_what_has_no_effect_is_named_and_null_is_nothing(
         "front": True,
         "number": -5,
         "prompt_id": "x",
-        "convert_output": {"format": "webp"},
+        "convert_output": {"format": "webp", "options": {"quality": 60, "effort": 6}},
         "webhook_v2": "on",
         "client_id": "me",
         "images": None,
@@ -185,7 +185,7 @@ async def test_what_has_no_effect_is_named_and_null_is_nothing(
     output = await run(runtime, {"input": content} if wrapped else content)
     assert colors(output) == [OWN]
     assert [words.partition(":")[0] for words in output.warnings] == [
-        "convert_output",
+        "convert_output.options.effort",
         "front",
         "number",
         "prompt_id",

@@ -221,11 +221,35 @@ def test_images_are_asked_for_and_options_restored_beside_an_infotext_too() -> N
     }
 
 
-@pytest.mark.parametrize("name", ["samples_format", "jpeg_quality", "webp_lossless"])
-def test_options_that_are_forgotten_before_they_count_are_left_out(name: str) -> None:
+@pytest.mark.parametrize(
+    ("settings", "output"),
+    [
+        ({"samples_format": "jpg", "jpeg_quality": 60}, {"format": "jpeg", "quality": 60}),
+        ({"samples_format": "webp", "webp_lossless": True}, {"format": "webp", "lossless": True}),
+        ({"samples_format": "png", "jpeg_quality": 80}, {"format": "png"}),
+        ({"samples_format": "jpg", "webp_lossless": True}, {"format": "jpeg"}),
+        ({"jpeg_quality": 60}, {"quality": 60}),
+    ],
+)
+def test_options_that_are_forgotten_before_they_count_are_the_agents(
+    settings: Json, output: Json
+) -> None:
     """They would be in force while the images of the job before are encoded."""
-    found = translated({"override_settings": {name: "jpg", "sd_vae": "None"}})
+    found = translated({"override_settings": {**settings, "sd_vae": "None"}})
     assert found.request["override_settings"] == {"sd_vae": "None"}
+    assert found.warnings == ()
+    assert found.output is not None
+    assert found.output.said == output
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("samples_format", "gif"), ("jpeg_quality", "jpg"), ("webp_lossless", "jpg")],
+)
+def test_an_encoding_that_nobody_knows_is_left_out_with_a_word(name: str, value: str) -> None:
+    found = translated({"override_settings": {name: value, "sd_vae": "None"}})
+    assert found.request["override_settings"] == {"sd_vae": "None"}
+    assert found.output is None
     assert f"override_settings.{name}" in found.warnings[0]
 
 

@@ -12,6 +12,7 @@ from queue_agent.gateway.dependencies import Gateway
 from queue_agent.gateway.keys import Caller
 from queue_agent.gateway.records import Record
 from queue_agent.gateway.schemas import JobView
+from queue_agent.wire.output import OutputOptions
 from queue_agent.wire.problems import Problem
 from queue_agent.wire.result import Result
 from queue_agent.wire.shortening import shortened
@@ -37,14 +38,20 @@ class SynchronousJob:
         self._traceparent = traceparent
 
     async def make(
-        self, task_type: str, content: Content, runtime: str | None, *, previews: bool = False
+        self,
+        task_type: str,
+        content: Content,
+        runtime: str | None,
+        *,
+        previews: bool = False,
+        output: OutputOptions | None = None,
     ) -> tuple[Record, Result]:
         """Publish the job and wait for its images.
 
         Raises:
             Problem: there are none.
         """
-        record = await self.submit(task_type, content, runtime, previews=previews)
+        record = await self.submit(task_type, content, runtime, previews=previews, output=output)
         return record, await self.finish(record)
 
     async def submit(
@@ -55,6 +62,7 @@ class SynchronousJob:
         *,
         context: JsonValue = None,
         previews: bool = False,
+        output: OutputOptions | None = None,
     ) -> Record:
         """Publish the job."""
         service = self.gateway.service
@@ -64,6 +72,7 @@ class SynchronousJob:
             "runtime": runtime,
             "context": context,
             **({"previews": True} if previews else {}),
+            **({"output": output.said} if output is not None else {}),
         }
         job = await asyncio.to_thread(
             service.job, self._caller, {"metadata": metadata, "content": content}

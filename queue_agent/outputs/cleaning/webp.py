@@ -65,7 +65,9 @@ def _with_header(chunks: list[Chunk]) -> list[Chunk]:
 
 def _made_header(chunks: list[Chunk]) -> bytes:
     """Of a file that was only a bitstream: RFC 6386, 9.1, and RFC 9649, 3.4."""
-    name, body = next(chunk for chunk in chunks if chunk[0] in _BITSTREAMS)
+    name, body = next((chunk for chunk in chunks if chunk[0] in _BITSTREAMS), (b"", b""))
+    if not name:
+        raise Damaged("is a WebP that moves without a header")
     if name == b"VP8L":
         bits = int.from_bytes(body[1:5], "little")
         width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1

@@ -155,6 +155,7 @@ class ComfyUIRuntime(Runtime):
             strict=_asks_for(job, "strict"),
             include_temp=_asks_for(job, "include_temp"),
             images=workflow.images,
+            output=workflow.output,
         )
         self._clean_up.hold(prepared)
         return prepared

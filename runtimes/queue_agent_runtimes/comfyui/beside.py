@@ -4,10 +4,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from queue_agent.runtime import ModelFile, read_model_files
 from queue_agent.wire.errors import Rejected
+from queue_agent.wire.job import describe_errors
+from queue_agent.wire.output import FORMATS, OutputOptions, format_called
 from queue_agent.wire.shortening import shortened
 
 Json = dict[str, JsonValue]
@@ -22,18 +24,20 @@ _HONOURED: Final = frozenset(
         "partial_execution_targets",
         "images",
         "models",
+        "convert_output",
     }
 )
 _WITHOUT_A_WORD: Final = frozenset({"client_id"})
 """Whom events go to is nothing that a job is about."""
 _ORDER: Final = "the order of jobs is the agent's; metadata.priority is what it goes by"
 _WHY_NOT: Final = {
-    "convert_output": "outputs are delivered as the workflow makes them",
     "front": _ORDER,
     "number": _ORDER,
     "prompt_id": "the agent gives prompts their ids",
 }
 _MAX_WARNINGS: Final = 20
+_ENCODER: Final = ("quality", "lossless")
+"""Options of Salad's encoders that ours have, too."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Beside:
     """Base64 or data URLs by the names that inputs call them by."""
     models: tuple[ModelFile, ...] = ()
     """Those that the job brings, with their URLs."""
+    output: OutputOptions | None = None
+    """How its files are to be delivered."""
     warnings: tuple[str, ...] = ()
 
 
@@ -59,14 +65,40 @@ def read_beside(body: Mapping[str, JsonValue]) -> Beside:
         Rejected: it is not of the form that it has to be.
     """
     given = {name: value for name, value in body.items() if value is not None}
+    output, unknown = _output(given)
     return Beside(
         inputs=_object(given, "inputs", 'an object such as {"6.text": "a cat"}'),
         extra_data=_object(given, "extra_data", "an object"),
         targets=_targets(given),
         images=_images(given.get("images", [])),
         models=tuple(read_model_files(given.get("models"), "models")),
-        warnings=_not_honoured(given.keys() - _HONOURED - _WITHOUT_A_WORD),
+        output=output,
+        warnings=(*unknown, *_not_honoured(given.keys() - _HONOURED - _WITHOUT_A_WORD)),
     )
+
+
+def _output(given: Mapping[str, JsonValue]) -> tuple[OutputOptions | None, tuple[str, ...]]:
+    """Salad's ``convert_output``, and words for what of it is not done.
+
+    https://github.com/SaladTechnologies/comfyui-api: a format, and options of its encoder.
+    """
+    if "convert_output" not in given:
+        return None, ()
+    told = _object(given, "convert_output", 'an object such as {"format": "webp"}')
+    options = _object(told, "options", "an object") if "options" in told else {}
+    known = {name: options[name] for name in _ENCODER if options.get(name) is not None}
+    kind = format_called(told.get("format"))
+    if kind is None:
+        raise Rejected(f"convert_output.format must be one of {', '.join(FORMATS)}.", type=INVALID)
+    if kind == "png":
+        known.pop("quality", None)  # of its palette there
+    try:
+        output = OutputOptions.model_validate({"format": kind, **known})
+    except ValidationError as error:
+        raise Rejected(f"convert_output.options: {describe_errors(error)}", type=INVALID) from error
+    others = sorted(options.keys() - set(_ENCODER))[:_MAX_WARNINGS]
+    words = (f"convert_output.options.{shortened(name, 100)}" for name in others)
+    return output, tuple(f"{name}: has no effect" for name in words)
 
 
 def _object(given: Mapping[str, JsonValue], name: str, form: str) -> Json:

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from queue_agent.runtime import ModelFile, Reference
 from queue_agent.wire.errors import Rejected
+from queue_agent.wire.output import OutputOptions
 from queue_agent_runtimes.comfyui.beside import read_beside
 from queue_agent_runtimes.comfyui.file_inputs import FileInput, FileInputs
 from queue_agent_runtimes.comfyui.link_checks import (
@@ -87,6 +88,8 @@ class Workflow:
     """Base64 or data URLs by the names that inputs call them by."""
     models: tuple[ModelFile, ...] = ()
     """Those that the job brings, with their URLs."""
+    output: OutputOptions | None = None
+    """How its files are to be delivered."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def read_workflow(
                 targets=beside.targets,
                 carried=beside.images,
                 models=beside.models,
+                output=beside.output,
             )
     return Workflow(_checked_graph(dict(content), outputs))
 

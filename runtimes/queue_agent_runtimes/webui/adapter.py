@@ -106,7 +106,9 @@ class WebUIRuntime(Runtime):
         if translated.checkpoint:
             title = await find_checkpoint(translated.checkpoint, self._lists)
             request = with_checkpoint(request, title)
-        return WebUIPrepared(job, request, warnings, translated.route, assets)
+        return WebUIPrepared(
+            job, request, warnings, translated.route, assets, output=translated.output
+        )
 
     async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
         """Generate.

@@ -18,6 +18,7 @@ from queue_agent.runtime import Asset, Assets, Reference, is_url
 from queue_agent.runtime.http import Base64, Body, Part
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job, describe_errors
+from queue_agent.wire.output import OutputOptions, webui_encoding
 from queue_agent.wire.portable import DEFAULT_DENOISING_STRENGTH, Lora
 from queue_agent.wire.samplers import DEFAULT_SAMPLER
 from queue_agent_runtimes.webui.fields import (
@@ -48,9 +49,6 @@ _ROUTING_FIELDS: Final = (
     "image_link",
     "override_settings",
 )
-OF_ENCODING: Final = frozenset({"samples_format", "jpeg_quality", "webp_lossless"})
-"""Options that are restored before the job's own images are encoded, and may be in force while
-those of the job before are."""
 PLAIN_UPSCALER: Final = "Lanczos"
 """What enlarges where no upscaler is named, as on other runtimes."""
 _DEFAULTS: Final[JsonObject] = {
@@ -81,6 +79,8 @@ class Translated:
     request: JsonObject
     checkpoint: str | None
     warnings: tuple[str, ...]
+    output: OutputOptions | None = None
+    """How the images are to be encoded, where the job says so."""
 
 
 def references(job: Job) -> Iterator[Reference]:
@@ -115,11 +115,7 @@ def _generation(task_type: str, request: JsonObject, *, switch_models: bool) -> 
     if not switch_models:
         warnings += _without_other_models(request, checkpoint)
         checkpoint = None
-    for name in OF_ENCODING & settings.keys():
-        warnings.append(
-            f"override_settings.{name}: {settings.pop(name)!r} would be forgotten before the image "
-            "is encoded"
-        )
+    output = _output(settings, warnings)
     if settings or request.get("override_settings"):
         request["override_settings"] = settings
     if request.pop("override_settings_restore_afterwards", True) is False:
@@ -128,7 +124,16 @@ def _generation(task_type: str, request: JsonObject, *, switch_models: bool) -> 
     of_images = task_type == "image-to-image"
     check_generation(request, of_images=of_images)
     _check_data_urls(request)
-    return Translated(ROUTES[task_type], request, checkpoint, tuple(warnings))
+    return Translated(ROUTES[task_type], request, checkpoint, tuple(warnings), output)
+
+
+def _output(settings: JsonObject, warnings: list[str]) -> OutputOptions | None:
+    """How the images are to be encoded, taken out: the agent does it, since the Web UI forgets."""
+    encoding = webui_encoding(settings)
+    for name in encoding.names:
+        settings.pop(name)
+    warnings += (f"override_settings.{fault}" for fault in encoding.faults)
+    return encoding.options
 
 
 def _upscaling(task_type: str, request: JsonObject, *, switch_models: bool) -> Translated:

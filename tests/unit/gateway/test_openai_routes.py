@@ -14,6 +14,8 @@ from PIL import Image, ImageOps
 from pydantic import JsonValue
 
 from gateway_bench import KEYS, Gateways, client_of
+from output_samples import InlineWorkers
+from queue_agent.outputs import Conversion, ConversionPolicy, OutputStage
 from queue_agent.runtime import (
     Artifact,
     Assets,
@@ -28,6 +30,7 @@ from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job
 from queue_agent.wire.layout import offer_key
 from queue_agent.wire.offer import Offer, OfferedModel
+from queue_agent.wire.output import FORMATS, FileFormat
 from worker_bench import NAME, Behaviour, Bench, ScriptedRuntime, drawing, failing
 
 PNG: Final = sample_png(128, 72)
@@ -59,9 +62,16 @@ def bench(gateways: Gateways) -> Bench:
 
 
 async def started(
-    gateways: Gateways, bench: Bench, *, adapter: str = "webui", **settings: Any
+    gateways: Gateways,
+    bench: Bench,
+    *,
+    adapter: str = "webui",
+    formats: tuple[FileFormat, ...] = (),
+    **settings: Any,
 ) -> FastAPI:
-    offer = Offer(**dict(Capabilities(models=MODELS)), runtime=NAME, adapter=adapter)
+    offer = Offer(
+        **dict(Capabilities(models=MODELS)), runtime=NAME, adapter=adapter, output_formats=formats
+    )
     bucket = gateways.cloud.bucket(bench.deployment.bucket)
     await bucket.write(offer_key(NAME), offer.to_json(), media_type="application/json")
     usual: dict[str, Any] = {
@@ -247,6 +257,31 @@ async def test_a_runtime_of_the_dialect_has_its_fields_as_they_are(
     assert content(bench) == {"prompt": "a", **fields}
     assert answer.json()["output_format"] == "webp"
     assert "warnings" not in answer.json()
+
+
+@pytest.mark.parametrize(
+    ("fields", "output"),
+    [
+        ({"output_format": "webp"}, {"format": "webp"}),
+        ({"output_format": "jpeg", "output_compression": 0}, {"format": "jpeg", "quality": 1}),
+        ({"output_format": "webp", "output_compression": 60}, {"format": "webp", "quality": 60}),
+        ({"output_format": "png", "output_compression": 100}, {"format": "png"}),
+        ({}, None),
+    ],
+)
+async def test_what_a_runtime_does_not_encode_is_the_agents_to_convert(
+    gateways: Gateways, bench: Bench, fields: dict[str, Any], output: dict[str, Any] | None
+) -> None:
+    bench.outputs = OutputStage((Conversion(ConversionPolicy(), InlineWorkers()),))
+    app = await started(gateways, bench, adapter="comfyui", formats=FORMATS)
+    async with client_of(app) as api, bench.working():
+        answer = await api.post(GENERATIONS, json={"prompt": "a", **fields})
+    assert content(bench) == {"prompt": "a"}
+    assert asked(bench)[0]["metadata"].get("output") == output
+    assert answer.json()["output_format"] == fields.get("output_format", "png")
+    assert "warnings" not in answer.json()
+    made = Image.open(io.BytesIO(base64.b64decode(answer.json()["data"][0]["b64_json"])))
+    assert made.format == fields.get("output_format", "png").upper()
 
 
 async def test_another_format_than_was_asked_for_is_told(gateways: Gateways, bench: Bench) -> None:

@@ -29,6 +29,7 @@ from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job
 from queue_agent.wire.layout import offer_key
 from queue_agent.wire.offer import Offer, OfferedModel
+from queue_agent.wire.output import FORMATS, FileFormat
 from webui_recording import exchange, exchanges, recorded, recorded_capabilities, same_shape
 from worker_bench import NAME, Behaviour, Bench, ScriptedRuntime, drawing, failing
 
@@ -43,8 +44,15 @@ V15 = "v1-5-tiny.safetensors [d8daf80662]"
 PNG = base64.b64encode(sample_png()).decode()
 
 
-async def tell(gateways: Gateways, capabilities: Capabilities, adapter: str = "webui") -> None:
-    offer = Offer(**dict(capabilities), runtime=NAME, adapter=adapter)
+async def tell(
+    gateways: Gateways,
+    capabilities: Capabilities,
+    adapter: str = "webui",
+    output_formats: tuple[FileFormat, ...] = (),
+) -> None:
+    offer = Offer(
+        **dict(capabilities), runtime=NAME, adapter=adapter, output_formats=output_formats
+    )
     bucket = gateways.cloud.bucket(f"{NAME}-results")
     await bucket.write(offer_key(NAME), offer.to_json(), media_type="application/json")
 
@@ -345,6 +353,23 @@ async def test_jobs_that_name_no_checkpoint_have_the_callers(
             await api.post("/sdapi/v1/txt2img", json={"prompt": "a", **body})
         ).status_code == 200
     assert asked(bench) == [{"prompt": "a", **expected}]
+
+
+@pytest.mark.parametrize("converts", [True, False])
+async def test_how_images_are_encoded_is_the_agents_where_it_converts(
+    gateways: Gateways, bench: Bench, *, converts: bool
+) -> None:
+    formats = FORMATS if converts else ()
+    await tell(gateways, await recorded_capabilities(), output_formats=formats)
+    settings = {"samples_format": "jpg", "jpeg_quality": 60, "sd_vae": "x"}
+    body = {"prompt": "a", "override_settings": settings}
+    async with client_of(await started(gateways, bench)) as api, working(bench, drawing(0)):
+        assert (await api.post("/sdapi/v1/txt2img", json=body)).status_code == 200
+    (job,) = bench.cloud.topic(bench.deployment.job_topic).published
+    said = json.loads(job.body)
+    wanted = {"format": "jpeg", "quality": 60} if converts else None
+    assert said["metadata"].get("output") == wanted
+    assert said["content"]["override_settings"] == ({"sd_vae": "x"} if converts else settings)
 
 
 async def test_warnings_reach_the_caller(api: httpx.AsyncClient, bench: Bench) -> None:

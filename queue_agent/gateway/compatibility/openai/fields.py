@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from queue_agent.gateway.compatibility.synchronous import Content
 from queue_agent.wire.offer import Offer
+from queue_agent.wire.output import OutputOptions
 from queue_agent.wire.problems import Problem
 
 FileFormat = Literal["png", "jpeg", "webp"]
@@ -29,7 +30,7 @@ _FULL_QUALITY: Final = 100
 _MOST_IMAGES: Final = 16
 _SPEAKS_THE_DIALECT: Final = "openai"
 _ENCODES_AS_ASKED: Final = frozenset({"diffusers", _SPEAKS_THE_DIALECT})
-"""Adapters whose runtimes take `output_format`."""
+"""Adapters whose runtimes take `output_format`; for others, agents convert what they made."""
 _WORK_ON_ONE_IMAGE: Final = frozenset({"comfyui", "diffusers"})
 """Adapters that use only the first of an edit's images."""
 
@@ -168,7 +169,8 @@ def content_of(body: ImagesRequest, offer: Offer) -> tuple[Content, list[str]]:
         warnings.append("moderation: nothing is moderated here; ignored.")
     if body.partial_images and not offer.previews:
         warnings.append("partial_images: the runtime shows none; only whole images come.")
-    return content | _file_fields(body, adapter), warnings
+    output_of(body, offer)
+    return content | _file_fields(body, offer), warnings
 
 
 def _own_fields(body: ImagesRequest) -> Iterator[tuple[str, JsonValue]]:
@@ -187,18 +189,33 @@ def _other_name(name: str, extra: Mapping[str, JsonValue]) -> str:
     return next(other for other in extra if _RENAMED.get(other, other) == portable)
 
 
-def _file_fields(body: ImagesRequest, adapter: str | None) -> Content:
-    fields: Content = {}
-    if body.background == "transparent":
-        if adapter != _SPEAKS_THE_DIALECT:
-            raise refusal("background", "the runtime makes opaque images only")
-        fields["background"] = body.background
-    if body.output_format in {None, "png"}:
-        return fields
-    if adapter not in _ENCODES_AS_ASKED:
+def output_of(body: ImagesRequest, offer: Offer) -> OutputOptions | None:
+    """How the agent is to deliver the images, where the runtime does not encode as asked.
+
+    Raises:
+        Problem: 400; neither does.
+    """
+    if body.output_format is None or offer.adapter in _ENCODES_AS_ASKED:
+        return None
+    if body.output_format not in offer.output_formats:
+        if body.output_format == "png":
+            return None
         raise refusal(
             "output_format", "the runtime makes files of its own format; leave it out, or say png"
         )
+    compression = None if body.output_format == "png" else body.output_compression
+    quality = None if compression is None else max(1, compression)
+    return OutputOptions(format=body.output_format, quality=quality)
+
+
+def _file_fields(body: ImagesRequest, offer: Offer) -> Content:
+    fields: Content = {}
+    if body.background == "transparent":
+        if offer.adapter != _SPEAKS_THE_DIALECT:
+            raise refusal("background", "the runtime makes opaque images only")
+        fields["background"] = body.background
+    if body.output_format in {None, "png"} or offer.adapter not in _ENCODES_AS_ASKED:
+        return fields
     fields["output_format"] = body.output_format
     if body.output_compression is not None:
         fields["output_compression"] = body.output_compression

@@ -8,7 +8,12 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from queue_agent.gateway.bodies import CleanRoute
 from queue_agent.gateway.compatibility.openai import streaming
 from queue_agent.gateway.compatibility.openai.answers import Answer
-from queue_agent.gateway.compatibility.openai.fields import ImagesRequest, check, content_of
+from queue_agent.gateway.compatibility.openai.fields import (
+    ImagesRequest,
+    check,
+    content_of,
+    output_of,
+)
 from queue_agent.gateway.compatibility.openai.inputs import edit_content, form_schema, read_edit
 from queue_agent.gateway.compatibility.openai.names import choose
 from queue_agent.gateway.compatibility.openai.streaming import ImageStream, Operation
@@ -59,6 +64,7 @@ class _Visit:
             chosen.runtime,
             context=body.context,
             previews=body.partial_images > 0,
+            output=output_of(body, offer),
         )
         if body.stream:
             stream = ImageStream(self._job, operation, body, record, warnings)

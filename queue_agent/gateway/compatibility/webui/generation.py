@@ -20,6 +20,7 @@ from queue_agent.gateway.compatibility.webui.routing import RuntimePart, new_rou
 from queue_agent.gateway.dependencies import CallerPart, GatewayPart, OwnId, Traceparent
 from queue_agent.gateway.records import Record
 from queue_agent.tasks import together
+from queue_agent.wire.output import OutputOptions, webui_encoding
 from queue_agent.wire.portable import model_of
 from queue_agent.wire.problems import Problem
 from queue_agent.wire.result import Result
@@ -50,9 +51,25 @@ class _Request:
     async def make(self, task_type: str, content: Content) -> tuple[Record, Result, list[str]]:
         """The job, its result, and its files in base64."""
         previews = self.gateway.settings.previews
-        record, result = await self._job.make(task_type, content, self.runtime, previews=previews)
+        content, output = await self._encoding(content)
+        record, result = await self._job.make(
+            task_type, content, self.runtime, previews=previews, output=output
+        )
         files = await together(self.gateway.service.download(image) for image in result.made)
         return record, result, [base64.b64encode(data).decode() for data in files]
+
+    async def _encoding(self, content: Content) -> tuple[Content, OutputOptions | None]:
+        """The content without how its images are to be encoded, where an agent does that."""
+        overrides = content.get("override_settings")
+        if not isinstance(overrides, dict):
+            return content, None
+        encoding = webui_encoding(overrides)
+        if encoding.options is None:
+            return content, None
+        if not (await self.gateway.offers.of(self.runtime)).output_formats:
+            return content, None
+        rest = {name: value for name, value in overrides.items() if name not in encoding.names}
+        return {**content, "override_settings": rest}, encoding.options
 
     async def with_checkpoint(self, content: Content) -> Content:
         """The content, with the checkpoint under one name: its own, else the caller's."""

@@ -22,8 +22,8 @@ from queue_agent.wire.capacity import ON_DEMAND, SPOT, SpotEstimate, capacity_fo
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job, canonical_json, describe_errors, unwrapped
 from queue_agent.wire.layout import DEFAULT_PREFIX, ResultKeys
-from queue_agent.wire.video_and_mesh import video_task_of
 from queue_agent.wire.output import OutputOptions
+from queue_agent.wire.video_and_mesh import video_task_of
 
 INVALID_JSON: Final = "invalid_json"
 INVALID_JOB: Final = "invalid_job"

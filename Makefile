@@ -28,7 +28,7 @@ check: style ## Check style, types and import rules, and run the unit tests: wha
 	$(BIN)/pytest tests/unit --numprocesses 2 --dist loadfile -m "not sweep" $(ARGS)
 
 test: lint $(VENV)/.tools $(VENV)/.checkov $(VENV)/.torchserve ## Lint, then run every test (ARGS= goes to pytest)
-	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: style audit ## Check style, types, import rules, Dockerfile, shell scripts and known vulnerabilities
 	$(BIN)/hadolint Dockerfile
@@ -47,9 +47,9 @@ format: $(VENV)/.dev ## Mend what ruff can mend
 docs: $(VENV)/.dev ## Build the documentation's site into site/, every warning an error
 	$(BIN)/mkdocs build --strict
 
-fuzz: $(VENV)/.dev ## Try odd messages and answers for minutes (FACTOR= of what tests try, SEED= to repeat)
-	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "make fuzz SEED=$$seed FACTOR=$${FACTOR:-10}"; \
-	FUZZ_FACTOR=$${FACTOR:-10} $(BIN)/pytest tests/fuzz --timeout=0 --hypothesis-seed=$$seed -p no:randomly $(ARGS)
+fuzz: $(VENV)/.dev ## Try odd messages, answers and requests for minutes (FACTOR= of what tests try, SEED= to repeat)
+	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "make fuzz SEED=$$seed FACTOR=$${FACTOR:-20}"; \
+	FUZZ_FACTOR=$${FACTOR:-20} $(BIN)/pytest tests/fuzz tests/gateway/test_schema.py --timeout=0 --hypothesis-seed=$$seed -p no:randomly $(ARGS)
 
 # Out of reach of the advisories nothing is known, and nothing fails.
 audit: $(VENV)/.dev ## Look up known vulnerabilities of what constraints.txt names

@@ -2,17 +2,49 @@
 
 import asyncio
 import gc
+import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from made_once import open_run
 from queue_agent.testing.aws import EmbeddedCloud
+
+# Of torch, here and in the servers that tests start: on tensors this small, more threads only wait
+# for each other, and keep the cores from the other workers meanwhile.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+
+LONGEST: Final = ("charts", "gateway", "journey", "runtimes", "cdk", "faults", "contract")
+"""Folders whose files take long; the last to begin are `unit`'s, of which no worker is left with
+much."""
+
+
+def pytest_configure() -> None:
+    """Before workers are started, which inherit the environment."""
+    open_run()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Begin with what takes long, after everything was shuffled.
+
+    Workers take whole files in this order (`--no-loadscope-reorder`).
+    """
+    yield
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return LONGEST.index(folder) if folder in LONGEST else len(LONGEST) + (folder == "unit")
 
 
 def pytest_sessionstart() -> None:

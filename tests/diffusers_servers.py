@@ -3,13 +3,9 @@
 `python tests/diffusers_servers.py PORT` serves the latter.
 """
 
-import atexit
-import functools
 import hashlib
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -19,6 +15,7 @@ import httpx
 import uvicorn
 from PIL import Image
 
+from made_once import made_once
 from queue_agent.testing.process import HOST, ServerProcess
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.model import Model, OnStep
@@ -163,10 +160,7 @@ def tiny_server(*options: str, environment: Mapping[str, str] | None = None) -> 
         str(tiny_model()),
         *options,
     ]
-    # One thread: on tensors this small, more only wait for each other.
-    return LoadedServer(
-        [*command, "--port", "{port}"], env={"OMP_NUM_THREADS": "1", **(environment or {})}
-    )
+    return LoadedServer([*command, "--port", "{port}"], env=environment)
 
 
 def painting_server() -> ServerProcess:
@@ -179,14 +173,13 @@ def engine_of(model: Model, *, max_waiting: int = 64) -> Engine:
     return Engine(ModelPool({"scripted": Served(lambda: model)}), max_waiting=max_waiting)
 
 
-@functools.cache
 def tiny_model(*, xl: bool = False) -> Path:
-    """The tiny model's folder, built once for the whole run.
+    """The tiny model's folder, built once for the whole run."""
+    return made_once("tiny-xl-model" if xl else "tiny-model", lambda to: _build_tiny(to, xl=xl))
 
-    By a process of its own, so that tests of other things load no torch.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="tiny-model-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+def _build_tiny(folder: Path, *, xl: bool) -> None:
+    """By a process of its own, so that tests of other things load no torch."""
     if "torch" in sys.modules:
         from queue_agent_diffusers.torch.tiny import build_tiny_model  # noqa: PLC0415  loads torch
 
@@ -194,7 +187,6 @@ def tiny_model(*, xl: bool = False) -> Path:
     else:
         command = [sys.executable, "-m", "queue_agent_diffusers.torch.tiny", str(folder)]
         subprocess.run([*command, *(["--xl"] if xl else [])], check=True, capture_output=True)
-    return folder
 
 
 def jobs_held(server: ServerProcess) -> int:

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from aws_cdk import App
 from image_service.config import Config
 from image_service.stacks import ImageService
+
+from made_once import made_once
 
 CDK = Path(__file__).resolve().parents[2] / "cdk"
 EXAMPLES = {path.stem: path for path in sorted((CDK / "examples").glob("*.yaml"))}
@@ -75,20 +76,26 @@ class Assembly:
         ]
 
 
-_FOLDERS = TemporaryDirectory(prefix="cdk-")
-
-
 @cache
 def synthesised(name: str) -> Assembly:
     """An example's assembly; not to be changed."""
-    return synthesised_from(Config.load(EXAMPLES[name]), Path(_FOLDERS.name) / name)
+    config = Config.load(EXAMPLES[name])
+    return _read(config, made_once(f"cdk-{name}", lambda folder: _synthesise(config, folder)))
 
 
 def synthesised_from(config: Config, folder: Path) -> Assembly:
     """The assembly of a configuration, written into the folder."""
+    _synthesise(config, folder)
+    return _read(config, folder)
+
+
+def _synthesise(config: Config, folder: Path) -> None:
     app = App(outdir=str(folder))
     ImageService(app, config).build("installed")
     app.synth()
+
+
+def _read(config: Config, folder: Path) -> Assembly:
     templates = {
         path.name.removeprefix(f"{config.name}-").removesuffix(".template.json"): json.loads(
             path.read_text()

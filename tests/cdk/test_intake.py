@@ -61,7 +61,12 @@ def environment(embedded_cloud: EmbeddedCloud) -> dict[str, str]:
         function.properties["Environment"]["Variables"]
     )
     cloud = embedded_cloud.environment()
-    return {**given, **cloud, "AWS_DEFAULT_REGION": cloud["AWS_REGION"]}
+    return {
+        **given,
+        **cloud,
+        "AWS_DEFAULT_REGION": cloud["AWS_REGION"],
+        "JOB_TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:intake-jobs",
+    }
 
 
 @pytest.fixture
@@ -74,7 +79,8 @@ async def jobs(
         sns = await cloud.client("sns")
         s3 = await cloud.client("s3")
         await s3.create_bucket(Bucket=environment["RESULTS_BUCKET"])
-        environment["JOB_TOPIC_ARN"] = (await sns.create_topic(Name="intake-jobs"))["TopicArn"]
+        made = await sns.create_topic(Name="intake-jobs")
+        assert made["TopicArn"] == environment["JOB_TOPIC_ARN"]
         async with cloud.topic(environment["JOB_TOPIC_ARN"]).subscribe() as bodies:
             yield bodies
     finally:

@@ -219,7 +219,7 @@ def storable(error: QueueAgentError) -> None:
     assert Result.model_validate_json(result.model_dump_json(ensure_ascii=True)).error == report
 
 
-@examples(600)
+@examples(300)
 @given(st.one_of(bodies(GENERATED), mutated((INFO,)).map(lambda info: _generated(written(info)))))
 def test_the_web_uis_images(body: bytes) -> None:
     async def read() -> Output:
@@ -232,7 +232,7 @@ def _generated(info: str) -> bytes:
     return written({"images": [ENCODED, ENCODED], "info": info}).encode()
 
 
-@examples(600)
+@examples(300)
 @given(bodies(OPENAI))
 def test_the_images_of_the_openai_dialect(body: bytes) -> None:
     async def read() -> Output:
@@ -241,7 +241,7 @@ def test_the_images_of_the_openai_dialect(body: bytes) -> None:
     only_our_errors(read())
 
 
-@examples(600)
+@examples(300)
 @given(st.sampled_from(STATUSES[4:]), bodies(*ERRORS))
 def test_refusals_and_failures(status: int, body: bytes) -> None:
     answer = Response(status, body)
@@ -252,7 +252,7 @@ def test_refusals_and_failures(status: int, body: bytes) -> None:
             storable(error)
 
 
-@examples(600)
+@examples(300)
 @given(bodies(*HISTORY), bodies(OPENAI))
 def test_the_history_and_the_files_of_comfyui(body: bytes, file: bytes) -> None:
     api = comfyui_answering(Response(200, file))
@@ -265,7 +265,7 @@ def test_the_history_and_the_files_of_comfyui(body: bytes, file: bytes) -> None:
                 settled(fetch_artifact(api, found, 1, Spool()))
 
 
-@examples(600)
+@examples(300)
 @given(st.lists(bodies(*EVENTS, *EVENTS[1:3]), min_size=1, max_size=4))
 def test_the_events_of_comfyui(frames: list[bytes]) -> None:
     graph: dict[str, Json] = {"5": {"class_type": "KSampler", "inputs": {"steps": 20}}, "9": {}}
@@ -279,7 +279,7 @@ def test_the_events_of_comfyui(frames: list[bytes]) -> None:
             reached = progress.fraction
 
 
-@examples(200)
+@examples(100)
 @given(bodies(STATUS))
 def test_the_progress_of_the_bundled_runtime(body: bytes) -> None:
     with suppress(QueueAgentError):
@@ -287,7 +287,7 @@ def test_the_progress_of_the_bundled_runtime(body: bytes) -> None:
         assert progress is None or 0 <= progress.fraction <= 1
 
 
-@examples(1500)
+@examples(750)
 @given(st.sampled_from(STATUSES), bodies(*SMALL_ANSWERS))
 def test_answers_to_the_adapters_own_questions(status: int, body: bytes) -> None:
     comfyui = comfyui_answering(Response(status, body))

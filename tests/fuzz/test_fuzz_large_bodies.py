@@ -30,7 +30,7 @@ def bodies(draw: st.DrawFn) -> str:
     return text[: draw(st.integers(1, len(text)))] if draw(st.booleans()) else text
 
 
-@examples(25)
+@examples(12)
 @given(bodies())
 def test_a_large_body_is_read_or_refused_in_our_words(text: str) -> None:
     for read, refusals in ((parse_job, Malformed), (read_body, Rejected)):
@@ -38,7 +38,7 @@ def test_a_large_body_is_read_or_refused_in_our_words(text: str) -> None:
             read(text)
 
 
-@examples(10)
+@examples(5)
 @given(st.sampled_from(ATOMS), st.integers(MOST + 1, 4 * MOST))
 def test_what_is_refused_for_its_size_was_never_made(atom: str, count: int) -> None:
     text = f"[{','.join([atom] * count)}]"

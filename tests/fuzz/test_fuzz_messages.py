@@ -145,31 +145,31 @@ def enveloped(payload: str) -> SearchStrategy[str]:
     return mutated((envelope,)).map(written)
 
 
-@examples(500)
+@examples(250)
 @given(st.one_of(st.text(), st.text(alphabet=st.characters()), damaged(st.just(written(POINTER)))))
 def test_any_text_is_answered(body: str) -> None:
     judge(body)
 
 
-@examples(500)
+@examples(250)
 @given(json_values.map(written))
 def test_any_json_is_answered(body: str) -> None:
     judge(body)
 
 
-@examples(1500)
+@examples(750)
 @given(mutated(SAMPLES).map(written))
 def test_a_job_gone_wrong_is_answered(body: str) -> None:
     judge(body)
 
 
-@examples(2000)
+@examples(1000)
 @given(with_mutated_content())
 def test_content_gone_wrong_is_answered(body: str) -> None:
     judge(body)
 
 
-@examples(1000)
+@examples(500)
 @given(
     st.one_of(
         damaged(st.sampled_from(SAMPLES).map(written)),
@@ -186,7 +186,7 @@ def test_an_answer_fits_the_topic_whatever_it_quotes() -> None:
     judge(written(["software.amazon.payloadoffloading.PayloadS3Pointer", place]))
 
 
-@examples(1500)
+@examples(750)
 @given(
     st.one_of(
         mutated(FOREIGN_SAMPLES).map(written),
@@ -211,7 +211,7 @@ def judge(body: str) -> None:
         judge_job(job)
 
 
-@examples(500)
+@examples(250)
 @given(st.sampled_from(SAMPLES[:-1]), st.sampled_from([*FOREIGN_SAMPLES, *RESEMBLING.values()]))
 def test_no_job_is_ignored_whatever_else_it_has(job: Json, beside: Json) -> None:
     assert isinstance(job, dict)
@@ -309,7 +309,7 @@ def with_places_about(draw: st.DrawFn) -> Json:
     )
 
 
-@examples(500)
+@examples(250)
 @given(with_places_about())
 def test_no_place_reaches_the_web_ui_but_by_way_of_its_bytes(content: Json) -> None:
     job = Job.model_validate(

@@ -1,9 +1,8 @@
-"""Two thousand requests made up from the gateway's own description of itself."""
+"""A thousand requests, in `make fuzz` more, made up from the gateway's own description."""
 
 import asyncio
 import base64
 import math
-import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from fuzz.fuzzing import FACTOR
 from gateway_site import Site
 from queue_agent.cloud import Cloud, Deployment
 from queue_agent.runtime import Artifact, OfferedModel, OfferedSampler, Output
@@ -33,7 +33,7 @@ from queue_agent.worker.lease import Lease
 from queue_agent.worker.slots import Slots
 from queue_agent.worker.store import ResultStore
 
-CASES: Final = int(os.environ.get("SCHEMATHESIS_CASES", "2000"))
+CASES: Final = 1000 * max(1, FACTOR)
 CHECKS: Final = [
     not_a_server_error,
     status_code_conformance,

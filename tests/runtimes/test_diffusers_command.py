@@ -34,5 +34,5 @@ def test_both_ways_to_start_it_list_the_same_options() -> None:
 
 def test_an_option_given_to_the_command_line_reaches_the_engine() -> None:
     command = [sys.executable, "-m", *COMMAND_LINE, "--model", str(tiny_model()), "--max-batch=3"]
-    with LoadedServer([*command, "--port", "{port}"], env={"OMP_NUM_THREADS": "1"}) as server:
+    with LoadedServer([*command, "--port", "{port}"]) as server:
         assert httpx.get(f"{server.url}/health", timeout=60).json()["max_batch"] == 3

@@ -138,7 +138,7 @@ def test_a_size_that_its_cells_cannot_fill_is_rounded_with_a_warning() -> None:
 @pytest.fixture(scope="module")
 def tiny() -> Iterator[LoadedServer]:
     command = [sys.executable, "-m", "queue_agent_diffusers", "--model", "tiny", "--port", "{port}"]
-    with LoadedServer(command, env={"OMP_NUM_THREADS": "1"}) as server:
+    with LoadedServer(command) as server:
         yield server
 
 

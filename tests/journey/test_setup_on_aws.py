@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import secrets
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from command_here import queue_agent_here
 from harness import PATIENCE, webui_settings
 from queue_agent.client import Client
 from queue_agent.cloud.aws import AwsCloud
@@ -54,12 +53,10 @@ class Account:
 
     async def setup(self, *arguments: str) -> tuple[int, list[str], dict[str, str], str]:
         """Exit code, what was done, the settings that were printed, and stderr."""
+        environment = {**self.embedded.environment(), "COLUMNS": "200"}
         done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "queue_agent", "setup", *self.options, *arguments],
-            env={**os.environ, **self.embedded.environment(), "COLUMNS": "200"},
-            capture_output=True, text=True, check=False, timeout=2 * PATIENCE, cwd=self.folder,
-        )  # fmt: skip
+            queue_agent_here, "setup", *self.options, *arguments, environment=environment
+        )
         lines = done.stdout.splitlines()
         settings = [line for line in lines if line.startswith("QUEUE_AGENT_")]
         steps = [line for line in lines if line not in settings]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
 
 from nats_filling import ROOM, filled
 from nats_proxy import NatsProxy, Sent
@@ -147,6 +148,26 @@ async def test_a_poll_ends_at_once_when_the_server_is_killed(
     with pytest.raises(Unavailable) as raised:
         await queue.policy()
     assert not isinstance(raised.value, Unanswered)
+
+
+async def test_a_poll_ends_at_once_when_the_socket_breaks_under_what_is_still_to_be_sent(
+    server: NatsServer, cloud: NatsCloud, deployed: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("the handler is closed")  # as uvloop says it
+
+    monkeypatch.setattr(pulling, "_MISSED", LONG)
+    queue = cloud.queue(deployed.queue_url)
+    poll = asyncio.create_task(queue.receive(1, wait=LONG, visibility_timeout=LONG))
+    await asked(cloud)
+    monkeypatch.setattr(TcpTransport, "writelines", broken)
+    sending = asyncio.create_task(queue.send("x", {}))
+    await asyncio.sleep(0)
+    server.kill()
+    for task in (poll, sending):
+        with pytest.raises(Unavailable, match="connection was lost"):
+            async with asyncio.timeout(SOON):
+                await task
 
 
 async def test_a_watcher_misses_nothing_while_the_server_is_away(

@@ -33,7 +33,7 @@ _REFUSED: Final = ("authorization violation", "authentication", "user authentica
 
 
 class _Client(Client):
-    """Goes on where the library's own would hear nothing any more, and not say so."""
+    """Tells of the end of its connection where the library's own would not."""
 
     async def _process_pong(self) -> None:
         """Of a ping, too, for whose answer nobody waits any longer."""
@@ -45,6 +45,15 @@ class _Client(Client):
         """A connection of which nothing more is read is lost."""
         await super()._read_loop()
         await self._process_op_err(UnexpectedEOF())
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        """To the end, also where the socket is closed already and takes the rest no more."""
+        try:
+            await super()._close(status, do_cbs)
+        except FAILURES:
+            self._pending, self._pending_data_size = [], 0
+            self._status = Client.DISCONNECTED  # else there would be nothing to do
+            await super()._close(status, do_cbs)
 
 
 class _TlsClient(_Client):

@@ -82,6 +82,7 @@ class ComfyUIRuntime(Runtime):
         self._api = ComfyUIApi(options, self.default_url)
         conversions = Conversions(self._api)
         self._workflows = JobWorkflows(self._api, conversions, options)
+        self.task_types = self.task_types | self._workflows.answered  # type: ignore[misc]  # by the operator
         self._readiness = ServerReadiness(self._api, conversions, self._workflows)
         self._abandoned = AbandonedPrompts(self._api)
         self._clean_up = CleanUp(self._api, options.files)

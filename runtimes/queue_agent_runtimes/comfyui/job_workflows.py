@@ -11,14 +11,21 @@ from pydantic import JsonValue
 
 from queue_agent.runtime import Assets, ModelFile, NamedWorkflow, Reference, RuntimeOptions
 from queue_agent.runtime.places import refuse_unfetched
+from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job
 from queue_agent.wire.portable import parse_portable
+from queue_agent.wire.video_and_mesh import FILE_FIELDS
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.editor import Conversions, SavedWorkflow, saved_in
 from queue_agent_runtimes.comfyui.file_inputs import FileInputs
 from queue_agent_runtimes.comfyui.models import models_in, models_of_portable, models_of_saved
 from queue_agent_runtimes.comfyui.operator_files import read_library
 from queue_agent_runtimes.comfyui.operator_library import Library
+from queue_agent_runtimes.comfyui.operator_video import (
+    VIDEO_TASKS,
+    find_file_references,
+    parse_content,
+)
 from queue_agent_runtimes.comfyui.translator import (
     IMAGE_FIELDS,
     Translator,
@@ -50,6 +57,11 @@ class JobWorkflows:
         """As it is on the server."""
 
     @property
+    def answered(self) -> frozenset[str]:
+        """The task types that workflows of the operator's folder are the answer to."""
+        return self._folder.answered
+
+    @property
     def needs_classes(self) -> bool:
         """Whether workflows of the operator's folder wait for the server's classes."""
         return bool(self._folder.waiting)
@@ -71,6 +83,8 @@ class JobWorkflows:
             if (saved := self._saved(job)) is not None:
                 return list(saved.references(known))
             return list(find_references(self._own(job, known).graph, known))
+        if job.task_type in VIDEO_TASKS:
+            return list(find_file_references(job.content, job.task_type))
         return list(find_portable_references(parse_portable(job.content), job.task_type))
 
     def check_places(self, job: Job, known: FileInputs) -> None:
@@ -93,7 +107,8 @@ class JobWorkflows:
             references = find_references(graph, known)
             refuse_unfetched(inputs_by_node(graph), fetched=references, is_text=is_text_input)
         else:
-            others = {name: job.content[name] for name in job.content.keys() - IMAGE_FIELDS}
+            media = FILE_FIELDS.get(job.task_type, IMAGE_FIELDS)
+            others = {name: job.content[name] for name in job.content.keys() - {*media}}
             refuse_unfetched(others)
 
     def models(self, job: Job, known: FileInputs) -> Iterator[ModelFile]:
@@ -104,11 +119,11 @@ class JobWorkflows:
             Unavailable: it asks for one that waits for the server's classes.
         """
         if job.task_type != PIPELINE:
-            content = parse_portable(job.content)
             if (own := self._library.answering(job.task_type)) is not None:
                 yield from own.models
                 yield from models_in(own.graph)
-            yield from models_of_portable(content)
+            if job.task_type not in VIDEO_TASKS:
+                yield from models_of_portable(parse_portable(job.content))
         elif (asked := self._library.asked(job.content)) is not None:
             yield from asked.workflow.models
             yield from models_in(asked.filled(random_seed=0).graph)
@@ -142,8 +157,19 @@ class JobWorkflows:
 
     async def _portable(self, job: Job, assets: Assets, uploads: Uploads) -> Workflow:
         """The operator's that answers such jobs, or one made of core nodes."""
-        content, seed = parse_portable(job.content), secrets.randbelow(_MAX_RANDOM_SEED)
-        if (own := self._library.answering(job.task_type)) is not None:
+        own, seed = self._library.answering(job.task_type), secrets.randbelow(_MAX_RANDOM_SEED)
+        if job.task_type in VIDEO_TASKS:
+            if own is None:
+                raise Rejected(
+                    f"No workflow here is the answer to {job.task_type}.",
+                    type="unknown_task_type",
+                )
+            asked = parse_content(job.content, job.task_type)
+            return await self._translator.filled(
+                own, asked, job.task_type, assets=assets, uploads=uploads, random_seed=seed
+            )
+        content = parse_portable(job.content)
+        if own is not None:
             return await self._translator.filled(
                 own, content, job.task_type, assets=assets, uploads=uploads, random_seed=seed
             )

@@ -34,6 +34,9 @@ _NEEDED_BY: Final = {
     "text-to-image": "prompt",
     "image-to-image": "image",
     "extra-single-image": "image",
+    "text-to-video": "prompt",
+    "image-to-video": "first_frame",
+    "image-to-3d": "image",
 }
 """The task types that a workflow can be the answer to, and what it must expose for them."""
 

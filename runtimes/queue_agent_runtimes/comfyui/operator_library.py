@@ -105,6 +105,13 @@ class Library:
                 self._raise_if_waiting(name)
         return next((own for own in self.workflows.values() if task_type in own.answers), None)
 
+    @property
+    def answered(self) -> frozenset[str]:
+        """The task types of portable jobs that one of them is the answer to."""
+        answers = [own.answers for own in self.workflows.values()]
+        answers += [own.answers for own in self.waiting.values()]
+        return frozenset(task_type for one in answers for task_type in one)
+
     def offers(self) -> list[NamedWorkflow]:
         offers = {name: own.offer() for name, own in self.waiting.items()}
         offers |= {name: own.offer() for name, own in self.workflows.items()}

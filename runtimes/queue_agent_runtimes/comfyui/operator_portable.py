@@ -36,10 +36,23 @@ KINDS: Final[dict[str, InputKind]] = {
     MODEL: "text",
     "image": "image",
     "mask": "image",
+    "seconds": "number",
+    "fps": "number",
+    "frames": "number",
+    "guidance_scale": "number",
+    "first_frame": "image",
+    "last_frame": "image",
 }
 """What inputs must hold that are called like fields of the portable form."""
 
-_AS_THEY_ARE: Final = KINDS.keys() - {"prompt", "sampler_name", "scheduler", MODEL, "image", "mask"}
+_AS_THEY_ARE: Final = (KINDS.keys() & PortableContent.model_fields.keys()) - {
+    "prompt",
+    "sampler_name",
+    "scheduler",
+    MODEL,
+    "image",
+    "mask",
+}
 _ASKS_FOR_NOTHING: Final[dict[str, JsonValue]] = {
     "negative_prompt": "",
     SEED: -1,

@@ -10,6 +10,7 @@ from queue_agent.runtime import Asset, Assets, Reference, is_url
 from queue_agent.runtime.images import image_asset
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.portable import Lora, PortableContent
+from queue_agent.wire.video_and_mesh import MeshContent, VideoContent
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.builder import (
     Ingredients,
@@ -21,6 +22,7 @@ from queue_agent_runtimes.comfyui.builder import (
 )
 from queue_agent_runtimes.comfyui.names import match_file, match_upscaler
 from queue_agent_runtimes.comfyui.operator_portable import MODEL, not_taken, portable_inputs
+from queue_agent_runtimes.comfyui.operator_video import images_of, video_inputs
 from queue_agent_runtimes.comfyui.operator_workflow import OperatorWorkflow
 from queue_agent_runtimes.comfyui.uploads import Uploads
 from queue_agent_runtimes.comfyui.workflow import Workflow, class_of, folder_of
@@ -89,7 +91,7 @@ class Translator:
     async def filled(
         self,
         own: OperatorWorkflow,
-        content: PortableContent,
+        content: PortableContent | VideoContent | MeshContent,
         task_type: str,
         *,
         assets: Assets,
@@ -101,9 +103,12 @@ class Translator:
         Raises:
             Rejected: an image that the task needs is missing, or an input of the workflow.
         """
-        portable = portable_inputs(own, content)
+        if isinstance(content, PortableContent):
+            portable, images = portable_inputs(own, content), [*_images(content, task_type)]
+        else:
+            portable, images = video_inputs(own, content), [*images_of(content)]
         given, warnings = dict(portable.inputs), list(portable.warnings)
-        for name, value, field in _images(content, task_type):
+        for name, value, field in images:
             if name in own.inputs:
                 node_id, _ = own.inputs[name].targets[0]
                 given[name] = await uploads.put(
@@ -112,7 +117,9 @@ class Translator:
                 )
             else:
                 warnings.append(not_taken(own, name))
-        if task_type != TEXT_TO_IMAGE and "image" not in given:
+        if isinstance(content, PortableContent):
+            warnings += _images_without_effect(content, task_type)
+        if task_type in {IMAGE_TO_IMAGE, UPSCALING} and "image" not in given:
             raise Rejected(f"The image that {task_type} needs is missing.", type="invalid_content")
         asked = given.get(MODEL)
         if isinstance(asked, str):
@@ -123,7 +130,6 @@ class Translator:
             else:
                 del given[MODEL]
                 warnings.append(f"model: switching models is turned off; {own.name} has its own")
-        warnings += _images_without_effect(content, task_type)
         workflow = own.filled(given, random_seed=random_seed)
         return replace(workflow, warnings=tuple(warnings))
 

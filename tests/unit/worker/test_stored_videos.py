@@ -1,9 +1,12 @@
 """Videos in the bucket: what is told of them, and their posters beside them."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from media_files import image
+from queue_agent.client import Client
 from queue_agent.media.asset import Asset
 from queue_agent.media.video_facts import VideoFacts
 from queue_agent.media.videos import Video
@@ -20,11 +23,7 @@ PNG = sample_png(8, 8)
 FACTS = VideoFacts(width=64, height=48, duration=1.5, frames=12, fps=8.0, codec="h264")
 
 
-def poster() -> bytes:
-    """A JPEG."""
-    from media_files import image  # noqa: PLC0415
-
-    return image("JPEG")
+POSTER = image("JPEG")
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +33,7 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> None:
     async def read(asset: Asset, media_type: str) -> Video:
         await asyncio.sleep(0)
         assert asset.size
-        return Video(FACTS, poster() if media_type == "video/mp4" else None)
+        return Video(FACTS, POSTER if media_type == "video/mp4" else None)
 
     monkeypatch.setattr(description, "read_video", read)
 
@@ -66,8 +65,8 @@ async def test_a_video_has_a_poster_beside_it_that_counts_as_no_output(bench: Be
     assert first.poster == third.url == first.url.removesuffix(".mp4") + "-poster.jpg"
     assert (third.media_type, third.width, third.height) == ("image/jpeg", 48, 32)
     stored = bench.results.objects[third.url.removeprefix(bench.results.url(""))]
-    assert stored == (poster(), "image/jpeg")
-    assert third.bytes == len(poster())
+    assert stored == (POSTER, "image/jpeg")
+    assert third.bytes == len(POSTER)
     assert bench.manifests()[0].images == told.images
 
 
@@ -99,3 +98,13 @@ async def test_an_earlier_attempts_poster_stays_as_it_was(bench: Bench) -> None:
     assert bench.results.objects[key][0] == b"another attempt's"
     assert again.images[1].url != told.images[1].url
     assert again.images[0].poster == again.images[1].url
+
+
+async def test_the_client_gives_what_was_made_and_no_posters(bench: Bench, tmp_path: Path) -> None:
+    await told_of(bench, Artifact(video(), "video/mp4"), Artifact(PNG, "image/png"))
+    async with Client(bench.cloud, bucket=bench.deployment.bucket) as client:
+        job = client.job("order-1", prefix="out")
+        assert await job.images() == [video(), PNG]
+        saved = await job.save(tmp_path)
+        assert [path.suffix for path in saved] == [".mp4", ".png"]
+        assert len((await job.result()).images) == 3

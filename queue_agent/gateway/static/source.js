@@ -26,7 +26,7 @@ export function offerSource(offered, { isNeeded: needed = isNeeded, isPlain: pla
 }
 
 export function judgeSource() {
-  const words = picture && !isOffered ? "This runtime makes nothing from images: remove the picture, or choose another runtime." : "";
+  const words = picture && !isOffered ? `This runtime makes no ${isPlain ? "such thing" : "images"} from images: remove the picture, or choose another runtime.` : "";
   at("source-file").setCustomValidity(words || (isNeeded && !picture ? "A picture is needed." : ""));
 }
 

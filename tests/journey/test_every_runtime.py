@@ -11,6 +11,7 @@ from PIL import Image
 
 from cog_servers import real_cog
 from diffusers_servers import tiny_server
+from fakes import fake_runtime
 from harness import JsonObject, Scene, comfyui_process, scene, webui_process
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.process import ServerProcess
@@ -23,7 +24,10 @@ RUNTIMES: dict[str, Callable[[], ServerProcess]] = {
     "diffusers": tiny_server,
     "openai": tiny_server,
     "cog": real_cog,
+    "http": lambda: fake_runtime("http_apis", "fooocus"),
 }
+OPTIONS = {"http": {"QUEUE_AGENT_RUNTIME_OPTIONS": '{"adapter": "fooocus"}'}}
+"""Settings without which an adapter is none."""
 
 
 def message(name: str, runtime: str) -> JsonObject:
@@ -35,7 +39,8 @@ def message(name: str, runtime: str) -> JsonObject:
 
 
 def settings(adapter: str, server: ServerProcess) -> dict[str, str]:
-    return {"QUEUE_AGENT_RUNTIME": adapter, "QUEUE_AGENT_RUNTIME_URL": server.url}
+    place = {"QUEUE_AGENT_RUNTIME": adapter, "QUEUE_AGENT_RUNTIME_URL": server.url}
+    return place | OPTIONS.get(adapter, {})
 
 
 def shape(value: object) -> object:

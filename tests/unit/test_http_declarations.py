@@ -9,7 +9,10 @@ import jsonschema
 import pytest
 import yaml
 
+from queue_agent.cli.check import check
+from queue_agent.cli.run import run
 from queue_agent.runtime import RuntimeOptions
+from queue_agent.settings.agent import Settings
 from queue_agent.wire.errors import SettingsError
 from queue_agent_runtimes.http import HttpRuntime
 from queue_agent_runtimes.http.declaration import Declaration
@@ -172,3 +175,28 @@ def test_the_schema_for_editors_knows_what_is_shipped() -> None:
     for entry in shipped_declarations().values():
         jsonschema.validate(yaml.safe_load(entry.read_text("utf-8")), schema)
     assert json.dumps(schema)
+
+
+async def test_check_and_run_refuse_a_faulty_file_with_a_line_for_each_fault(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(changed("path: /paint", "path: paint").replace("$.image", "image["))
+    settings = Settings.load(
+        {
+            "QUEUE_AGENT_QUEUE_URL": "https://sqs.us-west-2.amazonaws.com/111122223333/jobs",
+            "QUEUE_AGENT_TOPIC_ARN": "arn:aws:sns:us-west-2:111122223333:notifications",
+            "QUEUE_AGENT_BUCKET": "results",
+            "QUEUE_AGENT_RUNTIME": "http",
+            "QUEUE_AGENT_RUNTIME_OPTIONS": json.dumps({"adapter": str(file)}),
+        }
+    )
+    with pytest.raises(SettingsError) as of_run:
+        run(settings)
+    with pytest.raises(SettingsError) as of_check:
+        await check(settings)
+    assert of_run.value.message == of_check.value.message
+    assert [line.partition(": ")[0] for line in of_check.value.message.splitlines()] == [
+        f"{file}:10",
+        f"{file}:14",
+    ]

@@ -23,6 +23,7 @@ class Work:
     width: int
     height: int
     image: bytes = b""
+    count: int = 1
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     state: str = "waiting"
     step: int = 0
@@ -32,8 +33,8 @@ class Work:
     def over(self) -> bool:
         return self.state in {"done", "stopped"}
 
-    def picture(self) -> bytes:
-        key = f"{self.prompt}|{self.steps}|{self.seed}".encode() + self.image
+    def picture(self, number: int = 0) -> bytes:
+        key = f"{self.prompt}|{self.steps}|{self.seed + number}".encode() + self.image
         red, green, blue = hashlib.sha256(key).digest()[:3]
         return png(self.width, self.height, bytes((red, green, blue)))
 

@@ -151,6 +151,7 @@ def fooocus_generate(asked: Asked) -> Answer:
         width=int(width),
         height=int(height),
         image=base64.b64decode(fields.get("input_image", "")),
+        count=whole(fields.get("image_number"), 1),
     )
     return Answer(fooocus_state(asked.engine.accept(work)))
 
@@ -170,13 +171,15 @@ def fooocus_query(asked: Asked) -> Answer:
 
 def fooocus_state(work: Work) -> dict[str, Any]:
     stages = {"waiting": "WAITING", "running": "RUNNING", "done": "SUCCESS", "stopped": "SUCCESS"}
-    stopped = work.state == "stopped"
-    result = {
-        "base64": None if stopped else encoded(work.picture()),
-        "url": None,
-        "seed": str(work.seed),
-        "finish_reason": "USER_CANCEL" if stopped else "SUCCESS",
-    }
+    results = [
+        {
+            "base64": None if work.state == "stopped" else encoded(work.picture(number)),
+            "url": None,
+            "seed": str(work.seed + number),
+            "finish_reason": "USER_CANCEL" if work.state == "stopped" else "SUCCESS",
+        }
+        for number in range(work.count)
+    ]
     return {
         "job_id": work.id,
         "job_type": "Text to Image",
@@ -184,7 +187,7 @@ def fooocus_state(work: Work) -> dict[str, Any]:
         "job_progress": 100 * work.step // work.steps,
         "job_status": None,
         "job_step_preview": None,
-        "job_result": [result] if work.over else None,
+        "job_result": results if work.over else None,
     }
 
 

@@ -13,8 +13,9 @@ import yaml
 from aiohttp import web
 from pydantic import JsonValue
 
-from queue_agent.runtime import Output, Progress, RuntimeOptions
+from queue_agent.runtime import Asset, Output, Progress, RuntimeOptions
 from queue_agent.testing import sample_png
+from queue_agent.testing.samples import in_a_file
 from queue_agent.wire.errors import (
     QueueAgentError,
     Rejected,
@@ -386,6 +387,53 @@ async def test_progress_is_asked_for_beside_a_run_that_is_not_polled(
         await runner.cleanup()
     assert reports[0] == 0.25
     assert reports[-1] == 1.0
+
+
+@pytest.mark.parametrize("how", ["multipart", "json"])
+async def test_a_file_of_the_job_reaches_the_server_whole(
+    stub: Stub, tmp_path: Path, how: str
+) -> None:
+    """A large one, from the file that it lies in, and again when the run is tried again."""
+    large = PNG + bytes(range(256)) * 8192
+    heard: list[tuple[object, bytes]] = []
+
+    async def painted(request: web.Request) -> web.Response:
+        if how == "json":
+            said = await request.json()
+            heard.append((said["prompt"], base64.b64decode(said["image"])))
+        else:
+            form = await request.post()
+            part = form["image"]
+            assert isinstance(part, web.FileField)
+            assert (part.filename, part.content_type) == ("image-1.png", "image/png")
+            heard.append((form["prompt"], part.file.read()))
+        return web.json_response({"images": [ENCODED]})
+
+    app = web.Application(client_max_size=2**26)
+    app.router.add_post("/paint", painted)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    stub.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    parameters = {"prompt": {"type": "string", "words": True}, "image": {"type": "image"}}
+    request = {"path": "/paint", how: {"prompt": "${prompt}", "image": "${image}"}}
+    tasks = {"image-to-image": {"parameters": parameters, "request": request}}
+    place = "https://example.com/large.png"
+    job = Job.model_validate(
+        {
+            "metadata": {"id": "order-1", "tasktype": "image-to-image"},
+            "content": {"prompt": 'quotes " and \n ${image}', "image": place},
+        }
+    )
+    try:
+        with in_a_file(large) as file:
+            async with runtime_of({**SIMPLE, "tasks": tasks}, stub, tmp_path) as runtime:
+                prepared = await runtime.prepare(job, {place: Asset(file, "image/png")})
+                for _ in range(2):
+                    assert (await runtime.run(prepared, lambda _: None)).artifacts
+    finally:
+        await runner.cleanup()
+    assert heard == [('quotes " and \n ${image}', large)] * 2
 
 
 async def _progress(_: web.Request) -> web.Response:

@@ -144,6 +144,13 @@ def test_a_run_that_is_polled_may_name_its_id_and_others_not() -> None:
     assert parse_declaration(GOOD + cancel + polling, "own.yaml").cancel
 
 
+def test_the_answer_of_a_poll_is_no_file() -> None:
+    polling = "polling: {id: $.id, request: {path: /run}, status: $.s, done: [ok]"
+    text = changed("  as: base64\n  path: $.image\n", "  as: body\n")
+    assert "needs polling.result" in faults(f"{text}{polling}}}\n")[0]
+    assert parse_declaration(f"{text}{polling}, result: {{path: /file}}}}\n", "own.yaml").polling
+
+
 def test_a_file_has_no_place_in_an_address() -> None:
     text = changed("prompt: {type: string, words: true}", "prompt: {type: image}")
     text = text.replace("/paint\n", "/paint/${prompt}\n")

@@ -315,7 +315,10 @@ def _of_others(declaration: Declaration) -> Iterator[tuple[Location, str]]:
 def _of_outputs(
     outputs: Outputs, where: Location, declaration: Declaration
 ) -> Iterator[tuple[Location, str]]:
-    known = OF_AN_OUTPUT if declaration.polling else OF_AN_OUTPUT - {"id"}
+    polling = declaration.polling
+    if outputs.source == "body" and polling is not None and polling.result is None:
+        yield where, "as: body needs polling.result: the answer of a poll is no file"
+    known = OF_AN_OUTPUT if polling else OF_AN_OUTPUT - {"id"}
     if outputs.request is not None:
         yield from _of_call(outputs.request, (*where, "request"), known)
 

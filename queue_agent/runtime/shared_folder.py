@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 __all__ = ["SharedFile", "SharedFolder"]
 
@@ -45,7 +45,7 @@ class SharedFolder:
     Its methods wait for the disk: call them in a thread.
 
     Raises:
-        OSError: from all methods that remove, where the agent may not.
+        OSError: from `open`, and from all methods that remove, where the agent may not.
     """
 
     def __init__(self, root: Path) -> None:
@@ -72,6 +72,21 @@ class SharedFolder:
             if stat.S_ISREG(found.st_mode):
                 return SharedFile(path, found.st_size, found.st_mtime)
         return None
+
+    def open(self, path: str) -> BinaryIO:
+        """The file of that path, to be read and closed.
+
+        Raises:
+            OSError: there is none, or the agent may not read it.
+            ValueError: the path leads out of the folder.
+        """
+        with self._opened(path) as (folder, name):
+            # a pipe would be waited for
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise FileNotFoundError(errno.ENOENT, "no file", path)
+        return os.fdopen(file, "rb")
 
     def remove(self, path: str) -> None:
         """Remove a file."""

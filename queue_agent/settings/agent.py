@@ -102,7 +102,8 @@ class Settings(OutputSettings, TracingSettings, LogSettings):
         default=None,
         description="Folder that the agent shares with ComfyUI and that holds its `output`, "
         "`temp` and `input`: what a job has left there is removed once its result is stored. "
-        "Else it stays.",
+        "Else it stays. Of a server of the OpenAI dialect: where the images lie that it names by "
+        "a path.",
     )
     runtime_options: JsonObjectText | None = setting(
         "RUNTIME_OPTIONS",

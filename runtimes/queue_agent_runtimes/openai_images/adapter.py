@@ -42,6 +42,7 @@ from queue_agent_runtimes.openai_images.answer import (
     read_output,
     read_progress,
 )
+from queue_agent_runtimes.openai_images.elsewhere import Elsewhere
 from queue_agent_runtimes.openai_images.fields import (
     BUNDLED,
     COMMON,
@@ -91,6 +92,7 @@ class OpenAIImagesRuntime(Runtime):
     def __init__(self, options: RuntimeOptions) -> None:
         self._client = RuntimeClient(options, self.default_url)
         self._outputs = OutputFetcher(options, self._client)
+        self._elsewhere = Elsewhere(self._client, self._outputs, options.files)
         self._switch_models = options.switch_models
 
     async def ready(self) -> bool | Readiness:
@@ -128,8 +130,9 @@ class OpenAIImagesRuntime(Runtime):
 
     async def prepare(self, job: Job, assets: Assets) -> Prepared:
         """Translate the fields and gather the files; sends nothing."""
+        dialect = await self._dialect_for(job)
         request, warnings = translate(
-            job.content, job.task_type, self.dialect, switch_models=self._switch_models
+            job.content, job.task_type, dialect, switch_models=self._switch_models
         )
         if self.shows_previews and job.wants_previews:
             request["preview_interval"] = PREVIEW_INTERVAL
@@ -151,6 +154,7 @@ class OpenAIImagesRuntime(Runtime):
         with Spools() as spools:
             async with self._following(prepared, run_id, progress):
                 answer = await self._generate(prepared, run_id, spools)
+                answer = await self._elsewhere.brought(answer, spools)
             output = await read_output(answer, prepared)
             spools.keep(output.artifacts)
         progress(Progress(1.0))
@@ -177,6 +181,11 @@ class OpenAIImagesRuntime(Runtime):
         """Around the wait for the answer; the dialect itself has no progress to relay."""
         del prepared, run_id, progress
         yield
+
+    async def _dialect_for(self, job: Job) -> Dialect:
+        """What the server understands of what this job asks for."""
+        del job
+        return self.dialect
 
     def _note_health(self, answer: Response) -> None:
         """Take from the answer what concerns us; the dialect itself says nothing in it."""

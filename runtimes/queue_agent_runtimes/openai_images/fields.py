@@ -6,7 +6,8 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from queue_agent.wire.portable import PortableContent, parse_portable
+from queue_agent.wire.errors import Rejected
+from queue_agent.wire.portable import Lora, PortableContent, parse_portable
 from queue_agent.wire.samplers import choose, find_sampler
 
 IMAGE_TO_IMAGE: Final = "image-to-image"
@@ -49,6 +50,8 @@ class Dialect:
     several_images: bool
     loras: bool
     """Whether `loras` takes names and scales for one request."""
+    one_lora: bool = False
+    """Whether `lora` takes one, as vLLM-Omni has it."""
 
 
 COMMON: Final = Dialect(schedulers=False, edits_for_sure=False, several_images=True, loras=False)
@@ -78,6 +81,10 @@ def translate(
     warnings = _common_warnings(portable)
     if portable.loras and dialect.loras:
         request["loras"] = [{"name": lora.name, "scale": lora.weight} for lora in portable.loras]
+    elif portable.loras and dialect.one_lora:
+        request["lora"] = lora_object(portable.loras[0])
+        if len(portable.loras) > 1:
+            warnings.append("loras: the server takes one a request; only the first is used.")
     elif portable.loras:
         warnings.append("loras: the runtime loads none for a job; ignored.")
     if portable.checkpoint and switch_models:
@@ -94,6 +101,17 @@ def translate(
     warnings += complaints
     request.update({name: content[name] for name in _NATIVE & set(content)})
     return request, warnings
+
+
+def lora_object(lora: Lora) -> dict[str, JsonValue]:
+    """A LoRA as vLLM-Omni names one: `path` is a folder that the server finds by itself.
+
+    Raises:
+        Rejected: the name is a path, which leads to more than the server's LoRAs.
+    """
+    if lora.name.startswith(("/", "~", ".")) or ".." in lora.name:
+        raise Rejected("loras: a name, and no path.", type="invalid_content")
+    return {"name": lora.name, "path": lora.name, "scale": lora.weight}
 
 
 _NO_SAMPLERS: Final = (

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from cachetools import LRUCache
@@ -30,6 +30,7 @@ from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.job import Job
 from queue_agent.wire.video_and_mesh import IMAGE_TO_3D, VIDEO_TASKS
 from queue_agent_runtimes.openai_images.adapter import OpenAIImagesRuntime
+from queue_agent_runtimes.openai_images.fields import Dialect
 from queue_agent_runtimes.openai_videos.engines import UNKNOWN, EngineFacts, Server, read_server
 from queue_agent_runtimes.openai_videos.fields import file_fields, translate
 from queue_agent_runtimes.openai_videos.jobs import RemoteJobs
@@ -138,6 +139,13 @@ class OpenAIRuntime(OpenAIImagesRuntime):
             if entry.prepared is prepared and not await self._goes_on(entry):
                 self._given_up.remove(entry)
         return any(entry.prepared is prepared for entry in self._given_up)
+
+    async def _dialect_for(self, job: Job) -> Dialect:
+        if not job.content.get("loras"):
+            return self.dialect
+        with not_yet_submitted():
+            server = await self._server()
+        return replace(self.dialect, one_lora=server.engine.loras)
 
     def _jobs(self, prepared: Prepared) -> RemoteJobs:
         kind = "meshes" if prepared.job.task_type == IMAGE_TO_3D else "videos"

@@ -7,7 +7,6 @@ from typing import Final
 from pydantic import JsonValue
 
 from queue_agent.wire.errors import Rejected
-from queue_agent.wire.portable import Lora
 from queue_agent.wire.video_and_mesh import (
     FILE_FIELDS,
     IMAGE_TO_3D,
@@ -16,6 +15,7 @@ from queue_agent.wire.video_and_mesh import (
     parse_mesh,
     parse_video,
 )
+from queue_agent_runtimes.openai_images.fields import lora_object
 from queue_agent_runtimes.openai_videos.engines import EngineFacts, Server
 
 Json = dict[str, JsonValue]
@@ -129,7 +129,7 @@ def _video(content: VideoContent, engine: EngineFacts) -> EngineRequest:
     if content.width is not None:
         fields["size"] = f"{content.width}x{content.height}"
     if content.loras and engine.loras:
-        fields["lora"] = _lora(content.loras[0])
+        fields["lora"] = lora_object(content.loras[0])
         if len(content.loras) > 1:
             warnings.append(f"loras: {engine.name} takes one a request; only the first is used.")
     elif content.loras:
@@ -178,13 +178,6 @@ def _frames(content: VideoContent, engine: EngineFacts) -> tuple[tuple[str, str]
     if not engine.last_frames:
         raise _rejected(f"last_frame: {engine.name} takes none.")
     return (("input_references", first), ("input_references", "last_frame"))
-
-
-def _lora(lora: Lora) -> Json:
-    """As vLLM-Omni names one: `path` is a folder that the server finds by itself."""
-    if lora.name.startswith(("/", "~", ".")) or ".." in lora.name:
-        raise _rejected("loras: a name, and no path.")
-    return {"name": lora.name, "path": lora.name, "scale": lora.weight}
 
 
 def _choose_model(

@@ -23,7 +23,7 @@ from queue_agent.gateway import events, jobs
 from queue_agent.gateway.admission import Admission
 from queue_agent.gateway.bodies import LargeBodies
 from queue_agent.gateway.browsers import Browsers
-from queue_agent.gateway.compatibility import openai, webui
+from queue_agent.gateway.compatibility import generate, openai, webui
 from queue_agent.gateway.compatibility.synchronous import WARNINGS_HEADER
 from queue_agent.gateway.connections import guarded
 from queue_agent.gateway.dependencies import Gateway
@@ -118,7 +118,8 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         redoc_url=None,
     )
     add_handlers(app)
-    for router in (jobs.router, events.router, *webui.ROUTERS, *openai.ROUTERS):
+    own = (jobs.router, events.router)
+    for router in (*own, *webui.ROUTERS, *openai.ROUTERS, generate.router):
         app.router.routes += router.routes  # as they are: inclusion would build each anew
     _add_page(app)
     _add_probes(app)

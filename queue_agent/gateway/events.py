@@ -7,7 +7,7 @@ Server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.ht
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, suppress
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from queue_agent.gateway.dependencies import CallerPart, GatewayPart, caller_of,
 from queue_agent.gateway.keys import SUBPROTOCOL
 from queue_agent.gateway.problems import documented, render
 from queue_agent.gateway.records import Record
+from queue_agent.gateway.schemas import JobView
 from queue_agent.gateway.service import JobService
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.problems import Problem, ProblemDetails, problem_of
@@ -48,6 +49,14 @@ async def stream_events(job_id: str, gateway: GatewayPart, caller: CallerPart) -
 @router.websocket("/v1/jobs/{job_id}/events")
 async def send_events(socket: WebSocket, job_id: str) -> None:
     """The job with each change, one text message each; closed after the last."""
+    await relay(socket, job_id, JobView.model_dump_json)
+
+
+async def relay(socket: WebSocket, job_id: str, text_of: Callable[[JobView], str]) -> None:
+    """Send one of the caller's jobs with each change that its text shows, until its end.
+
+    A job that is not there is answered in the dialect of the path, in the place of the connection.
+    """
     gateway = gateway_of(socket)
     try:
         record = await gateway.service.find(caller_of(socket), job_id)
@@ -61,15 +70,27 @@ async def send_events(socket: WebSocket, job_id: str) -> None:
     offered = socket.scope.get("subprotocols", ())
     keyed = [protocol for protocol in offered if protocol.startswith(SUBPROTOCOL)]
     await socket.accept(subprotocol=keyed[0] if keyed else None)
-    await _either(_send_views(socket, gateway.service, record), _until_gone(socket))
+    texts = _texts(gateway.service, record, text_of)
+    await _either(_send_texts(socket, texts), _until_gone(socket))
 
 
-async def _send_views(socket: WebSocket, service: JobService, record: Record) -> None:
+async def _texts(
+    service: JobService, record: Record, text_of: Callable[[JobView], str]
+) -> AsyncGenerator[str]:
+    """What is told of the job, each time that it is something new."""
+    last = None
+    async with aclosing(service.views(record)) as views:
+        async for view in views:
+            if view is not None and (text := text_of(view)) != last:
+                last = text
+                yield text
+
+
+async def _send_texts(socket: WebSocket, texts: AsyncGenerator[str]) -> None:
     with suppress(WebSocketDisconnect):
-        async with aclosing(service.views(record)) as views:
-            async for view in views:
-                if view is not None:
-                    await socket.send_text(view.model_dump_json())
+        async with aclosing(texts):
+            async for text in texts:
+                await socket.send_text(text)
         await socket.close()
 
 

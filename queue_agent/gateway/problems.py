@@ -46,6 +46,12 @@ class WebUIFieldFaults(BaseModel):
     detail: list[WebUIFieldFault]
 
 
+class FrameworkError(BaseModel):
+    """An unsuccessful answer as FastAPI's own."""
+
+    detail: str | list[WebUIFieldFault]
+
+
 class OpenAIFault(BaseModel):
     """What is wrong, in the OpenAI API's shape."""
 
@@ -66,6 +72,8 @@ WEBUI: Final = "/sdapi/"
 """What the paths begin with that stand for a Web UI."""
 _OPENAI: Final = re.compile(r"/v1(?!/(jobs|runtimes)(/|$))(/|$)")
 """The paths that stand for OpenAI's server: all of the first version but our own."""
+_GUIDES: Final = re.compile(r"/(generate$|jobs/|ws/jobs/)")
+"""The paths that stand for the worker of guides to serving."""
 UNKNOWN_MODEL: Final = "unknown_model"
 
 _CASES: Final[Mapping[int, str]] = {
@@ -88,7 +96,7 @@ _AT_SYNCHRONOUS: Final[Mapping[int, str]] = {
 
 def documented(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """The unsuccessful answers of routes that tell them in this form, for their description."""
-    synchronous = model is not ProblemDetails
+    synchronous = model in {WebUIError, OpenAIError}
     cases = {**_CASES, **_AT_SYNCHRONOUS} if synchronous else _CASES
     told: dict[int | str, dict[str, Any]] = {
         status: {"model": model, "description": words} for status, words in cases.items()
@@ -121,6 +129,8 @@ def render(problem: Problem, *, path: str, request_id: str) -> JSONResponse:
     elif _OPENAI.match(path):
         problem = _as_openai(problem)
         body = openai_body(problem)
+    elif _GUIDES.match(path):
+        body = _as_framework(problem)
     else:
         media_type = MEDIA_TYPE
         body = problem.details(request_id).model_dump()
@@ -172,7 +182,7 @@ def add_handlers(app: FastAPI) -> None:
     """Answer every error of a route."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
-        if request.url.path.startswith(WEBUI) and (told := _as_web_ui(error)) is not None:
+        if _is_framework(request.url.path) and (told := _of_the_framework(error)) is not None:
             return told
         problem = _problem_of(error)
         if problem.status >= 500:
@@ -185,8 +195,21 @@ def add_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, answer)
 
 
-def _as_web_ui(error: Exception) -> JSONResponse | None:
-    """What the Web UI leaves to its framework: fields of a body, and routes that are not there."""
+def _is_framework(path: str) -> bool:
+    """Whether the server that the path stands for leaves some errors to FastAPI."""
+    return path.startswith(WEBUI) or _GUIDES.match(path) is not None
+
+
+def _as_framework(problem: Problem) -> dict[str, JsonValue]:
+    """The problem as one of FastAPI's: words or, of a body that is wrong, a list."""
+    if problem.status != 422:
+        return {"detail": problem.detail}
+    place: list[JsonValue] = ["body", *([problem.param] if problem.param else [])]
+    return {"detail": [{"loc": place, "msg": problem.detail, "type": problem.code}]}
+
+
+def _of_the_framework(error: Exception) -> JSONResponse | None:
+    """What FastAPI answers by itself: fields of a body, and routes that are not there."""
     if isinstance(error, RequestValidationError):
         faults = [
             {name: fault[name] for name in ("loc", "msg", "type")} for fault in error.errors()

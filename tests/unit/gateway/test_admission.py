@@ -21,12 +21,13 @@ ROUTES = [
     ("POST", "/sdapi/v1/txt2img"),
     ("POST", "/sdapi/v1/img2img"),
     ("POST", "/v1/images/generations"),
+    ("POST", "/generate"),
     ("POST", "/v1/jobs/a/wait"),
     ("DELETE", "/v1/jobs/a"),
     ("POST", "/v1/no/such/route"),
     ("PUT", "/v1/jobs"),
 ]
-BODIES = ROUTES[:5]
+BODIES = ROUTES[:6]
 CREDENTIALS = [{}, {"X-Api-Key": "qag_wrong"}, {"Authorization": "Basic OnFhZ193cm9uZw=="}]
 
 

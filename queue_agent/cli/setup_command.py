@@ -20,7 +20,7 @@ from queue_agent.settings.shared import (
 def setup(
     queue: Annotated[str, option(QUEUE_URL)],
     notifications: Annotated[str, option(NOTIFICATION_TOPIC, "--notifications")],
-    bucket: Annotated[str, option(BUCKET)],
+    bucket: Annotated[str | None, option(BUCKET)] = None,
     topic: Annotated[str | None, option(JOB_TOPIC, "--topic")] = None,
     runtime: Annotated[str | None, option(RUNTIME_NAME, "--runtime")] = None,
     dead_letters: Annotated[str | None, option(DEAD_LETTER_QUEUE_URL)] = None,
@@ -50,15 +50,16 @@ def setup(
         typer.Option(min=1, max=5, help="Servers that keep each stream (NATS); 3 for production."),
     ] = 1,
     change: Annotated[
-        bool, typer.Option("--change", help="Change what is there and differs (AWS).")
+        bool, typer.Option("--change", help="Change what is there and differs.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what is missing.")] = False,
 ) -> None:
     """Make the queues, topics and buckets that are missing, on AWS or NATS; print them.
 
-    On AWS topics, queues and bucket may be given by name, and --topic and --runtime are needed;
-    the settings that follow are printed, too. What is there and differs is shown, and exit code 1
-    says that it stays so. Nothing is ever deleted.
+    On AWS topics, queues and bucket may be given by name, and --topic, --runtime and --bucket
+    are needed; the settings that follow are printed, too. On NATS the bucket may be one of S3.
+    What is there and differs is shown, and exit code 1 says that it stays so. Nothing is ever
+    deleted.
     """
     from queue_agent.cli.setup import QueueTimes  # noqa: PLC0415
     from queue_agent.cli.setup import setup as make  # noqa: PLC0415

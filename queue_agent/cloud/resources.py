@@ -14,7 +14,8 @@ class Resources:
 
     queue_url: str
     notification_topic: str
-    bucket: str
+    bucket: str | None = None
+    """None: none is made, which is possible on NATS."""
     dead_letter_queue_url: str | None = None
     lease: float = 60.0
     """Seconds that a delivered message stays hidden from others."""

@@ -1,17 +1,20 @@
 """Makes what a deployment needs of a cloud, where it is not there yet."""
 
+from functools import partial
+
 from queue_agent.cloud.addresses import NatsAddress, is_nats, region_of
 from queue_agent.cloud.connect import on_nats
 from queue_agent.cloud.deployment import Deployment
-from queue_agent.cloud.resources import Resources, SetupStep, Tell
+from queue_agent.cloud.making import Making
+from queue_agent.cloud.resources import Resources, Tell
 from queue_agent.wire.errors import SettingsError
 
 
 async def set_up(wanted: Resources, tell: Tell, *, dry: bool, change: bool) -> Deployment | None:
     """Make what is missing, or with `dry` only find it, and `tell` of it, one after the other.
 
-    What is there stays as it is, but on AWS with `change`: then it is changed where that is
-    possible. Nothing is ever deleted. Returns what clients and agents are told on AWS, where not
+    What is there stays as it is, but with `change`: then it is changed where that is possible.
+    Nothing is ever deleted. Returns what clients and agents are told on AWS, where not
     all of it is known before, unless `dry`.
 
     Raises:
@@ -20,57 +23,78 @@ async def set_up(wanted: Resources, tell: Tell, *, dry: bool, change: bool) -> D
     """
     if is_nats(wanted.queue_url) != is_nats(wanted.notification_topic):
         raise SettingsError("setup makes queue and topics on one cloud: both on NATS, or neither.")
+    making = Making(tell, dry=dry, change=change)
     if not is_nats(wanted.queue_url):
-        return await _on_aws(wanted, tell, dry=dry, change=change)
-    await _on_nats(wanted, tell, dry=dry)
+        made = await _on_aws(wanted, making)
+        return None if dry else made
+    await _on_nats(wanted, making)
+    if wanted.bucket and not is_nats(wanted.bucket):
+        await _bucket_on_aws(wanted.bucket, wanted.region, making)
     return None
 
 
-async def _on_aws(wanted: Resources, tell: Tell, *, dry: bool, change: bool) -> Deployment | None:
+async def _on_aws(wanted: Resources, making: Making) -> Deployment:
     from queue_agent.cloud.aws import AwsCloud  # noqa: PLC0415  its SDK is slow to import
-    from queue_agent.cloud.aws.making import Making  # noqa: PLC0415
     from queue_agent.cloud.aws.setting_up import AwsSetup  # noqa: PLC0415
 
     addresses = (wanted.job_topic, wanted.queue_url, wanted.notification_topic)
     named = {region for one in addresses if one and (region := region_of(one))}
     if len(named) > 1:
         raise SettingsError(f"Topics and queue are in several regions: {', '.join(sorted(named))}.")
-    region = next(iter(named), wanted.region)
-    if not region:
-        raise SettingsError("QUEUE_AGENT_REGION or AWS_REGION is not set: no address names one.")
+    region = _region(next(iter(named), wanted.region))
     cloud = AwsCloud(region)
     try:
-        setup = AwsSetup(cloud.client, wanted, Making(tell, dry=dry, change=change))
-        made = await setup.run(region)
+        return await AwsSetup(cloud.client, wanted, making).run(region)
     finally:
         await cloud.aclose()
-    return None if dry else made
 
 
-async def _on_nats(wanted: Resources, tell: Tell, *, dry: bool) -> None:
-    from queue_agent.cloud.nats import making  # noqa: PLC0415  an extra
+async def _bucket_on_aws(bucket: str, named: str | None, making: Making) -> None:
+    from queue_agent.cloud.aws import AwsCloud  # noqa: PLC0415  its SDK is slow to import
+    from queue_agent.cloud.aws.setting_up import make_bucket_alone  # noqa: PLC0415
 
+    region = _region(named)
+    cloud = AwsCloud(region)
+    try:
+        await make_bucket_alone(cloud.client, bucket, region, making)
+    finally:
+        await cloud.aclose()
+
+
+def _region(found: str | None) -> str:
+    if not found:
+        raise SettingsError("QUEUE_AGENT_REGION or AWS_REGION is not set: no address names one.")
+    return found
+
+
+async def _on_nats(wanted: Resources, making: Making) -> None:
     queue = NatsAddress.parse(wanted.queue_url)
+    cloud = on_nats(queue.servers)
+
+    from queue_agent.cloud.nats import making as nats  # noqa: PLC0415  an extra
+    from queue_agent.cloud.nats.comparing import differences  # noqa: PLC0415
+
     dead = NatsAddress.parse(wanted.dead_letter_queue_url or dead_letters_of(wanted.queue_url))
     notifications = NatsAddress.parse(wanted.notification_topic).stream
     resources = [
-        making.job_stream(queue.stream, replicas=wanted.replicas),
-        making.job_stream(dead.stream, replicas=wanted.replicas),
-        making.notification_stream(notifications, replicas=wanted.replicas),
-        making.consumer(
+        nats.job_stream(queue.stream, replicas=wanted.replicas),
+        nats.job_stream(dead.stream, replicas=wanted.replicas),
+        nats.notification_stream(notifications, replicas=wanted.replicas),
+        nats.consumer(
             queue, lease=wanted.lease, max_receives=wanted.max_receives, dead_letters=dead.stream
         ),
-        making.consumer(dead),
+        nats.consumer(dead),
     ]
-    if is_nats(wanted.bucket):
+    if wanted.bucket and is_nats(wanted.bucket):
         name = NatsAddress.parse(wanted.bucket).stream
-        resources += making.bucket(name, replicas=wanted.replicas)
-    cloud = on_nats(queue.servers)
+        resources += nats.bucket(name, replicas=wanted.replicas)
     try:
-        for resource in await making.lacking(cloud.connection, resources):
-            if not dry:
-                await making.make(cloud.connection, resource)
-            tell(SetupStep(str(resource), "made"))
+        for resource in resources:
+            found = await differences(cloud.connection, resource)
+            if found is None:
+                await making.make(str(resource), partial(nats.make, cloud.connection, resource))
+            else:
+                await making.adjust(str(resource), found)
     finally:
         await cloud.aclose()
 

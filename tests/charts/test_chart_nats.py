@@ -251,7 +251,7 @@ def test_results_in_s3_have_what_s3_needs_beside_what_nats_needs() -> None:
 def test_what_the_streams_are_made_with_is_said_by_the_values_and_they_are_made_first() -> None:
     job = only(manifests_of("nats"), "Job")
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    wanted = ["setup", "--lease", "60", "--max-receives", "3", "--replicas", "3"]
+    wanted = ["setup", "--change", "--lease", "60", "--max-receives", "3", "--replicas", "3"]
     assert container["args"] == wanted
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
     assert "serviceAccountName" not in job["spec"]["template"]["spec"], "not there yet"

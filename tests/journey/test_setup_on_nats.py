@@ -50,11 +50,15 @@ def test_what_is_missing_is_made_once_and_check_finds_it(server: NatsServer) -> 
     refused = queue_agent(server, "check", "--no-runtime")
     assert refused.returncode == 1
     assert "stream not found" in refused.stdout
-    for arguments in (["--dry-run"], ["--max-receives", "5", "--lease", "45"]):
+    wanted = ["--max-receives", "5", "--lease", "45"]
+    for arguments in (["--dry-run"], wanted):
         done = queue_agent(server, "setup", *arguments)
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines() == missing
-    assert queue_agent(server, "setup").stdout == ""
+    assert queue_agent(server, "setup", *wanted).stdout == ""
+    differing = queue_agent(server, "setup", "--lease", "45")
+    assert differing.returncode == 1
+    assert "dead letters after 5, in jobs-dead, wanted are dead letters after 3" in differing.stdout
     found = queue_agent(server, "check", "--no-runtime")
     assert found.returncode == 0, found.stdout
     assert "visibility timeout 45 s" in found.stdout

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from queue_agent.cloud.aws.making import Making
 from queue_agent.cloud.aws.making_buckets import make_bucket
 from queue_agent.cloud.aws.making_queues import WantedQueue, make_queue
 from queue_agent.cloud.aws.names import Account
+from queue_agent.cloud.making import Making
 from queue_agent.cloud.resources import SetupStep
 
 ARN = "arn:aws:sqs:eu-west-1:1:{}"

@@ -1,49 +1,14 @@
-"""How `queue-agent setup` goes about one thing: looks for it, makes it, or says how it differs."""
+"""What `queue-agent setup` asks and writes for more than one service of AWS."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import JsonValue
 
 from queue_agent.cloud.refusals import reason_of
-from queue_agent.cloud.resources import SetupStep, Tell
 from queue_agent.wire.errors import Unavailable
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How something that is there is not as it is wanted."""
-
-    detail: str
-    change: Callable[[], Awaitable[object]] | None
-    """Makes it as wanted; None: that cannot be done, and `detail` says why."""
-
-
-@dataclass(frozen=True)
-class Making:
-    """Does what is to be done, or in a dry run only tells of it."""
-
-    tell: Tell
-    dry: bool
-    change: bool
-    """Whether what is there may be changed."""
-
-    async def make(self, what: str, action: Callable[[], Awaitable[object]]) -> None:
-        """Make what is missing."""
-        if not self.dry:
-            await action()
-        self.tell(SetupStep(what, "made"))
-
-    async def adjust(self, what: str, differences: Iterable[Difference]) -> None:
-        """Change what is there, as far as that may be and can be."""
-        for difference in differences:
-            changed = self.change and difference.change is not None
-            if changed and difference.change and not self.dry:
-                await difference.change()
-            self.tell(SetupStep(what, "changed" if changed else "differs", difference.detail))
 
 
 async def found(request: Awaitable[T]) -> T | None:

@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any, Final
 
 from queue_agent.cloud.aws.errors import translated
-from queue_agent.cloud.aws.making import Difference, Making, found, over_tls_only, policy
+from queue_agent.cloud.aws.making import found, over_tls_only, policy
 from queue_agent.cloud.aws.names import Account
+from queue_agent.cloud.making import Difference, Making
 from queue_agent.cloud.queue_times import LONGEST_KEPT
 from queue_agent.cloud.refusals import reason_of
 from queue_agent.wire.errors import SettingsError, Unavailable

@@ -11,7 +11,8 @@ from pydantic import JsonValue
 
 from queue_agent.cloud.aws.attributes import is_fifo
 from queue_agent.cloud.aws.errors import translated
-from queue_agent.cloud.aws.making import Difference, Making, found, over_tls_only, policy
+from queue_agent.cloud.aws.making import found, over_tls_only, policy
+from queue_agent.cloud.making import NO_DEAD_LETTERS, Difference, Making, dead_letters_told
 
 _SENDING: Final = frozenset({"*", "sqs:*", "sqs:sendmessage"})
 
@@ -147,8 +148,8 @@ def _is_same_redrive(has: Mapping[str, JsonValue], wanted: Mapping[str, JsonValu
 
 def _told(redrive: Mapping[str, JsonValue]) -> str:
     if not redrive:
-        return "there are no dead letters"
-    return f"dead letters after {redrive['maxReceiveCount']}, in {redrive['deadLetterTargetArn']}"
+        return NO_DEAD_LETTERS
+    return dead_letters_told(redrive["maxReceiveCount"], redrive["deadLetterTargetArn"])
 
 
 def _redrive_from(sources: Sequence[str]) -> str:

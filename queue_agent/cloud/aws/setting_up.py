@@ -15,11 +15,12 @@ from queue_agent.cloud import Deployment
 from queue_agent.cloud.aws.addresses import bucket_name
 from queue_agent.cloud.aws.attributes import is_fifo
 from queue_agent.cloud.aws.errors import translated
-from queue_agent.cloud.aws.making import Difference, Making, found, over_tls_only, policy
+from queue_agent.cloud.aws.making import found, over_tls_only, policy
 from queue_agent.cloud.aws.making_buckets import make_bucket
 from queue_agent.cloud.aws.making_queues import WantedQueue, make_queue
 from queue_agent.cloud.aws.names import Account, dead_letters_name
 from queue_agent.cloud.aws.wiring import subscription_attributes, subscriptions
+from queue_agent.cloud.making import Difference, Making
 from queue_agent.cloud.queue_times import DAY, LONGEST_KEPT
 from queue_agent.cloud.resources import Resources
 from queue_agent.wire.errors import SettingsError
@@ -50,10 +51,10 @@ class AwsSetup:
             Unavailable: AWS does not answer, or refuses.
         """
         wanted = self._wanted
-        if not wanted.job_topic or not wanted.runtime_name:
+        if not wanted.job_topic or not wanted.runtime_name or not wanted.bucket:
             raise SettingsError(
-                "On AWS setup needs the topic for jobs (--topic) and the runtime's name "
-                "(--runtime)."
+                "On AWS setup needs the topic for jobs (--topic), the runtime's name (--runtime) "
+                "and the bucket (--bucket)."
             )
         bucket = _bucket(wanted.bucket)
         account = await Account.of(await self._client("sts"), region)
@@ -117,6 +118,15 @@ class AwsSetup:
             attributes = await subscription_attributes(sns, subscription)
             change = partial(_set, sns, subscription["SubscriptionArn"])
             await self._making.adjust(what, _differences(change, attributes, runtime))
+
+
+async def make_bucket_alone(
+    client: Callable[[str], Awaitable[Any]], bucket: str, region: str, making: Making
+) -> None:
+    """The bucket of a deployment whose queue and topics are elsewhere; raises like `run`."""
+    name = _bucket(bucket)
+    account = await Account.of(await client("sts"), region)
+    await make_bucket(await client("s3"), name, account, making)
 
 
 def _bucket(text: str) -> str:

@@ -1,6 +1,6 @@
 """The streams, consumers and buckets of a deployment, made where they are not there yet."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,7 +17,6 @@ from queue_agent.cloud.nats.addresses import NatsAddress
 from queue_agent.cloud.nats.connection import Connection
 from queue_agent.cloud.nats.queues import DEAD_LETTERS, MAX_RECEIVES
 from queue_agent.cloud.nats.subjects import token
-from queue_agent.wire.errors import Unavailable
 
 DAY: Final = 86_400.0
 _DUPLICATES: Final = 300.0
@@ -127,15 +126,6 @@ def bucket(name: str, *, replicas: int = 1) -> tuple[NatsResource, NatsResource]
     return NatsResource(f"KV_{name}", entries), NatsResource(f"OBJ_{name}", objects)
 
 
-async def lacking(connection: Connection, wanted: Iterable[NatsResource]) -> list[NatsResource]:
-    """Those that are not there.
-
-    Raises:
-        Unavailable: the servers do not answer, or refuse.
-    """
-    return [one for one in wanted if not await _is_there(connection, one)]
-
-
 async def make(connection: Connection, wanted: NatsResource) -> None:
     """Make it.
 
@@ -147,17 +137,3 @@ async def make(connection: Connection, wanted: NatsResource) -> None:
             await js.add_consumer(wanted.stream, wanted.config)
         else:
             await js.add_stream(wanted.config)
-
-
-async def _is_there(connection: Connection, wanted: NatsResource) -> bool:
-    try:
-        async with connection.using(f"look for {wanted}") as js:
-            if isinstance(wanted.config, ConsumerConfig):
-                await js.consumer_info(wanted.stream, wanted.config.durable_name or "")
-            else:
-                await js.stream_info(wanted.stream)
-    except Unavailable as error:
-        if error.type != "cloud_not_found":
-            raise
-        return False
-    return True

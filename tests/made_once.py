@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-FOLDER: Final = "QUEUE_AGENT_TESTS_FOLDER"
-"""The variable by which workers are told the folder of their run."""
+FOLDER: Final = "TESTS_FOLDER_OF_RUN"
+"""The variable by which workers are told the folder of their run; no setting of the agent."""
 
 
 def open_run() -> None:

@@ -159,6 +159,7 @@ async def test_a_file_of_the_server_itself_is_fetched_with_its_credentials(
     outputs = {"as": "url", "path": "$.images"}
     output = await run({**SIMPLE, "outputs": outputs}, stub, tmp_path, api_key="abc")
     assert output.artifacts[0].data == PNG
+    assert output.response == {"images": None}, "links may be signed"
     assert stub.headers[-1]["Authorization"] == "Bearer abc"
 
 
@@ -282,6 +283,18 @@ async def test_a_run_is_polled_until_it_is_done(stub: Stub, tmp_path: Path) -> N
     assert reports == [0.4, 0.99, 1.0]
 
 
+async def test_what_a_poll_brings_may_be_large(stub: Stub, tmp_path: Path) -> None:
+    large = PNG + bytes(16 * 2**20)
+    stub.answers["POST /paint"] = {"id": 17}
+    encoded = base64.b64encode(large).decode()
+    stub.answers["GET /runs/17"] = {"state": "done", "images": [encoded]}
+    output = await run(POLLED, stub, tmp_path)
+    (artifact,) = output.artifacts
+    assert artifact.is_a_file
+    assert artifact.size == len(large)
+    output.close()
+
+
 async def test_the_result_may_be_elsewhere(stub: Stub, tmp_path: Path) -> None:
     stub.answers["POST /paint"] = {"id": "r-1"}
     stub.answers["GET /runs/r-1"] = {"state": "done"}
@@ -330,9 +343,12 @@ async def test_a_question_that_fails_now_and_then_ends_no_run(stub: Stub, tmp_pa
     assert "DELETE /runs/r-1" not in stub.asked
 
 
-async def test_a_run_that_is_no_longer_heard_of_is_stopped(stub: Stub, tmp_path: Path) -> None:
+@pytest.mark.parametrize("answer", [(503, {}), (200, b"no JSON"), {"no": "state"}])
+async def test_a_run_that_is_no_longer_heard_of_is_stopped(
+    stub: Stub, tmp_path: Path, answer: Any
+) -> None:
     stub.answers["POST /paint"] = {"id": "r-1"}
-    stub.answers["GET /runs/r-1"] = (503, {})
+    stub.answers["GET /runs/r-1"] = [answer]
     with pytest.raises(Unavailable):
         await run(POLLED, stub, tmp_path)
     assert stub.asked[-1] == "DELETE /runs/r-1"

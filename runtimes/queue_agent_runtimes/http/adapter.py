@@ -168,7 +168,7 @@ class HttpRuntime(Runtime):
     def _facts(self, task_type: str, answer: JsonValue) -> dict[str, JsonValue]:
         """What of an answer goes into the manifest; never a file."""
         wanted, outputs = self.declaration.facts, self._readers[task_type].outputs
-        if outputs.path is not None and outputs.source == "base64":
+        if outputs.path is not None and outputs.request is None:  # files, or links that are signed
             answer = without(outputs.path, answer)
         if wanted:
             found = {name: found_at(path, answer) for name, path in wanted.items()}

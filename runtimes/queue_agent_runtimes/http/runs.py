@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from queue_agent.runtime import Artifact, Prepared, Progress, ProgressCallback, Spools, submitted
-from queue_agent.runtime.http import ANSWER_LIMIT, WORK
+from queue_agent.runtime.http import ANSWER_LIMIT, DOWNLOAD, WORK
 from queue_agent.tasks import background
 from queue_agent.wire.errors import QueueAgentError, Rejected, RunLost, RuntimeAway, Unavailable
 from queue_agent_runtimes.http.bodies import HttpRequest, request_of
@@ -122,7 +122,7 @@ class ServerRuns:
         accepted = {**values, "id": await self._submitted(prepared, values, polling)}
         try:
             with submitted():
-                value = await self._until_done(polling, accepted, told)
+                value = await self._until_done(polling, accepted, told, spools)
                 if polling.result is not None:
                     request = request_of(polling.result, accepted)
                     return await self._answered(prepared, request, accepted, spools, step="result")
@@ -168,7 +168,7 @@ class ServerRuns:
             await self._stop(accepted)
 
     async def _until_done(
-        self, polling: Polling, values: Values, told: RisingProgress
+        self, polling: Polling, values: Values, told: RisingProgress, spools: Spools
     ) -> JsonValue:
         """The answer of the poll that says done.
 
@@ -179,7 +179,8 @@ class ServerRuns:
         unheard = 0
         while True:
             try:
-                value = await self._poll(polling, values)
+                value = await self._poll(polling, values, spools)
+                state = _state(value, polling)
                 unheard = 0
             except (RunLost, RuntimeAway):
                 raise
@@ -190,7 +191,6 @@ class ServerRuns:
                     raise
                 await asyncio.sleep(polling.interval)
                 continue
-            state = _state(value, polling)
             if _is_among(state, polling.done):
                 return value
             self._raise_if_failed(value, state, polling)
@@ -198,9 +198,14 @@ class ServerRuns:
                 told(_fraction(value, self._declaration.progress))
             await asyncio.sleep(polling.interval)
 
-    async def _poll(self, polling: Polling, values: Values) -> JsonValue:
+    async def _poll(self, polling: Polling, values: Values, spools: Spools) -> JsonValue:
+        """The answer to a poll, which may hold the files."""
+        request = request_of(polling.request, values)
         try:
-            return await self._exchange.ask(polling.request, values, step="poll")
+            async with self._exchange.answered(
+                request, step="poll", timeout=DOWNLOAD, limit=ANSWER_LIMIT
+            ) as answer:
+                return await self._exchange.json(answer, spools, step="poll")
         except QueueAgentError as error:
             if error.details.get("status") in polling.forgotten:
                 raise RunLost(
@@ -221,10 +226,11 @@ class ServerRuns:
 
     async def _runs(self, polling: Polling, values: Values) -> bool:
         try:
-            value = await self._poll(polling, values)
+            with Spools() as spools:
+                state = _state(await self._poll(polling, values, spools), polling)
         except (RunLost, Rejected):
             return False
-        if _is_among(_state(value, polling), (*polling.done, *polling.failed, *polling.refused)):
+        if _is_among(state, (*polling.done, *polling.failed, *polling.refused)):
             return False
         await self._stop(values)
         return True

@@ -13,6 +13,8 @@ from queue_agent.testing.process import HOST, ServerProcess
 
 CloudName = Literal["nats", "aws"]
 
+_MAX_RECEIVES: Final = 10
+"""Who tries what `kill -9` does to a job may do so more than twice."""
 _LOOK: Final = 0.05
 """Seconds between two looks whether a server listens."""
 
@@ -52,7 +54,8 @@ def _nats(folder: Path) -> DemoCloud:
     async def deployed(runtime: str) -> AsyncIterator[tuple[Cloud, Deployment]]:
         await _listening(server)
         async with aclosing(server.connect()) as cloud:
-            yield cloud, await nats.deploy(cloud, server.address, runtime)
+            made = await nats.deploy(cloud, server.address, runtime, max_receives=_MAX_RECEIVES)
+            yield cloud, made
 
     return DemoCloud("a NATS server", server, server.environment(), True, deployed)
 
@@ -64,7 +67,7 @@ def _aws(folder: Path) -> DemoCloud:  # noqa: ARG001  its data lie in memory
     async def deployed(runtime: str) -> AsyncIterator[tuple[Cloud, Deployment]]:
         await _listening(server)
         async with aclosing(server.connect()) as cloud:
-            yield cloud, await aws.deploy(cloud, runtime)
+            yield cloud, await aws.deploy(cloud, runtime, max_receives=_MAX_RECEIVES)
 
     # boto3 wants the region by another name than ours
     environment = {**server.environment(), "AWS_DEFAULT_REGION": aws.REGION}

@@ -4,13 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
 CHECKOV := tests/charts/checkov-constraints.txt
+TRITON := tests/triton/constraints.txt
+TRITON_PYTHON ?= /usr/bin/python3
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --constraint constraints.txt \
   --generate-hashes --no-annotate --custom-compile-command 'make hashes'
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo check test lint style format docs bench bench-diffusers synth images kind-test venv constraints hashes fuzz audit chaos demo-metrics tiny-model screenshots
+.PHONY: help demo check test test-triton lint style format docs bench bench-diffusers synth images kind-test venv constraints hashes fuzz audit chaos demo-metrics tiny-model screenshots
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +31,10 @@ check: style ## Check style, types and import rules, and run the unit tests: wha
 
 test: lint $(VENV)/.tools $(VENV)/.checkov $(VENV)/.torchserve ## Lint, then run every test (ARGS= goes to pytest)
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# CI does not run it: the environment takes 1.5 GB with torch's CPU build.
+test-triton: $(VENV)/.dev $(VENV)/.triton ## The adapter and examples/triton on a real Triton on the CPU (Linux; downloads 0.7 GB and more)
+	TRITON_HOME=$(CURDIR)/$(VENV)/triton $(BIN)/pytest tests/triton $(ARGS)
 
 lint: style audit ## Check style, types, import rules, Dockerfile, shell scripts and known vulnerabilities
 	$(BIN)/hadolint Dockerfile
@@ -154,6 +160,21 @@ $(VENV)/.checkov: $(CHECKOV) | $(VENV)/.created
 # Only a test starts it, unmaintained as it is; what it needs beside stands in the environment.
 $(VENV)/.torchserve: Makefile | $(VENV)/.created
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/torchserve torchserve==0.12.0
+	@touch $@
+
+# Triton comes as a wheel of Python's index, and needs a Python whose shared library is the system's,
+# as Debian's and Ubuntu's is; its Python backend needs the stub for that version beside it.
+$(VENV)/.triton: $(TRITON) | $(VENV)/.created
+	@[ "$$(uname -sm)" = "Linux x86_64" ] || { echo "Triton's wheel is for Linux on x86-64 only" >&2; exit 1; }
+	@command -v $(TRITON_PYTHON) > /dev/null || { echo "There is no $(TRITON_PYTHON); on Debian: apt-get install python3-venv, else make TRITON_PYTHON=…" >&2; exit 1; }
+	@$(TRITON_PYTHON) -c 'import ctypes, sys; ctypes.CDLL("libpython%d.%d.so.1.0" % sys.version_info[:2])' 2> /dev/null || \
+	  { echo "Triton needs the shared library of $(TRITON_PYTHON) on the system; on Debian: apt-get install libpython3-dev, else make TRITON_PYTHON=…" >&2; exit 1; }
+	@$(TRITON_PYTHON) -c 'import ensurepip' 2> /dev/null || { echo "$(TRITON_PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(TRITON_PYTHON) -m venv $(VENV)/triton
+	$(VENV)/triton/bin/python -m pip install --quiet --constraint $(TRITON) nvidia-pytriton accelerate diffusers torch transformers
+	home=$$(echo $(CURDIR)/$(VENV)/triton/lib/python3.*/site-packages/pytriton/tritonserver) && \
+	version=$$($(VENV)/triton/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])') && \
+	ln -sf "$$home/python_backend_stubs/$$version/triton_python_backend_stub" "$$home/backends/python/"
 	@touch $@
 
 # What some tests use beside Python; where it is not to be had, they are skipped and say so.

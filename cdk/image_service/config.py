@@ -60,7 +60,7 @@ class RuntimeConfig(_Section):
     """One runtime with queue, pods and rights of its own."""
 
     name: RuntimeName = Field(description="The `runtime` that jobs name.")
-    preset: Literal["webui", "comfyui", "diffusers", "cog", "custom"]
+    preset: Literal["webui", "comfyui", "diffusers", "cog", "triton", "custom"]
     model: str = ""
     image: ImageConfig = ImageConfig()
     http_adapter: str = Field(

@@ -40,7 +40,7 @@ CLUSTER_WIDE = {
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
 }
-PRESETS = ("webui", "comfyui", "diffusers", "cog", "custom")
+PRESETS = ("webui", "comfyui", "diffusers", "cog", "triton", "custom")
 NAME = f"{RELEASE}-queue-agent"
 
 
@@ -234,7 +234,7 @@ def test_the_runtime_listens_where_the_probes_and_the_agent_look(preset: str) ->
     if preset == "cog":
         assert environment(pod["runtime"])["PORT"] == "4321"
     elif preset != "custom":
-        assert "--port=4321" in pod["runtime"]["args"]
+        assert {"--port=4321", "--http-port=4321"} & {*pod["runtime"]["args"]}
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -387,7 +387,7 @@ def test_pods_fit_onto_the_nodes_that_are_made_for_them() -> None:
     } <= tolerated
 
 
-@pytest.mark.parametrize("preset", ["webui", "comfyui", "cog", "custom"])
+@pytest.mark.parametrize("preset", ["webui", "comfyui", "cog", "triton", "custom"])
 def test_a_runtime_without_a_published_image_asks_for_one(preset: str) -> None:
     own = {"runtime": {"preset": preset}}
     with pytest.raises(Exception, match=f"the {preset} preset needs an image"):

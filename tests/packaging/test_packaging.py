@@ -14,7 +14,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 HEAVY = {"accelerate", "diffusers", "fastapi", "moto", "torch", "transformers", "uvicorn"}
-WITHOUT_TORCH = ["cog", "comfyui", "diffusers", "openai", "webui"]
+WITHOUT_TORCH = ["cog", "comfyui", "diffusers", "openai", "triton", "webui"]
 
 
 @pytest.fixture
@@ -64,7 +64,10 @@ def test_the_wheel_carries_its_licence(wheel: Path) -> None:
     assert "Apache License" in metadata(wheel, "licenses/LICENSE")
 
 
-@pytest.mark.parametrize("file", ["constraints.txt", "tests/charts/checkov-constraints.txt"])
+@pytest.mark.parametrize(
+    "file",
+    ["constraints.txt", "tests/charts/checkov-constraints.txt", "tests/triton/constraints.txt"],
+)
 def test_every_version_in_constraints_is_exact(file: str) -> None:
     lines = (PROJECT / file).read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]

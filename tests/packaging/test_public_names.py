@@ -106,7 +106,9 @@ def test_documented_python_imports_public_names_only(code: str) -> None:
     assert imports(code) - PUBLIC == set()
 
 
-@pytest.mark.parametrize("adapter", ["cog", "comfyui", "openai_images", "openai_videos", "webui"])
+@pytest.mark.parametrize(
+    "adapter", ["cog", "comfyui", "openai_images", "openai_videos", "triton", "webui"]
+)
 def test_our_own_adapters_import_what_those_of_others_may(adapter: str) -> None:
     for path in (PROJECT / "runtimes" / "queue_agent_runtimes" / adapter).glob("*.py"):
         ours = {name for name in imports(path.read_text()) if name.startswith("queue_agent.")}

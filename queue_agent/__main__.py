@@ -2,4 +2,5 @@
 
 from queue_agent.cli.app import main
 
-main()
+if __name__ == "__main__":  # and not where a process of the agent's reads it again
+    main()

@@ -2,8 +2,8 @@
 
     python tests/page_exhibition.py PORT KEYS_FILE
 
-Jobs belong to the keys `page`, `crowd`, which has hundreds of them, and `busy`, all of whose jobs
-are open. Nobody works on any.
+Jobs belong to the keys `page`, `crowd`, which has hundreds of them, `wall`, which has large
+pictures with thumbnails, and `busy`, all of whose jobs are open. Nobody works on any.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ import wave
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,15 +27,26 @@ from queue_agent.cloud import Ordering
 from queue_agent.cloud.memory import MemoryCloud
 from queue_agent.gateway import app as gateway_app
 from queue_agent.gateway.records import Record, Records
+from queue_agent.outputs.conversion import FileWish
+from queue_agent.outputs.conversion import made as converted
 from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.wire.job import Job, parse_job
 from queue_agent.wire.layout import ResultKeys, offer_key
-from queue_agent.wire.notification import ErrorReport, Image, LatestPreview, Notification, Timings
+from queue_agent.wire.notification import (
+    ErrorReport,
+    Image,
+    ImageVariant,
+    LatestPreview,
+    Notification,
+    Timings,
+)
 from queue_agent.wire.offer import Offer
 from queue_agent.wire.result import Result
 
 BUCKET: Final = "images-results"
 CROWD: Final = 300
+WALL: Final = 50
+"""Jobs with a large picture each, and a thumbnail of it."""
 BUSY: Final = 40
 FILM: Final = Path(__file__).parent / "gateway" / "page" / "moving.webm"
 INFOTEXT: Final = (
@@ -123,6 +135,8 @@ class Exhibition:
             if key not in self._bucket.objects:
                 await self._bucket.write(key, data, media_type=media_type)
             digest = hashlib.sha256(data).hexdigest()
+            if isinstance(small := said.pop("thumbnail", None), bytes):
+                said["variants"] = [await self._thumbnail(keys, number, small)]
             size = said.pop("bytes", len(data))
             images.append(
                 Image(
@@ -148,6 +162,17 @@ class Exhibition:
         )
         body = result.model_dump_json().encode()
         await self._bucket.write(keys.manifest, body, media_type="application/json")
+
+    async def _thumbnail(self, keys: ResultKeys, number: int, data: bytes) -> ImageVariant:
+        key = keys.artifact(number, "image/webp", variant="thumbnail")
+        await self._bucket.write(key, data, media_type="image/webp")
+        return ImageVariant(
+            role="thumbnail",
+            url=self._bucket.url(key),
+            media_type="image/webp",
+            bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
 
     async def ask(self, name: str, content: JsonObject, runtime: str = "sdruntime") -> Job:
         """A job that nobody has begun with."""
@@ -196,6 +221,11 @@ async def hang_all(cloud: MemoryCloud) -> None:
     for number in range(CROWD):
         file = (small, "image/png", {"width": 96, "height": 64, "seed": number})
         await crowd.hang(f"study-{number}", {"prompt": f"study {number}"}, file)
+    wall = Exhibition(cloud, "wall", WALL)
+    for number in range(WALL):
+        data, media_type, said = _grainy(number % 4)
+        file = (data, media_type, {**said, "seed": number})
+        await wall.hang(f"wall-{number}", {"prompt": f"wall {number}."}, file)
     busy = Exhibition(cloud, "busy", BUSY)
     for number in range(BUSY):
         await busy.ask(f"turn-{number}", {"prompt": f"turn {number}."})
@@ -292,6 +322,18 @@ async def hang_all(cloud: MemoryCloud) -> None:
         "fetching", {"prompt": "a castle of glass"}, stage="fetching model dreamy.safetensors"
     )
     await page.ask("waiting", {"prompt": "a waiting room"})
+
+
+@cache
+def _grainy(number: int) -> File:
+    """A picture as full of detail as those that models paint, of a megabyte, and its thumbnail."""
+    picture = Pictures.open(io.BytesIO(landscape(1024, 1024, number)))
+    grain = Pictures.effect_noise((1024, 1024), 40).convert("RGB")
+    file = io.BytesIO()
+    Pictures.blend(picture, grain, 0.25).save(file, "JPEG", quality=95)
+    made = converted(file.getvalue(), FileWish(thumbnail=True))
+    said = {"width": 1024, "height": 1024, "seed": number, "placeholder": made.placeholder}
+    return file.getvalue(), "image/jpeg", {**said, "thumbnail": made.thumbnail}
 
 
 def _cancelled() -> JsonObject:

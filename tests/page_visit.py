@@ -51,7 +51,7 @@ def visit_exhibition(script: str, folder: Path) -> Seen:
     """The same of the page of `page_exhibition`."""
     if (reason := missing()) is not None:
         pytest.skip(reason)
-    keys = write_keys(folder / "keys.json", "page", "crowd", "busy", "empty")
+    keys = write_keys(folder / "keys.json", "page", "crowd", "wall", "busy", "empty")
     program = Path(__file__).with_name("page_exhibition.py")
     command = [sys.executable, str(program), "{port}", str(folder / "keys.json")]
     with ServerProcess(command, log=folder / "log") as server:
@@ -61,6 +61,7 @@ def visit_exhibition(script: str, folder: Path) -> Seen:
             folder,
             KEY=keys["page"],
             CROWD_KEY=keys["crowd"],
+            WALL_KEY=keys["wall"],
             BUSY_KEY=keys["busy"],
             EMPTY_KEY=keys["empty"],
         )

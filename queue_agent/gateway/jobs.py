@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
@@ -32,6 +32,21 @@ from queue_agent.wire.problems import Problem, ProblemDetails
 from queue_agent.wire.submission import Accepted
 
 router = APIRouter(route_class=CleanRoute, responses=documented(ProblemDetails), tags=["jobs"])
+
+
+_OF_FILES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "content": {"image/*": {}, "application/octet-stream": {}},
+        "description": "The file; shown by browsers if it is a raster image, video or audio.",
+    },
+    206: {
+        "content": {"image/*": {}, "application/octet-stream": {}},
+        "description": "The part of it that `Range` asks for.",
+    },
+    304: {"description": "It is still the one that `If-None-Match` names."},
+    410: {"model": ProblemDetails, "description": "It is no longer kept."},
+    416: {"model": ProblemDetails, "description": "It has no such part."},
+}
 
 
 @router.post("/v1/jobs", status_code=202, openapi_extra=REQUEST_BODY)
@@ -122,25 +137,32 @@ async def wait_for_job(
 @router.get(
     "/v1/jobs/{job_id}/images/{number}",
     response_class=Response,
-    responses={
-        200: {
-            "content": {"image/*": {}, "application/octet-stream": {}},
-            "description": "The file; shown by browsers if it is a raster image, video or audio.",
-        },
-        206: {
-            "content": {"image/*": {}, "application/octet-stream": {}},
-            "description": "The part of it that `Range` asks for.",
-        },
-        304: {"description": "It is still the one that `If-None-Match` names."},
-        410: {"model": ProblemDetails, "description": "It is no longer kept."},
-        416: {"model": ProblemDetails, "description": "It has no such part."},
-    },
+    responses=_OF_FILES,
 )
 async def get_image(
     job_id: str, number: int, request: Request, gateway: GatewayPart, caller: CallerPart
 ) -> Response:
     """One of the files a job made, counted from 1."""
     found = await gateway.service.file(await _find(gateway, caller, job_id), number)
+    return await files.answer(gateway.bucket, found, request.headers)
+
+
+@router.get(
+    "/v1/jobs/{job_id}/images/{number}/{role}",
+    response_class=Response,
+    responses=_OF_FILES,
+)
+async def get_variant(
+    job_id: str,
+    number: int,
+    role: Literal["original", "thumbnail"],
+    request: Request,
+    gateway: GatewayPart,
+    caller: CallerPart,
+) -> Response:
+    """Another file of the same picture, if it is kept: `thumbnail`, a small WebP, or `original`."""
+    record = await _find(gateway, caller, job_id)
+    found = await gateway.service.variant(record, number, role)
     return await files.answer(gateway.bucket, found, request.headers)
 
 

@@ -53,6 +53,20 @@ class QueueEstimate(_View):
     estimated_seconds: float | None = Field(description="Until its end.")
 
 
+class VariantView(_View):
+    """Another file of the same picture."""
+
+    role: Literal["original", "thumbnail"]
+    href: str | None = Field(description="Where the gateway serves it; null if it is not kept.")
+    url: str | None = Field(description="Where it lies in the bucket.")
+    presigned_url: str | None = Field(description="A link that works without a key, for a while.")
+    media_type: str
+    width: int | None
+    height: int | None
+    bytes: int
+    sha256: str
+
+
 class ImageView(_View):
     """One file that was made."""
 
@@ -72,6 +86,15 @@ class ImageView(_View):
     codec: str | None = None
     poster: str | None = Field(
         default=None, description="Where the gateway serves a video's first frame."
+    )
+    thumbnail: str | None = Field(
+        default=None, description="Where the gateway serves a small WebP of it, if there is one."
+    )
+    placeholder: str | None = Field(
+        default=None, description="What it looks like from afar, as a BlurHash."
+    )
+    variants: list[VariantView] = Field(
+        default_factory=list, description="Other files of the same picture."
     )
 
 

@@ -21,7 +21,7 @@ from queue_agent.gateway.quota import IsOver, Quota
 from queue_agent.gateway.records import Record, Records
 from queue_agent.gateway.requests import Requests
 from queue_agent.gateway.result_cache import CachedResult, ResultCache
-from queue_agent.gateway.schemas import ImageView, JobPage, JobStatus, JobView
+from queue_agent.gateway.schemas import ImageView, JobPage, JobStatus, JobView, VariantView
 from queue_agent.gateway.search import Wanted, search
 from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
@@ -29,7 +29,7 @@ from queue_agent.tasks import together
 from queue_agent.wire.errors import ObjectNotFound, QueueAgentError, Unanswered
 from queue_agent.wire.job import Job
 from queue_agent.wire.layout import DEFAULT_PREFIX
-from queue_agent.wire.notification import Image, Notification
+from queue_agent.wire.notification import Image, ImageVariant, Notification
 from queue_agent.wire.problems import Problem
 from queue_agent.wire.result import Result
 from queue_agent.wire.submission import Terms, complete, placed
@@ -256,7 +256,24 @@ class JobService:
             raise no_such_job()
         return self.stored(images[number - 1])
 
-    def stored(self, image: Image) -> StoredFile:
+    async def variant(self, record: Record, number: int, role: str) -> StoredFile:
+        """Another file of the same picture as the `number`-th; raises as `file`."""
+        result = await self.result(record)
+        images = result.images if result else []
+        found = images[number - 1].variants if 1 <= number <= len(images) else []
+        for variant in found:
+            if variant.role == role:
+                return self.stored(variant)
+        raise no_such_job()
+
+    async def _variant(self, variant: ImageVariant, path: str) -> VariantView:
+        return VariantView(
+            href=f"{path}/{variant.role}" if variant.url is not None else None,
+            presigned_url=await self.presigned(variant),
+            **variant.model_dump(exclude={"presigned_url"}),
+        )
+
+    def stored(self, image: Image | ImageVariant) -> StoredFile:
         """Where a file of a result lies.
 
         Raises:
@@ -284,17 +301,17 @@ class JobService:
             raise ObjectNotFound(f"{image.url} is not in the bucket of the results.")
         return await self._bucket.read(key)
 
-    async def presigned(self, image: Image) -> str | None:
+    async def presigned(self, image: Image | ImageVariant) -> str | None:
         """A link to the image that works for a while, where the operator allows them."""
         key = self._key(image)
         if key is None or not self._settings.link_seconds:
             return None
         return await self._bucket.presign(key, seconds=self._settings.link_seconds)
 
-    def _key(self, image: Image) -> str | None:
+    def _key(self, image: Image | ImageVariant) -> str | None:
         """Where the image lies in the results' bucket; manifests may name any."""
-        ours = self._bucket.url("")
-        return image.url.removeprefix(ours) if image.url.startswith(ours) else None
+        ours, url = self._bucket.url(""), image.url or ""
+        return url.removeprefix(ours) if url.startswith(ours) else None
 
     async def _look(self, record: Record) -> tuple[CachedResult, Notification | None]:
         """The bucket's word and the last thing heard; the former not older than a heard end."""
@@ -325,7 +342,11 @@ class JobService:
                 href=places[image.url],
                 presigned_url=await self.presigned(image),
                 poster=places.get(image.poster or ""),
-                **image.model_dump(exclude={"sha256", "presigned_url", "poster"}),
+                thumbnail=image.thumbnail and f"{places[image.url]}/thumbnail",
+                variants=[
+                    await self._variant(variant, places[image.url]) for variant in image.variants
+                ],
+                **image.model_dump(exclude={"sha256", "presigned_url", "poster", "variants"}),
             )
             for image in images
         ]

@@ -48,6 +48,11 @@ class FileWish:
     def does_anything(self) -> bool:
         return self.needs_pixels or self.hide_graph or self.mark or self.metadata != "keep"
 
+    def may_decode(self, media_type: str) -> bool:
+        """Whether a file of the type may have to be decoded."""
+        has_format = self.format is None or MEDIA_TYPES[self.format] == media_type
+        return self.thumbnail or self.max_side is not None or not has_format
+
     def without_pixels(self) -> "FileWish":
         """What is left where nothing can be decoded."""
         return FileWish(metadata=self.metadata, hide_graph=self.hide_graph, mark=self.mark)

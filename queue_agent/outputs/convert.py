@@ -101,13 +101,15 @@ class Conversion:
     async def _result(
         self, artifact: Artifact, wish: FileWish, name: str
     ) -> tuple[Made, Asset | None]:
-        if not wish.needs_pixels and artifact.size <= _IN_A_THREAD:
+        if not wish.may_decode(artifact.media_type) and artifact.size <= _IN_A_THREAD:
             return await _off_the_loop(artifact.size, partial(_made_here, artifact, wish))
         try:
             return await self._in_process(artifact, wish)
         except WorkerLost as lost:
             log.warning("conversion failed", artifact=name, reason=str(lost))
             rest = wish.without_pixels()
+            if artifact.size > _IN_A_THREAD:  # more than the agent itself may hold
+                return _untouched(artifact, rest, lost)
             result, changed = await asyncio.to_thread(_made_here, artifact, rest)
             words = f"is delivered as {result.media_type}: it {lost}"
             return replace(result, warning=words), changed
@@ -124,6 +126,18 @@ class Conversion:
             if not result.is_another:
                 return result, None
             return result, await asyncio.to_thread(_read, target, result.media_type)
+
+
+def _untouched(artifact: Artifact, wish: FileWish, lost: WorkerLost) -> tuple[Made, Asset | None]:
+    """The file as it is, where nothing has to be taken from it.
+
+    Raises:
+        Unavailable: something has; another attempt may.
+    """
+    if wish.metadata != "keep" or wish.hide_graph:
+        raise Unavailable(f"A large artifact {lost}.", type="output_failed")
+    media_type = artifact.media_type
+    return Made(media_type, warning=f"is delivered as {media_type}: it {lost}"), None
 
 
 async def _off_the_loop(size: int, work: Callable[[], T]) -> T:

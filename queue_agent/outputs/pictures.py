@@ -23,7 +23,10 @@ class NotEncoded(Exception):
 THUMBNAIL_SIDE: Final = 512
 """Pixels of a thumbnail's longer side, at most."""
 
-_THUMBNAIL_QUALITY: Final = 75
+LARGEST_THUMBNAIL: Final = 16 * 1024
+"""Bytes of a thumbnail, but for noise: fifty of them are less than a megabyte."""
+_THUMBNAIL_QUALITIES: Final = (75, 50, 25, 8)
+"""Tried one after another."""
 _QUALITY: Final = {"image/webp": 90, "image/jpeg": 90, "image/avif": 75}
 _EFFORTS: Final = {
     "image/avif": {"speed": 8, "max_threads": 1},
@@ -159,7 +162,11 @@ def encoded(
 def thumbnail(picture: DecodedPicture) -> bytes:
     """A small WebP of it, of the first frame of one that moves, with nothing beside it."""
     small = DecodedPicture(picture.frames[:1], picture.icc).smaller(THUMBNAIL_SIDE)
-    return encoded(small, "image/webp", quality=_THUMBNAIL_QUALITY)[0]
+    for quality in _THUMBNAIL_QUALITIES:
+        data, _ = encoded(small, "image/webp", quality=quality)
+        if len(data) <= LARGEST_THUMBNAIL:
+            break
+    return data
 
 
 def _saved(frame: "Image", media_type: str, options: dict[str, Any]) -> bytes:

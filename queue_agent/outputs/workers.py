@@ -30,7 +30,7 @@ class Workers(Protocol):
         """What the function returns, and raises; both go from process to process.
 
         Raises:
-            WorkerLost: it took too long, or its process was ended.
+            WorkerLost: it took too long or too much memory, or its process was ended.
         """
 
 
@@ -62,6 +62,8 @@ class WorkerProcesses(Workers):
                 raise WorkerLost(words) from None
             except BrokenWorkerProcess as error:
                 raise WorkerLost("ended the process that converted it") from error
+            except MemoryError as error:
+                raise WorkerLost("needs more memory than may be had for it") from error
 
 
 def _bounded(work: Callable[..., T], args: tuple[Any, ...], memory: int) -> T:

@@ -1,6 +1,7 @@
 // What a job made, hung on its card: pictures and videos on the wall, sound and other files below.
 // Only what is near the part of the page that is seen has been fetched, and it is let go of again.
 
+import { placeholder } from "./blurhash.js";
 import { canStream, fileName, hold, holdPlayed, kindOf, madeOf, release, sizeOf } from "./media.js";
 import { title } from "./words.js";
 
@@ -42,6 +43,11 @@ function picture(view, number) {
   const { width, height } = view.images[number];
   if (width && height) Object.assign(image, { width, height });
   button.append(image);
+  const blurred = view.images[number].placeholder && placeholder(view.images[number].placeholder);
+  if (blurred) {
+    button.prepend(blurred);
+    image.addEventListener("load", () => blurred.remove(), { once: true });
+  }
   keep(image, view, number);
   return button;
 }
@@ -96,7 +102,8 @@ function link(view, number) {
 }
 
 function keep(element, view, number) {
-  files.set(element, { path: view.images[number].href, poster: null, has: false });
+  const { thumbnail, href } = view.images[number];
+  files.set(element, { path: thumbnail ?? href, poster: null, has: false });
 }
 
 async function fetchInto(element) {

@@ -9,7 +9,8 @@ import { bodyLimit, looked, runtimeOf } from "./runtimes.js";
 export async function submit({ metadata, content }) {
   await looked();
   const previews = metadata.previews ?? (runtimeOf(metadata.runtime)?.capabilities.previews || undefined);
-  const body = written({ metadata: { ...metadata, previews }, content });
+  const output = metadata.output ?? (/video|3d/.test(metadata.tasktype ?? "") ? undefined : { thumbnail: true });
+  const body = written({ metadata: { ...metadata, previews, output }, content });
   const { size } = new Blob([body]);
   if (size > bodyLimit()) {
     throw new Problem(413, `This is ${sized(size)}, and the gateway takes ${sized(bodyLimit())} at most: choose smaller files.`);

@@ -1,12 +1,14 @@
 """What was made is shown at the gateway's address only if no browser can find a script in it."""
 
+from collections.abc import Sequence
+
 import pytest
 from fastapi import FastAPI
 
 from gateway_bench import BUCKET, Gateways, client_of
 from queue_agent.wire.job import parse_job
 from queue_agent.wire.layout import ResultKeys
-from queue_agent.wire.notification import Image
+from queue_agent.wire.notification import Image, ImageVariant
 from queue_agent.wire.result import Result
 
 SHOWN = ["image/png", "image/jpeg", "image/webp", "image/avif", "image/gif", "video/mp4",
@@ -20,7 +22,12 @@ KEPT_AWAY = ["image/svg+xml", "IMAGE/SVG+XML", "image/png; charset=x", "image/sv
 PATH = "/v1/jobs/a/images/1"
 
 
-async def finished(gateways: Gateways, media_type: str, url: str | None = None) -> FastAPI:
+async def finished(
+    gateways: Gateways,
+    media_type: str,
+    url: str | None = None,
+    variants: Sequence[ImageVariant] = (),
+) -> FastAPI:
     """A gateway with one finished job of one image; the manifest says that it lies at `url`."""
     app = await gateways.start(poll=1e-9)
     async with client_of(app) as client:
@@ -29,7 +36,12 @@ async def finished(gateways: Gateways, media_type: str, url: str | None = None) 
     job = parse_job(gateways.cloud.topic("jobs").published[0].body)
     key = "output/a/a-1.bin"
     image = Image(
-        url=url or gateways.bucket.url(key), media_type=media_type, bytes=4, sha256="0" * 64
+        url=url or gateways.bucket.url(key),
+        media_type=media_type,
+        bytes=4,
+        sha256="0" * 64,
+        placeholder="L" * 28 if variants else None,
+        variants=[*variants],
     )
     result = Result(
         runtime="sdruntime",
@@ -98,3 +110,47 @@ async def test_what_lies_in_no_bucket_of_results_is_not_served(
     assert b"data" not in answer.content
     assert b"another's" not in answer.content
     assert [image["presigned_url"] for image in job["images"]] in ([], [None])
+
+
+def variant(role: str, url: str | None) -> ImageVariant:
+    facts = {"media_type": "image/webp", "bytes": 5, "sha256": "1" * 64, "width": 8, "height": 6}
+    return ImageVariant.model_validate({"role": role, "url": url, **facts})
+
+
+async def test_other_files_of_a_picture_are_served_and_told_of(gateways: Gateways) -> None:
+    key = "output/a/a-1-thumbnail.webp"
+    await gateways.bucket.write(key, b"small", media_type="image/webp")
+    small = variant("thumbnail", gateways.bucket.url(key))
+    app = await finished(gateways, "image/png", variants=[small, variant("original", None)])
+    async with client_of(app) as client:
+        (image,) = (await client.get("/v1/jobs/a")).json()["images"]
+        thumbnail = await client.get(image["thumbnail"])
+        again = await client.get(
+            image["thumbnail"], headers={"If-None-Match": thumbnail.headers["etag"]}
+        )
+        gone = await client.get(f"{PATH}/original")
+        odd = await client.get(f"{PATH}/poster")
+        none = await client.get("/v1/jobs/a/images/2/thumbnail")
+    assert image["thumbnail"] == f"{PATH}/thumbnail"
+    assert image["placeholder"] == "L" * 28
+    assert [(one["role"], one["href"]) for one in image["variants"]] == [
+        ("thumbnail", f"{PATH}/thumbnail"), ("original", None),
+    ]  # fmt: skip
+    assert (thumbnail.content, thumbnail.headers["content-type"]) == (b"small", "image/webp")
+    assert again.status_code == 304
+    assert gone.status_code == 410, "it is not kept"
+    assert odd.status_code == 422
+    assert none.status_code == 404
+
+
+async def test_a_variant_elsewhere_is_not_served(gateways: Gateways) -> None:
+    away = variant("thumbnail", "s3://other/secret.webp")
+    app = await finished(gateways, "image/png", variants=[away])
+    async with client_of(app) as client:
+        assert (await client.get(f"{PATH}/thumbnail")).status_code == 410
+
+
+async def test_an_image_without_variants_has_no_thumbnail(gateways: Gateways) -> None:
+    async with client_of(await finished(gateways, "image/png")) as client:
+        (image,) = (await client.get("/v1/jobs/a")).json()["images"]
+    assert (image["thumbnail"], image["placeholder"], image["variants"]) == (None, None, [])

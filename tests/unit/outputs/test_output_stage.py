@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from PIL import Image as Pictures
 
 from output_samples import (
     PLANTED,
@@ -210,6 +211,31 @@ async def test_a_file_that_ends_its_processes_is_delivered_as_it_is(rule: str) -
     words = "Artifact 1 is delivered as image/png: it ended the process that converted it."
     assert told.warnings == [words]
     assert says_secret(stored(bench, told.images[0].url)) == (rule == "keep")
+
+
+async def test_a_large_file_is_never_held_by_the_agent_itself() -> None:
+    large = saved(Pictures.new("RGB", (2400, 2400)), "PNG", compress_level=0)
+    assert len(large) > 16 * 2**20
+    for rule, status in (("keep", "completed"), ("strip", "failed")):
+        bench = Bench(outputs=stage(LosingWorkers(100)))
+        bench.runtime.usually = giving(large, "image/png")
+        told = await told_of(bench, output={"metadata": rule})
+        assert told.status == status
+        if rule == "keep":
+            assert stored(bench, told.images[0].url) == large
+            assert "ended the process" in told.warnings[0]
+        else:
+            assert told.error is not None
+            assert told.error.type == "output_failed"
+
+
+async def test_what_has_the_format_already_needs_no_process() -> None:
+    workers = LosingWorkers(100)
+    bench = Bench(outputs=stage(workers))
+    bench.runtime.usually = giving(PNG, "image/png")
+    told = await told_of(bench, output={"format": "png", "metadata": "strip"})
+    assert (told.warnings, workers.asked) == ([], 0)
+    assert not says_secret(stored(bench, told.images[0].url))
 
 
 class HeldWorkers(Workers):

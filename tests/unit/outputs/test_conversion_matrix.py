@@ -233,6 +233,17 @@ def test_a_stripped_file_says_nothing_whatever_it_becomes(name: str, kind: FileF
         assert b"XMP" not in result.data or wish.metadata == "minimal"
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_what_is_converted_is_marked_unless_it_is_stripped(kind: FileFormat) -> None:
+    def marks(wish: FileWish) -> int:
+        return (made(SOURCES["tiff CMYK"], wish).data or b"").count(b"trainedAlgorithmicMedia")
+
+    assert marks(FileWish(format=kind)) == 1
+    assert marks(FileWish(format=kind, metadata="minimal")) == 1
+    assert marks(FileWish(format=kind, metadata="strip")) == 0
+    assert marks(FileWish(format=kind, mark=False)) == 0
+
+
 def test_what_a_png_says_goes_where_the_runtimes_write_it() -> None:
     for kind in ("jpeg", "webp", "avif"):
         found = opened(made(planted_png(), FileWish(format=kind)).data or b"").getexif()

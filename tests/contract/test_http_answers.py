@@ -252,6 +252,8 @@ async def test_a_file_comes_from_another_host_where_the_operator_trusts_it(
             None,
         ),
         ({"means": "refused"}, (200, {"images": []}), Unavailable, "invalid_answer"),
+        ({"status": [400], "means": "refused"}, (503, {}), Unavailable, None),
+        ({"status": ["4xx"], "means": "refused"}, (503, {}), Unavailable, None),
     ],
 )
 async def test_failures_mean_what_the_rules_say(
@@ -379,6 +381,42 @@ async def test_a_run_that_takes_too_long_is_stopped(stub: Stub, tmp_path: Path) 
     with pytest.raises(TimedOut, match=r"longer than 0\.3 s"):
         await run({**POLLED, "time_limit": 0.3}, stub, tmp_path)
     assert stub.asked[-1] == "DELETE /runs/r-1"
+
+
+async def test_a_run_that_is_accepted_while_it_is_cancelled_is_stopped(
+    stub: Stub, tmp_path: Path
+) -> None:
+    came, stopped, answer = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def accepted(_: web.Request) -> web.Response:
+        came.set()
+        await answer.wait()
+        return web.json_response({"id": "r-1"})
+
+    async def deleted(_: web.Request) -> web.Response:
+        stopped.set()
+        return web.json_response({})
+
+    app = web.Application()
+    app.router.add_post("/paint", accepted)
+    app.router.add_delete("/runs/r-1", deleted)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    stub.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        async with runtime_of(POLLED, stub, tmp_path) as runtime:
+            prepared = await runtime.prepare(JOB, {})
+            task = asyncio.create_task(runtime.run(prepared, lambda _: None))
+            await came.wait()
+            task.cancel()
+            await asyncio.sleep(0)
+            answer.set()
+            await asyncio.wait({task})
+            assert task.cancelled()
+    finally:
+        await runner.cleanup()
+    assert stopped.is_set()
 
 
 async def test_progress_is_asked_for_beside_a_run_that_is_not_polled(

@@ -55,7 +55,7 @@ async def test_an_unknown_runtime_is_one_line_that_names_the_known_ones(stage: S
     ended = await asyncio.to_thread(command, "run", **environment)
     assert ended.returncode == 2
     (line,) = ended.stderr.strip().splitlines()
-    assert "cog, comfyui, diffusers, openai, webui" in line
+    assert "cog, comfyui, diffusers, http, openai, triton, webui" in line
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_schema_of_something_else_ends_with_code_2() -> None:
 def test_runtimes_lists_the_adapters_and_their_task_types() -> None:
     lines = command("runtimes").stdout.splitlines()
     listed = {line.split()[0]: line for line in lines}
-    assert {"cog", "comfyui", "diffusers", "openai", "webui"} <= set(listed)
+    assert {"cog", "comfyui", "diffusers", "openai", "triton", "webui"} <= set(listed)
     assert "pipeline" in listed["comfyui"]
     assert "extra-batch-images" in listed["webui"]
 

@@ -15,6 +15,7 @@ from fakes import fake_runtime
 from harness import JsonObject, Scene, comfyui_process, scene, webui_process
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.process import ServerProcess
+from triton_servers import fake_triton
 
 MESSAGES = Path(__file__).parent.parent / "messages"
 
@@ -25,8 +26,12 @@ RUNTIMES: dict[str, Callable[[], ServerProcess]] = {
     "openai": tiny_server,
     "cog": real_cog,
     "http": lambda: fake_runtime("http_apis", "fooocus"),
+    "triton": fake_triton,
 }
-OPTIONS = {"http": {"QUEUE_AGENT_RUNTIME_OPTIONS": '{"adapter": "fooocus"}'}}
+OPTIONS = {
+    "http": {"QUEUE_AGENT_RUNTIME_OPTIONS": '{"adapter": "fooocus"}'},
+    "triton": {"QUEUE_AGENT_RUNTIME_OPTIONS": '{"model": "painter"}'},
+}
 """Settings without which an adapter is none."""
 
 

@@ -397,3 +397,24 @@ async def test_outputs_that_the_server_has_uploaded_are_fetched() -> None:
             await closed.aclose()
     assert contents(output) == [sample_png()] * 2
     assert caught.value.type == "output_forbidden"
+
+
+async def test_looking_at_a_prediction_never_makes_another() -> None:
+    with fake_cog("--no-schema") as server:
+        async with opened(server) as runtime, httpx.AsyncClient(base_url=server.url) as client:
+            prepared = await runtime.prepare(job(num_inference_steps=60), {})
+            await runtime.run(prepared, ignore)
+            assert await runtime.still_runs(prepared) is False
+            assert (await client.get("/fake/made")).json() == 1
+
+
+async def test_a_server_that_does_not_notice_who_left_is_told_to_stop() -> None:
+    with fake_cog("--deaf") as server:
+        async with opened(server) as runtime:
+            prepared = await runtime.prepare(job(num_inference_steps=100_000), {})
+            task = asyncio.create_task(runtime.run(prepared, ignore))
+            await eventually(lambda: predictions_held(server))
+            task.cancel()
+            await asyncio.wait({task})
+            await eventually(lambda: idle(server))
+            assert await runtime.still_runs(prepared) is False

@@ -9,9 +9,11 @@ import pytest
 from pydantic import JsonValue
 
 from queue_agent.media.asset import Asset
+from queue_agent.runtime import RuntimeOptions
 from queue_agent.testing import sample_png
 from queue_agent.wire.errors import QueueAgentError, Rejected, RunLost, RuntimeSick, Unavailable
 from queue_agent.wire.job import Job
+from queue_agent_runtimes.cog import CogRuntime
 from queue_agent_runtimes.cog.failures import failure_of
 from queue_agent_runtimes.cog.logs import progress_of
 from queue_agent_runtimes.cog.predictions import body_of
@@ -188,6 +190,29 @@ def test_only_inputs_that_are_files_are_references() -> None:
     asked = job("pipeline", prompt=urls[0], photo=urls[1], more=[PNG, urls[2]], site=urls[3])
     found = dict(media_fields(asked, schema(inputs)))
     assert found == {("photo",): urls[1], ("more", 0): PNG, ("more", 1): urls[2]}
+
+
+@pytest.mark.parametrize(
+    ("content", "refused"),
+    [
+        ({"photo": "https://example.com/a.png"}, False),
+        ({"prompt": "https://example.com/ is a prompt"}, False),
+        ({"input": {"photo": "https://example.com/a.png"}}, False),
+        ({"photo": "//host/share.png"}, True),
+        ({"site": "https://example.com/"}, True),
+        ({"site": "file:/etc/passwd"}, True),
+        ({"input": {"more": {"site": "s3://bucket/key"}}}, True),
+    ],
+)
+def test_a_model_is_sent_no_place_that_it_would_fetch_itself(content: Any, refused: bool) -> None:
+    runtime = CogRuntime(RuntimeOptions())
+    runtime._health.schema = schema({"prompt": TEXT, "photo": URI, "site": TEXT})
+    told = []
+    try:
+        runtime.check_places(job("pipeline", **content))
+    except Rejected as error:
+        told.append(error.type)
+    assert told == ["reference_forbidden"] * refused
 
 
 def test_an_input_may_stand_as_in_a_request_to_the_server() -> None:

@@ -13,12 +13,16 @@ def main() -> None:
     parser.add_argument("--no-schema", action="store_true", help="as if not built by cog")
     parser.add_argument("--status", help="what its health check says, whatever is true")
     parser.add_argument("--upload-url", help="where it says that it has put its files")
+    parser.add_argument(
+        "--deaf", action="store_true", help="goes on when a client leaves, as before 0.17"
+    )
     arguments = parser.parse_args()
     uvicorn.run(
         create_app(
             described=not arguments.no_schema,
             status=arguments.status,
             upload_url=arguments.upload_url,
+            deaf=arguments.deaf,
         ),
         host="127.0.0.1",
         port=arguments.port,

@@ -25,7 +25,11 @@ Json = dict[str, Any]
 class Server:
     """One model with one place."""
 
-    def __init__(self, *, described: bool, status: str | None, upload_url: str | None) -> None:
+    def __init__(
+        self, *, described: bool, status: str | None, upload_url: str | None, deaf: bool
+    ) -> None:
+        self.deaf = deaf
+        self.made = 0
         self.document: Json | None = json.loads(SCHEMA.read_text()) if described else None
         self.status = status
         self.upload_url = upload_url
@@ -103,15 +107,23 @@ def _words(error: Any) -> str:
 
 
 def create_app(
-    *, described: bool = True, status: str | None = None, upload_url: str | None = None
+    *,
+    described: bool = True,
+    status: str | None = None,
+    upload_url: str | None = None,
+    deaf: bool = False,
 ) -> FastAPI:
     """The server, as ASGI application."""
-    server = Server(described=described, status=status, upload_url=upload_url)
+    server = Server(described=described, status=status, upload_url=upload_url, deaf=deaf)
     app = FastAPI(openapi_url=None, docs_url=None)
 
     @app.get("/health-check")
     async def health() -> Json:
         return server.health()
+
+    @app.get("/fake/made")
+    async def made() -> int:
+        return server.made
 
     @app.get("/openapi.json")
     async def schema() -> Response:
@@ -146,6 +158,7 @@ async def _put(server: Server, name: str, request: Request) -> Response:
     if refusal := server.refusal(given):
         return refusal
     prediction = server.under_way[name] = Prediction(name, given, server.upload_url)
+    server.made += isinstance(given, dict)
     work = asyncio.create_task(_made(server, prediction))
     if request.headers.get("prefer") == "respond-async":
         server.kept.add(work)
@@ -153,7 +166,7 @@ async def _put(server: Server, name: str, request: Request) -> Response:
     gone = asyncio.create_task(_gone(request))
     await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
     gone.cancel()
-    if not work.done():
+    if not (work.done() or server.deaf):
         prediction.cancelled.set()
     return JSONResponse(await work)
 

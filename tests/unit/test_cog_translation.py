@@ -9,14 +9,16 @@ import pytest
 from pydantic import JsonValue
 
 from queue_agent.media.asset import Asset
-from queue_agent.runtime import RuntimeOptions
+from queue_agent.runtime import RuntimeOptions, Spools
+from queue_agent.runtime.http import OutputFetcher, RuntimeClient
 from queue_agent.testing import sample_png
 from queue_agent.wire.errors import QueueAgentError, Rejected, RunLost, RuntimeSick, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.cog import CogRuntime
+from queue_agent_runtimes.cog.answer import read_output
 from queue_agent_runtimes.cog.failures import failure_of
 from queue_agent_runtimes.cog.logs import progress_of
-from queue_agent_runtimes.cog.predictions import body_of
+from queue_agent_runtimes.cog.predictions import CogPrepared, body_of
 from queue_agent_runtimes.cog.schema import ModelSchema
 from queue_agent_runtimes.cog.translation import TranslatedInput, media_fields, translate
 
@@ -322,3 +324,19 @@ def test_a_prediction_that_somebody_stopped_is_tried_again() -> None:
     found = failure_of({"status": "canceled"})
     assert isinstance(found, Unavailable)
     assert found.type == "runtime_interrupted"
+
+
+async def test_a_text_that_is_an_address_is_a_file_only_where_the_output_may_hold_some() -> None:
+    options = RuntimeOptions()
+    client = RuntimeClient(options, "http://127.0.0.1:9")
+    fetcher = OutputFetcher(options, client)
+    answer: Json = {"status": "succeeded", "output": ["http://127.0.0.1/a.png"]}
+    prepared = CogPrepared(job("pipeline", prompt="a"), {"input": {}})
+    with Spools() as spools:
+        output = await read_output(answer, prepared, fetcher, spools, gives_files=False)
+        assert output.response["output"] == answer["output"]
+        with pytest.raises(Unavailable) as caught:
+            await read_output(answer, prepared, fetcher, spools, gives_files=True)
+    assert caught.value.type == "output_forbidden"
+    await fetcher.aclose()
+    await client.aclose()

@@ -1,7 +1,7 @@
 """The routes that guides to serving teach, before a worker on a cloud in memory."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import httpx
@@ -9,6 +9,8 @@ import pytest
 from fastapi import FastAPI
 
 from gateway_bench import Gateways, client_of
+from queue_agent.gateway import events
+from queue_agent.gateway.schemas import JobView
 from queue_agent.wire.errors import Rejected
 from worker_bench import NAME, Bench, drawing, failing
 
@@ -241,3 +243,21 @@ async def test_the_same_idempotency_key_is_the_same_job(api: httpx.AsyncClient) 
     headers = {"Idempotency-Key": "order-7"}
     answers = [await api.post("/generate", json=ALL, headers=headers) for _ in range(2)]
     assert len({answer.json()["job_id"] for answer in answers}) == 1
+
+
+async def test_news_that_say_the_same_are_told_once(
+    gateways: Gateways, bench: Bench, api: httpx.AsyncClient
+) -> None:
+    """A place in the queue changes what a job looks like, and nothing of these news."""
+    job_id = await asked(api)
+    view = JobView.model_validate((await api.get(f"/v1/jobs/{job_id}")).json())
+    moved = view.model_copy(update={"queue": None})
+    running = view.model_copy(update={"status": "running", "progress": 0.5})
+
+    class Service:
+        async def views(self, _: Any) -> AsyncGenerator[JobView | None]:
+            for seen in (view, None, moved, running):
+                yield seen
+
+    texts = events._texts(Service(), job_id, lambda seen: seen.status)  # type: ignore[arg-type]
+    assert [text async for text in texts] == ["queued", "running"]

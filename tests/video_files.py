@@ -25,7 +25,9 @@ KINDS = {
 
 
 @functools.cache
-def video(kind: str = "mp4", size: tuple[int, int] = SIZE, options: str = "") -> bytes:
+def video(
+    kind: str = "mp4", size: tuple[int, int] = SIZE, options: str = "", frames: int = FRAMES
+) -> bytes:
     """A green square that crosses a red picture; `options` are of the format: `a=b`."""
     logging.getLogger("libav").setLevel(logging.CRITICAL)
     form, codec, _, _ = KINDS[kind]
@@ -36,7 +38,7 @@ def video(kind: str = "mp4", size: tuple[int, int] = SIZE, options: str = "") ->
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.thread_count = 1
-        for number in range(FRAMES):
+        for number in range(frames):
             frame = _frame(_picture(size, number))
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -1,6 +1,8 @@
 """What videos say of themselves, read in a process of its own whatever they hold."""
 
 import io
+import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -99,6 +101,41 @@ async def test_hostile_bytes_cost_facts_and_nothing_else(name: str) -> None:
 async def test_headers_that_lie_about_the_length_are_not_believed() -> None:
     seen = await read(lying(MP4, b"mvhd", 16, b"\xff\xff\xff\xff"))
     assert (seen.facts.duration, seen.facts.frames) == (FRAMES / FPS, FRAMES)
+
+
+async def test_a_list_of_files_is_no_video_and_opens_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "private.mp4").write_bytes(MP4)
+    monkeypatch.chdir(tmp_path)
+    listing = b"ffconcat version 1.0\nfile private.mp4\n"
+    for media_type in ("video/x-flv", "video/mpeg", "video/ogg", "video/x-msvideo", "video/mp4"):
+        assert await read(listing, media_type) == Video()
+
+
+async def test_a_picture_too_large_to_be_decoded_is_not() -> None:
+    huge = video("mp4", (4112, 4112), frames=1)
+    seen = await read(huge)
+    assert (seen.facts.width, seen.facts.height, seen.poster) == (4112, 4112, None)
+
+
+def test_the_reader_has_little_memory_time_and_room() -> None:
+    program = (
+        "import resource, runpy, sys; sys.argv = ['reader', 'no such format']\n"
+        f"try: runpy.run_path({str(videos._PROGRAM)!r}, run_name='__main__')\n"
+        "except Exception: pass\n"
+        "print(*(resource.getrlimit(limit) for limit in (resource.RLIMIT_DATA, "
+        "resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE)))\n"
+    )
+    with tempfile.TemporaryFile() as file:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdin=file, capture_output=True, text=True, check=True
+        )
+    memory, seconds, room, core = re.findall(r"\((\d+), (\d+)\)", done.stdout)
+    for most, (soft, hard) in zip(
+        (2**28, 20, 2**20, 0), (memory, seconds, room, core), strict=True
+    ):
+        assert int(soft) == int(hard) == most
 
 
 def standing_in(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -> None:

@@ -133,7 +133,16 @@ def create_app(settings: GatewaySettings) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Location", "Retry-After", "X-Job-Id", WARNINGS_HEADER, ID_HEADER],
+            expose_headers=[
+                "Accept-Ranges",
+                "Content-Range",
+                "ETag",
+                "Location",
+                "Retry-After",
+                "X-Job-Id",
+                WARNINGS_HEADER,
+                ID_HEADER,
+            ],
         )
     app.add_middleware(Browsers, hosts=_trusted_hosts(settings), origins=settings.cors_origins)
     app.add_middleware(EveryRequest)

@@ -150,7 +150,7 @@ ENDINGS = {
     "it crashes": (FACTS + "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", 3),
     "it stalls": (FACTS + "import time; time.sleep(600)", 3),
     "it says what is no JSON": ("print('frames: 3')", FRAMES),
-    "it tells too much": ("print('{' + ' ' * 3 * 2**20 + '}')", FRAMES),
+    "it tells too much": ("""print('{"frames": 3' + ' ' * 3 * 2**20 + '}')""", FRAMES),
     "it tells what cannot be": ("""print('{"frames": -3, "duration": 1e999}')""", None),
     "its poster is none": (FACTS + "print('<script>')", 3),
 }

@@ -241,6 +241,12 @@ async def test_what_cannot_be_honoured_is_refused_by_its_name(
     assert fault(answer) == (400, param)
 
 
+async def test_files_of_openai_are_said_to_be_none_of_ours(door: httpx.AsyncClient) -> None:
+    body = {"prompt": "a", "input_reference": {"file_id": "file-1"}}
+    answer = await door.post(VIDEOS, json=body)
+    assert "no files are kept here" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [("input_reference", FILM), ("input_reference", b"nothing"), ("video", PNG)],

@@ -49,6 +49,8 @@ class Work:
     started: bool = False
     steps_done: int = 0
     aborted: bool = False
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the engine is done with it, whatever it came to."""
     outcome: "asyncio.Future[bytes]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -107,6 +109,7 @@ class Engine:
         if work in self.waiting:
             self.waiting.remove(work)
             work.outcome.cancel()
+            work.over.set()
 
     def end_all(self) -> None:
         """Of no engine: for tests that want a free one."""
@@ -127,6 +130,7 @@ class Engine:
                 _settle(work, error)
             finally:
                 self.current, self._ending = None, False
+                work.over.set()
 
     async def _do(self, work: Work, on_step: Callable[[Work], None]) -> None:
         work.started = True

@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
@@ -13,6 +14,7 @@ from fakes.openai.engine import Engine, Failed, Work
 from fakes.openai.requests import Requests
 
 Json = dict[str, Any]
+ABORT_TIMEOUT = 2.0
 
 
 class _Jobs:
@@ -129,6 +131,9 @@ def _add_others(routes: APIRouter, jobs: _Jobs) -> None:
         record = jobs.record(video_id)
         if record["status"] in {"queued", "in_progress"}:
             jobs.engine.abort(jobs.works[video_id])
+            with suppress(TimeoutError):  # as long as the server waits for its engine's word
+                async with asyncio.timeout(ABORT_TIMEOUT):
+                    await jobs.works[video_id].over.wait()
             jobs.tasks[video_id].cancel()
         jobs.records.pop(video_id, None)
         return {"id": video_id, "deleted": True, "object": "video.deleted"}

@@ -12,6 +12,7 @@ import structlog
 
 from queue_agent.media.asset import IN_MEMORY, Asset
 from queue_agent.media.facts import UnreadableImage
+from queue_agent.media.signatures import HEAD, sniff
 from queue_agent.outputs.cleaning import Damaged
 from queue_agent.outputs.conversion import (
     THUMBNAIL_MEDIA_TYPE,
@@ -101,13 +102,13 @@ class Conversion:
     async def _result(
         self, artifact: Artifact, wish: FileWish, name: str
     ) -> tuple[Made, Asset | None]:
-        if not wish.may_decode(artifact.media_type) and artifact.size <= _IN_A_THREAD:
-            return await _off_the_loop(artifact.size, partial(_made_here, artifact, wish))
+        rest = wish.without_pixels()
+        if not wish.may_decode(_shown_by(artifact)) and artifact.size <= _IN_A_THREAD:
+            return await _off_the_loop(artifact.size, partial(_made_here, artifact, rest))
         try:
             return await self._in_process(artifact, wish)
         except WorkerLost as lost:
             log.warning("conversion failed", artifact=name, reason=str(lost))
-            rest = wish.without_pixels()
             if artifact.size > _IN_A_THREAD:  # more than the agent itself may hold
                 return _untouched(artifact, rest, lost)
             result, changed = await asyncio.to_thread(_made_here, artifact, rest)
@@ -126,6 +127,12 @@ class Conversion:
             if not result.is_another:
                 return result, None
             return result, await asyncio.to_thread(_read, target, result.media_type)
+
+
+def _shown_by(artifact: Artifact) -> str:
+    """The media type that its bytes show, whatever the runtime said."""
+    with artifact.open() as file:
+        return sniff(file.read(HEAD))
 
 
 def _untouched(artifact: Artifact, wish: FileWish, lost: WorkerLost) -> tuple[Made, Asset | None]:

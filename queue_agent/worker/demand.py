@@ -20,7 +20,7 @@ _SHORTEST_PAUSE: Final = 0.001
 _COMPANY: Final = 0.05
 """Seconds to be earlier still, to ask for several messages at once."""
 _FINISHING_LIMIT: Final = 24
-"""Jobs that may be storing and notifying; more, and the cloud is the bottleneck."""
+"""Jobs that may be converting, storing and notifying; more, and CPU or cloud is the bottleneck."""
 _ELSEWHERE_LIMIT: Final = 64
 """Messages that may wait for what another message of their job comes to."""
 _FETCHING_LIMIT: Final = 16

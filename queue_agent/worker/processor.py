@@ -198,7 +198,7 @@ class Processor:
     ) -> list[Product]:
         """What is delivered of the output, while the next job runs."""
         order = Order(delivery.job, output.wanted, files)
-        with delivery.step("outputs"), delivery.slot.converting():
+        with delivery.step("outputs"):
             products = await self.outputs.products(order, output.artifacts)
         delivery.slot.holds(sum(product.size for product in products))
         return products

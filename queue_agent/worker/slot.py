@@ -27,8 +27,6 @@ class Stage(IntEnum):
     RUNNING = auto()
     FINISHING = auto()
     ACKNOWLEDGING = auto()
-    CONVERTING = auto()
-    """What was made is converted, marked and looked at, while others run."""
     ELSEWHERE = auto()
     """Another message of the same job is worked on, here or by another agent."""
     FETCHING = auto()
@@ -166,16 +164,6 @@ class Slot:
     def fetching(self) -> AbstractContextManager[None]:
         """For the block the job waits for its models, and others overtake it."""
         return self._aside(Stage.FETCHING)
-
-    @contextmanager
-    def converting(self) -> Iterator[None]:
-        """For the block what the job's run has made waits for a CPU."""
-        self._go(Stage.CONVERTING)
-        try:
-            yield
-        finally:
-            self._go(Stage.FINISHING)
-            self._slots.outputs_change(0)
 
     @contextmanager
     def _aside(self, stage: Stage) -> Iterator[None]:

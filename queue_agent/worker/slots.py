@@ -28,8 +28,6 @@ from queue_agent.worker.standing import Standing
 
 OUTPUTS_LIMIT: Final = 2**30
 """Bytes of outputs that may wait to be stored; with more, nothing else is submitted."""
-CONVERSIONS_LIMIT: Final = 32
-"""Jobs whose outputs may be waiting for a CPU; with more, nothing else is submitted either."""
 
 
 class Slots:
@@ -94,8 +92,7 @@ class Slots:
     @property
     def _is_full(self) -> bool:
         """Whether so much waits to be stored that nothing should be added to it."""
-        converting = self._standing.count(Stage.CONVERTING)
-        return self._output_bytes >= OUTPUTS_LIMIT or converting >= CONVERSIONS_LIMIT
+        return self._output_bytes >= OUTPUTS_LIMIT
 
     def keep(self, slot: Slot) -> Slot:
         """A slot in the place of a run that was given up and may go on; to be removed after it."""

@@ -196,6 +196,7 @@ class Machine:
     def _alone(self) -> list[str]:
         """What begins a command that sees nothing of these tests but where programs are."""
         system = [f"PATH={BIN}{os.pathsep}{os.environ['PATH']}", f"HOME={self._folder}"]
+        system += [f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}"]
         system += [f"PYTHONPATH={os.environ['PYTHONPATH']}"] if "PYTHONPATH" in os.environ else []
         return ["env", "-i", *system]
 

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
 CHECKOV := tests/charts/checkov-constraints.txt
-TRITON := tests/triton/constraints.txt
+TRITON := tests/triton_server/constraints.txt
 TRITON_PYTHON ?= /usr/bin/python3
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --constraint constraints.txt \
   --generate-hashes --no-annotate --custom-compile-command 'make hashes'
@@ -34,7 +34,7 @@ test: lint $(VENV)/.tools $(VENV)/.checkov $(VENV)/.torchserve ## Lint, then run
 
 # CI does not run it: the environment takes 1.5 GB with torch's CPU build.
 test-triton: $(VENV)/.dev $(VENV)/.triton ## The adapter and examples/triton on a real Triton on the CPU (Linux; downloads 0.7 GB and more)
-	TRITON_HOME=$(CURDIR)/$(VENV)/triton $(BIN)/pytest tests/triton $(ARGS)
+	TRITON_HOME=$(CURDIR)/$(VENV)/triton $(BIN)/pytest tests/triton_server $(ARGS)
 
 lint: style audit ## Check style, types, import rules, Dockerfile, shell scripts and known vulnerabilities
 	$(BIN)/hadolint Dockerfile

@@ -66,7 +66,11 @@ def test_the_wheel_carries_its_licence(wheel: Path) -> None:
 
 @pytest.mark.parametrize(
     "file",
-    ["constraints.txt", "tests/charts/checkov-constraints.txt", "tests/triton/constraints.txt"],
+    [
+        "constraints.txt",
+        "tests/charts/checkov-constraints.txt",
+        "tests/triton_server/constraints.txt",
+    ],
 )
 def test_every_version_in_constraints_is_exact(file: str) -> None:
     lines = (PROJECT / file).read_text().splitlines()

@@ -67,7 +67,7 @@ async def test_what_a_page_says_to_publish_is_answered(
 ) -> None:
     runtime, job_id = site.deployment.runtime_name, f"order-{secrets.token_hex(4)}"
     blocks = BLOCK.findall((PROJECT / page).read_text())
-    (job,) = (found for kind, found in blocks if kind == "json")
+    (job,) = (found for kind, found in blocks if kind == "json" and NAMES["id"] in found)
     made = {NAMES["id"]: job_id, NAMES["runtime"]: runtime}
     for name, ours in made.items():
         assert name in job

@@ -2,7 +2,7 @@
 // side, the job's `error.message`, stands below it.
 
 const SENTENCES = {
-  "A setting cannot be used as it is.": ["invalid_content", "invalid_job", "invalid_message", "invalid_settings", "no_job", "runtime_rejected", "unknown_task_type"],
+  "A setting cannot be used as it is.": ["invalid_content", "invalid_job", "invalid_message", "invalid_settings", "no_job", "runtime_rejected", "unknown_task_type", "unsupported_by_model"],
   "The workflow cannot be run.": ["invalid_workflow", "execution_error"],
   "There is no model of that name.": ["unknown_model", "model_missing"],
   "A model cannot be fetched or used.": ["model_invalid", "model_too_large", "model_unavailable", "models_in_use"],
@@ -14,8 +14,8 @@ const SENTENCES = {
   "There was not enough memory: try smaller or fewer images.": ["out_of_memory"],
   "It took longer than a job may take.": ["timeout"],
   "The disk is full.": ["disk_full"],
-  "The runtime cannot be reached, or had to start anew.": ["runtime_unavailable", "prompt_lost", "runtime_stalled", "runtime_stuck", "runtime_sick"],
-  "The runtime is not set up so that it can be used; its operator can mend that.": ["runtime_api_missing", "runtime_redirects", "runtime_unauthorized", "runtime_untrusted", "web_page"],
+  "The runtime cannot be reached, or had to start anew.": ["runtime_unavailable", "prompt_lost", "runtime_stalled", "runtime_stuck", "runtime_sick", "runtime_crashed"],
+  "The runtime is not set up so that it can be used; its operator can mend that.": ["runtime_api_missing", "runtime_redirects", "runtime_unauthorized", "runtime_untrusted", "runtime_misconfigured", "web_page"],
   "Somebody stopped the runtime at it.": ["interrupted", "runtime_interrupted"],
   "The runtime's work cannot be used.": ["invalid_answer", "answer_too_large", "output_missing", "output_forbidden", "output_unavailable", "job_failed", "image_elsewhere"],
   "Nobody can say what else is in the file, as was asked for it to hold nothing else.": ["output_unsupported", "output_failed"],

@@ -7,6 +7,7 @@ from typing import Final
 
 from pydantic_core import from_json
 
+from queue_agent.cli.provenance_options import provenance_step
 from queue_agent.inputs.references import ReferencePolicy
 from queue_agent.outputs import Conversion, ConversionPolicy, OutputStage, WorkerProcesses
 from queue_agent.runtime import Runtime, RuntimeOptions, load_runtime
@@ -46,7 +47,11 @@ def make_runtime(settings: Settings) -> Runtime:
 
 
 def output_stage(settings: Settings) -> OutputStage:
-    """What is done with files between run and store."""
+    """What is done with files between run and store.
+
+    Raises:
+        SettingsError: what they are to be signed with cannot be used.
+    """
     defaults = OutputOptions.model_construct(
         format=settings.output_format,
         quality=settings.output_quality,
@@ -60,7 +65,10 @@ def output_stage(settings: Settings) -> OutputStage:
     workers = WorkerProcesses(
         settings.output_processes, settings.output_timeout, settings.output_memory
     )
-    return OutputStage((Conversion(policy, workers),))
+    conversion = Conversion(policy, workers)
+    if (signing := provenance_step(settings, policy, workers)) is None:
+        return OutputStage((conversion,))
+    return OutputStage((conversion, signing), wants_inputs=True)
 
 
 def runtime_options(settings: Settings) -> RuntimeOptions:

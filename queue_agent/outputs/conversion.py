@@ -11,6 +11,7 @@ from queue_agent.media.facts import TooManyPixels, image_in, is_readable, kind_o
 from queue_agent.media.signatures import HEAD, sniff
 from queue_agent.outputs import cleaning, pictures
 from queue_agent.outputs.blurhash import blurhash
+from queue_agent.outputs.cleaning.mark import C2PA_STORE
 from queue_agent.outputs.pictures import DecodedPicture
 from queue_agent.wire.output import MEDIA_TYPES, FileFormat, MetadataRule
 
@@ -146,6 +147,8 @@ def _without_pixels(
 
 
 def _changed(data: bytes, media_type: str) -> bytes | None:
+    if C2PA_STORE in data:  # which would not hold any more, and says more than the mark
+        return None
     marked = cleaning.cleaned(data, media_type, "keep")
     return None if marked == data else marked
 

@@ -13,6 +13,7 @@ import structlog
 from queue_agent.media.asset import IN_MEMORY, Asset
 from queue_agent.media.facts import UnreadableImage
 from queue_agent.media.signatures import HEAD, sniff
+from queue_agent.outputs import files
 from queue_agent.outputs.cleaning import Damaged
 from queue_agent.outputs.conversion import (
     THUMBNAIL_MEDIA_TYPE,
@@ -34,6 +35,11 @@ T = TypeVar("T")
 
 _IN_A_THREAD: Final = 16 * 2**20
 """Bytes of a file that is not decoded, up to which no process is worth its while."""
+
+
+def asked_by(order: Order) -> OutputOptions:
+    """What a job says of its files, in either place."""
+    return (order.job.metadata.output or OutputOptions()).over(order.wanted)
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,10 @@ class ConversionPolicy:
         """Whether the runtime's own files are stored, too."""
         return bool(options.over(self.defaults).keep_original)
 
+    def options(self, order: Order) -> OutputOptions:
+        """All that is said of an order's files, by whoever's word counts."""
+        return asked_by(order).over(self.defaults)
+
 
 @dataclass(frozen=True)
 class Conversion:
@@ -80,7 +90,7 @@ class Conversion:
             Rejected: metadata must go that nobody here can find (type ``output_unsupported``).
             Unavailable: the file is damaged (type ``invalid_answer``), or the disk is full.
         """
-        options = (order.job.metadata.output or OutputOptions()).over(order.wanted)
+        options = asked_by(order)
         wish, artifact = self.policy.wish(options), product.artifact
         if not wish.does_anything:
             return product
@@ -119,14 +129,14 @@ class Conversion:
         """By a process, and by another where that was lost."""
         with tempfile.TemporaryDirectory(prefix="queue-agent-") as folder:
             source, target = Path(folder, "source"), Path(folder, "made")
-            await _off_the_loop(artifact.size, partial(_write, artifact, source))
+            await _off_the_loop(artifact.size, partial(files.write, artifact, source))
             try:
                 result = await self.workers.do(made_of_file, source, target, wish)
             except WorkerLost:
                 result = await self.workers.do(made_of_file, source, target, wish)
             if not result.is_another:
                 return result, None
-            return result, await asyncio.to_thread(_read, target, result.media_type)
+            return result, await asyncio.to_thread(files.read, target, result.media_type)
 
 
 def _shown_by(artifact: Artifact) -> str:
@@ -165,18 +175,6 @@ def _kept(data: bytes, media_type: str) -> Asset:
     file.write(data)
     file.flush()
     return Asset(file, media_type)
-
-
-def _write(artifact: Artifact, target: Path) -> None:
-    with artifact.open() as source, target.open("wb") as copy:
-        while piece := source.read(IN_MEMORY):
-            copy.write(piece)
-
-
-def _read(path: Path, media_type: str) -> Asset:
-    if path.stat().st_size <= IN_MEMORY:
-        return Asset(path.read_bytes(), media_type)
-    return Asset(path.open("rb"), media_type)  # there is as long as it is open
 
 
 def _with(

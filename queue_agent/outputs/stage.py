@@ -55,6 +55,8 @@ class Order:
     wanted: OutputOptions | None = None
     """How the job's own body asks for its files, in its runtime's words; `metadata.output` wins."""
     files: ExitStack = field(default_factory=ExitStack)
+    inputs: Sequence[Asset] = ()
+    """The references' assets, where the stage wants them."""
 
 
 class OutputStep(Protocol):
@@ -74,6 +76,8 @@ class OutputStage:
     """Its steps, in order."""
 
     steps: Sequence[OutputStep] = ()
+    wants_inputs: bool = False
+    """Whether a job's assets are kept until its products are made."""
 
     async def products(self, order: Order, artifacts: Sequence[Artifact]) -> list[Product]:
         """What is delivered of the artifacts; raises as the steps do."""

@@ -1,4 +1,4 @@
-"""Processes in which files are converted: few, kept for the next file, and bounded.
+"""Processes in which files are converted and signed: few, kept for the next file, and bounded.
 
 A file that crashes a decoder ends such a process, and nothing else.
 """
@@ -58,10 +58,10 @@ class WorkerProcesses(Workers):
                         _bounded, work, args, self.memory, cancellable=True, limiter=self._limiter
                     )
             except TimeoutError:
-                words = f"was not converted within {self.time_limit:g} s"
+                words = f"took more than {self.time_limit:g} s"
                 raise WorkerLost(words) from None
             except BrokenWorkerProcess as error:
-                raise WorkerLost("ended the process that converted it") from error
+                raise WorkerLost("ended the process that worked on it") from error
             except MemoryError as error:
                 raise WorkerLost("needs more memory than may be had for it") from error
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, SecretStr, ValidationInfo
 
 from queue_agent.cloud.addresses import bare_bucket_name
 from queue_agent.settings.outputs import OutputSettings
+from queue_agent.settings.provenance import ProvenanceSettings
 from queue_agent.settings.reader import setting
 from queue_agent.settings.shared import (
     BUCKET,
@@ -53,7 +54,7 @@ def _webhook_secret(value: SecretStr | None, info: ValidationInfo) -> SecretStr 
     return value
 
 
-class Settings(OutputSettings, TracingSettings, LogSettings):
+class Settings(OutputSettings, ProvenanceSettings, TracingSettings, LogSettings):
     """What the operator decides. Durations are in seconds, sizes in bytes."""
 
     queue_url: QueueUrl = QUEUE_URL.field()

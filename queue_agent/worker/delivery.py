@@ -1,7 +1,7 @@
 """One message on its way through the agent: its lease, its slot, its job, its times."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
@@ -10,6 +10,7 @@ from opentelemetry.trace import Span
 from structlog.contextvars import bind_contextvars
 
 from queue_agent.cloud import Message
+from queue_agent.media.asset import Asset
 from queue_agent.telemetry.tracing import Telemetry, mark_failed, span
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.job import Job
@@ -59,6 +60,8 @@ class Delivery:
     """Whether the job is expected to miss its deadline."""
     verdict: QueueAgentError | None = None
     """Why the job ends without images, once that is known."""
+    inputs: Sequence[Asset] = ()
+    """The references' assets, where they are wanted after the run."""
     interruption: Interruption = field(default_factory=Interruption, init=False)
     _job: Job | None = field(default=None, init=False)
     _span: Span = field(default=trace.INVALID_SPAN, init=False)

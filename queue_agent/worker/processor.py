@@ -185,7 +185,12 @@ class Processor:
                 return self.notifier.progress(delivery)
 
             await self.deadlines.judge(delivery)
-            prepared = await self.runner.prepare(delivery, inputs, progress)
+            prepared = await self.runner.prepare(
+                delivery,
+                inputs,
+                progress,
+                assets_kept=files if self.outputs.wants_inputs else None,
+            )
             await self.deadlines.judge(delivery)
             output = await self.runner.run(delivery, prepared, progress)
             files.callback(delivery.slot.holds, 0)
@@ -197,7 +202,7 @@ class Processor:
         self, delivery: Delivery, output: Output, files: ExitStack
     ) -> list[Product]:
         """What is delivered of the output, while the next job runs."""
-        order = Order(delivery.job, output.wanted, files)
+        order = Order(delivery.job, output.wanted, files, delivery.inputs)
         with delivery.step("outputs"):
             products = await self.outputs.products(order, output.artifacts)
         delivery.slot.holds(sum(product.size for product in products))

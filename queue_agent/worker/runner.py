@@ -77,11 +77,17 @@ class JobRunner:
     """Digests of the jobs with which, alone, the runtime was lost."""
 
     async def prepare(
-        self, delivery: Delivery, inputs: AsyncExitStack, progress: ProgressRelays
+        self,
+        delivery: Delivery,
+        inputs: AsyncExitStack,
+        progress: ProgressRelays,
+        *,
+        assets_kept: ExitStack | None = None,
     ) -> Prepared:
         """The job in the runtime's words; what it needs of its inputs is there until they end.
 
-        Models that are missing come first, and `progress` is opened while they are fetched.
+        Models that are missing come first, and `progress` is opened while they are fetched. The
+        assets are there for as long as `assets_kept`, where it is given.
         """
         job = delivery.job
 
@@ -94,7 +100,9 @@ class JobRunner:
                 )
                 delivery.fetched(sum(asset.size for asset in assets.values()))
                 prepared = await self.runtime.prepare(job, assets)
-                inputs.enter_context(fetched.pop_all())
+                (assets_kept or inputs).enter_context(fetched.pop_all())
+                if assets_kept is not None:
+                    delivery.inputs = tuple(assets.values())
             return prepared
 
         with delivery.step("prepare"):

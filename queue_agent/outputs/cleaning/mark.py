@@ -6,11 +6,11 @@ https://cv.iptc.org/newscodes/digitalsourcetype/ and the XMP specification, part
 import re
 from typing import Final
 
-_SOURCE_TYPE: Final = b"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+SOURCE_TYPE: Final = b"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _DESCRIPTION: Final = (
     b'<rdf:Description xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" rdf:about="" '
     b'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
-    b'Iptc4xmpExt:DigitalSourceType="%s"/>' % _SOURCE_TYPE
+    b'Iptc4xmpExt:DigitalSourceType="%s"/>' % SOURCE_TYPE
 )
 MARK: Final = (
     b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>'
@@ -19,6 +19,9 @@ MARK: Final = (
     b'<?xpacket end="w"?>' % _DESCRIPTION
 )
 """An XMP packet that says nothing else."""
+
+C2PA_STORE: Final = b"c2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71"
+"""What tells that a file has a C2PA manifest: the type of the box that holds all manifests."""
 
 _END: Final = re.compile(rb"</[A-Za-z_][\w.-]*:RDF\s*>")
 

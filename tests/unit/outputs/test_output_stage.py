@@ -188,7 +188,7 @@ class LosingWorkers(Workers):
     async def do(self, work: Callable[..., T], *args: Any) -> T:
         self.asked += 1
         if self.asked <= self.losses:
-            raise WorkerLost("ended the process that converted it")
+            raise WorkerLost("ended the process that worked on it")
         return work(*args)
 
 
@@ -207,7 +207,7 @@ async def test_a_file_that_ends_its_processes_is_delivered_as_it_is(rule: str) -
     bench.runtime.usually = giving(PNG, "image/png")
     told = await told_of(bench, output={"format": "webp", "metadata": rule})
     assert (told.images[0].media_type, told.attempt, workers.asked) == ("image/png", 1, 2)
-    words = "Artifact 1 is delivered as image/png: it ended the process that converted it."
+    words = "Artifact 1 is delivered as image/png: it ended the process that worked on it."
     assert told.warnings == [words]
     assert says_secret(stored(bench, told.images[0].url)) == (rule == "keep")
 

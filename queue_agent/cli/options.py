@@ -10,6 +10,8 @@ from pydantic_core import from_json
 from queue_agent.cli.provenance_options import provenance_step
 from queue_agent.inputs.references import ReferencePolicy
 from queue_agent.outputs import Conversion, ConversionPolicy, OutputStage, WorkerProcesses
+from queue_agent.outputs.check_endpoint import EndpointChecker
+from queue_agent.outputs.checkers import ContentChecker, load_check
 from queue_agent.runtime import Runtime, RuntimeOptions, load_runtime
 from queue_agent.settings.agent import Settings
 from queue_agent.settings.values import header_fields
@@ -19,6 +21,7 @@ from queue_agent.wire.job import Job
 from queue_agent.wire.output import OutputOptions
 from queue_agent.wire.signing import SigningSecret
 from queue_agent.wire.submission import complete, read_body
+from queue_agent.worker.content_check import ContentCheck, ContentCheckPolicy
 from queue_agent.worker.webhooks import WebhookPolicy
 
 WARM_UP_ID: Final = "warm-up"
@@ -46,8 +49,8 @@ def make_runtime(settings: Settings) -> Runtime:
     return runtime
 
 
-def output_stage(settings: Settings) -> OutputStage:
-    """What is done with files between run and store.
+def output_stage(settings: Settings, check: ContentCheck | None = None) -> OutputStage:
+    """What is done with files between run and store: they are checked as they were made.
 
     Raises:
         SettingsError: what they are to be signed with cannot be used.
@@ -66,9 +69,48 @@ def output_stage(settings: Settings) -> OutputStage:
         settings.output_processes, settings.output_timeout, settings.output_memory
     )
     conversion = Conversion(policy, workers)
-    if (signing := provenance_step(settings, policy, workers)) is None:
-        return OutputStage((conversion,))
-    return OutputStage((conversion, signing), wants_inputs=True)
+    signing = provenance_step(settings, policy, workers)
+    steps = (check, conversion, signing)
+    return OutputStage(
+        tuple(step for step in steps if step is not None), wants_inputs=signing is not None
+    )
+
+
+def content_checker(settings: Settings) -> ContentChecker | None:
+    """What the operator has files checked by.
+
+    Raises:
+        SettingsError: no check is installed under that name, or the file of header fields cannot
+            be used.
+    """
+    named = settings.content_check
+    if named is None:
+        return None
+    if "://" not in named:
+        return load_check(named)()
+    return EndpointChecker(
+        named,
+        headers=_fields_of("CONTENT_CHECK_HEADERS_FILE", settings.content_check_headers_file),
+        connections=settings.content_check_concurrency,
+    )
+
+
+def content_check_policy(settings: Settings) -> ContentCheckPolicy:
+    """For the step that asks it."""
+    return ContentCheckPolicy(
+        settings.name,
+        timeout=settings.content_check_timeout,
+        concurrency=settings.content_check_concurrency,
+        patience=settings.store_patience,
+        fail_open=settings.content_check_fail_open,
+        quarantine=settings.content_check_quarantine,
+        tells_prompt=settings.content_check_prompt,
+    )
+
+
+def preview_interval(settings: Settings) -> float | None:
+    """Between two previews of a job; None: there are none, since nobody would check them."""
+    return (settings.preview_interval or None) if settings.content_check is None else None
 
 
 def runtime_options(settings: Settings) -> RuntimeOptions:
@@ -96,19 +138,24 @@ def runtime_options(settings: Settings) -> RuntimeOptions:
 
 
 def _headers(settings: Settings) -> dict[str, str]:
-    secret, file = settings.runtime_headers, settings.runtime_headers_file
+    secret = settings.runtime_headers
     found = header_fields(secret.get_secret_value()) if secret else {}
+    return found | _fields_of("RUNTIME_HEADERS_FILE", settings.runtime_headers_file)
+
+
+def _fields_of(name: str, file: Path | None) -> dict[str, str]:
+    """The header fields in the file that a setting names, if it names one."""
     if file is None:
-        return found
+        return {}
     try:
-        return found | header_fields(file.read_text())
+        return header_fields(file.read_text())
     except OSError as error:
         reason = f"{file} cannot be read: {error.strerror}"
     except UnicodeDecodeError:
         reason = f"{file} holds no text"
     except ValueError as error:
         reason = f"{file}: {error}"
-    raise SettingsError(f"QUEUE_AGENT_RUNTIME_HEADERS_FILE: {reason}.")
+    raise SettingsError(f"QUEUE_AGENT_{name}: {reason}.")
 
 
 def _authorities(file: Path | None) -> Path | None:

@@ -14,8 +14,11 @@ import structlog
 from queue_agent.cli.environment import warn_of_unknown_names
 from queue_agent.cli.model_options import model_fetcher
 from queue_agent.cli.options import (
+    content_check_policy,
+    content_checker,
     make_runtime,
     output_stage,
+    preview_interval,
     reference_policy,
     telemetry_options,
     warm_up_job,
@@ -25,6 +28,7 @@ from queue_agent.cloud import Bucket, Cloud, Queue, QueuePolicy, shortcomings
 from queue_agent.cloud.connect import connect
 from queue_agent.inputs.models.fetcher import ModelFetcher
 from queue_agent.inputs.references import ReferenceFetcher
+from queue_agent.outputs.checkers import ContentChecker
 from queue_agent.runtime import Readiness, Runtime
 from queue_agent.settings.agent import Settings
 from queue_agent.tasks import background
@@ -38,6 +42,7 @@ from queue_agent.wire.job import Job
 from queue_agent.wire.layout import trial_key
 from queue_agent.worker.agent import Agent
 from queue_agent.worker.assembly import Ports, assemble
+from queue_agent.worker.content_check import ContentCheck
 from queue_agent.worker.health import missing
 from queue_agent.worker.offering import Offering
 from queue_agent.worker.pod_deletion_cost import PodDeletionCost
@@ -60,16 +65,21 @@ def run(settings: Settings) -> None:
     warn_of_unknown_names()
     runtime = make_runtime(settings)
     warm_up = warm_up_job(settings, runtime)
+    checker = content_checker(settings)
     models = model_fetcher(settings, runtime)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings, runtime, warm_up, models))
+            runner.run(_serve(settings, runtime, warm_up, models, checker))
     except asyncio.CancelledError:
         raise SystemExit(1) from None
 
 
 async def _serve(
-    settings: Settings, runtime: Runtime, warm_up: Job | None, models: ModelFetcher | None
+    settings: Settings,
+    runtime: Runtime,
+    warm_up: Job | None,
+    models: ModelFetcher | None,
+    checker: ContentChecker | None,
 ) -> None:
     stop = _stop_on_signals()
     pod = _own_pod(settings)
@@ -120,7 +130,7 @@ async def _serve(
                     webhooks,
                     exports.telemetry,
                     models=models,
-                    outputs=output_stage(settings),
+                    outputs=output_stage(settings, _content_check(settings, checker, seen.results)),
                     refusals=refusals,
                     now=cloud.now,
                 )
@@ -131,7 +141,7 @@ async def _serve(
                     settings.name,
                     runtime,
                     agent.health.started,
-                    previews=settings.preview_interval > 0,
+                    previews=preview_interval(settings) is not None,
                 )
                 async with (
                     _marking_pod(agent, pod),
@@ -147,9 +157,20 @@ async def _serve(
         await references.aclose()
         if models is not None:
             await models.aclose()
+        if checker is not None:
+            await checker.aclose()
         await webhooks.aclose()
         await runtime.aclose()
         await cloud.aclose()
+
+
+def _content_check(
+    settings: Settings, checker: ContentChecker | None, results: Bucket
+) -> ContentCheck | None:
+    """The step that asks the operator's check, if there is one."""
+    if checker is None:
+        return None
+    return ContentCheck(content_check_policy(settings), checker, results)
 
 
 def _collect_seldom() -> None:
@@ -304,7 +325,7 @@ def _worker_policy(settings: Settings, queue: QueuePolicy, warm_up: Job | None) 
         max_jobs=settings.max_jobs,
         idle_limit=settings.idle_limit,
         progress_interval=settings.progress_interval if settings.notify_running else None,
-        preview_interval=settings.preview_interval or None,
+        preview_interval=preview_interval(settings),
         presign=settings.presign,
         warm_up=warm_up,
     )

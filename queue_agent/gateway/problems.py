@@ -75,6 +75,9 @@ _OPENAI: Final = re.compile(r"/v1(?!/(jobs|runtimes)(/|$))(/|$)")
 _GUIDES: Final = re.compile(r"/(generate$|jobs/|ws/jobs/)")
 """The paths that stand for the worker of guides to serving."""
 UNKNOWN_MODEL: Final = "unknown_model"
+WITHHELD: Final = "withheld"
+"""The error's type of a job whose images somebody holds back: a content check, or the runtime."""
+OPENAI_WITHHELD: Final = "content_policy_violation"
 
 _CASES: Final[Mapping[int, str]] = {
     400: "The body is not JSON, or too much of it.",
@@ -161,6 +164,8 @@ def _as_openai(problem: Problem) -> Problem:
         status, code, param = 404, "model_not_found", "model"
     elif status == 401:
         code = "invalid_api_key"
+    elif code == WITHHELD:
+        status, code = 400, OPENAI_WITHHELD
     elif status == 422 or _is_refused_by_a_runtime(problem):
         status = 400
     return Problem(

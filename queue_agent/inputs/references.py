@@ -28,6 +28,7 @@ from queue_agent.inputs.room import Room
 from queue_agent.media.asset import Asset, Spool
 from queue_agent.media.facts import MAX_PIXELS, BrokenImage, TooManyPixels, facts_of
 from queue_agent.wire.errors import ObjectNotFound, QueueAgentError, Rejected, TimedOut, Unavailable
+from queue_agent.wire.layout import is_quarantined
 from queue_agent.wire.reference import MediaKind, Reference, spelled
 
 if TYPE_CHECKING:
@@ -67,8 +68,13 @@ class ReferencePolicy:
         return Allowlist.parse(self.allow)
 
     def opens(self, place: ObjectLocation) -> bool:
-        """Whether references and offloaded payloads may name this object."""
+        """Whether references and offloaded payloads may name this object.
+
+        None names what was put aside: files that were withheld, messages of others.
+        """
         wanted = f"{place.bucket}/{place.key}"
+        if is_quarantined(place.key):
+            return False
         return any(wanted.startswith(entry.rstrip("/") + "/") for entry in self.buckets)
 
 

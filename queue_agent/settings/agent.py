@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, SecretStr, ValidationInfo
 
 from queue_agent.cloud.addresses import bare_bucket_name
+from queue_agent.settings.content_check import ContentCheckSettings
 from queue_agent.settings.outputs import OutputSettings
 from queue_agent.settings.provenance import ProvenanceSettings
 from queue_agent.settings.reader import setting
@@ -54,7 +55,9 @@ def _webhook_secret(value: SecretStr | None, info: ValidationInfo) -> SecretStr 
     return value
 
 
-class Settings(OutputSettings, ProvenanceSettings, TracingSettings, LogSettings):
+class Settings(
+    ContentCheckSettings, OutputSettings, ProvenanceSettings, TracingSettings, LogSettings
+):
     """What the operator decides. Durations are in seconds, sizes in bytes."""
 
     queue_url: QueueUrl = QUEUE_URL.field()

@@ -9,6 +9,7 @@
 output/queue-agent-check/{token}           what `queue-agent check` writes and removes
 cancelled/{id}                             cancel markers
 quarantine/{date}/{message-id}.json        messages that could not be worked on
+quarantine/withheld/{date}/{id}-…          files that the content check withheld
 inputs/{digest}.{ext}                      files that clients uploaded
 payloads/{id}-{digest}.json                jobs too large for the topic
 gateway/jobs/{owner}/{id}.json             what a gateway was asked, by whom
@@ -187,6 +188,18 @@ def cancel_marker(job_id: str) -> str:
 def quarantine_key(date: str, message_id: str) -> str:
     """Where a message lies that could not be worked on."""
     return f"{QUARANTINE}/{date}/{message_id}.json"
+
+
+def withheld_key(date: str, job: Storable, number: int, sha256: str, media_type: str) -> str:
+    """Where the `number`-th artifact of a job lies that was withheld, of these bytes."""
+    name = f"{job.id}-{job.digest[:_DIGEST_DIGITS]}-{number}-{sha256[:_DIGEST_DIGITS]}"
+    return f"{QUARANTINE}/withheld/{date}/{name}.{extension(media_type)}"
+
+
+def is_quarantined(key: str) -> bool:
+    """Whether a key lies where agents put aside what nobody may use, as any store may read it."""
+    parts = re.split(r"[/\\]", normalize("NFKC", unquote(key)))
+    return next((part for part in parts if part), "").casefold() == QUARANTINE
 
 
 def input_key(digest: str, media_type: str) -> str:

@@ -66,6 +66,13 @@ class InvalidRequest(ServerError):
     code = "invalid_value"
 
 
+class ContentWithheld(InvalidRequest):
+    """The model's safety checker withheld all images."""
+
+    status = 400
+    code = "content_policy_violation"
+
+
 class BodyTooLarge(InvalidRequest):
     """The body or an image exceeds a limit."""
 

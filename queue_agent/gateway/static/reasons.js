@@ -19,6 +19,8 @@ const SENTENCES = {
   "Somebody stopped the runtime at it.": ["interrupted", "runtime_interrupted"],
   "The runtime's work cannot be used.": ["invalid_answer", "answer_too_large", "output_missing", "output_forbidden", "output_unavailable", "job_failed", "image_elsewhere"],
   "Nobody can say what else is in the file, as was asked for it to hold nothing else.": ["output_unsupported", "output_failed"],
+  "It was looked at, and may not be shown.": ["withheld"],
+  "What was made could not be looked at before it is shown.": ["content_check_unavailable", "content_check_broken"],
   "What was made could not be stored, or not be told of.": ["cloud_unavailable", "object_exists", "place_taken"],
   "The agent had to stop, or lost the job, as often as it was tried.": ["agent_stopped", "attempts_exhausted", "lease_lost"],
   "Nobody began with it in time.": ["expired"],

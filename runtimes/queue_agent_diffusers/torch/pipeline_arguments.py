@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from queue_agent_diffusers.engine.requests import ImageRequest
-from queue_agent_diffusers.errors import InvalidRequest
+from queue_agent_diffusers.errors import ContentWithheld, InvalidRequest
 from queue_agent_diffusers.torch.schedulers import Scheduler, can_be_changed, make_scheduler
 
 library: Any = diffusers
@@ -163,7 +163,13 @@ def default(pipeline: Pipeline, name: str) -> object:
 
 
 def withheld(flags: Sequence[bool]) -> list[str]:
-    """One sentence for each image that the safety checker flagged."""
+    """One sentence for each image that the safety checker flagged, and made black.
+
+    Raises:
+        ContentWithheld: it flagged all of them.
+    """
+    if flags and all(flags):
+        raise ContentWithheld("All images were withheld by the model's safety checker.")
     return [
         f"Image {number} was withheld by the model's safety checker."
         for number, flagged in enumerate(flags, 1)

@@ -1,6 +1,7 @@
 """From a server's answers to artifacts, progress and errors."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from pydantic import JsonValue, ValidationError
 
@@ -18,14 +19,20 @@ from queue_agent.runtime.images import decode_images, is_withheld
 from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.media_types import UNKNOWN
 
+_WITHHELD: Final = ("content_filter", "content_policy_violation", "moderation_blocked")
+"""Codes of servers of the dialect, OpenAI's and Azure's among them, for what they hold back."""
+
 
 def error_from(answer: Response) -> QueueAgentError:
     """What an answer that is no success means."""
     error = usual_error_from(answer)
     if answer.status == 409:  # it was stopped, and not by us
         return Unavailable(error.message, type="runtime_interrupted", details=error.details)
-    if answer.status == 404 and _code(answer) == "model_not_found":
+    code = _code(answer)
+    if answer.status == 404 and code == "model_not_found":
         return Rejected(error.message, type="unknown_model", details=error.details)
+    if isinstance(error, Rejected) and code in _WITHHELD:
+        return Rejected(error.message, type="withheld", details=error.details)
     return error
 
 
@@ -65,6 +72,7 @@ async def read_output(answer: dict[str, JsonValue], prepared: Prepared) -> Outpu
     Raises:
         Unavailable: it holds fewer images than were asked for, without saying that they were
             withheld (type ``invalid_answer``).
+        Rejected: all were withheld (type ``withheld``).
     """
     data = answer.get("data")
     if not isinstance(data, list) or not data:
@@ -98,6 +106,8 @@ async def read_output(answer: dict[str, JsonValue], prepared: Prepared) -> Outpu
         raise Unavailable(
             f"The runtime made {len(entries)} of {expected} images.", type="invalid_answer"
         )
+    if not artifacts:
+        raise Rejected("The runtime withheld all images.", type="withheld")
     return Output(tuple(artifacts), {**answer, "data": told}, (*prepared.warnings, *warnings))
 
 

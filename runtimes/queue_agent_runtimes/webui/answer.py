@@ -45,6 +45,7 @@ async def output_of(
     Raises:
         Unavailable: the answer has not the API's form, or fewer images than it should (type
             ``invalid_answer``).
+        Rejected: all of them were withheld (type ``withheld``).
     """
     encoded = answer.get("images", [answer.get("image")])
     if not isinstance(encoded, list):
@@ -59,6 +60,8 @@ async def output_of(
     artifacts = tuple(
         _artifact(image, place, info) for (place, _), image in zip(there, images, strict=True)
     )
+    if encoded and not artifacts:
+        raise Rejected("The runtime withheld all images.", type="withheld")
     response = {name: value for name, value in answer.items() if name not in {"images", "image"}}
     if "info" in response:
         response["info"] = info

@@ -30,7 +30,7 @@ from queue_agent.gateway.dependencies import (
     Traceparent,
 )
 from queue_agent.gateway.keys import Caller
-from queue_agent.gateway.problems import OpenAIError, documented
+from queue_agent.gateway.problems import OPENAI_WITHHELD, WITHHELD, OpenAIError, documented
 from queue_agent.gateway.records import Record
 from queue_agent.gateway.schemas import ImageView, JobView
 from queue_agent.gateway.search import Wanted
@@ -91,6 +91,7 @@ class VideoView(BaseModel):
         if status == "failed":
             message = view.error.message if view.error else f"The job ended as {view.status}."
             code = view.error.type if view.error else view.status
+            code = OPENAI_WITHHELD if code == WITHHELD else code
             error = VideoFault(code=code, message=message)
         return cls(
             id=view.id,

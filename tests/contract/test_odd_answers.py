@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from queue_agent.runtime import Output, Runtime, RuntimeOptions
 from queue_agent.testing import sample_png
-from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.openai_images import DiffusersRuntime, OpenAIImagesRuntime
 from queue_agent_runtimes.webui import WebUIRuntime
@@ -134,6 +134,17 @@ async def test_an_image_that_the_runtime_says_it_withheld_is_a_warning(
     output = await run(adapter, body, 2)
     assert len(output.artifacts) == 1
     assert output.warnings[-1:] != ()
+
+
+@each
+@pytest.mark.parametrize("images", [[None], [None, None]])
+async def test_a_job_all_of_whose_images_are_withheld_fails_as_withheld(
+    adapter: type[Runtime], images: list[JsonValue]
+) -> None:
+    body = ANSWERS[adapter](images, nsfw_content_detected=True)
+    with pytest.raises(Rejected) as caught:
+        await run(adapter, body, len(images))
+    assert caught.value.type == "withheld"
 
 
 @each

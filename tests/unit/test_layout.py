@@ -109,3 +109,13 @@ def test_no_prefix_steps_elsewhere_however_it_is_written(prefix: str) -> None:
 )
 def test_other_prefixes_are_as_free_as_before(prefix: str) -> None:
     assert layout.clean_prefix(prefix) == prefix
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["quarantine/a", "/quarantine/a", "Quarantine\\a", "%71uarantine/a", "quarantine%2fa"],
+)
+def test_what_was_put_aside_is_known_however_a_store_reads_its_key(key: str) -> None:
+    assert layout.is_quarantined(key)
+    assert not layout.is_quarantined(f"output/{key}")
+    assert not layout.is_quarantined("quarantined/a")

@@ -209,6 +209,8 @@ def test_a_record_counts_whatever_its_answers_status() -> None:
     ("fields", "error", "kind"),
     [
         ({"error": {"code": 400, "message": "size"}}, Rejected, "runtime_rejected"),
+        ({"error": {"code": "moderation_blocked", "message": "no"}}, Rejected, "withheld"),
+        ({"error": {"code": "content_policy_violation"}}, Rejected, "withheld"),
         ({"error": {"code": 429, "message": "busy"}}, Unavailable, "execution_error"),
         ({"error": {"code": 500, "message": "boom"}}, Unavailable, "execution_error"),
         ({"error": {"message": "CUDA out of memory"}}, Unavailable, "out_of_memory"),

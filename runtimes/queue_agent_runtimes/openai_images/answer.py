@@ -19,7 +19,7 @@ from queue_agent.runtime.images import decode_images, is_withheld
 from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.media_types import UNKNOWN
 
-_WITHHELD: Final = ("content_filter", "content_policy_violation", "moderation_blocked")
+WITHHELD: Final = ("content_filter", "content_policy_violation", "moderation_blocked")
 """Codes of servers of the dialect, OpenAI's and Azure's among them, for what they hold back."""
 
 
@@ -31,7 +31,7 @@ def error_from(answer: Response) -> QueueAgentError:
     code = _code(answer)
     if answer.status == 404 and code == "model_not_found":
         return Rejected(error.message, type="unknown_model", details=error.details)
-    if isinstance(error, Rejected) and code in _WITHHELD:
+    if isinstance(error, Rejected) and code in WITHHELD:
         return Rejected(error.message, type="withheld", details=error.details)
     return error
 

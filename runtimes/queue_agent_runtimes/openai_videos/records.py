@@ -10,7 +10,7 @@ from queue_agent.runtime.failures import is_beyond_repair, is_out_of_memory
 from queue_agent.runtime.http import Response, words_of
 from queue_agent.wire.errors import QueueAgentError, Rejected, RunLost, RuntimeSick, Unavailable
 from queue_agent.wire.shortening import shortened
-from queue_agent_runtimes.openai_images.answer import error_from
+from queue_agent_runtimes.openai_images.answer import WITHHELD, error_from
 
 _UNDER_WAY: Final = frozenset({"queued", "in_progress", "processing", "running", "starting"})
 _WITHDRAWN: Final = frozenset({"cancelled", "canceled", "deleted", "expired"})
@@ -119,6 +119,10 @@ def failure_of(record: EngineRecord) -> QueueAgentError:
     words = error.get("message") if isinstance(error, dict) else error
     said = shortened(words, _LONGEST_WORDS) if isinstance(words, str) and words else "no reason"
     sentence, details = f"The runtime failed at the job: {said}", {"error": shortened(error)}
+    if code in WITHHELD:
+        return Rejected(
+            f"The runtime withheld what it made: {said}", type="withheld", details=details
+        )
     if isinstance(code, int) and 400 <= code < 500 and code not in _PASSING:
         return Rejected(f"The runtime refused the job: {said}", details=details)
     if is_out_of_memory(str(words)):

@@ -606,6 +606,7 @@ async def test_two_runtimes_in_one_request_are_refused(
         (Rejected("no sampler", details={"status": 404}), 400, "runtime_rejected"),
         (Rejected("wrong", details={"status": 422}), 400, "runtime_rejected"),
         (Rejected("wrong"), 400, "runtime_rejected"),
+        (Rejected("no", type="withheld"), 400, "content_policy_violation"),
     ],
 )
 async def test_what_the_runtime_refuses_is_told_as_openai_tells_it(

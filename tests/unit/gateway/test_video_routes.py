@@ -292,13 +292,17 @@ async def test_one_that_is_done_tells_what_was_made(api: httpx.AsyncClient) -> N
     assert shown["completed_at"] >= shown["created_at"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [("runtime_rejected", "runtime_rejected"), ("withheld", "content_policy_violation")],
+)
 async def test_one_that_is_refused_has_failed_with_the_reason(
-    api: httpx.AsyncClient, bench: Bench
+    api: httpx.AsyncClient, bench: Bench, kind: str, code: str
 ) -> None:
-    bench.runtime.usually = failing(Rejected("Too long.", type="runtime_rejected"), after=0)
+    bench.runtime.usually = failing(Rejected("Too long.", type=kind), after=0)
     shown = await made(api)
     assert (shown["status"], shown["progress"]) == ("failed", 0)
-    assert shown["error"] == {"code": "runtime_rejected", "message": "Too long."}
+    assert shown["error"] == {"code": code, "message": "Too long."}
 
 
 async def test_one_that_is_called_off_has_failed_as_cancelled(door: httpx.AsyncClient) -> None:

@@ -1,6 +1,7 @@
 """A content check behind HTTP, asked over a real connection."""
 
 import hashlib
+import runpy
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from pydantic_core import from_json
 
 from output_samples import gradient, saved
@@ -98,10 +100,11 @@ async def test_the_endpoint_is_given_the_file_and_its_facts(server: _Server) -> 
     [(headers, body)] = server.asked
     assert headers["X-Key"] == "a secret"
     head = f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode()
-    facts, sent = message_from_bytes(head + body).get_payload()
-    assert from_json(facts.get_payload(decode=True)) == asked.facts  # type: ignore[union-attr,arg-type]
-    assert sent.get_content_type() == "image/png"  # type: ignore[union-attr]
-    assert sent.get_payload(decode=True) == PICTURE  # type: ignore[union-attr]
+    _, facts, sent = message_from_bytes(head + body).walk()
+    told, bytes_sent = (part.get_payload(decode=True) for part in (facts, sent))
+    assert isinstance(told, bytes)
+    assert from_json(told) == asked.facts
+    assert (sent.get_content_type(), bytes_sent) == ("image/png", PICTURE)
 
 
 async def test_a_large_file_is_sent_from_the_disk(server: _Server) -> None:
@@ -206,3 +209,29 @@ async def test_header_fields_come_from_their_file(server: _Server, tmp_path: Pat
     secrets.unlink()
     with pytest.raises(SettingsError, match="QUEUE_AGENT_CONTENT_CHECK_HEADERS_FILE"):
         content_checker(settings)
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where the checker of `examples/` listens."""
+    program = Path(__file__).parents[3] / "examples" / "content_check" / "checker.py"
+    handler = runpy.run_path(str(program))["Handler"]
+    monkeypatch.setattr(handler, "log_message", lambda *_: None)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+async def test_the_example_withholds_what_is_too_dark_to_see(example: str) -> None:
+    checker = EndpointChecker(example)
+    dark = saved(Image.new("RGB", (48, 32), (3, 3, 3)), "PNG")
+    try:
+        passed = await checker.check(file(Asset(PICTURE, "image/png")))
+        withheld = await checker.check(file(Asset(dark, "image/png")))
+    finally:
+        await checker.aclose()
+    assert passed == ContentVerdict.passed()
+    assert withheld == ContentVerdict.withheld("There is nothing to be seen in it.")

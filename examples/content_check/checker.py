@@ -1,6 +1,6 @@
 """A content check that withholds pictures that are too dark to see, and passes everything else.
 
-    python examples/content_check.py 8090
+    python examples/content_check/checker.py 8090
     QUEUE_AGENT_CONTENT_CHECK=http://127.0.0.1:8090/ queue-agent run
 
 The facts and the file come as two parts of a form (docs/content-check.md). It needs Pillow.

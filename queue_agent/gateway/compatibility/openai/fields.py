@@ -166,7 +166,7 @@ def content_of(body: ImagesRequest, offer: Offer) -> tuple[Content, list[str]]:
     else:
         warnings += [f"{name}: the runtime has no such setting; ignored." for name in sorted(told)]
     if body.moderation != "auto":
-        warnings.append("moderation: nothing is moderated here; ignored.")
+        warnings.append("moderation: the operator's check is the same for all; ignored.")
     if body.partial_images and not offer.previews:
         warnings.append("partial_images: the runtime shows none; only whole images come.")
     output_of(body, offer)

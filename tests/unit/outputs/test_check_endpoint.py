@@ -14,12 +14,19 @@ from PIL import Image
 from pydantic_core import from_json
 
 from output_samples import gradient, saved
-from queue_agent.cli.options import content_checker
+from queue_agent.cli.options import (
+    content_check_policy,
+    content_checker,
+    output_stage,
+    preview_interval,
+)
+from queue_agent.cloud.memory import MemoryCloud
 from queue_agent.outputs.check_endpoint import EndpointChecker
 from queue_agent.outputs.checkers import CheckedFile, ContentVerdict, load_check
 from queue_agent.runtime import Asset, Spool
 from queue_agent.settings.agent import Settings
 from queue_agent.wire.errors import SettingsError, Unavailable
+from queue_agent.worker.content_check import ContentCheck
 
 PICTURE = saved(gradient("RGB"), "PNG")
 OTHER = saved(gradient("L"), "JPEG")
@@ -189,6 +196,15 @@ def test_a_check_that_is_not_installed_ends_the_start() -> None:
         content_checker(settings)
     with pytest.raises(SettingsError):
         load_check("elsewhere")
+
+
+def test_files_are_checked_before_anything_else_and_no_preview_is_shown_unchecked() -> None:
+    settings = Settings.load({**ENVIRONMENT, "QUEUE_AGENT_CONTENT_CHECK": "https://host/"})
+    bucket = MemoryCloud().bucket("results")
+    check = ContentCheck(content_check_policy(settings), EndpointChecker("https://host/"), bucket)
+    assert output_stage(settings, check).steps[0] is check
+    assert preview_interval(settings) is None
+    assert preview_interval(Settings.load(ENVIRONMENT)) == 2.0
 
 
 async def test_header_fields_come_from_their_file(server: _Server, tmp_path: Path) -> None:

@@ -233,6 +233,39 @@ def list_results(
 
 
 @app.command()
+def verify(
+    file: Annotated[str, typer.Argument(help="A file, or s3://BUCKET/KEY.")],
+    result: Annotated[
+        Path | None, typer.Option(help="The result of a local file's job, to compare it with.")
+    ] = None,
+    trust: Annotated[
+        Path | None, typer.Option(help="Certificates (PEM) of authorities that signers need.")
+    ] = None,
+    bucket: BucketName = None,
+) -> None:
+    """Tell what a file says of where it comes from, and whether that holds.
+
+    Exit code 0: it says something, and nothing contradicts; 1: its manifest does not hold, its
+    signer is not trusted where --trust is given, or the file is not the one that its job's result
+    tells of; 2: it cannot be read; 3: it says nothing.
+    """
+    from queue_agent.cli.verify import read_file, read_object, verified
+
+    if file.startswith("s3://"):
+        found = asyncio.run(read_object(file, bucket))
+    else:
+        found = read_file(Path(file), result)
+    try:
+        anchors = None if trust is None else trust.read_text()
+    except (OSError, UnicodeDecodeError):
+        end(f"{trust} cannot be read.", 2)
+    code, lines = verified(found, anchors)
+    for line in lines:
+        typer.echo("".join(one if one.isprintable() else "?" for one in line))
+    raise typer.Exit(code)
+
+
+@app.command()
 def redrive(
     queue: Annotated[str, option(QUEUE_URL)],
     dead_letters: Annotated[str, option(DEAD_LETTER_QUEUE_URL)],

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from queue_agent.cli.model_options import model_fetcher
-from queue_agent.cli.options import make_runtime, warm_up_job
+from queue_agent.cli.options import make_runtime, output_stage, warm_up_job
 from queue_agent.cli.waiting import look
 from queue_agent.cli.wiring import HINT, no_loop
 from queue_agent.cloud import Bucket, Cloud, shortcomings
@@ -72,6 +72,7 @@ async def check(
         console.print(f"[yellow]![/yellow] {unknown}", highlight=False)
     runtime = make_runtime(settings)
     warm_up_job(settings, runtime)
+    output_stage(settings)
     models = model_fetcher(settings, runtime)
     cloud = connect(
         settings.topic_arn, settings.queue_url, bucket=settings.bucket, region=settings.region

@@ -93,6 +93,7 @@ class Api(Construct):
                     "RUNTIMES": json.dumps(folders),
                     # Looking for plugins of pydantic costs time at each cold start.
                     "PYDANTIC_DISABLE_PLUGINS": "__all__",
+                    **({} if config.api.fair else {"FAIR": "false"}),
                     **self._spot(config, messaging),
                 },
             )

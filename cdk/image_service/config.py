@@ -246,6 +246,10 @@ class ApiConfig(_Section):
     rate: int = Field(default=50, ge=1, description="Requests per second.")
     burst: int = Field(default=100, ge=1)
     monthly_quota: int = Field(default=0, ge=0, description="Requests per key; 0: no limit.")
+    fair: bool = Field(
+        default=True,
+        description="Whether queues are told whose jobs are: `metadata.tenant`, else the key's id.",
+    )
     waf: bool = False
 
 

@@ -4,6 +4,8 @@ import base64
 import binascii
 import logging
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from intake.answers import ProxyResponse, accepted, refused
@@ -28,12 +30,14 @@ _CAPACITY: Final = CapacityChoice(
 
 def handle(event: dict[str, Any], _context: object) -> ProxyResponse:
     """Take a job: `POST /task` (API version v1alpha2) or `POST /v1/jobs`."""
-    request_id = str(event.get("requestContext", {}).get("requestId", ""))
+    context = event.get("requestContext", {})
+    request_id = str(context.get("requestId", ""))
     try:
-        job = complete(read_body(_body(event)), _SETTINGS.terms)
+        job = complete(read_body(_body(event)), replace(_SETTINGS.terms, tenant=_key_id(context)))
         headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
         job = _CAPACITY.chosen(job)
-        _TOPIC.publish(job, traceparent(headers, os.environ.get("_X_AMZN_TRACE_ID", "")))
+        trace = traceparent(headers, os.environ.get("_X_AMZN_TRACE_ID", ""))
+        _TOPIC.publish(job, trace, fair=_SETTINGS.fair)
     except Rejected as error:
         return refused(problem_of(error), request_id)
     except QueueAgentError as error:
@@ -42,6 +46,14 @@ def handle(event: dict[str, Any], _context: object) -> ProxyResponse:
     log.info("job published", extra={"job": job.id, "runtime": job.metadata.runtime})
     status = 200 if event.get("resource") == "/task" else 202
     return accepted(job, _SETTINGS.bucket, status=status)
+
+
+def _key_id(context: Mapping[str, Any]) -> str | None:
+    """Whose API key it was, by its id, which is no secret.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/set-up-lambda-proxy-integrations.html
+    """
+    return (context.get("identity") or {}).get("apiKeyId")
 
 
 def _body(event: dict[str, Any]) -> str | bytes:

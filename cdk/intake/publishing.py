@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent.wire.problems import TOO_MANY_REQUESTS
-from queue_agent.wire.publication import Ordering, offloaded, publication_of
+from queue_agent.wire.publication import Ordering, group_id, offloaded, publication_of
 from queue_agent.wire.submission import INVALID_JOB
 
 LARGEST_PUBLICATION: Final = 262_144
@@ -46,15 +46,15 @@ class JobTopic:
         self._clients = clients
         self._sns = clients("sns", arn.split(":")[3])
 
-    def publish(self, job: Job, traceparent: str | None) -> None:
-        """Publish the job with what queues filter by.
+    def publish(self, job: Job, traceparent: str | None, *, fair: bool = True) -> None:
+        """Publish the job with what queues filter by, and are `fair` by.
 
         Raises:
             Rejected: the topic takes no such attributes.
             Throttled: trying again in a while helps.
             Unavailable: topic or bucket do not answer.
         """
-        publication = publication_of(job, traceparent=traceparent)
+        publication = publication_of(job, traceparent=traceparent, fair=fair)
         if publication.size > LARGEST_PUBLICATION:
             offload = offloaded(job, publication, bucket=self._bucket)
             self._store(offload.key, offload.data)
@@ -67,7 +67,7 @@ class JobTopic:
                     name: {"DataType": "String", "StringValue": value}
                     for name, value in publication.attributes.items()
                 },
-                **_fifo_fields(self._arn, publication.ordering),
+                **_ordering_fields(self._arn, publication.ordering),
             )
 
     def _store(self, key: str, data: bytes) -> None:
@@ -76,13 +76,14 @@ class JobTopic:
             s3.put_object(Bucket=self._bucket, Key=key, Body=data, ContentType="application/json")
 
 
-def _fifo_fields(arn: str, ordering: Ordering) -> dict[str, str]:
-    """What topics that keep an order want beside the body, and others refuse.
+def _ordering_fields(arn: str, ordering: Ordering) -> dict[str, str]:
+    """What topics that keep an order want beside the body; others take the tenant.
 
     https://docs.aws.amazon.com/sns/latest/dg/fifo-message-grouping.html
+    https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
     """
     if not arn.endswith(".fifo"):
-        return {}
+        return {"MessageGroupId": group_id(ordering.tenant)} if ordering.tenant else {}
     return {
         "MessageGroupId": ordering.group,
         "MessageDeduplicationId": ordering.deduplication_id,

@@ -49,6 +49,7 @@ RuntimeName = Annotated[Text, typer.Option(help="Name of the runtime.")]
 OwnId = Annotated[Text, typer.Option("--id", help="Id of the job; else made.")]
 Folder = Annotated[Text, typer.Option(help="Folder of its results.")]
 Priority = Annotated[Text, typer.Option(help="For the topic's filters.")]
+Tenant = Annotated[Text, typer.Option(help="Whose it is; else QUEUE_AGENT_TENANT.")]
 ExpiresIn = Annotated[
     float | None, typer.Option(min=1, help="Seconds after which nobody wants it any more.")
 ]
@@ -130,6 +131,7 @@ def submit(
     job_id: OwnId = None,
     prefix: Folder = None,
     priority: Priority = None,
+    tenant: Tenant = None,
     expires_in: ExpiresIn = None,
     deadline: Deadline = None,
     within: Within = None,
@@ -178,6 +180,7 @@ def submit(
         id=job_id,
         prefix=prefix,
         priority=priority,
+        tenant=tenant,
         expires_at=None if expires_in is None else _from_now(expires_in, "--expires-in"),
         deadline=deadline if within is None else _from_now(within, "--within"),
         previews=previews,

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from queue_agent.cloud import Message, Ordering, Queue
+from queue_agent.cloud import Message, Queue
 from queue_agent.tasks import together
 from queue_agent.wire.errors import Malformed, NoJob
 from queue_agent.wire.job import Job
@@ -69,6 +69,5 @@ async def _give_back(queue: Queue, message: Message, most: int) -> None:
     if message.receive_count < most:
         await queue.extend(message, 0)
         return
-    same = Ordering(message.group or "", message.id)
-    await queue.send(message.body, message.attributes, same)
+    await queue.send(message.body, message.attributes, message.ordering)
     await queue.delete(message)

@@ -63,9 +63,13 @@ class Client:
         looks_up: bool = True,
         spot: SpotEstimate | None = None,
         spot_queue: str | None = None,
+        tenant: str | None = None,
+        fair: bool = True,
         poll: float = _POLL,
     ) -> None:
-        """`runtime` is what jobs are for that name none.
+        """`runtime` is what jobs are for that name none, and `tenant` whose they are.
+
+        `fair`: whether queues are told whose jobs are.
 
         `looks_up`: whether runtimes are looked up before jobs for them are published (by the
         topic's subscriptions and the bucket, where the role may see them); False where the
@@ -78,7 +82,8 @@ class Client:
         self._job_topic = job_topic
         self._notification_topic = notification_topic
         self._bucket = bucket
-        self._terms = Terms(runtime)
+        self._terms = Terms(runtime, tenant=tenant)
+        self._fair = fair
         self._poll = poll
         self._routes = Routes(self._topic, self._maybe_bucket) if looks_up else None
         self._capacity = None if spot is None else Capacity(cloud, self._topic, spot, spot_queue)
@@ -110,6 +115,8 @@ class Client:
             runtime=settings.runtime,
             spot=settings.spot,
             spot_queue=settings.queue_url,
+            tenant=settings.tenant,
+            fair=settings.fair,
         )
         client._stack.push_async_callback(cloud.aclose)
         return client
@@ -137,6 +144,7 @@ class Client:
         expires_at: datetime | None = None,
         deadline: datetime | None = None,
         priority: str | None = None,
+        tenant: str | None = None,
         output: OutputOptions | Mapping[str, JsonValue] | None = None,
         traceparent: str | None = None,
         **content: Input,
@@ -172,6 +180,7 @@ class Client:
                 expires_at=expires_at,
                 deadline=deadline,
                 priority=priority,
+                tenant=tenant,
                 output=output,
             )
         job = admit(job, self._terms)
@@ -184,7 +193,7 @@ class Client:
         name = str(self._job_topic).rpartition(":")[2]
         with publishing(name, job.id, traceparent) as current:
             message = await publication(
-                job, self._maybe_bucket(), limit=topic.size_limit, trace=current
+                job, self._maybe_bucket(), limit=topic.size_limit, trace=current, fair=self._fair
             )
             await repeated(
                 lambda: topic.publish(message.body, message.attributes, message.ordering)
@@ -205,7 +214,8 @@ class Client:
         if self._capacity is not None:
             wanted = [await self._capacity.chosen(job) for job in wanted]
         messages = await together(
-            publication(job, self._maybe_bucket(), limit=topic.size_limit) for job in wanted
+            publication(job, self._maybe_bucket(), limit=topic.size_limit, fair=self._fair)
+            for job in wanted
         )
         failed = dict(await repeated(lambda: topic.publish_many(messages)))
         if failed:

@@ -69,7 +69,7 @@ async def repeated(publish: Callable[[], Awaitable[T]]) -> T:
 
 
 async def publication(
-    job: Job, bucket: Bucket | None, *, limit: int, trace: str | None = None
+    job: Job, bucket: Bucket | None, *, limit: int, trace: str | None = None, fair: bool = True
 ) -> Publication:
     """What is published of the job: itself, or a pointer to it where it is too large.
 
@@ -78,7 +78,7 @@ async def publication(
     Raises:
         ValueError: it is too large, and there is no bucket to put it in.
     """
-    whole = await asyncio.to_thread(publication_of, job, traceparent=trace)
+    whole = await asyncio.to_thread(publication_of, job, traceparent=trace, fair=fair)
     if whole.size <= limit:
         return whole
     if bucket is None:

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 from pydantic import ValidationError
 
-from queue_agent.cloud import Message, Ordering, Queue
+from queue_agent.cloud import Message, Queue
 from queue_agent.wire.errors import Malformed, QueueAgentError
 from queue_agent.wire.job import open_envelope
 from queue_agent.wire.message import asks
@@ -63,8 +63,7 @@ async def redriven(
                 if (limit is not None and sent >= limit) or not wanted(payload):
                     kept.append(message)
                     continue
-                same = Ordering(message.group or "", message.id)  # sent once if asked again
-                await target.send(message.body, message.attributes, same)
+                await target.send(message.body, message.attributes, message.ordering)
                 await source.delete(message)
                 sent += 1
                 yield payload

@@ -34,6 +34,13 @@ class Message:
     attributes: Mapping[str, str] = field(default_factory=dict)
     group: str | None = None
     """What it is kept in order with, where the queue keeps an order."""
+    tenant: str | None = None
+    """Whose it is, where the queue keeps no order and was told."""
+
+    @property
+    def ordering(self) -> Ordering:
+        """The same place for the message where it is sent on; sent once if asked again."""
+        return Ordering(self.group or "", self.id, self.tenant or "")
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class Caller:
         return job_id if self.name == EVERYONE or job_id.startswith(mark) else mark + job_id
 
     def owning(self, job: Job) -> Job:
-        """The job under such an id.
+        """The job under such an id, whose tenant is the caller, whatever it says itself.
 
         Raises:
             Rejected: with the name before it, the id is none.
@@ -90,9 +90,10 @@ class Caller:
         except ValidationError as error:
             reason = f"metadata.id: with {self.name!r} before it: {error.errors()[0]['msg']}"
             raise Rejected(reason, type=INVALID_JOB) from error
-        if own == job.id:
+        if self.name == EVERYONE:
             return job
-        return job.model_copy(update={"metadata": job.metadata.model_copy(update={"id": own})})
+        owned = job.metadata.model_copy(update={"id": own, "tenant": self.name})
+        return job.model_copy(update={"metadata": owned})
 
 
 class KeyRing:

@@ -52,6 +52,7 @@ class JobService:
             job_topic=settings.job_topic,
             bucket=settings.bucket,
             looks_up=False,  # its terms name the runtimes
+            fair=settings.fair,
         )
         self._listener = listener
         self._statistics = statistics
@@ -61,7 +62,7 @@ class JobService:
         self._results = ResultCache(self._bucket, age=settings.poll)
         self._previews = PreviewCache(self._bucket)
         folders = (DEFAULT_PREFIX, *settings.prefixes) if settings.prefixes else ()
-        self._terms = Terms.among(dict.fromkeys(settings.queues, folders))
+        self._terms = Terms.among(dict.fromkeys(settings.queues, folders), tenant=settings.tenant)
 
     def _now(self) -> datetime:
         """The moment by the cloud's clock, which all gateways share."""

@@ -41,6 +41,20 @@ class ClientSettings(Reader):
         description="Whether there are on-demand pods without work, too, for the same choice.",
     )
 
+    tenant: str | None = setting(
+        "TENANT",
+        default=None,
+        max_length=128,
+        description="Whose jobs are that name no `metadata.tenant`, among whom a queue may share "
+        "its agents fairly; of a gateway without API keys, too.",
+    )
+    fair: bool = setting(
+        "FAIR",
+        default=True,
+        description="Whether queues are told whose jobs are, and so may share fairly among "
+        "tenants; `metadata.tenant` goes with the job in any case.",
+    )
+
     @property
     def spot(self) -> SpotEstimate:
         """What is said of spot capacity."""

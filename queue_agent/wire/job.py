@@ -104,6 +104,13 @@ class Metadata(BaseModel):
         "else chosen by its deadline where it is published.",
     )
     priority: str | None = Field(default=None, max_length=64)
+    tenant: str | None = Field(
+        default=None,
+        max_length=128,
+        coerce_numbers_to_str=True,
+        description="Whose job it is, among whom a queue may share its agents fairly; a gateway "
+        "with API keys puts the key's name here.",
+    )
     previews: bool | None = Field(
         default=None,
         description="Whether images of the work under way are wanted, where the runtime has some "

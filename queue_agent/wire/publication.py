@@ -1,6 +1,7 @@
 """What is published of a job: itself, or a pointer to it, and what queues filter it by."""
 
 import hashlib
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,15 +22,18 @@ included, takes some five times as much, which fits a container of 512 MiB."""
 
 @dataclass(frozen=True)
 class Ordering:
-    """Where a message has its place in topics and queues that keep an order (FIFO).
+    """Where a message has its place among others.
 
-    Others take no notice of it.
+    Topics and queues that keep an order (FIFO) go by group and deduplication id, the others by
+    the tenant at most.
     """
 
     group: str = ""
     """What is kept in order with others of the same group; empty: a group of its own."""
     deduplication_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     """What is sent again with the same id within five minutes is taken for the first."""
+    tenant: str = ""
+    """Whose it is, among whom queues without an order may share fairly; empty: nobody's."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,21 @@ class OffloadedPublication:
     pointer: Publication
 
 
-def publication_of(job: Job, *, traceparent: str | None = None) -> Publication:
-    """The job, with the attributes that queues filter by and traces continue by."""
+def group_id(text: str) -> str:
+    """The text where it may be the id of a group, else its digest: printable ASCII, 128 at most.
+
+    https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+    """
+    if re.fullmatch(r"[!-~]{1,128}", text):
+        return text
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def publication_of(job: Job, *, traceparent: str | None = None, fair: bool = True) -> Publication:
+    """The job, with the attributes that queues filter by and traces continue by.
+
+    `fair`: whether queues are told whose it is.
+    """
     attributes = {
         "runtime": job.metadata.runtime,
         "priority": job.metadata.priority,
@@ -70,7 +87,7 @@ def publication_of(job: Job, *, traceparent: str | None = None) -> Publication:
     return Publication(
         job.model_dump_json(exclude_none=True, ensure_ascii=True),
         {name: value for name, value in attributes.items() if value},
-        Ordering(job.id),
+        Ordering(job.id, tenant=(job.metadata.tenant or "") if fair else ""),
     )
 
 

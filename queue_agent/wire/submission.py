@@ -39,11 +39,13 @@ class Terms:
     """The runtime of jobs that name none."""
     folders: Mapping[str, Sequence[str]] | None = None
     """Where results may lie, by runtime; without folders anywhere. None: any runtime is taken."""
+    tenant: str | None = None
+    """Whose jobs are that name no tenant."""
 
     @classmethod
-    def among(cls, folders: Mapping[str, Sequence[str]]) -> Self:
+    def among(cls, folders: Mapping[str, Sequence[str]], *, tenant: str | None = None) -> Self:
         """These runtimes only; the first is for jobs that name none."""
-        return cls(next(iter(folders)), folders)
+        return cls(next(iter(folders)), folders, tenant)
 
 
 ANY: Final = Terms()
@@ -129,6 +131,7 @@ def make_job(
     expires_at: datetime | None = None,
     deadline: datetime | None = None,
     priority: str | None = None,
+    tenant: str | None = None,
     output: OutputOptions | Mapping[str, JsonValue] | None = None,
 ) -> Job:
     """A job, completed as by `complete`; raises like it."""
@@ -142,13 +145,14 @@ def make_job(
         "expires_at": expires_at.isoformat() if expires_at else None,
         "deadline": deadline.isoformat() if deadline else None,
         "priority": priority,
+        "tenant": tenant,
         "output": None if told is None else dict(told),
     }
     return complete({"metadata": metadata, "content": dict(content)})
 
 
 def admit(job: Job, terms: Terms) -> Job:
-    """The job, with its runtime filled in.
+    """The job, with its runtime and its tenant filled in.
 
     Raises:
         Rejected: it is not one for this door.
@@ -165,9 +169,10 @@ def admit(job: Job, terms: Terms) -> Job:
             )
     if terms.folders is not None:
         _check(runtime, job.prefix, terms.folders)
-    if runtime == job.metadata.runtime:
+    tenant = job.metadata.tenant or terms.tenant
+    if (runtime, tenant) == (job.metadata.runtime, job.metadata.tenant):
         return job
-    metadata = job.metadata.model_copy(update={"runtime": runtime})
+    metadata = job.metadata.model_copy(update={"runtime": runtime, "tenant": tenant})
     return job.model_copy(update={"metadata": metadata})
 
 

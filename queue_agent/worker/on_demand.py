@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from queue_agent.cloud import Ordering, Queue
+from queue_agent.cloud import Queue
 from queue_agent.wire.capacity import MOST_LOST
 from queue_agent.wire.errors import QueueAgentError, Unavailable
 from queue_agent.worker.delivery import Delivery
@@ -37,9 +37,8 @@ class OnDemandQueue:
         if delivery.number <= MOST_LOST:
             return
         message = delivery.message
-        same = Ordering(message.group or "", message.id)  # sent once if asked again
         try:
-            await self.queue.send(message.body, message.attributes, same)
+            await self.queue.send(message.body, message.attributes, message.ordering)
         except Unavailable as error:
             log.warning("not sent on demand", reason=error.message)
             return

@@ -197,6 +197,8 @@ def test_its_settings_reach_the_gateway_as_it_reads_them() -> None:
         "prefixes": ["shop/a"],
         "syncTimeout": 90.5,
         "logLevel": "DEBUG",
+        "tenant": "house",
+        "fair": False,
     }
     pod = gateway_pod(merged(values_of("gateway-ingress"), {"gateway": {"settings": own}}))
     settings = GatewaySettings.load(environment(containers(pod)["gateway"]))
@@ -205,6 +207,7 @@ def test_its_settings_reach_the_gateway_as_it_reads_them() -> None:
     assert settings.cors_origins == ("https://a.example.com", "https://b.example.com")
     assert settings.prefixes == ("shop/a",)
     assert settings.log_level == "DEBUG"
+    assert (settings.tenant, settings.fair) == ("house", False)
 
 
 @pytest.mark.parametrize("settings", [{"rates": 1}, {"rate": -1}, {"port": 8000}, {"host": "::"}])

@@ -16,6 +16,7 @@ from queue_agent.testing.cloud_contract import (
     CloudHooks,
     FifoPromises,
     QueuePromises,
+    TenantPromises,
     TopicPromises,
 )
 from queue_agent.testing.cloud_contract.hooks import LONG, received
@@ -69,7 +70,7 @@ class QueueOnAws(OnAws, QueuePromises):
         await super().test_who_has_lost_a_message_to_another_cannot_extend_it(queue)
 
 
-class TestAwsCloud(QueueOnAws, CloudContract):
+class TestAwsCloud(QueueOnAws, CloudContract, TenantPromises):
     """Each call by itself."""
 
     async def test_a_subscription_leaves_nothing_behind(
@@ -130,7 +131,7 @@ class TestPublicationsToAws(OnAws):
         assert unclear == [fault in UNCLEAR.values()] * 2, outcomes
 
 
-class TestAwsCloudWithBatching(QueueOnAws, FifoPromises, TopicPromises):
+class TestAwsCloudWithBatching(QueueOnAws, TenantPromises, FifoPromises, TopicPromises):
     """Calls that come together in one request; the bucket knows none of it."""
 
     batching = True

@@ -9,10 +9,11 @@ import pytest_asyncio
 from queue_agent.cloud import Cloud, Deployment
 from queue_agent.cloud.memory import ManualClock, MemoryCloud
 from queue_agent.testing import CloudContract
+from queue_agent.testing.cloud_contract import TenantPromises
 from queue_agent.wire.errors import Unavailable
 
 
-class TestMemoryCloud(CloudContract):
+class TestMemoryCloud(CloudContract, TenantPromises):
     @pytest_asyncio.fixture
     async def cloud(self) -> AsyncIterator[MemoryCloud]:
         self._cloud = MemoryCloud(ManualClock())

@@ -140,14 +140,15 @@ def test_previews_are_asked_for(submitted: Submit, options: list[str], wanted: b
     assert submitted("--prompt", "a cat", *options).metadata.previews is wanted
 
 
-def test_prefix_priority_and_expiry_are_metadata(submitted: Submit) -> None:
+def test_prefix_priority_tenant_and_expiry_are_metadata(submitted: Submit) -> None:
     before = datetime.now(UTC)
     job = submitted(
         *("--prompt", "a cat", "--prefix", "mine/today", "--priority", "high"),
+        *("--tenant", "blue"),
         *("--expires-in", "60", "--id", "order-1", "--runtime", "sd"),
     )
     assert (job.id, job.prefix, job.metadata.priority) == ("order-1", "mine/today", "high")
-    assert job.metadata.runtime == "sd"
+    assert (job.metadata.runtime, job.metadata.tenant) == ("sd", "blue")
     assert job.metadata.expires_at is not None
     assert before + timedelta(seconds=59) < job.metadata.expires_at
 

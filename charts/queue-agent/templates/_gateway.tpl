@@ -36,7 +36,7 @@
   value: /etc/gateway/{{ .key }}
 {{- end }}
 {{- end }}
-{{- $ofOthersToo := list "jobSeconds" "logFormat" "logLevel" "onDemandStays" "podStart" }}
+{{- $ofOthersToo := list "fair" "jobSeconds" "logFormat" "logLevel" "onDemandStays" "podStart" "tenant" }}
 {{- range $name, $value := $gateway.settings }}
 - name: QUEUE_AGENT_{{ has $name $ofOthersToo | ternary "" "GATEWAY_" }}{{ $name | snakecase | upper }}
   value: {{ include "agent.settingText" $value | quote }}

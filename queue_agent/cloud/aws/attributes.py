@@ -1,10 +1,9 @@
 """Message attributes, groups and deduplication ids, as SQS and SNS write them."""
 
-import hashlib
-import re
 from collections.abc import Mapping
 
 from queue_agent.cloud import Ordering
+from queue_agent.wire.publication import group_id
 
 
 def message_attributes(attributes: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -22,22 +21,18 @@ def is_fifo(address: str) -> bool:
     return address.endswith(".fifo")
 
 
-def fifo_fields(address: str, ordering: Ordering | None) -> dict[str, str]:
-    """What topics and queues that keep an order want beside the body, and others refuse.
+def ordering_fields(address: str, ordering: Ordering | None) -> dict[str, str]:
+    """What topics and queues that keep an order want beside the body; others take the tenant.
+
+    Standard topics hand it to standard queues, which by it are fair.
 
     https://docs.aws.amazon.com/sns/latest/dg/fifo-message-grouping.html
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html
     """
-    if not is_fifo(address):
-        return {}
     ordering = ordering or Ordering()
+    if not is_fifo(address):
+        return {"MessageGroupId": group_id(ordering.tenant)} if ordering.tenant else {}
     return {
-        "MessageGroupId": _identifier(ordering.group or ordering.deduplication_id),
-        "MessageDeduplicationId": _identifier(ordering.deduplication_id),
+        "MessageGroupId": group_id(ordering.group or ordering.deduplication_id),
+        "MessageDeduplicationId": group_id(ordering.deduplication_id),
     }
-
-
-def _identifier(text: str) -> str:
-    """The text where it may be an id, else its digest: printable ASCII, 128 at most."""
-    if re.fullmatch(r"[!-~]{1,128}", text):
-        return text
-    return hashlib.sha256(text.encode()).hexdigest()

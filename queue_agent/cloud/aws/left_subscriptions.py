@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from queue_agent.cloud.aws.addresses import is_queue
-from queue_agent.cloud.aws.attributes import fifo_fields
+from queue_agent.cloud.aws.attributes import ordering_fields
 from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.subscription import QUEUE_PREFIX
 from queue_agent.cloud.refusals import reason_of
@@ -106,7 +106,7 @@ def _gone_meanwhile() -> Iterator[None]:
 async def _ask(sqs: Any, url: str) -> None:
     with translated("ask whether anybody listens"):
         await sqs.send_message(
-            QueueUrl=url, MessageBody=_PROBE, **fifo_fields(url, Ordering("probe"))
+            QueueUrl=url, MessageBody=_PROBE, **ordering_fields(url, Ordering("probe"))
         )
 
 

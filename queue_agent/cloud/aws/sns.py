@@ -5,7 +5,7 @@ from typing import Any
 
 from queue_agent.cloud import Ordering, Publication, Routing, Topic
 from queue_agent.cloud.aws import wiring
-from queue_agent.cloud.aws.attributes import fifo_fields, message_attributes
+from queue_agent.cloud.aws.attributes import message_attributes, ordering_fields
 from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.limits import LARGEST_PUBLICATION, MOST_ENTRIES
 from queue_agent.cloud.aws.subscription import subscription
@@ -33,7 +33,7 @@ class SnsTopic(Topic):
                 TopicArn=self._arn,
                 Message=publication.body,
                 MessageAttributes=message_attributes(publication.attributes),
-                **fifo_fields(self._arn, publication.ordering),
+                **ordering_fields(self._arn, publication.ordering),
             )
 
     @property
@@ -52,7 +52,7 @@ class SnsTopic(Topic):
                             "Id": str(place),
                             "Message": publications[place].body,
                             "MessageAttributes": message_attributes(publications[place].attributes),
-                            **fifo_fields(self._arn, publications[place].ordering),
+                            **ordering_fields(self._arn, publications[place].ordering),
                         }
                         for place in batch
                     ],

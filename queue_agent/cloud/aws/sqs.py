@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from queue_agent.cloud import Backlog, Message, Ordering, Queue, QueuePolicy
-from queue_agent.cloud.aws.attributes import fifo_fields, is_fifo, message_attributes
+from queue_agent.cloud.aws.attributes import is_fifo, message_attributes, ordering_fields
 from queue_agent.cloud.aws.errors import Failures, failures, translated
 from queue_agent.cloud.aws.limits import MOST_ENTRIES
 
@@ -48,11 +48,12 @@ class SqsQueue(Queue):
                     "ApproximateReceiveCount",
                     "SentTimestamp",
                     "AWSTraceHeader",
-                    *(["MessageGroupId"] if is_fifo(self._url) else ()),
+                    "MessageGroupId",
                 ],
                 MessageAttributeNames=["All"],
             )
-        return [_message(raw) for raw in answer.get("Messages", ())]
+        fifo = is_fifo(self._url)
+        return [_message(raw, fifo=fifo) for raw in answer.get("Messages", ())]
 
     async def extend(self, message: Message, seconds: float) -> None:
         sqs = await self._client()
@@ -103,7 +104,7 @@ class SqsQueue(Queue):
                 QueueUrl=self._url,
                 MessageBody=body,
                 MessageAttributes=message_attributes(attributes),
-                **fifo_fields(self._url, ordering),
+                **ordering_fields(self._url, ordering),
             )
 
     async def backlog(self) -> Backlog:
@@ -127,7 +128,7 @@ def _whole_seconds(seconds: float) -> int:
     return max(0, round(seconds))
 
 
-def _message(raw: Mapping[str, Any]) -> Message:
+def _message(raw: Mapping[str, Any], *, fifo: bool) -> Message:
     system = raw.get("Attributes", {})
     attributes = {
         name: str(attribute.get("StringValue", ""))
@@ -135,7 +136,7 @@ def _message(raw: Mapping[str, Any]) -> Message:
     }
     if "AWSTraceHeader" in system:
         attributes["AWSTraceHeader"] = system["AWSTraceHeader"]
-    sent = system.get("SentTimestamp")
+    sent, group = system.get("SentTimestamp"), system.get("MessageGroupId")
     return Message(
         id=raw["MessageId"],
         body=raw.get("Body", ""),
@@ -143,7 +144,8 @@ def _message(raw: Mapping[str, Any]) -> Message:
         receive_count=int(system.get("ApproximateReceiveCount", 1)),
         sent_at=int(sent) / 1000 if sent else None,
         attributes=attributes,
-        group=system.get("MessageGroupId"),
+        group=group if fifo else None,
+        tenant=None if fifo else group,
     )
 
 

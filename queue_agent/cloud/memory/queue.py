@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from queue_agent.cloud.memory.clock import Clock, SystemClock
+from queue_agent.cloud.memory.fairness import Fairness
 from queue_agent.cloud.memory.faults import Faults
 from queue_agent.cloud.memory.repetitions import Repetitions
 from queue_agent.cloud.ports import Backlog, Message, Queue, QueuePolicy
@@ -25,6 +26,9 @@ class _Held:
     attributes: Mapping[str, str]
     sent_at: float
     group: str | None = None
+    tenant: str | None = None
+    delivered_at: float | None = None
+    """The latest time."""
     receive_count: int = 0
     receipt: str | None = None
     """Of the latest delivery."""
@@ -33,6 +37,8 @@ class _Held:
 
 class MemoryQueue(Queue):
     """Delivers in the order of sending, each message until it is deleted.
+
+    Where tenants are told, it is fair among them as SQS's standard queues are.
 
     With `fifo` it keeps the order of a group's messages even where one of them is given back,
     and takes what is sent with the same deduplication id once.
@@ -60,6 +66,7 @@ class MemoryQueue(Queue):
         self._dead_letters = dead_letters
         self.fifo = fifo
         self._repetitions = Repetitions(self._clock)
+        self._fairness = Fairness()
         self._held: dict[str, _Held] = {}
         self._waiting: set[asyncio.Event] = set()
 
@@ -92,7 +99,9 @@ class MemoryQueue(Queue):
 
     async def delete(self, message: Message) -> None:
         async with self._faults.around("queue.delete", message.body):
-            del self._held[self._of(message).id]
+            held = self._of(message)
+            del self._held[held.id]
+            self._count(held, min(held.visible_at, self._clock.now()))
 
     async def send(
         self, body: str, attributes: Mapping[str, str], ordering: Ordering | None = None
@@ -115,6 +124,9 @@ class MemoryQueue(Queue):
             held.group = ordering.group or ordering.deduplication_id
             if self._repetitions.is_one(ordering):
                 return
+        elif ordering is not None and ordering.tenant:
+            held.tenant = ordering.tenant
+            self._fairness.sent(held.tenant, held.sent_at)
         self._accept(held)
 
     def _accept(self, held: _Held) -> None:
@@ -134,19 +146,40 @@ class MemoryQueue(Queue):
         taken: list[Message] = []
         hidden = [held for held in self._held.values() if held.visible_at > now]
         blocked = {held.group for held in hidden if held.group is not None}
-        for held in list(self._held.values()):
+        for held in self._ready(hidden, now):
             if len(taken) == count:
                 break
-            if held.visible_at > now or held.group in blocked:
+            if held.group in blocked:
                 continue
+            self._count(held, held.visible_at)
             if held.receive_count == self._policy.max_receives:
                 self._bury(held)
                 continue
             held.receive_count += 1
             held.receipt = f"{held.id}/{held.receive_count}"
+            held.delivered_at = now
             self._show(held, visibility_timeout)
             taken.append(_message(held, held.receipt))
+        self._fairness.used_up({message.tenant for message in taken} - self._tenants(now), now)
         return taken
+
+    def _ready(self, hidden: Sequence[_Held], now: float) -> Sequence[_Held]:
+        """What may be delivered, in the order in which it shall be."""
+        ready = [held for held in self._held.values() if held.visible_at <= now]
+        if all(held.tenant is None for held in ready):
+            return ready
+        rank = self._fairness.rank([(it.tenant, it.delivered_at or now) for it in hidden], now)
+        return sorted(ready, key=lambda held: rank(held.tenant))
+
+    def _tenants(self, now: float) -> set[str | None]:
+        """Whose messages wait."""
+        return {held.tenant for held in self._held.values() if held.visible_at <= now}
+
+    def _count(self, held: _Held, until: float) -> None:
+        """That the message was being worked on, if it was delivered, and is no longer."""
+        if held.delivered_at is not None:
+            self._fairness.processed(held.tenant, held.delivered_at, until)
+            held.delivered_at = None
 
     def _bury(self, held: _Held) -> None:
         assert self._dead_letters is not None  # noqa: S101  goes together with max_receives
@@ -185,4 +218,5 @@ def _message(held: _Held, receipt: str) -> Message:
         sent_at=held.sent_at,
         attributes=dict(held.attributes),
         group=held.group,
+        tenant=held.tenant,
     )

@@ -5,7 +5,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from queue_agent.cloud.memory.clock import Clock, SystemClock
 from queue_agent.cloud.memory.faults import Faults
@@ -122,10 +122,13 @@ class MemoryTopic(Topic):
             raise ValueError("a queue that keeps an order wants a topic that does")
 
         def deliver(publication: Publication) -> None:
+            ordering = publication.ordering
+            if self._fifo:  # which tells standard queues nothing
+                ordering = replace(ordering, tenant="")
             if raw_delivery:
-                queue.put(publication.body, publication.attributes, publication.ordering)
+                queue.put(publication.body, publication.attributes, ordering)
             else:
-                queue.put(self._envelope(publication), {}, publication.ordering)
+                queue.put(self._envelope(publication), {}, ordering)
 
         self._subscriptions.append(_Subscription(filter_policy or {}, deliver))
 

@@ -10,13 +10,14 @@
 
 `CloudHooks` describes what is to be given. A cloud is asked through its ports alone
 (`queue_agent.cloud`). Nothing is said of how fast it is: tests wait for what must come, and
-let time pass only for leases to run out.
+let time pass only for leases to run out. `TenantPromises` is for those whose queues may be fair.
 """
 
 from queue_agent.testing.cloud_contract.bucket import BucketPromises
 from queue_agent.testing.cloud_contract.fifo import FifoPromises
 from queue_agent.testing.cloud_contract.hooks import CloudHooks
 from queue_agent.testing.cloud_contract.queue import QueuePromises
+from queue_agent.testing.cloud_contract.tenants import TenantPromises
 from queue_agent.testing.cloud_contract.topic import TopicPromises
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "CloudHooks",
     "FifoPromises",
     "QueuePromises",
+    "TenantPromises",
     "TopicPromises",
 ]
 

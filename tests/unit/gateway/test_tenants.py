@@ -110,3 +110,48 @@ def test_no_key_may_have_the_name_of_those_without_keys() -> None:
 
 def without_id(problem: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in problem.items() if name != "request_id"}
+
+
+@pytest.mark.parametrize("said", [None, "two", "", 7])
+async def test_the_tenant_of_a_job_is_the_name_of_its_key_whatever_it_says(
+    gateways: Gateways, said: object
+) -> None:
+    app = await gateways.start(keys=True)
+    body = {"metadata": {"tenant": said}, "content": {"prompt": "a"}}
+    async with client_of(app, "one") as one:
+        assert (await one.post("/v1/jobs", json=body)).status_code == 202
+    (sent,) = gateways.cloud.topic("jobs").published
+    assert (sent.ordering.tenant, parse_job(sent.body).metadata.tenant) == ("one", "one")
+
+
+@pytest.mark.parametrize("path", ["/sdapi/v1/txt2img", "/v1/images/generations"])
+async def test_the_routes_of_other_servers_tell_the_tenant_too(
+    gateways: Gateways, path: str
+) -> None:
+    app = await gateways.start(keys=True, sync_timeout=0.01)
+    async with client_of(app, "two") as two:
+        await two.post(path, json={"prompt": "a"})
+    (sent,) = gateways.cloud.topic("jobs").published
+    assert sent.ordering.tenant == "two"
+
+
+@pytest.mark.parametrize(
+    ("said", "tenant"), [("blue", "blue"), (None, "house"), ("", "house"), (7, "7")]
+)
+async def test_without_keys_a_job_says_whose_it_is_or_else_the_operator(
+    gateways: Gateways, said: object, tenant: str
+) -> None:
+    app = await gateways.start(tenant="house")
+    body = {"metadata": {"tenant": said}, "content": {"prompt": "a"}}
+    async with client_of(app) as client:
+        assert (await client.post("/v1/jobs", json=body)).status_code == 202
+    (sent,) = gateways.cloud.topic("jobs").published
+    assert sent.ordering.tenant == tenant
+
+
+async def test_a_gateway_that_is_not_fair_tells_no_queue_of_tenants(gateways: Gateways) -> None:
+    app = await gateways.start(keys=True, fair=False)
+    async with client_of(app, "one") as one:
+        assert (await one.post("/v1/jobs", json=job("a"))).status_code == 202
+    (sent,) = gateways.cloud.topic("jobs").published
+    assert (sent.ordering.tenant, parse_job(sent.body).metadata.tenant) == ("", "one")

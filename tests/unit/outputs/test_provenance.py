@@ -33,11 +33,13 @@ from queue_agent.outputs import (
 )
 from queue_agent.outputs.provenance import (
     ManifestFacts,
+    OriginClaim,
     Signing,
     SigningCredentials,
     SigningPolicy,
     facts_in,
 )
+from queue_agent.outputs.provenance.signing import Signature, sign
 from queue_agent.runtime import Artifact, Output, Prepared, ProgressCallback
 from queue_agent.wire.job import parse_job
 from queue_agent.wire.notification import Notification
@@ -223,7 +225,11 @@ async def test_a_model_is_found_in_a_workflow() -> None:
 
 
 async def test_a_file_that_its_runtime_signed_stays_as_it_is() -> None:
-    _, theirs = await signed("image/png")
+    """Without our mark in it, which would change what was signed."""
+    target = io.BytesIO()
+    claim = OriginClaim("theirs", MADE)
+    sign(io.BytesIO(FILES["image/png"]), target, "image/png", claim, Signature(credentials()))
+    theirs = target.getvalue()
     bench = bench_of(theirs, "image/png", prompt=True)
     (image,) = (await told_of(bench)).images
     assert stored(bench, image.url) == theirs

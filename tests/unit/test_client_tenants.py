@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 
 import pytest
@@ -114,6 +115,7 @@ async def test_the_function_tells_the_tenant_or_else_the_keys_id(
 
 
 def _handler(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The function's module, made anew, so that no other test gets what it read here."""
     for name, value in {
         "AWS_DEFAULT_REGION": "us-east-1",
         "JOB_TOPIC_ARN": TOPIC,
@@ -121,6 +123,9 @@ def _handler(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         "RUNTIMES": '{"r": []}',
     }.items():
         monkeypatch.setenv(name, value)
-    from intake import handler  # noqa: PLC0415  it reads the environment
-
+    spec = find_spec("intake.handler")
+    assert spec is not None
+    assert spec.loader is not None
+    handler = module_from_spec(spec)
+    spec.loader.exec_module(handler)
     return handler

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import zip_longest
@@ -68,6 +69,7 @@ class CogContract(RuntimeContract):
         return await predictions_held(server)
 
 
+@pytest.mark.skipif("REAL_COG" not in os.environ, reason="it stalls at times: REAL_COG=1 runs it")
 class TestRealCog(CogContract):
     __test__ = True
 

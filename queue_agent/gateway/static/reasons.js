@@ -18,7 +18,7 @@ const SENTENCES = {
   "The runtime is not set up so that it can be used; its operator can mend that.": ["runtime_api_missing", "runtime_redirects", "runtime_unauthorized", "runtime_untrusted", "runtime_misconfigured", "web_page"],
   "Somebody stopped the runtime at it.": ["interrupted", "runtime_interrupted"],
   "The runtime's work cannot be used.": ["invalid_answer", "answer_too_large", "output_missing", "output_forbidden", "output_unavailable", "job_failed", "image_elsewhere"],
-  "Nobody can say what else is in the file, as was asked for it to hold nothing else.": ["output_unsupported", "output_failed"],
+  "Nobody can say what else is in the file, as was asked for it to hold nothing else.": ["output_unsupported", "output_failed", "signing_failed"],
   "It was looked at, and may not be shown.": ["withheld"],
   "What was made could not be looked at before it is shown.": ["content_check_unavailable", "content_check_broken"],
   "What was made could not be stored, or not be told of.": ["cloud_unavailable", "object_exists", "place_taken"],

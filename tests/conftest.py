@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from made_once import open_run
@@ -25,6 +26,19 @@ settings.load_profile("any machine")
 LONGEST: Final = ("charts", "gateway", "journey", "runtimes", "cdk", "faults", "contract")
 """Folders whose files take long; the last to begin are `unit`'s, of which no worker is left with
 much."""
+
+
+@pytest.fixture(autouse=True)
+def _own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command in this process sets logging up for good; the next test hears its own log."""
+    configure = structlog.configure
+    monkeypatch.setattr(
+        structlog,
+        "configure",
+        lambda **given: configure(**{**given, "cache_logger_on_first_use": False}),
+    )
+    yield
+    structlog.reset_defaults()
 
 
 def pytest_configure() -> None:

@@ -29,15 +29,20 @@ much."""
 
 
 @pytest.fixture(autouse=True)
-def _own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A command in this process sets logging up for good; the next test hears its own log."""
+def _own_logging() -> Iterator[None]:
+    """A command in this process sets logging up for good; the next test hears its own log.
+
+    Not by the test's own `monkeypatch`: what this sets up first would be undone last, and with it
+    what the test itself has patched, after the test's other fixtures have ended.
+    """
     configure = structlog.configure
-    monkeypatch.setattr(
-        structlog,
-        "configure",
-        lambda **given: configure(**{**given, "cache_logger_on_first_use": False}),
-    )
-    yield
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            structlog,
+            "configure",
+            lambda **given: configure(**{**given, "cache_logger_on_first_use": False}),
+        )
+        yield
     structlog.reset_defaults()
 
 

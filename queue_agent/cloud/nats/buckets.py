@@ -273,6 +273,9 @@ class NatsBucket(Bucket):
         )
 
     async def _give_up(self, name: str) -> None:
+        """Remove what was sent, also what is on its way: requests overtake it, messages do not."""
+        with suppress(QueueAgentError):
+            await self._store(name, self._chunks(name), b"", {})
         with suppress(QueueAgentError):
             await self._remove(_Stored(name, 0, ""))
 

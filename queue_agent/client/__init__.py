@@ -23,6 +23,7 @@ from queue_agent.wire.errors import (
     SettingsError,
     Unavailable,
 )
+from queue_agent.wire.estimate import JobEstimate, Spread
 from queue_agent.wire.job import Job, Metadata
 from queue_agent.wire.notification import (
     ErrorReport,
@@ -45,6 +46,7 @@ __all__ = [
     "ImageVariant",
     "Input",
     "Job",
+    "JobEstimate",
     "JobFailed",
     "LatestPreview",
     "Metadata",
@@ -58,6 +60,7 @@ __all__ = [
     "ResultLocation",
     "SettingsError",
     "SpotEstimate",
+    "Spread",
     "Status",
     "SubmittedJob",
     "SyncClient",

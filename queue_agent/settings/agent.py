@@ -230,6 +230,13 @@ class Settings(
         description="What becomes of a job that the agent expects to miss its deadline, unless it "
         "says so itself: run, fail, or notify (and run).",
     )
+    gpu_price: float | None = setting(
+        "GPU_PRICE",
+        default=None,
+        ge=0,
+        description="What an hour of the runtime's GPU costs, in a currency of your choice: by it "
+        "results tell the `cost` of each job, and estimates what it will be.",
+    )
     on_demand_queue_url: QueueUrl | None = setting(
         "ON_DEMAND_QUEUE_URL",
         default=None,

@@ -121,6 +121,11 @@ class Metadata(BaseModel):
         description="How its images are delivered: format, size, metadata; else as the operator "
         "says.",
     )
+    estimate: JsonValue = Field(
+        default=None,
+        description="What its publisher was told of its end and its cost; clients and gateways "
+        "write it, and it comes back with the job's end.",
+    )
     callback_url: str | None = Field(
         default=None,
         max_length=2048,

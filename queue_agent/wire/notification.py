@@ -5,6 +5,7 @@ from typing import Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from queue_agent.wire.errors import QueueAgentError, Unavailable
+from queue_agent.wire.estimate import JobEstimate
 from queue_agent.wire.shortening import shortened
 
 __all__ = [
@@ -168,6 +169,20 @@ class Notification(_Written):
         default=False, description="It may have been told before, and told the same."
     )
     timings: Timings = Field(default_factory=Timings)
+    gpu_seconds: float | None = Field(
+        default=None,
+        ge=0,
+        description="Of the GPU's time, what the runs of this delivery have used; where several "
+        "jobs run at once, each its part. Null or absent where none ran.",
+    )
+    cost: float | None = Field(
+        default=None,
+        ge=0,
+        description="Of them, by the operator's price for an hour; null or absent without one.",
+    )
+    estimate: JobEstimate | None = Field(
+        default=None, description="What was told when it was submitted, if it was estimated."
+    )
     warnings: list[str] = Field(default_factory=list)
     error: ErrorReport | None = None
     callback_url: str | None = Field(default=None, exclude=True, repr=False)
@@ -184,8 +199,8 @@ class Notification(_Written):
 
     def to_json(self) -> str:
         """The body to publish, in ASCII; without what is said only where there is something."""
-        only_while_running = ("progress", "stage", "preview", "late")
-        absent = {name for name in only_while_running if getattr(self, name) is None}
+        seldom = ("progress", "stage", "preview", "late", "gpu_seconds", "cost", "estimate")
+        absent = {name for name in seldom if getattr(self, name) is None}
         if not self.warnings:
             absent.add("warnings")
         return self.model_dump_json(exclude=absent, ensure_ascii=True)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, ConfigDict, Field, JsonValue
 
 from queue_agent.wire.notification import Notification
 
@@ -26,6 +26,12 @@ class Result(Notification):
         default=None,
         description="Hexadecimal SHA-256 of the job's content and task type; null in results of "
         "the first version.",
+    )
+    ended_at: AwareDatetime | None = Field(
+        default=None, description="When it was written, by the agent; null in older results."
+    )
+    model: str | None = Field(
+        default=None, description="The checkpoint that the job names, if it names one."
     )
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     response: dict[str, JsonValue] = Field(default_factory=dict)

@@ -92,7 +92,11 @@ def assemble(
     refusals = refusals or CloudRefusals(telemetry.metrics, clock=clock)
     ports = ports.watched(refusals)
     store = ResultStore(
-        ports.results, runtime_name=policy.runtime_name, patience=policy.store_patience
+        ports.results,
+        runtime_name=policy.runtime_name,
+        patience=policy.store_patience,
+        gpu_price=policy.gpu_price,
+        now=now,
     )
     inbox = Inbox(
         ports.bucket,

@@ -94,6 +94,11 @@ class Delivery:
         known = {name: round(self._seconds.get(name, 0.0), 4) for name in Timings.model_fields}
         return Timings(**{**known, "queued": round(self._queued, 4)})
 
+    @property
+    def gpu_seconds(self) -> float | None:
+        """Of the runtime's time, what this delivery has used; None where it never ran."""
+        return round(self.slot.used, 4) if self.slot.used else None
+
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
         """Keep the lease and the trace for the block; cancelled, the message is given back."""

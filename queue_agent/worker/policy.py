@@ -60,6 +60,8 @@ class Policy:
     """Whether earlier deadlines go first among what waits here."""
     warm_up: Job | None = None
     """What runs after each start of the runtime, before any message is asked for."""
+    gpu_price: float | None = None
+    """What an hour of the runtime's GPU costs, in the operator's currency; None: not told."""
     spread: Callable[[float, float], float] = random.uniform
     """A random number between two; spreads delays, so that no messages come back together."""
 

@@ -47,8 +47,11 @@ class SlotKeeper(Protocol):
     def finishes(self, slot: "Slot") -> None:
         """The slot's job is with the runtime no more, or never was."""
 
-    def moves(self, slot: "Slot", stage: Stage) -> None:
-        """The slot goes from where it stands to another stage."""
+    def moves(self, slot: "Slot", stage: Stage) -> float:
+        """The slot goes from where it stands to another stage.
+
+        The runtime's time in seconds that each job has had so far, had it always run.
+        """
 
     def outputs_change(self, more_bytes: int) -> None:
         """A slot holds so many more bytes of outputs, or fewer."""
@@ -88,6 +91,9 @@ class Slot:
         self._hold_limit = hold_limit
         self._held = 0.0
         """Seconds for which the job has waited for the runtime."""
+        self.used = 0.0
+        """Seconds of the runtime's time, in equal parts for all that ran with it; of all runs."""
+        self._used_from = 0.0
         self._entered = {Stage.PREPARING: clock()}
         self._end: float | None = None
 
@@ -180,7 +186,11 @@ class Slot:
         self._entered[stage] = self._clock()
 
     def _go(self, stage: Stage) -> None:
-        self._slots.moves(self, stage)
+        each = self._slots.moves(self, stage)
+        if stage is Stage.RUNNING:
+            self._used_from = each
+        elif self.stage is Stage.RUNNING:
+            self.used += each - self._used_from
         self.stage = stage
 
     def entered(self, stage: Stage) -> float:

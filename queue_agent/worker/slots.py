@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from queue_agent.telemetry.gpu import GpuClock
+from queue_agent.telemetry.gpu import GpuClock, SharedTime
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.demand import Demand
 from queue_agent.worker.forecast import Forecast
@@ -50,6 +50,7 @@ class Slots:
     ) -> None:
         self.forecast = forecast or Forecast()
         self.gpu = GpuClock(clock)
+        self._shared = SharedTime(clock)
         self._clock = clock
         self._by_deadline = by_deadline
         self._submissions = itertools.count(1)
@@ -80,9 +81,15 @@ class Slots:
         self._standing.add(slot)
         return slot
 
-    def moves(self, slot: Slot, stage: Stage) -> None:
-        """The slot goes from where it stands to another stage."""
+    def moves(self, slot: Slot, stage: Stage) -> float:
+        """The slot goes from where it stands to another stage; see `SlotKeeper`."""
+        each = self._gpu_time()
         self._standing.move(slot, stage)
+        return each
+
+    def _gpu_time(self) -> float:
+        """What a job has used that ran from the start; to be asked before others run or fewer."""
+        return self._shared.each(self._standing.count(Stage.RUNNING))
 
     def outputs_change(self, more_bytes: int) -> None:
         """So much more waits to be stored, or less: submit what has room now."""
@@ -97,12 +104,14 @@ class Slots:
     def keep(self, slot: Slot) -> Slot:
         """A slot in the place of a run that was given up and may go on; to be removed after it."""
         place = slot.successor()
+        self._gpu_time()
         self._standing.add(place)
         self._given_up.add(place)
         return place
 
     def remove(self, slot: Slot) -> None:
         """Give up the slot of a message that is done with."""
+        self._gpu_time()
         self._standing.remove(slot)
         self._given_up.discard(slot)
         self._output_bytes -= slot.output_bytes

@@ -5,6 +5,7 @@ same job exactly one manifest wins, and it describes the artifacts of its own at
 """
 
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -28,9 +29,11 @@ from queue_agent.wire.errors import (
     QueueAgentError,
     Unavailable,
 )
+from queue_agent.wire.estimate import JobEstimate, cost_of
 from queue_agent.wire.job import Job, canonical_json
 from queue_agent.wire.layout import ResultKeys, quarantine_key
 from queue_agent.wire.notification import ErrorReport, Image, ImageVariant, Notification, Status
+from queue_agent.wire.portable import model_of
 from queue_agent.wire.result import MANIFEST_MEDIA_TYPE, Result
 from queue_agent.wire.shortening import shortened
 from queue_agent.worker.delivery import Delivery
@@ -47,8 +50,19 @@ _LONGEST_DETAIL: Final = 4000
 class ResultStore:
     """The results of one bucket."""
 
-    def __init__(self, bucket: Bucket, *, runtime_name: str, patience: float) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        *,
+        runtime_name: str,
+        patience: float,
+        gpu_price: float | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`gpu_price`: of an hour of the runtime's GPU; None: results tell no cost."""
         self._bucket = bucket
+        self._gpu_price = gpu_price
+        self._now = now
         self._runtime_name = runtime_name
         self._patience = patience
 
@@ -144,7 +158,7 @@ class ResultStore:
         return file.model_copy(update={"presigned_url": link})
 
     def _result(self, delivery: Delivery, status: Status, **fields: Any) -> Result:
-        job = delivery.job
+        job, gpu_seconds = delivery.job, delivery.gpu_seconds
         return Result(
             runtime=self._runtime_name,
             id=job.id,
@@ -154,6 +168,11 @@ class ResultStore:
             context=job.metadata.context,
             attempt=delivery.number,
             timings=delivery.timings,
+            gpu_seconds=gpu_seconds,
+            cost=cost_of(gpu_seconds, self._gpu_price),
+            estimate=JobEstimate.told(job.metadata.estimate),
+            ended_at=datetime.fromtimestamp(self._now(), UTC),
+            model=model_of(job.content),
             metadata=job.metadata.model_dump(mode="json", exclude_none=True),
             **fields,
         )

@@ -6,14 +6,13 @@ To have one in Python: subclass `ContentChecker`, and name the class as an entry
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Final, Literal, Self
 
 from pydantic import JsonValue
 
+from queue_agent.entry_points import Group
 from queue_agent.media.asset import Asset
 from queue_agent.media.facts import media_type_of
-from queue_agent.wire.errors import SettingsError
 
 __all__ = [
     "CHECK_ENTRY_POINTS",
@@ -119,9 +118,12 @@ class ContentChecker(ABC):
         """Close what is open."""
 
 
+_CHECKS: Final = Group(CHECK_ENTRY_POINTS, ContentChecker, "content check")  # type: ignore[type-abstract]
+
+
 def installed_checks() -> list[str]:
     """The names of the checks that are installed, without importing them."""
-    return sorted(point.name for point in entry_points(group=CHECK_ENTRY_POINTS))
+    return sorted(_CHECKS.installed())
 
 
 def load_check(name: str) -> type[ContentChecker]:
@@ -130,14 +132,4 @@ def load_check(name: str) -> type[ContentChecker]:
     Raises:
         SettingsError: none is installed under it, or it cannot be imported.
     """
-    found = {point.name: point for point in entry_points(group=CHECK_ENTRY_POINTS)}
-    if name not in found:
-        known = ", ".join(sorted(found)) or "none"
-        raise SettingsError(f"No content check is called {name!r}; installed: {known}.")
-    try:
-        check = found[name].load()
-    except ImportError as error:
-        raise SettingsError(f"The content check {name!r} cannot be imported: {error}") from error
-    if not (isinstance(check, type) and issubclass(check, ContentChecker)):
-        raise SettingsError(f"The entry point {name!r} does not name a ContentChecker.")
-    return check
+    return _CHECKS.load(name)

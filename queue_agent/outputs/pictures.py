@@ -4,6 +4,7 @@ What formats cannot hold is decided here, on purpose: docs/outputs.md says it fo
 """
 
 import io
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -45,6 +46,18 @@ _SPACES: Final = {"L": b"GRAY", "LA": b"GRAY", "I;16": b"GRAY"}
 """What a colour profile says it is of (ICC.1:2022, 7.2.6), by mode."""
 _PAPER: Final = (255, 255, 255)
 """What shows through where a format knows no transparency."""
+_REFUSALS: Final = (
+    MemoryError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    SyntaxError,
+    ValueError,
+    struct.error,
+)
+"""What Pillow's encoders of these formats raise: sizes that a field does not hold, too much beside
+the picture, and the words of libwebp, libavif, libjpeg and zlib. Anything else is a fault of ours.
+"""
 _USER_COMMENT, _EXIF_IFD, _MODEL, _ORIENTATION = 0x9286, 0x8769, 0x0110, 0x0112
 
 
@@ -173,7 +186,7 @@ def _saved(frame: "Image", media_type: str, options: dict[str, Any]) -> bytes:
     file = io.BytesIO()
     try:
         frame.save(file, _NAMES[media_type], **options)
-    except Exception as error:  # encoders promise no list of what they raise either
+    except _REFUSALS as error:
         raise NotEncoded(f"cannot be made {media_type}") from error
     return file.getvalue()
 

@@ -308,6 +308,10 @@ def test_progress_is_the_last_percentage(
         ("RuntimeError: cuDNN error: CUDNN_STATUS_BAD_PARAM", Unavailable, "prediction_failed"),
         ("ConnectionError: HTTPSConnectionPool(host='x')", Unavailable, "prediction_failed"),
         ("Worker crashed", RunLost, "runtime_crashed"),
+        ("NSFW content detected. Try running it again, or try a different", Rejected, "withheld"),
+        ("All generated images contained NSFW content. Try running", Rejected, "withheld"),
+        ("RuntimeError: Potential NSFW content was detected", Rejected, "withheld"),
+        ("ValueError: no style is called NSFW content detected", Rejected, "prediction_failed"),
         ("", Rejected, "prediction_failed"),
     ],
 )

@@ -25,6 +25,13 @@ CRASHED: Final = "Worker crashed"
 _LONGEST: Final = 1000
 _PREFIX: Final = re.compile(r"(?:Prediction failed: )+")
 _KIND: Final = re.compile(r"([A-Za-z_][\w.]*)(?=:|$)")
+_WITHHELD: Final = re.compile(
+    r"(?:[A-Za-z_][\w.]*: )?(?:potential )?"
+    r"(?:nsfw content (?:was )?detected|all generated images contained nsfw)",
+    re.IGNORECASE,
+)
+"""How the published models for cog begin to say that their safety checker left no image: those of
+Stable Diffusion 1 and 2 and SDXL the one way, those of FLUX the other."""
 _OF_A_CONNECTION: Final = frozenset(
     {
         "BrokenPipeError",
@@ -63,7 +70,8 @@ def failure_of(answer: Mapping[str, JsonValue], logs: str = "") -> QueueAgentErr
     """The error of a prediction that did not succeed, by the words that the server has for it.
 
     They are an exception's, mostly, which would only be raised again; `Unavailable` are those of
-    connections, of memory and of the device, `RuntimeSick` where only a restart ends it.
+    connections, of memory and of the device, `RuntimeSick` where only a restart ends it. What the
+    model's safety checker holds back is of the type ``withheld``.
     """
     if answer.get("status") == "canceled":
         return Unavailable("Somebody stopped the prediction.", type="runtime_interrupted")
@@ -71,6 +79,9 @@ def failure_of(answer: Mapping[str, JsonValue], logs: str = "") -> QueueAgentErr
     words = _PREFIX.sub("", said if isinstance(said, str) else "").strip() or "it gave no reason"
     if words == CRASHED:
         return RunLost("The model's process ended during the prediction.", type="runtime_crashed")
+    if _WITHHELD.match(words):
+        said_so: dict[str, JsonValue] = {"error": shortened(words, _LONGEST)}
+        return Rejected("The runtime withheld all images.", type="withheld", details=said_so)
     sentence = f"The model failed: {shortened(words, _LONGEST)}"
     details: dict[str, JsonValue] = {"error": shortened(words, _LONGEST), "logs": logs}
     found = _KIND.match(words)

@@ -132,12 +132,19 @@ def _video(source: Path, target: Path, media_type: str, wish: FileWish) -> Made:
 def _without_pixels(
     data: bytes, media_type: str, wish: FileWish, warning: str | None = None
 ) -> Made:
-    rule = _rule(data, media_type, wish)
+    rule, is_cleaned = _rule(data, media_type, wish), cleaning.is_cleaned(media_type)
     if rule != "keep":
-        if not cleaning.is_cleaned(media_type):
+        if not is_cleaned:
             raise Unhandled(f"is {media_type}, of which nobody here knows what else it holds")
         return Made(media_type, cleaning.cleaned(data, media_type, rule), warning=warning)
-    if not (wish.mark and kind_of(media_type) == "image" and cleaning.is_cleaned(media_type)):
+    if (
+        wish.hide_graph
+        and not cleaning.is_cleaned(media_type)
+        and _may_hold_graph(data, media_type)
+    ):
+        words = f"is {media_type}, of which nobody here can take out the workflow that it holds"
+        return Made(media_type, warning=words)
+    if not (wish.mark and kind_of(media_type) == "image" and is_cleaned):
         return Made(media_type, warning=warning)
     try:
         changed = _changed(data, media_type)
@@ -214,12 +221,16 @@ def _target(image: "ImageFile", media_type: str, wish: FileWish) -> tuple[str | 
     return wanted, warning
 
 
+def _may_hold_graph(content: "bytes | mmap", media_type: str) -> bool:
+    try:
+        return cleaning.holds_graph(content, media_type)
+    except cleaning.Damaged:  # which whoever looks it through tells better
+        return False
+
+
 def _rule(content: "bytes | mmap", media_type: str, wish: FileWish) -> MetadataRule:
     if wish.metadata == "keep" and wish.hide_graph and cleaning.is_cleaned(media_type):
-        try:
-            return "minimal" if cleaning.holds_graph(content, media_type) else "keep"
-        except cleaning.Damaged:
-            return "keep"
+        return "minimal" if _may_hold_graph(content, media_type) else "keep"
     return wish.metadata
 
 

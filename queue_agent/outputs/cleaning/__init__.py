@@ -39,8 +39,13 @@ IN_PLACE: Final[dict[str, Callable[[Buffer], None]]] = {
     "video/x-matroska": matroska.blank,
 }
 """What takes all out of files that may be large, where they lie; raises `Damaged`."""
-_GRAPHS: Final = (b'"class_type"', b'"last_node_id"', b'"class_type\\"', b'"last_node_id\\"')
-"""What ComfyUI's two forms of a workflow have in them, also as texts within texts."""
+_GRAPHS: Final = tuple(
+    words.encode(encoding)
+    for words in ('"class_type"', '"last_node_id"', '"class_type\\"', '"last_node_id\\"')
+    for encoding in ("utf_8", "utf_16_be", "utf_16_le")
+)
+"""What ComfyUI's two forms of a workflow have in them, also as texts within texts, and as Exif's
+comments are written."""
 
 
 def is_cleaned(media_type: str) -> bool:
@@ -72,5 +77,6 @@ def holds_graph(content: bytes | mmap, media_type: str) -> bool:
         Damaged: its structure cannot be followed.
     """
     if isinstance(content, bytes) and media_type in {"image/png", "image/apng"}:
-        return png.holds_graph(content)
+        if png.holds_graph(content):
+            return True
     return any(content.find(graph) >= 0 for graph in _GRAPHS)

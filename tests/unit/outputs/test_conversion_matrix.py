@@ -271,6 +271,29 @@ def test_only_files_with_a_workflow_are_reduced_where_links_are_given() -> None:
     assert SECRET.encode() in (made(plain, wish).data or b"")
 
 
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_file_with_a_workflow_becomes_what_minimal_makes_of_it(name: str) -> None:
+    data, _ = PLANTED[name]
+    if b"class_type" not in data:
+        data, _ = PLANTED["png"]
+    assert made(data, FileWish(hide_graph=True)) == made(data, FileWish(metadata="minimal"))
+
+
+def test_a_workflow_is_found_in_wide_letters() -> None:
+    comment = Image.Exif()
+    comment.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + GRAPH.encode("utf_16_le")
+    found = made(saved(gradient("RGB"), "JPEG", exif=comment), FileWish(hide_graph=True)).data
+    assert found is not None
+    assert not says_secret(found)
+
+
+def test_a_workflow_that_nobody_here_can_take_out_is_told_of() -> None:
+    result = made(b"fLaC" + bytes(40) + GRAPH.encode(), FileWish(hide_graph=True))
+    assert result.data is None
+    assert result.warning is not None
+    assert result.warning.startswith("is audio/x-flac, of which nobody here can take out")
+
+
 @pytest.mark.parametrize("data", [b"a text", b"glTF\2\0\0\0" + bytes(20), b"ID3" + bytes(50)])
 def test_what_nobody_knows_is_not_passed_off_as_clean(data: bytes) -> None:
     assert made(data, FileWish(format="webp")).data is None

@@ -1,5 +1,7 @@
 """`queue-agent check`: the effective settings, and whether each thing the agent needs works."""
 
+import hashlib
+import io
 import os
 import secrets
 import time
@@ -12,12 +14,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from queue_agent.cli.model_options import model_fetcher
-from queue_agent.cli.options import make_runtime, output_stage, warm_up_job
+from queue_agent.cli.options import content_checker, make_runtime, output_stage, warm_up_job
 from queue_agent.cli.waiting import look
 from queue_agent.cli.wiring import HINT, no_loop
 from queue_agent.cloud import Bucket, Cloud, shortcomings
 from queue_agent.cloud.connect import connect
 from queue_agent.inputs.models.fetcher import ModelFetcher
+from queue_agent.media.asset import Asset
+from queue_agent.outputs.checkers import CheckedFile, ContentChecker
 from queue_agent.runtime import Readiness, Runtime
 from queue_agent.settings.agent import Settings
 from queue_agent.settings.known import unknown_names
@@ -26,6 +30,10 @@ from queue_agent.telemetry.clock import TOLERATED
 from queue_agent.telemetry.logs import without_url_secrets
 from queue_agent.wire.errors import ObjectExists, QueueAgentError
 from queue_agent.wire.layout import trial_key
+from queue_agent.worker.content_check import asked
+
+_SIDE = 64
+"""Pixels of the picture that the content check is asked about."""
 
 _HINTS = {
     "queue": "Is QUEUE_AGENT_QUEUE_URL right, and does the role allow sqs:GetQueueAttributes, "
@@ -42,6 +50,9 @@ _HINTS = {
     "wiring": HINT,
     "models": "Is QUEUE_AGENT_MODELS_FOLDER the runtime's folder of models, mounted so that the "
     "agent can write, too?",
+    "content check": "Is QUEUE_AGENT_CONTENT_CHECK right, may the agent reach it (networkPolicy."
+    "extraEgress), does QUEUE_AGENT_CONTENT_CHECK_HEADERS_FILE hold what it asks for, and does it "
+    'answer as docs/content-check.md says, {"verdict": "pass"} for one?',
     "runtime": "Is the runtime started (the Web UI with --api), is QUEUE_AGENT_RUNTIME_URL right, "
     "and do QUEUE_AGENT_RUNTIME_AUTH, _API_KEY, _HEADERS and _CA_FILE say what it and a proxy "
     "before it ask for?",
@@ -73,6 +84,7 @@ async def check(
     runtime = make_runtime(settings)
     warm_up_job(settings, runtime)
     output_stage(settings)
+    checker = content_checker(settings)
     models = model_fetcher(settings, runtime)
     cloud = connect(
         settings.topic_arn, settings.queue_url, bucket=settings.bucket, region=settings.region
@@ -83,6 +95,8 @@ async def check(
             del trials["runtime"]
         elif models is not None:
             trials["models"] = partial(_models, settings, models)
+        if checker is not None:
+            trials["content check"] = partial(_content, settings, checker)
         findings = [await _try(name, trial) for name, trial in trials.items()]
         warnings = [
             await _try("links", lambda: _links(settings, cloud)),
@@ -91,6 +105,8 @@ async def check(
         if with_messages:
             warnings.append(await _try("messages", lambda: _messages(settings, cloud)))
     finally:
+        if checker is not None:
+            await checker.aclose()
         await runtime.aclose()
         await cloud.aclose()
     for finding in findings:
@@ -157,6 +173,36 @@ def _trials(
 async def _models(settings: Settings, models: ModelFetcher) -> str:
     await models.check()
     return f"{settings.models_folder} is writable"
+
+
+async def _content(settings: Settings, checker: ContentChecker) -> str:
+    """What the content check says of a picture that shows nothing: any verdict will do."""
+    picture = Asset(_one_colour(), "image/png")
+    trial = CheckedFile(
+        picture,
+        sha256=hashlib.sha256(picture.data).hexdigest(),
+        number=1,
+        role="output",
+        job_id="queue-agent-check",
+        task_type="text-to-image",
+        runtime=settings.name,
+        width=_SIDE,
+        height=_SIDE,
+        prompt="a trial" if settings.content_check_prompt else None,
+    )
+    verdict = await asked(checker, trial, settings.content_check_timeout)
+    if verdict.replacement is not None:
+        verdict.replacement.close()
+    named = without_url_secrets(str(settings.content_check))
+    return f"{named} gives verdicts: {verdict.decision} for a grey picture"
+
+
+def _one_colour() -> bytes:
+    from PIL import Image  # noqa: PLC0415  only here
+
+    file = io.BytesIO()
+    Image.new("RGB", (_SIDE, _SIDE), "grey").save(file, "PNG")
+    return file.getvalue()
 
 
 async def _messages(settings: Settings, cloud: Cloud) -> str:

@@ -35,6 +35,7 @@ from queue_agent.tasks import background
 from queue_agent.telemetry.clock import ClockWatch
 from queue_agent.telemetry.export import exporting
 from queue_agent.telemetry.logs import configure_logs
+from queue_agent.telemetry.metrics import Metrics
 from queue_agent.telemetry.probes import probes
 from queue_agent.telemetry.refusals import CloudRefusals
 from queue_agent.wire.errors import Unavailable
@@ -130,7 +131,10 @@ async def _serve(
                     webhooks,
                     exports.telemetry,
                     models=models,
-                    outputs=output_stage(settings, _content_check(settings, checker, seen.results)),
+                    outputs=output_stage(
+                        settings,
+                        _content_check(settings, checker, seen.results, exports.telemetry.metrics),
+                    ),
                     refusals=refusals,
                     now=cloud.now,
                 )
@@ -165,12 +169,12 @@ async def _serve(
 
 
 def _content_check(
-    settings: Settings, checker: ContentChecker | None, results: Bucket
+    settings: Settings, checker: ContentChecker | None, results: Bucket, metrics: Metrics
 ) -> ContentCheck | None:
     """The step that asks the operator's check, if there is one."""
     if checker is None:
         return None
-    return ContentCheck(content_check_policy(settings), checker, results)
+    return ContentCheck(content_check_policy(settings), checker, results, metrics)
 
 
 def _collect_seldom() -> None:

@@ -24,6 +24,7 @@ Labels = Mapping[str, str]
 _LABELLED: Final = frozenset(
     {
         "cloud.refusals",
+        "content.checks",
         "failed.attempts",
         "ignored.messages",
         "job.errors",
@@ -49,6 +50,10 @@ _COUNTERS: Final[Mapping[str, tuple[str, str]]] = {
     "dead.letters": ("", "Messages left to the dead-letter queue after the last attempt."),
     "model.switches": ("", "Jobs that named another model than the one before them."),
     "cloud.refusals": ("", "Calls that the cloud refused or did not answer, by the reason."),
+    "content.checks": (
+        "",
+        "Answers of the content check, by its verdict; none: none in time, or none to follow.",
+    ),
     "input": ("By", "Inputs fetched."),
     "output": ("By", "Artifacts stored."),
 }
@@ -66,6 +71,7 @@ _GAUGES: Final = {
     "queue.messages": ("", "Messages in the queue, about."),
     "queue.age": ("s", "Time in the queue of the last message received; 0 after an empty answer."),
 }
+_VERDICTS: Final = ("pass", "withhold", "replace", "none")
 _RUNTIME_STATES: Final = ("ready", "away", "starting", "misconfigured", "stuck", "sick")
 _GPU: Final = {
     "gpu.busy": "Time in which the runtime worked on a job.",
@@ -156,6 +162,10 @@ class Metrics:
         """A call was refused; service and reason are words of this project."""
         self._count("cloud.refusals", {"service": service, "reason": reason})
 
+    def content_checked(self, verdict: str) -> None:
+        """The content check was asked about a file: `pass`, `withhold`, `replace` or `none`."""
+        self._count("content.checks", {"verdict": verdict})
+
     def fetched(self, size: int) -> None:
         """Inputs of so many bytes were fetched."""
         if size:
@@ -242,6 +252,8 @@ class Metrics:
             self._counters["receives"].add(0, {**self._runtime, "result": result})
         for kind in ForeignKind:
             self._counters["ignored.messages"].add(0, {**self._runtime, "kind": kind.value})
+        for verdict in _VERDICTS:
+            self._counters["content.checks"].add(0, {**self._runtime, "verdict": verdict})
         for service in ("queue", "topic", "bucket"):
             for reason in REASONS:
                 labels = {**self._runtime, "service": service, "reason": reason}

@@ -18,6 +18,7 @@ from queue_agent.cloud import Bucket
 from queue_agent.outputs import Description, Order, Product, describe
 from queue_agent.outputs.checkers import CheckedFile, ContentChecker, ContentVerdict
 from queue_agent.runtime import Artifact
+from queue_agent.telemetry.metrics import Metrics
 from queue_agent.wire.errors import QueueAgentError, Rejected, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent.wire.layout import withheld_key
@@ -54,6 +55,28 @@ class ContentCheckPolicy:
     tells_prompt: bool = False
 
 
+async def asked(
+    checker: ContentChecker, file: CheckedFile, seconds: float, *, quietly: bool = False
+) -> ContentVerdict:
+    """What a check says of a file within so many seconds.
+
+    Raises:
+        QueueAgentError: nothing that is a verdict; unless `quietly`, a fault of its own is logged.
+    """
+    with no_surprises(quietly=quietly):
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                verdict = await checker.check(file)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            words = f"The content check gave no verdict within {seconds:g} s."
+            raise Unavailable(words) from error
+        if not isinstance(verdict, ContentVerdict):
+            raise TypeError("no ContentVerdict")
+        return verdict
+
+
 @dataclass
 class ContentCheck:
     """A step of the stage (`queue_agent.outputs.stage`): the first."""
@@ -62,6 +85,7 @@ class ContentCheck:
     checker: ContentChecker
     bucket: Bucket
     """Where withheld files are kept."""
+    metrics: Metrics = field(default_factory=Metrics)
     _free: asyncio.Semaphore = field(init=False, repr=False)
     _complained: float = field(default=-math.inf, init=False)
 
@@ -119,31 +143,20 @@ class ContentCheck:
         """One attempt at a verdict that can be followed."""
         try:
             async with self._free:
-                verdict = await self._asked(file)
+                quietly = not self._may_complain
+                verdict = await asked(self.checker, file, self.policy.timeout, quietly=quietly)
             if (by := verdict.replacement) is not None:
                 order.files.callback(by.close)
                 await self._whole(Artifact(by.content, by.media_type))
             elif verdict.decision == "replace":
                 raise Unavailable("The content check replaces by nothing.", type=_BROKEN)
         except QueueAgentError as error:
+            self.metrics.content_checked("none")
             self._complain(error)
             kind = _BROKEN if error.type == _BROKEN else UNCHECKED
             raise Unavailable(error.message, type=kind, details=error.details) from error
+        self.metrics.content_checked(verdict.decision)
         return verdict
-
-    async def _asked(self, file: CheckedFile) -> ContentVerdict:
-        with no_surprises(quietly=not self._may_complain):
-            try:
-                async with asyncio.timeout(self.policy.timeout) as limit:
-                    verdict = await self.checker.check(file)
-            except TimeoutError as error:
-                if not limit.expired():
-                    raise
-                words = f"The content check gave no verdict within {self.policy.timeout:g} s."
-                raise Unavailable(words) from error
-            if not isinstance(verdict, ContentVerdict):
-                raise TypeError("no ContentVerdict")
-            return verdict
 
     async def _whole(self, by: Artifact) -> None:
         """Have a look at the replacement; raises `Unavailable` unless it can be delivered."""

@@ -44,6 +44,7 @@ async def everything(page_of: TelemetryOptions) -> str:
         metrics.step("run", 1.0, "text-to-image")
         metrics.released("timeout")
         metrics.cloud_refused("topic", "unauthorized")
+        metrics.content_checked("withhold")
         metrics.answered("failed", "text-to-image", error_type="timeout", since_published=1.0)
         metrics.began("a", 1.0)
         assert exports.exposition is not None

@@ -14,6 +14,7 @@ from PIL import Image
 from pydantic_core import from_json
 
 from output_samples import gradient, saved
+from queue_agent.cli.check import check
 from queue_agent.cli.options import (
     content_check_policy,
     content_checker,
@@ -21,6 +22,7 @@ from queue_agent.cli.options import (
     preview_interval,
 )
 from queue_agent.cloud.memory import MemoryCloud
+from queue_agent.media.signatures import sniff
 from queue_agent.outputs.check_endpoint import EndpointChecker
 from queue_agent.outputs.checkers import CheckedFile, ContentVerdict, load_check
 from queue_agent.runtime import Asset, Spool
@@ -205,6 +207,36 @@ def test_files_are_checked_before_anything_else_and_no_preview_is_shown_unchecke
     assert output_stage(settings, check).steps[0] is check
     assert preview_interval(settings) is None
     assert preview_interval(Settings.load(ENVIRONMENT)) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "works", "said"),
+    [
+        ((200, JSON, b'{"verdict": "pass"}'), True, "pass for a grey picture"),
+        ((200, JSON, b'{"verdict": "withhold"}'), True, "withhold for a grey picture"),
+        ((200, "image/jpeg", OTHER), True, "replace for a grey picture"),
+        ((401, JSON, b"{}"), False, "The content check answered HTTP 401."),
+        ((200, "text/html", b"<p>Log in"), False, "neither JSON nor media"),
+    ],
+)
+async def test_the_check_command_asks_the_content_check(
+    server: _Server,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: Answer,
+    works: bool,
+    said: str,
+) -> None:
+    server.answer = answer
+    monkeypatch.setattr("queue_agent.cli.check.connect", lambda *_, **__: MemoryCloud())
+    settings = Settings.load({**ENVIRONMENT, "QUEUE_AGENT_CONTENT_CHECK": server.url})
+    await check(settings, with_runtime=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"{'✓' if works else '✗'} content check: " in shown
+    assert said in shown
+    [(_, body)] = server.asked
+    assert b'"job_id":"queue-agent-check"' in body
+    assert sniff(body[body.index(b"\x89PNG") :]) == "image/png"
 
 
 async def test_header_fields_come_from_their_file(server: _Server, tmp_path: Path) -> None:

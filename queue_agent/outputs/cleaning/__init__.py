@@ -76,7 +76,7 @@ def holds_graph(content: bytes | mmap, media_type: str) -> bool:
     Raises:
         Damaged: its structure cannot be followed.
     """
-    if isinstance(content, bytes) and media_type in {"image/png", "image/apng"}:
-        if png.holds_graph(content):
-            return True
+    is_png = isinstance(content, bytes) and media_type in {"image/png", "image/apng"}
+    if is_png and png.holds_graph(bytes(content)):
+        return True
     return any(content.find(graph) >= 0 for graph in _GRAPHS)

@@ -20,6 +20,7 @@ from queue_agent.settings.shared import (
     JOB_TOPIC,
     NOTIFICATION_TOPIC,
     QUEUE_URL,
+    REGION,
     SCALER_HOST,
     SCALER_PORT,
     WORKFLOWS,
@@ -242,6 +243,7 @@ def verify(
         Path | None, typer.Option(help="Certificates (PEM) of authorities that signers need.")
     ] = None,
     bucket: BucketName = None,
+    region: Annotated[str | None, option(REGION)] = None,
 ) -> None:
     """Tell what a file says of where it comes from, and whether that holds.
 
@@ -252,7 +254,7 @@ def verify(
     from queue_agent.cli.verify import read_file, read_object, verified
 
     if file.startswith("s3://"):
-        found = asyncio.run(read_object(file, bucket))
+        found = asyncio.run(read_object(file, bucket, region))
     else:
         found = read_file(Path(file), result)
     try:

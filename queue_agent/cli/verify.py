@@ -49,7 +49,7 @@ def read_file(path: Path, result: Path | None) -> VerifiedFile:
         raise SettingsError(f"{result} is no result of a job.") from error
 
 
-async def read_object(url: str, bucket: str | None) -> VerifiedFile:
+async def read_object(url: str, bucket: str | None, region: str | None = None) -> VerifiedFile:
     """One in a bucket (``s3://name/key``), with the result beside it.
 
     Raises:
@@ -60,7 +60,7 @@ async def read_object(url: str, bucket: str | None) -> VerifiedFile:
     if not name or not key:
         raise SettingsError(f"{url} names no object: s3://BUCKET/KEY does.")
     opened = bucket if bucket is not None and bare_bucket_name(bucket) == name else name
-    cloud = connect(bucket=opened)
+    cloud = connect(bucket=opened, region=region)
     try:
         store = cloud.bucket(opened)
         data, told = await store.read(key), None

@@ -10,9 +10,11 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 Key = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 PEM: Final = serialization.Encoding.PEM
 DAY: Final = timedelta(days=1)
@@ -62,7 +64,7 @@ def pem_of(key: Key, password: bytes | None = None) -> bytes:
 
 
 def signing_files(
-    key: Key | None = None,
+    key: Key | PublicKey | None = None,
     *,
     name: str = "A signer",
     begins: timedelta = -DAY,
@@ -73,7 +75,10 @@ def signing_files(
     signs_itself: bool = False,
     names_key_above: bool = True,
 ) -> SigningFiles:
-    """A signer's certificate, its authority's behind it, and the signer's key."""
+    """A signer's certificate, its authority's behind it, and the signer's key.
+
+    Of a key that is kept elsewhere there is the public one alone.
+    """
     now = datetime.now(UTC)
     above = ec.generate_private_key(ec.SECP256R1())
     identifier = x509.SubjectKeyIdentifier.from_public_key(above.public_key())
@@ -89,10 +94,15 @@ def signing_files(
         .sign(above, hashes.SHA256())
     )
     key = key or ec.generate_private_key(ec.SECP256R1())
+    if isinstance(key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)):
+        public: CertificatePublicKeyTypes = key
+        secret = b""
+    else:
+        public, secret = key.public_key(), pem_of(key)
     issuer = _name(name) if signs_itself else authority.subject
     builder = (
         x509.CertificateBuilder(issuer, _name(name))
-        .public_key(key.public_key())
+        .public_key(public)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + begins)
         .not_valid_after(now + ends)
@@ -106,7 +116,7 @@ def signing_files(
         builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
     own = builder.sign(above, hashes.SHA256())
     anchor = authority.public_bytes(PEM)
-    return SigningFiles(own.public_bytes(PEM) + anchor, pem_of(key), anchor)
+    return SigningFiles(own.public_bytes(PEM) + anchor, secret, anchor)
 
 
 @cache

@@ -3,6 +3,7 @@
 import importlib.util
 from datetime import UTC, datetime
 
+from queue_agent.cloud.kms import KmsKey
 from queue_agent.outputs import ConversionPolicy, Workers
 from queue_agent.outputs.provenance import (
     KeyFiles,
@@ -17,6 +18,7 @@ from queue_agent.wire.errors import SettingsError
 
 _CERTIFICATE = "QUEUE_AGENT_PROVENANCE_CERTIFICATE"
 _KEY = "QUEUE_AGENT_PROVENANCE_KEY"
+_KMS_KEY = "QUEUE_AGENT_PROVENANCE_KMS_KEY"
 
 
 def provenance_step(
@@ -27,7 +29,8 @@ def provenance_step(
     Raises:
         SettingsError: the extra is not installed, or certificate and key cannot be used.
     """
-    certificate, key = settings.provenance_certificate, settings.provenance_key
+    certificate, kms = settings.provenance_certificate, settings.provenance_kms_key
+    key = settings.provenance_key if kms is None else KmsKey(kms)
     if certificate is None or key is None:
         return None
     if importlib.util.find_spec("c2pa") is None:
@@ -42,7 +45,8 @@ def provenance_step(
         raise SettingsError(f"{name}: {error}.") from error
     claim = OriginClaim(settings.runtime, datetime.now(UTC))
     if (reason := trial(claim, credentials)) is not None:
-        raise SettingsError(f"{_CERTIFICATE}: a trial shows that it cannot be used: {reason}")
+        tried = _CERTIFICATE if kms is None else f"{_CERTIFICATE} with {_KMS_KEY}"
+        raise SettingsError(f"{tried}: a trial shows that it cannot be used: {reason}")
     policy = SigningPolicy(
         runtime=settings.runtime,
         model=settings.provenance_model,

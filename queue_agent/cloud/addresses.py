@@ -5,7 +5,7 @@ give what the ports are opened with, and raise `ValueError` with what is wrong.
 """
 
 from queue_agent.cloud.aws import addresses as aws
-from queue_agent.cloud.aws.addresses import region_of
+from queue_agent.cloud.aws.addresses import kms_key, region_of
 from queue_agent.cloud.nats import addresses as nats
 from queue_agent.cloud.nats.addresses import NatsAddress, is_nats
 
@@ -14,6 +14,7 @@ __all__ = [
     "bare_bucket_name",
     "bucket_name",
     "is_nats",
+    "kms_key",
     "queue_url",
     "region_of",
     "topic",

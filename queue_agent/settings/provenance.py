@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ValidationInfo
 
+from queue_agent.cloud import addresses
 from queue_agent.settings.reader import Reader, setting
 
 
@@ -16,10 +17,13 @@ def _web_address(value: str) -> str:
     return value
 
 
-def _beside_certificate(key: Path | None, info: ValidationInfo) -> Path | None:
-    if (info.data.get("provenance_certificate") is None) != (key is None):
-        raise ValueError("QUEUE_AGENT_PROVENANCE_CERTIFICATE and _KEY go together")
-    return key
+def _beside_certificate(key: str | None, info: ValidationInfo) -> str | None:
+    told = [info.data.get("provenance_key"), key]
+    if None not in told:
+        raise ValueError("QUEUE_AGENT_PROVENANCE_KEY or _KMS_KEY, not both")
+    if (info.data.get("provenance_certificate") is None) != (told == [None, None]):
+        raise ValueError("QUEUE_AGENT_PROVENANCE_CERTIFICATE and _KEY (or _KMS_KEY) go together")
+    return None if key is None else addresses.kms_key(key)
 
 
 class ProvenanceSettings(Reader):
@@ -31,11 +35,17 @@ class ProvenanceSettings(Reader):
         description="File with the certificates (PEM) to sign C2PA manifests with, the signer's "
         "first; else files get none. Needs the extra `provenance`. Read again when it changes.",
     )
-    provenance_key: Annotated[Path | None, AfterValidator(_beside_certificate)] = setting(
+    provenance_key: Path | None = setting(
         "PROVENANCE_KEY",
         default=None,
-        validate_default=True,
         description="File with the private key (PEM, not encrypted) of the first of them.",
+    )
+    provenance_kms_key: Annotated[str | None, AfterValidator(_beside_certificate)] = setting(
+        "PROVENANCE_KMS_KEY",
+        default=None,
+        validate_default=True,
+        description="Instead of that file: ARN of the key in AWS KMS that signs "
+        "(`arn:aws:kms:…:key/…`), by `kms:Sign`; it never leaves KMS.",
     )
     provenance_timestamp_url: Annotated[str, AfterValidator(_web_address)] | None = setting(
         "PROVENANCE_TIMESTAMP_URL",

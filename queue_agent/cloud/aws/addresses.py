@@ -46,6 +46,17 @@ def topic(text: str) -> str:
     return text
 
 
+def kms_key(text: str) -> str:
+    """A KMS key's ARN, as it is.
+
+    Raises:
+        ValueError: it is none; an alias is none, since it may come to mean another key.
+    """
+    if not re.fullmatch(r"arn:[\w-]+:kms:[\w-]+:\d+:key/[\w-]+", text):
+        raise ValueError("is no ARN of a KMS key; it looks like arn:aws:kms:REGION:ACCOUNT:key/ID")
+    return text
+
+
 def bucket_name(text: str) -> str:
     """A bucket's name, which may be given as ``s3://name/``.
 

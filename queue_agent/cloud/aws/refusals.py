@@ -29,6 +29,11 @@ _KEY: Final = Refusal(
     "The KMS key may not be used: enable it, and give the role kms:Decrypt and "
     "kms:GenerateDataKey on it, in the role's policy and in the key's.",
 )
+_SIGNING_KEY: Final = Refusal(
+    "unauthorized",
+    "Is it an enabled key to sign with, and has the role the right kms:Sign on it, by its own "
+    "policy or the key's?",
+)
 _CLOCK: Final = Refusal(
     "clock_skewed",
     "The clock of this machine differs from AWS's by minutes: let its node keep time "
@@ -83,6 +88,9 @@ _CODES: Final[Mapping[Refusal, frozenset[str]]] = {
     ),
     _FULL: frozenset({"507", "quotaexceeded", "xminiostoragefull"}),
 }  # fmt: skip
+_OF_KEYS: Final = frozenset({_DENIED, _GONE})
+_UNFIT_KEYS: Final = frozenset({"disabled", "invalidkeyusage", "kmsinvalidstate"})
+"""https://docs.aws.amazon.com/kms/latest/APIReference/API_Sign.html#API_Sign_Errors"""
 _BY_CODE: Final = {code: refusal for refusal, codes in _CODES.items() for code in codes}
 
 _READ: Final = "s3:GetObject, and s3:ListBucket, without which what is not there looks forbidden"
@@ -132,6 +140,8 @@ def refusal_of(code: str, text: str, *, operation: str, status: int = 0) -> Refu
     if "signature expired" in words or "signature not yet current" in words:
         return _CLOCK
     found = _BY_CODE.get(plain)
+    if operation == "Sign" and (found in _OF_KEYS or plain in _UNFIT_KEYS):
+        return _SIGNING_KEY
     if found is not _THROTTLED and (plain.startswith("kms") or "kms:" in words):
         return _KEY
     if found is None and status < 500:  # 5xx: something failed, if the code says no more

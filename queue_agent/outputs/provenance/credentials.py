@@ -6,9 +6,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeVar
 
+from queue_agent.cloud.kms import KmsKey
+
 if TYPE_CHECKING:
     from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 
 E = TypeVar("E", bound="x509.ExtensionType")
 
@@ -47,41 +49,40 @@ class SigningCredentials:
     algorithm: Algorithm
     certificates: bytes
     """In PEM, the signer's first."""
-    key: bytes = field(repr=False)
-    """In PEM (PKCS #8), not encrypted."""
+    key: bytes | KmsKey = field(repr=False)
+    """In PEM (PKCS #8), not encrypted; or one that only signs, and stays where it is."""
     expires: datetime
 
     @classmethod
-    def read(cls, certificate: Path, key: Path, now: datetime) -> Self:
+    def read(cls, certificate: Path, key: Path | KmsKey, now: datetime) -> Self:
         """From files in PEM.
 
         Raises:
-            UnfitCredentials: they cannot be read, do not fit, or are none that C2PA knows.
+            UnfitCredentials: they cannot be read, do not fit, or are none that C2PA knows. Whether
+                a key that is in no file is that of the certificate is seen when it signs.
         """
-        chain, secret = _read(certificate, of_key=False), _read(key, of_key=True)
-        return cls.of(chain, secret, now)
+        chain = _read(certificate, of_key=False)
+        return cls.of(chain, key if isinstance(key, KmsKey) else _read(key, of_key=True), now)
 
     @classmethod
-    def of(cls, chain: bytes, key: bytes, now: datetime) -> Self:
+    def of(cls, chain: bytes, key: bytes | KmsKey, now: datetime) -> Self:
         """From what such files hold; raises as `read`."""
         from cryptography.hazmat.primitives import serialization  # noqa: PLC0415  an extra
 
-        certificates, secret = _certificates(chain), _key(key)
+        certificates = _certificates(chain)
         signer = certificates[0]
-        if signer.public_key() != secret.public_key():
-            raise UnfitCredentials("is not the key of the certificate", of_key=True)
+        held = key if isinstance(key, KmsKey) else _held(key, signer)
         _check_times(signer, now)
         _check_purpose(signer)
+        algorithm = _algorithm(signer.public_key())
+        if algorithm == "ed25519" and isinstance(held, KmsKey):
+            raise UnfitCredentials("has a key of Ed25519, with which nothing is signed by KMS here")
         return cls(
-            algorithm=_algorithm(secret),
+            algorithm=algorithm,
             certificates=b"".join(
                 one.public_bytes(serialization.Encoding.PEM) for one in certificates
             ),
-            key=secret.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ),
+            key=held,
             expires=signer.not_valid_after_utc,
         )
 
@@ -114,18 +115,32 @@ def _key(data: bytes) -> "PrivateKeyTypes":
         raise UnfitCredentials("holds no private key in PEM", of_key=True) from error
 
 
-def _algorithm(key: "PrivateKeyTypes") -> Algorithm:
+def _held(data: bytes, signer: "x509.Certificate") -> bytes:
+    """The key, which is the signer's."""
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+
+    key = _key(data)
+    if signer.public_key() != key.public_key():
+        raise UnfitCredentials("is not the key of the certificate", of_key=True)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _algorithm(key: "PublicKeyTypes") -> Algorithm:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa  # noqa: PLC0415
 
-    if isinstance(key, ed25519.Ed25519PrivateKey):
+    if isinstance(key, ed25519.Ed25519PublicKey):
         return "ed25519"
-    if isinstance(key, rsa.RSAPrivateKey):
+    if isinstance(key, rsa.RSAPublicKey):
         if key.key_size >= _SHORTEST_RSA:
             return "ps256"
         raise UnfitCredentials(
             f"has {key.key_size} bits: C2PA wants {_SHORTEST_RSA} or more", of_key=True
         )
-    if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in _OF_CURVES:
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _OF_CURVES:
         return _OF_CURVES[key.curve.name]
     raise UnfitCredentials(
         "is of a kind that C2PA does not know: P-256, RSA or Ed25519 are", of_key=True

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 
+from queue_agent.cloud.kms import KmsKey
 from queue_agent.outputs.provenance.credentials import SigningCredentials, UnfitCredentials
 
 log = structlog.get_logger()
@@ -17,7 +18,8 @@ class KeyFiles:
     """What two files hold, read again when they change."""
 
     certificate: Path
-    key: Path
+    key: Path | KmsKey
+    """One that is kept elsewhere is in no file."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     _seen: tuple[int, ...] = field(default=(), init=False)
     _held: SigningCredentials | None = field(default=None, init=False, repr=False)
@@ -41,6 +43,7 @@ class KeyFiles:
 
     def _times(self) -> tuple[int, ...]:
         try:
-            return tuple(path.stat().st_mtime_ns for path in (self.certificate, self.key))
+            files = [file for file in (self.certificate, self.key) if isinstance(file, Path)]
+            return tuple(file.stat().st_mtime_ns for file in files)
         except OSError:
             return ()

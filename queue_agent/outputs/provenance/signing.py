@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from queue_agent.outputs.provenance.claim import OriginClaim
 from queue_agent.outputs.provenance.credentials import SigningCredentials
+from queue_agent.outputs.provenance.kept_keys import KeptKeySigner
 
 if TYPE_CHECKING:
     import c2pa
@@ -80,13 +81,15 @@ def sign(
     import c2pa  # noqa: PLC0415  an extra
 
     called = SIGNED_TYPES[media_type]
+    key = signature.credentials.key
+    kept = None if isinstance(key, bytes) else KeptKeySigner(signature.credentials, key)
     try:
         if _holds(source, called):
             return False
         with (
             c2pa.Context.from_dict(_SETTINGS) as context,
             c2pa.Builder(_definition(claim, inputs), context) as builder,
-            _signer(signature) as signer,
+            _signer(signature, kept) as signer,
         ):
             for described, path in zip(claim.described(), inputs, strict=False):
                 if path is not None:
@@ -94,7 +97,8 @@ def sign(
                         builder.add_ingredient(described, str(described["format"]), file)
             builder.sign(signer, called, source, target)
     except c2pa.C2paError as error:
-        raise NotSigned(f"cannot be signed: {error}") from error
+        reason = kept.failure if kept is not None and kept.failure else error
+        raise NotSigned(f"cannot be signed: {reason}") from error
     return True
 
 
@@ -122,10 +126,13 @@ def _holds(source: BinaryIO, called: str) -> bool:
     return False
 
 
-def _signer(signature: Signature) -> "c2pa.Signer":
+def _signer(signature: Signature, kept: KeptKeySigner | None) -> "c2pa.Signer":
     import c2pa  # noqa: PLC0415
 
     credentials, url = signature.credentials, signature.timestamps
+    if kept is not None:
+        algorithm = c2pa.C2paSigningAlg[credentials.algorithm.upper()]
+        return c2pa.Signer.from_callback(kept, algorithm, credentials.certificates.decode(), url)
     return c2pa.Signer.from_info(
         c2pa.C2paSignerInfo(
             credentials.algorithm.encode(),

@@ -147,3 +147,28 @@ def test_files_that_are_replaced_are_read_again(tmp_path: Path) -> None:
     assert files.current() is second
     USUAL.written(tmp_path)
     assert files.current() == first
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "1234abcd-12ab-34cd-56ef-1234567890ab",
+        "alias/signing",
+        "arn:aws:kms:us-east-1:111122223333:alias/signing",
+        "arn:aws:s3:::key/a",
+    ],
+)
+def test_a_kms_key_is_named_by_its_own_arn(arn: str, tmp_path: Path) -> None:
+    certificate, _ = USUAL.written(tmp_path)
+    with pytest.raises(SettingsError, match="is no ARN of a KMS key"):
+        settings(CERTIFICATE=certificate, KMS_KEY=arn)
+
+
+def test_a_key_has_one_place(tmp_path: Path) -> None:
+    certificate, key = USUAL.written(tmp_path)
+    arn = "arn:aws-cn:kms:cn-north-1:111122223333:key/mrk-1234"
+    assert settings(CERTIFICATE=certificate, KMS_KEY=arn).provenance_kms_key == arn
+    with pytest.raises(SettingsError, match="not both"):
+        settings(CERTIFICATE=certificate, KEY=key, KMS_KEY=arn)
+    with pytest.raises(SettingsError, match="go together"):
+        settings(KMS_KEY=arn)

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import zip_longest
@@ -19,7 +18,7 @@ from queue_agent.testing import RuntimeContract, ServerProcess, eventually, samp
 from queue_agent.testing.runtime_contract.hooks import contents, ignore
 from queue_agent.wire.errors import Rejected, RunLost, RuntimeAway, RuntimeSick, Unavailable
 from queue_agent.wire.job import Job
-from queue_agent_runtimes.cog import CogRuntime
+from queue_agent_runtimes.cog import CogRuntime, predictions
 
 PNG = base64.b64encode(sample_png()).decode()
 DATA_URL = f"data:image/png;base64,{PNG}"
@@ -69,7 +68,6 @@ class CogContract(RuntimeContract):
         return await predictions_held(server)
 
 
-@pytest.mark.skipif("REAL_COG" not in os.environ, reason="it stalls at times: REAL_COG=1 runs it")
 class TestRealCog(CogContract):
     __test__ = True
 
@@ -420,3 +418,35 @@ async def test_a_server_that_does_not_notice_who_left_is_told_to_stop() -> None:
             await asyncio.wait({task})
             await eventually(lambda: idle(server))
             assert await runtime.still_runs(prepared) is False
+
+
+async def test_a_run_is_told_to_stop_until_the_server_has_heard_it() -> None:
+    with fake_cog("--deaf", "--begins-after", "0.5") as server:
+        async with opened(server) as runtime:
+            prepared = await runtime.prepare(job(num_inference_steps=100_000), {})
+            task = asyncio.create_task(runtime.run(prepared, ignore))
+            await eventually(lambda: predictions_held(server))
+            task.cancel()
+            await asyncio.wait({task})
+            assert task.cancelled()
+            assert not await predictions_held(server)
+
+
+async def test_a_server_that_hears_it_late_is_told_again_after_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(predictions, "STOP_SECONDS", 0.1)
+    with fake_cog("--begins-after", "2") as server:
+        async with opened(server) as runtime:
+            prepared = await runtime.prepare(job(num_inference_steps=100_000), {})
+            task = asyncio.create_task(runtime.run(prepared, ignore))
+            await eventually(lambda: predictions_held(server))
+            task.cancel()
+            await asyncio.wait({task})
+            assert task.cancelled()
+
+            async def over() -> bool:
+                return not await runtime.still_runs(prepared)
+
+            await eventually(over)
+            assert not await predictions_held(server)

@@ -72,7 +72,7 @@ class CogRuntime(Runtime):
         return output
 
     async def still_runs(self, prepared: Prepared) -> bool:
-        """By a PUT of the same id, which joins what is under way; stopped once more if it is."""
+        """By telling the server to stop it, which says whether it is there."""
         if not isinstance(prepared, CogPrepared):
             raise TypeError("prepared by another adapter")
         return await self._predictions.still_runs(prepared)

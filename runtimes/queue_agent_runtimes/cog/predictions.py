@@ -3,7 +3,9 @@
 ``PUT /predictions/{id}`` answers when the prediction is over; 409 while all places are taken; 202
 with what is known so far while one of that id is under way. So a second PUT of the same id shows
 how far it is. It must start nothing where the first is over, so its input is one that no model
-takes: an array. The server ends a prediction whose connection closes, and ``/cancel`` does it too.
+takes: an array. The server stops a prediction by ``/cancel``, which answers 404 when none of that
+id is under way, and one whose connection closes. It loses either that comes before the model's
+code has begun, and then goes on to the end; so the connection is kept while it is told again.
 """
 
 import asyncio
@@ -24,8 +26,15 @@ from queue_agent.runtime import (
     Spools,
     not_yet_submitted,
 )
-from queue_agent.runtime.http import WORK, Base64, Body, Part, RuntimeClient, StreamedResponse
-from queue_agent.wire.errors import QueueAgentError, RuntimeAway, RuntimeSick
+from queue_agent.runtime.http import (
+    WORK,
+    Base64,
+    Body,
+    Part,
+    RuntimeClient,
+    error_from,
+)
+from queue_agent.wire.errors import QueueAgentError, RuntimeAway, RuntimeSick, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent_runtimes.cog.failures import refused
 from queue_agent_runtimes.cog.health import BUSY, ModelHealth
@@ -36,8 +45,13 @@ POLL_SECONDS: Final = 0.5
 SHORTEST_POLL_SECONDS: Final = 0.05
 """A place is free a moment after the answer of the prediction that had it."""
 STOP_SECONDS: Final = 5.0
+"""For how long it is told to stop before the connection is closed; then `still_runs` does."""
+FIRST_REPEAT_SECONDS: Final = 0.1
+"""Then twice as long each time: what is raised again breaks off what the model's code tidies up."""
 _SMALL: Final = 4 * 2**20
 _NO_INPUT: Final[JsonValue] = {"input": []}
+
+Json = dict[str, JsonValue]
 
 
 @dataclass(frozen=True)
@@ -53,9 +67,7 @@ class Predictions:
     def __init__(self, client: RuntimeClient, health: ModelHealth) -> None:
         self._client, self._health = client, health
 
-    async def make(
-        self, prepared: CogPrepared, progress: ProgressCallback, spools: Spools
-    ) -> dict[str, JsonValue]:
+    async def make(self, prepared: CogPrepared, progress: ProgressCallback, spools: Spools) -> Json:
         """The answer of the prediction, once it is over.
 
         While others have the server it waits for its turn, and while one of the same job is under
@@ -68,31 +80,50 @@ class Predictions:
         path = _path(prepared.job)
         rising = _Rising(progress)
         while True:
+            sending = asyncio.create_task(self._sent(path, prepared, rising, spools))
             try:
-                async with self._followed(path, rising), self._sent(path, prepared) as sent:
-                    if sent.status == 200:
-                        rising.report(Progress(0.0))
-                        return await sent.json_object(spools)
-                    if sent.status not in {202, 409}:
-                        raise refused(await sent.read())
-            except asyncio.CancelledError:
-                await asyncio.shield(self.stop(prepared))
+                async with self._followed(path, rising):
+                    await asyncio.wait({sending})
+                if (answer := sending.result()) is not None:
+                    return answer
+            except (RuntimeAway, RuntimeSick):
                 raise
+            except (asyncio.CancelledError, Unavailable):
+                await asyncio.shield(self._stop(path, sending))
+                raise
+            finally:
+                sending.cancel()  # where it was cancelled twice
             with not_yet_submitted():
                 await self._turn(path)
 
     async def still_runs(self, prepared: CogPrepared) -> bool:
-        """Whether the server has a prediction of the job; stopped once more if it does."""
-        runs = await self._state(_path(prepared.job)) is not None
-        if runs:
-            await self.stop(prepared)
-        return runs
+        """Whether the server has a prediction of the job; it is told to stop it once more.
 
-    async def stop(self, prepared: CogPrepared) -> None:
-        """Tell the server to stop it; where it is silent, the closed connection has told it."""
+        Raises:
+            Unavailable: it does not say.
+        """
+        return await self._told_to_stop(_path(prepared.job))
+
+    async def _stop(self, path: str, sending: "asyncio.Task[Json | None]") -> None:
+        """Tell the server to stop until the prediction is over; at last close its connection."""
+        pause = FIRST_REPEAT_SECONDS
         with contextlib.suppress(TimeoutError, QueueAgentError):
             async with asyncio.timeout(STOP_SECONDS):
-                await self._client.send("POST", f"{_path(prepared.job)}/cancel", limit=_SMALL)
+                while await self._told_to_stop(path) or not sending.done():
+                    if sending.done():
+                        await asyncio.sleep(pause)
+                    await asyncio.wait({sending}, timeout=pause)
+                    pause *= 2
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+
+    async def _told_to_stop(self, path: str) -> bool:
+        """Whether there was anything to stop."""
+        answer = await self._client.send("POST", f"{path}/cancel", limit=_SMALL)
+        if answer.status not in {200, 404}:
+            raise error_from(answer, faults_of_the_job=())
+        answer.json_object()
+        return answer.ok
 
     @contextlib.asynccontextmanager
     async def _followed(self, path: str, rising: "_Rising") -> AsyncIterator[None]:
@@ -103,12 +134,19 @@ class Predictions:
             follower.cancel()
             await asyncio.wait({follower})
 
-    @contextlib.asynccontextmanager
-    async def _sent(self, path: str, prepared: CogPrepared) -> AsyncIterator[StreamedResponse]:
+    async def _sent(
+        self, path: str, prepared: CogPrepared, rising: "_Rising", spools: Spools
+    ) -> Json | None:
+        """The prediction's answer; None where the server has no place for it, or has it already."""
         async with self._client.stream(
             "PUT", path, body=body_of(prepared.request, prepared.files), timeout=WORK
         ) as answer:
-            yield answer
+            if answer.status == 200:
+                rising.report(Progress(0.0))
+                return await answer.json_object(spools)
+            if answer.status in {202, 409}:
+                return None
+            raise refused(await answer.read())
 
     async def _turn(self, path: str) -> None:
         """Wait until the server may have a place, and nothing of this job.
@@ -138,7 +176,7 @@ class Predictions:
                     logs = state.get("logs")
                     rising.report(progress_of(logs if isinstance(logs, str) else ""))
 
-    async def _state(self, path: str) -> dict[str, JsonValue] | None:
+    async def _state(self, path: str) -> Json | None:
         """What is known of the prediction under way; None where there is none."""
         answer = await self._client.send("PUT", path, json=_NO_INPUT, limit=_SMALL)
         return answer.json_object() if answer.status == 202 else None

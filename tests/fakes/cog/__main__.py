@@ -16,6 +16,12 @@ def main() -> None:
     parser.add_argument(
         "--deaf", action="store_true", help="goes on when a client leaves, as before 0.17"
     )
+    parser.add_argument(
+        "--begins-after",
+        type=float,
+        default=0.005,
+        help="seconds from a request to the model's code, in which to cancel it is lost",
+    )
     arguments = parser.parse_args()
     uvicorn.run(
         create_app(
@@ -23,6 +29,7 @@ def main() -> None:
             status=arguments.status,
             upload_url=arguments.upload_url,
             deaf=arguments.deaf,
+            begins_after=arguments.begins_after,
         ),
         host="127.0.0.1",
         port=arguments.port,

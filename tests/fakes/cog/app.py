@@ -26,9 +26,16 @@ class Server:
     """One model with one place."""
 
     def __init__(
-        self, *, described: bool, status: str | None, upload_url: str | None, deaf: bool
+        self,
+        *,
+        described: bool,
+        status: str | None,
+        upload_url: str | None,
+        deaf: bool,
+        begins_after: float,
     ) -> None:
         self.deaf = deaf
+        self.begins_after = begins_after
         self.made = 0
         self.document: Json | None = json.loads(SCHEMA.read_text()) if described else None
         self.status = status
@@ -112,9 +119,16 @@ def create_app(
     status: str | None = None,
     upload_url: str | None = None,
     deaf: bool = False,
+    begins_after: float = 0.005,
 ) -> FastAPI:
     """The server, as ASGI application."""
-    server = Server(described=described, status=status, upload_url=upload_url, deaf=deaf)
+    server = Server(
+        described=described,
+        status=status,
+        upload_url=upload_url,
+        deaf=deaf,
+        begins_after=begins_after,
+    )
     app = FastAPI(openapi_url=None, docs_url=None)
 
     @app.get("/health-check")
@@ -139,7 +153,7 @@ def create_app(
     async def cancel(name: str) -> Response:
         if name not in server.under_way:
             return JSONResponse({}, 404)
-        server.under_way[name].cancelled.set()
+        server.under_way[name].cancel()
         return JSONResponse({})
 
     return app
@@ -157,7 +171,8 @@ async def _put(server: Server, name: str, request: Request) -> Response:
     given = {} if asked.get("input") is None else asked["input"]
     if refusal := server.refusal(given):
         return refusal
-    prediction = server.under_way[name] = Prediction(name, given, server.upload_url)
+    prediction = Prediction(name, given, server.upload_url, server.begins_after)
+    server.under_way[name] = prediction
     server.made += isinstance(given, dict)
     work = asyncio.create_task(_made(server, prediction))
     if request.headers.get("prefer") == "respond-async":
@@ -167,7 +182,7 @@ async def _put(server: Server, name: str, request: Request) -> Response:
     await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
     gone.cancel()
     if not (work.done() or server.deaf):
-        prediction.cancelled.set()
+        prediction.cancel()
     return JSONResponse(await work)
 
 

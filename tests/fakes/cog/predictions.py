@@ -22,11 +22,17 @@ class WorkerCrashed(Exception):
 class Prediction:
     """One that is under way."""
 
-    def __init__(self, name: str, given: Any, upload_url: str | None) -> None:
+    def __init__(self, name: str, given: Any, upload_url: str | None, begins_after: float) -> None:
         self.name, self.given, self.upload_url = name, given, upload_url
+        self.begins_after, self.has_begun = begins_after, False
         self.logs = ""
         self.metrics: Json = {}
         self.cancelled = asyncio.Event()
+
+    def cancel(self) -> None:
+        """Lost on a model whose code has not begun, as by the real server's own process."""
+        if self.has_begun:
+            self.cancelled.set()
 
     def state(self) -> Json:
         """What somebody is told who joins it."""
@@ -38,6 +44,8 @@ class Prediction:
         if not isinstance(self.given, dict):
             return {"error": NO_OBJECT, "logs": "", "status": "failed"}
         given = self.given
+        await asyncio.sleep(self.begins_after)
+        self.has_begun = True
         for line in bars(given.get("num_inference_steps", 4)):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(given.get("step_seconds", 0.02)):

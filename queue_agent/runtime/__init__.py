@@ -21,6 +21,7 @@ from queue_agent.runtime.contract import (
     RuntimeOptions,
     RuntimeState,
 )
+from queue_agent.runtime.model_use import OWN, Loaded, ModelUse
 from queue_agent.runtime.own_options import own_options_of
 from queue_agent.runtime.registry import ENTRY_POINT_GROUP, installed_runtimes, load_runtime
 from queue_agent.runtime.submission import not_yet_submitted, submitted
@@ -44,14 +45,17 @@ from queue_agent.wire.reference import MediaKind, Reference, is_url
 
 __all__ = [
     "ENTRY_POINT_GROUP",
+    "OWN",
     "Artifact",
     "ArtifactRole",
     "Asset",
     "Assets",
     "Capabilities",
     "InputKind",
+    "Loaded",
     "MediaKind",
     "ModelFile",
+    "ModelUse",
     "NamedWorkflow",
     "OfferedEmbedding",
     "OfferedLora",

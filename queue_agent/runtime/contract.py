@@ -14,6 +14,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, JsonValue
 
 from queue_agent.media.asset import Asset
+from queue_agent.runtime.model_use import Loaded, ModelUse
 from queue_agent.runtime.places import refuse_unfetched
 from queue_agent.wire.job import Job
 from queue_agent.wire.model_files import ModelFile, read_model_files
@@ -85,6 +86,9 @@ class Prepared:
     output: OutputOptions | None = field(default=None, kw_only=True)
     """How the job's own body asks for its files, where the runtime does not encode them so; what
     `metadata.output` says wins."""
+    use: ModelUse = field(default_factory=ModelUse, kw_only=True)
+    """What the job has the runtime load. A job of which that is not told is taken to need nothing
+    else than is loaded."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +203,8 @@ class Runtime(ABC):
     shows_previews: ClassVar[bool] = False
     """Whether `run` reports previews of jobs that ask for them (`Job.wants_previews`), as far as
     the server has some. Of other jobs it asks the server for none."""
+    preloads: ClassVar[bool] = False
+    """Whether the server can load a model beside its runs; see `preload`."""
     model_folders: ClassVar[frozenset[str]] = frozenset()
     """The folders, one for each kind of model, in which the runtime looks for files; of adapters
     whose jobs' models the agent may fetch."""
@@ -379,6 +385,27 @@ class Runtime(ABC):
         Raises:
             Unavailable: something could not be removed; it is logged, and no job fails by it.
         """
+
+    async def loaded(self) -> Loaded | None:
+        """What the server has loaded; None: it cannot tell, and what was used last is taken for it.
+
+        Where it can only tell of how many models it keeps, `Loaded.uses` is empty. Asked at the
+        start, and after runs that had another model loaded. Cheap.
+
+        Raises:
+            Unavailable: the server does not answer.
+        """
+        return None
+
+    async def preload(self, use: ModelUse) -> None:
+        """Have the server load what a later job needs, beside its runs and without harm to them.
+
+        Does nothing where there is no room for both. Only asked where `preloads`.
+
+        Raises:
+            Unavailable: the server does not answer; nothing hangs on it.
+        """
+        del use
 
     def workflows(self) -> Sequence[NamedWorkflow]:
         """What of `RuntimeOptions.workflows` jobs may ask for by name; fixed from the start.

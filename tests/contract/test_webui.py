@@ -13,7 +13,16 @@ from PIL import Image
 from pydantic import JsonValue
 
 from fakes import fake_runtime
-from queue_agent.runtime import Asset, Output, Progress, Runtime, RuntimeOptions
+from queue_agent.runtime import (
+    OWN,
+    Asset,
+    Loaded,
+    ModelUse,
+    Output,
+    Progress,
+    Runtime,
+    RuntimeOptions,
+)
 from queue_agent.testing import FaultProxy, RuntimeContract, ServerProcess, eventually, sample_png
 from queue_agent.testing.fault_proxy import Status, on_path
 from queue_agent.testing.runtime_contract.hooks import contents, ignore
@@ -278,6 +287,18 @@ class TestCheckpoints:
             async with opened(server) as runtime:
                 await run(runtime, text_to_image(model="dreamy"))
             assert (await ask(server, "state"))["checkpoint"] == "dreamy.safetensors"
+
+    @pytest.mark.parametrize("name", ["dreamy", "dreamy.safetensors [0000000000]", "dream"])
+    async def test_a_job_needs_its_checkpoint_whatever_it_calls_it(
+        self, shared: ServerProcess, name: str
+    ) -> None:
+        async with opened(shared) as runtime:
+            prepared = await runtime.prepare(text_to_image(prompt="a <lora:ink:1>", model=name), {})
+            assert prepared.use == ModelUse.named(["dreamy"], ["ink"])
+            assert (await runtime.prepare(text_to_image(), {})).use == ModelUse.named([OWN])
+            upscaling = await runtime.prepare(job("extra-single-image", image=PNG), {})
+            assert not upscaling.use.is_known
+            assert await runtime.loaded() == Loaded(most=1)
 
     async def test_a_checkpoint_put_on_the_disk_later_is_found(self, fresh: Fresh) -> None:
         with fresh() as server:

@@ -106,6 +106,7 @@ async def test_a_star_allows_every_name() -> None:
         ("DELETE", "/v1/jobs/a"),
         ("POST", "/v1/models/unload"),
         ("POST", "/v1/models/load"),
+        ("POST", "/v1/models/preload"),
     ],
 )
 async def test_a_page_of_others_changes_nothing(

@@ -15,6 +15,7 @@ from queue_agent.outputs import describe
 from queue_agent.runtime import (
     Asset,
     Capabilities,
+    ModelUse,
     Prepared,
     Progress,
     Readiness,
@@ -126,6 +127,34 @@ class RuntimeContract(RuntimeHooks):
             with proxy.fault(copy(BROKEN_ANSWERS[name])), contextlib.suppress(QueueAgentError):
                 async with asyncio.timeout(SOON):
                     assert isinstance(await runtime.capabilities(), Capabilities)
+
+    @pytest.mark.asyncio
+    async def test_it_says_what_is_loaded_where_it_can_tell(self, runtime: Runtime) -> None:
+        await eventually(runtime.ready)
+        loaded = await runtime.loaded()
+        assert loaded is None or loaded.most >= 1
+        assert loaded == await runtime.loaded(), "what has not changed is said as before"
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("name", BROKEN_ANSWERS)
+    async def test_asking_what_is_loaded_raises_nothing_but_errors_of_the_tree(
+        self, server: ServerProcess, name: str
+    ) -> None:
+        async with FaultProxy(server.url) as proxy, self.opened(proxy.url) as runtime:
+            with proxy.fault(copy(BROKEN_ANSWERS[name])), contextlib.suppress(QueueAgentError):
+                async with asyncio.timeout(SOON):
+                    await runtime.loaded()
+                    await runtime.preload(ModelUse.named(["a model"]))
+
+    @pytest.mark.asyncio
+    async def test_a_job_needs_the_same_models_each_time_it_is_prepared(
+        self, runtime: Runtime
+    ) -> None:
+        await eventually(runtime.ready)
+        for job in self.jobs():
+            assets = self.assets_for(runtime, job)
+            first, again = [await runtime.prepare(job, assets) for _ in range(2)]
+            assert first.use == again.use
 
     @pytest.mark.asyncio
     async def test_each_declared_task_type_yields_artifacts(self, runtime: Runtime) -> None:

@@ -153,6 +153,10 @@ class Engine:
         """Have a model loaded as soon as there is room; jobs that work go on."""
         self._inbox.put(functools.partial(self._want, name))
 
+    def preload(self, name: str) -> None:
+        """Have a model loaded where it fits beside those that are loaded; else nothing is done."""
+        self._inbox.put(functools.partial(self._preload, name))
+
     def unload(self, name: str) -> "Future[None]":
         """Have a model's memory freed; the future holds `ModelBusy` if it is in use."""
         done: Future[None] = Future()
@@ -422,6 +426,9 @@ class Engine:
                 for job in dict.fromkeys(member.job for member in members):
                     self._drop(batch, job)
                     self._unplaced_of(other).append(job)
+
+    def _preload(self, name: str) -> None:
+        self.pool.preload(name)
 
     def _unload(self, name: str, done: "Future[None]") -> None:
         model = self.pool.find(name)

@@ -120,6 +120,15 @@ class ModelPool:
         ).start()
         return True
 
+    def preload(self, name: str) -> bool:
+        """Begin to load where it is sure to fit beside those that are loaded; whether it does."""
+        if self.failure(name):
+            return False
+        budget, size = self._budget(), self._served[name].size()
+        if budget is not None and not 0 < size <= budget - self._used:
+            return False
+        return self.load(name, lambda _: True)
+
     def unload(self, name: str) -> None:
         """Let a model go that is not in use; harmless if it is not loaded."""
         model = self._loaded.pop(name, None)

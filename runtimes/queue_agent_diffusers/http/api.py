@@ -164,7 +164,7 @@ class JobStatus(BaseModel):
 
 
 class ModelName(BaseModel):
-    """The body of ``POST /v1/models/load`` and ``/v1/models/unload``."""
+    """The body of ``POST /v1/models/load``, ``/v1/models/preload`` and ``/v1/models/unload``."""
 
     model: str
 

@@ -5,6 +5,7 @@ POST   /v1/images/edits         image to image, inpainting (multipart)
 GET    /v1/models               what is served, and what of it is loaded
 GET    /v1/models/{id}          one of them
 POST   /v1/models/load          load a served model before it is asked for
+POST   /v1/models/preload       the same where it fits beside what is loaded, else nothing
 POST   /v1/models/unload        free a model's memory
 GET    /v1/capabilities         models, samplers, LoRAs and sizes, as agents publish them
 GET    /v1/jobs                 what runs or waits
@@ -157,6 +158,12 @@ def _add_model_routes(app: FastAPI, engine: Engine, names: Names) -> None:
     async def load(body: ModelName) -> ServedModel:
         source = names.source(body.model) or engine.pool.names[0]
         engine.load(source)
+        return entry(source)
+
+    @app.post("/v1/models/preload", status_code=202)
+    async def preload(body: ModelName) -> ServedModel:
+        source = names.source(body.model) or engine.pool.names[0]
+        engine.preload(source)
         return entry(source)
 
     @app.post("/v1/models/unload")

@@ -41,7 +41,7 @@ from queue_agent_runtimes.comfyui.execution import (
 from queue_agent_runtimes.comfyui.history import Outdated
 from queue_agent_runtimes.comfyui.job_workflows import PIPELINE, JobWorkflows
 from queue_agent_runtimes.comfyui.left_files import Traces
-from queue_agent_runtimes.comfyui.models import MODEL_FOLDERS, canonical
+from queue_agent_runtimes.comfyui.models import MODEL_FOLDERS, canonical, use_of
 from queue_agent_runtimes.comfyui.offered import capabilities_of
 from queue_agent_runtimes.comfyui.outputs import MISSING
 from queue_agent_runtimes.comfyui.readiness import ServerReadiness
@@ -157,6 +157,7 @@ class ComfyUIRuntime(Runtime):
             include_temp=_asks_for(job, "include_temp"),
             images=workflow.images,
             output=workflow.output,
+            use=use_of(graph),
         )
         self._clean_up.hold(prepared)
         return prepared

@@ -11,7 +11,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from queue_agent.runtime import ModelFile, is_model_name, read_model_files
+from queue_agent.runtime import ModelFile, ModelUse, is_model_name, read_model_files
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.portable import PortableContent
 from queue_agent_runtimes.comfyui.builder import split_lora_tags
@@ -61,6 +61,12 @@ _OTHERS: Final[Mapping[str, str]] = {
 """Names of folders in older workflows, and in the words of portable jobs for the Web UI."""
 
 
+_LOADED: Final = ("ckpt_name", "unet_name", "clip_name")
+_LORA: Final = "lora_name"
+"""How the inputs of loading nodes begin, of what is large: checkpoints, diffusion models and text
+encoders."""
+
+
 def canonical(models: Iterable[ModelFile]) -> Iterator[ModelFile]:
     """The same with the present names of their folders."""
     for model in models:
@@ -73,6 +79,20 @@ def models_in(graph: Graph) -> Iterator[ModelFile]:
         for name, value in inputs_of(node).items():
             if isinstance(value, str) and name not in TEXT_INPUTS and is_model_name(value):
                 yield ModelFile(value.replace("\\", "/"))
+
+
+def use_of(graph: Graph) -> ModelUse:
+    """What a workflow in the API format has the server load, by its core nodes and such as have
+    inputs of the same names."""
+    models, loras = [], []
+    for node in graph.values():
+        for name, value in inputs_of(node).items():
+            if isinstance(value, str) and is_model_name(value):
+                if name.startswith(_LOADED):
+                    models.append(value)
+                elif name.startswith(_LORA):
+                    loras.append(value)
+    return ModelUse.named(models, loras)
 
 
 def models_of_saved(saved: SavedWorkflow) -> Iterator[ModelFile]:

@@ -13,6 +13,8 @@ from queue_agent.runtime import (
     Asset,
     Assets,
     Capabilities,
+    Loaded,
+    ModelUse,
     Output,
     Prepared,
     Progress,
@@ -38,6 +40,7 @@ from queue_agent.wire.job import Job
 from queue_agent_runtimes.openai_images.answer import (
     error_from,
     read_capabilities,
+    read_loaded,
     read_models,
     read_output,
     read_progress,
@@ -49,6 +52,7 @@ from queue_agent_runtimes.openai_images.fields import (
     IMAGE_TO_IMAGE,
     Dialect,
     translate,
+    use_of,
 )
 from queue_agent_runtimes.openai_images.files import (
     image_fields,
@@ -130,6 +134,10 @@ class OpenAIImagesRuntime(Runtime):
 
     async def prepare(self, job: Job, assets: Assets) -> Prepared:
         """Translate the fields and gather the files; sends nothing."""
+        prepared = await self._prepare(job, assets)
+        return replace(prepared, use=use_of(prepared.request))
+
+    async def _prepare(self, job: Job, assets: Assets) -> PreparedImages:
         dialect = await self._dialect_for(job)
         request, warnings = translate(
             job.content, job.task_type, dialect, switch_models=self._switch_models
@@ -218,6 +226,7 @@ class DiffusersRuntime(OpenAIImagesRuntime):
 
     name: ClassVar[str] = "diffusers"
     shows_previews: ClassVar[bool] = True
+    preloads: ClassVar[bool] = True
     dialect: ClassVar[Dialect] = BUNDLED
     backlog: int = 1
 
@@ -225,6 +234,8 @@ class DiffusersRuntime(OpenAIImagesRuntime):
         super().__init__(options)
         self._given_up: list[tuple[PreparedImages, str]] = []
         """The runs that were cancelled, by what was prepared and by the ids of their jobs."""
+        self._served: dict[str, str] = {}
+        """The models that the server lists, by the names in what jobs use."""
 
     async def still_runs(self, prepared: Prepared) -> bool:
         """By ``/v1/jobs/{id}``; stopped once more if it does."""
@@ -232,6 +243,27 @@ class DiffusersRuntime(OpenAIImagesRuntime):
             if entry[0] is prepared and not await self._runs(entry[1]):
                 self._given_up.remove(entry)
         return any(one is prepared for one, _ in self._given_up)
+
+    async def loaded(self) -> Loaded | None:
+        """By ``/v1/models``; the first of the list is what jobs get that name none."""
+        answer = await self._ask("GET", "/v1/models")
+        if not answer.ok:
+            raise error_from(answer)
+        self._served, loaded = read_loaded(answer.json_object())
+        return loaded
+
+    async def preload(self, use: ModelUse) -> None:
+        """By ``/v1/models/preload``, which servers older than it do not have."""
+        for model in use.models & self._served.keys():
+            answer = await self._client.send(
+                "POST",
+                "/v1/models/preload",
+                json={"model": self._served[model]},
+                timeout=READY,
+                limit=_SMALL,
+            )
+            if not answer.ok and answer.status not in _NO_SUCH_ROUTE:
+                raise error_from(answer)
 
     async def _runs(self, run_id: str) -> bool:
         answer = await self._ask("DELETE", f"/v1/jobs/{run_id}")

@@ -6,8 +6,11 @@ from typing import Final
 from pydantic import JsonValue, ValidationError
 
 from queue_agent.runtime import (
+    OWN,
     Artifact,
     Capabilities,
+    Loaded,
+    ModelUse,
     OfferedModel,
     Output,
     Prepared,
@@ -50,6 +53,21 @@ def read_models(answer: Mapping[str, JsonValue]) -> tuple[OfferedModel, ...]:
     entries = data if isinstance(data, list) else []
     ids = [entry.get("id") for entry in entries if isinstance(entry, dict)]
     return tuple(OfferedModel(name=name) for name in ids if isinstance(name, str))
+
+
+def read_loaded(answer: Mapping[str, JsonValue]) -> tuple[dict[str, str], Loaded]:
+    """The bundled runtime's list: names by those in what jobs use, and what of it is loaded."""
+    data = answer.get("data")
+    served: dict[str, str] = {}
+    uses = []
+    for entry in data if isinstance(data, list) else []:
+        if not (isinstance(entry, dict) and isinstance(name := entry.get("id"), str)):
+            continue
+        use = ModelUse.named([name] if served else [name, OWN])
+        served |= dict.fromkeys(use.models, name)
+        if entry.get("state") == "loaded":
+            uses.append(use)
+    return served, Loaded(tuple(uses), max(1, len(uses)))
 
 
 def read_capabilities(answer: Mapping[str, JsonValue]) -> Capabilities:

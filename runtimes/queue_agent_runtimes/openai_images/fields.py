@@ -6,6 +6,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from queue_agent.runtime import OWN, ModelUse
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.portable import Lora, PortableContent, parse_portable
 from queue_agent.wire.samplers import choose, find_sampler
@@ -101,6 +102,17 @@ def translate(
     warnings += complaints
     request.update({name: content[name] for name in _NATIVE & set(content)})
     return request, warnings
+
+
+def use_of(request: Mapping[str, JsonValue]) -> ModelUse:
+    """What a request has the server load."""
+    model, loras, one = (request.get(name) for name in ("model", "loras", "lora"))
+    entries = [*(loras if isinstance(loras, list) else []), one]
+    names = [entry.get("name") for entry in entries if isinstance(entry, dict)]
+    return ModelUse.named(
+        [model if isinstance(model, str) else OWN],
+        [name for name in names if isinstance(name, str)],
+    )
 
 
 def lora_object(lora: Lora) -> dict[str, JsonValue]:

@@ -4,9 +4,12 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from queue_agent.runtime import (
+    OWN,
     Assets,
     Capabilities,
+    Loaded,
     ModelFile,
+    ModelUse,
     Output,
     Prepared,
     Progress,
@@ -24,7 +27,13 @@ from queue_agent_runtimes.webui.calls import GenerationCalls, WebUIPrepared
 from queue_agent_runtimes.webui.client import Sight, WebUIClient
 from queue_agent_runtimes.webui.fields import JsonObject
 from queue_agent_runtimes.webui.lists import ServerLists
-from queue_agent_runtimes.webui.models import MODEL_FOLDERS, ModelLists, canonical, models_in
+from queue_agent_runtimes.webui.models import (
+    MODEL_FOLDERS,
+    ModelLists,
+    canonical,
+    loras_in,
+    models_in,
+)
 from queue_agent_runtimes.webui.naming import (
     find_checkpoint,
     settle_generation,
@@ -103,11 +112,15 @@ class WebUIRuntime(Runtime):
             request = with_defaults(request, of_images=job.task_type == "image-to-image")
         else:
             await settle_upscaling(request, self._lists)
+        title = OWN
         if translated.checkpoint:
             title = await find_checkpoint(translated.checkpoint, self._lists)
             request = with_checkpoint(request, title)
+        use = ModelUse()
+        if job.task_type in GENERATIONS:
+            use = ModelUse.named([title], loras_in(job.content))
         return WebUIPrepared(
-            job, request, warnings, translated.route, assets, output=translated.output
+            job, request, warnings, translated.route, assets, output=translated.output, use=use
         )
 
     async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
@@ -138,6 +151,10 @@ class WebUIRuntime(Runtime):
         turn comes, until it is interrupted.
         """
         return self._calls.has(prepared)
+
+    async def loaded(self) -> Loaded | None:
+        """How many checkpoints it keeps; which, it does not say."""
+        return Loaded(most=await self._options.checkpoints_kept())
 
     async def capabilities(self) -> Capabilities:
         """By the API's lists."""

@@ -69,6 +69,11 @@ def models_in(content: Mapping[str, JsonValue]) -> Iterator[ModelFile]:
             yield from (ModelFile(name, _LORAS) for name in _LORA_TAG.findall(prompt))
 
 
+def loras_in(content: Mapping[str, JsonValue]) -> Iterator[str]:
+    """The names of the LoRAs that a job names."""
+    return (model.name for model in models_in(content) if model.folder == _LORAS)
+
+
 class ModelLists:
     """Those of one server."""
 

@@ -18,6 +18,9 @@ from queue_agent_runtimes.webui.answer import error_of
 from queue_agent_runtimes.webui.fields import JsonObject
 
 CHECKPOINT: Final = "sd_model_checkpoint"
+_KEPT: Final = "sd_checkpoints_limit"
+"""How many checkpoints are kept, on the device or in memory; versions before 1.6 and forks keep
+one, whatever they call it."""
 _OPTIONS: Final = "/sdapi/v1/options"
 _SET_BY_WORDS: Final = frozenset(
     {
@@ -98,6 +101,15 @@ class ServerOptions:
         """The server was started anew, or may have been."""
         self._last = None
         self._set.clear()
+
+    async def checkpoints_kept(self) -> int:
+        """How many it has loaded at the same time, at most.
+
+        Raises:
+            Unavailable: the server does not answer.
+        """
+        kept = (await self._ask() or {}).get(_KEPT)
+        return max(1, int(kept)) if isinstance(kept, int | float) else 1
 
     async def check(self, settings: JsonObject) -> None:
         """Refuse overrides of options that there are not, or by values of other types.

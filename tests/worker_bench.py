@@ -235,8 +235,10 @@ class Bench:
         self.topic = self.cloud.topic(self.deployment.notification_topic)
         self.results = self.cloud.bucket(self.deployment.bucket)
 
-    def agent(self, runtime: Runtime | None = None) -> Agent:
-        """An agent of the deployment, not started."""
+    def agent(
+        self, runtime: Runtime | None = None, *, others: Callable[[], int] = lambda: 0
+    ) -> Agent:
+        """An agent of the deployment, not started; `others` tells how many more there are."""
         policy = Policy(
             **{
                 "runtime_name": NAME,
@@ -263,6 +265,7 @@ class Bench:
             Webhooks(WebhookPolicy()),
             models=self.models,
             outputs=self.outputs,
+            others=others,
             clock=asyncio.get_running_loop().time,
             now=self.cloud.now,
         )

@@ -323,6 +323,7 @@ def _worker_policy(settings: Settings, queue: QueuePolicy, warm_up: Job | None) 
         on_late=settings.on_late,
         by_deadline=settings.by_deadline,
         gpu_price=settings.gpu_price,
+        look_ahead=settings.look_ahead,
         cancel_poll=settings.cancel_poll,
         receive_wait=settings.receive_wait,
         prefetch=settings.prefetch,

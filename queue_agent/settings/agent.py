@@ -224,6 +224,15 @@ class Settings(
         description="Whether earlier deadlines go first among the jobs that the agent holds; else "
         "who is ready first.",
     )
+    look_ahead: int = setting(
+        "LOOK_AHEAD",
+        default=1,
+        ge=1,
+        le=32,
+        description="So many messages are held ahead of the GPU, and of them those go first whose "
+        "model is loaded: a job is overtaken by so many that came later at most, or by four. None "
+        "are held beyond what begins within the hold limit. 1: none is chosen by its model.",
+    )
     on_late: OnLate = setting(
         "ON_LATE",
         default="run",

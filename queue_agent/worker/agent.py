@@ -20,6 +20,7 @@ from queue_agent.worker.health import RuntimeHealth, missing
 from queue_agent.worker.interruption import LAST_WORDS
 from queue_agent.worker.lease import Lease
 from queue_agent.worker.leftovers import Leftovers
+from queue_agent.worker.model_watch import ModelWatch
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.processor import Processor
 from queue_agent.worker.slot import Stage
@@ -76,6 +77,7 @@ class Agent:
             background(self.leftovers.watch()),
             background(self._reopen()),
             background(self._leave_to_others()),
+            background(ModelWatch(self.runtime, self.slots).watch()),
         ):
             pulling = tasks.create_task(self._pull(tasks, stop))
             await stop.wait()
@@ -94,7 +96,9 @@ class Agent:
             self.slots.resize(concurrency=self.runtime.concurrency, backlog=self.runtime.backlog)
             asked = self.clock()
             try:
-                messages = await self._receive(tasks, room)
+                if self.slots.looks_ahead:
+                    room = await self._ahead(room)
+                messages = await self._receive(tasks, room) if room else ()
             except Unavailable as error:
                 self.queue_missing = error.message
                 self.telemetry.metrics.receive_failed()
@@ -149,12 +153,22 @@ class Agent:
                     self._give_back(processing)
             await self.slots.changed.wait()
 
+    async def _ahead(self, room: int) -> int:
+        """How many of so many messages to take only to choose from; too many are given back."""
+        backlog = await self.queue.backlog()
+        more, surplus = self.slots.look_ahead(backlog.waiting, room)
+        for processing, delivery in self._deliveries.items():
+            if delivery.slot in surplus:
+                log.info("another agent may do it sooner", job_id=delivery.job.id)
+                self._give_back(processing)
+        return more
+
     async def _receive(self, tasks: asyncio.TaskGroup, count: int) -> Sequence[Message]:
         asked = self.clock()
+        # what is only to choose from goes first to those who wait for it
+        wait = 0.0 if self.slots.looks_ahead else self.policy.receive_wait
         poll = asyncio.create_task(
-            self.queue.receive(
-                count, wait=self.policy.receive_wait, visibility_timeout=self.policy.lease
-            )
+            self.queue.receive(count, wait=wait, visibility_timeout=self.policy.lease)
         )
         try:
             messages = await asyncio.shield(poll)

@@ -30,6 +30,7 @@ from queue_agent.worker.policy import Policy
 from queue_agent.worker.previews import Previews
 from queue_agent.worker.processor import Processor
 from queue_agent.worker.runner import JobRunner
+from queue_agent.worker.scheduler import JobScheduler
 from queue_agent.worker.slots import Slots
 from queue_agent.worker.store import ResultStore
 from queue_agent.worker.warm_up import WarmUp
@@ -73,14 +74,15 @@ def assemble(
     models: Models | None = None,
     outputs: OutputStage | None = None,
     refusals: CloudRefusals | None = None,
+    others: Callable[[], int] = lambda: 0,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
 ) -> Agent:
     """An agent of one runtime. `clock` tells what passes, `now` the seconds since the epoch.
 
     Without `models`, none are fetched; without `outputs`, files are delivered as they are made.
-    `refusals` hears those of the ports; else they have their
-    own.
+    `refusals` hears those of the ports; else they have their own. `others` tells how many other
+    agents serve the queue.
     """
     forecast = Forecast()
     job_models = JobModels(runtime, models) if models is not None else None
@@ -109,8 +111,14 @@ def assemble(
         concurrency=runtime.concurrency,
         backlog=runtime.backlog,
         prefetch=policy.prefetch,
-        by_deadline=policy.by_deadline,
-        forecast=forecast,
+        scheduler=JobScheduler(
+            forecast,
+            by_deadline=policy.by_deadline,
+            look_ahead=policy.look_ahead,
+            horizon=policy.hold_limit,
+            now=now,
+            others=others,
+        ),
         clock=clock,
     )
     if policy.warm_up is not None:

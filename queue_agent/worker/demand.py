@@ -78,7 +78,7 @@ class Demand:
         free += [0.0] * (concurrency - len(running))
         heapq.heapify(free)
         for other in before:
-            heapq.heapreplace(free, free[0] + expected(other.kind))
+            heapq.heapreplace(free, free[0] + expected(other.kind) + other.switch)
         return free[0] + expected(slot.kind)
 
     @property
@@ -94,7 +94,7 @@ class Demand:
         free += [0.0] * (concurrency - len(running))
         heapq.heapify(free)
         for slot in queued:
-            heapq.heapreplace(free, free[0] + expected[slot.kind])
+            heapq.heapreplace(free, free[0] + expected[slot.kind] + slot.switch)
         another = self.forecast.run(None)
         while True:
             yield free[0]

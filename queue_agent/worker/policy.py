@@ -58,6 +58,8 @@ class Policy:
     """What becomes of a job that will miss its deadline, unless it says so itself."""
     by_deadline: bool = True
     """Whether earlier deadlines go first among what waits here."""
+    look_ahead: int = 1
+    """So many messages are held to choose one whose model is loaded; 1: none for that."""
     warm_up: Job | None = None
     """What runs after each start of the runtime, before any message is asked for."""
     gpu_price: float | None = None

@@ -100,6 +100,7 @@ class JobRunner:
                 )
                 delivery.fetched(sum(asset.size for asset in assets.values()))
                 prepared = await self.runtime.prepare(job, assets)
+                delivery.slot.use = prepared.use
                 (assets_kept or inputs).enter_context(fetched.pop_all())
                 if assets_kept is not None:
                     delivery.inputs = tuple(assets.values())

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from enum import IntEnum, auto
 from typing import Final, Protocol
 
+from queue_agent.runtime.model_use import Lack, ModelUse
 from queue_agent.telemetry.tracing import span
 from queue_agent.wire.errors import (
     RunLost,
@@ -41,6 +42,11 @@ class SlotKeeper(Protocol):
     opened: asyncio.Event
     """Set while jobs may go to the runtime."""
 
+    @property
+    def held_on_from(self) -> float:
+        """Since when, at the latest, a job waits for the runtime in vain, where it is one of
+        several that are held to choose from."""
+
     def waits(self, slot: "Slot", *, first: bool) -> None:
         """The slot's job is ready for the runtime, for the first time or again."""
 
@@ -75,6 +81,12 @@ class Slot:
         """Of its job, seconds since the epoch; None: it has none."""
         self.group: str | None = None
         """What the queue keeps its message in order with."""
+        self.use = ModelUse()
+        """What its job has the runtime load; empty until that is known."""
+        self.lack: Lack = "nothing"
+        """What of it was not loaded when the job was submitted."""
+        self.switch = 0.0
+        """Seconds by which its run is expected to be longer for that."""
         self.overtaken = 0
         """How many jobs that were ready later went before it."""
         self.submission = 0
@@ -154,14 +166,27 @@ class Slot:
         self._entered.pop(Stage.RUNNING, None)
 
     async def _until(self, event: asyncio.Event) -> None:
-        began, limit = self._clock(), self._hold_limit
+        began = self._clock()
         try:
-            async with asyncio.timeout(None if limit is None else max(0.0, limit - self._held)):
-                await event.wait()
-        except TimeoutError:
-            raise self._slots.held_up(limit or 0.0) from None
+            while not event.is_set():
+                left = self._patience(began)
+                try:
+                    async with asyncio.timeout(left):
+                        await event.wait()
+                except TimeoutError:
+                    if self._patience(began):
+                        continue
+                    raise self._slots.held_up(self._hold_limit or 0.0) from None
         finally:
             self._held += self._clock() - began
+
+    def _patience(self, began: float) -> float | None:
+        """Seconds for which it may go on waiting, as it has done since then; None: for ever."""
+        limit, now = self._hold_limit, self._clock()
+        if limit is None:
+            return None
+        waited = min(self._held + now - began, now - self._slots.held_on_from)
+        return max(0.0, limit - waited)
 
     def elsewhere(self) -> AbstractContextManager[None]:
         """For the block another message has the job, which is not on its way to the GPU."""
@@ -197,6 +222,11 @@ class Slot:
         """When the stage was entered; 0 if it never was."""
         return self._entered.get(stage, 0.0)
 
+    @property
+    def may_leave(self) -> bool:
+        """Whether its message may be given back for want of a place."""
+        return self._hold_limit is not None
+
     def begins(self) -> None:
         """Note that the runtime begins with the run only now, since it had others' work to do."""
         if self.stage is Stage.RUNNING:
@@ -227,10 +257,12 @@ class Slot:
             self._slots.changed.set()
 
     def remaining(self, expected: float) -> float:
-        """Seconds of GPU work left, where a whole run is expected to take so long."""
+        """Seconds of GPU work left, where a whole run takes so long once all is loaded."""
+        expected += self.switch
         if self.stage is not Stage.RUNNING:
             return expected
-        end = self._end if self._end is not None else self.entered(Stage.RUNNING) + expected
+        whole = self.entered(Stage.RUNNING) + expected
+        end = self._end if self._end is not None else whole
         return max(0.0, end - self._clock())
 
     @property

@@ -18,11 +18,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from queue_agent.runtime.model_use import Loaded, ModelUse
 from queue_agent.telemetry.gpu import GpuClock, SharedTime
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.demand import Demand
 from queue_agent.worker.forecast import Forecast
-from queue_agent.worker.scheduling import Candidate, turns
+from queue_agent.worker.scheduler import JobScheduler
 from queue_agent.worker.slot import Slot, Stage
 from queue_agent.worker.standing import Standing
 
@@ -34,8 +35,8 @@ class Slots:
     """The slots of one agent.
 
     `concurrency` jobs run at a time, `backlog` more may wait inside the runtime, and at most
-    `prefetch` messages are held ahead of the running ones. `by_deadline`: whether earlier
-    deadlines go first among those that are ready (`queue_agent.worker.scheduling`).
+    `prefetch` messages are held ahead of the running ones. Whose turn it is among those that are
+    ready, `scheduler` says.
     """
 
     def __init__(
@@ -45,14 +46,14 @@ class Slots:
         backlog: int = 0,
         prefetch: int = 1,
         forecast: Forecast | None = None,
-        by_deadline: bool = True,
+        scheduler: JobScheduler | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.forecast = forecast or Forecast()
+        self.scheduler = scheduler or JobScheduler(forecast or Forecast())
+        self.forecast = self.scheduler.forecast
         self.gpu = GpuClock(clock)
         self._shared = SharedTime(clock)
         self._clock = clock
-        self._by_deadline = by_deadline
         self._submissions = itertools.count(1)
         self._concurrency = concurrency
         self._backlog = backlog
@@ -63,6 +64,10 @@ class Slots:
         self._output_bytes = 0
         self._stalled = False
         """Whether a message was given back for want of a place, and no run has ended since."""
+        self._run_ended = float("-inf")
+        """When the last one did."""
+        self.looks_ahead = False
+        """Whether `room` is only to have more to choose from, which nobody needs to wait for."""
         self.changed = asyncio.Event()
         """Set with each change; whoever waits for the next clears it first."""
         self.opened = asyncio.Event()
@@ -119,6 +124,7 @@ class Slots:
 
     def close(self) -> None:
         """The runtime is away: submit nothing, and ask for no messages, until `open`."""
+        self.scheduler.forget()
         self.opened.clear()
         self.closed.set()
 
@@ -151,6 +157,8 @@ class Slots:
             self.changed.clear()
             room = self._may_take
             wanted = room and self._demand.now(self._standing, self._concurrency, room)
+            self.looks_ahead = not wanted
+            wanted = wanted or min(room, self._wanted_ahead())
             if wanted:
                 return wanted
             pause = room and self._demand.pause(self._standing, self._concurrency)
@@ -159,6 +167,31 @@ class Slots:
                     await self.changed.wait()
             except TimeoutError:
                 continue
+
+    def _wanted_ahead(self) -> int:
+        ahead = self._standing.at(Stage.WAITING, Stage.PREPARING)
+        return self.scheduler.wanted(ahead, self._at_runtime(), self._concurrency)
+
+    def look_ahead(self, waiting: int, room: int) -> tuple[int, list[Slot]]:
+        """Of so many messages that wait, how many to take to choose from, and whom to give back."""
+        more = self.scheduler.share(waiting, room)
+        ready = self._standing.at(Stage.WAITING)
+        return more, self.scheduler.surplus(ready, self._at_runtime(), self._concurrency)
+
+    def next_use(self) -> ModelUse | None:
+        """What the runtime will have to load next for those that are ready."""
+        ready = self._standing.at(Stage.WAITING)
+        return self.scheduler.next_use(ready, self._at_runtime(), self._concurrency)
+
+    def seen_loaded(self, loaded: Loaded) -> None:
+        """The runtime says what it has loaded."""
+        self.scheduler.seen(loaded, self._at_runtime())
+
+    @property
+    def held_on_from(self) -> float:
+        """The end of the last run, where jobs are held to choose from: as long as others of them
+        run, none waits in vain."""
+        return self._run_ended if self.scheduler.looks_ahead else float("-inf")
 
     def until_done(self, slot: Slot) -> float:
         """Seconds until the slot's job is done, by forecast; 0 while nothing is known of runs."""
@@ -193,7 +226,8 @@ class Slots:
         """The slot's job is with the runtime no more, or never was."""
         if slot.ran:
             self._stalled = False
-            self.forecast.observe_run(slot.kind, slot.ran)
+            self._run_ended = self._clock()
+            self.scheduler.ended(slot)
         self._advance()
 
     def _submittable(self, at_runtime: list[Slot]) -> list[Slot]:
@@ -203,25 +237,15 @@ class Slots:
         waiting = self._standing.at(Stage.WAITING)
         others = [slot for slot in waiting if not slot.suspected]
         if others or at_runtime:
-            return self._next(others, max(0, self._concurrency + self._backlog - len(at_runtime)))
+            room = self._concurrency + self._backlog - len(at_runtime)
+            return self.scheduler.next(others, room, at_runtime, self._concurrency)
         return waiting[:1]
-
-    def _next(self, ready: list[Slot], room: int) -> list[Slot]:
-        """Those that go now, in their order; whom they overtake has it noted."""
-        if not self._by_deadline or all(slot.deadline is None for slot in ready):
-            return ready[:room]
-        candidates = [Candidate(slot.deadline, slot.overtaken, slot.group) for slot in ready]
-        chosen: list[Slot] = []
-        for place in turns(candidates, room):
-            for other in ready[:place]:
-                other.overtaken += other not in chosen
-            chosen.append(ready[place])
-        return chosen
 
     def _advance(self) -> None:
         at_runtime = self._at_runtime()
         for slot in self._submittable(at_runtime):
             slot.submission = next(self._submissions)
+            self.scheduler.submitted(slot)
             slot.enter(Stage.SUBMITTED)
             slot.submitted.set()
             at_runtime.append(slot)

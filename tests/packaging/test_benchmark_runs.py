@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.clouds import NatsJetStream, jetstream
+from benchmarks.scheduling import SWITCH, mixed
+from benchmarks.virtual_fleet import run_fleet
 from queue_agent.cloud import Message
 from queue_agent.cloud.nats import NatsCloud
 from queue_agent.cloud.nats.addresses import NatsAddress
@@ -70,3 +72,13 @@ async def not_emptied(nats: NatsJetStream) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
             await nats.emptied()
+
+
+def test_fewer_models_are_loaded_where_agents_look_ahead() -> None:
+    plan = mixed(2, 40, 1, at_once=True)
+    first_come, ahead = (
+        run_fleet(plan, agents=2, switch=SWITCH, look_ahead=number) for number in (1, 8)
+    )
+    assert len(first_come.waits) == len(ahead.waits) == len(plan)
+    assert ahead.switches < first_come.switches
+    assert ahead.gpu_seconds < first_come.gpu_seconds

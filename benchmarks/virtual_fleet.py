@@ -1,0 +1,226 @@
+"""Real agents on a cloud in memory, with GPUs that only pass time, in a loop that skips it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import ClassVar
+
+import looptime
+import structlog
+
+from queue_agent.cloud.memory import Clock, MemoryCloud, Timer
+from queue_agent.inputs.references import ReferenceFetcher, ReferencePolicy
+from queue_agent.runtime import (
+    Artifact,
+    Assets,
+    ModelUse,
+    Output,
+    Prepared,
+    Progress,
+    ProgressCallback,
+    Reference,
+    Runtime,
+    RuntimeOptions,
+)
+from queue_agent.tasks import background
+from queue_agent.testing import sample_png
+from queue_agent.wire.job import Job
+from queue_agent.wire.notification import Notification
+from queue_agent.wire.publication import publication_of
+from queue_agent.worker.agent import Agent
+from queue_agent.worker.assembly import Ports, assemble
+from queue_agent.worker.policy import Policy
+from queue_agent.worker.webhooks import WebhookPolicy, Webhooks
+
+NAME = "virtual"
+EPOCH = 1_767_225_600.0
+
+
+@dataclass(frozen=True)
+class TimedJob:
+    """A job of a plan; durations in seconds."""
+
+    at: float
+    """When it is published, from the start."""
+    seconds: float
+    """On the GPU, without loading."""
+    model: str = "a"
+    within: float | None = None
+    """It is wanted so long after its publication; None: whenever."""
+
+
+@dataclass
+class OrderOutcome:
+    """What came of a plan."""
+
+    gpu_seconds: float = 0.0
+    """Of runs, with what they loaded."""
+    switches: int = 0
+    waits: list[float] = field(default_factory=list)
+    """Of each job, from its publication to its end, without its own seconds."""
+    missed: int = 0
+    """Jobs that were told after their deadline."""
+    with_deadline: int = 0
+    lasted: float = 0.0
+    """From the start to the last answer."""
+    again: int = 0
+    """Answers of jobs that were delivered more than once."""
+
+    def wait(self, percent: float) -> float:
+        """What so many percent of the jobs do not exceed (nearest rank)."""
+        rank = -(-len(self.waits) * percent // 100)
+        return sorted(self.waits)[max(0, int(rank) - 1)]
+
+
+class VirtualGpu(Runtime):
+    """Keeps one model, loads another for `switch` seconds, and has a queue of its own for one."""
+
+    name: ClassVar[str] = "virtual"
+    task_types: ClassVar[frozenset[str]] = frozenset({"text-to-image"})
+    default_url: ClassVar[str] = "http://127.0.0.1:1"
+    backlog: int = 1
+
+    def __init__(self, options: RuntimeOptions, *, switch: float = 0.0) -> None:
+        del options
+        self._switch = switch
+        self._free = asyncio.Lock()
+        self._model = ""
+        self.gpu_seconds = 0.0
+        self.switches = 0
+
+    async def ready(self) -> bool:
+        return True
+
+    def references(self, job: Job) -> Iterable[Reference]:
+        del job
+        return ()
+
+    async def prepare(self, job: Job, assets: Assets) -> Prepared:
+        del assets
+        return Prepared(job, {}, use=ModelUse.named([str(job.content["model"])]))
+
+    async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
+        model, seconds = prepared.job.content["model"], prepared.job.content["seconds"]
+        if not isinstance(model, str) or not isinstance(seconds, int | float):
+            raise TypeError("no job of a plan")
+        async with self._free:
+            if model != self._model:
+                self._model = model
+                self.switches += 1
+                await asyncio.sleep(self._switch)
+                self.gpu_seconds += self._switch
+            await asyncio.sleep(seconds)
+            self.gpu_seconds += seconds
+        progress(Progress(1.0))
+        return Output((Artifact(sample_png(8, 8), "image/png"),))
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def run_fleet(
+    plan: Sequence[TimedJob], *, agents: int, switch: float = 0.0, **policy: object
+) -> OrderOutcome:
+    """So many agents at work on the plan; `policy` is what differs from the defaults of one."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
+        return runner.run(_run_fleet(plan, agents, switch, policy))
+
+
+class _LoopClock(Clock):
+    """The time of the running loop, as seconds since the epoch."""
+
+    def now(self) -> float:
+        return EPOCH + asyncio.get_running_loop().time()
+
+    def call_at(self, moment: float, callback: Callable[[], None]) -> Timer:
+        return asyncio.get_running_loop().call_at(moment - EPOCH, callback)
+
+
+async def _run_fleet(
+    plan: Sequence[TimedJob], agents: int, switch: float, policy: dict[str, object]
+) -> OrderOutcome:
+    cloud = MemoryCloud(_LoopClock())
+    deployment = cloud.deploy(NAME, visibility_timeout=600, max_receives=10)
+    topic = cloud.topic(deployment.notification_topic)
+    gpus = [VirtualGpu(RuntimeOptions(), switch=switch) for _ in range(agents)]
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def agent(gpu: VirtualGpu) -> Agent:
+        return assemble(
+            replace(_POLICY, **policy),  # type: ignore[arg-type]  # by the caller's names
+            Ports(
+                cloud.queue(deployment.queue_url),
+                topic,
+                cloud.bucket(deployment.bucket),
+                cloud.bucket,
+            ),
+            gpu,
+            ReferenceFetcher(ReferencePolicy(), cloud.bucket),
+            Webhooks(WebhookPolicy()),
+            others=lambda: agents - 1,
+            clock=loop.time,
+            now=cloud.now,
+        )
+
+    async def publish() -> None:
+        jobs = cloud.topic(deployment.job_topic)
+        for number, planned in enumerate(plan):
+            await asyncio.sleep(max(0.0, planned.at - loop.time()))
+            sent = publication_of(_job(number, planned))
+            await jobs.publish(sent.body, sent.attributes, sent.ordering)
+
+    outcome = OrderOutcome()
+    async with topic.subscribe() as bodies, asyncio.TaskGroup() as tasks, background(publish()):
+        for gpu in gpus:
+            tasks.create_task(agent(gpu).run(stop))
+        await _answers(bodies, plan, outcome)
+        stop.set()
+    outcome.gpu_seconds = sum(gpu.gpu_seconds for gpu in gpus)
+    outcome.switches = sum(gpu.switches for gpu in gpus)
+    return outcome
+
+
+_POLICY = Policy(
+    runtime_name=NAME,
+    lease=600,
+    max_receives=10,
+    has_dead_letter_queue=True,
+    spread=lambda _low, high: high,
+)
+
+
+def _job(number: int, planned: TimedJob) -> Job:
+    metadata: dict[str, object] = {
+        "id": str(number),
+        "runtime": NAME,
+        "tasktype": "text-to-image",
+    }
+    if planned.within is not None:
+        moment = EPOCH + planned.at + planned.within
+        metadata["deadline"] = datetime.fromtimestamp(moment, UTC).isoformat()
+    content = {"prompt": "x", "model": planned.model, "seconds": planned.seconds}
+    return Job.model_validate({"metadata": metadata, "content": content})
+
+
+async def _answers(
+    bodies: AsyncIterator[str], plan: Sequence[TimedJob], outcome: OrderOutcome
+) -> None:
+    """Take note of each job's end until all have one."""
+    loop = asyncio.get_running_loop()
+    left = set(range(len(plan)))
+    async for body in bodies:
+        news = Notification.read(body)
+        planned = plan[int(news.id)]
+        if news.status != "completed" or int(news.id) not in left:
+            raise RuntimeError(f"not what was planned: {news}")
+        left.remove(int(news.id))
+        outcome.lasted = loop.time()
+        outcome.again += news.attempt > 1
+        outcome.waits.append(max(0.0, loop.time() - planned.at - planned.seconds))
+        if planned.within is not None:
+            outcome.with_deadline += 1
+            outcome.missed += loop.time() > planned.at + planned.within
+        if not left:
+            return

@@ -105,6 +105,9 @@ with one of these, and no runtime may be called so:
 `runtimes/{{name}}.json` holds the [offer](#offer). Agents write it when their runtime is first
 ready, when it is ready again after it was away, and within five minutes of a change.
 
+What lies under `runtimes/{{name}}/runs/` is what agents have seen jobs take, for
+[estimates](../estimates.md). The first file in a listing counts.
+
 What lies under {" and ".join(f"`{name}/`" for name in layout.AS_LONG_AS_MESSAGES)} is of no use
 once the queues keep no message that old.
 """

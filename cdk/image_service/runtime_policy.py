@@ -52,6 +52,12 @@ def runtime_rights(
         ),
         Right("TellOffer", ["s3:PutObject"], [f"{bucket}/{layout.offer_key(runtime.name)}"]),
         Right(
+            "TellRuns",
+            ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+            [f"{bucket}/{layout.seen_runs_folder(runtime.name)}*"],
+            "What the runtime's jobs took lies in numbered files.",
+        ),
+        Right(
             "ReadInputs",
             ["s3:GetObject"],
             [

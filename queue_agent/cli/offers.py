@@ -9,7 +9,7 @@ from queue_agent.cloud import Bucket
 from queue_agent.cloud.connect import connect
 from queue_agent.settings.client import ClientSettings
 from queue_agent.settings.shared import BUCKET
-from queue_agent.wire.layout import OFFERS
+from queue_agent.wire.layout import OFFERS, is_offer
 from queue_agent.wire.offer import LARGEST, Capabilities, Offer
 
 _SHOWN: Final = 20
@@ -40,7 +40,7 @@ async def offers_in(bucket: Bucket) -> AsyncIterator[Offer]:
     """All that can be read."""
     last = ""
     while keys := await bucket.keys(OFFERS, after=last):
-        for key in keys:
+        for key in filter(is_offer, keys):
             try:
                 yield Offer.model_validate_json(await bucket.read(key, limit=LARGEST))
             except ValidationError:

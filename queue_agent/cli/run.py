@@ -5,6 +5,7 @@ import gc
 import os
 import secrets
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ from queue_agent.worker.agent import Agent
 from queue_agent.worker.assembly import Ports, assemble
 from queue_agent.worker.content_check import ContentCheck
 from queue_agent.worker.health import missing
+from queue_agent.worker.learning import RunLearning
 from queue_agent.worker.offering import Offering
 from queue_agent.worker.pod_deletion_cost import PodDeletionCost
 from queue_agent.worker.policy import Policy
@@ -120,6 +122,7 @@ async def _serve(
             ),
         ):
             refusals = CloudRefusals(exports.telemetry.metrics)
+            learning = _learning(settings, ports.results, runtime, cloud.now)
             seen = ports.watched(refusals)
             policy = await start.policy(seen.queue, settings, stop)
             if policy is not None:
@@ -136,6 +139,7 @@ async def _serve(
                         _content_check(settings, checker, seen.results, exports.telemetry.metrics),
                     ),
                     refusals=refusals,
+                    ran=learning.ran,
                     now=cloud.now,
                 )
                 _collect_seldom()
@@ -148,6 +152,7 @@ async def _serve(
                     previews=preview_interval(settings) is not None,
                 )
                 async with (
+                    learning.keeping(agent.health.started),
                     _marking_pod(agent, pod),
                     _looking(
                         cloud, settings.queue_url, seen.results, agent, links=settings.presign
@@ -175,6 +180,20 @@ def _content_check(
     if checker is None:
         return None
     return ContentCheck(content_check_policy(settings), checker, results, metrics)
+
+
+def _learning(
+    settings: Settings, results: Bucket, runtime: Runtime, now: Callable[[], float]
+) -> RunLearning:
+    """What tells publishers what jobs take; a bucket that lets it not do so holds up nothing."""
+    return RunLearning(
+        results if settings.estimates else None,
+        settings.name,
+        f"{socket.gethostname()}-{secrets.token_hex(4)}",
+        runtime,
+        settings.gpu_price,
+        now,
+    )
 
 
 def _collect_seldom() -> None:

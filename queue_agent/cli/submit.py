@@ -1,25 +1,47 @@
 """`queue-agent submit`: publish one job, and follow it to its end if asked."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from queue_agent.client import Client, SubmittedJob
+from queue_agent.estimates.estimator import with_estimate
+from queue_agent.wire.estimate import Basis, JobEstimate, Spread
 from queue_agent.wire.job import Job
 from queue_agent.wire.notification import Notification
 
+_BASIS: Final[Mapping[Basis, str]] = {
+    "model": "by runs of the same model",
+    "runtime": "by runs of other models, since none of this one was seen",
+    "setting": "a guess, since no run was seen yet",
+}
 
-async def submit(client: Client, job: Job, *, as_json: bool = False) -> None:
+
+async def submit(
+    client: Client, job: Job, *, estimate: bool = False, as_json: bool = False
+) -> None:
     """Publish the job; print its id, or its metadata as a JSON line."""
-    await client.submit(job)
+    submitted = await client.submit(job, estimate=estimate)
+    if estimate:
+        told = submitted.estimate
+        _tell(Console(stderr=True, soft_wrap=True), told)
+        if told is not None:
+            job = with_estimate(job, told)
     print(job.metadata.model_dump_json(exclude_none=True) if as_json else job.id)
 
 
 async def submit_and_wait(
-    client: Client, job: Job, output: Path | None, *, patience: float, as_json: bool = False
+    client: Client,
+    job: Job,
+    output: Path | None,
+    *,
+    patience: float,
+    estimate: bool = False,
+    as_json: bool = False,
 ) -> int:
     """Publish and follow the job, print its notification, save the images; the exit code.
 
@@ -27,7 +49,9 @@ async def submit_and_wait(
     """
     console = Console(stderr=True)
     async with client.notifications(job_id=job.id) as notifications:
-        submitted = await client.submit(job)
+        submitted = await client.submit(job, estimate=estimate)
+        if estimate:
+            _tell(console, submitted.estimate)
         whose = f"an agent of {job.metadata.runtime}" if job.metadata.runtime else "an agent"
         console.print(f"Waiting up to {patience:g} s for {whose} to tell the end of {job.id}.")
         try:
@@ -47,6 +71,36 @@ async def submit_and_wait(
         for path in await client.save(final, output):
             console.print(f"saved [bold]{path}[/bold]")
     return 0 if final.status == "completed" else 1
+
+
+def _tell(console: Console, estimate: JobEstimate | None) -> None:
+    for line in estimate_lines(estimate):
+        console.print(line, highlight=False)
+
+
+def estimate_lines(estimate: JobEstimate | None) -> Iterator[str]:
+    """For people: what is expected, and between what it lies in eight cases of ten."""
+    if estimate is None:
+        yield "No estimate: the bucket does not answer."
+        return
+    if estimate.start is None or estimate.end is None:
+        yield "Its start is not known: name the queue (QUEUE_AGENT_QUEUE_URL) to have it estimated."
+    else:
+        yield f"Starts in {_seconds(estimate.start)}, ends in {_seconds(estimate.end)}."
+    cost = ""
+    if estimate.cost is not None:
+        spread = estimate.cost
+        low, expected, high = (f"{it:.3g}" for it in (spread.low, spread.expected, spread.high))
+        cost = f", which cost {expected} ({low} to {high})"
+    yield f"GPU: {_seconds(estimate.gpu_seconds)}{cost}; {_BASIS[estimate.basis]}."
+
+
+def _seconds(spread: Spread) -> str:
+    low, expected, high = (
+        f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+        for value in (spread.low, spread.expected, spread.high)
+    )
+    return f"{expected} s ({low} to {high})"
 
 
 async def follow(

@@ -92,6 +92,13 @@ Thumbnail = Annotated[
     bool | None,
     typer.Option("--thumbnail/--no-thumbnail", help="Store a small WebP, too.", show_default=False),
 ]
+Estimated = Annotated[
+    bool,
+    typer.Option(
+        "--estimate",
+        help="Tell when it will start and end, and what it will cost, if known.",
+    ),
+]
 Wait = Annotated[
     bool, typer.Option("--wait", help="Follow the job until an agent tells its end, or --timeout.")
 ]
@@ -144,6 +151,7 @@ def submit(
     metadata_rule: MetadataRule = None,
     thumbnail: Thumbnail = None,
     file: JobFile = None,
+    estimate: Estimated = False,
     wait: Wait = False,
     timeout: Patience = 900,
     notifications: Annotated[str | None, option(NOTIFICATION_TOPIC)] = None,
@@ -200,7 +208,8 @@ def submit(
     job = _job(
         body, metadata, content, _given(image=image, mask=mask, last_frame=last_frame), place
     )
-    raise typer.Exit(_publish(job, place, timeout if wait else None, output, as_json=as_json))
+    how = {"estimate": estimate, "as_json": as_json}
+    raise typer.Exit(_publish(job, place, timeout if wait else None, output, **how))
 
 
 def _publish(
@@ -208,19 +217,16 @@ def _publish(
     place: Mapping[str, str | None],
     patience: float | None,
     output: Path | None,
-    *,
-    as_json: bool,
+    **how: bool,
 ) -> int:
     """Publish, and with `patience` wait; the exit code."""
     from queue_agent.cli import submit as command
 
     if patience is None:
-        with_client(lambda client: command.submit(client, job, as_json=as_json), **place)
+        with_client(lambda client: command.submit(client, job, **how), **place)
         return 0
     return with_client(
-        lambda client: command.submit_and_wait(
-            client, job, output, patience=patience, as_json=as_json
-        ),
+        lambda client: command.submit_and_wait(client, job, output, patience=patience, **how),
         **place,
     )
 

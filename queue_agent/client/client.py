@@ -20,14 +20,16 @@ from queue_agent.client.queues import bodies_of, matching, redriven
 from queue_agent.client.results import ResultLocation, find_result, forget_passing_failure
 from queue_agent.client.routes import Routes
 from queue_agent.client.traces import Trace, latest_results, trace_of
-from queue_agent.cloud import Bucket, Cloud, Topic
+from queue_agent.cloud import Backlog, Bucket, Cloud, Topic
 from queue_agent.cloud.connect import connect
+from queue_agent.estimates.estimator import JobEstimator, with_estimate
 from queue_agent.inputs.addresses import ObjectLocation, scheme_of
 from queue_agent.settings.client import ClientSettings
 from queue_agent.tasks import together
 from queue_agent.telemetry.propagation import publishing
 from queue_agent.wire.capacity import SpotEstimate
 from queue_agent.wire.errors import Rejected, Unavailable
+from queue_agent.wire.estimate import USUAL_JOB_SECONDS, USUAL_POD_START, JobEstimate
 from queue_agent.wire.job import Job, JobId, Prefix
 from queue_agent.wire.layout import DEFAULT_PREFIX, cancel_marker, result_folder
 from queue_agent.wire.notification import Image, Notification
@@ -75,8 +77,8 @@ class Client:
         topic's subscriptions and the bucket, where the role may see them); False where the
         caller knows them, and chooses their capacity. `spot`: what is known of spot capacity, by
         which jobs with a deadline go there or on demand, if their runtime has queues for both;
-        `spot_queue`: the queue whose length counts for that. `poll`: seconds between two looks
-        into the bucket for a result that was not announced.
+        `spot_queue`: the queue whose length counts for that, and for estimates. `poll`: seconds
+        between two looks into the bucket for a result that was not announced.
         """
         self._cloud = cloud
         self._job_topic = job_topic
@@ -86,6 +88,9 @@ class Client:
         self._fair = fair
         self._poll = poll
         self._routes = Routes(self._topic, self._maybe_bucket) if looks_up else None
+        self._spot = spot or SpotEstimate(USUAL_JOB_SECONDS, USUAL_POD_START)
+        self._queue = spot_queue
+        self._estimator: JobEstimator | None = None
         self._capacity = None if spot is None else Capacity(cloud, self._topic, spot, spot_queue)
         self._stack = AsyncExitStack()
         self._listener: Listener | None = None
@@ -147,6 +152,7 @@ class Client:
         tenant: str | None = None,
         output: OutputOptions | Mapping[str, JsonValue] | None = None,
         traceparent: str | None = None,
+        estimate: bool = False,
         **content: Input,
     ) -> SubmittedJob:
         """Publish a job and return a handle for it.
@@ -155,7 +161,9 @@ class Client:
         `content` are the portable fields (`steps=20, width=768, init_images=[Path("cat.png")]`)
         or the runtime's own; files in it are uploaded. With an `id` of your own, submitting the
         same again never generates twice. `context` comes back with every notification. `output`
-        says how the images are delivered (`output={"format": "webp", "max_side": 1024}`).
+        says how the images are delivered (`output={"format": "webp", "max_side": 1024}`). With
+        `estimate`, the handle has what is expected of the job, and so has the job's end; None
+        where the bucket does not answer.
 
         Raises:
             ValueError: the client lacks the topic or the bucket this needs.
@@ -190,6 +198,14 @@ class Client:
             job = await self._capacity.chosen(job)
         if known:
             await self._forget_passing_failure(job.id, place)
+        told = None
+        if estimate:
+            try:
+                told = await self.estimate(job)
+            except Unavailable as error:
+                log.info("not estimated", reason=error.message)
+            else:
+                job = with_estimate(job, told)
         name = str(self._job_topic).rpartition(":")[2]
         with publishing(name, job.id, traceparent) as current:
             message = await publication(
@@ -198,7 +214,36 @@ class Client:
             await repeated(
                 lambda: topic.publish(message.body, message.attributes, message.ordering)
             )
-        return SubmittedJob(self, place)
+        return SubmittedJob(self, place, told)
+
+    async def estimate(self, job: Job) -> JobEstimate:
+        """When a job would start and end, and what it would cost, were it published now.
+
+        By what agents have told in the bucket, and the length of the queue where
+        `spot_queue` names it and the role may ask.
+
+        Raises:
+            ValueError: the client lacks the bucket.
+            Unavailable: the bucket does not answer, or refuses.
+        """
+        bucket = self._results()
+        if self._estimator is None:
+            self._estimator = JobEstimator(
+                bucket,
+                now=self._cloud.now,
+                job_seconds=self._spot.job,
+                pod_start=self._spot.start,
+            )
+        return await self._estimator.estimate(admit(job, self._terms), await self._backlog())
+
+    async def _backlog(self) -> Backlog | None:
+        if self._queue is None:
+            return None
+        try:
+            return await self._cloud.queue(self._queue).backlog()
+        except Unavailable as error:
+            log.debug("queue not asked", reason=error.message)
+            return None
 
     async def submit_many(self, jobs: Iterable[Job]) -> list[SubmittedJob]:
         """Publish many jobs in few requests; their handles in order.

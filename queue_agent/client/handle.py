@@ -10,6 +10,7 @@ from queue_agent.client.results import ResultLocation
 from queue_agent.client.traces import Trace
 from queue_agent.tasks import together
 from queue_agent.wire.errors import QueueAgentError
+from queue_agent.wire.estimate import JobEstimate
 from queue_agent.wire.notification import Image, Notification
 from queue_agent.wire.result import Result
 
@@ -41,10 +42,14 @@ class _Jobs(Protocol):
 class SubmittedJob:
     """A handle; it holds no state but the id, so any number of them may be used anywhere."""
 
-    def __init__(self, jobs: _Jobs, place: ResultLocation) -> None:
+    def __init__(
+        self, jobs: _Jobs, place: ResultLocation, estimate: JobEstimate | None = None
+    ) -> None:
         self._jobs = jobs
         self._place = place
         self.id = place.id
+        self.estimate = estimate
+        """What was expected when it was submitted, if that was asked for."""
 
     def __repr__(self) -> str:
         return f"SubmittedJob({self.id!r})"

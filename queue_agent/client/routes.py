@@ -8,7 +8,7 @@ from typing import Final
 
 from queue_agent.cloud import Bucket, Routing, Topic
 from queue_agent.wire.errors import QueueAgentError, Rejected
-from queue_agent.wire.layout import OFFERS, offer_key, runtime_of_offer
+from queue_agent.wire.layout import OFFERS, is_offer, offer_key, runtime_of_offer
 from queue_agent.wire.submission import UNKNOWN_RUNTIME
 
 # The standard library's: where a program sets up no logs it writes to stderr.
@@ -18,6 +18,7 @@ _AGE: Final = 300.0
 """Seconds that what was found holds."""
 _PATIENCE: Final = 5.0
 """Seconds that looking may hold up a publication."""
+_MOST_KEYS: Final = 200
 _SHOWN: Final = 20
 """Runtimes that are named."""
 
@@ -79,7 +80,8 @@ class Routes:
         bucket = self._bucket()
         if bucket is None or await bucket.exists(offer_key(runtime)):
             return None
-        told = [runtime_of_offer(key) for key in await bucket.keys(OFFERS, limit=100)]
+        keys = await bucket.keys(OFFERS, limit=_MOST_KEYS)
+        told = [runtime_of_offer(key) for key in filter(is_offer, keys)]
         if not told:
             return None
         return (

@@ -15,6 +15,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from queue_agent.client.client import Client
 from queue_agent.client.handle import SubmittedJob
+from queue_agent.wire.estimate import JobEstimate
 from queue_agent.wire.job import Job
 from queue_agent.wire.layout import DEFAULT_PREFIX
 from queue_agent.wire.notification import Notification
@@ -30,6 +31,8 @@ class SyncJob:
         self._portal = portal
         self._job = job
         self.id = job.id
+        self.estimate = job.estimate
+        """What was expected when it was submitted, if that was asked for."""
 
     def events(self) -> Iterator[Notification]:
         """Progress as it comes, then the final notification."""
@@ -93,6 +96,10 @@ class SyncClient:
         """Publish a job; takes and raises what `Client.submit` does."""
         job = self._portal.call(partial(self._client.submit, request, **options))
         return SyncJob(self._portal, job)
+
+    def estimate(self, job: Job) -> JobEstimate:
+        """What would be expected of a job; raises like `Client.estimate`."""
+        return self._portal.call(self._client.estimate, job)
 
     def submit_many(self, jobs: Iterable[Job]) -> list[SyncJob]:
         """Publish many jobs in few requests; raises like `Client.submit_many`."""

@@ -28,6 +28,7 @@ from queue_agent.gateway.schemas import (
 )
 from queue_agent.gateway.search import Wanted
 from queue_agent.media.previews import PREVIEW_MEDIA_TYPE
+from queue_agent.wire.estimate import JobEstimate
 from queue_agent.wire.problems import Problem, ProblemDetails
 from queue_agent.wire.submission import Accepted
 
@@ -63,6 +64,13 @@ async def submit_job(
     record = await gateway.service.submit(caller, job, traceparent=traceparent)
     response.headers["Location"] = f"/v1/jobs/{record.id}"
     return await gateway.service.view(record)
+
+
+@router.post("/v1/estimate", openapi_extra=REQUEST_BODY)
+async def estimate_job(body: JobBody, gateway: GatewayPart, caller: CallerPart) -> JobEstimate:
+    """When a job would start and end, and what it would cost; nothing is submitted."""
+    job = await asyncio.to_thread(gateway.service.job, caller, body)
+    return await gateway.service.estimate(job)
 
 
 @router.post("/task", tags=["guidance"], openapi_extra=REQUEST_BODY)

@@ -13,6 +13,7 @@ from queue_agent.client.results import ResultLocation
 from queue_agent.cloud import Bucket
 from queue_agent.gateway.problems import no_such_job
 from queue_agent.wire.errors import ObjectExists, ObjectNotFound
+from queue_agent.wire.estimate import JobEstimate
 from queue_agent.wire.job import Job, canonical_json
 from queue_agent.wire.layout import ResultKeys, recent_folder, record_key
 from queue_agent.wire.problems import Problem
@@ -25,7 +26,7 @@ _BEGINNING: Final = 256
 _END_OF_TIME: Final = 10**13
 _LONGEST_IN_FLIGHT: Final = timedelta(days=14)
 """No queue keeps a message longer."""
-_OF_ONE_JOB: Final = {"id", "expires_at", "deadline"}
+_OF_ONE_JOB: Final = {"id", "expires_at", "deadline", "estimate"}
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _CURSOR: Final = re.compile(r"\d{13}-[A-Za-z0-9._-]{1,128}")
 
@@ -51,6 +52,8 @@ class Record(BaseModel):
     context: JsonValue = None
     ahead: int | None = None
     """How many jobs the queue held then."""
+    estimate: JobEstimate | None = None
+    """What its caller was told then."""
 
     @classmethod
     def of(cls, job: Job, owner: str, *, now: datetime, ahead: int | None) -> "Record":
@@ -69,6 +72,7 @@ class Record(BaseModel):
             metadata=metadata if whole else None,
             context=job.metadata.context,
             ahead=ahead,
+            estimate=JobEstimate.told(job.metadata.estimate),
         )
 
     @staticmethod

@@ -4,6 +4,7 @@ from typing import Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
+from queue_agent.wire.estimate import JobEstimate
 from queue_agent.wire.job import Job
 from queue_agent.wire.notification import ErrorReport, Timings
 from queue_agent.wire.offer import Capabilities, NamedWorkflow
@@ -122,6 +123,13 @@ class JobView(_View):
     error: ErrorReport | None
     warnings: list[str]
     timings: Timings | None
+    estimate: JobEstimate | None = Field(
+        default=None, description="What was expected of it when it was submitted."
+    )
+    gpu_seconds: float | None = Field(
+        default=None, description="What it has used of the GPU, once it has ended."
+    )
+    cost: float | None = Field(default=None, description="Of that, by the operator's price.")
     output_location: str = Field(description="The folder that its results lie in.")
     output_url: str | None = Field(description="The result manifest, once there is one.")
 

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
+import structlog
 from pydantic import JsonValue
 
 from queue_agent.client import Client
 from queue_agent.client.listener import Listener
 from queue_agent.cloud import Cloud
+from queue_agent.estimates.estimator import JobEstimator, with_estimate
 from queue_agent.gateway.files import StoredFile
 from queue_agent.gateway.keys import Caller
 from queue_agent.gateway.previews import PreviewCache
@@ -27,6 +29,7 @@ from queue_agent.gateway.statistics import Statistics
 from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.tasks import together
 from queue_agent.wire.errors import ObjectNotFound, QueueAgentError, Unanswered
+from queue_agent.wire.estimate import JobEstimate
 from queue_agent.wire.job import Job
 from queue_agent.wire.layout import DEFAULT_PREFIX
 from queue_agent.wire.notification import Image, ImageVariant, Notification
@@ -34,6 +37,10 @@ from queue_agent.wire.problems import Problem
 from queue_agent.wire.result import Result
 from queue_agent.wire.submission import Terms, complete, placed
 
+log = structlog.get_logger()
+
+_ESTIMATING: Final = 2.0
+"""Seconds that an estimate may hold up a job."""
 _NEWEST: Final = 50
 """Jobs that are looked at for those that are unfinished."""
 
@@ -62,6 +69,12 @@ class JobService:
         self._results = ResultCache(self._bucket, age=settings.poll)
         self._previews = PreviewCache(self._bucket)
         folders = (DEFAULT_PREFIX, *settings.prefixes) if settings.prefixes else ()
+        self._estimator = JobEstimator(
+            self._bucket,
+            now=cloud.now,
+            job_seconds=settings.job_seconds,
+            pod_start=settings.pod_start,
+        )
         self._terms = Terms.among(dict.fromkeys(settings.queues, folders), tenant=settings.tenant)
 
     def _now(self) -> datetime:
@@ -96,6 +109,7 @@ class JobService:
             raise
 
     async def _publish(self, caller: Caller, job: Job, traceparent: str | None) -> Record:
+        job = await self._estimated(job)
         ahead = await self._statistics.ahead(job.metadata.runtime or "")
         record, is_new = await self._records.add(
             Record.of(job, caller.name, now=self._now(), ahead=ahead)
@@ -112,6 +126,24 @@ class JobService:
                 await self._remove(record)
             raise
         return record
+
+    async def estimate(self, job: Job) -> JobEstimate:
+        """When it would start and end, and what it would cost, were it submitted now.
+
+        Raises:
+            Unavailable: the bucket does not answer.
+        """
+        backlog = await self._statistics.backlog(job.metadata.runtime or "")
+        return await self._estimator.estimate(job, backlog)
+
+    async def _estimated(self, job: Job) -> Job:
+        """The job with its estimate; without one where the bucket does not answer soon."""
+        try:
+            async with asyncio.timeout(_ESTIMATING):
+                return with_estimate(job, await self.estimate(job))
+        except (QueueAgentError, TimeoutError) as error:
+            log.debug("not estimated", reason=type(error).__name__)
+            return job
 
     async def _keep(self, record: Record, job: Job, *, is_new: bool) -> None:
         try:
@@ -332,6 +364,8 @@ class JobService:
             error=ending.error,
             warnings=ending.warnings,
             timings=ending.timings,
+            gpu_seconds=ending.gpu_seconds,
+            cost=ending.cost,
             output_url=ending.output_url,
         )
 
@@ -375,6 +409,7 @@ class JobService:
             "submitted_at": record.submitted_at,
             "content": record.content,
             "context": record.context,
+            "estimate": record.estimate,
             "output_location": self._bucket.url(record.folder),
         }
 

@@ -42,6 +42,7 @@ from queue_agent.wire.offer import (
     WorkflowInput,
 )
 from queue_agent.wire.reference import MediaKind, Reference, is_url
+from queue_agent.wire.work import Work, work_of
 
 __all__ = [
     "ENTRY_POINT_GROUP",
@@ -77,6 +78,7 @@ __all__ = [
     "RuntimeState",
     "Spool",
     "Spools",
+    "Work",
     "WorkflowInput",
     "installed_runtimes",
     "is_model_name",
@@ -86,4 +88,5 @@ __all__ = [
     "own_options_of",
     "read_model_files",
     "submitted",
+    "work_of",
 ]

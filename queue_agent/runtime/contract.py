@@ -21,6 +21,7 @@ from queue_agent.wire.model_files import ModelFile, read_model_files
 from queue_agent.wire.offer import Capabilities, NamedWorkflow
 from queue_agent.wire.output import OutputOptions
 from queue_agent.wire.reference import Reference
+from queue_agent.wire.work import Work, work_of
 
 ArtifactRole = Literal["output", "grid", "extra"]
 
@@ -286,6 +287,15 @@ class Runtime(ABC):
         if not self.model_folders:
             return ()
         return read_model_files((job.metadata.model_extra or {}).get("models"), "metadata.models")
+
+    def work(self, job: Job) -> Work:
+        """How much work a job is, by which it is told of the next such what they will take.
+
+        Asked after each run that went well; computes only. By default what the job's content
+        tells, read as publishers read it (`queue_agent.wire.work`), who ask no adapter: so an
+        adapter may say more, of workflows for example, and should not say otherwise.
+        """
+        return work_of(job)
 
     async def has_model(self, model: ModelFile) -> bool:
         """Whether the runtime has a file of that name, perhaps where the agent does not see it.

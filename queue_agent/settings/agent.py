@@ -239,6 +239,12 @@ class Settings(
         description="What becomes of a job that the agent expects to miss its deadline, unless it "
         "says so itself: run, fail, or notify (and run).",
     )
+    estimates: bool = setting(
+        "ESTIMATES",
+        default=True,
+        description="Whether agents tell in the bucket what their jobs took and that they are "
+        "there, by which jobs are estimated when they are submitted.",
+    )
     gpu_price: float | None = setting(
         "GPU_PRICE",
         default=None,

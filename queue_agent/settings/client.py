@@ -11,6 +11,7 @@ from queue_agent.settings.shared import (
 )
 from queue_agent.settings.values import BucketName, QueueUrl, RuntimeName, TopicArn
 from queue_agent.wire.capacity import SpotEstimate
+from queue_agent.wire.estimate import USUAL_JOB_SECONDS, USUAL_POD_START
 
 
 class ClientSettings(Reader):
@@ -24,16 +25,16 @@ class ClientSettings(Reader):
     queue_url: QueueUrl | None = QUEUE_URL.field(None)
     job_seconds: float = setting(
         "JOB_SECONDS",
-        default=30.0,
+        default=USUAL_JOB_SECONDS,
         gt=0,
-        description="What a job takes on a GPU, for the choice between spot and on demand; "
-        "gateways learn it.",
+        description="What a job takes on a GPU, for estimates where nothing is known of such jobs, "
+        "and for the choice between spot and on demand; gateways learn it.",
     )
     pod_start: float = setting(
         "POD_START",
-        default=120.0,
+        default=USUAL_POD_START,
         ge=0,
-        description="From the wish for a pod to its first job, for the same choice.",
+        description="From the wish for a pod to its first job, for the same.",
     )
     on_demand_stays: bool = setting(
         "ON_DEMAND_STAYS",

@@ -11,6 +11,10 @@ __all__ = ["Basis", "JobEstimate", "Spread"]
 
 Basis = Literal["model", "runtime", "setting"]
 
+USUAL_JOB_SECONDS: Final = 30.0
+"""What a job is taken to need of a GPU where nothing is known."""
+USUAL_POD_START: Final = 120.0
+"""Seconds from the wish for a pod to its first job, where nothing else is said."""
 _DIGITS: Final = 5
 
 

@@ -18,6 +18,7 @@ gateway/recent/{owner}/{age}-{id}          for listing, the newest first: `age` 
 gateway/slots/{owner}/{number}-{generation}  for quotas; the highest generation holds the slot
 gateway/options/{owner}/{runtime}.json     what an owner set for all own jobs at a runtime
 runtimes/{name}.json                       what a runtime offers, as its agents say
+runtimes/{name}/runs/{number}.json         what its jobs took, for estimates; counts down
 checkpoints/…                              kept free
 """
 
@@ -58,6 +59,8 @@ CANCEL_MARKERS: Final = f"{CANCELLED}/"
 _DIGEST_DIGITS: Final = 16
 """How many digits of the digest names have; the manifest has all of them, which are compared."""
 _PAYLOAD_DIGITS: Final = 16
+_RUNS_DIGITS: Final = 12
+_MOST_RUNS: Final = 10**_RUNS_DIGITS - 1
 _MANIFEST_SUFFIX: Final = ".out"
 _CLAIM_SUFFIX: Final = ".claim"
 _PREVIEW_SUFFIX: Final = ".preview"
@@ -247,9 +250,30 @@ def offer_key(runtime: str) -> str:
     return f"{RUNTIMES}/{quote(runtime, safe='')}.json"
 
 
+def is_offer(key: str) -> bool:
+    """Whether a key of that folder is that of an offer."""
+    return "/" not in key.removeprefix(OFFERS)
+
+
 def runtime_of_offer(key: str) -> str:
     """The name of the runtime whose offer lies there."""
     return unquote(key.removeprefix(OFFERS).removesuffix(".json"))
+
+
+def seen_runs_folder(runtime: str) -> str:
+    """The folder, with its slash, of what the agents of a runtime have seen its jobs take."""
+    return f"{OFFERS}{quote(runtime, safe='')}/runs/"
+
+
+def seen_runs_key(runtime: str, number: int) -> str:
+    """Where the `number`-th such file lies; of two, the later one comes first in a listing."""
+    return f"{seen_runs_folder(runtime)}{_MOST_RUNS - number:0{_RUNS_DIGITS}}.json"
+
+
+def number_of_seen_runs(key: str) -> int:
+    """The number of such a file; 0 where it has none."""
+    name = key.rpartition("/")[2].removesuffix(".json")
+    return _MOST_RUNS - int(name) if name.isascii() and name.isdigit() else 0
 
 
 def trial_key(token: str, *, folder: str = DEFAULT_PREFIX) -> str:

@@ -17,6 +17,7 @@ from queue_agent.worker.answer_rate import AnswerRate
 from queue_agent.worker.cancellation import CancellationWatch
 from queue_agent.worker.claims import Claims
 from queue_agent.worker.deadlines import Deadlines
+from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.forecast import Forecast, Kind
 from queue_agent.worker.health import RuntimeHealth
 from queue_agent.worker.ignored import IgnoredMessages
@@ -75,6 +76,7 @@ def assemble(
     outputs: OutputStage | None = None,
     refusals: CloudRefusals | None = None,
     others: Callable[[], int] = lambda: 0,
+    ran: Callable[[Delivery], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
 ) -> Agent:
@@ -82,7 +84,7 @@ def assemble(
 
     Without `models`, none are fetched; without `outputs`, files are delivered as they are made.
     `refusals` hears those of the ports; else they have their own. `others` tells how many other
-    agents serve the queue.
+    agents serve the queue, and `ran` hears of each job whose run went well.
     """
     forecast = Forecast()
     job_models = JobModels(runtime, models) if models is not None else None
@@ -159,6 +161,7 @@ def assemble(
         misrouted=MisroutedJobs(policy.runtime_name, clock),
         on_demand=None if ports.on_demand is None else OnDemandQueue(ports.on_demand),
         answer_rate=AnswerRate(policy.answer_burst, policy.answers_per_second, clock),
+        ran=ran,
     )
     return Agent(
         queue=ports.queue,

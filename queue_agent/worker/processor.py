@@ -8,7 +8,7 @@ queue's allowance is used up.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -76,6 +76,8 @@ class Processor:
     """Of messages that name no job."""
     on_demand: OnDemandQueue | None = None
     """Where jobs go that have lost their attempts; None: they stay."""
+    ran: Callable[[Delivery], None] = lambda _: None
+    """Hears of each job whose run went well."""
     _under_way: WeakValueDictionary[str, asyncio.Lock] = field(
         default_factory=WeakValueDictionary, init=False
     )
@@ -196,6 +198,7 @@ class Processor:
             files.callback(delivery.slot.holds, 0)
             files.callback(output.close)
         delivery.spent(wait=delivery.slot.waited, run=delivery.slot.ran)
+        self.ran(delivery)
         return self._with_what_is_there(delivery, output)
 
     async def _products(

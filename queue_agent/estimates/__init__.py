@@ -1,0 +1,1 @@
+"""What jobs will take: learned by agents from their runs, read by whoever is asked at submit."""

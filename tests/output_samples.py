@@ -22,7 +22,7 @@ SRGB: Final = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 class InlineWorkers(Workers):
     """In this very process, at once."""
 
-    async def do(self, work: Callable[..., T], *args: Any) -> T:
+    async def do(self, work: Callable[..., T], *args: Any, **_: Any) -> T:
         return work(*args)
 
 

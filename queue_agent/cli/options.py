@@ -1,7 +1,7 @@
 """What the parts of an agent are told, made from its settings."""
 
-import dataclasses
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,13 @@ from queue_agent.worker.content_check import ContentCheck, ContentCheckPolicy
 from queue_agent.worker.webhooks import WebhookPolicy
 
 WARM_UP_ID: Final = "warm-up"
+
+_OF_SIGNERS: Final = (
+    *("AWS_*", "SSL_CERT_DIR", "SSL_CERT_FILE"),
+    *("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy"),
+)
+"""What processes that sign may need of the environment: to ask a timestamp authority, or a keeper
+of keys. They decode no pictures, and those that do have neither this nor the signer's key."""
 
 
 def make_runtime(settings: Settings) -> Runtime:
@@ -68,8 +75,9 @@ def output_stage(settings: Settings, check: ContentCheck | None = None) -> Outpu
     workers = WorkerProcesses(
         settings.output_processes, settings.output_timeout, settings.output_memory
     )
+    signers = replace(workers, network=True, environment=_OF_SIGNERS)
     conversion = Conversion(policy, workers)
-    signing = provenance_step(settings, policy, workers)
+    signing = provenance_step(settings, policy, signers)
     steps = (check, conversion, signing)
     return OutputStage(
         tuple(step for step in steps if step is not None), wants_inputs=signing is not None
@@ -207,7 +215,7 @@ def telemetry_options(settings: Settings) -> TelemetryOptions:
     metrics = settings.metrics
     if settings.health_port == 0 and metrics in {"prometheus", "both"}:
         metrics = "otlp" if metrics == "both" else "off"
-    return dataclasses.replace(settings.tracing_options("queue-agent"), metrics=metrics)
+    return replace(settings.tracing_options("queue-agent"), metrics=metrics)
 
 
 def webhook_policy(settings: Settings) -> WebhookPolicy:

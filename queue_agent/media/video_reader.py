@@ -1,25 +1,15 @@
-"""A program of its own: reads the video that is its standard input, and tells what it is.
+"""What a video is, and its first frame, by PyAV (the extra ``video``): for a process of its own.
 
-On standard output a line of JSON, then its first frame as a JPEG. FFmpeg's C code meets bytes that
-anybody may have made; so it does here, within limits that the process gives itself, and not in
-the agent: whatever becomes of this process, the agent reads what it has written until then.
-
-It imports nothing of the project, so that it may be started by its path: `read_video` does.
+It imports nothing else of the project, so that such a process starts soon: `read_video` starts it.
 """
 
 import io
-import json
 import math
 import os
-import resource
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
-_MEMORY: Final = 256 * 2**20
-"""Bytes; the agent has 512 MiB with its own. A frame of 4K in H.264 fits, 16 of 8K do not."""
-_SECONDS: Final = 20
-"""Of one CPU."""
-_OUTPUT: Final = 2**20
 _MOST_PIXELS: Final = 4096 * 4096
 _POSTER_SIDE: Final = 1280
 _POSTER_QUALITY: Final = 85
@@ -29,11 +19,12 @@ _MOST_PACKETS: Final = 200_000
 
 
 class _File(io.RawIOBase):
-    """Standard input, read by place: others may read the same file meanwhile."""
+    """An open file, read by place: others may read the same one meanwhile."""
 
-    def __init__(self) -> None:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
         self._place = 0
-        self._size = os.fstat(0).st_size
+        self._size = os.fstat(descriptor).st_size
 
     def readable(self) -> bool:
         return True
@@ -50,7 +41,7 @@ class _File(io.RawIOBase):
         return self._place
 
     def readinto(self, buffer: Any) -> int:
-        data = os.pread(0, len(buffer), self._place)
+        data = os.pread(self._descriptor, len(buffer), self._place)
         buffer[: len(data)] = data
         self._place += len(data)
         return len(data)
@@ -60,31 +51,28 @@ class _File(io.RawIOBase):
         return self._size <= _COUNTED
 
 
-def main(form: str) -> None:
-    """Read a video of that format, by FFmpeg's name of it.
+@contextmanager
+def opened(file: Any, form: str) -> Iterator[Any]:
+    """A video of that format, by FFmpeg's name of it.
 
     Only that one: others (playlists, above all) name files and addresses that FFmpeg would open.
     """
-    for limit, most in (
-        (resource.RLIMIT_DATA, _MEMORY),
-        (resource.RLIMIT_CPU, _SECONDS),
-        (resource.RLIMIT_FSIZE, _OUTPUT),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(limit, (most, most))
-    os.nice(10)
-    import av  # noqa: PLC0415  within the limits
+    import av  # noqa: PLC0415  an extra, and only where there are limits
 
     av.logging.set_level(None)
-    file = _File()
-    opened: Any = av.open(file, format=form, metadata_errors="replace", buffer_size=2**18)
-    with opened as container:
+    container: Any = av.open(file, format=form, metadata_errors="replace", buffer_size=2**18)
+    with container:
+        yield container
+
+
+def facts_in(descriptor: int, form: str) -> dict[str, float | str]:
+    """What the video says of itself, and of that what its frames say better."""
+    file = _File(descriptor)
+    with opened(file, form) as container:
         stream = next(iter(container.streams.video), None)
         if stream is None:
-            _tell({"duration": _seconds(container.duration, 1 / av.time_base)})
-            return
+            return _known({"duration": _seconds(container.duration, _OF_A_SECOND)})
         codec = stream.codec_context
-        codec.thread_count = 1
         facts = {
             "width": codec.width,
             "height": codec.height,
@@ -92,15 +80,28 @@ def main(form: str) -> None:
             "fps": _number(stream.average_rate),
             "frames": stream.frames or None,
             "duration": _seconds(stream.duration, stream.time_base)
-            or _seconds(container.duration, 1 / av.time_base),
+            or _seconds(container.duration, _OF_A_SECOND),
         }
         if file.is_counted:
             facts |= _counted(container, stream)
-        _tell(facts)
-        if codec.width * codec.height <= _MOST_PIXELS:
-            container.seek(0)
-            sys.stdout.buffer.write(_poster(next(container.decode(stream))))
-            sys.stdout.flush()
+        return _known(facts)
+
+
+def poster_of(descriptor: int, form: str) -> bytes | None:
+    """The first frame, as a JPEG; None where it is too large, or there is none."""
+    with opened(_File(descriptor), form) as container:
+        stream = next(iter(container.streams.video), None)
+        if stream is None:
+            return None
+        codec = stream.codec_context
+        codec.thread_count = 1
+        if codec.width * codec.height > _MOST_PIXELS:
+            return None
+        return _poster(next(container.decode(stream)))
+
+
+_OF_A_SECOND: Final = 1e-6
+"""FFmpeg's own unit of time."""
 
 
 def _counted(container: Any, stream: Any) -> dict[str, float]:
@@ -135,10 +136,5 @@ def _number(value: Any) -> float | None:
     return float(value) if value else None
 
 
-def _tell(facts: dict[str, Any]) -> None:
-    known = {name: fact for name, fact in facts.items() if fact is not None}
-    print(json.dumps(known), flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
+def _known(facts: dict[str, Any]) -> dict[str, float | str]:
+    return {name: fact for name, fact in facts.items() if fact is not None}

@@ -1,38 +1,33 @@
 """What a video is: how long, of how many frames, how large, in which codec; and its first frame.
 
-Found by PyAV (the extra ``video``) in a process of its own, `queue_agent.media.video_reader`:
-hostile bytes may break or stall that one, upon which what the headers say stands, and no poster.
+Found by PyAV (the extra ``video``) in a process of its own: hostile bytes may break or stall
+that one, upon which what the headers say stands, and no poster.
 """
 
 import asyncio
 import importlib.util
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import BinaryIO, Final
 
 import structlog
 
 from queue_agent.media.asset import Asset
+from queue_agent.media.confined import Bounds, ConfinedProcess, WorkerLost
 from queue_agent.media.facts import media_type_of
 from queue_agent.media.video_facts import NO_FACTS, VideoFacts, sensible
 from queue_agent.media.video_headers import has_headers, headers_of
+from queue_agent.media.video_reader import facts_in, poster_of
 
 log = structlog.get_logger()
 
 POSTER_MEDIA_TYPE: Final = "image/jpeg"
 
-_PROGRAM: Final = Path(__file__).with_name("video_reader.py")
-_SECONDS: Final = 60.0
-_MOST: Final = 2**20
-"""Bytes that are read of what the program says."""
+_BOUNDS: Final = Bounds(memory=256 * 2**20, seconds=60.0, room=2**20)
+"""The agent has 512 MiB with its own. A frame of 4K in H.264 fits, 16 of 8K do not."""
 _FORMATS: Final = {
     "video/3gpp": "3gp",
     "video/mp4": "mp4",
@@ -46,8 +41,6 @@ _FORMATS: Final = {
     "video/x-msvideo": "avi",
 }
 """FFmpeg's names; none of them leads to another file."""
-_OF_THE_MACHINE: Final = ("LD_LIBRARY_PATH", "TMPDIR")
-"""All that the program is given of the environment, which holds credentials."""
 
 
 @dataclass(frozen=True)
@@ -77,36 +70,29 @@ def _read(asset: Asset, media_type: str) -> Video:
         return Video(facts)
     try:
         with _on_disk(asset) as video:
-            return _heard(_asked(video, form), facts)
+            return _asked(video, form, facts)
     except OSError as error:  # no room on disk, or for a process
         log.info("video not read", reason=str(error))
         return Video(facts)
 
 
-def _asked(video: BinaryIO, form: str) -> bytes:
-    """What the program says of the video until it ends, whatever ends it.
+def _asked(video: BinaryIO, form: str, facts: VideoFacts) -> Video:
+    """What a process says of the video, and before that what the headers say.
 
     Raises:
         OSError: it cannot be started.
     """
-    kept = {name: os.environ[name] for name in _OF_THE_MACHINE if name in os.environ}
-    with tempfile.TemporaryFile() as told:
+    place, found = video.fileno(), Video(facts)
+    with ConfinedProcess(_BOUNDS, files=(place,)) as process:
         try:
-            subprocess.run(  # noqa: S603  our own program, and a format of ours
-                [sys.executable, "-I", str(_PROGRAM), form],
-                stdin=video,
-                stdout=told,
-                stderr=subprocess.DEVNULL,
-                timeout=_SECONDS,
-                check=True,
-                env=kept,
-            )
-        except subprocess.CalledProcessError as error:
-            log.info("video not read to its end", reason=f"its reader ended: {error.returncode}")
-        except subprocess.TimeoutExpired:
-            log.info("video not read to its end", reason="its reader took too long")
-        told.seek(0)
-        return told.read(_MOST)
+            told = process.do(facts_in, place, form)
+            found = Video(sensible(facts.model_dump() | told))
+            poster = process.do(poster_of, place, form)
+        except WorkerLost as lost:
+            log.info("video not read to its end", reason=f"it {lost}")
+            return found
+    is_whole = poster is not None and media_type_of(poster) == POSTER_MEDIA_TYPE
+    return replace(found, poster=poster if is_whole else None)
 
 
 @contextmanager
@@ -118,16 +104,6 @@ def _on_disk(asset: Asset) -> Iterator[BinaryIO]:
         file.write(asset.content)
         file.flush()
         yield file
-
-
-def _heard(told: bytes, facts: VideoFacts) -> Video:
-    """What was said, and before that what the headers say."""
-    line, _, poster = told.partition(b"\n")
-    with suppress(ValueError, TypeError, RecursionError):
-        said = json.loads(line)
-        facts = sensible(facts.model_dump() | said)
-    is_whole = media_type_of(poster) == POSTER_MEDIA_TYPE and poster.endswith(b"\xff\xd9")
-    return Video(facts, poster if is_whole else None)
 
 
 @cache

@@ -33,6 +33,8 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
+_FAULTS: Final = (UnreadableImage, Damaged, Unhandled, OSError)
+"""Of files and of the disk: what a process raises that is to be told."""
 _IN_A_THREAD: Final = 16 * 2**20
 """Bytes of a file that is not decoded, up to which no process is worth its while."""
 
@@ -131,12 +133,15 @@ class Conversion:
             source, target = Path(folder, "source"), Path(folder, "made")
             await _off_the_loop(artifact.size, partial(files.write, artifact, source))
             try:
-                result = await self.workers.do(made_of_file, source, target, wish)
+                result = await self._do(source, target, wish)
             except WorkerLost:
-                result = await self.workers.do(made_of_file, source, target, wish)
+                result = await self._do(source, target, wish)
             if not result.is_another:
                 return result, None
             return result, await asyncio.to_thread(files.read, target, result.media_type)
+
+    async def _do(self, source: Path, target: Path, wish: FileWish) -> Made:
+        return await self.workers.do(made_of_file, source, target, wish, raises=_FAULTS)
 
 
 def _shown_by(artifact: Artifact) -> str:

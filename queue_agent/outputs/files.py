@@ -1,5 +1,7 @@
 """Artifacts in files with names, for processes that read and write such."""
 
+import os
+import stat
 from pathlib import Path
 
 from queue_agent.media.asset import IN_MEMORY, Asset
@@ -13,7 +15,16 @@ def write(asset: Asset, target: Path) -> None:
 
 
 def read(path: Path, media_type: str) -> Asset:
-    """What a file holds, which may then be removed."""
-    if path.stat().st_size <= IN_MEMORY:
-        return Asset(path.read_bytes(), media_type)
-    return Asset(path.open("rb"), media_type)  # there is as long as it is open
+    """What a file holds, which may then be removed.
+
+    Raises:
+        OSError: it is none, but a link that whoever wrote it has left there, say.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    found = os.fstat(file.fileno())
+    if found.st_size > IN_MEMORY and stat.S_ISREG(found.st_mode):
+        return Asset(file, media_type)  # there is as long as it is open
+    with file:
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(f"{path.name} is no file")
+        return Asset(file.read(), media_type)

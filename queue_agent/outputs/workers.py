@@ -1,36 +1,34 @@
-"""Processes in which files are converted and signed: few, kept for the next file, and bounded.
-
-A file that crashes a decoder ends such a process, and nothing else.
-"""
+"""Processes in which files are converted and signed: few, kept for the next file, and bounded."""
 
 import asyncio
-import os
-import sys
-from collections.abc import Callable
-from contextlib import suppress
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-import anyio
-from anyio import BrokenWorkerProcess, to_process
+from queue_agent.media.confined import Bounds, ConfinedProcess, WorkerLost
+
+__all__ = ["WorkerLost", "WorkerProcesses", "Workers"]
 
 T = TypeVar("T")
 
-_NICENESS: Final = 10
-
-
-class WorkerLost(Exception):
-    """The work came to no end. The message continues the file's name."""
+_ROOM: Final = 4 * 2**30
+"""Bytes of a file that is made."""
 
 
 class Workers(Protocol):
     """Where work is done that takes a CPU's time."""
 
-    async def do(self, work: Callable[..., T], *args: Any) -> T:
-        """What the function returns, and raises; both go from process to process.
+    async def do(
+        self, work: Callable[..., T], *args: Any, raises: Sequence[type[Exception]] = ()
+    ) -> T:
+        """What the function returns, as its annotation says, and raises of what is named.
 
         Raises:
-            WorkerLost: it took too long or too much memory, or its process was ended.
+            WorkerLost: it took too long or too much memory, failed otherwise, or its process was
+                ended.
         """
 
 
@@ -43,38 +41,55 @@ class WorkerProcesses(Workers):
     """Seconds for a file; then its process is killed."""
     memory: int
     """Bytes that a process may take for its data."""
+    network: bool = False
+    """Whether they may speak to other hosts."""
+    environment: tuple[str, ...] = ()
+    """What they are given of the agent's; see `Bounds`."""
     _free: asyncio.Semaphore = field(init=False, repr=False)
-    _limiter: anyio.CapacityLimiter = field(init=False, repr=False)
+    _idle: list[ConfinedProcess] = field(init=False, repr=False, default_factory=list)
+    _threads: ThreadPoolExecutor = field(init=False, repr=False)
+    """Those that wait for the processes."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_free", asyncio.Semaphore(self.count))
-        object.__setattr__(self, "_limiter", anyio.CapacityLimiter(self.count))
+        threads = ThreadPoolExecutor(self.count, thread_name_prefix="outputs")
+        object.__setattr__(self, "_threads", threads)
+        weakref.finalize(self, _end, self._idle, threads)
 
-    async def do(self, work: Callable[..., T], *args: Any) -> T:
+    async def do(
+        self, work: Callable[..., T], *args: Any, raises: Sequence[type[Exception]] = ()
+    ) -> T:
         async with self._free:
+            process = self._idle.pop() if self._idle else ConfinedProcess(self._bounds)
+            doing = partial(process.do, work, *args, raises=raises)
+            answer = asyncio.get_running_loop().run_in_executor(self._threads, doing)
             try:
-                async with asyncio.timeout(self.time_limit):
-                    return await to_process.run_sync(
-                        _bounded, work, args, self.memory, cancellable=True, limiter=self._limiter
-                    )
-            except TimeoutError:
-                words = f"took more than {self.time_limit:g} s"
-                raise WorkerLost(words) from None
-            except BrokenWorkerProcess as error:
-                raise WorkerLost("ended the process that worked on it") from error
-            except MemoryError as error:
-                raise WorkerLost("needs more memory than may be had for it") from error
+                return await asyncio.shield(answer)
+            except asyncio.CancelledError:
+                process.kill()
+                answer.add_done_callback(partial(_heard, process))
+                raise
+            except OSError as error:
+                if isinstance(error, tuple(raises)):
+                    raise
+                raise WorkerLost(f"finds no process: {error}") from error
+            finally:
+                if process.may_go_on:
+                    self._idle.append(process)
+
+    @property
+    def _bounds(self) -> Bounds:
+        return Bounds(self.memory, self.time_limit, _ROOM, self.network, self.environment)
 
 
-def _bounded(work: Callable[..., T], args: tuple[Any, ...], memory: int) -> T:
-    """In the process: with no more memory, and only the CPU that others leave."""
-    if sys.platform == "linux":
-        import resource  # noqa: PLC0415  not on every platform
+def _heard(process: ConfinedProcess, answer: "asyncio.Future[Any]") -> None:
+    """Nobody waits for the answer any more."""
+    process.end()
+    if not answer.cancelled():
+        answer.exception()
 
-        limit = resource.getrlimit(resource.RLIMIT_DATA)
-        if limit[0] != memory:
-            with suppress(ValueError, OSError):
-                resource.setrlimit(resource.RLIMIT_DATA, (memory, limit[1]))
-            with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
-    return work(*args)
+
+def _end(processes: Sequence[ConfinedProcess], threads: ThreadPoolExecutor) -> None:
+    threads.shutdown(wait=False)
+    for process in processes:
+        process.end()

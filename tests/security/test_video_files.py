@@ -1,21 +1,23 @@
 """What videos say of themselves, read in a process of its own whatever they hold."""
 
 import io
-import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from structlog.testing import capture_logs
 
+import confined_works
 from queue_agent.media import videos
 from queue_agent.media.asset import Asset
+from queue_agent.media.confined import Bounds
 from queue_agent.media.facts import media_type_of
 from queue_agent.media.video_facts import NO_FACTS, VideoFacts
+from queue_agent.media.video_reader import poster_of
 from queue_agent.media.videos import Video, read_video
 from queue_agent.outputs import describe
 from video_files import FPS, FRAMES, KINDS, SIZE, lying, video
@@ -120,65 +122,32 @@ async def test_a_picture_too_large_to_be_decoded_is_not() -> None:
 
 
 def test_the_reader_has_little_memory_time_and_room() -> None:
-    program = (
-        "import resource, runpy, sys; sys.argv = ['reader', 'no such format']\n"
-        f"try: runpy.run_path({str(videos._PROGRAM)!r}, run_name='__main__')\n"
-        "except Exception: pass\n"
-        "print(*(resource.getrlimit(limit) for limit in (resource.RLIMIT_DATA, "
-        "resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE)))\n"
-    )
-    with tempfile.TemporaryFile() as file:
-        done = subprocess.run(
-            [sys.executable, "-c", program], stdin=file, capture_output=True, text=True, check=True
-        )
-    memory, seconds, room, core = re.findall(r"\((\d+), (\d+)\)", done.stdout)
-    for most, (soft, hard) in zip(
-        (2**28, 20, 2**20, 0), (memory, seconds, room, core), strict=True
-    ):
-        assert int(soft) == int(hard) == most
+    assert Bounds(2**28, 60.0, room=2**20) == videos._BOUNDS
 
 
-def standing_in(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -> None:
-    """Another program instead of the reader."""
-    other = folder / "reader.py"
-    other.write_text(program)
-    monkeypatch.setattr(videos, "_PROGRAM", other)
-
-
-FACTS = """import json; print(json.dumps({"frames": 3}), flush=True)\n"""
-ENDINGS = {
-    "it crashes": (FACTS + "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", 3),
-    "it stalls": (FACTS + "import time; time.sleep(600)", 3),
-    "it says what is no JSON": ("print('frames: 3')", FRAMES),
-    "it tells too much": ("""print('{"frames": 3' + ' ' * 3 * 2**20 + '}')""", FRAMES),
-    "it tells what cannot be": ("""print('{"frames": -3, "duration": 1e999}')""", None),
-    "its poster is none": (FACTS + "print('<script>')", 3),
-}
+ENDINGS: dict[str, tuple[Callable[..., Any], Callable[..., Any], int | None]] = {
+    "it crashes": (confined_works.facts, confined_works.crashing_poster, 3),
+    "it stalls": (confined_works.facts, confined_works.stalling_poster, 3),
+    "it says what are no facts": (confined_works.nonsense_facts, poster_of, FRAMES),
+    "it tells too much": (confined_works.wordy_facts, poster_of, FRAMES),
+    "it tells what cannot be": (
+        confined_works.impossible_facts, confined_works.crashing_poster, None,
+    ),
+    "its poster is none": (confined_works.facts, confined_works.script_for_poster, 3),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_whatever_becomes_of_the_reader_what_it_told_until_then_holds(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ending: str
+    monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    program, frames = ENDINGS[ending]
-    standing_in(monkeypatch, tmp_path, program)
+    facts, poster, frames = ENDINGS[ending]
+    monkeypatch.setattr(videos, "facts_in", facts)
+    monkeypatch.setattr(videos, "poster_of", poster)
     if ending == "it stalls":
-        monkeypatch.setattr(videos, "_SECONDS", 2.0)
+        monkeypatch.setattr(videos, "_BOUNDS", Bounds(2**28, 2.0, 2**20))
     seen = await read(MP4)
     assert (seen.facts.frames, seen.poster) == (frames, None)
-
-
-async def test_the_reader_is_given_no_credentials(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "planted")
-    told = tmp_path / "told"
-    standing_in(
-        monkeypatch, tmp_path, f"import os; open({str(told)!r}, 'w').write(str(os.environ))"
-    )
-    await read(MP4)
-    assert "planted" not in told.read_text()
-    assert "PATH" not in told.read_text()
 
 
 @pytest.fixture

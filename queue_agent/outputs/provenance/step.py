@@ -123,7 +123,14 @@ class Signing:
             claim = self.policy.claim(order.job, [one for one, _ in seen], self.now())
             paths = [path for _, path in seen]
             is_signed = await self.workers.do(
-                sign_file, source, target, media_type, claim, signature, paths
+                sign_file,
+                source,
+                target,
+                media_type,
+                claim,
+                signature,
+                paths,
+                raises=(NotSigned, OSError),
             )
             if not is_signed:
                 return None

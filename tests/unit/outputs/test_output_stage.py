@@ -185,7 +185,7 @@ class LosingWorkers(Workers):
     def __init__(self, losses: int) -> None:
         self.losses, self.asked = losses, 0
 
-    async def do(self, work: Callable[..., T], *args: Any) -> T:
+    async def do(self, work: Callable[..., T], *args: Any, **_: Any) -> T:
         self.asked += 1
         if self.asked <= self.losses:
             raise WorkerLost("ended the process that worked on it")
@@ -252,7 +252,7 @@ class HeldWorkers(Workers):
         self.let = asyncio.Event()
         self.waiting = 0
 
-    async def do(self, work: Callable[..., T], *args: Any) -> T:
+    async def do(self, work: Callable[..., T], *args: Any, **_: Any) -> T:
         self.waiting += 1
         await self.let.wait()
         return work(*args)

@@ -267,7 +267,7 @@ class Lossy(InlineWorkers):
     def __init__(self, losses: int) -> None:
         self.losses = losses
 
-    async def do(self, work: Any, *args: Any) -> Any:
+    async def do(self, work: Any, *args: Any, **_: Any) -> Any:
         if work.__name__ == "sign_file" and self.losses:
             self.losses -= 1
             raise WorkerLost("ended the process that worked on it")

@@ -72,6 +72,7 @@ def signing_files(
     signs: bool = True,
     is_authority: bool = False,
     purposes: Sequence[x509.ObjectIdentifier] = (ExtendedKeyUsageOID.EMAIL_PROTECTION,),
+    is_purpose_critical: bool = False,
     signs_itself: bool = False,
     names_key_above: bool = True,
 ) -> SigningFiles:
@@ -113,7 +114,8 @@ def signing_files(
         key_above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
         builder = builder.add_extension(key_above, critical=False)
     if purposes:
-        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        usage = x509.ExtendedKeyUsage(purposes)
+        builder = builder.add_extension(usage, critical=is_purpose_critical)
     own = builder.sign(above, hashes.SHA256())
     anchor = authority.public_bytes(PEM)
     return SigningFiles(own.public_bytes(PEM) + anchor, secret, anchor)

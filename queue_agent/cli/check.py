@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from queue_agent.cli.model_options import model_fetcher
-from queue_agent.cli.options import content_checker, make_runtime, output_stage, warm_up_job
+from queue_agent.cli.options import content_checker, make_runtime, warm_up_job
+from queue_agent.cli.provenance_options import certificate_warning, signing_files, signs
 from queue_agent.cli.waiting import look
 from queue_agent.cli.wiring import HINT, no_loop
 from queue_agent.cloud import Bucket, Cloud, shortcomings
@@ -22,6 +23,7 @@ from queue_agent.cloud.connect import connect
 from queue_agent.inputs.models.fetcher import ModelFetcher
 from queue_agent.media.asset import Asset
 from queue_agent.outputs.checkers import CheckedFile, ContentChecker
+from queue_agent.outputs.provenance import KeyFiles
 from queue_agent.runtime import Readiness, Runtime
 from queue_agent.settings.agent import Settings
 from queue_agent.settings.known import unknown_names
@@ -53,6 +55,8 @@ _HINTS = {
     "content check": "Is QUEUE_AGENT_CONTENT_CHECK right, may the agent reach it (networkPolicy."
     "extraEgress), does QUEUE_AGENT_CONTENT_CHECK_HEADERS_FILE hold what it asks for, and does it "
     'answer as docs/content-check.md says, {"verdict": "pass"} for one?',
+    "signing": "Is QUEUE_AGENT_PROVENANCE_TIMESTAMP_URL an authority by RFC 3161, and may the "
+    "agent reach it (networkPolicy.extraEgress)? Without its answer nothing is delivered.",
     "runtime": "Is the runtime started (the Web UI with --api), is QUEUE_AGENT_RUNTIME_URL right, "
     "and do QUEUE_AGENT_RUNTIME_AUTH, _API_KEY, _HEADERS and _CA_FILE say what it and a proxy "
     "before it ask for?",
@@ -83,7 +87,7 @@ async def check(
         console.print(f"[yellow]![/yellow] {unknown}", highlight=False)
     runtime = make_runtime(settings)
     warm_up_job(settings, runtime)
-    output_stage(settings)
+    files = signing_files(settings)
     checker = content_checker(settings)
     models = model_fetcher(settings, runtime)
     cloud = connect(
@@ -93,14 +97,12 @@ async def check(
         trials = _trials(settings, cloud, runtime)
         if not with_runtime:
             del trials["runtime"]
-        elif models is not None:
-            trials["models"] = partial(_models, settings, models)
-        if checker is not None:
-            trials["content check"] = partial(_content, settings, checker)
+        trials |= _optional_trials(settings, models if with_runtime else None, checker, files)
         findings = [await _try(name, trial) for name, trial in trials.items()]
         warnings = [
             await _try("links", lambda: _links(settings, cloud)),
             await _try("durability", lambda: cloud.durability(settings.queue_url)),
+            await _try("certificate", lambda: certificate_warning(files)),
         ]
         if with_messages:
             warnings.append(await _try("messages", lambda: _messages(settings, cloud)))
@@ -168,6 +170,23 @@ def _trials(
         "runtime": ready,
         "clock": clock,
     }
+
+
+def _optional_trials(
+    settings: Settings,
+    models: ModelFetcher | None,
+    checker: ContentChecker | None,
+    files: KeyFiles | None,
+) -> dict[str, Callable[[], Awaitable[str]]]:
+    """Of what few operators have."""
+    trials: dict[str, Callable[[], Awaitable[str]]] = {}
+    if models is not None:
+        trials["models"] = partial(_models, settings, models)
+    if checker is not None:
+        trials["content check"] = partial(_content, settings, checker)
+    if files is not None:
+        trials["signing"] = partial(signs, settings, files)
+    return trials
 
 
 async def _models(settings: Settings, models: ModelFetcher) -> str:

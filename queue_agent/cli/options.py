@@ -15,6 +15,7 @@ from queue_agent.outputs.checkers import ContentChecker, load_check
 from queue_agent.runtime import Runtime, RuntimeOptions, load_runtime
 from queue_agent.settings.agent import Settings
 from queue_agent.settings.values import header_fields
+from queue_agent.telemetry.metrics import Metrics
 from queue_agent.telemetry.options import TelemetryOptions
 from queue_agent.wire.errors import Rejected, SettingsError
 from queue_agent.wire.job import Job
@@ -56,7 +57,9 @@ def make_runtime(settings: Settings) -> Runtime:
     return runtime
 
 
-def output_stage(settings: Settings, check: ContentCheck | None = None) -> OutputStage:
+def output_stage(
+    settings: Settings, check: ContentCheck | None = None, metrics: Metrics | None = None
+) -> OutputStage:
     """What is done with files between run and store: they are checked as they were made.
 
     Raises:
@@ -77,7 +80,7 @@ def output_stage(settings: Settings, check: ContentCheck | None = None) -> Outpu
     )
     signers = replace(workers, network=True, environment=_OF_SIGNERS)
     conversion = Conversion(policy, workers)
-    signing = provenance_step(settings, policy, signers)
+    signing = provenance_step(settings, policy, signers, metrics)
     steps = (check, conversion, signing)
     return OutputStage(
         tuple(step for step in steps if step is not None), wants_inputs=signing is not None

@@ -137,6 +137,7 @@ async def _serve(
                     outputs=output_stage(
                         settings,
                         _content_check(settings, checker, seen.results, exports.telemetry.metrics),
+                        exports.telemetry.metrics,
                     ),
                     refusals=refusals,
                     ran=learning.ran,

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from queue_agent.cloud.addresses import bare_bucket_name
 from queue_agent.cloud.connect import connect
 from queue_agent.media.signatures import HEAD, sniff
-from queue_agent.outputs.provenance import FileFacts, ManifestFacts, facts_in
+from queue_agent.outputs.provenance import FileFacts, ManifestFacts, Timestamp, facts_in
 from queue_agent.wire.errors import ObjectNotFound, SettingsError
 from queue_agent.wire.result import Result
 
@@ -95,6 +95,8 @@ def verified(file: VerifiedFile, anchors: str | None) -> tuple[int, list[str]]:
         told = list(_of_manifest(facts.manifest, trusting=anchors is not None))
         lines += told
         broken = not facts.manifest.holds or (anchors is not None and not facts.manifest.is_trusted)
+    elif facts.elsewhere and not facts.has_manifest:
+        lines.append(f"C2PA: the manifest is not in the file, and not fetched: {facts.elsewhere}")
     elif not facts.has_manifest:
         lines.append("C2PA: no manifest")
     lines += [f"XMP: digital source type {kind}" for kind in facts.source_types]
@@ -102,7 +104,7 @@ def verified(file: VerifiedFile, anchors: str | None) -> tuple[int, list[str]]:
     lines.append(_OF_RESULT[matches])
     if broken or matches is False:
         return BROKEN, lines
-    if facts.has_manifest and facts.manifest is None:
+    if facts.manifest is None and (facts.has_manifest or facts.elsewhere):
         return UNREAD, lines
     says = facts.has_manifest or bool(facts.source_types)
     return (HOLDS if says else SAYS_NOTHING), lines
@@ -131,10 +133,13 @@ def _of_manifest(facts: ManifestFacts, *, trusting: bool) -> Iterator[str]:
         yield f"  {fault}"
     if trusting and not facts.is_trusted:
         yield "  its signer is not trusted"
+    for fault in facts.timestamp_faults:
+        yield f"  {fault}"
     for name, value in (
         ("signer", facts.signer),
         ("generator", facts.generator),
         ("made", facts.made),
+        ("timestamp", "" if facts.timestamp is None else _timestamp(facts.timestamp)),
         ("actions", ", ".join(facts.actions)),
         ("digital source type", ", ".join(facts.source_types)),
         ("software", facts.software),
@@ -144,3 +149,8 @@ def _of_manifest(facts: ManifestFacts, *, trusting: bool) -> Iterator[str]:
     ):
         if value:
             yield f"  {name}: {value}"
+
+
+def _timestamp(told: Timestamp) -> str:
+    known = "trusted" if told.is_trusted else "not known"
+    return f"{told.time}, by {told.authority or 'an authority'} ({known})"

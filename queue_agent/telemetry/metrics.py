@@ -246,6 +246,19 @@ class Metrics:
             "queue_agent.jobs.in_flight", [observe], "", "Jobs held by the agent, by stage."
         )
 
+    def observe_certificate(self, remaining: Callable[[], float]) -> None:
+        """Export what this returns: for how long the certificate is good that files have."""
+
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            yield Observation(remaining(), self._runtime)
+
+        self._meter.create_observable_gauge(
+            "queue_agent.signing.certificate.remaining",
+            [observe],
+            "s",
+            "Seconds until the certificate that signs files expires; less than 0: it has.",
+        )
+
     def _begin_at_zero(self) -> None:
         """So that the first event is an increase and not the birth of a series."""
         for result in ("messages", "empty", "failed"):

@@ -80,7 +80,7 @@ async def test_it_signs_in_a_process_of_the_stage(server: ServerProcess, tmp_pat
     arn, files = kms_server.made_key(server)
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(PLAIN)
-    workers = WorkerProcesses(1, time_limit=60, memory=MEMORY)
+    workers = WorkerProcesses(1, 300, MEMORY, network=True, environment=("AWS_*",))
     signature = Signature(credentials(arn, files))
     assert await workers.do(sign_file, source, target, "image/png", CLAIM, signature)
     assert read_back(target.read_bytes(), files).is_trusted

@@ -36,6 +36,7 @@ async def everything(page_of: TelemetryOptions) -> str:
         metrics = exports.telemetry.metrics
         metrics.observe_gpu(GpuClock().seconds)
         metrics.observe_in_flight(lambda: {"running": 1})
+        metrics.observe_certificate(lambda: 86_400.0)
         metrics.received([Message("m", "{}", "r", 2, sent_at=0.0)], now=1.0)
         metrics.warmed_up(1.0)
         metrics.runtime_is("ready")

@@ -3,7 +3,7 @@
 from queue_agent.outputs.provenance.claim import Ingredient, OriginClaim
 from queue_agent.outputs.provenance.credentials import SigningCredentials, UnfitCredentials
 from queue_agent.outputs.provenance.key_files import KeyFiles
-from queue_agent.outputs.provenance.reading import FileFacts, ManifestFacts, facts_in
+from queue_agent.outputs.provenance.reading import FileFacts, ManifestFacts, Timestamp, facts_in
 from queue_agent.outputs.provenance.step import Signing, SigningPolicy
 from queue_agent.outputs.provenance.trial import trial
 
@@ -16,6 +16,7 @@ __all__ = [
     "Signing",
     "SigningCredentials",
     "SigningPolicy",
+    "Timestamp",
     "UnfitCredentials",
     "facts_in",
     "trial",

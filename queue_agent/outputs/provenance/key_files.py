@@ -41,6 +41,10 @@ class KeyFiles:
                 log.warning("signing credentials not replaced", reason=str(error))
         return self._held
 
+    def remaining(self) -> float:
+        """Seconds until the certificate expires; raises as `current`."""
+        return (self.current().expires - self.now()).total_seconds()
+
     def _times(self) -> tuple[int, ...]:
         try:
             files = [file for file in (self.certificate, self.key) if isinstance(file, Path)]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Final
 
 from pydantic import JsonValue
@@ -17,7 +17,24 @@ _OVERLAP: Final = 4096
 _SOURCE_TYPE: Final = re.compile(
     rb"DigitalSourceType(?:\s*=\s*[\"']|\s*>\s*|\s+rdf:resource\s*=\s*[\"'])([^\"'<\s]{1,300})"
 )
+_ELSEWHERE: Final = re.compile(
+    rb"dcterms:provenance(?:\s*=\s*[\"']|\s*>\s*)(https?://[^\"'<\s]{1,300})"
+)
+"""Where a manifest is that is not in its file: https://spec.c2pa.org, "Embedding a Reference"."""
 _UNTRUSTED: Final = "signingCredential.untrusted"
+_OF_TIMESTAMPS: Final = "timeStamp."
+_AUTHORITY: Final = re.compile(r"matched: (.+)")
+"""In the library's words of a timestamp that fits: who made it."""
+
+
+@dataclass(frozen=True)
+class Timestamp:
+    """When a manifest was signed, as an authority says (RFC 3161)."""
+
+    time: str
+    authority: str = ""
+    is_trusted: bool = False
+    """Whether that authority is known to whoever reads it."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,10 @@ class ManifestFacts:
     signer: str = ""
     made: str = ""
     """When, as it says."""
+    timestamp: Timestamp | None = None
+    """None: nobody but the signer says when."""
+    timestamp_faults: tuple[str, ...] = ()
+    """Why that of the file is not taken for one, in the library's words."""
     source_types: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
     software: str = ""
@@ -54,6 +75,8 @@ class FileFacts:
     """None: there is none, or nobody here can read it."""
     source_types: tuple[str, ...] = field(default=())
     """In XMP."""
+    elsewhere: str = ""
+    """Where the file says that its manifest is, which nobody fetches."""
 
 
 def facts_in(file: BinaryIO, media_type: str, anchors: str | None = None) -> FileFacts:
@@ -63,10 +86,10 @@ def facts_in(file: BinaryIO, media_type: str, anchors: str | None = None) -> Fil
         ModuleNotFoundError: it has a manifest, and the extra is not there.
         ValueError: the trust anchors are no certificates.
     """
-    has_manifest, source_types = _looked_through(file)
+    seen = _looked_through(file)
     file.seek(0)
-    manifest = manifest_of(file, media_type, anchors) if has_manifest else None
-    return FileFacts(has_manifest, manifest, source_types)
+    manifest = manifest_of(file, media_type, anchors) if seen.has_manifest else None
+    return replace(seen, manifest=manifest)
 
 
 def manifest_of(
@@ -97,22 +120,26 @@ def manifest_of(
         return ManifestFacts(faults=(str(error),))
 
 
-def _looked_through(file: BinaryIO) -> tuple[bool, tuple[str, ...]]:
-    has_manifest, found, before = False, dict[str, None](), b""
+def _looked_through(file: BinaryIO) -> FileFacts:
+    has_manifest, elsewhere, found, before = False, "", dict[str, None](), b""
     while piece := file.read(_PIECE):
         seen = before + piece
         has_manifest = has_manifest or C2PA_STORE in seen
-        found |= {
-            match[1].decode("utf-8", "replace"): None for match in _SOURCE_TYPE.finditer(seen)
-        }
+        found |= {_text(match): None for match in _SOURCE_TYPE.finditer(seen)}
+        if (named := _ELSEWHERE.search(seen)) is not None:
+            elsewhere = elsewhere or _text(named)
         before = seen[-_OVERLAP:]
-    return has_manifest, tuple(found)
+    return FileFacts(has_manifest, source_types=tuple(found), elsewhere=elsewhere)
+
+
+def _text(match: re.Match[bytes]) -> str:
+    return match[1].decode("utf-8", "replace")
 
 
 def _facts(store: Mapping[str, JsonValue]) -> ManifestFacts:
     manifest = _at(_at(store, "manifests"), str(store.get("active_manifest")))
-    statuses = _list(_at(_at(store, "validation_results"), "activeManifest").get("failure"))
-    codes = {str(status.get("code")): str(status.get("explanation", "")) for status in statuses}
+    results = _at(_at(store, "validation_results"), "activeManifest")
+    codes = _codes(results, "failure")
     actions = [
         action
         for assertion in _list(manifest.get("assertions"))
@@ -121,6 +148,11 @@ def _facts(store: Mapping[str, JsonValue]) -> ManifestFacts:
     ]
     parameters = [_at(action, "parameters") for action in actions]
     signature = _at(manifest, "signature_info")
+    of_time = {
+        code.removeprefix(_OF_TIMESTAMPS): words
+        for code, words in _codes(results, "success", "informational", "failure").items()
+        if code.startswith(_OF_TIMESTAMPS)
+    }
     generators = _list(manifest.get("claim_generator_info"))
     return ManifestFacts(
         faults=tuple(f"{code}: {words}" for code, words in codes.items() if code != _UNTRUSTED),
@@ -128,12 +160,36 @@ def _facts(store: Mapping[str, JsonValue]) -> ManifestFacts:
         generator=" ".join(_words(generators[0], "name", "version")) if generators else "",
         signer=", ".join(_words(signature, "common_name", "issuer")),
         made=_first(actions, "when"),
+        timestamp=_timestamp(signature, of_time),
+        timestamp_faults=tuple(
+            f"{_OF_TIMESTAMPS}{code}: {words}"
+            for code, words in of_time.items()
+            if code not in {"validated", "trusted", "untrusted"}
+        ),
         source_types=_each(actions, "digitalSourceType"),
         actions=_each(actions, "action"),
         software=_software(actions),
         models=tuple(str(model) for one in parameters for model in _plain(one.get(f"{OWN}models"))),
         prompt=_first(parameters, f"{OWN}prompt"),
         ingredients=_each(_list(manifest.get("ingredients")), "title"),
+    )
+
+
+def _codes(results: Mapping[str, JsonValue], *kinds: str) -> dict[str, str]:
+    """What was found, with explanations."""
+    return {
+        str(status.get("code")): str(status.get("explanation", ""))
+        for kind in kinds
+        for status in _list(results.get(kind))
+    }
+
+
+def _timestamp(signature: Mapping[str, JsonValue], of_time: Mapping[str, str]) -> Timestamp | None:
+    if "validated" not in of_time or not signature.get("time"):
+        return None
+    named = _AUTHORITY.search(of_time["validated"])
+    return Timestamp(
+        str(signature["time"]), named[1] if named else "", is_trusted="trusted" in of_time
     )
 
 

@@ -117,12 +117,16 @@ def _holds(source: BinaryIO, called: str) -> bool:
     """Whether there is a manifest in the file, of which all is as it was signed."""
     import c2pa  # noqa: PLC0415
 
-    with c2pa.Context.from_dict(_SETTINGS) as context:
-        reader = c2pa.Reader.try_create(called, source, context=context)
-        if reader is not None:
-            with reader:
-                return reader.get_validation_state() in {"Valid", "Trusted"}
-    source.seek(0)
+    try:
+        with c2pa.Context.from_dict(_SETTINGS) as context:
+            reader = c2pa.Reader.try_create(called, source, context=context)
+            if reader is not None:
+                with reader:
+                    return reader.get_validation_state() in {"Valid", "Trusted"}
+    except c2pa.C2paError:
+        return False  # it is elsewhere, and nobody fetches it; or what is there cannot be read
+    finally:
+        source.seek(0)
     return False
 
 

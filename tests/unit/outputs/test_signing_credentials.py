@@ -10,9 +10,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 
 from provenance_samples import DAY, SigningFiles, pem_of, signing_files, usual_files
 from queue_agent.cli.options import output_stage
+from queue_agent.cli.provenance_options import SOON, certificate_warning, signs
+from queue_agent.cli.provenance_options import signing_files as signing_files_of
 from queue_agent.outputs.provenance import KeyFiles, OriginClaim, SigningCredentials, trial
 from queue_agent.settings.agent import Settings
-from queue_agent.wire.errors import SettingsError
+from queue_agent.telemetry.export import exporting
+from queue_agent.telemetry.options import TelemetryOptions
+from queue_agent.wire.errors import QueueAgentError, SettingsError
 
 USUAL = usual_files()
 SHORT = rsa.generate_private_key(65537, 1024)  # noqa: S505  which is what is to be told
@@ -172,3 +176,55 @@ def test_a_key_has_one_place(tmp_path: Path) -> None:
         settings(CERTIFICATE=certificate, KEY=key, KMS_KEY=arn)
     with pytest.raises(SettingsError, match="go together"):
         settings(KMS_KEY=arn)
+
+
+async def test_check_says_until_when_files_are_signed(tmp_path: Path) -> None:
+    certificate, key = USUAL.written(tmp_path)
+    told = settings(CERTIFICATE=certificate, KEY=key)
+    files = signing_files_of(told)
+    assert files is not None
+    assert await signs(told, files) == f"signs until {files.current().expires:%Y-%m-%d}"
+    assert await certificate_warning(files) == ""
+    assert signing_files_of(settings()) is None
+
+
+async def test_check_warns_of_a_certificate_that_expires_soon(tmp_path: Path) -> None:
+    certificate, key = signing_files(ends=9.5 * DAY).written(tmp_path)
+    files = signing_files_of(settings(CERTIFICATE=certificate, KEY=key))
+    assert files is not None
+    assert (await certificate_warning(files)).startswith("expires in 9 days (20")
+
+
+async def test_check_asks_the_timestamp_authority(tmp_path: Path) -> None:
+    certificate, key = USUAL.written(tmp_path)
+    told = settings(
+        CERTIFICATE=certificate, KEY=key, TIMESTAMP_URL="http://127.0.0.1:1/?key=secret"
+    )
+    files = signing_files_of(told)
+    assert files is not None
+    with pytest.raises(QueueAgentError, match="gives no timestamps") as refused:
+        await signs(told, files)
+    assert "secret" not in refused.value.message
+
+
+def test_the_alert_and_the_check_mean_the_same_time() -> None:
+    rules = Path("charts/queue-agent/files/rules/queue-agent.yaml").read_text()
+    assert f"certificate_remaining_seconds) < {SOON.days} * 86400" in rules
+
+
+async def test_the_metric_follows_the_certificate(tmp_path: Path) -> None:
+    certificate, key = signing_files(ends=2 * DAY).written(tmp_path)
+    options = TelemetryOptions(metrics="prometheus")
+    async with exporting(options, runtime="sd", task_types=frozenset()) as exports:
+        output_stage(settings(CERTIFICATE=certificate, KEY=key), metrics=exports.telemetry.metrics)
+        assert exports.exposition is not None
+        assert 1.9 * 86400 < remaining_in(exports.exposition("")[0].decode()) <= 2 * 86400
+        signing_files(ends=20 * DAY).written(tmp_path)
+        os.utime(certificate, (1, 1))
+        assert 19.9 * 86400 < remaining_in(exports.exposition("")[0].decode()) <= 20 * 86400
+
+
+def remaining_in(page: str) -> float:
+    name = "queue_agent_signing_certificate_remaining_seconds{"
+    (line,) = [line for line in page.splitlines() if line.startswith(name)]
+    return float(line.rpartition(" ")[2])

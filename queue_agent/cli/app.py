@@ -234,6 +234,41 @@ def list_results(
 
 
 @app.command()
+def usage(
+    bucket: BucketName = None,
+    prefix: Annotated[
+        list[str] | None, typer.Option(help="Folder of results; may be repeated. Else output.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="From this day on (UTC), such as 2030-01-31, or moment.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Before this day, or moment.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="For programs.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="File to draw to: SVG, or PNG by its name.")
+    ] = None,
+) -> None:
+    """Sum what jobs have used of GPUs, and what that cost, by day, tenant and model."""
+    from queue_agent.cli.usage import moment
+    from queue_agent.cli.usage import usage as sum_usage
+    from queue_agent.client import UsagePeriod
+
+    period = UsagePeriod(moment(since, "--since"), moment(until, "--until"))
+    lines = with_client(
+        lambda client: sum_usage(
+            client,
+            prefixes=prefix or [DEFAULT_PREFIX],
+            period=period,
+            as_csv=as_csv,
+            plot=plot,
+        ),
+        bucket=bucket,
+    )
+    for line in lines:
+        typer.echo(line)
+
+
+@app.command()
 def verify(
     file: Annotated[str, typer.Argument(help="A file, or s3://BUCKET/KEY.")],
     result: Annotated[

@@ -15,6 +15,7 @@ from queue_agent.client.inputs import Input
 from queue_agent.client.results import ResultLocation
 from queue_agent.client.sync import SyncClient, SyncJob
 from queue_agent.client.traces import Trace
+from queue_agent.client.usage import UsageKey, UsagePeriod, UsageReport, UsageSum
 from queue_agent.wire.capacity import SpotEstimate
 from queue_agent.wire.errors import (
     ObjectNotFound,
@@ -68,5 +69,9 @@ __all__ = [
     "Timings",
     "Trace",
     "Unavailable",
+    "UsageKey",
+    "UsagePeriod",
+    "UsageReport",
+    "UsageSum",
     "make_job",
 ]

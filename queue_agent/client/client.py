@@ -20,6 +20,7 @@ from queue_agent.client.queues import bodies_of, matching, redriven
 from queue_agent.client.results import ResultLocation, find_result, forget_passing_failure
 from queue_agent.client.routes import Routes
 from queue_agent.client.traces import Trace, latest_results, trace_of
+from queue_agent.client.usage import UsagePeriod, UsageReport, usage_of
 from queue_agent.cloud import Backlog, Bucket, Cloud, Topic
 from queue_agent.cloud.connect import connect
 from queue_agent.estimates.estimator import JobEstimator, with_estimate
@@ -320,6 +321,14 @@ class Client:
             ValueError: it can be no prefix, or the client lacks the bucket.
         """
         return latest_results(self._results(), _PREFIX.validate_python(prefix), limit)
+
+    async def usage(self, *, prefixes: Iterable[str], period: UsagePeriod) -> UsageReport:
+        """What the jobs below the prefixes have used that ended in the period.
+
+        Raises:
+            ValueError: one can be no prefix, or the client lacks the bucket.
+        """
+        return await usage_of(self._results(), map(_PREFIX.validate_python, prefixes), period)
 
     async def follow(self, place: ResultLocation) -> AsyncGenerator[Notification]:
         """A job's news until its end; see `SubmittedJob.events`."""

@@ -13,6 +13,7 @@ from queue_agent.cloud.ports import (
     Routing,
     Sink,
     Topic,
+    Versioned,
 )
 from queue_agent.wire.publication import Ordering, Publication
 
@@ -31,4 +32,5 @@ __all__ = [
     "Routing",
     "Sink",
     "Topic",
+    "Versioned",
 ]

@@ -6,6 +6,7 @@ again may help (`Unanswered` where what was asked may have been done all the sam
 `ObjectNotFound` and `ObjectExists` where the name says so.
 """
 
+import hashlib
 import io
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -86,6 +87,15 @@ class ObjectPart:
 
 
 @dataclass(frozen=True)
+class Versioned:
+    """An object, and which of its versions it is."""
+
+    data: bytes = field(repr=False)
+    version: str
+    """Another one whenever the object was replaced by another."""
+
+
+@dataclass(frozen=True)
 class Routing:
     """Which publications the subscriptions of a topic take, by one attribute."""
 
@@ -133,11 +143,24 @@ class Queue(ABC):
             LeaseLost: the receipt is no longer valid.
         """
 
+    @property
+    def longest_delay(self) -> float:
+        """Seconds for which it can keep back what is sent to it; 0: it cannot."""
+        return 0.0
+
     @abstractmethod
     async def send(
-        self, body: str, attributes: Mapping[str, str], ordering: Ordering | None = None
+        self,
+        body: str,
+        attributes: Mapping[str, str],
+        ordering: Ordering | None = None,
+        *,
+        delay: float = 0.0,
     ) -> None:
-        """Put a message into the queue, past any topic; it may come to lie there twice."""
+        """Put a message into the queue, past any topic; it may come to lie there twice.
+
+        Nobody gets it before the `delay` is over, in seconds, `longest_delay` at most.
+        """
 
     @abstractmethod
     async def backlog(self) -> Backlog:
@@ -222,6 +245,17 @@ class Bucket(ABC):
 
         await self.read_into(key, keep, limit=limit)
         return whole.getvalue()
+
+    async def read_changed(
+        self, key: str, known: str | None = None, *, limit: int | None = None
+    ) -> Versioned | None:
+        """The object's bytes, unless it has the version that is known; raises like `read`.
+
+        Where a provider can tell that without sending the object, to ask often costs little.
+        """
+        data = await self.read(key, limit=limit)
+        version = hashlib.sha256(data).hexdigest()
+        return None if version == known else Versioned(data, version)
 
     @abstractmethod
     async def read_range(self, key: str, start: int, size: int) -> ObjectPart:

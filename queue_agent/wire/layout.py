@@ -19,6 +19,7 @@ gateway/slots/{owner}/{number}-{generation}  for quotas; the highest generation 
 gateway/options/{owner}/{runtime}.json     what an owner set for all own jobs at a runtime
 runtimes/{name}.json                       what a runtime offers, as its agents say
 runtimes/{name}/runs/{number}.json         what its jobs took, for estimates; counts down
+pauses/{name}.json                         what operators have paused of a runtime
 checkpoints/…                              kept free
 """
 
@@ -37,11 +38,21 @@ CANCELLED: Final = "cancelled"
 CHECKPOINTS: Final = "checkpoints"
 GATEWAY: Final = "gateway"
 INPUTS: Final = "inputs"
+PAUSES: Final = "pauses"
 PAYLOADS: Final = "payloads"
 QUARANTINE: Final = "quarantine"
 RUNTIMES: Final = "runtimes"
 
-RESERVED: Final = (CANCELLED, CHECKPOINTS, GATEWAY, INPUTS, PAYLOADS, QUARANTINE, RUNTIMES)
+RESERVED: Final = (
+    CANCELLED,
+    CHECKPOINTS,
+    GATEWAY,
+    INPUTS,
+    PAUSES,
+    PAYLOADS,
+    QUARANTINE,
+    RUNTIMES,
+)
 """First segments with a meaning of their own: no prefix begins so, no runtime is called so."""
 
 AS_LONG_AS_MESSAGES: Final = (CANCELLED, PAYLOADS)
@@ -274,6 +285,16 @@ def number_of_seen_runs(key: str) -> int:
     """The number of such a file; 0 where it has none."""
     name = key.rpartition("/")[2].removesuffix(".json")
     return _MOST_RUNS - int(name) if name.isascii() and name.isdigit() else 0
+
+
+def pauses_key(runtime: str) -> str:
+    """Where operators say what is paused of a runtime of that name."""
+    return f"{PAUSES}/{quote(runtime, safe='')}.json"
+
+
+def runtime_of_pauses(key: str) -> str:
+    """The name of the runtime of which something is paused there."""
+    return unquote(key.removeprefix(f"{PAUSES}/").removesuffix(".json"))
 
 
 def trial_key(token: str, *, folder: str = DEFAULT_PREFIX) -> str:

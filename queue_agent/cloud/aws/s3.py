@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final
 
 from botocore.exceptions import ClientError
 
-from queue_agent.cloud import Bucket, ListedObject, ObjectPart, Sink
+from queue_agent.cloud import Bucket, ListedObject, ObjectPart, Sink, Versioned
 from queue_agent.cloud.aws import wiring
 from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.signing import payload_digest
@@ -29,6 +29,8 @@ Client = Callable[..., Awaitable[Any]]
 _UNKNOWN: Final = "cloud_not_implemented"
 """The type of an error that says that the store does not know a condition."""
 _BEHIND_THE_END: Final = "InvalidRange"
+_UNCHANGED: Final = 304
+_TOO_LARGE: Final = "reference_too_large"
 _CHUNK: Final = 2**20
 _PART: Final = 5 * 2**20
 """Bytes of a part of a large object: the fewest that S3 allows for any but the last."""
@@ -59,7 +61,27 @@ class S3Bucket(Bucket):
                         return
                     received += len(chunk)
                     await sink(chunk)
-        raise Rejected(f"{self.url(key)} has more than {limit} bytes.", type="reference_too_large")
+        raise Rejected(f"{self.url(key)} has more than {limit} bytes.", type=_TOO_LARGE)
+
+    async def read_changed(
+        self, key: str, known: str | None = None, *, limit: int | None = None
+    ) -> Versioned | None:
+        """https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-reads.html"""
+        s3 = await self._client()
+        condition = {} if known is None else {"IfNoneMatch": known}
+        with translated(f"read {self.url(key)}"):
+            try:
+                answer = await s3.get_object(Bucket=self.name, Key=key, **condition)
+            except ClientError as error:
+                if error.response["ResponseMetadata"].get("HTTPStatusCode") != _UNCHANGED:
+                    raise
+                return None
+            async with answer["Body"] as body:
+                data: bytes = await body.read(-1 if limit is None else limit + 1)
+        if limit is not None and len(data) > limit:
+            raise Rejected(f"{self.url(key)} has more than {limit} bytes.", type=_TOO_LARGE)
+        version = str(answer["ETag"])
+        return None if version == known else Versioned(data, version)
 
     async def read_range(self, key: str, start: int, size: int) -> ObjectPart:
         s3 = await self._client()

@@ -7,7 +7,7 @@ from typing import Any, Final
 from queue_agent.cloud import Backlog, Message, Ordering, Queue, QueuePolicy
 from queue_agent.cloud.aws.attributes import is_fifo, message_attributes, ordering_fields
 from queue_agent.cloud.aws.errors import Failures, failures, translated
-from queue_agent.cloud.aws.limits import MOST_ENTRIES
+from queue_agent.cloud.aws.limits import LONGEST_DELAY, MOST_ENTRIES
 
 Client = Callable[[], Awaitable[Any]]
 
@@ -95,15 +95,27 @@ class SqsQueue(Queue):
             answer = await sqs.delete_message_batch(QueueUrl=self._url, Entries=entries)
         return failures(answer, len(entries), _DELETE, lease=True)
 
+    @property
+    def longest_delay(self) -> float:
+        """A queue that keeps an order has one delay for all of its messages."""
+        return 0.0 if is_fifo(self._url) else LONGEST_DELAY
+
     async def send(
-        self, body: str, attributes: Mapping[str, str], ordering: Ordering | None = None
+        self,
+        body: str,
+        attributes: Mapping[str, str],
+        ordering: Ordering | None = None,
+        *,
+        delay: float = 0.0,
     ) -> None:
         sqs = await self._client()
+        later = {"DelaySeconds": max(1, _whole_seconds(delay))} if delay else {}
         with translated("send a message"):
             await sqs.send_message(
                 QueueUrl=self._url,
                 MessageBody=body,
                 MessageAttributes=message_attributes(attributes),
+                **later,
                 **ordering_fields(self._url, ordering),
             )
 

@@ -13,6 +13,8 @@ from queue_agent.cloud.ports import Backlog, Message, Queue, QueuePolicy
 from queue_agent.wire.errors import LeaseLost
 from queue_agent.wire.publication import Ordering
 
+_LONGEST_DELAY = 900.0
+"""Seconds, as SQS has it."""
 _NUMBERS = itertools.count(1)
 """No two messages of a process have the same id."""
 
@@ -103,22 +105,40 @@ class MemoryQueue(Queue):
             del self._held[held.id]
             self._count(held, min(held.visible_at, self._clock.now()))
 
+    @property
+    def longest_delay(self) -> float:
+        return 0.0 if self.fifo else _LONGEST_DELAY
+
     async def send(
-        self, body: str, attributes: Mapping[str, str], ordering: Ordering | None = None
+        self,
+        body: str,
+        attributes: Mapping[str, str],
+        ordering: Ordering | None = None,
+        *,
+        delay: float = 0.0,
     ) -> None:
         async with self._faults.around("queue.send", body):
-            self.put(body, attributes, ordering)
+            self.put(body, attributes, ordering, delay=delay)
 
     async def backlog(self) -> Backlog:
         async with self._faults.around("queue.backlog"):
-            waiting = sum(held.visible_at <= self._clock.now() for held in self._held.values())
-            return Backlog(waiting, len(self._held) - waiting)
+            now = self._clock.now()
+            hidden = [held for held in self._held.values() if held.visible_at > now]
+            in_flight = sum(held.receive_count > 0 for held in hidden)  # others are delayed
+            return Backlog(len(self._held) - len(hidden), in_flight)
 
     def put(
-        self, body: str, attributes: Mapping[str, str], ordering: Ordering | None = None
+        self,
+        body: str,
+        attributes: Mapping[str, str],
+        ordering: Ordering | None = None,
+        *,
+        delay: float = 0.0,
     ) -> None:
         """Send without a loop and past all faults, as topics do."""
-        held = _Held(f"message-{next(_NUMBERS)}", body, dict(attributes), self._clock.now())
+        now = self._clock.now()
+        held = _Held(f"message-{next(_NUMBERS)}", body, dict(attributes), now)
+        held.visible_at = now + delay if delay else 0.0
         if self.fifo:
             ordering = ordering or Ordering()
             held.group = ordering.group or ordering.deduplication_id

@@ -151,8 +151,14 @@ class NatsQueue(Queue):
         self._leases.forget(message.receipt)
 
     async def send(
-        self, body: str, attributes: Mapping[str, str], ordering: Ordering | None = None
+        self,
+        body: str,
+        attributes: Mapping[str, str],
+        ordering: Ordering | None = None,
+        *,
+        delay: float = 0.0,
     ) -> None:
+        del delay  # there are none
         subject = f"{self._stream}.{token(self._name)}"
         await publish(self._connection, subject, body, attributes, ordering or Ordering())
 

@@ -127,6 +127,25 @@ class BucketPromises(CloudHooks):
             await bucket.read("a", limit=99)
         assert caught.value.type == "reference_too_large"
 
+    async def test_an_object_is_read_again_only_once_it_has_changed(self, bucket: Bucket) -> None:
+        with pytest.raises(ObjectNotFound):
+            await bucket.read_changed("a")
+        await bucket.write("a", b"first", media_type="text/plain")
+        first = await bucket.read_changed("a")
+        assert first is not None
+        assert first.data == b"first"
+        assert await bucket.read_changed("a", first.version) is None
+        await bucket.write("a", b"other", media_type="text/plain")
+        other = await bucket.read_changed("a", first.version, limit=5)
+        assert other is not None
+        assert other.data == b"other"
+        with pytest.raises(Rejected) as caught:
+            await bucket.read_changed("a", first.version, limit=4)
+        assert caught.value.type == "reference_too_large"
+        await bucket.delete("a")
+        with pytest.raises(ObjectNotFound):
+            await bucket.read_changed("a", other.version)
+
     async def test_objects_go_by_the_names_they_were_given(self, bucket: Bucket) -> None:
         for name in _NAMES:
             await bucket.write(f"names/{name}", name.encode(), media_type="text/plain")
@@ -180,6 +199,7 @@ class BucketPromises(CloudHooks):
         bucket = unreachable.bucket(deployment.bucket)
         await all_unavailable(
             bucket.read("a"),
+            bucket.read_changed("a"),
             bucket.read_range("a", 0, 1),
             bucket.write("a", b"", media_type="text/plain"),
             bucket.write("a", b"", media_type="text/plain", create_only=True),

@@ -43,6 +43,17 @@ class QueuePromises(CloudHooks):
         (message,) = await received(queue)
         assert message.attributes == {}
 
+    async def test_what_is_sent_with_a_delay_comes_when_that_is_over_as_if_never_seen(
+        self, queue: Queue
+    ) -> None:
+        if not queue.longest_delay:
+            pytest.skip("the queue has no delays")
+        await queue.send("x", {}, delay=2)
+        assert await _visible(queue) == []
+        await self.pass_time(2)
+        (message,) = await received(queue)
+        assert (message.body, message.receive_count) == ("x", 1)
+
     async def test_a_delivered_message_is_hidden_from_others(self, queue: Queue) -> None:
         await queue.send("x", {})
         await received(queue)

@@ -37,6 +37,7 @@ def runtime_rights(
             ],
             [queue.queue_arn],
         ),
+        Right("PutOff", ["sqs:SendMessage"], [queue.queue_arn]),
         Right("Notify", ["sns:Publish", "sns:GetTopicAttributes"], [topic.topic_arn]),
         Right(
             "KeepResults",
@@ -62,6 +63,7 @@ def runtime_rights(
             ["s3:GetObject"],
             [
                 *(f"{bucket}/{folder}/*" for folder in layout.WRITTEN_BY_PUBLISHERS),
+                f"{bucket}/{layout.pauses_key(runtime.name)}",
                 *(f"arn:{Aws.PARTITION}:s3:::{place}/*" for place in runtime.inputs),
             ],
             "Publishers name what they put there: inputs, large jobs, cancel markers.",

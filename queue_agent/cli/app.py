@@ -10,6 +10,7 @@ import typer
 
 from queue_agent import __version__
 from queue_agent.cli.client_use import end, option, with_client
+from queue_agent.cli.pause_command import pause, pauses, resume
 from queue_agent.cli.setup_command import setup
 from queue_agent.cli.submit_command import submit
 from queue_agent.settings.shared import (
@@ -185,6 +186,11 @@ def cancel(
     from queue_agent.cli.cancel import cancel as cancel_job
 
     with_client(lambda client: cancel_job(client, job_id), bucket=bucket)
+
+
+app.command()(pause)
+app.command()(resume)
+app.command()(pauses)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from queue_agent.settings.shared import BUCKET, JOB_TOPIC, NOTIFICATION_TOPIC
 
 if TYPE_CHECKING:
     from queue_agent.client import Client
+    from queue_agent.cloud import Bucket, Cloud
 
 T = TypeVar("T")
 
@@ -70,6 +71,39 @@ def with_client(
         end(f"{error.errors()[0]['input']!r} can be no job's id or prefix.", 2)
     except ValueError as error:
         end(_with_options_named(str(error)), 2)
+
+
+def with_bucket(action: "Callable[[Cloud, Bucket], Awaitable[T]]", bucket: str | None) -> T:
+    """What an action in the deployment's bucket returns; the option wins over the environment.
+
+    Raises:
+        SystemExit: 2: no bucket is named, or the action was refused.
+        QueueAgentError: the action's own.
+    """
+    from queue_agent.cloud.connect import connect  # noqa: PLC0415  imports much
+    from queue_agent.settings.client import ClientSettings  # noqa: PLC0415  as above
+    from queue_agent.wire.errors import Rejected  # noqa: PLC0415  as above
+
+    settings = ClientSettings.load(given={BUCKET.names[0]: bucket})
+    if (name := settings.bucket) is None:
+        end(f"There is no bucket: give --bucket or {BUCKET.names[0]}.", 2)
+
+    async def use() -> T:
+        cloud = connect(
+            settings.job_topic,
+            settings.notification_topic,
+            bucket=name,
+            region=settings.region,
+        )
+        try:
+            return await action(cloud, cloud.bucket(name))
+        finally:
+            await cloud.aclose()
+
+    try:
+        return asyncio.run(use())
+    except Rejected as error:
+        end(error.message, 2)
 
 
 def _cancel_on_signals(told: list[signal.Signals]) -> None:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
+from pydantic import JsonValue
 
 from queue_agent.cli.environment import warn_of_unknown_names
 from queue_agent.cli.model_options import model_fetcher
@@ -119,6 +120,7 @@ async def _serve(
                 port=settings.health_port,
                 restart=start.restart,
                 exposition=exports.exposition,
+                notes=start.notes,
             ),
         ):
             refusals = CloudRefusals(exports.telemetry.metrics)
@@ -293,6 +295,10 @@ class _Start:
         runtime = Readiness.of(await self.runtime.ready())
         return {"runtime": missing(runtime), "queue": self.waiting}
 
+    def notes(self) -> Mapping[str, JsonValue]:
+        """What is told beside, and makes nothing missing."""
+        return {} if self.agent is None else self.agent.notes()
+
     async def restart(self) -> tuple[bool, Mapping[str, str]]:
         """Whether the runtime should be started anew; before there is an agent, nobody knows."""
         if self.agent is None:
@@ -345,6 +351,7 @@ def _worker_policy(settings: Settings, queue: QueuePolicy, warm_up: Job | None) 
         gpu_price=settings.gpu_price,
         look_ahead=settings.look_ahead,
         cancel_poll=settings.cancel_poll,
+        pause_poll=settings.pause_poll,
         receive_wait=settings.receive_wait,
         prefetch=settings.prefetch,
         grace=settings.shutdown_grace,

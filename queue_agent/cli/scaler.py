@@ -9,6 +9,7 @@ import structlog
 
 from queue_agent.cli.environment import load, warn_of_unknown_names
 from queue_agent.cloud.connect import connect
+from queue_agent.cloud.pauses import PausesMarker
 from queue_agent.cloud.watched import WatchedCloud
 from queue_agent.scaling.decision import ScalingAim
 from queue_agent.scaling.job_seconds import JobSeconds
@@ -46,7 +47,18 @@ async def _serve(settings: ScalerSettings) -> None:
     metrics = ScalerMetrics(settings.runtime)
     aim = ScalingAim(settings.wait, settings.start, settings.max_pods)
     queue = cloud.queue(settings.queue_url)
-    scaler = Scaler(queue, aim, learned, settle=settings.settle, metrics=metrics)
+    pauses = None
+    if settings.bucket is not None:  # not watched: without the right to see them, all else works
+        pauses = PausesMarker(connected.bucket(settings.bucket), settings.runtime)
+    scaler = Scaler(
+        queue,
+        aim,
+        learned,
+        settle=settings.settle,
+        metrics=metrics,
+        pauses=pauses,
+        now=connected.now,
+    )
     async with AsyncExitStack() as parts:
         parts.push_async_callback(cloud.aclose)
         await parts.enter_async_context(

@@ -10,6 +10,7 @@ import structlog
 from pydantic import JsonValue
 
 from queue_agent.cloud import Backlog, Queue
+from queue_agent.cloud.pauses import PausesMarker
 from queue_agent.scaling.decision import QueuedWork, ScalingAim
 from queue_agent.scaling.job_seconds import JobSeconds
 from queue_agent.scaling.manifests import ManifestReader
@@ -17,6 +18,7 @@ from queue_agent.scaling.metrics import ScalerMetrics
 from queue_agent.scaling.tracker import WorkTracker
 from queue_agent.telemetry.logs import without_url_secrets
 from queue_agent.wire.errors import QueueAgentError, Unavailable
+from queue_agent.wire.pause import Pause
 
 log = structlog.get_logger()
 
@@ -33,6 +35,8 @@ class Decision:
     work: QueuedWork
     by_kind: Mapping[str, float]
     """Seconds of a job, of the kinds that are known."""
+    paused: Pause | None = None
+    """Why what waits wants no pods."""
 
     def body(self) -> dict[str, JsonValue]:
         """The answer to KEDA, whose trigger reads `pods`, and to people."""
@@ -46,6 +50,7 @@ class Decision:
             "job_seconds_by_kind": {kind: round(it, 3) for kind, it in self.by_kind.items()},
             "load": None if work.load is None else round(work.load, 3),
             "jobs_per_second": rate,
+            "paused": None if self.paused is None else str(self.paused),
         }
 
 
@@ -60,14 +65,21 @@ class Scaler:
         *,
         settle: float = 0.0,
         metrics: ScalerMetrics | None = None,
+        pauses: PausesMarker | None = None,
+        now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`settle`: for so many seconds it only looks: with no load it would ask for too few."""
+        """`settle`: for so many seconds it only looks: with no load it would ask for too few.
+
+        `pauses`: what operators have paused, by the time that `now` tells; None: nothing ever is.
+        """
         self._queue = queue
         self._settle = settle
         self._tracker = WorkTracker(aim)
         self._learned = learned
         self._metrics = metrics
+        self._pauses = pauses
+        self._now = now
         self._clock = clock
         self._decided: Decision | None = None
         self._decided_at = float("-inf")
@@ -89,17 +101,29 @@ class Scaler:
             if self._metrics is not None:
                 self._metrics.failed()
             return
-        self._decide(backlog)
+        self._decide(backlog, await self._paused())
 
-    def _decide(self, backlog: Backlog) -> None:
+    async def _paused(self) -> Pause | None:
+        """Why no agent takes messages; what cannot be looked at is as it was."""
+        if self._pauses is None:
+            return None
+        try:
+            await self._pauses.look()
+        except QueueAgentError as error:
+            log.debug("pauses are not seen", reason=error.message, type=error.type)
+        return self._pauses.pauses.whole(self._now())
+
+    def _decide(self, backlog: Backlog, paused: Pause | None) -> None:
         now, seconds = self._clock(), self._learned.mean
         self._began = now if self._began is None else self._began
-        before = self._tracker.pods
+        before = 0 if self._decided is None else self._decided.pods
         work = self._tracker.look(now, backlog.waiting, backlog.in_flight, seconds)
         pods, by_kind = self._tracker.pods, self._learned.by_kind
+        if paused is not None:  # what runs ends, and nothing else begins
+            pods = min(pods, backlog.in_flight)
         if pods != before:
             log.info("pods wanted", pods=pods, before=before, waiting=work.waiting, load=work.load)
-        self._decided, self._decided_at = Decision(pods, work, by_kind), now
+        self._decided, self._decided_at = Decision(pods, work, by_kind, paused), now
         if self._metrics is not None:
             self._metrics.decided(pods, work, by_kind)
 

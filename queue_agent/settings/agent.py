@@ -288,6 +288,14 @@ class Settings(
         description="Cancel markers are noticed within so long while jobs wait and run; "
         "0: each job looks only once, by a request of its own.",
     )
+    pause_poll: float = setting(
+        "PAUSE_POLL",
+        default=5.0,
+        ge=0,
+        le=300,
+        description="What operators pause (`queue-agent pause`) is noticed within about so long; "
+        "0: it is not looked for.",
+    )
     shutdown_grace: float = setting(
         "SHUTDOWN_GRACE",
         default=50.0,

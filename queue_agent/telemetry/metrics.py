@@ -43,6 +43,7 @@ _COUNTERS: Final[Mapping[str, tuple[str, str]]] = {
     "heartbeats": ("", "Renewals of leases."),
     "lease.losses": ("", "Leases that the queue had taken away."),
     "quarantines": ("", "Messages put aside in the bucket, because nobody could work on them."),
+    "put.off.messages": ("", "Messages put off, since their tenant or model is paused."),
     "ignored.messages": (
         "",
         "Messages that ask for nothing: acknowledged, not answered.",
@@ -67,6 +68,7 @@ _DURATIONS: Final = {
 _GAUGES: Final = {
     "runtime.ready": ("", "1 while the runtime would work on a job, else 0."),
     "runtime.state": ("", "1 for the state that the runtime is in, 0 for the others."),
+    "paused": ("", "1 while operators have paused the runtime, else 0."),
     "clock.offset": ("s", "Seconds by which the cloud's clock is ahead of this machine's."),
     "queue.messages": ("", "Messages in the queue, about."),
     "queue.age": ("s", "Time in the queue of the last message received; 0 after an empty answer."),
@@ -214,6 +216,14 @@ class Metrics:
         self._gauges["runtime.ready"].set(int(state == "ready"), self._runtime)
         for each in _RUNTIME_STATES:
             self._gauges["runtime.state"].set(int(state == each), {**self._runtime, "state": each})
+
+    def put_off(self) -> None:
+        """A message comes again later, since its job is paused."""
+        self._count("put.off.messages")
+
+    def is_paused(self, *, paused: bool) -> None:
+        """Whether operators have paused the whole runtime."""
+        self._gauges["paused"].set(int(paused), self._runtime)
 
     def clock_offset(self, seconds: float) -> None:
         """The cloud's clock is ahead by so much."""

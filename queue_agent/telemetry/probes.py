@@ -42,12 +42,14 @@ async def probes(
     port: int,
     restart: Restart | None = None,
     exposition: Exposition | None = None,
+    notes: Callable[[], Mapping[str, JsonValue]] = dict,
     pages: Mapping[str, Page] | None = None,
     setting: str = "QUEUE_AGENT_HEALTH_PORT",
 ) -> AsyncIterator[None]:
     """Serve ``/healthz`` and ``/readyz`` while the block runs; port 0 serves nothing.
 
-    ``/healthz`` answers 200 while the event loop turns. ``/readyz`` answers as `readiness` says.
+    ``/healthz`` answers 200 while the event loop turns. ``/readyz`` answers as `readiness` says,
+    with the `notes` beside, which make nothing missing.
     ``/runtimez``, for the liveness probe of the runtime's container, answers 503 when `restart`
     says that it should be started anew, else 200.
     ``/metrics`` shows the `exposition`, where there is one, and each of the `pages` is there by
@@ -65,7 +67,7 @@ async def probes(
 
     async def readyz(_request: web.Request) -> web.Response:
         status, body = readiness(await state())
-        return web.json_response(body, status=status)
+        return web.json_response({**body, **notes()}, status=status)
 
     async def runtimez(_request: web.Request) -> web.Response:
         assert restart is not None  # noqa: S101  the route is only there with one

@@ -3,11 +3,13 @@
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from weakref import WeakSet
 
 import structlog
+from pydantic import JsonValue
 
 from queue_agent.cloud import Message, Queue
 from queue_agent.runtime import Runtime
@@ -21,6 +23,7 @@ from queue_agent.worker.interruption import LAST_WORDS
 from queue_agent.worker.lease import Lease
 from queue_agent.worker.leftovers import Leftovers
 from queue_agent.worker.model_watch import ModelWatch
+from queue_agent.worker.pausing import Pausing
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.processor import Processor
 from queue_agent.worker.slot import Stage
@@ -44,6 +47,7 @@ class Agent:
     runtime: Runtime
     health: RuntimeHealth
     leftovers: Leftovers
+    pausing: Pausing
     processor: Processor
     slots: Slots
     policy: Policy
@@ -65,10 +69,19 @@ class Agent:
         refused = {name: error.message for name, error in self.refusals.lasting().items()}
         return {
             "runtime": missing(await self.health.check()),
-            "queue": self.queue_missing or refused.get("queue"),
+            "queue": (self._is_asking and self.queue_missing) or refused.get("queue"),
             "topic": refused.get("topic"),
             "bucket": refused.get("bucket"),
         }
+
+    @property
+    def _is_asking(self) -> bool:
+        """Whether messages are to be received at all."""
+        return self.pausing.resumed.is_set()
+
+    def notes(self) -> Mapping[str, JsonValue]:
+        """What is told of a healthy agent, too: what operators have paused."""
+        return {"paused": [str(pause) for pause in self.pausing.on]} if self.pausing.on else {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; return when every message is acknowledged or given back."""
@@ -78,6 +91,8 @@ class Agent:
             background(self._reopen()),
             background(self._leave_to_others()),
             background(ModelWatch(self.runtime, self.slots).watch()),
+            background(self.pausing.watch()),
+            background(self._put_off_what_is_paused()),
         ):
             pulling = tasks.create_task(self._pull(tasks, stop))
             await stop.wait()
@@ -93,6 +108,11 @@ class Agent:
         while left > 0:
             room = int(min(await self.slots.room(), left))
             await self.health.until_ready()
+            await self.pausing.known.wait()
+            if not self._is_asking:
+                if await self._ends_while_paused():
+                    break
+                continue
             self.slots.resize(concurrency=self.runtime.concurrency, backlog=self.runtime.backlog)
             asked = self.clock()
             try:
@@ -108,6 +128,9 @@ class Agent:
                 continue
             self.queue_missing = None
             pause = _READINESS_POLL
+            if not self._is_asking:  # a poll that is given up may lose what is on its way
+                await self._take_last(tasks, messages, asked)
+                continue
             for message in messages:
                 self._start(tasks, message, asked)
             left -= len(messages)
@@ -128,6 +151,36 @@ class Agent:
         if limit is None or self._quiet_since is None:
             return False
         return self.clock() - self._quiet_since >= limit
+
+    async def _ends_while_paused(self) -> bool:
+        """Wait until the runtime is resumed; True: nothing was to be done for long enough."""
+        began = self.clock()
+        while not self._is_asking:
+            try:
+                async with asyncio.timeout(self.policy.idle_limit):
+                    await self.pausing.resumed.wait()
+            except TimeoutError:
+                if self._has_waited_enough(began):
+                    log.info("paused, and nothing to do", idle_limit=self.policy.idle_limit)
+                    return True
+        return False
+
+    async def _put_off_what_is_paused(self) -> None:
+        """While something is paused, give back what it concerns and does not run.
+
+        What is at its last delivery is worked on: nobody might get it again.
+        """
+        while True:
+            await asyncio.sleep(0)  # a task cancelled before its first step could not give back
+            self.pausing.changed.clear()
+            self.slots.changed.clear()
+            for processing in [*self._not_running()] if self.pausing.on else ():
+                delivery = self._deliveries[processing]
+                pause = self.pausing.of(delivery)
+                if pause is not None and not self.policy.is_last(delivery.number):
+                    delivery.lease.returns_in(self.pausing.seconds(pause))
+                    self._give_back(processing)
+            await (self.slots if self.pausing.on else self.pausing).changed.wait()
 
     async def _reopen(self) -> None:
         """Whenever the runtime was away, let jobs go to it as soon as it is ready."""
@@ -189,10 +242,12 @@ class Agent:
         self, tasks: asyncio.TaskGroup, messages: Iterable[Message], asked: float
     ) -> None:
         """Give back what came too late, but for what nobody would get again."""
-        others = []
+        others: list[Coroutine[Any, Any, object]] = []
         for message in messages:
             if self.policy.is_last(message.receive_count):
                 self._start(tasks, message, asked)
+            elif (pause := self.pausing.whole) is not None:
+                others.append(self._lease(message).put_off(self.pausing.seconds(pause)))
             else:
                 others.append(self._lease(message).release())
         await together(others)
@@ -273,5 +328,9 @@ class Agent:
 
     def _lease(self, message: Message) -> Lease:
         return Lease(
-            self.queue, message, duration=self.policy.lease, metrics=self.telemetry.metrics
+            self.queue,
+            message,
+            duration=self.policy.lease,
+            max_receives=self.policy.max_receives,
+            metrics=self.telemetry.metrics,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from queue_agent.cloud import Bucket, Queue, Topic
+from queue_agent.cloud.pauses import PausesMarker
 from queue_agent.cloud.watched import Watch, watched
 from queue_agent.inputs.references import ReferenceFetcher
 from queue_agent.outputs import OutputStage
@@ -27,6 +28,7 @@ from queue_agent.worker.leftovers import Leftovers
 from queue_agent.worker.misrouted import MisroutedJobs
 from queue_agent.worker.notifier import Notifier
 from queue_agent.worker.on_demand import OnDemandQueue
+from queue_agent.worker.pausing import Pausing
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.previews import Previews
 from queue_agent.worker.processor import Processor
@@ -94,6 +96,7 @@ def assemble(
 
     telemetry = telemetry or Telemetry()
     refusals = refusals or CloudRefusals(telemetry.metrics, clock=clock)
+    results = ports.results
     ports = ports.watched(refusals)
     store = ResultStore(
         ports.results,
@@ -134,6 +137,14 @@ def assemble(
             clock,
             job_models,
         )
+    pausing = Pausing(  # an agent that may not see pauses works all the same, and is healthy
+        PausesMarker(results, policy.runtime_name),
+        policy.pause_poll,
+        now,
+        policy.spread,
+        slots.changed.set,
+        telemetry.metrics,
+    )
     notifier = Notifier(policy, ports.topic, webhooks, store.with_links)
     leftovers = Leftovers(runtime, slots, health, clock)
     processor = Processor(
@@ -159,6 +170,7 @@ def assemble(
         notifier=notifier,
         ignored=IgnoredMessages(clock),
         misrouted=MisroutedJobs(policy.runtime_name, clock),
+        pausing=pausing,
         on_demand=None if ports.on_demand is None else OnDemandQueue(ports.on_demand),
         answer_rate=AnswerRate(policy.answer_burst, policy.answers_per_second, clock),
         ran=ran,
@@ -168,6 +180,7 @@ def assemble(
         runtime=runtime,
         health=health,
         leftovers=leftovers,
+        pausing=pausing,
         processor=processor,
         slots=slots,
         policy=policy,

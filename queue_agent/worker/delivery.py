@@ -169,6 +169,11 @@ class Delivery:
         self.slot.answered()
         self._span.set_attribute("queue_agent.message.kind", error.type)
 
+    def put_off(self, error: QueueAgentError) -> None:
+        """The job is paused, and its message comes again; nothing is left."""
+        self.telemetry.metrics.put_off()
+        self._span.set_attribute("queue_agent.message.kind", error.type)
+
     def answered(self, notification: Notification) -> None:
         """Subscribers know how the job ended; what is left is to acknowledge the message."""
         self.slot.answered()

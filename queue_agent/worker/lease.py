@@ -16,6 +16,8 @@ log = structlog.get_logger()
 
 _RELEASE_PATIENCE = 5.0
 _QUICK_BEAT = 1.0
+_BREATH = 5.0
+"""Seconds before a message is sent anew that comes again at once."""
 
 
 class Lease:
@@ -25,9 +27,18 @@ class Lease:
     """
 
     def __init__(
-        self, queue: Queue, message: Message, *, duration: float, metrics: Metrics | None = None
+        self,
+        queue: Queue,
+        message: Message,
+        *,
+        duration: float,
+        max_receives: int | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
+        """`max_receives`: how often the message may be delivered; None: it does not matter."""
         self.message = message
+        self._max_receives = max_receives
+        self._later: float | None = None
         self._queue = queue
         self._duration = duration
         self._metrics = metrics or Metrics()
@@ -35,13 +46,21 @@ class Lease:
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
-        """Renew the lease while the block runs; cancelled work gives the message back at once."""
+        """Renew the lease while the block runs; cancelled work gives the message back.
+
+        At once, or as `returns_in` has it.
+        """
         try:
             async with background(self._keep()):
                 yield
         except asyncio.CancelledError:
-            await self.release()
+            if self._later is None or not await self.put_off(self._later):
+                await self.release()
             raise
+
+    def returns_in(self, seconds: float) -> None:
+        """Note that the message is to come back then, if its work is cancelled."""
+        self._later = seconds
 
     async def _keep(self) -> None:
         """Renew the lease each third of its duration, until cancelled or lost."""
@@ -76,6 +95,48 @@ class Lease:
             log.warning("release failed", reason=str(error))
         else:
             log.info("released", delay=round(delay, 2))
+
+    async def put_off(self, seconds: float) -> bool:
+        """Let the message come again after about so long, as if it had not been delivered.
+
+        Nobody has worked on it. It is sent anew, with a delay where the queue has such, and then
+        removed: in between it lies there twice, and is one job. A queue without delays counts
+        deliveries, until half of them are used up; one that keeps an order until the last, lest
+        the message go behind others of its group.
+
+        False: it would be a dead letter then, and it is still held.
+        """
+        message = self.message
+        delay = min(seconds, self._queue.longest_delay)
+        if not delay and self._may_count:
+            await self.release(seconds)
+            return True
+        try:
+            if delay:
+                await self._queue.send(
+                    message.body, message.attributes, message.ordering, delay=delay
+                )
+            else:
+                await asyncio.sleep(_BREATH)
+                await self._queue.send(message.body, message.attributes, message.ordering)
+        except Unavailable as error:
+            log.warning("not sent anew", reason=error.message)
+            if self._max_receives is not None and message.receive_count >= self._max_receives:
+                return False
+            await self.release(seconds)
+            return True
+        log.info("put off", seconds=round(seconds, 2))
+        await self.acknowledge(patience=_RELEASE_PATIENCE)
+        return True
+
+    @property
+    def _may_count(self) -> bool:
+        """Whether one more delivery may be used up by a message that only waits."""
+        if self._max_receives is None:
+            return True
+        count = self.message.receive_count
+        keeps_order = self.message.group is not None
+        return count < self._max_receives if keeps_order else count <= self._max_receives // 2
 
     async def acknowledge(self, *, patience: float) -> None:
         """Delete the message; never raises: its redelivery would only notify again."""

@@ -34,6 +34,8 @@ class Policy:
     """A message for which the runtime has no place, or is away, is given back after so long."""
     cancel_poll: float = 2.0
     """Cancel markers are noticed within so long; 0: each job looks only once."""
+    pause_poll: float = 5.0
+    """What operators pause is noticed within about so long; 0: it is not looked for."""
     receive_wait: float = 20.0
     """Length of a long poll."""
     prefetch: int = 20

@@ -46,6 +46,7 @@ from queue_agent.worker.inbox import WRONG_RUNTIME, Inbox
 from queue_agent.worker.misrouted import MisroutedJobs
 from queue_agent.worker.notifier import Notifier
 from queue_agent.worker.on_demand import MovedOnDemand, OnDemandQueue
+from queue_agent.worker.pausing import Pausing, PutOff
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.previews import Previews
 from queue_agent.worker.runner import JobRunner
@@ -74,6 +75,7 @@ class Processor:
     misrouted: MisroutedJobs
     answer_rate: AnswerRate
     """Of messages that name no job."""
+    pausing: Pausing
     on_demand: OnDemandQueue | None = None
     """Where jobs go that have lost their attempts; None: they stay."""
     ran: Callable[[Delivery], None] = lambda _: None
@@ -102,6 +104,9 @@ class Processor:
                 self.ignored.note(error.type)
             except MovedOnDemand as error:
                 delivery.moved(error)
+            except PutOff as error:
+                delivery.put_off(error)
+                return
             except _Later as later:
                 await self._put_off(delivery, later)
                 return
@@ -123,6 +128,7 @@ class Processor:
                     with delivery.step("parse"):
                         delivery.parsed(self._allowed(await self.inbox.open(delivery.message)))
                     log.info("received", task_type=delivery.job.task_type)
+                    await self.pausing.admit(delivery)
                     async with self._one_at_a_time(delivery), self._cleaned_up(delivery):
                         return (await self._result(delivery)).notification()
         except Malformed as error:

@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 
 from queue_agent.cloud.memory import Faults, ManualClock, MemoryBucket, MemoryQueue
+from queue_agent.cloud.pauses import PausesMarker
 from queue_agent.scaling.decision import ScalingAim
 from queue_agent.scaling.job_seconds import JobSeconds
 from queue_agent.scaling.manifests import ManifestReader
 from queue_agent.scaling.metrics import ScalerMetrics
 from queue_agent.scaling.scaler import Scaler
 from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.layout import pauses_key
+from queue_agent.wire.pause import Pause, Pauses
 
 AIM = ScalingAim(wait=30, start=120, most=50)
 
@@ -170,12 +173,15 @@ class Asked:
         self.queue = MemoryQueue(ManualClock(), self.faults)
         self.learned = JobSeconds(2.0)
         self.metrics = ScalerMetrics("sdruntime")
+        self.bucket = MemoryBucket("results", faults=self.faults)
         self.scaler = Scaler(
             self.queue,
             AIM,
             self.learned,
             settle=settle,
             metrics=self.metrics,
+            pauses=PausesMarker(self.bucket, "sdruntime"),
+            now=lambda: self.time,
             clock=lambda: self.time,
         )
 
@@ -203,6 +209,27 @@ async def test_there_is_no_answer_before_the_queue_has_answered(asked: Asked) ->
     await asked.look()
     assert asked.keda() == 0
     assert await asked.scaler.state() == {"answer": None}
+
+
+async def test_of_a_paused_runtime_only_what_runs_wants_pods(asked: Asked) -> None:
+    await asked.look()
+    for number in range(300):
+        asked.queue.put(f"{number}", {})
+    for pause, pods in ((Pause(tenant="a"), 10), (Pause(), 0)):
+        asked.bucket.put(pauses_key("sdruntime"), Pauses(pauses=(pause,)).to_json())
+        await asked.look()
+        assert asked.keda() == pods
+    (running,) = await asked.queue.receive(1, wait=0, visibility_timeout=600)
+    await asked.look()
+    assert asked.keda() == 1
+    assert asked.scaler.answer()[1]["paused"] == "the runtime"
+    asked.faults.fail("bucket.read", Unavailable("down"))
+    await asked.queue.delete(running)
+    await asked.look()
+    assert asked.keda() == 0, "the last known state holds"
+    asked.bucket.objects.clear()
+    await asked.look()
+    assert asked.keda() == 10
 
 
 async def test_it_goes_from_zero_to_what_waits_and_back(asked: Asked) -> None:

@@ -24,6 +24,7 @@ from queue_agent.runtime import (
     Runtime,
     RuntimeOptions,
 )
+from queue_agent.runtime.model_use import ModelUse
 from queue_agent.tasks import background
 from queue_agent.testing import sample_png
 from queue_agent.wire.errors import Rejected, RunLost, RuntimeAway, Unavailable
@@ -76,6 +77,8 @@ class ScriptedRuntime(Runtime):
         self.prepared: list[str] = []
         self.cleaned: list[tuple[str, bool]] = []
         """The ids of the jobs that were cleaned up after, and whether they may come again."""
+        self.needs: dict[str, ModelUse] = {}
+        """By their ids, what jobs have to be loaded; others say nothing of it."""
         self.cleaning: Callable[[], Awaitable[None]] = _at_once
         """What cleaning up does."""
         self.began = asyncio.Event()
@@ -103,7 +106,8 @@ class ScriptedRuntime(Runtime):
         self.prepared.append(job.id)
         if job.content.get("refused"):
             raise Rejected("The runtime cannot draw that.", details={"status": 422})
-        return Prepared(job, {}, warnings=("prepared oddly",) if job.content.get("odd") else ())
+        warnings = ("prepared oddly",) if job.content.get("odd") else ()
+        return Prepared(job, {}, warnings=warnings, use=self.needs.get(job.id, ModelUse()))
 
     async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
         if not self.up:

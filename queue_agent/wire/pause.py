@@ -12,7 +12,7 @@ A pause of a tenant or a model concerns their jobs, one without either the whole
 window it comes again and again, between `since` and `until` where they are given.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Final, Literal, Self
 from zoneinfo import ZoneInfo
@@ -127,9 +127,9 @@ class Pause(_Part):
         """Whether it never comes again."""
         return self.until is not None and self.until.timestamp() <= now
 
-    def concerns(self, tenants: Collection[str], models: Collection[str]) -> bool:
-        """Whether a job is meant, of such tenants and for such models."""
-        return self.tenant in (None, *tenants) and self.model in (None, *models)
+    def concerns(self, tenants: Collection[str], needs: Callable[[str], bool]) -> bool:
+        """Whether a job is meant, of such tenants and with a need of models, by their names."""
+        return self.tenant in (None, *tenants) and (self.model is None or needs(self.model))
 
     def __str__(self) -> str:
         """In a line, for people."""
@@ -185,10 +185,10 @@ class Pauses(_Part):
         return self._longest([pause for pause in self.pauses if pause.is_whole], now)
 
     def concerning(
-        self, now: float, tenants: Collection[str], models: Collection[str]
+        self, now: float, tenants: Collection[str], needs: Callable[[str], bool]
     ) -> Pause | None:
         """Why such a job is not worked on at that moment; None: it is."""
-        return self._longest([it for it in self.pauses if it.concerns(tenants, models)], now)
+        return self._longest([it for it in self.pauses if it.concerns(tenants, needs)], now)
 
     @staticmethod
     def _longest(among: Collection[Pause], now: float) -> Pause | None:

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from queue_agent.cloud.pauses import PausesMarker
+from queue_agent.runtime.model_use import ModelUse
 from queue_agent.telemetry.metrics import Metrics
 from queue_agent.telemetry.outages import Outages
 from queue_agent.wire.errors import QueueAgentError, Unavailable
@@ -82,7 +83,11 @@ class Pausing:
     def of(self, delivery: Delivery) -> Pause | None:
         """Why the job is not worked on now; None: it is, as far as anybody knows."""
         tenants, models = _tenants_of(delivery), _models_of(delivery)
-        return self._pauses.concerning(self.now(), tenants, models)
+
+        def needs(name: str) -> bool:
+            return not models.isdisjoint(ModelUse.named([name]).models)
+
+        return self._pauses.concerning(self.now(), tenants, needs)
 
     def seconds(self, pause: Pause) -> float:
         """For how long what it concerns is put off."""
@@ -100,6 +105,9 @@ class Pausing:
         """
         pause = self.of(delivery)
         if pause is None or pause.is_whole:  # what was received before its begin is given back
+            return
+        expires = delivery.job.metadata.expires_at
+        if expires is not None and expires.timestamp() <= self.now():  # it is answered instead
             return
         seconds = self.seconds(pause)
         delivery.slot.needs_no_runtime()
@@ -153,6 +161,7 @@ def _tenants_of(delivery: Delivery) -> set[str]:
     return {tenant for tenant in (delivery.message.tenant, named) if tenant}
 
 
-def _models_of(delivery: Delivery) -> set[str]:
-    model = model_of(delivery.job.content) if delivery.is_parsed else None
-    return {model} if model else set()
+def _models_of(delivery: Delivery) -> frozenset[str]:
+    """As the job names it; once it is prepared, all that it needs."""
+    use, named = delivery.slot.use, model_of(delivery.job.content) if delivery.is_parsed else None
+    return use.models | use.loras | ModelUse.named([named] if named else ()).models

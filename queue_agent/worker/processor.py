@@ -199,6 +199,7 @@ class Processor:
                 progress,
                 assets_kept=files if self.outputs.wants_inputs else None,
             )
+            await self.pausing.admit(delivery)  # now it is known which models it needs
             await self.deadlines.judge(delivery)
             output = await self.runner.run(delivery, prepared, progress)
             files.callback(delivery.slot.holds, 0)
@@ -313,6 +314,9 @@ class Processor:
         """Nothing of the job is left on the runtime after the block, unless it is cut off."""
         try:
             yield
+        except PutOff:
+            await self.runner.clean_up(delivery.job, again=True)
+            raise
         except Unavailable:
             again = not self.policy.is_last(delivery.number)
             await self.runner.clean_up(delivery.job, again=again)

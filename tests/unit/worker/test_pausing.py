@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from queue_agent.cloud.pauses import change_pauses
+from queue_agent.runtime.model_use import ModelUse
 from queue_agent.wire.errors import Unavailable
 from queue_agent.wire.layout import pauses_key
 from queue_agent.wire.pause import Pause, Pauses, Window
@@ -267,6 +268,33 @@ async def test_only_the_jobs_for_a_paused_model_wait(bench: Bench) -> None:
         assert bench.runtime.runs == ["for-new"]
         await resume(bench, model="old")
         assert (await bench.settled("for-old")).attempt == 1
+
+
+@pytest.mark.parametrize("said", ["sdxl", "folder/sdxl.safetensors", "sdxl [0123456789]"])
+async def test_a_model_is_known_by_whatever_name_and_by_what_a_workflow_has_loaded(
+    bench: Bench, said: str
+) -> None:
+    bench.runtime.needs = {"workflow": ModelUse.named(["sdxl.safetensors"], ["style"])}
+    await pause(bench, model=said)
+    async with bench.working():
+        await bench.publish("named", {"prompt": "a", "model": "sdxl.safetensors"})
+        await bench.publish("workflow", {"nodes": {}})
+        await bench.publish("other")
+        await bench.answer("other")
+        await bench.pass_time(1000)
+        assert bench.runtime.runs == ["other"]
+        assert ("workflow", True) in bench.runtime.cleaned
+        await resume(bench, model=said)
+        await bench.answer("named")
+        assert (await bench.answer("workflow")).attempt == 1
+
+
+async def test_a_paused_tenants_job_that_nobody_wants_any_more_is_answered(bench: Bench) -> None:
+    await pause(bench, tenant="noisy")
+    async with bench.working():
+        past = moment(-1).isoformat()
+        await bench.publish("theirs", tenant="noisy", expires_at=past)
+        assert (await bench.settled("theirs")).status == "expired"
 
 
 async def test_a_job_is_never_left_to_the_dead_letters_unheard_where_it_cannot_be_put_off() -> None:

@@ -216,6 +216,8 @@ class Bench:
     max_receives: int | None = 3
     visibility: float = 30.0
     fifo: bool = False
+    moves_dead_letters: bool = True
+    """Whether the queue does that itself, as SQS's; else its receivers bury them, as on NATS."""
     policy: JsonObject = field(default_factory=dict)
     """What differs from the policy's defaults."""
     models: Models | None = None
@@ -234,6 +236,7 @@ class Bench:
             visibility_timeout=self.visibility,
             max_receives=self.max_receives,
             fifo=self.fifo,
+            moves_dead_letters=self.moves_dead_letters,
         )
         self.queue = self.cloud.queue(self.deployment.queue_url)
         self.topic = self.cloud.topic(self.deployment.notification_topic)

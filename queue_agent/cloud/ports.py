@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from typing import Final
 
 from queue_agent.media.asset import Asset
 from queue_agent.wire.errors import ObjectExists
@@ -19,6 +20,10 @@ from queue_agent.wire.publication import Ordering, Publication
 
 Sink = Callable[[bytes], Awaitable[None]]
 """Takes an object's bytes, piece by piece."""
+
+TO_BE_ANSWERED: Final = 10
+"""So often more than allowed a message is delivered where its receivers bury it; one that has
+ended each of them by then is a dead letter without an answer."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,10 @@ class QueuePolicy:
     visibility_timeout: float
     """Seconds a delivered message stays hidden from others."""
     max_receives: int | None = None
-    """After so many deliveries it goes to the dead-letter queue; None where there is none."""
+    """After so many deliveries it goes to the dead-letter queue; None where there is none.
+
+    By `Queue.bury`, or by itself.
+    """
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,18 @@ class Queue(ABC):
         Raises:
             LeaseLost: the receipt is no longer valid.
         """
+
+    async def bury(self, message: Message) -> None:
+        """Leave to the dead letters what was delivered as often as the queue allows, or oftener.
+
+        Most brokers move it themselves instead of delivering it once more, so it is given back.
+        Where they do not (NATS), this moves it, and what nobody has buried is delivered once
+        more, its receive count beyond the most, so that its receiver may answer it before.
+
+        Raises:
+            LeaseLost: the receipt is no longer valid.
+        """
+        await self.extend(message, 0)
 
     @property
     def longest_delay(self) -> float:

@@ -1,7 +1,7 @@
 """Who may hold a message: heartbeat, release, acknowledge."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -140,12 +140,26 @@ class Lease:
 
     async def acknowledge(self, *, patience: float) -> None:
         """Delete the message; never raises: its redelivery would only notify again."""
+        if await self._ends(self._queue.delete, patience, "acknowledge failed"):
+            log.debug("acknowledged")
+
+    async def bury(self, *, patience: float) -> None:
+        """Leave the message to the dead letters; never raises, for the same reason."""
+        if await self._ends(self._queue.bury, patience, "dead letter not moved"):
+            log.info("left to the dead letters")
+
+    async def _ends(
+        self, end: Callable[[Message], Awaitable[None]], patience: float, failure: str
+    ) -> bool:
+        """Whether the queue could be told; `failure` is logged with the reason otherwise."""
         try:
-            await retry_for(patience, lambda: self._queue.delete(self.message))
+            await retry_for(patience, lambda: end(self.message))
         except QueueAgentError as error:
             if isinstance(error, LeaseLost):
                 self._metrics.lease_lost()
-            log.warning("acknowledge failed", reason=error.message)
+            log.warning(failure, reason=error.message)
+            told = False
         else:
-            log.debug("acknowledged")
+            told = True
         self._ended = True
+        return told

@@ -78,7 +78,7 @@ class Policy:
         return receive_count >= self.max_receives
 
     def ends_in_dead_letters(self, receive_count: int) -> bool:
-        """Whether nobody gets the message again that is given back after this delivery."""
+        """Whether the message is for the dead letters after this delivery."""
         return self.has_dead_letter_queue and self.is_last(receive_count)
 
     def is_exhausted(self, receive_count: int) -> bool:

@@ -169,12 +169,14 @@ class Processor:
         return ended
 
     async def _done_before(self, delivery: Delivery) -> Result | None:
+        exhausted = self.policy.is_exhausted(delivery.number)
+        find = partial(self.store.find, delivery.job, attempt=not exhausted)
         with delivery.step("find"):
-            done = await self.claims.first(delivery, partial(self.store.find, delivery.job))
+            done = await self.claims.first(delivery, find)
         if done is not None:
             log.info("done before", status=done.status)
             return done.again(delivery.number)
-        if self.policy.is_exhausted(delivery.number):
+        if exhausted:
             raise Unavailable(
                 "No attempt came to an end: the agent was ended in each.",
                 type="attempts_exhausted",
@@ -231,11 +233,12 @@ class Processor:
         return replace(output, warnings=(*output.warnings, *output.missing))
 
     async def _acknowledge(self, delivery: Delivery) -> None:
-        if delivery.left_to_dead_letters:
-            await delivery.lease.release()  # the queue moves it to its dead-letter queue
-            return
+        lease, patience = delivery.lease, self.policy.store_patience
         with delivery.step("acknowledge"):
-            await delivery.lease.acknowledge(patience=self.policy.store_patience)
+            if delivery.left_to_dead_letters:
+                await lease.bury(patience=patience)
+            else:
+                await lease.acknowledge(patience=patience)
 
     async def _turn(self, delivery: Delivery) -> None:
         """Wait until a message that names no job may be answered, beside the jobs.
@@ -256,7 +259,10 @@ class Processor:
         if last:
             delivery.telemetry.metrics.left_to_dead_letters()
         log.warning("not answered yet", error=later.type, reason=later.message, dead_letter=last)
-        await delivery.lease.release(0.0 if last else later.delay)
+        if last:
+            await delivery.lease.bury(patience=self.policy.store_patience)
+        else:
+            await delivery.lease.release(later.delay)
 
     async def _quarantine(self, delivery: Delivery, error: QueueAgentError) -> Notification:
         """Keep the body, and answer as well as the message lets us."""
@@ -270,7 +276,9 @@ class Processor:
             output_url=url,
             context=error.details.get("context"),
             attempt=delivery.number,
-            redelivered=isinstance(error, Malformed) and delivery.number > 1,
+            redelivered=delivery.number > 1
+            if isinstance(error, Malformed)
+            else self.policy.is_exhausted(delivery.number),
             error=ErrorReport.of(error),
         )
 
@@ -307,7 +315,10 @@ class Processor:
                 return (await self.store.store_failure(delivery, error)).notification()
         except Unavailable as storing:
             log.warning("manifest not written", reason=storing.message)
-            return self.store.failure(delivery, error).notification()
+            failure = self.store.failure(delivery, error)
+            if self.policy.is_exhausted(delivery.number):  # no manifest says whether it was told
+                failure = failure.again(delivery.number)
+            return failure.notification()
 
     @asynccontextmanager
     async def _cleaned_up(self, delivery: Delivery) -> AsyncIterator[None]:

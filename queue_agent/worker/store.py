@@ -66,11 +66,11 @@ class ResultStore:
         self._runtime_name = runtime_name
         self._patience = patience
 
-    async def find(self, job: Job) -> Result | None:
+    async def find(self, job: Job, *, attempt: bool = True) -> Result | None:
         """The result of work done before, unless it is a failure worth another attempt.
 
         A failure worth another attempt (and a manifest nobody can read) is removed, so that
-        the new attempt can commit.
+        the new attempt can commit; where there is none, the failure is left.
         """
         for key in ResultKeys.of(job).manifests:
             try:
@@ -87,6 +87,8 @@ class ResultStore:
                     continue
                 if result.is_final:
                     return result
+                if not attempt:
+                    return None
             await retry_for(self._patience, partial(self._bucket.delete, key))
             return None
         return None

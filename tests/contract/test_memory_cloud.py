@@ -9,11 +9,11 @@ import pytest_asyncio
 from queue_agent.cloud import Cloud, Deployment
 from queue_agent.cloud.memory import ManualClock, MemoryCloud
 from queue_agent.testing import CloudContract
-from queue_agent.testing.cloud_contract import TenantPromises
+from queue_agent.testing.cloud_contract import CloudHooks, QueuePromises, TenantPromises
 from queue_agent.wire.errors import Unavailable
 
 
-class TestMemoryCloud(CloudContract, TenantPromises):
+class OnMemory(CloudHooks):
     @pytest_asyncio.fixture
     async def cloud(self) -> AsyncIterator[MemoryCloud]:
         self._cloud = MemoryCloud(ManualClock())
@@ -35,6 +35,7 @@ class TestMemoryCloud(CloudContract, TenantPromises):
             max_receives=max_receives,
             raw_delivery=True,
             fifo=fifo,
+            moves_dead_letters=self.moves_dead_letters,
         )
 
     @pytest_asyncio.fixture
@@ -50,3 +51,13 @@ class TestMemoryCloud(CloudContract, TenantPromises):
 
     async def fetch(self, presigned_url: str) -> tuple[bytes, str]:
         return await self._cloud.fetch(presigned_url)
+
+
+class TestMemoryCloud(OnMemory, CloudContract, TenantPromises):
+    """As on AWS."""
+
+
+class TestMemoryCloudWhoseReceiversBury(OnMemory, QueuePromises):
+    """As on NATS."""
+
+    moves_dead_letters = False

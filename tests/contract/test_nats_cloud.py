@@ -24,6 +24,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
 
 
 class OnNats(CloudHooks):
+    moves_dead_letters = False
+
     @pytest_asyncio.fixture
     async def cloud(self, server: NatsServer) -> AsyncIterator[NatsCloud]:
         self._server = server

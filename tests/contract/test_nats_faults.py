@@ -21,6 +21,7 @@ from queue_agent.cloud import Deployment
 from queue_agent.cloud.nats import NatsCloud, connection, making, pulling, watching
 from queue_agent.cloud.nats.addresses import NatsAddress
 from queue_agent.cloud.nats.errors import translated
+from queue_agent.cloud.ports import TO_BE_ANSWERED
 from queue_agent.testing.cloud_contract.hooks import LONG, received
 from queue_agent.testing.fault_proxy import Exchange, Fault
 from queue_agent.testing.nats import NatsServer, deploy
@@ -347,7 +348,8 @@ async def test_a_dead_letter_that_was_moved_halfway_comes_once(
     async with cloud.connection.using("publish") as js:  # as one that was killed thereafter
         headers = {"runtime": "dep", "Nats-Msg-Id": message.id}
         await js.publish("dep-dead.dep", b"x", headers=headers)
-    assert list(await queue.receive(1, wait=1, visibility_timeout=LONG)) == []
+    (message,) = await received(queue)
+    await queue.bury(message)
     assert deployed.dead_letter_queue_url is not None
     dead = cloud.queue(deployed.dead_letter_queue_url)
     assert [(one.body, one.attributes) for one in await received(dead)] == [
@@ -363,9 +365,14 @@ async def test_a_dead_letter_that_cannot_be_moved_is_kept(
     queue = cloud.queue(deployed.queue_url)
     await queue.send("x", {})
     (message,) = await received(queue)
-    await queue.extend(message, 0)
     async with cloud.connection.using("remove") as js:
         await js.delete_stream("dep-dead")
+    with pytest.raises(Unavailable):
+        await queue.bury(message)
+    for _ in range(TO_BE_ANSWERED):
+        await queue.extend(message, 0)
+        (message,) = await received(queue)
+    await queue.extend(message, 0)
     assert list(await queue.receive(1, wait=1, visibility_timeout=LONG)) == []
     await comes_to_hold(queue, 0, 1)
 
@@ -525,11 +532,11 @@ async def test_an_agent_needs_no_more_than_the_documented_rights(tmp_path: Path)
         agent = NatsCloud([server.address], {"NATS_USER": "agent", "NATS_PASSWORD": "secret"})
         queue, bucket = agent.queue(deployed.queue_url), agent.bucket(deployed.bucket)
         await everything.queue(deployed.queue_url).send("x", {})
-        for _ in range(2):
-            (message,) = await received(queue, lease=LONG)
-            await queue.extend(message, LONG)
-            await queue.extend(message, 0)
-        assert list(await queue.receive(1, wait=0, visibility_timeout=LONG)) == []
+        (message,) = await received(queue, lease=LONG)
+        await queue.extend(message, LONG)
+        await queue.extend(message, 0)
+        (message,) = await received(queue)
+        await queue.bury(message)
         await comes_to_hold(everything.queue(deployed.dead_letter_queue_url or ""), 1)
         for size in (1, 10**6):
             await bucket.write("a", bytes(size), media_type="text/plain")

@@ -1,6 +1,5 @@
 """`queue-agent setup` on a real server: what is missing is made, what differs is shown."""
 
-import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -10,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from harness import PATIENCE
 from queue_agent.cloud.nats import NatsCloud, making
 from queue_agent.cloud.resources import Resources, SetupStep
 from queue_agent.cloud.setting_up import dead_letters_of, set_up
 from queue_agent.testing.aws import EmbeddedCloud
+from queue_agent.testing.cloud_contract.hooks import received
 from queue_agent.testing.nats import NatsServer, deploy
+from queue_agent.testing.waiting import comes_to_hold
 from queue_agent.wire.errors import SettingsError, Unavailable
 
 LEASE = 60_000_000_000
@@ -240,12 +240,9 @@ async def test_equal_messages_are_two_dead_letters(place: Place) -> None:
     queue = place.cloud.queue(place.wanted.queue_url)
     for _ in range(2):
         await queue.send('{"metadata": {"id": "again"}}', {})
-    for message in await queue.receive(2, wait=30, visibility_timeout=30):
-        await queue.extend(message, 0)
-    dead = place.cloud.queue(dead_letters_of(place.wanted.queue_url))
-    async with asyncio.timeout(PATIENCE):
-        while (await dead.backlog()).waiting < 2:
-            assert await queue.receive(2, wait=1, visibility_timeout=30) == []
+    for message in await received(queue, 2):
+        await queue.bury(message)
+    await comes_to_hold(place.cloud.queue(dead_letters_of(place.wanted.queue_url)), 2)
 
 
 async def test_the_bucket_may_lie_in_s3(

@@ -140,6 +140,8 @@ PUBLISH = _on_nats(
     lambda sent: "-notifications." in sent.subject and not sent.subject.startswith("$"),
     _operation("Publish"),
 )
+BURY = _on_nats(lambda sent: "-dead." in sent.subject, lambda _: False)
+"""Agents move dead letters on NATS alone."""
 ARTIFACTS = _on_nats(_entry("=2Epng"), on_path("*.png", "PUT"))
 MANIFESTS = _on_nats(_entry("=2Eout"), on_path("*.out", "PUT"))
 S3 = _on_nats(_of_store, on_path("/*-results*"))

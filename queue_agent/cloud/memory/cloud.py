@@ -69,11 +69,13 @@ class MemoryCloud(Cloud):
         max_receives: int | None = 3,
         raw_delivery: bool = False,
         fifo: bool = False,
+        moves_dead_letters: bool = True,
     ) -> Deployment:
         """Make the topics, queues and bucket of one runtime.
 
         Jobs published with the attribute ``runtime`` equal to `name` reach its queue. Without
         `max_receives` there is no dead-letter queue. With `fifo` queues and topics keep an order.
+        Unless it `moves_dead_letters`, who receives what was delivered too often buries it.
         """
         end = ".fifo" if fifo else ""
         dead_letters = None if max_receives is None else f"{name}-dead{end}"
@@ -84,6 +86,7 @@ class MemoryCloud(Cloud):
             max_receives=max_receives,
             dead_letters=self.queue(dead_letters) if dead_letters else None,
             fifo=fifo,
+            moves_dead_letters=moves_dead_letters,
         )
         self.topic(f"{name}-jobs{end}").subscribe_queue(
             queue, {"runtime": [name]}, raw_delivery=raw_delivery

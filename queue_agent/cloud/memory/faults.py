@@ -13,6 +13,7 @@ Operation = Literal[
     "queue.receive",
     "queue.extend",
     "queue.delete",
+    "queue.bury",
     "queue.send",
     "queue.backlog",
     "topic.publish",
@@ -35,7 +36,7 @@ class Call(NamedTuple):
 
     operation: Operation
     subject: str
-    """The key or prefix in a bucket, the body published, sent, extended or deleted."""
+    """The key or prefix in a bucket, the body published, sent, extended, deleted or buried."""
 
 
 class HeldCall:

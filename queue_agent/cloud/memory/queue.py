@@ -9,7 +9,7 @@ from queue_agent.cloud.memory.clock import Clock, SystemClock
 from queue_agent.cloud.memory.fairness import Fairness
 from queue_agent.cloud.memory.faults import Faults
 from queue_agent.cloud.memory.repetitions import Repetitions
-from queue_agent.cloud.ports import Backlog, Message, Queue, QueuePolicy
+from queue_agent.cloud.ports import TO_BE_ANSWERED, Backlog, Message, Queue, QueuePolicy
 from queue_agent.wire.errors import LeaseLost
 from queue_agent.wire.publication import Ordering
 
@@ -46,7 +46,8 @@ class MemoryQueue(Queue):
     and takes what is sent with the same deduplication id once.
 
     What was delivered `max_receives` times goes to the dead-letter queue when it would be
-    delivered once more, with its id, its time of sending and its receive count.
+    delivered once more, with its id, its time of sending and its receive count. Unless
+    `moves_dead_letters`, it is delivered on, to be buried, as on NATS.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class MemoryQueue(Queue):
         max_receives: int | None = None,
         dead_letters: "MemoryQueue | None" = None,
         fifo: bool = False,
+        moves_dead_letters: bool = True,
     ) -> None:
         """`max_receives` and `dead_letters` go together."""
         if (max_receives is None) != (dead_letters is None):
@@ -66,6 +68,7 @@ class MemoryQueue(Queue):
         self._clock = clock or SystemClock()
         self._faults = faults or Faults()
         self._dead_letters = dead_letters
+        self._moves_dead_letters = moves_dead_letters
         self.fifo = fifo
         self._repetitions = Repetitions(self._clock)
         self._fairness = Fairness()
@@ -94,16 +97,23 @@ class MemoryQueue(Queue):
 
     async def extend(self, message: Message, seconds: float) -> None:
         async with self._faults.around("queue.extend", message.body):
-            held = self._of(message)
-            if held.visible_at <= self._clock.now():
-                raise LeaseLost(f"Message {message.id} is not delivered to anyone.")
-            self._show(held, seconds)
+            self._show(self._leased(message), seconds)
 
     async def delete(self, message: Message) -> None:
         async with self._faults.around("queue.delete", message.body):
             held = self._of(message)
             del self._held[held.id]
             self._count(held, min(held.visible_at, self._clock.now()))
+
+    async def bury(self, message: Message) -> None:
+        if self._moves_dead_letters:
+            await super().bury(message)
+            return
+        async with self._faults.around("queue.bury", message.body):
+            held = self._leased(message)
+            held.visible_at = self._clock.now()
+            self._count(held, held.visible_at)
+            self._bury(held)
 
     @property
     def longest_delay(self) -> float:
@@ -161,6 +171,13 @@ class MemoryQueue(Queue):
             raise LeaseLost(f"The receipt of message {message.id} is no longer valid.")
         return held
 
+    def _leased(self, message: Message) -> _Held:
+        """The same, if its lease is not over."""
+        held = self._of(message)
+        if held.visible_at <= self._clock.now():
+            raise LeaseLost(f"Message {message.id} is not delivered to anyone.")
+        return held
+
     def _take(self, count: int, visibility_timeout: float) -> Sequence[Message]:
         now = self._clock.now()
         taken: list[Message] = []
@@ -172,7 +189,7 @@ class MemoryQueue(Queue):
             if held.group in blocked:
                 continue
             self._count(held, held.visible_at)
-            if held.receive_count == self._policy.max_receives:
+            if self._is_dead(held):
                 self._bury(held)
                 continue
             held.receive_count += 1
@@ -200,6 +217,12 @@ class MemoryQueue(Queue):
         if held.delivered_at is not None:
             self._fairness.processed(held.tenant, held.delivered_at, until)
             held.delivered_at = None
+
+    def _is_dead(self, held: _Held) -> bool:
+        """Whether it was delivered for the last time."""
+        most = self._policy.max_receives
+        more = 0 if self._moves_dead_letters else TO_BE_ANSWERED
+        return most is not None and held.receive_count >= most + more
 
     def _bury(self, held: _Held) -> None:
         assert self._dead_letters is not None  # noqa: S101  goes together with max_receives

@@ -23,6 +23,7 @@ from queue_agent.cloud.nats.connection import Connection
 from queue_agent.cloud.nats.publishing import publish
 from queue_agent.cloud.nats.pulling import GIVE_BACK, NANOSECONDS, pull
 from queue_agent.cloud.nats.subjects import attributes_of, token
+from queue_agent.cloud.ports import TO_BE_ANSWERED
 from queue_agent.tasks import together
 from queue_agent.wire.errors import LeaseLost, QueueAgentError, Unanswered, Unavailable
 
@@ -82,8 +83,9 @@ class Leases:
 class NatsQueue(Queue):
     """https://docs.nats.io/nats-concepts/jetstream/consumers
 
-    What was delivered as often as the consumer's metadata allow goes to the dead letters when it
-    would be delivered once more: the servers' own limit would only stop delivering it.
+    What was delivered as often as the consumer's metadata allow is delivered on, for its receiver
+    to bury: the servers' own limit would only stop delivering it. One that ends its receivers
+    goes to the dead letters unanswered in the end.
     """
 
     def __init__(self, connection: Connection, address: NatsAddress, leases: Leases) -> None:
@@ -120,10 +122,7 @@ class NatsQueue(Queue):
                 return messages
 
     async def extend(self, message: Message, seconds: float) -> None:
-        await self._connection.reach()
-        if not self._leases.holds(message.receipt):
-            self._leases.forget(message.receipt)
-            raise LeaseLost(f"The lease of message {message.id} is over.")
+        await self._reach(message)
         if seconds <= 0:
             await self._connection.request("give a message back", message.receipt, GIVE_BACK)
             self._leases.forget(message.receipt)
@@ -150,6 +149,16 @@ class NatsQueue(Queue):
             raise
         self._leases.forget(message.receipt)
 
+    async def bury(self, message: Message) -> None:
+        """What is moved again, because the second step failed, is one dead letter all the same."""
+        stream = (self._known or await self._prescribed()).dead_letters
+        await self._reach(message)
+        subject = f"{stream}.{token(self._name)}"
+        once = Ordering(deduplication_id=message.id)
+        await publish(self._connection, subject, message.body, message.attributes, once)
+        await self._connection.request("terminate a message", message.receipt, _TERMINATE)
+        self._leases.forget(message.receipt)
+
     async def send(
         self,
         body: str,
@@ -166,6 +175,13 @@ class NatsQueue(Queue):
         async with self._connection.using("read the consumer") as js:
             info = await js.consumer_info(self._stream, self._consumer)
         return Backlog(info.num_pending or 0, info.num_ack_pending or 0)
+
+    async def _reach(self, message: Message) -> None:
+        """Raises `LeaseLost` where, once there is a connection, the lease is over."""
+        await self._connection.reach()
+        if not self._leases.holds(message.receipt):
+            self._leases.forget(message.receipt)
+            raise LeaseLost(f"The lease of message {message.id} is over.")
 
     async def _prescribed(self) -> _Prescribed:
         async with self._connection.using("read the consumer") as js:
@@ -211,22 +227,16 @@ class NatsQueue(Queue):
         return [message for message in messages if not await self._is_dead(message, prescribed)]
 
     async def _is_dead(self, message: Message, prescribed: _Prescribed) -> bool:
-        """Whether it was delivered too often; it is put aside then, or comes once more later."""
-        if prescribed.max_receives is None or message.receive_count <= prescribed.max_receives:
+        """Whether all who might answer it were ended; it is put aside, or comes later."""
+        most = prescribed.max_receives
+        if most is None or message.receive_count <= most + TO_BE_ANSWERED:
             return False
+        log.warning("dead letter without an answer", message_id=message.id)
         try:
-            await self._bury(message, prescribed.dead_letters)
-        except Unavailable as error:
+            await self.bury(message)
+        except (LeaseLost, Unavailable) as error:
             log.warning("dead letter not moved", message_id=message.id, reason=error.message)
         return True
-
-    async def _bury(self, message: Message, stream: str) -> None:
-        """What is moved again, because the second step failed, is one dead letter all the same."""
-        subject = f"{stream}.{token(self._name)}"
-        once = Ordering(deduplication_id=message.id)
-        await publish(self._connection, subject, message.body, message.attributes, once)
-        await self._connection.request("terminate a message", message.receipt, _TERMINATE)
-        self._leases.forget(message.receipt)
 
 
 def _extension(seconds: float, prescribed: float | None) -> bytes:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import httpx
 import pytest_asyncio
@@ -20,6 +20,9 @@ class CloudHooks:
 
     ``cloud`` is a client of the cloud, ``unreachable`` one whose calls reach nobody.
     """
+
+    moves_dead_letters: ClassVar[bool] = True
+    """Whether the broker moves what was delivered too often; else its receivers bury it."""
 
     async def deploy(
         self,

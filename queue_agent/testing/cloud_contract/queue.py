@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from queue_agent.cloud import Cloud, Deployment, Message, Queue
+from queue_agent.cloud.ports import TO_BE_ANSWERED
 from queue_agent.testing.cloud_contract.hooks import (
     LONG,
     CloudHooks,
@@ -186,14 +187,35 @@ class QueuePromises(CloudHooks):
         deployment = await self.deploy(cloud, max_receives=2)
         queue = cloud.queue(deployment.queue_url)
         await queue.send("x", {"runtime": "mine"})
-        for count in (1, 2):
+        deliveries = 2 if self.moves_dead_letters else 2 + TO_BE_ANSWERED
+        for count in range(1, deliveries + 1):
             (message,) = await received(queue)
             assert message.receive_count == count
             await queue.extend(message, 0)
-        assert await _visible(queue) == []
-        assert deployment.dead_letter_queue_url is not None
-        (dead,) = await received(cloud.queue(deployment.dead_letter_queue_url))
-        assert (dead.body, dead.attributes) == ("x", {"runtime": "mine"})
+        await _is_buried(cloud, deployment)
+
+    async def test_what_is_buried_becomes_a_dead_letter(self, cloud: Cloud) -> None:
+        """By its last receiver, or by a later one where there may be."""
+        deployment = await self.deploy(cloud, max_receives=2)
+        queue = cloud.queue(deployment.queue_url)
+        await queue.send("x", {"runtime": "mine"})
+        for _ in range(1 if self.moves_dead_letters else 2):
+            (message,) = await received(queue)
+            await queue.extend(message, 0)
+        (message,) = await received(queue)
+        await queue.bury(message)
+        await _is_buried(cloud, deployment)
+
+    async def test_only_who_holds_a_message_can_bury_it(self, cloud: Cloud) -> None:
+        if self.moves_dead_letters:
+            pytest.skip("it is given back, of which others tell")
+        deployment = await self.deploy(cloud, visibility_timeout=1, max_receives=1)
+        queue = cloud.queue(deployment.queue_url)
+        await queue.send("x", {"runtime": "mine"})
+        (message,) = await received(queue, lease=1)
+        await self.pass_time(1.5)
+        with pytest.raises(LeaseLost):
+            await queue.bury(message)
 
     async def test_a_queue_tells_how_much_it_holds(self, queue: Queue) -> None:
         for body in "abc":
@@ -211,9 +233,18 @@ class QueuePromises(CloudHooks):
             queue.receive(1, wait=0, visibility_timeout=30),
             queue.extend(message, 30),
             queue.delete(message),
+            queue.bury(message),
             queue.send("x", {}),
             queue.backlog(),
         )
+
+
+async def _is_buried(cloud: Cloud, deployment: Deployment) -> None:
+    """Nobody gets the message that was sent as ``x`` any more, but from the dead letters."""
+    assert await _visible(cloud.queue(deployment.queue_url)) == []
+    assert deployment.dead_letter_queue_url is not None
+    (dead,) = await received(cloud.queue(deployment.dead_letter_queue_url))
+    assert (dead.body, dead.attributes) == ("x", {"runtime": "mine"})
 
 
 async def _visible(queue: Queue) -> list[Message]:

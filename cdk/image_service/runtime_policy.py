@@ -4,6 +4,7 @@ from aws_cdk import Aws
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 
+from image_service.chart_values import value_of
 from image_service.config import RuntimeConfig
 from image_service.rights import Right
 from queue_agent.wire import layout
@@ -25,8 +26,11 @@ def runtime_rights(
     moving = (
         [Right("SendOnDemand", ["sqs:SendMessage"], [on_demand.queue_arn])] if on_demand else []
     )
+    key = value_of(runtime.values, "agent", "provenance", "kmsKey")
+    signing = [Right("SignFiles", ["kms:Sign"], [key])] if key else []
     return [
         *moving,
+        *signing,
         Right(
             "TakeJobs",
             [

@@ -66,6 +66,18 @@
   valueFrom: {configMapKeyRef: {name: {{ .configMap }}, key: {{ .key }}}}
 {{- end }}
 {{- end }}
+{{- with include "provenance" . | fromYaml }}
+- name: QUEUE_AGENT_PROVENANCE_CERTIFICATE
+  value: /etc/queue-agent/provenance/{{ .certificate }}
+{{- with .key }}
+- name: QUEUE_AGENT_PROVENANCE_KEY
+  value: /etc/queue-agent/provenance/{{ . }}
+{{- end }}
+{{- with .kmsKey }}
+- name: QUEUE_AGENT_PROVENANCE_KMS_KEY
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
 {{- with $agent.runtimeAuth.secretName }}
 - name: QUEUE_AGENT_RUNTIME_AUTH
   valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $agent.runtimeAuth.key }}}}
@@ -208,6 +220,11 @@ volumeMounts:
     mountPath: /etc/queue-agent/http-adapter
     readOnly: true
   {{- end }}
+  {{- if include "provenance" $root }}
+  - name: provenance
+    mountPath: /etc/queue-agent/provenance
+    readOnly: true
+  {{- end }}
   {{- if and (include "podDeletionCost.on" $root) (ne .role "check") }}
   - name: kubernetes-api
     mountPath: /var/run/secrets/kubernetes.io/serviceaccount
@@ -241,6 +258,42 @@ volumeMounts:
 - name: http-adapter
   configMap: {name: {{ . }}}
 {{- end }}
+{{- with include "provenance" . | fromYaml }}
+- name: provenance
+  {{- with .configMap }}
+  configMap: {name: {{ . }}}
+  {{- end }}
+  {{- with .secret }}
+  secret:
+    secretName: {{ . }}
+    items:
+      - {key: {{ $.Values.agent.provenance.certificateKey | quote }}, path: {{ $.Values.agent.provenance.certificateKey | quote }}}
+      {{- if not $.Values.agent.provenance.kmsKey }}
+      - {key: {{ $.Values.agent.provenance.privateKeyKey | quote }}, path: {{ $.Values.agent.provenance.privateKeyKey | quote }}}
+      {{- end }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* What files are signed with, if they are: from where it is mounted, and by which names. */ -}}
+{{- define "provenance" -}}
+{{- $told := .Values.agent.provenance -}}
+{{- $settings := .Values.agent.settings -}}
+{{- if and (or $told.secretName $told.kmsKey $told.certificate) (or $settings.provenanceCertificate $settings.provenanceKey $settings.provenanceKmsKey) -}}
+{{- fail "agent.provenance: or agent.settings.provenanceCertificate and _Key, not both" -}}
+{{- else if and $told.secretName $told.certificate -}}
+{{- fail "agent.provenance: certificates from a Secret or as a text, not both" -}}
+{{- else if and $told.certificate (not $told.kmsKey) -}}
+{{- fail "agent.provenance.certificate: needs kmsKey; a private key stays in a Secret (secretName)" -}}
+{{- else if and $told.kmsKey (not (or $told.secretName $told.certificate)) -}}
+{{- fail "agent.provenance.kmsKey: needs its certificates (secretName or certificate)" -}}
+{{- else if $told.certificate -}}
+{{- dict "configMap" (printf "%s-provenance" (include "chart.fullname" .)) "certificate" "tls.crt" "kmsKey" $told.kmsKey | toYaml -}}
+{{- else if $told.kmsKey -}}
+{{- dict "secret" $told.secretName "certificate" $told.certificateKey "kmsKey" $told.kmsKey | toYaml -}}
+{{- else if $told.secretName -}}
+{{- dict "secret" $told.secretName "certificate" $told.certificateKey "key" $told.privateKeyKey | toYaml -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* What the adapter http is told: a name, or where the file is. */ -}}

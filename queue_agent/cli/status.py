@@ -46,6 +46,8 @@ async def status(
     if result is None:
         trace = await job.trace()
         errors.print(_TOLD[trace].format(id=job_id, prefix=prefix), markup=False)
+        for paused in await client.paused():
+            errors.print(f"Paused: {paused}.", markup=False)
         return UNKNOWN if trace is Trace.NONE else NOT_ENDED
     Console().print_json(result.notification().to_json())
     if output is not None:

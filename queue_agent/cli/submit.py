@@ -25,13 +25,21 @@ async def submit(
     client: Client, job: Job, *, estimate: bool = False, as_json: bool = False
 ) -> None:
     """Publish the job; print its id, or its metadata as a JSON line."""
+    errors = Console(stderr=True, soft_wrap=True)
+    await _tell_of_pause(client, job, errors)
     submitted = await client.submit(job, estimate=estimate)
     if estimate:
         told = submitted.estimate
-        _tell(Console(stderr=True, soft_wrap=True), told)
+        _tell(errors, told)
         if told is not None:
             job = with_estimate(job, told)
     print(job.metadata.model_dump_json(exclude_none=True) if as_json else job.id)
+
+
+async def _tell_of_pause(client: Client, job: Job, console: Console) -> None:
+    """Say that the job will wait; raises as `Client.held_back`."""
+    if (pause := await client.held_back(job)) is not None:
+        console.print(f"Paused, so that the job waits: {pause}.", markup=False)
 
 
 async def submit_and_wait(
@@ -48,6 +56,7 @@ async def submit_and_wait(
     0: completed, 1: ended otherwise, 3: not ended within so many seconds, as of `status`.
     """
     console = Console(stderr=True)
+    await _tell_of_pause(client, job, console)
     async with client.notifications(job_id=job.id) as notifications:
         submitted = await client.submit(job, estimate=estimate)
         if estimate:

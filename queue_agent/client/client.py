@@ -16,6 +16,7 @@ from queue_agent.client.follow import follow
 from queue_agent.client.handle import SubmittedJob, save_images
 from queue_agent.client.inputs import Input, publication, repeated, upload_files
 from queue_agent.client.listener import Listener
+from queue_agent.client.pauses import held_back, paused_now
 from queue_agent.client.queues import bodies_of, matching, redriven
 from queue_agent.client.results import ResultLocation, find_result, forget_passing_failure
 from queue_agent.client.routes import Routes
@@ -303,6 +304,24 @@ class Client:
         """
         marker = cancel_marker(_ID.validate_python(job_id))
         await self._results().write(marker, b"", media_type="text/plain")
+
+    async def held_back(self, job: Job) -> str | None:
+        """Why agents do not work on such a job now, in words; None: they do, or it is not seen.
+
+        Raises:
+            Rejected: the operator has paused its tenant (type ``tenant_paused``), or as `submit`.
+        """
+        if (bucket := self._maybe_bucket()) is None:
+            return None
+        return await held_back(bucket, admit(job, self._terms), self._cloud.now())
+
+    async def paused(self) -> list[str]:
+        """What operators have paused, of all runtimes of the bucket, in words.
+
+        Raises:
+            ValueError: the client lacks the bucket.
+        """
+        return [line async for line in paused_now(self._results(), self._cloud.now())]
 
     async def find(self, place: ResultLocation) -> Result | None:
         """A finished job's result."""

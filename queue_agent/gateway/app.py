@@ -31,6 +31,7 @@ from queue_agent.gateway.keys import KeyRing
 from queue_agent.gateway.limits import RateLimit
 from queue_agent.gateway.middleware import ID_HEADER, BodyLimit, EveryRequest
 from queue_agent.gateway.offers import Offers
+from queue_agent.gateway.pauses import KnownPauses
 from queue_agent.gateway.problems import add_handlers, mend_media_type
 from queue_agent.gateway.schemas import request_schemas
 from queue_agent.gateway.service import JobService
@@ -99,10 +100,12 @@ def create_app(settings: GatewaySettings) -> FastAPI:
             bucket=settings.bucket,
             region=settings.region,
         )
-        offers = Offers(unwatched.bucket(settings.bucket))  # the gateway works without them
+        # the gateway works without these
+        offers = Offers(unwatched.bucket(settings.bucket))
+        pauses = KnownPauses(unwatched.bucket(settings.bucket), unwatched.now)
         cloud = WatchedCloud(unwatched, refusals)
         try:
-            async with _parts(cloud, settings, keys, offers) as (gateway, listener):
+            async with _parts(cloud, settings, keys, offers, pauses) as (gateway, listener):
                 app.state.gateway = gateway
                 app.state.listener = listener
                 app.state.refusals = refusals
@@ -172,12 +175,12 @@ class _DescribedApp(FastAPI):
 
 @asynccontextmanager
 async def _parts(
-    cloud: Cloud, settings: GatewaySettings, keys: KeyRing, offers: Offers
+    cloud: Cloud, settings: GatewaySettings, keys: KeyRing, offers: Offers, pauses: KnownPauses
 ) -> AsyncIterator[tuple[Gateway, Listener]]:
-    statistics = Statistics(cloud, settings.queues, offers, now=cloud.now)
+    statistics = Statistics(cloud, settings.queues, offers, pauses, now=cloud.now)
     client = Client(cloud, notification_topic=settings.notification_topic)
     listener = Listener(client.notifications, hook=statistics.note)
-    service = JobService(cloud, settings, listener, statistics)
+    service = JobService(cloud, settings, listener, statistics, pauses)
     bucket = cloud.bucket(settings.bucket)
     key = trial_key(secrets.token_hex(8), folder="gateway")
     async with (

@@ -176,6 +176,9 @@ class RuntimeState(_View):
     shortened: tuple[str, ...] = Field(
         description="Which of these lists are too long to stand here whole."
     )
+    paused: list[str] = Field(
+        description="What operators hold back of it now, in words: jobs for that wait."
+    )
 
 
 class RuntimeList(_View):

@@ -17,6 +17,7 @@ from queue_agent.cloud import Cloud
 from queue_agent.estimates.estimator import JobEstimator, with_estimate
 from queue_agent.gateway.files import StoredFile
 from queue_agent.gateway.keys import Caller
+from queue_agent.gateway.pauses import KnownPauses
 from queue_agent.gateway.previews import PreviewCache
 from queue_agent.gateway.problems import no_such_job
 from queue_agent.gateway.quota import IsOver, Quota
@@ -49,7 +50,12 @@ class JobService:
     """What a gateway can do for its callers, without a word of HTTP."""
 
     def __init__(
-        self, cloud: Cloud, settings: GatewaySettings, listener: Listener, statistics: Statistics
+        self,
+        cloud: Cloud,
+        settings: GatewaySettings,
+        listener: Listener,
+        statistics: Statistics,
+        pauses: KnownPauses,
     ) -> None:
         self._settings = settings
         self._cloud = cloud
@@ -63,6 +69,7 @@ class JobService:
         )
         self._listener = listener
         self._statistics = statistics
+        self._pauses = pauses
         self._records = Records(self._bucket)
         self._requests = Requests(self._bucket)
         self._quota = Quota(self._bucket, self._over)
@@ -97,8 +104,10 @@ class JobService:
         """Note the job and publish it; the same again is the same job.
 
         Raises:
-            Problem: 409, another of the caller's jobs has its id; 429, too many unfinished.
+            Problem: 409, another of the caller's jobs has its id; 429, too many unfinished; 503,
+                the operator has paused the caller's jobs.
         """
+        await self._pauses.admit(job)
         known = caller.jobs_in_flight > 0 and await self._is_known(caller, job.id)
         slot = await self._quota.take(caller, job.id, known=known, now=self._now())
         try:

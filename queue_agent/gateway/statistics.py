@@ -11,6 +11,7 @@ import structlog
 
 from queue_agent.cloud import Backlog, Cloud
 from queue_agent.gateway.offers import Offers
+from queue_agent.gateway.pauses import KnownPauses
 from queue_agent.gateway.schemas import QueueEstimate, QueueState, RuntimeState
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.notification import Notification
@@ -33,12 +34,14 @@ class Statistics:
         cloud: Cloud,
         queues: Mapping[str, str | None],
         offers: Offers,
+        pauses: KnownPauses,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._cloud = cloud
         self._queues = queues
         self._offers = offers
+        self._pauses = pauses
         self._now = now
         self._ends: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_ENDS_REMEMBERED))
         self._durations: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_DURATIONS))
@@ -98,6 +101,7 @@ class Statistics:
             workflows=offer.workflows,
             capabilities=offer.capabilities,
             shortened=offer.shortened,
+            paused=await self._pauses.told(runtime),
         )
 
     def seconds_per_job(self, runtime: str) -> float | None:

@@ -8,8 +8,10 @@ import pytest
 
 from queue_agent.cli.app import main
 from queue_agent.cli.pause import PauseOrder, pause, resume, show_pauses
+from queue_agent.cli.submit import submit
+from queue_agent.client import Client, make_job
 from queue_agent.cloud.memory import ManualClock, MemoryBucket, MemoryCloud
-from queue_agent.wire.errors import Malformed, Rejected
+from queue_agent.wire.errors import Malformed, Rejected, Unavailable
 from queue_agent.wire.layout import offer_key, pauses_key, runtime_of_pauses
 from queue_agent.wire.pause import Pause, Pauses, Window
 
@@ -229,3 +231,53 @@ def test_a_marker_that_says_something_else_is_not_half_understood(data: bytes) -
 @pytest.mark.parametrize("runtime", ["sd", "a/b", "ü %", "pauses"])
 def test_every_runtimes_name_is_read_back_from_its_key(runtime: str) -> None:
     assert runtime_of_pauses(pauses_key(runtime)) == runtime
+
+
+class Publisher:
+    """Submits to one runtime, as `queue-agent submit` does."""
+
+    def __init__(self, *, with_bucket: bool = True) -> None:
+        self.cloud = MemoryCloud()
+        self.place = self.cloud.deploy("sd")
+        bucket = self.place.bucket if with_bucket else None
+        self.bucket = self.cloud.bucket(self.place.bucket)
+        self.client = Client(
+            self.cloud, job_topic=self.place.job_topic, bucket=bucket, runtime="sd", tenant="shop"
+        )
+
+    async def submit(self, **metadata: Any) -> None:
+        await submit(self.client, make_job({"prompt": "a", "model": "m.ckpt"}, **metadata))
+
+    @property
+    def published(self) -> int:
+        return len(self.cloud.topic(self.place.job_topic).published)
+
+
+@pytest.mark.parametrize("what", [{}, {"model": "m"}])
+async def test_a_job_for_what_is_paused_is_published_and_told_to_wait(
+    capsys: pytest.CaptureFixture[str], what: dict[str, Any]
+) -> None:
+    publisher = Publisher()
+    publisher.bucket.put(pauses_key("sd"), Pauses(pauses=(Pause(**what),)).to_json())
+    await publisher.submit()
+    assert "Paused, so that the job waits:" in capsys.readouterr().err
+    assert publisher.published == 1
+
+
+async def test_a_job_of_a_paused_tenant_is_refused_and_anothers_published() -> None:
+    publisher = Publisher()
+    publisher.bucket.put(pauses_key("sd"), Pauses(pauses=(Pause(tenant="shop"),)).to_json())
+    with pytest.raises(Rejected, match="At sd is paused: tenant shop") as refused:
+        await publisher.submit()
+    assert refused.value.type == "tenant_paused"
+    await publisher.submit(tenant="another")
+    assert publisher.published == 1
+
+
+@pytest.mark.parametrize("with_bucket", [False, True])
+async def test_who_may_not_see_pauses_publishes_all_the_same(*, with_bucket: bool) -> None:
+    publisher = Publisher(with_bucket=with_bucket)
+    publisher.bucket.put(pauses_key("sd"), Pauses(pauses=(Pause(tenant="shop"),)).to_json())
+    publisher.cloud.faults.fail("bucket.read", Unavailable("forbidden"), matching="pauses/")
+    await publisher.submit()
+    assert publisher.published == 1

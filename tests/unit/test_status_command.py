@@ -10,8 +10,9 @@ from queue_agent.client import Client, make_job
 from queue_agent.cloud.memory import Clock, ManualClock, MemoryCloud
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.job import Job
-from queue_agent.wire.layout import ResultKeys, cancel_marker
+from queue_agent.wire.layout import ResultKeys, cancel_marker, pauses_key
 from queue_agent.wire.notification import ErrorReport, Notification
+from queue_agent.wire.pause import Pause, Pauses
 from queue_agent.wire.result import Result
 
 
@@ -154,3 +155,12 @@ async def test_the_latest_jobs_are_listed_first_and_no_more_than_asked_for(
     await show_latest(stage.client, prefix="output", limit=2, as_json=False)
     listed = capsys.readouterr().out.splitlines()
     assert [line.partition("\t")[0] for line in listed] == ["a", "c"]
+
+
+async def test_of_a_job_that_has_not_ended_what_is_paused_is_told(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await stage.write(pauses_key("sd"), Pauses(pauses=(Pause(reason="new nodes"),)).to_json())
+    await stage.write(pauses_key("broken"), b"[")
+    assert await stage.status("order-1") == 4
+    assert "Paused: sd: the runtime (new nodes)." in capsys.readouterr().err

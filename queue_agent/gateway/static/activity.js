@@ -8,6 +8,9 @@ export function tell(runtimes) {
   const sum = (name) => queues.reduce((total, queue) => total + queue[name], 0);
   at("waiting").textContent = queues.length ? sum("waiting") : "–";
   at("in-flight").textContent = queues.length ? sum("in_flight") : "–";
+  const paused = runtimes.flatMap(({ name, paused = [] }) => paused.map((what) => `${name}: ${what}`));
+  at("paused").hidden = !paused.length;
+  at("paused").textContent = paused.length ? `Paused, and jobs wait. ${paused.join("; ")}` : "";
   if (!runtimes.length) return;
   draw(runtimes[0].throughput.map((_, place) => runtimes.reduce((total, runtime) => total + runtime.throughput[place], 0)));
 }

@@ -25,6 +25,7 @@ const SENTENCES = {
   "The agent had to stop, or lost the job, as often as it was tried.": ["agent_stopped", "attempts_exhausted", "lease_lost"],
   "Nobody began with it in time.": ["expired"],
   "It would not have been done in time.": ["deadline_missed"],
+  "The operator has paused such jobs.": ["paused", "tenant_paused"],
   "The agent made a mistake; its log says which.": ["internal_error"],
 };
 

@@ -73,8 +73,14 @@ def output_stage(
         keep_original=settings.output_keep_original or None,
         metadata=settings.output_metadata,
         thumbnail=settings.output_thumbnail or None,
+        animated_thumbnail=settings.output_animated_thumbnail or None,
     )
-    policy = ConversionPolicy(defaults, mark=settings.output_mark, hide_graphs=settings.presign > 0)
+    policy = ConversionPolicy(
+        defaults,
+        settings.output_video_format,
+        mark=settings.output_mark,
+        hide_graphs=settings.presign > 0,
+    )
     workers = WorkerProcesses(
         settings.output_processes, settings.output_timeout, settings.output_memory
     )

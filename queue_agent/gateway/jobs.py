@@ -163,7 +163,7 @@ async def get_image(
 async def get_variant(
     job_id: str,
     number: int,
-    role: Literal["original", "thumbnail"],
+    role: Literal["original", "thumbnail", "animated_thumbnail"],
     request: Request,
     gateway: GatewayPart,
     caller: CallerPart,

@@ -57,7 +57,7 @@ class QueueEstimate(_View):
 class VariantView(_View):
     """Another file of the same picture."""
 
-    role: Literal["original", "thumbnail"]
+    role: Literal["original", "thumbnail", "animated_thumbnail"]
     href: str | None = Field(description="Where the gateway serves it; null if it is not kept.")
     url: str | None = Field(description="Where it lies in the bucket.")
     presigned_url: str | None = Field(description="A link that works without a key, for a while.")

@@ -36,6 +36,10 @@ class WorkerLost(Exception):
     """The work came to no end. The message continues the file's name."""
 
 
+class WorkerTooSlow(WorkerLost):
+    """It was ended when its time was over; another one would be, too."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """What a process may take, and what it is given."""
@@ -147,19 +151,19 @@ class ConfinedProcess:
     def _answer(self, process: "subprocess.Popen[bytes]", request: bytes) -> bytes:
         end = time.monotonic() + self._bounds.seconds
         _write(process, request)
-        line, lost = bytearray(), ""
+        line, lost, kind = bytearray(), "", WorkerLost
         while not (lost or line.endswith(b"\n")):
             try:
                 piece = _read(process, end)
             except TimeoutError:
-                lost = f"took more than {self._bounds.seconds:g} s"
+                lost, kind = f"took more than {self._bounds.seconds:g} s", WorkerTooSlow
             else:
                 line += piece
                 lost = "" if piece else "ended the process that worked on it"
                 lost = "has an answer without an end" if len(line) > _LONGEST_ANSWER else lost
         if lost:
             self.end()
-            raise WorkerLost(lost)
+            raise kind(lost)
         return bytes(line)
 
 

@@ -10,6 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+FORMATS: Final = {
+    "video/3gpp": "3gp",
+    "video/mp4": "mp4",
+    "video/mpeg": "mpeg",
+    "video/ogg": "ogg",
+    "video/quicktime": "mov",
+    "video/webm": "webm",
+    "video/x-flv": "flv",
+    "video/x-m4v": "mp4",
+    "video/x-matroska": "matroska",
+    "video/x-msvideo": "avi",
+}
+"""FFmpeg's names; by media type; none of them leads to another file."""
+
 _MOST_PIXELS: Final = 4096 * 4096
 _POSTER_SIDE: Final = 1280
 _POSTER_QUALITY: Final = 85

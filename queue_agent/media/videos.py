@@ -20,7 +20,7 @@ from queue_agent.media.confined import Bounds, ConfinedProcess, WorkerLost
 from queue_agent.media.facts import media_type_of
 from queue_agent.media.video_facts import NO_FACTS, VideoFacts, sensible
 from queue_agent.media.video_headers import has_headers, headers_of
-from queue_agent.media.video_reader import facts_in, poster_of
+from queue_agent.media.video_reader import FORMATS, facts_in, poster_of
 
 log = structlog.get_logger()
 
@@ -28,19 +28,6 @@ POSTER_MEDIA_TYPE: Final = "image/jpeg"
 
 _BOUNDS: Final = Bounds(memory=256 * 2**20, seconds=60.0, room=2**20)
 """The agent has 512 MiB with its own. A frame of 4K in H.264 fits, 16 of 8K do not."""
-_FORMATS: Final = {
-    "video/3gpp": "3gp",
-    "video/mp4": "mp4",
-    "video/mpeg": "mpeg",
-    "video/ogg": "ogg",
-    "video/quicktime": "mov",
-    "video/webm": "webm",
-    "video/x-flv": "flv",
-    "video/x-m4v": "mp4",
-    "video/x-matroska": "matroska",
-    "video/x-msvideo": "avi",
-}
-"""FFmpeg's names; none of them leads to another file."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +52,7 @@ def _read(asset: Asset, media_type: str) -> Video:
         if told is None:
             return Video()
         facts = told
-    form = _FORMATS.get(media_type)
+    form = FORMATS.get(media_type)
     if form is None or not _can_read():
         return Video(facts)
     try:

@@ -1,6 +1,5 @@
 """From one file to those that are delivered of it: pure, and fit for a process of its own."""
 
-import os
 import shutil
 from dataclasses import dataclass, field, replace
 from mmap import ACCESS_READ, mmap
@@ -9,11 +8,21 @@ from typing import TYPE_CHECKING, Final
 
 from queue_agent.media.facts import TooManyPixels, image_in, is_readable, kind_of
 from queue_agent.media.signatures import HEAD, sniff
-from queue_agent.outputs import cleaning, pictures
+from queue_agent.outputs import cleaning, pictures, videos
 from queue_agent.outputs.blurhash import blurhash
 from queue_agent.outputs.cleaning.mark import C2PA_STORE
 from queue_agent.outputs.pictures import DecodedPicture
-from queue_agent.wire.output import MEDIA_TYPES, FileFormat, MetadataRule
+from queue_agent.outputs.videos import VideoTarget
+from queue_agent.wire.output import (
+    FORMATS,
+    MEDIA_TYPES,
+    VIDEO_FORMATS,
+    VIDEO_MEDIA_TYPES,
+    FileFormat,
+    ImageFormat,
+    MetadataRule,
+    VideoFormat,
+)
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -29,7 +38,10 @@ _ENCODED: Final = frozenset({*MEDIA_TYPES.values(), "image/apng"})
 class FileWish:
     """What is wanted of a file."""
 
-    format: FileFormat | None = None
+    format: ImageFormat | None = None
+    video_format: VideoFormat | None = None
+    asked: FileFormat | None = None
+    """Which format the job itself names, of whatever kind."""
     quality: int | None = None
     max_side: int | None = None
     lossless: bool = False
@@ -39,24 +51,37 @@ class FileWish:
     mark: bool = True
     """Whether images from which nothing is taken are marked as made by a model."""
     thumbnail: bool = False
+    animated_thumbnail: bool = False
+    """Of videos."""
 
     @property
     def needs_pixels(self) -> bool:
-        """Whether something may have to be decoded."""
+        """Whether an image may have to be decoded."""
         return self.format is not None or self.max_side is not None or self.thumbnail
 
     @property
+    def needs_frames(self) -> bool:
+        """Whether a video may have to be decoded, or to get another container."""
+        wanted = self.video_format is not None or self.max_side is not None
+        return wanted or self.thumbnail or self.animated_thumbnail
+
+    @property
     def does_anything(self) -> bool:
-        return self.needs_pixels or self.hide_graph or self.mark or self.metadata != "keep"
+        touches = self.needs_pixels or self.needs_frames
+        return touches or self.hide_graph or self.mark or self.metadata != "keep"
 
     def may_decode(self, media_type: str) -> bool:
         """Whether a file of the type may have to be decoded."""
+        if kind_of(media_type) == "video":
+            return self.needs_frames
         has_format = self.format is None or MEDIA_TYPES[self.format] == media_type
         return self.thumbnail or self.max_side is not None or not has_format
 
     def without_pixels(self) -> "FileWish":
         """What is left where nothing can be decoded."""
-        return FileWish(metadata=self.metadata, hide_graph=self.hide_graph, mark=self.mark)
+        return FileWish(
+            asked=self.asked, metadata=self.metadata, hide_graph=self.hide_graph, mark=self.mark
+        )
 
 
 class Unhandled(Exception):
@@ -74,6 +99,7 @@ class Made:
     """Whether there is another file to deliver, wherever it lies."""
     thumbnail: bytes | None = field(default=None, repr=False)
     placeholder: str | None = None
+    animated_thumbnail: bytes | None = field(default=None, repr=False)
     is_only_marked: bool = False
     """Whether it holds all that there was, and the mark beside it."""
     warning: str | None = None
@@ -90,11 +116,12 @@ def made(data: bytes, wish: FileWish) -> Made:
     """
     media_type = sniff(data[:HEAD])
     if not wish.needs_pixels:
-        return _without_pixels(data, media_type, wish)
+        return _without_pixels(data, media_type, wish, _not_decoded(media_type, wish))
     if not is_readable(media_type):
         return _without_pixels(data, media_type, wish, _not_decoded(media_type, wish))
     try:
-        return _with_pixels(data, media_type, wish)
+        result = _with_pixels(data, media_type, wish)
+        return replace(result, warning=result.warning or _not_decoded(result.media_type, wish))
     except (TooManyPixels, pictures.NotEncoded) as error:
         return _without_pixels(data, media_type, wish, f"is delivered as {media_type}: it {error}")
     except MemoryError:
@@ -105,7 +132,7 @@ def made_of_file(source: Path, target: Path, wish: FileWish) -> Made:
     """The same of a file on disk; what is delivered, if that is another, lies at `target`."""
     with source.open("rb") as file:
         media_type = sniff(file.read(HEAD))
-    if media_type in cleaning.IN_PLACE and kind_of(media_type) == "video":
+    if kind_of(media_type) == "video" and (wish.needs_frames or media_type in cleaning.IN_PLACE):
         return _video(source, target, media_type, wish)
     result = made(source.read_bytes(), wish)
     if result.data is not None:
@@ -114,19 +141,63 @@ def made_of_file(source: Path, target: Path, wish: FileWish) -> Made:
 
 
 def _video(source: Path, target: Path, media_type: str, wish: FileWish) -> Made:
-    """Of which no more is in memory than the system holds of the file."""
-    warning = _not_decoded(media_type, wish)
+    """Of which no more is in memory than the system holds of the file, and some frames."""
     with source.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
         rule = _rule(content, media_type, wish)
+    result = Made(media_type, warning=_not_decoded(media_type, wish))
+    if wish.needs_frames:
+        result = _with_frames(source, target, result, wish, carry=rule == "keep")
+    if rule == "keep" and not (result.is_another and wish.mark):
+        return result
     if rule != "keep":
-        shutil.copyfile(source, target)
-        with target.open("r+b") as copy:
-            with mmap(copy.fileno(), 0) as changed:
-                cleaning.IN_PLACE[media_type](changed)
-            if rule == "minimal":
-                copy.seek(0, os.SEEK_END)
-                copy.write(cleaning.tail(media_type))
-    return Made(media_type, is_another=rule != "keep", warning=warning)
+        if result.media_type not in cleaning.IN_PLACE:
+            raise Unhandled(f"is {media_type}, of which nobody here knows what else it holds")
+        if not result.is_another:
+            shutil.copyfile(source, target)
+        with target.open("r+b") as copy, mmap(copy.fileno(), 0) as changed:
+            cleaning.IN_PLACE[result.media_type](changed)
+    if rule != "strip":
+        with target.open("ab") as end:
+            end.write(cleaning.tail(result.media_type))
+    return replace(result, is_another=True)
+
+
+def _with_frames(source: Path, target: Path, result: Made, wish: FileWish, *, carry: bool) -> Made:
+    """What has to be decoded of a video, as far as that can be; else a word on it."""
+    media_type = result.media_type
+    kept = f"is delivered as {media_type}"
+    if not videos.can_be_read(media_type):
+        return replace(result, warning=f"{kept}: its frames are not read here")
+    try:
+        if wish.thumbnail:
+            picture = videos.first_frame(source, media_type)
+            small = pictures.thumbnail(DecodedPicture((picture,)))
+            result = replace(result, thumbnail=small, placeholder=blurhash(picture))
+        if wish.animated_thumbnail:
+            shown = videos.animated_thumbnail(source, media_type)
+            result = replace(result, animated_thumbnail=shown)
+        wanted = _video_target(source, media_type, wish, carry=carry)
+        if wanted is None:
+            return result
+        videos.convert(source, target, media_type, wanted)
+    except (videos.NotConverted, pictures.NotEncoded) as error:
+        return replace(result, warning=f"{kept}: it {error}")
+    except MemoryError:
+        return replace(result, warning=TOO_MUCH.format(media_type))
+    return replace(result, media_type=VIDEO_MEDIA_TYPES[wanted.format], is_another=True)
+
+
+def _video_target(
+    source: Path, media_type: str, wish: FileWish, *, carry: bool
+) -> VideoTarget | None:
+    """What it is to become, None where it stays; raises `NotConverted`."""
+    side: int | None = wish.max_side
+    own: VideoFormat = "webm" if media_type == "video/webm" else "mp4"
+    target = VideoTarget(wish.video_format or own, wish.quality, side, carry)
+    if wish.video_format is not None:
+        return None if videos.has_format(source, media_type, target) else target
+    is_large = side is not None and videos.is_larger(source, media_type, side)
+    return target if is_large else None
 
 
 def _without_pixels(
@@ -235,6 +306,12 @@ def _rule(content: "bytes | mmap", media_type: str, wish: FileWish) -> MetadataR
 
 
 def _not_decoded(media_type: str, wish: FileWish) -> str | None:
-    if wish.format is None and wish.max_side is None:
-        return None
-    return f"is delivered as {media_type}: it is no image that is decoded here"
+    """Why a file does not become what was asked for, by its kind."""
+    kind, reason = kind_of(media_type), None
+    if kind == "video":
+        reason = "it is no image" if wish.asked in FORMATS else None
+    elif wish.asked in VIDEO_FORMATS:
+        reason = "it is no video"
+    elif not is_readable(media_type) and (wish.format is not None or wish.max_side is not None):
+        reason = "it is no image that is decoded here"
+    return f"is delivered as {media_type}: {reason}" if reason else None

@@ -24,10 +24,11 @@ from queue_agent.outputs.conversion import (
     made_of_file,
 )
 from queue_agent.outputs.stage import Order, Product, Variant
-from queue_agent.outputs.workers import WorkerLost, Workers
+from queue_agent.outputs.videos import ANIMATED_MEDIA_TYPE
+from queue_agent.outputs.workers import WorkerLost, Workers, WorkerTooSlow
 from queue_agent.runtime import Artifact
 from queue_agent.wire.errors import Rejected, Unavailable
-from queue_agent.wire.output import OutputOptions
+from queue_agent.wire.output import OutputOptions, VideoFormat
 
 log = structlog.get_logger()
 
@@ -50,6 +51,8 @@ class ConversionPolicy:
 
     defaults: OutputOptions = field(default_factory=OutputOptions)
     """Where a job says nothing."""
+    video_format: VideoFormat | None = None
+    """What videos become, in that case."""
     mark: bool = True
     """Whether images are marked as made by a model from which nothing is taken."""
     hide_graphs: bool = False
@@ -59,7 +62,9 @@ class ConversionPolicy:
         """What is done with a file of a job that asks for so much."""
         asked = options.over(self.defaults)
         return FileWish(
-            format=asked.format,
+            format=options.image_format or self.defaults.image_format,
+            video_format=options.video_format or self.video_format,
+            asked=options.format,
             quality=asked.quality,
             max_side=asked.max_side,
             lossless=bool(asked.lossless),
@@ -67,6 +72,7 @@ class ConversionPolicy:
             hide_graph=self.hide_graphs and asked.metadata is None,
             mark=self.mark,
             thumbnail=bool(asked.thumbnail),
+            animated_thumbnail=bool(asked.animated_thumbnail),
         )
 
     def keeps_originals(self, options: OutputOptions) -> bool:
@@ -121,11 +127,23 @@ class Conversion:
             return await self._in_process(artifact, wish)
         except WorkerLost as lost:
             log.warning("conversion failed", artifact=name, reason=str(lost))
-            if artifact.size > _IN_A_THREAD:  # more than the agent itself may hold
+            if artifact.size <= _IN_A_THREAD:
+                result, changed = await asyncio.to_thread(_made_here, artifact, rest)
+            elif wish == rest:  # more than the agent itself may hold
                 return _untouched(artifact, rest, lost)
-            result, changed = await asyncio.to_thread(_made_here, artifact, rest)
+            else:
+                result, changed = await self._large(artifact, rest, lost)
             words = f"is delivered as {result.media_type}: it {lost}"
             return replace(result, warning=words), changed
+
+    async def _large(
+        self, artifact: Artifact, rest: FileWish, lost: WorkerLost
+    ) -> tuple[Made, Asset | None]:
+        """What need not be decoded for it, of a file that was not converted."""
+        try:
+            return await self._in_process(artifact, rest)
+        except WorkerLost:
+            return _untouched(artifact, rest, lost)
 
     async def _in_process(self, artifact: Artifact, wish: FileWish) -> tuple[Made, Asset | None]:
         """By a process, and by another where that was lost."""
@@ -134,18 +152,24 @@ class Conversion:
             await _off_the_loop(artifact.size, partial(files.write, artifact, source))
             try:
                 result = await self._do(source, target, wish)
+            except WorkerTooSlow:
+                raise
             except WorkerLost:
                 result = await self._do(source, target, wish)
             if not result.is_another:
                 return result, None
-            return result, await asyncio.to_thread(files.read, target, result.media_type)
+            changed = await asyncio.to_thread(files.read, target, result.media_type)
+            if _shown_by(changed) != result.media_type:
+                changed.close()
+                raise WorkerLost("became something else than its process says")
+            return result, changed
 
     async def _do(self, source: Path, target: Path, wish: FileWish) -> Made:
         return await self.workers.do(made_of_file, source, target, wish, raises=_FAULTS)
 
 
-def _shown_by(artifact: Artifact) -> str:
-    """The media type that its bytes show, whatever the runtime said."""
+def _shown_by(artifact: Asset) -> str:
+    """The media type that its bytes show, whatever anybody said."""
     with artifact.open() as file:
         return sniff(file.read(HEAD))
 
@@ -195,6 +219,9 @@ def _with(
         )
     if result.thumbnail is not None:
         variants.append(Variant("thumbnail", Asset(result.thumbnail, THUMBNAIL_MEDIA_TYPE)))
+    if result.animated_thumbnail is not None:
+        shown = Asset(result.animated_thumbnail, ANIMATED_MEDIA_TYPE)
+        variants.append(Variant("animated_thumbnail", shown))
     words = (f"{name} {result.warning}.",) if result.warning else ()
     return replace(
         product,

@@ -15,7 +15,7 @@ from queue_agent.tasks import together
 from queue_agent.wire.job import Job
 from queue_agent.wire.output import OutputOptions
 
-VariantRole = Literal["original", "thumbnail"]
+VariantRole = Literal["original", "thumbnail", "animated_thumbnail"]
 
 
 @dataclass(frozen=True)

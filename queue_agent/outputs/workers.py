@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-from queue_agent.media.confined import Bounds, ConfinedProcess, WorkerLost
+from queue_agent.media.confined import Bounds, ConfinedProcess, WorkerLost, WorkerTooSlow
 
-__all__ = ["WorkerLost", "WorkerProcesses", "Workers"]
+__all__ = ["WorkerLost", "WorkerProcesses", "WorkerTooSlow", "Workers"]
 
 T = TypeVar("T")
 

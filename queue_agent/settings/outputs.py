@@ -3,7 +3,13 @@
 from typing import Final
 
 from queue_agent.settings.reader import Reader, setting
-from queue_agent.wire.output import LARGEST_SIDE, SMALLEST_SIDE, FileFormat, MetadataRule
+from queue_agent.wire.output import (
+    LARGEST_SIDE,
+    SMALLEST_SIDE,
+    ImageFormat,
+    MetadataRule,
+    VideoFormat,
+)
 
 _MIB: Final = 2**20
 
@@ -11,25 +17,31 @@ _MIB: Final = 2**20
 class OutputSettings(Reader):
     """Of the agent. Durations are in seconds, sizes in bytes."""
 
-    output_format: FileFormat | None = setting(
+    output_format: ImageFormat | None = setting(
         "OUTPUT_FORMAT",
         default=None,
         description="What images become before they are stored, unless their job says so itself "
         "(`metadata.output`): webp, jpeg, avif or png; else they keep the runtime's format.",
+    )
+    output_video_format: VideoFormat | None = setting(
+        "OUTPUT_VIDEO_FORMAT",
+        default=None,
+        description="What videos become in the same way: mp4 (H.264) or webm (VP9); needs the "
+        "extra video. What either can hold is copied and not encoded anew.",
     )
     output_quality: int | None = setting(
         "OUTPUT_QUALITY",
         default=None,
         ge=1,
         le=100,
-        description="Of what is encoded with losses; else 90, and 75 for AVIF.",
+        description="Of what is encoded with losses; else 90, and 75 for AVIF and videos.",
     )
     output_max_side: int | None = setting(
         "OUTPUT_MAX_SIDE",
         default=None,
         ge=SMALLEST_SIDE,
         le=LARGEST_SIDE,
-        description="Pixels of an image's longer side, at most; else as it was made.",
+        description="Pixels of the longer side of images and videos, at most; else as it was made.",
     )
     output_lossless: bool = setting(
         "OUTPUT_LOSSLESS", default=False, description="Whether WebP is encoded without losses."
@@ -49,7 +61,13 @@ class OutputSettings(Reader):
     output_thumbnail: bool = setting(
         "OUTPUT_THUMBNAIL",
         default=False,
-        description="Whether a small WebP is stored beside each image, and a placeholder told.",
+        description="Whether a small WebP is stored beside each image and video, and a placeholder "
+        "told.",
+    )
+    output_animated_thumbnail: bool = setting(
+        "OUTPUT_ANIMATED_THUMBNAIL",
+        default=False,
+        description="Whether a small WebP that moves is stored beside each video.",
     )
     output_mark: bool = setting(
         "OUTPUT_MARK",

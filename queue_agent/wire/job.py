@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,7 @@ from pydantic import (
     Field,
     JsonValue,
     ValidationError,
+    model_validator,
 )
 
 from queue_agent.wire.bounded_json import JsonError, load
@@ -63,6 +64,11 @@ JobId = Annotated[
 TaskType = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9-]+$")]
 Prefix = Annotated[str, Field(max_length=512), AfterValidator(clean_prefix)]
 
+
+_IMAGES_ONLY: Final = frozenset(
+    {"text-to-image", "image-to-image", "extra-single-image", "extra-batch-images"}
+)
+"""Task types that make no videos, whatever the runtime."""
 
 OnLate = Literal["run", "fail", "notify"]
 """What becomes of a job that will miss its deadline."""
@@ -131,6 +137,17 @@ class Metadata(BaseModel):
         max_length=2048,
         description="Where notifications go as webhooks, too, if the operator allows its host.",
     )
+
+    @model_validator(mode="after")
+    def _may_be(self) -> Self:
+        """Refuse before a run what its files cannot be made after it."""
+        if self.output is None or self.tasktype not in _IMAGES_ONLY:
+            return self
+        if self.output.video_format is not None:
+            raise ValueError(f"output.format: {self.tasktype} makes no videos")
+        if self.output.animated_thumbnail:
+            raise ValueError(f"output.animated_thumbnail: {self.tasktype} makes no videos")
+        return self
 
 
 class Job(BaseModel):

@@ -68,9 +68,10 @@ def _is_empty(value: list[object]) -> bool:
 class ImageVariant(_Written):
     """Another file of the same picture."""
 
-    role: Literal["original", "thumbnail"] = Field(
+    role: Literal["original", "thumbnail", "animated_thumbnail"] = Field(
         description="`original`: the runtime's own file, which seed and info are about; "
-        "`thumbnail`: a small WebP."
+        "`thumbnail`: a small WebP, of a video its first frame; `animated_thumbnail`: one that "
+        "shows how a video begins."
     )
     url: str | None = Field(description="Null of an original that is not kept.")
     media_type: str

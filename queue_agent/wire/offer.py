@@ -5,7 +5,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_json
 
-from queue_agent.wire.output import FileFormat
+from queue_agent.wire.output import ImageFormat
 
 __all__ = [
     "LARGEST",
@@ -175,7 +175,7 @@ class Offer(Capabilities):
     adapter: str | None = None
     task_types: tuple[str, ...] = ()
     workflows: tuple[NamedWorkflow, ...] = ()
-    output_formats: tuple[FileFormat, ...] = Field(
+    output_formats: tuple[ImageFormat, ...] = Field(
         default=(), description="What its agents make of images for jobs that ask for it."
     )
     shortened: tuple[str, ...] = Field(

@@ -15,24 +15,31 @@ from pydantic import (
 
 __all__ = [
     "FORMATS",
+    "VIDEO_FORMATS",
     "FileFormat",
+    "ImageFormat",
     "MetadataRule",
     "OutputOptions",
+    "VideoFormat",
     "WebUIEncoding",
     "format_called",
     "webui_encoding",
 ]
 
-FileFormat = Literal["webp", "jpeg", "avif", "png"]
+ImageFormat = Literal["webp", "jpeg", "avif", "png"]
+VideoFormat = Literal["mp4", "webm"]
+FileFormat = Literal["webp", "jpeg", "avif", "png", "mp4", "webm"]
 MetadataRule = Literal["keep", "strip", "minimal"]
 
-FORMATS: Final[tuple[FileFormat, ...]] = get_args(FileFormat)
-MEDIA_TYPES: Final[dict[FileFormat, str]] = {
+FORMATS: Final[tuple[ImageFormat, ...]] = get_args(ImageFormat)
+VIDEO_FORMATS: Final[tuple[VideoFormat, ...]] = get_args(VideoFormat)
+MEDIA_TYPES: Final[dict[ImageFormat, str]] = {
     "webp": "image/webp",
     "jpeg": "image/jpeg",
     "avif": "image/avif",
     "png": "image/png",
 }
+VIDEO_MEDIA_TYPES: Final[dict[VideoFormat, str]] = {"mp4": "video/mp4", "webm": "video/webm"}
 SMALLEST_SIDE: Final = 1
 LARGEST_SIDE: Final = 16_384
 
@@ -42,18 +49,18 @@ _OF_WEBUI: Final = {
     "webp_lossless": "lossless",
 }
 _WITHOUT_QUALITY: Final = frozenset({"png"})
-_NEVER_LOSSLESS: Final = frozenset({"avif", "jpeg"})
-"""AVIF could be; its encoder here rounds colours."""
+_NEVER_LOSSLESS: Final = frozenset({"avif", "jpeg", *VIDEO_FORMATS})
+"""AVIF could be; its encoder here rounds colours. Players know no H.264 that is."""
 
 
-def format_called(name: object) -> FileFormat | None:
-    """The format of that name or extension; None: it is none of these."""
+def format_called(name: object) -> ImageFormat | None:
+    """The format of images of that name or extension; None: it is none of these."""
     word = str(name).lower().removeprefix("image/")
     return next((one for one in FORMATS if one in {word, {"jpg": "jpeg"}.get(word)}), None)
 
 
 class OutputOptions(BaseModel):
-    """What is done with the images of a job before they are stored; what is left out is not said.
+    """What is done with the files of a job before they are stored; what is left out is not said.
 
     A file that has the format already, and is not too large, is never encoded again.
     """
@@ -61,7 +68,9 @@ class OutputOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: FileFormat | None = Field(
-        default=None, description="What images become; else they keep the runtime's format."
+        default=None,
+        description="What images become, or with `mp4` and `webm` videos; else they keep the "
+        "runtime's format.",
     )
     quality: int | None = Field(
         default=None, ge=1, le=100, description="Of what is encoded with losses."
@@ -85,7 +94,12 @@ class OutputOptions(BaseModel):
     )
     thumbnail: bool | None = Field(
         default=None,
-        description="Whether there is a small WebP beside each image, and a placeholder for it.",
+        description="Whether there is a small WebP beside each image, and of a video's first "
+        "frame, and a placeholder for it.",
+    )
+    animated_thumbnail: bool | None = Field(
+        default=None,
+        description="Whether there is a small WebP beside each video that shows how it begins.",
     )
 
     @model_validator(mode="after")
@@ -95,6 +109,16 @@ class OutputOptions(BaseModel):
         if self.format in _NEVER_LOSSLESS and self.lossless:
             raise ValueError(f"lossless: {self.format} files never are here")
         return self
+
+    @property
+    def image_format(self) -> ImageFormat | None:
+        """The format, if it is one of images."""
+        return next((one for one in FORMATS if one == self.format), None)
+
+    @property
+    def video_format(self) -> VideoFormat | None:
+        """The format, if it is one of videos."""
+        return next((one for one in VIDEO_FORMATS if one == self.format), None)
 
     def over(self, others: "OutputOptions | None") -> "OutputOptions":
         """These, and where they say nothing the others."""

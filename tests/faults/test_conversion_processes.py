@@ -37,10 +37,14 @@ from queue_agent.outputs import (
 )
 from queue_agent.runtime import Artifact
 from queue_agent.wire.job import parse_job
+from video_files import video
 
 MEMORY = 256 * 2**20
 BODY = """{"metadata": {"id": "a", "tasktype": "text-to-image",
   "output": {"format": "webp", "thumbnail": true}}, "content": {}}"""
+
+FILM = """{"metadata": {"id": "b", "tasktype": "text-to-video",
+  "output": {"format": "webm", "thumbnail": true, "metadata": "strip"}}, "content": {}}"""
 
 
 async def test_a_process_is_kept_replaced_when_killed_and_stopped_when_stuck() -> None:
@@ -151,9 +155,29 @@ async def test_a_job_is_converted_in_a_process_and_its_cancellation_ends_that() 
         assert product.artifact.media_type == "image/webp"
         assert opened(product.artifact.data).size == (900, 700)
         assert opened(product.variants[1].asset.data).size == (512, 398)
+    film = Artifact(video("mp4", (1280, 720)), "video/mp4")
+    order = Order(parse_job(FILM))
+    (product,) = await stage.products(order, (film,))
+    with order.files:
+        assert (product.artifact.media_type, product.warnings) == ("video/webm", ())
+        assert opened(product.variants[1].asset.data).size == (512, 288)
+        assert product.placeholder
     task = asyncio.create_task(workers.do(stuck))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await workers.do(identity)
+
+
+async def test_a_video_that_takes_too_long_is_delivered_as_it_is_and_clean() -> None:
+    workers = WorkerProcesses(1, time_limit=0.3, memory=MEMORY)
+    stage = OutputStage((Conversion(ConversionPolicy(), workers),))
+    film = Artifact(video("mp4", (1280, 720), frames=150), "video/mp4")
+    order = Order(parse_job(FILM))
+    (product,) = await stage.products(order, (film,))
+    with order.files:
+        assert product.artifact.media_type == "video/mp4"
+        assert product.warnings == (
+            "Artifact 1 is delivered as video/mp4: it took more than 0.3 s.",
+        )

@@ -27,7 +27,7 @@ from output_samples import (
 )
 from queue_agent.outputs.blurhash import blurhash
 from queue_agent.outputs.conversion import FileWish, Made, Unhandled, made
-from queue_agent.wire.output import FORMATS, MEDIA_TYPES, FileFormat
+from queue_agent.wire.output import FORMATS, MEDIA_TYPES, ImageFormat
 
 SOURCES: dict[str, bytes] = {
     **{f"png {mode}": saved(gradient(mode), "PNG")
@@ -89,7 +89,7 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 
 @pytest.mark.parametrize(("name", "kind"), [*product(SOURCES, FORMATS)])
-def test_every_mode_becomes_every_format_as_it_looks(name: str, kind: FileFormat) -> None:
+def test_every_mode_becomes_every_format_as_it_looks(name: str, kind: ImageFormat) -> None:
     data = SOURCES[name]
     result = made(data, FileWish(format=kind, quality=95 if kind != "png" else None))
     found = data if result.data is None else result.data
@@ -107,7 +107,7 @@ def test_every_mode_becomes_every_format_as_it_looks(name: str, kind: FileFormat
 
 
 @pytest.mark.parametrize(("name", "kind"), [*product(SOURCES, FORMATS)])
-def test_every_mode_is_made_smaller(name: str, kind: FileFormat) -> None:
+def test_every_mode_is_made_smaller(name: str, kind: ImageFormat) -> None:
     result = made(SOURCES[name], FileWish(format=kind, max_side=24))
     assert result.data is not None
     shown = opened(result.data)
@@ -161,7 +161,7 @@ def test_colours_without_opacity_stay_where_nothing_is_lost() -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_colour_profile_goes_along(kind: FileFormat) -> None:
+def test_a_colour_profile_goes_along(kind: ImageFormat) -> None:
     data = saved(gradient("RGB"), "TIFF", icc_profile=SRGB)
     found = made(data, FileWish(format=kind, metadata="strip")).data
     assert opened(found or b"").info["icc_profile"] == SRGB
@@ -175,7 +175,7 @@ def test_a_profile_of_another_colour_space_does_not() -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_picture_that_lies_on_its_side_stands_up(kind: FileFormat) -> None:
+def test_a_picture_that_lies_on_its_side_stands_up(kind: ImageFormat) -> None:
     data = saved(gradient("RGB"), "TIFF", exif=Image.Exif())
     lying = saved(gradient("RGB"), "JPEG" if kind != "jpeg" else "WEBP", exif=exif(orientation=6))
     for wish in (FileWish(format=kind), FileWish(format=kind, metadata="strip")):
@@ -186,7 +186,7 @@ def test_a_picture_that_lies_on_its_side_stands_up(kind: FileFormat) -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), [*product(MOVING, ("webp", "png", "avif"))])
-def test_what_moves_goes_on_moving(name: str, kind: FileFormat) -> None:
+def test_what_moves_goes_on_moving(name: str, kind: ImageFormat) -> None:
     result = made(MOVING[name], FileWish(format=kind, quality=None if kind == "png" else 95))
     found = result.data or MOVING[name]
     assert result.media_type == ("image/apng" if kind == "png" else f"image/{kind}")
@@ -221,7 +221,7 @@ def test_what_is_not_encoded_here_becomes_what_can_hold_it_when_made_smaller() -
 
 
 @pytest.mark.parametrize(("name", "kind"), [*product(PLANTED, FORMATS)])
-def test_a_stripped_file_says_nothing_whatever_it_becomes(name: str, kind: FileFormat) -> None:
+def test_a_stripped_file_says_nothing_whatever_it_becomes(name: str, kind: ImageFormat) -> None:
     data, _ = PLANTED[name]
     for wish in (
         FileWish(format=kind, metadata="strip", thumbnail=True),
@@ -234,7 +234,7 @@ def test_a_stripped_file_says_nothing_whatever_it_becomes(name: str, kind: FileF
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_what_is_converted_is_marked_unless_it_is_stripped(kind: FileFormat) -> None:
+def test_what_is_converted_is_marked_unless_it_is_stripped(kind: ImageFormat) -> None:
     def marks(wish: FileWish) -> int:
         return (made(SOURCES["tiff CMYK"], wish).data or b"").count(b"trainedAlgorithmicMedia")
 

@@ -316,7 +316,7 @@ async def test_steps_follow_each_other_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(("output", "words"), [
-    ({"format": "gif"}, "metadata.output.format: Input should be 'webp', 'jpeg', 'avif' or 'png'"),
+    ({"format": "gif"}, "metadata.output.format: Input should be 'webp', 'jpeg', 'avif', 'png'"),
     ({"quality": 0}, "metadata.output.quality: Input should be greater than or equal to 1"),
     ({"quality": 101}, "metadata.output.quality"),
     ({"max_side": 0}, "metadata.output.max_side"),

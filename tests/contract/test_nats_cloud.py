@@ -2,6 +2,7 @@
 
 import random
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest_asyncio
 from nats.js import JetStreamContext
 
 from queue_agent.cloud import Bucket, Cloud, Deployment
+from queue_agent.cloud.clock import CloudClock
 from queue_agent.cloud.nats import NatsCloud, buckets
 from queue_agent.testing import CloudContract
 from queue_agent.testing.cloud_contract import CloudHooks
@@ -60,6 +62,16 @@ class OnNats(CloudHooks):
 
 
 class TestNatsCloud(OnNats, CloudContract):
+    async def test_the_time_is_the_servers_once_it_was_asked_for_anything_of_a_stream(
+        self, deployment: Deployment
+    ) -> None:
+        cloud = NatsCloud([self._server.address], {}, clock=CloudClock(wall=lambda: 12.0))
+        assert cloud.now() == 12.0
+        before = time.time()
+        await cloud.queue(deployment.queue_url).policy()
+        assert before - 0.1 <= cloud.now() <= time.time() + 0.1
+        await cloud.aclose()
+
     async def test_anyone_can_read_by_a_presigned_link(self, bucket: Bucket) -> None:
         """Nobody can, and whoever asks is told."""
         await bucket.write("a", b"", media_type="text/plain")

@@ -21,8 +21,9 @@ FAKETIME = next(Path("/usr/lib").glob(f"{platform.machine()}-*/faketime/libfaket
 @pytest.mark.skipif(FAKETIME is None, reason="Debian's libfaketime is not installed")
 @pytest.mark.parametrize(("first", "then"), [("+0", "+1h"), ("+1h", "-1h"), ("-1h", "+0")])
 async def test_jobs_expire_by_the_cloud_whatever_the_wall_clock_says(
-    rig: Rig, tmp_path: Path, first: str, then: str
+    any_rig: Rig, tmp_path: Path, first: str, then: str
 ) -> None:
+    rig = any_rig
     clock = tmp_path / "clock"
     clock.write_text(first)
     await rig.agent(

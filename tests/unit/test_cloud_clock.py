@@ -53,6 +53,14 @@ class World:
         return abs(self.clock.now() - self.cloud())
 
 
+def test_a_date_that_is_exact_is_believed_as_it_is() -> None:
+    world = World(wall_ahead=3600.0)
+    world.clock.answered(world.cloud(), asked=world.monotonic(), now=world.monotonic(), within=0.0)
+    assert world.error == pytest.approx(0.0)
+    world.passed += 1000.3
+    assert world.error == pytest.approx(0.0)
+
+
 def test_until_an_answer_is_dated_this_machines_time_counts() -> None:
     world = World(wall_ahead=12.0)
     assert (world.clock.knows, world.clock.now()) == (False, world.wall())

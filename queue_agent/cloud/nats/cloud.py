@@ -2,13 +2,13 @@
 
 import os
 import ssl
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from nats.js.api import StorageType
 
 from queue_agent.cloud import Cloud
+from queue_agent.cloud.clock import CloudClock
 from queue_agent.cloud.nats.addresses import NatsAddress, is_nats
 from queue_agent.cloud.nats.buckets import NatsBucket
 from queue_agent.cloud.nats.connection import Connection
@@ -24,7 +24,11 @@ class NatsCloud(Cloud):
     """One connection, made on first use and shared by all ports."""
 
     def __init__(
-        self, servers: Sequence[str], environment: Mapping[str, str] | None = None
+        self,
+        servers: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        clock: CloudClock | None = None,
     ) -> None:
         """`servers`: each ``nats://host:port``, or ``tls://host:port``.
 
@@ -36,7 +40,8 @@ class NatsCloud(Cloud):
             SettingsError: one of the files cannot be read.
         """
         environment = os.environ if environment is None else environment
-        self._connection = Connection(servers, _options(servers, environment))
+        self._clock = clock or CloudClock()
+        self._connection = Connection(servers, _options(servers, environment), clock=self._clock)
         self._leases = Leases()
 
     @property
@@ -56,7 +61,7 @@ class NatsCloud(Cloud):
         return NatsBucket(self._connection, named)
 
     def now(self) -> float:
-        return time.time()
+        return self._clock.now()
 
     async def durability(self, queue_url: str) -> str:
         stream = NatsAddress.parse(queue_url).stream

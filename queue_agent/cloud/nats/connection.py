@@ -12,6 +12,8 @@ from nats.errors import NoServersError, SecureConnWantedError, UnexpectedEOF
 from nats.js import JetStreamContext
 
 from queue_agent import __version__
+from queue_agent.cloud.clock import CloudClock
+from queue_agent.cloud.nats.dates import DatedJetStream
 from queue_agent.cloud.nats.errors import FAILURES, translated, unauthorized
 from queue_agent.cloud.refusals import type_of
 from queue_agent.wire.errors import Unanswered, Unavailable
@@ -130,9 +132,16 @@ class Connection:
     later what a caller has given up.
     """
 
-    def __init__(self, servers: Sequence[str], options: Mapping[str, Any] | None = None) -> None:
-        """`options` go to the client: credentials and TLS."""
+    def __init__(
+        self,
+        servers: Sequence[str],
+        options: Mapping[str, Any] | None = None,
+        *,
+        clock: CloudClock | None = None,
+    ) -> None:
+        """`options` go to the client: credentials and TLS. `clock` learns the servers' time."""
         self._servers = tuple(servers)
+        self._clock = clock or CloudClock()
         self._options = dict(options or {})
         self._link: _Link | None = None
         self._connecting = asyncio.Lock()
@@ -154,7 +163,7 @@ class Connection:
             QueueAgentError: what the servers said, in our words.
         """
         async with self.exchange(action, seconds=seconds) as client:
-            yield client.jetstream(timeout=2 * (seconds or _ANSWER))
+            yield DatedJetStream(client, self._clock, timeout=2 * (seconds or _ANSWER))
 
     async def request(self, action: str, subject: str, payload: bytes = b"") -> Msg:
         """What is answered to a message; raises like `using`."""

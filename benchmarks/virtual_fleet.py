@@ -151,7 +151,7 @@ async def _run_fleet(
         return assemble(
             replace(_POLICY, **policy),  # type: ignore[arg-type]  # by the caller's names
             Ports(
-                cloud.queue(deployment.queue_url),
+                {"": cloud.queue(deployment.queue_url)},
                 topic,
                 cloud.bucket(deployment.bucket),
                 cloud.bucket,

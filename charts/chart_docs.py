@@ -40,6 +40,7 @@ _TYPES: dict[type, str] = {
 
 ELSEWHERE: Final = {
     "QUEUE_URL": "cloud.queueUrl",
+    "QUEUES": "cloud.queues",
     "TOPIC_ARN": "cloud.topicArn",
     "BUCKET": "cloud.bucket",
     "REGION": "cloud.region",

@@ -3,11 +3,12 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from queue_agent.cloud import Queue
 from queue_agent.cloud.deployment import Deployment
 from queue_agent.cloud.memory import Clock, MemoryCloud, Timer
 from queue_agent.inputs.references import ReferenceFetcher, ReferencePolicy
@@ -35,6 +36,7 @@ from queue_agent.worker.agent import Agent
 from queue_agent.worker.assembly import Ports, assemble
 from queue_agent.worker.job_models import Models
 from queue_agent.worker.policy import Policy
+from queue_agent.worker.queue_order import QueueOrder
 from queue_agent.worker.webhooks import WebhookPolicy, Webhooks
 
 NAME = "sdruntime"
@@ -224,6 +226,9 @@ class Bench:
     """What fetches jobs' models."""
     outputs: OutputStage | None = None
     """What is done with what runs make."""
+    queues: Mapping[str, Queue] = field(default_factory=dict)
+    """Several queues by name, instead of the deployment's."""
+    order: QueueOrder | None = None
     on_demand: str | None = None
     """The queue for jobs that have lost their attempts here."""
     heard: list[Notification] = field(default_factory=list)
@@ -261,15 +266,16 @@ class Bench:
         return assemble(
             policy,
             Ports(
-                self.queue,
+                self.queues or {"": self.queue},
                 self.topic,
                 self.results,
                 self.cloud.bucket,
-                None if self.on_demand is None else self.cloud.queue(self.on_demand),
+                {} if self.on_demand is None else {"": self.cloud.queue(self.on_demand)},
             ),
             runtime or self.runtime,
             ReferenceFetcher(reading, self.cloud.bucket),
             Webhooks(WebhookPolicy()),
+            order=self.order,
             models=self.models,
             outputs=self.outputs,
             others=others,

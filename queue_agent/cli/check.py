@@ -18,7 +18,7 @@ from queue_agent.cli.options import content_checker, make_runtime, warm_up_job
 from queue_agent.cli.provenance_options import certificate_warning, signing_files, signs
 from queue_agent.cli.waiting import look
 from queue_agent.cli.wiring import HINT, no_loop
-from queue_agent.cloud import Bucket, Cloud, shortcomings
+from queue_agent.cloud import Bucket, Cloud, Queue, shortcomings
 from queue_agent.cloud.connect import connect
 from queue_agent.inputs.models.fetcher import ModelFetcher
 from queue_agent.media.asset import Asset
@@ -38,8 +38,9 @@ _SIDE = 64
 """Pixels of the picture that the content check is asked about."""
 
 _HINTS = {
-    "queue": "Is QUEUE_AGENT_QUEUE_URL right, and does the role allow sqs:GetQueueAttributes, "
-    "sqs:ReceiveMessage, sqs:ChangeMessageVisibility and sqs:DeleteMessage on it?",
+    "queue": "Is QUEUE_AGENT_QUEUE_URL, or QUEUE_AGENT_QUEUES, right, and does the role allow "
+    "sqs:GetQueueAttributes, sqs:ReceiveMessage, sqs:ChangeMessageVisibility and "
+    "sqs:DeleteMessage on it?",
     "topic": "Is QUEUE_AGENT_TOPIC_ARN right, and does the role allow sns:Publish (and "
     "sns:GetTopicAttributes for this check) on it?",
     "bucket": "Is QUEUE_AGENT_BUCKET right, and does the role allow s3:GetObject, s3:PutObject, "
@@ -91,7 +92,10 @@ async def check(
     checker = content_checker(settings)
     models = model_fetcher(settings, runtime)
     cloud = connect(
-        settings.topic_arn, settings.queue_url, bucket=settings.bucket, region=settings.region
+        settings.topic_arn,
+        *settings.served.values(),
+        bucket=settings.bucket,
+        region=settings.region,
     )
     try:
         trials = _trials(settings, cloud, runtime)
@@ -101,11 +105,13 @@ async def check(
         findings = [await _try(name, trial) for name, trial in trials.items()]
         warnings = [
             await _try("links", lambda: _links(settings, cloud)),
-            await _try("durability", lambda: cloud.durability(settings.queue_url)),
+            await _try("durability", lambda: _durability(settings, cloud)),
             await _try("certificate", lambda: certificate_warning(files)),
         ]
         if with_messages:
-            warnings.append(await _try("messages", lambda: _messages(settings, cloud)))
+            for name, url in settings.served.items():
+                seen = partial(_messages, settings, cloud.queue(url))
+                warnings.append(await _try(f"messages {name}".strip(), seen))
     finally:
         if checker is not None:
             await checker.aclose()
@@ -126,8 +132,8 @@ async def check(
 def _trials(
     settings: Settings, cloud: Cloud, runtime: Runtime
 ) -> dict[str, Callable[[], Awaitable[str]]]:
-    async def queue() -> str:
-        policy = await cloud.queue(settings.queue_url).policy()
+    async def queue(url: str) -> str:
+        policy = await cloud.queue(url).policy()
         redrive = (
             f"to its dead-letter queue after {policy.max_receives} deliveries"
             if policy.max_receives
@@ -162,8 +168,9 @@ def _trials(
             raise QueueAgentError(f"the cloud's clock is {offset:+.0f} s from this machine's")
         return "agrees with the cloud's"
 
+    queues = {f"queue {name}".strip(): partial(queue, url) for name, url in settings.served.items()}
     return {
-        "queue": queue,
+        **queues,
         "topic": topic,
         "bucket": bucket,
         "wiring": partial(no_loop, settings, cloud),
@@ -224,9 +231,14 @@ def _one_colour() -> bytes:
     return file.getvalue()
 
 
-async def _messages(settings: Settings, cloud: Cloud) -> str:
-    """What is to be said of the messages that wait; empty: none do."""
-    queue = cloud.queue(settings.queue_url)
+async def _durability(settings: Settings, cloud: Cloud) -> str:
+    """What may be lost of what the cloud has acknowledged; empty: nothing known."""
+    told = [await cloud.durability(url) for url in settings.served.values()]
+    return " ".join(dict.fromkeys(filter(None, told)))
+
+
+async def _messages(settings: Settings, queue: Queue) -> str:
+    """What is to be said of the messages that wait in a queue; empty: none do."""
     waiting = await look(queue, settings.name, most=settings.max_receives)
     if not waiting.looked_at:
         return ""
@@ -248,7 +260,12 @@ async def _try(name: str, trial: Callable[[], Awaitable[str]]) -> Finding:
     try:
         return Finding(name, True, await trial())
     except QueueAgentError as error:
-        return Finding(name, False, error.message, error.type if error.type in _HINTS else name)
+        return Finding(
+            name,
+            False,
+            error.message,
+            error.type if error.type in _HINTS else name.split(maxsplit=1)[0],
+        )
 
 
 async def _write_and_remove(bucket: Bucket) -> None:

@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ from queue_agent.inputs.references import ReferenceFetcher
 from queue_agent.outputs.checkers import ContentChecker
 from queue_agent.runtime import Readiness, Runtime
 from queue_agent.settings.agent import Settings
-from queue_agent.tasks import background
+from queue_agent.tasks import background, together
 from queue_agent.telemetry.clock import ClockWatch
 from queue_agent.telemetry.export import exporting
 from queue_agent.telemetry.logs import configure_logs
@@ -50,7 +50,8 @@ from queue_agent.worker.health import missing
 from queue_agent.worker.learning import RunLearning
 from queue_agent.worker.offering import Offering
 from queue_agent.worker.pod_deletion_cost import PodDeletionCost
-from queue_agent.worker.policy import Policy
+from queue_agent.worker.policy import Allowance, Policy
+from queue_agent.worker.queue_order import QueueOrder, Reserved, Weighted, strict
 from queue_agent.worker.sampling import GaugeSampler
 from queue_agent.worker.webhooks import Webhooks
 
@@ -89,19 +90,18 @@ async def _serve(
     pod = _own_pod(settings)
     cloud = connect(
         settings.topic_arn,
-        settings.queue_url,
+        *settings.served.values(),
         bucket=settings.bucket,
         region=settings.region,
         # where several jobs may end together, but not once told to stop
         batching=lambda: runtime.concurrency > 1 and not stop.is_set(),
     )
-    on_demand = settings.on_demand_queue_url
     ports = Ports(
-        cloud.queue(settings.queue_url),
+        {name: cloud.queue(url) for name, url in settings.served.items()},
         cloud.topic(settings.topic_arn),
         cloud.bucket(settings.bucket),
         cloud.bucket,
-        None if on_demand is None else cloud.queue(on_demand),
+        {name: cloud.queue(url) for name, url in settings.on_demand.items()},
     )
     references = ReferenceFetcher(reference_policy(settings), cloud.bucket)
     webhooks = Webhooks(webhook_policy(settings), now=cloud.now)
@@ -112,7 +112,7 @@ async def _serve(
                 telemetry_options(settings),
                 runtime=settings.name,
                 task_types=runtime.task_types,
-                queue=settings.queue_url.rpartition("/")[2],
+                queues={name: url.rpartition("/")[2] for name, url in settings.served.items()},
             ) as exports,
             probes(
                 start.readiness,
@@ -126,15 +126,16 @@ async def _serve(
             refusals = CloudRefusals(exports.telemetry.metrics)
             learning = _learning(settings, ports.results, runtime, cloud.now)
             seen = ports.watched(refusals)
-            policy = await start.policy(seen.queue, settings, stop)
-            if policy is not None:
+            policies = await start.policies(seen.queues, settings, stop)
+            if policies is not None:
                 start.agent = agent = assemble(
-                    _worker_policy(settings, policy, warm_up),
+                    _worker_policy(settings, policies, warm_up),
                     ports,
                     runtime,
                     references,
                     webhooks,
                     exports.telemetry,
+                    order=_order(settings),
                     models=models,
                     outputs=output_stage(
                         settings,
@@ -158,7 +159,11 @@ async def _serve(
                     learning.keeping(agent.health.started),
                     _marking_pod(agent, pod),
                     _looking(
-                        cloud, settings.queue_url, seen.results, agent, links=settings.presign
+                        cloud,
+                        [*settings.served.values()],
+                        seen.results,
+                        agent,
+                        links=settings.presign,
                     ),
                     background(offering.keep()),
                 ):
@@ -240,7 +245,7 @@ async def _marking_pod(agent: Agent, pod: PodDeletionCost | None) -> AsyncIterat
 
 @asynccontextmanager
 async def _looking(
-    cloud: Cloud, queue_url: str, bucket: Bucket, agent: Agent, *, links: float
+    cloud: Cloud, queue_urls: Sequence[str], bucket: Bucket, agent: Agent, *, links: float
 ) -> AsyncIterator[None]:
     """Beside the work, look at what the operator must be told of clock, store and cloud."""
     clock = ClockWatch(cloud.now, agent.telemetry.metrics)
@@ -248,7 +253,7 @@ async def _looking(
     async with (
         background(clock.watch()),
         background(shortcomings.warn(bucket, key, links=links)),
-        background(shortcomings.warn_of_losses(cloud, queue_url)),
+        background(shortcomings.warn_of_losses(cloud, queue_urls)),
     ):
         yield
 
@@ -261,7 +266,7 @@ async def _observed(agent: Agent, stop: asyncio.Event) -> None:
         return
     metrics.observe_gpu(agent.slots.gpu.seconds)
     metrics.observe_in_flight(agent.slots.counts)
-    async with background(GaugeSampler(agent.queue, agent.health, metrics).sample()):
+    async with background(GaugeSampler(agent.queues.queues, agent.health, metrics).sample()):
         await agent.run(stop)
 
 
@@ -306,11 +311,11 @@ class _Start:
         wanted, known = await self.agent.health.to_restart()
         return wanted, {"state": known.state, "reason": known.reason}
 
-    async def policy(
-        self, queue: Queue, settings: Settings, stop: asyncio.Event
-    ) -> QueuePolicy | None:
-        """What the queue prescribes; waits for the queue, None if told to stop meanwhile."""
-        asking = asyncio.create_task(self._policy(queue, settings))
+    async def policies(
+        self, queues: Mapping[str, Queue], settings: Settings, stop: asyncio.Event
+    ) -> Mapping[str, QueuePolicy] | None:
+        """What the queues prescribe; waits for all, None if told to stop meanwhile."""
+        asking = asyncio.create_task(self._policies(queues, settings))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -320,27 +325,56 @@ class _Start:
                 task.cancel()
             await asyncio.wait({asking, stopping})
 
-    async def _policy(self, queue: Queue, settings: Settings) -> QueuePolicy:
+    async def _policies(
+        self, queues: Mapping[str, Queue], settings: Settings
+    ) -> Mapping[str, QueuePolicy]:
+        found = await together(
+            self._policy(name, queue, settings) for name, queue in queues.items()
+        )
+        return dict(zip(queues, found, strict=True))
+
+    async def _policy(self, name: str, queue: Queue, settings: Settings) -> QueuePolicy:
         pause = _POLICY_PAUSE
         while True:
             try:
                 return await queue.policy()
             except Unavailable as error:
-                self.waiting = error.message
+                self.waiting = f"{name}: {error.message}" if name else error.message
                 if error.type == "cloud_unauthorized" and settings.visibility_timeout:
                     return QueuePolicy(settings.visibility_timeout)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_POLICY_PAUSE)
 
 
-def _worker_policy(settings: Settings, queue: QueuePolicy, warm_up: Job | None) -> Policy:
-    """What settings and queue prescribe together."""
+def _order(settings: Settings) -> QueueOrder:
+    """From which queue the next message is taken."""
+    queues = tuple(settings.served)
+    match settings.queue_rule:
+        case "strict":
+            return strict(queues)
+        case "reserved":
+            return Reserved(queues, settings.shares)
+        case "weighted":
+            return Weighted(queues, settings.shares)
+
+
+def _worker_policy(
+    settings: Settings, queues: Mapping[str, QueuePolicy], warm_up: Job | None
+) -> Policy:
+    """What settings and queues prescribe together; the shortest lease is every queue's."""
+    lease = settings.visibility_timeout or min(it.visibility_timeout for it in queues.values())
+    allowances = {
+        name: Allowance(it.max_receives or settings.max_receives, it.max_receives is not None)
+        for name, it in queues.items()
+    }
+    first = next(iter(allowances.values()))
     return Policy(
         runtime_name=settings.name,
         serves=settings.runtime_name,
-        lease=max(_SHORTEST_LEASE, settings.visibility_timeout or queue.visibility_timeout),
-        max_receives=queue.max_receives or settings.max_receives,
-        has_dead_letter_queue=queue.max_receives is not None,
+        lease=max(_SHORTEST_LEASE, lease),
+        max_receives=first.max_receives,
+        has_dead_letter_queue=first.has_dead_letter_queue,
+        allowances=allowances,
         run_timeout=settings.run_timeout,
         run_timeouts=settings.run_timeout_by_type,
         store_patience=settings.store_patience,

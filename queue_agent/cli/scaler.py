@@ -41,17 +41,17 @@ async def _serve(settings: ScalerSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    connected = connect(settings.queue_url, bucket=settings.bucket, region=settings.region)
+    connected = connect(*settings.served.values(), bucket=settings.bucket, region=settings.region)
     cloud = WatchedCloud(connected, CloudRefusals())
     learned = JobSeconds(settings.job_seconds)
     metrics = ScalerMetrics(settings.runtime)
     aim = ScalingAim(settings.wait, settings.start, settings.max_pods)
-    queue = cloud.queue(settings.queue_url)
+    queues = [cloud.queue(url) for url in settings.served.values()]
     pauses = None
     if settings.bucket is not None:  # not watched: without the right to see them, all else works
         pauses = PausesMarker(connected.bucket(settings.bucket), settings.runtime)
     scaler = Scaler(
-        queue,
+        queues,
         aim,
         learned,
         settle=settings.settle,

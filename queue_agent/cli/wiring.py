@@ -1,6 +1,5 @@
 """Whether what agents write comes back to them as messages."""
 
-from functools import partial
 from typing import Final
 
 from queue_agent.cloud import Cloud, Publication
@@ -26,16 +25,16 @@ async def no_loop(settings: Settings, cloud: Cloud) -> str:
     publication = Publication(told.to_json(), told.attributes())
     topic, bucket = cloud.topic(settings.topic_arn), cloud.bucket(settings.bucket)
     for writes, looking in (
-        ("notifications", partial(topic.reaches, settings.queue_url, publication)),
-        ("events of the bucket", partial(bucket.tells, settings.queue_url)),
+        ("notifications", lambda url: topic.reaches(url, publication)),
+        ("events of the bucket", bucket.tells),
     ):
         try:
-            comes_back = await looking()
+            reached = [name for name, url in settings.served.items() if await looking(url)]
         except QueueAgentError:
             unseen.append(writes)
             continue
-        if comes_back:
-            raise QueueAgentError(f"{writes} reach the job queue")
+        if reached:
+            raise QueueAgentError(f"{writes} reach the job queue {' '.join(reached)}".strip())
     if unseen:
         return f"whether {' and '.join(unseen)} reach the job queue, the role may not see"
     return "neither notifications nor events of the bucket reach the job queue"

@@ -42,6 +42,8 @@ class Message:
     """What it is kept in order with, where the queue keeps an order."""
     tenant: str | None = None
     """Whose it is, where the queue keeps no order and was told."""
+    queue: str = ""
+    """Which of several queues it came from, by what an agent calls them."""
 
     @property
     def ordering(self) -> Ordering:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,7 @@ from queue_agent.scaling.job_seconds import JobSeconds
 from queue_agent.scaling.manifests import ManifestReader
 from queue_agent.scaling.metrics import ScalerMetrics
 from queue_agent.scaling.tracker import WorkTracker
+from queue_agent.tasks import together
 from queue_agent.telemetry.logs import without_url_secrets
 from queue_agent.wire.errors import QueueAgentError, Unavailable
 from queue_agent.wire.pause import Pause
@@ -59,7 +60,7 @@ class Scaler:
 
     def __init__(
         self,
-        queue: Queue,
+        queues: Sequence[Queue],
         aim: ScalingAim,
         learned: JobSeconds,
         *,
@@ -69,11 +70,12 @@ class Scaler:
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`settle`: for so many seconds it only looks: with no load it would ask for too few.
+        """`queues`: those of one runtime, whose pods serve them all.
 
+        `settle`: for so many seconds it only looks: with no load it would ask for too few.
         `pauses`: what operators have paused, by the time that `now` tells; None: nothing ever is.
         """
-        self._queue = queue
+        self._queues = queues
         self._settle = settle
         self._tracker = WorkTracker(aim)
         self._learned = learned
@@ -93,15 +95,17 @@ class Scaler:
             await asyncio.sleep(every)
 
     async def look(self) -> None:
-        """Ask the queue and decide; what was decided before stands where it does not answer."""
+        """Ask the queues and decide; what was decided before stands where one does not answer."""
         try:
-            backlog = await self._queue.backlog()
+            backlogs = await together(queue.backlog() for queue in self._queues)
         except QueueAgentError as error:
             self._missing = error.message
             if self._metrics is not None:
                 self._metrics.failed()
             return
-        self._decide(backlog, await self._paused())
+        waiting = sum(one.waiting for one in backlogs)
+        in_flight = sum(one.in_flight for one in backlogs)
+        self._decide(Backlog(waiting, in_flight), await self._paused())
 
     async def _paused(self) -> Pause | None:
         """Why no agent takes messages; what cannot be looked at is as it was."""

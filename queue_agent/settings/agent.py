@@ -6,19 +6,19 @@ AWS SDK reads itself (credentials, ``AWS_ENDPOINT_URL``, ``AWS_PROFILE``, …) i
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, SecretStr, ValidationInfo
+from pydantic import AfterValidator, SecretStr, ValidationInfo, model_validator
 
 from queue_agent.cloud.addresses import bare_bucket_name
 from queue_agent.settings.content_check import ContentCheckSettings
 from queue_agent.settings.outputs import OutputSettings
 from queue_agent.settings.provenance import ProvenanceSettings
+from queue_agent.settings.queues import NamedQueues, QueueRule, QueueSettings, named_queues
 from queue_agent.settings.reader import setting
 from queue_agent.settings.shared import (
     BUCKET,
     NOTIFICATION_TOPIC,
-    QUEUE_URL,
     REGION,
     RUNTIME_NAME,
     WORKFLOWS,
@@ -56,11 +56,15 @@ def _webhook_secret(value: SecretStr | None, info: ValidationInfo) -> SecretStr 
 
 
 class Settings(
-    ContentCheckSettings, OutputSettings, ProvenanceSettings, TracingSettings, LogSettings
+    ContentCheckSettings,
+    OutputSettings,
+    ProvenanceSettings,
+    QueueSettings,
+    TracingSettings,
+    LogSettings,
 ):
     """What the operator decides. Durations are in seconds, sizes in bytes."""
 
-    queue_url: QueueUrl = QUEUE_URL.field()
     topic_arn: TopicArn = NOTIFICATION_TOPIC.field()
     bucket: BucketName = BUCKET.field()
     region: str | None = REGION.field(None)
@@ -252,11 +256,25 @@ class Settings(
         description="What an hour of the runtime's GPU costs, in a currency of your choice: by it "
         "results tell the `cost` of each job, and estimates what it will be.",
     )
+    queue_rule: QueueRule = setting(
+        "QUEUE_RULE",
+        default="strict",
+        description="From which of QUEUE_AGENT_QUEUES the next message is taken: strict (the first "
+        "that has one; each that waits after 20 others at the latest), reserved (the same, with "
+        "SHARE percent of all messages for the queue that says so), or weighted (in proportion to "
+        "SHARE, which is 1 unless it is said).",
+    )
     on_demand_queue_url: QueueUrl | None = setting(
         "ON_DEMAND_QUEUE_URL",
         default=None,
         description="On spot nodes: URL of the queue of the same runtime for on-demand capacity, "
         "to which a job goes at its third delivery; else it stays.",
+    )
+    on_demand_queues: NamedQueues = setting(
+        "ON_DEMAND_QUEUES",
+        default=(),
+        description="The same beside QUEUE_AGENT_QUEUES, as NAME=QUEUE_URL by commas, by the names "
+        "that stand there.",
     )
     run_timeout: float = setting(
         "RUN_TIMEOUT",
@@ -408,6 +426,29 @@ class Settings(
         default="prometheus",
         description="off, prometheus (/metrics on the health port), otlp (pushed), or both.",
     )
+
+    @model_validator(mode="after")
+    def _has_queues_that_fit(self) -> Self:
+        if self.queue_rule == "reserved" and sum(self.shares.values()) > 100:
+            raise ValueError("QUEUE_AGENT_QUEUES: reserved shares are more than 100 % together")
+        if self.queues and self.on_demand_queue_url:
+            raise ValueError(
+                "QUEUE_AGENT_ON_DEMAND_QUEUE_URL: beside QUEUE_AGENT_QUEUES set "
+                "QUEUE_AGENT_ON_DEMAND_QUEUES"
+            )
+        for name in self.on_demand:
+            if name not in self.served:
+                raise ValueError(
+                    f"QUEUE_AGENT_ON_DEMAND_QUEUES: {name!r} is none of QUEUE_AGENT_QUEUES"
+                )
+        return self
+
+    @property
+    def on_demand(self) -> dict[str, str]:
+        """The URLs of the queues for on-demand capacity, by the queues that jobs come from."""
+        if self.on_demand_queue_url:
+            return {"": self.on_demand_queue_url}
+        return {one.name: one.url for one in named_queues(self.on_demand_queues)}
 
     @property
     def name(self) -> str:

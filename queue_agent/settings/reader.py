@@ -37,9 +37,11 @@ class Definition:
         """The environment variables it is read from; the first that is set wins."""
         return [PREFIX + self.name, *self.also]
 
-    def field(self, default: Any = ...) -> Any:
+    def field(self, default: Any = ..., **limits: Any) -> Any:
         """A field of one program's settings; without a default it must be set."""
-        return setting(self.name, *self.also, description=self.description, default=default)
+        return setting(
+            self.name, *self.also, description=self.description, default=default, **limits
+        )
 
 
 class Reader(BaseModel):

@@ -1,23 +1,22 @@
 """What the operator says of a scaler."""
 
+from queue_agent.settings.queues import QueueSettings
 from queue_agent.settings.reader import setting
 from queue_agent.settings.shared import (
     BUCKET,
-    QUEUE_URL,
     REGION,
     RUNTIME_NAME,
     SCALER_HOST,
     SCALER_PORT,
     LogSettings,
 )
-from queue_agent.settings.values import BucketName, Port, Prefixes, QueueUrl, RuntimeName
+from queue_agent.settings.values import BucketName, Port, Prefixes, RuntimeName
 from queue_agent.wire.layout import DEFAULT_PREFIX
 
 
-class ScalerSettings(LogSettings):
-    """Of one queue, and the pods that work on it."""
+class ScalerSettings(QueueSettings, LogSettings):
+    """Of the queues of one runtime, and the pods that work on it."""
 
-    queue_url: QueueUrl = QUEUE_URL.field()
     bucket: BucketName | None = BUCKET.field(None)
     runtime: RuntimeName = RUNTIME_NAME.field()
     region: str | None = REGION.field(None)

@@ -129,14 +129,19 @@ def _headers(value: str) -> str:
     return value
 
 
-def _queues(value: tuple[str, ...]) -> tuple[str, ...]:
+def rejoined(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Entries ``NAME=QUEUE_URL`` whole, of whom several servers of NATS, too, stand by commas."""
     entries: list[str] = []
-    for part in value:
-        # several servers of NATS stand by commas, too, before the path
+    for part in parts:
         if entries and re.search(r"=(?:nats|tls)://[^/]*$", entries[-1]):
             entries[-1] += f",{part}"
         else:
             entries.append(part)
+    return tuple(entries)
+
+
+def _queues(value: tuple[str, ...]) -> tuple[str, ...]:
+    entries = rejoined(value)
     for entry in entries:
         name, separator, url = entry.partition("=")
         if not name:
@@ -144,7 +149,7 @@ def _queues(value: tuple[str, ...]) -> tuple[str, ...]:
         unreserved(name)
         if separator:
             addresses.queue_url(url)
-    return tuple(entries)
+    return entries
 
 
 def _models(value: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ collector does not take is dropped.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -50,7 +50,7 @@ async def exporting(
     *,
     runtime: str = "",
     task_types: Collection[str] = (),
-    queue: str = "",
+    queues: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Exports]:
     """Export traces and metrics while the block runs, and what is left of them at its end.
 
@@ -61,7 +61,7 @@ async def exporting(
     try:
         tracer, propagator = _traces(options, endings)
         metrics, exposition = _metrics(options, endings, runtime, task_types)
-        yield Exports(Telemetry(tracer, metrics, propagator, queue), exposition)
+        yield Exports(Telemetry(tracer, metrics, propagator, queues or {}), exposition)
     finally:
         await _end(endings)
 

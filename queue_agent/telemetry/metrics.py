@@ -48,6 +48,7 @@ _COUNTERS: Final[Mapping[str, tuple[str, str]]] = {
         "",
         "Messages that ask for nothing: acknowledged, not answered.",
     ),
+    "moved.jobs": ("", "Jobs that had lost their attempts on spot nodes and were sent on demand."),
     "dead.letters": ("", "Messages left to the dead-letter queue after the last attempt."),
     "model.switches": ("", "Jobs that named another model than the one before them."),
     "cloud.refusals": ("", "Calls that the cloud refused or did not answer, by the reason."),
@@ -79,6 +80,11 @@ _GPU: Final = {
     "gpu.busy": "Time in which the runtime worked on a job.",
     "gpu.idle": "Time in which the runtime had no job.",
 }
+
+
+def _of_queue(name: str) -> Labels:
+    """The label of one queue among several; an only one has none."""
+    return {"queue": name} if name else {}
 
 
 class Metrics:
@@ -117,24 +123,29 @@ class Metrics:
         }
         self._begin_at_zero()
 
-    def received(self, messages: Sequence[Message], *, now: float) -> None:
-        """A request for messages was answered, at a moment by the queue's clock."""
-        self._count("receives", {"result": "messages" if messages else "empty"})
+    def received(self, messages: Sequence[Message], *, now: float, queue: str = "") -> None:
+        """A request for messages was answered, at a moment by the queue's clock.
+
+        `queue`: which of several it went to.
+        """
+        of = _of_queue(queue)
+        self._count("receives", {"result": "messages" if messages else "empty", **of})
+        labels = {**self._runtime, **of}
         if not messages:
-            self._gauges["queue.age"].set(0.0, self._runtime)
+            self._gauges["queue.age"].set(0.0, labels)
             return
-        self._count("messages", amount=len(messages))
+        self._count("messages", of, amount=len(messages))
         if again := sum(message.receive_count > 1 for message in messages):
-            self._count("redeliveries", amount=again)
+            self._count("redeliveries", of, amount=again)
         sent = [message.sent_at for message in messages if message.sent_at is not None]
         for moment in sent:
-            self._durations["queue.time"].record(max(0.0, now - moment), self._runtime)
+            self._durations["queue.time"].record(max(0.0, now - moment), labels)
         if sent:
-            self._gauges["queue.age"].set(max(0.0, now - sent[-1]), self._runtime)
+            self._gauges["queue.age"].set(max(0.0, now - sent[-1]), labels)
 
-    def receive_failed(self) -> None:
+    def receive_failed(self, *, queue: str = "") -> None:
         """A request for messages was not answered."""
-        self._count("receives", {"result": "failed"})
+        self._count("receives", {"result": "failed", **_of_queue(queue)})
 
     def heartbeat(self) -> None:
         """A lease was renewed."""
@@ -155,6 +166,10 @@ class Metrics:
     def left_to_dead_letters(self) -> None:
         """A message was answered for the last time, and left to the dead-letter queue."""
         self._count("dead.letters")
+
+    def moved_on_demand(self) -> None:
+        """A job was sent to the queue for on-demand capacity."""
+        self._count("moved.jobs")
 
     def released(self, error_type: str) -> None:
         """An attempt failed, and its message was given back."""
@@ -229,10 +244,11 @@ class Metrics:
         """The cloud's clock is ahead by so much."""
         self._gauges["clock.offset"].set(seconds, self._runtime)
 
-    def backlog(self, backlog: Backlog) -> None:
+    def backlog(self, backlog: Backlog, *, queue: str = "") -> None:
         """What the queue holds, about."""
+        labels = {**self._runtime, **_of_queue(queue)}
         for state, count in (("waiting", backlog.waiting), ("in_flight", backlog.in_flight)):
-            self._gauges["queue.messages"].set(count, {**self._runtime, "state": state})
+            self._gauges["queue.messages"].set(count, {**labels, "state": state})
 
     def observe_gpu(self, seconds: Callable[[], tuple[float, float]]) -> None:
         """Export what this returns: seconds in which the runtime had work, and had none."""

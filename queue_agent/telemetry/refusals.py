@@ -55,12 +55,15 @@ class CloudRefusals:
             self._answered(operation)
 
     def lasting(self) -> Mapping[str, Unavailable]:
-        """The last refusal by service, of services that have refused what is needed for long."""
+        """The last refusal by service, of services that have refused what is needed for long.
+
+        One of several queues is called ``queue:NAME`` where calls are watched; here any is `queue`.
+        """
         now = self._clock()
         return {
-            operation.partition(".")[0]: streak.error
+            _kind(operation.partition(".")[0]): streak.error
             for operation, streak in self._streaks.items()
-            if operation not in _DISPENSABLE
+            if _kind(operation) not in _DISPENSABLE
             and streak.latest - streak.began >= _LONG
             and now - streak.latest < _FORGET
         }
@@ -74,7 +77,7 @@ class CloudRefusals:
             streak.latest, streak.error = now, error
         service, _, name = operation.partition(".")
         reason = reason_of(error)
-        self._metrics.cloud_refused(service, reason)
+        self._metrics.cloud_refused(_kind(service), reason)
         if due := self._outages[service].failed(reason, name):
             log.warning(
                 "cloud refuses",
@@ -98,3 +101,9 @@ class CloudRefusals:
                 refused=over.failures,
                 seconds=over.seconds,
             )
+
+
+def _kind(watched: str) -> str:
+    """A service, or an operation of one, whichever of several queues it is."""
+    service, dot, operation = watched.partition(".")
+    return f"{service.partition(':')[0]}{dot}{operation}"

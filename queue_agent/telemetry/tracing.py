@@ -37,8 +37,8 @@ class Telemetry:
     tracer: Tracer = field(default_factory=trace.NoOpTracer)
     metrics: Metrics = field(default_factory=Metrics)
     propagator: TextMapPropagator = W3C
-    queue: str = ""
-    """Name of the queue."""
+    queues: Mapping[str, str] = field(default_factory=dict)
+    """What the cloud calls the queues, by their names here."""
 
     @contextmanager
     def processing(self, message: Message, *, asked: float) -> Iterator[Span]:
@@ -47,12 +47,13 @@ class Telemetry:
         `asked`: when the message was asked for, by the monotonic clock.
         """
         start = _receive_start(message, asked)
+        queue = self.queues.get(message.queue, "")
         whole = self.tracer.start_span(
-            f"process {self.queue}",
+            f"process {queue}",
             continued_by(message),
             SpanKind.CONSUMER,
             {
-                **self._attributes("process"),
+                **_attributes("process", queue),
                 "messaging.message.id": message.id,
                 "messaging.message.body.size": len(message.body),
                 "queue_agent.message.attempt": message.receive_count,
@@ -61,22 +62,13 @@ class Telemetry:
         )
         with OpenSpan(whole):
             self.tracer.start_span(
-                "receive", None, SpanKind.CLIENT, self._attributes("receive"), start_time=start
+                "receive", None, SpanKind.CLIENT, _attributes("receive", queue), start_time=start
             ).end()
             token = _CURRENT.set(self)
             try:
                 yield whole
             finally:
                 _CURRENT.reset(token)
-
-    def _attributes(self, operation: str) -> Mapping[str, AttributeValue]:
-        """https://opentelemetry.io/docs/specs/semconv/messaging/sqs/"""
-        return {
-            "messaging.system": "aws_sqs",
-            "messaging.operation.name": operation,
-            "messaging.operation.type": operation,
-            "messaging.destination.name": self.queue,
-        }
 
 
 class OpenSpan(AbstractContextManager[Span]):
@@ -132,6 +124,16 @@ def mark_failed(span: Span, error_type: str, message: str) -> None:
     """Note on a span that what it stands for failed."""
     span.set_attribute("error.type", error_type)
     span.set_status(Status(StatusCode.ERROR, message))
+
+
+def _attributes(operation: str, queue: str) -> Mapping[str, AttributeValue]:
+    """https://opentelemetry.io/docs/specs/semconv/messaging/sqs/"""
+    return {
+        "messaging.system": "aws_sqs",
+        "messaging.operation.name": operation,
+        "messaging.operation.type": operation,
+        "messaging.destination.name": queue,
+    }
 
 
 def _record(span: Span, error_type: str, message: str) -> None:

@@ -1,17 +1,17 @@
 """The agent: pulls messages while the runtime is ready, overlaps their deliveries, drains."""
 
 import asyncio
-import random
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
 import structlog
 from pydantic import JsonValue
 
-from queue_agent.cloud import Message, Queue
+from queue_agent.cloud import Message
 from queue_agent.runtime import Runtime
 from queue_agent.tasks import background, together
 from queue_agent.telemetry.refusals import CloudRefusals
@@ -26,13 +26,13 @@ from queue_agent.worker.model_watch import ModelWatch
 from queue_agent.worker.pausing import Pausing
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.processor import Processor
+from queue_agent.worker.queues import Queues
 from queue_agent.worker.slot import Stage
 from queue_agent.worker.slots import Slots
 
 log = structlog.get_logger()
 
 _READINESS_POLL = 1.0
-_LONGEST_PAUSE = 20.0
 _NOT_SUBMITTED = (Stage.PREPARING, Stage.WAITING)
 _NOT_RUNNING = (*_NOT_SUBMITTED, Stage.SUBMITTED, Stage.FETCHING)
 _LAST_POLL = 0.3
@@ -43,7 +43,7 @@ _LAST_POLL = 0.3
 class Agent:
     """Runs deliveries until told to stop. Durations are in seconds."""
 
-    queue: Queue
+    queues: Queues
     runtime: Runtime
     health: RuntimeHealth
     leftovers: Leftovers
@@ -57,8 +57,10 @@ class Agent:
     now: Callable[[], float] = time.time
     busy: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     idle: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    queue_missing: str | None = field(default="Nothing was received yet.", init=False)
-    """Why no messages are received; None while they are."""
+    _left: float = field(default=float("inf"), init=False)
+    """Messages that may still be taken."""
+    _too_late: list[tuple[Message, float]] | None = field(default=None, init=False)
+    """Told to stop: what came all the same, and when it was asked for."""
     _deliveries: dict[asyncio.Task[None], Delivery] = field(default_factory=dict, init=False)
     _quiet_since: float | None = field(default=None, init=False)
     """When the poll began since which nothing came and nothing is worked on."""
@@ -69,7 +71,7 @@ class Agent:
         refused = {name: error.message for name, error in self.refusals.lasting().items()}
         return {
             "runtime": missing(await self.health.check()),
-            "queue": (self._is_asking and self.queue_missing) or refused.get("queue"),
+            "queue": (self._is_asking and self.queues.missing) or refused.get("queue"),
             "topic": refused.get("topic"),
             "bucket": refused.get("bucket"),
         }
@@ -94,19 +96,23 @@ class Agent:
             background(self.pausing.watch()),
             background(self._put_off_what_is_paused()),
         ):
-            pulling = tasks.create_task(self._pull(tasks, stop))
+            self.queues.spawn, self.queues.take = tasks.create_task, partial(self._take, tasks)
+            pulling = tasks.create_task(self._pull(stop))
             await stop.wait()
             log.info("draining", deliveries=len(self._deliveries))
+            self._too_late = []
             pulling.cancel()
             await asyncio.wait({pulling})
+            await self.queues.end(_LAST_POLL)
+            await self._give_back_late(tasks, self._too_late)
             await self._drain()
         log.info("stopped")
 
-    async def _pull(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
-        pause = _READINESS_POLL
-        left = float("inf") if self.policy.max_jobs is None else self.policy.max_jobs
-        while left > 0:
-            room = int(min(await self.slots.room(), left))
+    async def _pull(self, stop: asyncio.Event) -> None:
+        if self.policy.max_jobs is not None:
+            self._left = self.policy.max_jobs
+        while self._left > 0:
+            room = await self.slots.room()
             await self.health.until_ready()
             await self.pausing.known.wait()
             if not self._is_asking:
@@ -118,28 +124,36 @@ class Agent:
             try:
                 if self.slots.looks_ahead:
                     room = await self._ahead(room)
-                messages = await self._receive(tasks, room) if room else ()
             except Unavailable as error:
-                self.queue_missing = error.message
-                self.telemetry.metrics.receive_failed()
-                log.debug("receive failed", reason=error.message, pause=pause)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                log.debug("backlog not known", reason=error.message)
+                await asyncio.sleep(_READINESS_POLL)
                 continue
-            self.queue_missing = None
-            pause = _READINESS_POLL
-            if not self._is_asking:  # a poll that is given up may lose what is on its way
-                await self._take_last(tasks, messages, asked)
-                continue
-            for message in messages:
-                self._start(tasks, message, asked)
-            left -= len(messages)
+            if room:
+                most = max(room, self.slots.most)
+                await self.queues.receive(
+                    int(min(room, self._left)),
+                    most=int(min(most, self._left)),
+                    # what is only to choose from goes first to those who wait for it
+                    wait=0.0 if self.slots.looks_ahead else self.policy.receive_wait,
+                )
             if self._has_waited_enough(asked):
                 log.info("no more messages", idle_limit=self.policy.idle_limit)
                 break
         while self._deliveries:
             await self.idle.wait()
         stop.set()
+
+    def _take(self, tasks: asyncio.TaskGroup, messages: Sequence[Message], asked: float) -> None:
+        self.slots.forecast.observe_receive(self.clock() - asked)
+        late = [(message, asked) for message in messages]
+        if self._too_late is not None:
+            self._too_late += late
+        elif not self._is_asking:  # a poll that is given up may lose what is on its way
+            tasks.create_task(self._give_back_late(tasks, late))
+        else:
+            self._left -= len(messages)
+            for message in messages:
+                self._start(tasks, message, asked)
 
     def _has_waited_enough(self, asked: float) -> bool:
         """Whether nothing came for as long as is waited; `asked`: when the last poll began."""
@@ -177,7 +191,7 @@ class Agent:
             for processing in [*self._not_running()] if self.pausing.on else ():
                 delivery = self._deliveries[processing]
                 pause = self.pausing.of(delivery)
-                if pause is not None and not self.policy.is_last(delivery.number):
+                if pause is not None and not self.policy.is_last(delivery.message):
                     delivery.lease.returns_in(self.pausing.seconds(pause))
                     self._give_back(processing)
             await (self.slots if self.pausing.on else self.pausing).changed.wait()
@@ -201,50 +215,27 @@ class Agent:
             await asyncio.sleep(0)  # a task cancelled before its first step could not give back
             self.slots.changed.clear()
             for processing, delivery in self._deliveries.items():
-                is_last = self.policy.is_last(delivery.number)
+                is_last = self.policy.is_last(delivery.message)
                 if delivery.slot.stage in _NOT_SUBMITTED and not is_last:
                     self._give_back(processing)
             await self.slots.changed.wait()
 
     async def _ahead(self, room: int) -> int:
         """How many of so many messages to take only to choose from; too many are given back."""
-        backlog = await self.queue.backlog()
-        more, surplus = self.slots.look_ahead(backlog.waiting, room)
+        more, surplus = self.slots.look_ahead(await self.queues.waiting(), room)
         for processing, delivery in self._deliveries.items():
             if delivery.slot in surplus:
                 log.info("another agent may do it sooner", job_id=delivery.job.id)
                 self._give_back(processing)
         return more
 
-    async def _receive(self, tasks: asyncio.TaskGroup, count: int) -> Sequence[Message]:
-        asked = self.clock()
-        # what is only to choose from goes first to those who wait for it
-        wait = 0.0 if self.slots.looks_ahead else self.policy.receive_wait
-        poll = asyncio.create_task(
-            self.queue.receive(count, wait=wait, visibility_timeout=self.policy.lease)
-        )
-        try:
-            messages = await asyncio.shield(poll)
-        except asyncio.CancelledError:
-            await asyncio.wait({poll}, timeout=_LAST_POLL)
-            poll.cancel()
-            await asyncio.wait({poll})
-            if not poll.cancelled() and poll.exception() is None:
-                await self._take_last(tasks, poll.result(), asked)
-            raise
-        took = self.clock() - asked
-        self.telemetry.metrics.received(messages, now=self.now())
-        if messages:
-            self.slots.forecast.observe_receive(took)
-        return messages
-
-    async def _take_last(
-        self, tasks: asyncio.TaskGroup, messages: Iterable[Message], asked: float
+    async def _give_back_late(
+        self, tasks: asyncio.TaskGroup, late: Iterable[tuple[Message, float]]
     ) -> None:
         """Give back what came too late, but for what nobody would get again."""
         others: list[Coroutine[Any, Any, object]] = []
-        for message in messages:
-            if self.policy.is_last(message.receive_count):
+        for message, asked in late:
+            if self.policy.is_last(message):
                 self._start(tasks, message, asked)
             elif (pause := self.pausing.whole) is not None:
                 others.append(self._lease(message).put_off(self.pausing.seconds(pause)))
@@ -256,7 +247,7 @@ class Agent:
         delivery = Delivery(
             message,
             self._lease(message),
-            self.slots.add(hold_limit=self.policy.hold_limit_of(message.receive_count)),
+            self.slots.add(hold_limit=self.policy.hold_limit_of(message)),
             self.telemetry,
             clock=self.clock,
             now=self.now,
@@ -287,7 +278,7 @@ class Agent:
     def _is_owed_an_answer(self, delivery: Delivery) -> bool:
         """Whether nobody would answer the job: its message is the only one, and not seen again."""
         is_alone = delivery.slot.stage is not Stage.ELSEWHERE
-        return is_alone and self.policy.ends_in_dead_letters(delivery.number)
+        return is_alone and self.policy.ends_in_dead_letters(delivery.message)
 
     def _ended(self, processing: asyncio.Task[None]) -> None:
         self.slots.remove(self._deliveries.pop(processing).slot)
@@ -322,15 +313,15 @@ class Agent:
         """The deliveries that the runtime does not work on, and others may."""
         for processing, delivery in self._deliveries.items():
             stage = delivery.slot.stage
-            is_last = self.policy.is_last(delivery.number)
+            is_last = self.policy.is_last(delivery.message)
             if stage is Stage.ELSEWHERE or (stage in _NOT_RUNNING and not is_last):
                 yield processing
 
     def _lease(self, message: Message) -> Lease:
         return Lease(
-            self.queue,
+            self.queues.of(message),
             message,
             duration=self.policy.lease,
-            max_receives=self.policy.max_receives,
+            max_receives=self.policy.most_receives(message),
             metrics=self.telemetry.metrics,
         )

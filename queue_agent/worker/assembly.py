@@ -1,8 +1,8 @@
 """The parts of an agent, put together."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 from queue_agent.cloud import Bucket, Queue, Topic
@@ -27,11 +27,13 @@ from queue_agent.worker.job_models import JobModels, Models
 from queue_agent.worker.leftovers import Leftovers
 from queue_agent.worker.misrouted import MisroutedJobs
 from queue_agent.worker.notifier import Notifier
-from queue_agent.worker.on_demand import OnDemandQueue
+from queue_agent.worker.on_demand import OnDemandQueues
 from queue_agent.worker.pausing import Pausing
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.previews import Previews
 from queue_agent.worker.processor import Processor
+from queue_agent.worker.queue_order import QueueOrder, strict
+from queue_agent.worker.queues import Queues
 from queue_agent.worker.runner import JobRunner
 from queue_agent.worker.scheduler import JobScheduler
 from queue_agent.worker.slots import Slots
@@ -47,20 +49,24 @@ _WORTH_CLAIMING: Final = 0.25
 class Ports:
     """What an agent uses of the cloud."""
 
-    queue: Queue
+    queues: Mapping[str, Queue]
+    """Where jobs come from, the most urgent first; the name of an only one is empty."""
     topic: Topic
     """For notifications."""
     results: Bucket
     bucket: Callable[[str], Bucket]
     """Any bucket by its name, for offloaded payloads."""
-    on_demand: Queue | None = None
-    """For jobs that have lost their attempts on spot nodes; None: they stay."""
+    on_demand: Mapping[str, Queue] = field(default_factory=dict)
+    """For jobs that have lost their attempts on spot nodes, by their queue; else they stay."""
 
     def watched(self, watch: Watch) -> Self:
         """The same, of whose calls `watch` is told; not of those to the buckets of others."""
         return replace(
             self,
-            queue=watched(self.queue, "queue", watch),
+            queues={
+                name: watched(queue, f"queue:{name}" if name else "queue", watch)
+                for name, queue in self.queues.items()
+            },
             topic=watched(self.topic, "topic", watch),
             results=watched(self.results, "bucket", watch),
         )
@@ -74,6 +80,7 @@ def assemble(
     webhooks: Webhooks,
     telemetry: Telemetry | None = None,
     *,
+    order: QueueOrder | None = None,
     models: Models | None = None,
     outputs: OutputStage | None = None,
     refusals: CloudRefusals | None = None,
@@ -84,6 +91,7 @@ def assemble(
 ) -> Agent:
     """An agent of one runtime. `clock` tells what passes, `now` the seconds since the epoch.
 
+    `order` says from which of several queues messages are taken: strictly, if it is not given.
     Without `models`, none are fetched; without `outputs`, files are delivered as they are made.
     `refusals` hears those of the ports; else they have their own. `others` tells how many other
     agents serve the queue, and `ran` hears of each job whose run went well.
@@ -171,12 +179,19 @@ def assemble(
         ignored=IgnoredMessages(clock),
         misrouted=MisroutedJobs(policy.runtime_name, clock),
         pausing=pausing,
-        on_demand=None if ports.on_demand is None else OnDemandQueue(ports.on_demand),
+        on_demand=OnDemandQueues(ports.on_demand) if ports.on_demand else None,
         answer_rate=AnswerRate(policy.answer_burst, policy.answers_per_second, clock),
         ran=ran,
     )
     return Agent(
-        queue=ports.queue,
+        queues=Queues(
+            ports.queues,
+            order or strict(tuple(ports.queues)),
+            policy.lease,
+            telemetry.metrics,
+            clock,
+            now,
+        ),
         runtime=runtime,
         health=health,
         leftovers=leftovers,

@@ -103,6 +103,8 @@ class Delivery:
     async def held(self) -> AsyncIterator[None]:
         """Keep the lease and the trace for the block; cancelled, the message is given back."""
         bind_contextvars(message_id=self.message.id, attempt=self.number)
+        if self.message.queue:
+            bind_contextvars(queue=self.message.queue)
         asked = self._received if self.asked is None else self.asked
         with self.telemetry.processing(self.message, asked=asked) as self._span:
             async with self.lease.held():
@@ -167,6 +169,7 @@ class Delivery:
     def moved(self, error: QueueAgentError) -> None:
         """Another queue has the job, and answers it; what is left is to acknowledge it."""
         self.slot.answered()
+        self.telemetry.metrics.moved_on_demand()
         self._span.set_attribute("queue_agent.message.kind", error.type)
 
     def put_off(self, error: QueueAgentError) -> None:

@@ -54,6 +54,10 @@ class Demand:
         ahead = self.prefetch if self.forecast.knows_runs else min(1, self.prefetch)
         return max(0, concurrency + ahead - len(unfinished))
 
+    def most(self, held: Standing, concurrency: int) -> int:
+        """The same where nobody waits for what is known of runs."""
+        return max(0, concurrency + self.prefetch - held.count(*_QUEUED, Stage.RUNNING))
+
     def now(self, held: Standing, concurrency: int, room: int) -> int:
         """How many to ask for now, of those, one at least, for which there is room."""
         starving = self._starving(held, concurrency)

@@ -5,6 +5,7 @@ fails, or the agent ends between the two, the job lies in both queues: it is one
 done once, as any that was published twice.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -24,21 +25,23 @@ class MovedOnDemand(QueueAgentError):
 
 
 @dataclass(frozen=True)
-class OnDemandQueue:
-    """Takes jobs that were delivered here more than twice, none of which came to an end."""
+class OnDemandQueues:
+    """Take jobs that were delivered here more than twice, none of which came to an end."""
 
-    queue: Queue
+    queues: Mapping[str, Queue]
+    """By the queue that a job came from; what comes from others stays."""
 
     async def take(self, delivery: Delivery) -> None:
         """Raise `MovedOnDemand` once the job is there, if it shall be.
 
         One that cannot be sent now is worked on here.
         """
-        if delivery.number <= MOST_LOST:
-            return
         message = delivery.message
+        queue = self.queues.get(message.queue)
+        if queue is None or delivery.number <= MOST_LOST:
+            return
         try:
-            await self.queue.send(message.body, message.attributes, message.ordering)
+            await queue.send(message.body, message.attributes, message.ordering)
         except Unavailable as error:
             log.warning("not sent on demand", reason=error.message)
             return

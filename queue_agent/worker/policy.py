@@ -5,10 +5,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from queue_agent.cloud import Message
 from queue_agent.wire.job import Job, OnLate
 
 _LONGEST_DELAY: Final = 900.0
 _MOST_DOUBLINGS: Final = 20
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How often a queue delivers a message."""
+
+    max_receives: int
+    has_dead_letter_queue: bool
+    """Whether it is put aside then; else it comes again."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,8 @@ class Policy:
     """Of a message; renewed each third of it."""
     max_receives: int
     has_dead_letter_queue: bool
+    allowances: Mapping[str, Allowance] = field(default_factory=dict)
+    """The same by queue, where an agent has several."""
     serves: str | None = None
     """Jobs that name another runtime are refused; None takes them all."""
     run_timeout: float = 900.0
@@ -73,24 +85,37 @@ class Policy:
         """How long a run of the job may take."""
         return self.run_timeouts.get(job.task_type, self.run_timeout)
 
-    def is_last(self, receive_count: int) -> bool:
-        """Whether the queue allows no delivery after this one."""
-        return receive_count >= self.max_receives
+    def has_dead_letters(self, message: Message) -> bool:
+        """Whether its queue puts aside what was delivered too often."""
+        return self._allowance(message).has_dead_letter_queue
 
-    def ends_in_dead_letters(self, receive_count: int) -> bool:
+    def most_receives(self, message: Message) -> int:
+        """How often its queue delivers it, or it is tried where the queue does not say."""
+        return self._allowance(message).max_receives
+
+    def is_last(self, message: Message) -> bool:
+        """Whether its queue allows no delivery after this one."""
+        return message.receive_count >= self._allowance(message).max_receives
+
+    def ends_in_dead_letters(self, message: Message) -> bool:
         """Whether the message is for the dead letters after this delivery."""
-        return self.has_dead_letter_queue and self.is_last(receive_count)
+        return self.has_dead_letters(message) and self.is_last(message)
 
-    def is_exhausted(self, receive_count: int) -> bool:
+    def is_exhausted(self, message: Message) -> bool:
         """Whether this delivery is one more than allowed: no attempt came to an end."""
-        return receive_count > self.max_receives
+        return message.receive_count > self._allowance(message).max_receives
 
-    def hold_limit_of(self, receive_count: int) -> float | None:
+    def hold_limit_of(self, message: Message) -> float | None:
         """How long a message may wait for the runtime; None: as long as it takes.
 
         Waiting uses up half of the queue's allowance at most: the other half is for attempts.
         """
-        return self.hold_limit if receive_count <= self.max_receives // 2 else None
+        most = self._allowance(message).max_receives
+        return self.hold_limit if message.receive_count <= most // 2 else None
+
+    def _allowance(self, message: Message) -> Allowance:
+        usual = Allowance(self.max_receives, self.has_dead_letter_queue)
+        return self.allowances.get(message.queue, usual)
 
     def delay(self, receive_count: int) -> float:
         """Seconds until the next attempt, doubled with each."""

@@ -45,7 +45,7 @@ from queue_agent.worker.ignored import IgnoredMessages
 from queue_agent.worker.inbox import WRONG_RUNTIME, Inbox
 from queue_agent.worker.misrouted import MisroutedJobs
 from queue_agent.worker.notifier import Notifier
-from queue_agent.worker.on_demand import MovedOnDemand, OnDemandQueue
+from queue_agent.worker.on_demand import MovedOnDemand, OnDemandQueues
 from queue_agent.worker.pausing import Pausing, PutOff
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.previews import Previews
@@ -76,7 +76,7 @@ class Processor:
     answer_rate: AnswerRate
     """Of messages that name no job."""
     pausing: Pausing
-    on_demand: OnDemandQueue | None = None
+    on_demand: OnDemandQueues | None = None
     """Where jobs go that have lost their attempts; None: they stay."""
     ran: Callable[[Delivery], None] = lambda _: None
     """Hears of each job whose run went well."""
@@ -136,7 +136,7 @@ class Processor:
                 await self._turn(delivery)
             return await self._quarantine(delivery, error)
         except Unavailable as error:
-            if not self.policy.is_last(delivery.number):
+            if not self.policy.is_last(delivery.message):
                 raise
             return await self._give_up(delivery, error)
 
@@ -169,7 +169,7 @@ class Processor:
         return ended
 
     async def _done_before(self, delivery: Delivery) -> Result | None:
-        exhausted = self.policy.is_exhausted(delivery.number)
+        exhausted = self.policy.is_exhausted(delivery.message)
         find = partial(self.store.find, delivery.job, attempt=not exhausted)
         with delivery.step("find"):
             done = await self.claims.first(delivery, find)
@@ -228,7 +228,7 @@ class Processor:
         """
         if not output.missing:
             return output
-        if not (output.artifacts and self.policy.is_last(delivery.number)):
+        if not (output.artifacts and self.policy.is_last(delivery.message)):
             raise Unavailable(" ".join(output.missing), type="output_missing")
         return replace(output, warnings=(*output.warnings, *output.missing))
 
@@ -255,7 +255,7 @@ class Processor:
     async def _put_off(self, delivery: Delivery, later: "_Later") -> None:
         """Leave a message that names no job to a later delivery, or to the dead letters."""
         delivery.released(later)
-        last = self.policy.ends_in_dead_letters(delivery.number)
+        last = self.policy.ends_in_dead_letters(delivery.message)
         if last:
             delivery.telemetry.metrics.left_to_dead_letters()
         log.warning("not answered yet", error=later.type, reason=later.message, dead_letter=last)
@@ -278,7 +278,7 @@ class Processor:
             attempt=delivery.number,
             redelivered=delivery.number > 1
             if isinstance(error, Malformed)
-            else self.policy.is_exhausted(delivery.number),
+            else self.policy.is_exhausted(delivery.message),
             error=ErrorReport.of(error),
         )
 
@@ -288,7 +288,7 @@ class Processor:
             async with delivery.interruption.ends():
                 url = await self.store.quarantine(delivery.message, error)
         except Unavailable as storing:
-            if not self.policy.ends_in_dead_letters(delivery.number):
+            if not self.policy.ends_in_dead_letters(delivery.message):
                 raise
             log.warning("body not written", reason=storing.message)
             delivery.left_to_dead_letters = True
@@ -300,12 +300,14 @@ class Processor:
         """The queue's allowance is used up: say so, and leave the message to its dead letters."""
         error = delivery.verdict or error
         log.error("given up", error=error.type, reason=error.message)
-        if not (delivery.is_parsed and self.policy.has_dead_letter_queue):
+        if not (delivery.is_parsed and self.policy.has_dead_letters(delivery.message)):
             ending = await self._quarantine(delivery, error)
         if delivery.is_parsed:
             ending = await self._failed(delivery, error)
         settled = ending.output_url and not (ending.error and ending.error.retryable)
-        delivery.left_to_dead_letters = not settled and self.policy.has_dead_letter_queue
+        delivery.left_to_dead_letters = not settled and self.policy.has_dead_letters(
+            delivery.message
+        )
         return ending
 
     async def _failed(self, delivery: Delivery, error: QueueAgentError) -> Notification:
@@ -316,7 +318,7 @@ class Processor:
         except Unavailable as storing:
             log.warning("manifest not written", reason=storing.message)
             failure = self.store.failure(delivery, error)
-            if self.policy.is_exhausted(delivery.number):  # no manifest says whether it was told
+            if self.policy.is_exhausted(delivery.message):  # no manifest says whether it was told
                 failure = failure.again(delivery.number)
             return failure.notification()
 
@@ -329,7 +331,7 @@ class Processor:
             await self.runner.clean_up(delivery.job, again=True)
             raise
         except Unavailable:
-            again = not self.policy.is_last(delivery.number)
+            again = not self.policy.is_last(delivery.message)
             await self.runner.clean_up(delivery.job, again=again)
             raise
         await self.runner.clean_up(delivery.job, again=False)

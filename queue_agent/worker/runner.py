@@ -15,6 +15,7 @@ import structlog
 from cachetools import LRUCache
 from pydantic_core import to_json
 
+from queue_agent.cloud import Message
 from queue_agent.inputs.references import ReferenceFetcher
 from queue_agent.runtime import Output, Prepared, Progress, ProgressCallback, Runtime
 from queue_agent.runtime.failures import is_beyond_repair
@@ -67,7 +68,7 @@ class JobRunner:
     time_limit: Callable[[Job], float]
     """Of a job's run, from when the runtime begins with it, as far as that is known; else from
     when it has nothing of ours left to do before it."""
-    is_last: Callable[[int], bool] = lambda _: False
+    is_last: Callable[[Message], bool] = lambda _: False
     """Whether the queue allows no delivery after that of this number."""
     models: JobModels | None = None
     """Of jobs whose models are fetched; None: none are."""
@@ -160,7 +161,7 @@ class JobRunner:
         slot, digest = delivery.slot, delivery.job.digest
         slot.suspected = digest in self._deadly
         outages = 0
-        once_more = self.is_last(delivery.number)
+        once_more = self.is_last(delivery.message)
         while True:
             try:
                 async with slot.turn(), progress() as report:

@@ -1,6 +1,7 @@
-"""What must be asked for to be known: is the runtime ready, how long is the queue?"""
+"""What must be asked for to be known: is the runtime ready, how long are the queues?"""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -17,7 +18,7 @@ log = structlog.get_logger()
 class GaugeSampler:
     """Asks every `interval` seconds."""
 
-    queue: Queue
+    queues: Mapping[str, Queue]
     health: RuntimeHealth
     metrics: Metrics
     interval: float = 15.0
@@ -26,8 +27,9 @@ class GaugeSampler:
         """Ask, until cancelled."""
         while True:
             self.metrics.runtime_is((await self.health.check()).state)
-            try:
-                self.metrics.backlog(await self.queue.backlog())
-            except QueueAgentError as error:
-                log.debug("the queue's length is not known", reason=error.message)
+            for name, queue in self.queues.items():
+                try:
+                    self.metrics.backlog(await queue.backlog(), queue=name)
+                except QueueAgentError as error:
+                    log.debug("the queue's length is not known", queue=name, reason=error.message)
             await asyncio.sleep(self.interval)

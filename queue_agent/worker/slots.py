@@ -193,6 +193,11 @@ class Slots:
         run, none waits in vain."""
         return self._run_ended if self.scheduler.looks_ahead else float("-inf")
 
+    @property
+    def most(self) -> int:
+        """How many more messages may be held, were they not asked for just in time."""
+        return self._demand.most(self._standing, self._concurrency)
+
     def until_done(self, slot: Slot) -> float:
         """Seconds until the slot's job is done, by forecast; 0 while nothing is known of runs."""
         return self._demand.until_done(self._standing, self._concurrency, slot)

@@ -242,7 +242,9 @@ def test_the_agents_environment_covers_every_required_setting(name: str) -> None
     template = templates(name)[0]
     settings = Settings.load(environment(containers(template)["agent"]))
     values = values_of(name)
-    assert settings.queue_url == values["cloud"]["queueUrl"]
+    several = values["cloud"].get("queues")
+    urls = [it["url"] for it in several] if several else [values["cloud"]["queueUrl"]]
+    assert [*settings.served.values()] == urls
     assert settings.region == values["cloud"].get("region")
     assert settings.health_port == containers(template)["agent"]["ports"][0]["containerPort"]
     assert settings.shutdown_grace < seconds_of(template)
@@ -350,17 +352,18 @@ def test_the_scaled_object_points_at_the_deployment_and_the_queue(name: str) -> 
     target = only(manifests, "Deployment", scaled["scaleTargetRef"]["name"])
     assert "replicas" not in target["spec"], "an upgrade would undo the scaling"
     queues = {"aws-sqs-queue", "nats-jetstream"}
-    (queue,) = (item for item in scaled["triggers"] if item["type"] in queues)
-    address = environment(containers(target["spec"]["template"])["agent"])["QUEUE_AGENT_QUEUE_URL"]
-    if queue["type"] == "nats-jetstream":
+    triggers = [item for item in scaled["triggers"] if item["type"] in queues]
+    agent = Settings.load(environment(containers(target["spec"]["template"])["agent"]))
+    for queue, address in zip(triggers, agent.served.values(), strict=True):
         told = queue["metadata"]
-        assert address.endswith(f"/{told['stream']}/{told['consumer']}")
-        assert told.keys() >= {"account", "natsServerMonitoringEndpoint", "lagThreshold"}
-        return
-    assert queue["metadata"]["queueURL"] == address
-    assert queue["metadata"].keys() >= {"queueLength", "activationQueueLength", "scaleOnInFlight"}
-    if not values_of(name).get("scaling", {}).get("authentication"):
-        only(manifests, "TriggerAuthentication", queue["authenticationRef"]["name"])
+        if queue["type"] == "nats-jetstream":
+            assert address.endswith(f"/{told['stream']}/{told['consumer']}")
+            assert told.keys() >= {"account", "natsServerMonitoringEndpoint", "lagThreshold"}
+            continue
+        assert told["queueURL"] == address
+        assert told.keys() >= {"queueLength", "activationQueueLength", "scaleOnInFlight"}
+        if not values_of(name).get("scaling", {}).get("authentication"):
+            only(manifests, "TriggerAuthentication", queue["authenticationRef"]["name"])
 
 
 def test_the_plain_hpa_points_at_the_deployment_and_keeps_one_pod() -> None:

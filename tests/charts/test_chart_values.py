@@ -101,6 +101,9 @@ def test_a_second_line_of_a_values_schema_is_an_error() -> None:
         chart_docs.read_values("# @schema {minimum: 1}\n# @schema {maximum: 2}\n# -- A\na: 1\n")
 
 
+SEVERAL = [{"name": "high", "url": "https://sqs.us-west-2.amazonaws.com/111122223333/high"}]
+
+
 def test_every_variable_the_chart_can_set_is_one_that_is_read() -> None:
     own = {
         "agent": {
@@ -123,7 +126,10 @@ def test_every_variable_the_chart_can_set_is_one_that_is_read() -> None:
     rendered = [
         variable["name"]
         for mode in ("scaledobject", "scaledjob")
-        for template in _templates(merged(example(BASE), merged(own, {"scaling": {"mode": mode}})))
+        for queues in ({}, {"queueUrl": "", "queues": SEVERAL})
+        for template in _templates(
+            merged(example(BASE), merged(own, {"scaling": {"mode": mode}, "cloud": queues}))
+        )
         for container in template
         for variable in container.get("env", [])
         if variable["name"].startswith("QUEUE_AGENT_")

@@ -42,6 +42,7 @@ async def everything(page_of: TelemetryOptions) -> str:
         metrics.runtime_is("ready")
         metrics.clock_offset(0.5)
         metrics.backlog(Backlog(waiting=1, in_flight=2))
+        metrics.is_paused(paused=True)
         metrics.step("run", 1.0, "text-to-image")
         metrics.released("timeout")
         metrics.cloud_refused("topic", "unauthorized")

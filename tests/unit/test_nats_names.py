@@ -77,7 +77,7 @@ def test_settings_with_addresses_of_nats_need_no_region_and_open_nats() -> None:
     settings = Settings.load(GIVEN)
     cloud = connect(settings.queue_url, settings.topic_arn, bucket=settings.bucket)
     assert isinstance(cloud, NatsCloud)
-    assert isinstance(cloud.queue(settings.queue_url), NatsQueue)
+    assert isinstance(cloud.queue(settings.served[""]), NatsQueue)
     assert cloud.bucket(settings.bucket).name == cloud.bucket("results").name == "results"
     assert settings.readable_buckets == {"results"}
 
@@ -87,7 +87,7 @@ def test_results_may_lie_in_s3_while_jobs_come_by_nats() -> None:
     with pytest.raises(SettingsError, match="REGION"):
         connect(settings.queue_url, bucket=settings.bucket)
     cloud = connect(settings.queue_url, bucket=settings.bucket, region="eu-west-1")
-    assert isinstance(cloud.queue(settings.queue_url), NatsQueue)
+    assert isinstance(cloud.queue(settings.served[""]), NatsQueue)
     for name in (settings.bucket, "inputs"):
         assert not isinstance(cloud.bucket(name), NatsBucket)
 

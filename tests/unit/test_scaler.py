@@ -175,7 +175,7 @@ class Asked:
         self.metrics = ScalerMetrics("sdruntime")
         self.bucket = MemoryBucket("results", faults=self.faults)
         self.scaler = Scaler(
-            self.queue,
+            [self.queue],
             AIM,
             self.learned,
             settle=settle,

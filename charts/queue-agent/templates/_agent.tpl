@@ -2,8 +2,7 @@
 {{- define "agent.env" -}}
 {{- $preset := include "runtime.preset" . | fromYaml -}}
 {{- $agent := .Values.agent -}}
-- name: QUEUE_AGENT_QUEUE_URL
-  value: {{ include "cloud.queueUrl" . | quote }}
+{{ include "cloud.queueEnv" . }}
 - name: QUEUE_AGENT_TOPIC_ARN
   value: {{ include "cloud.topicArn" . | quote }}
 - name: QUEUE_AGENT_BUCKET

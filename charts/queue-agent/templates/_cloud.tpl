@@ -53,6 +53,38 @@
 {{- include "cloud.address" (dict "root" . "value" "cloud.queueUrl" "queue" true "address" (required "cloud.queueUrl: where do jobs come from?" .Values.cloud.queueUrl)) -}}
 {{- end -}}
 
+{{- /* The queues that pods serve, as (list (dict "name" "high" "url" "https://…" "value" "cloud.queues")); an only one has no name. */ -}}
+{{- define "cloud.queues" -}}
+{{- $found := list -}}
+{{- if and .Values.cloud.queues .Values.cloud.queueUrl -}}
+{{- fail "cloud.queueUrl: cloud.queues names all queues; leave it empty" -}}
+{{- end -}}
+{{- range .Values.cloud.queues -}}
+{{- $value := printf "cloud.queues.%s" .name -}}
+{{- $url := include "cloud.address" (dict "root" $ "value" $value "queue" true "address" .url) -}}
+{{- $found = append $found (dict "name" .name "url" $url "share" (default "" .share | toString) "value" $value) -}}
+{{- else -}}
+{{- $found = append $found (dict "name" "" "url" (include "cloud.queueUrl" .) "share" "" "value" "cloud.queueUrl") -}}
+{{- end -}}
+{{- $found | toJson -}}
+{{- end -}}
+
+{{- /* Which queues agent, scaler, setup and check are told. */ -}}
+{{- define "cloud.queueEnv" -}}
+{{- $queues := include "cloud.queues" . | fromJsonArray -}}
+{{- if .Values.cloud.queues -}}
+{{- $entries := list -}}
+{{- range $queues -}}
+{{- $entries = append $entries (printf "%s%s=%s" .name (ternary (printf ":%s" .share) "" (ne .share "")) .url) -}}
+{{- end -}}
+- name: QUEUE_AGENT_QUEUES
+  value: {{ join "," $entries | quote }}
+{{- else -}}
+- name: QUEUE_AGENT_QUEUE_URL
+  value: {{ (first $queues).url | quote }}
+{{- end -}}
+{{- end -}}
+
 {{- define "cloud.topicArn" -}}
 {{- include "cloud.address" (dict "root" . "value" "cloud.topicArn" "queue" false "address" (required "cloud.topicArn: where do notifications go?" .Values.cloud.topicArn)) -}}
 {{- end -}}
@@ -73,6 +105,7 @@
 {{- /* All addresses of NATS that the values name. */ -}}
 {{- define "cloud.natsAddresses" -}}
 {{- $all := list .Values.cloud.queueUrl .Values.cloud.topicArn .Values.cloud.bucket -}}
+{{- range .Values.cloud.queues -}}{{- $all = append $all .url -}}{{- end -}}
 {{- if .Values.gateway.enabled -}}
 {{- $all = append $all .Values.gateway.jobTopicArn -}}
 {{- range .Values.gateway.runtimes -}}{{- $all = append $all (default "" .queueUrl) -}}{{- end -}}
@@ -207,13 +240,14 @@
 {{- end }}
 {{- end -}}
 
-{{- /* KEDA's trigger for the consumer that a queue is on NATS. */ -}}
+{{- /* KEDA's trigger for the consumer that a queue is on NATS: (dict "root" $ "queue" … "name" …) */ -}}
 {{- define "cloud.natsTrigger" -}}
-{{- $queue := include "cloud.natsAddress" (dict "value" "cloud.queueUrl" "address" (include "cloud.queueUrl" .)) | fromJson -}}
-{{- $monitoring := .Values.cloud.nats.monitoring -}}
-{{- $existing := .Values.scaling.authentication.existing -}}
+{{- $values := .root.Values -}}
+{{- $queue := include "cloud.natsAddress" (dict "value" .queue.value "address" .queue.url) | fromJson -}}
+{{- $monitoring := $values.cloud.nats.monitoring -}}
+{{- $existing := $values.scaling.authentication.existing -}}
 - type: nats-jetstream
-  name: queue
+  name: {{ .name }}
   metadata:
     {{- if or $monitoring.endpoint (not $existing) }}
     natsServerMonitoringEndpoint: {{ required "cloud.nats.monitoring.endpoint: where do the servers tell KEDA what waits? HOST:8222, on a cluster of several the headless Service's" $monitoring.endpoint | quote }}
@@ -222,8 +256,8 @@
     useHttps: {{ $monitoring.https | quote }}
     stream: {{ $queue.stream | quote }}
     consumer: {{ include "cloud.natsToken" $queue.name | quote }}
-    lagThreshold: {{ include "scaling.queueLength" . | quote }}
-    activationLagThreshold: {{ .Values.scaling.queue.activationQueueLength | quote }}
+    lagThreshold: {{ include "scaling.queueLength" .root | quote }}
+    activationLagThreshold: {{ $values.scaling.queue.activationQueueLength | quote }}
   {{- with $existing }}
   authenticationRef:
     name: {{ . }}

@@ -23,8 +23,7 @@ true
 
 {{- define "scaler.env" -}}
 {{- $scaling := .Values.scaling -}}
-- name: QUEUE_AGENT_QUEUE_URL
-  value: {{ include "cloud.queueUrl" . | quote }}
+{{ include "cloud.queueEnv" . }}
 - name: QUEUE_AGENT_BUCKET
   value: {{ include "cloud.bucket" . | quote }}
 - name: QUEUE_AGENT_RUNTIME_NAME
@@ -49,27 +48,50 @@ true
 {{- end }}
 {{- end -}}
 
+{{- /* What a queue's trigger is called: a name that a formula may have. */ -}}
+{{- define "scaling.triggerName" -}}
+queue{{ with .name }}_{{ . | replace "-" "_" }}{{ end }}
+{{- end -}}
+
+{{- /* The sum of several queues, each of which KEDA would count for itself: (list "queue_high" …). Of a sum there is nothing beside it; `queue-agent scaler` adds them up by itself. */ -}}
+{{- define "scaling.summed" -}}
+{{- $scaling := .Values.scaling -}}
+{{- $names := list -}}
+{{- if and $scaling.queue.enabled .Values.cloud.queues (not (include "scaler.on" .)) -}}
+{{- range include "cloud.queues" . | fromJsonArray -}}{{- $names = append $names (include "scaling.triggerName" .) -}}{{- end -}}
+{{- range $other := list "cron" "prometheus" "extraTriggers" -}}
+{{- if get $scaling $other -}}
+{{- fail (printf "scaling.%s: KEDA adds up several queues (cloud.queues) only where there are no other triggers; set scaling.by: work, whose scaler does" $other) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $names | toJson -}}
+{{- end -}}
+
 {{- /* KEDA takes a trigger's settings from its metadata, and there as strings only. */ -}}
 {{- define "scaling.triggers" -}}
 {{- $scaling := .Values.scaling -}}
-{{- with $scaling.queue }}
-{{- if and .enabled (include "cloud.onNats" $) }}
-{{ include "cloud.natsTrigger" $ }}
-{{- else if .enabled }}
+{{- if $scaling.queue.enabled }}
+{{- range include "cloud.queues" . | fromJsonArray }}
+{{- $name := include "scaling.triggerName" . }}
+{{- if include "cloud.onNats" $ }}
+{{ include "cloud.natsTrigger" (dict "root" $ "queue" . "name" $name) }}
+{{- else }}
 - type: aws-sqs-queue
-  name: queue
+  name: {{ $name }}
   metadata:
-    queueURL: {{ include "cloud.queueUrl" $ | quote }}
+    queueURL: {{ .url | quote }}
     awsRegion: {{ required "cloud.region: where are queue, topic and bucket?" $.Values.cloud.region | quote }}
     queueLength: {{ include "scaling.queueLength" $ | quote }}
-    activationQueueLength: {{ .activationQueueLength | quote }}
-    scaleOnInFlight: {{ .scaleOnInFlight | quote }}
-    scaleOnDelayed: {{ .scaleOnDelayed | quote }}
-    {{- with .endpoint }}
+    activationQueueLength: {{ $scaling.queue.activationQueueLength | quote }}
+    scaleOnInFlight: {{ $scaling.queue.scaleOnInFlight | quote }}
+    scaleOnDelayed: {{ $scaling.queue.scaleOnDelayed | quote }}
+    {{- with $scaling.queue.endpoint }}
     awsEndpoint: {{ . | quote }}
     {{- end }}
   authenticationRef:
     name: {{ include "scaling.authentication" $ }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if include "scaler.on" . }}

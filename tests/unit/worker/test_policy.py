@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from queue_agent.worker.policy import Policy
+from queue_agent.cloud import Message
+from queue_agent.worker.policy import Allowance, Policy
 
 POLICY = Policy(
     runtime_name="sd",
@@ -29,9 +30,21 @@ POLICY = Policy(
 def test_the_last_delivery_is_known_and_half_of_all_may_go_by_in_waiting(
     count: int, last: bool, exhausted: bool, hold: float | None
 ) -> None:
-    assert POLICY.is_last(count) is last
-    assert POLICY.is_exhausted(count) is exhausted
-    assert POLICY.hold_limit_of(count) == hold
+    message = Message("m", "{}", "r", receive_count=count)
+    assert POLICY.is_last(message) is last
+    assert POLICY.is_exhausted(message) is exhausted
+    assert POLICY.hold_limit_of(message) == hold
+
+
+def test_each_queue_has_an_allowance_of_its_own() -> None:
+    policy = replace(POLICY, allowances={"low": Allowance(7, False)})
+    high = Message("m", "{}", "r", receive_count=3, queue="high")
+    low = replace(high, queue="low")
+    assert (policy.is_last(high), policy.ends_in_dead_letters(high)) == (True, True)
+    assert (policy.is_last(low), policy.ends_in_dead_letters(low)) == (False, False)
+    assert policy.ends_in_dead_letters(replace(low, receive_count=7)) is False
+    assert policy.is_exhausted(replace(low, receive_count=8))
+    assert policy.hold_limit_of(low) == 60
 
 
 @pytest.mark.parametrize(

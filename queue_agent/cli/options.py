@@ -31,8 +31,8 @@ _OF_SIGNERS: Final = (
     *("AWS_*", "SSL_CERT_DIR", "SSL_CERT_FILE"),
     *("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy"),
 )
-"""What processes that sign may need of the environment: to ask a timestamp authority, or a keeper
-of keys. They decode no pictures, and those that do have neither this nor the signer's key."""
+"""What processes that sign need of the environment where they ask a timestamp authority, or KMS.
+They decode no pictures, and those that do have neither this nor the signer's key."""
 
 
 def make_runtime(settings: Settings) -> Runtime:
@@ -84,7 +84,10 @@ def output_stage(
     workers = WorkerProcesses(
         settings.output_processes, settings.output_timeout, settings.output_memory
     )
-    signers = replace(workers, network=True, environment=_OF_SIGNERS)
+    asks_others = settings.provenance_kms_key or settings.provenance_timestamp_url
+    signers = replace(workers)
+    if asks_others is not None:
+        signers = replace(workers, network=True, environment=_OF_SIGNERS)
     conversion = Conversion(policy, workers)
     signing = provenance_step(settings, policy, signers, metrics)
     steps = (check, conversion, signing)

@@ -27,8 +27,8 @@ from queue_agent.wire.output import OutputOptions
 from video_files import KINDS, video
 
 MEMORY: Final = 256 * 2**20
-MUTATIONS: Final = 1 + 1_000 * FACTOR // len(KINDS) if FACTOR else 4
-"""Of each kind."""
+MUTATIONS: Final = 1 + 500 * FACTOR // len(KINDS) if FACTOR else 4
+"""Of each kind; 10,000 of all by `make fuzz`."""
 WISHES: Final = tuple(
     OutputOptions.model_validate(wish)
     for wish in (

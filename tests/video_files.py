@@ -3,6 +3,8 @@
 import functools
 import io
 import logging
+import random
+from array import array
 from typing import Any
 
 import av
@@ -42,6 +44,35 @@ def video(
             frame = _frame(_picture(size, number))
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    return file.getvalue()
+
+
+SOUNDS = {
+    "audio/mp4": ("ipod", "aac", "fltp"),
+    "audio/mpeg": ("mp3", "mp3", "s16p"),
+    "audio/x-wav": ("wav", "pcm_s16le", "s16"),
+}
+"""By media type, FFmpeg's format, encoder and form of samples."""
+
+
+@functools.cache
+def sound(media_type: str) -> bytes:
+    """A second of noise and more."""
+    form, codec, samples = SOUNDS[media_type]
+    file, dice = io.BytesIO(), random.Random(7)  # noqa: S311
+    frames: Any = av.AudioFrame
+    with av.open(file, "w", format=form) as container:
+        stream: Any = container.add_stream(codec, rate=16_000)
+        stream.layout = "mono"
+        for number in range(20):
+            frame = frames(format=samples, layout="mono", samples=1024)
+            loud = [dice.uniform(-0.5, 0.5) for _ in range(1024)]
+            whole = array("h", [int(30_000 * one) for one in loud])
+            plain = array("f", loud) if samples == "fltp" else whole
+            frame.planes[0].update(plain.tobytes().ljust(frame.planes[0].buffer_size, b"\0"))
+            frame.sample_rate, frame.pts = 16_000, number * 1024
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
     return file.getvalue()
 
 

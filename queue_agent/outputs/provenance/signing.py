@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import c2pa
 
 SIGNED_TYPES: Final = {
+    "audio/mp4": "audio/mp4",
+    "audio/mpeg": "audio/mpeg",
+    "audio/x-wav": "audio/x-wav",
     "image/apng": "image/png",
     "image/avif": "image/avif",
     "image/gif": "image/gif",
@@ -27,8 +30,12 @@ SIGNED_TYPES: Final = {
     "video/mp4": "video/mp4",
     "video/quicktime": "video/quicktime",
     "video/x-m4v": "video/x-m4v",
+    "video/x-msvideo": "video/x-msvideo",
 }
-"""Media types of files that are signed, and what the library calls them."""
+"""Media types of files that are signed, and what the library calls them.
+
+It signs FLAC, too, with the manifest before the file's beginning, by which it is no FLAC to most.
+"""
 
 _SETTINGS: Final = {
     "version": 1,

@@ -44,7 +44,7 @@ from queue_agent.runtime import Artifact, Output, Prepared, ProgressCallback
 from queue_agent.wire.job import parse_job
 from queue_agent.wire.notification import Notification
 from queue_agent.wire.output import OutputOptions
-from video_files import video
+from video_files import SOUNDS, sound, video
 from worker_bench import RUN, Behaviour, Bench
 
 pytestmark = pytest.mark.looptime
@@ -62,6 +62,8 @@ FILES: Final = {
     "image/tiff": saved(PICTURE, "TIFF"),
     "video/mp4": video("mp4"),
     "video/quicktime": video("quicktime"),
+    "video/x-msvideo": video("avi"),
+    **{media_type: sound(media_type) for media_type in SOUNDS},
 }
 
 

@@ -99,6 +99,8 @@ def verified(file: VerifiedFile, anchors: str | None) -> tuple[int, list[str]]:
         lines.append(f"C2PA: the manifest is not in the file, and not fetched: {facts.elsewhere}")
     elif not facts.has_manifest:
         lines.append("C2PA: no manifest")
+    elif not lines:
+        lines.append("C2PA: there is something of a manifest, which cannot be read")
     lines += [f"XMP: digital source type {kind}" for kind in facts.source_types]
     matches = _matches(file)
     lines.append(_OF_RESULT[matches])

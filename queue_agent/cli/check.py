@@ -260,12 +260,10 @@ async def _try(name: str, trial: Callable[[], Awaitable[str]]) -> Finding:
     try:
         return Finding(name, True, await trial())
     except QueueAgentError as error:
-        return Finding(
-            name,
-            False,
-            error.message,
-            error.type if error.type in _HINTS else name.split(maxsplit=1)[0],
-        )
+        of_each_queue = name.split(maxsplit=1)[0]
+        named = (error.type, name, of_each_queue)
+        hint = next((one for one in named if one in _HINTS), "")
+        return Finding(name, False, error.message, hint)
 
 
 async def _write_and_remove(bucket: Bucket) -> None:

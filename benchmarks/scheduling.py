@@ -25,7 +25,8 @@ SECONDS: Final = 10.0
 SWITCH: Final = 20.0
 _LOAD: Final = 0.9
 """In parts of what the fleet can do where each job is done as it comes."""
-_LOOK_AHEADS: Final = (1, 4, 8, 16)
+_LOOK_AHEADS: Final = ((1, 60.0), (4, 60.0), (8, 60.0), (16, 60.0), (16, 300.0))
+"""And the hold limits, in seconds."""
 _WITH_DEADLINE: Final = 0.5
 _OVERLOAD: Final = 1.1
 """The same while jobs with deadlines come: with less, none is missed by any order."""
@@ -80,14 +81,21 @@ def models_table(jobs: int, seeds: int) -> Table:
         for models in (2, 8):
             plans = [mixed(models, jobs, seed, at_once=at_once) for seed in range(seeds)]
             base: Sequence[OrderOutcome] = ()
-            for look_ahead in _LOOK_AHEADS:
+            for look_ahead, hold_limit in _LOOK_AHEADS:
                 outcomes = [
-                    run_fleet(plan, agents=AGENTS, switch=SWITCH, look_ahead=look_ahead)
+                    run_fleet(
+                        plan,
+                        agents=AGENTS,
+                        switch=SWITCH,
+                        look_ahead=look_ahead,
+                        hold_limit=hold_limit,
+                    )
                     for plan in plans
                 ]
                 base = base or outcomes
-                words = "all at once" if at_once else f"at {_LOAD:.0%} of what first come can do"
-                table.add_row(words, str(models), str(look_ahead), *_cells(outcomes, base))
+                words = "all at once" if at_once else f"at {_LOAD:.0%}"
+                ahead = f"{look_ahead}, hold {hold_limit:g} s"
+                table.add_row(words, str(models), ahead, *_cells(outcomes, base))
     return table
 
 

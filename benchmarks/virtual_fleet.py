@@ -148,7 +148,7 @@ async def _run_fleet(
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
     def agent(gpu: VirtualGpu) -> Agent:
-        return assemble(
+        made = assemble(
             replace(_POLICY, **policy),  # type: ignore[arg-type]  # by the caller's names
             Ports(
                 {"": cloud.queue(deployment.queue_url)},
@@ -159,10 +159,11 @@ async def _run_fleet(
             gpu,
             ReferenceFetcher(ReferencePolicy(), cloud.bucket),
             Webhooks(WebhookPolicy()),
-            others=lambda: agents - 1,
             clock=loop.time,
             now=cloud.now,
         )
+        made.slots.scheduler.others = lambda: agents - 1
+        return made
 
     async def publish() -> None:
         jobs = cloud.topic(deployment.job_topic)

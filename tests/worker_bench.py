@@ -263,7 +263,7 @@ class Bench:
             }
         )
         reading = ReferencePolicy(buckets=frozenset({self.results.name}))
-        return assemble(
+        agent = assemble(
             policy,
             Ports(
                 self.queues or {"": self.queue},
@@ -278,10 +278,11 @@ class Bench:
             order=self.order,
             models=self.models,
             outputs=self.outputs,
-            others=others,
             clock=asyncio.get_running_loop().time,
             now=self.cloud.now,
         )
+        agent.slots.scheduler.others = others
+        return agent
 
     @asynccontextmanager
     async def working(self, *agents: Agent) -> AsyncIterator[None]:

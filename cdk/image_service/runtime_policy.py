@@ -63,6 +63,12 @@ def runtime_rights(
             "What the runtime's jobs took lies in numbered files.",
         ),
         Right(
+            "TellLoadedModels",
+            ["s3:PutObject", "s3:DeleteObject"],
+            [f"{bucket}/{layout.agents_folder(runtime.name)}*"],
+            "Each agent has an object of its own there.",
+        ),
+        Right(
             "ReadInputs",
             ["s3:GetObject"],
             [

@@ -51,6 +51,7 @@ from queue_agent.worker.learning import RunLearning
 from queue_agent.worker.offering import Offering
 from queue_agent.worker.pod_deletion_cost import PodDeletionCost
 from queue_agent.worker.policy import Allowance, Policy
+from queue_agent.worker.presence import Presence
 from queue_agent.worker.queue_order import QueueOrder, Reserved, Weighted, strict
 from queue_agent.worker.sampling import GaugeSampler
 from queue_agent.worker.webhooks import Webhooks
@@ -155,6 +156,14 @@ async def _serve(
                     agent.health.started,
                     previews=preview_interval(settings) is not None,
                 )
+                presence = Presence(
+                    seen.results,
+                    settings.name,
+                    f"{socket.gethostname()}-{secrets.token_hex(3)}",
+                    agent.slots.scheduler,
+                    now=cloud.now,
+                )
+                agent.slots.scheduler.others = presence.others
                 async with (
                     learning.keeping(agent.health.started),
                     _marking_pod(agent, pod),
@@ -166,6 +175,7 @@ async def _serve(
                         links=settings.presign,
                     ),
                     background(offering.keep()),
+                    background(presence.keep()),
                 ):
                     await _observed(agent, stop)
     finally:

@@ -21,6 +21,7 @@ from queue_agent.cloud.connect import connect
 from queue_agent.cloud.watched import WatchedCloud
 from queue_agent.gateway import events, jobs
 from queue_agent.gateway.admission import Admission
+from queue_agent.gateway.agents import LoadedModels
 from queue_agent.gateway.bodies import LargeBodies
 from queue_agent.gateway.browsers import Browsers
 from queue_agent.gateway.compatibility import generate, openai, webui
@@ -100,12 +101,13 @@ def create_app(settings: GatewaySettings) -> FastAPI:
             bucket=settings.bucket,
             region=settings.region,
         )
-        # the gateway works without these
-        offers = Offers(unwatched.bucket(settings.bucket))
-        pauses = KnownPauses(unwatched.bucket(settings.bucket), unwatched.now)
+        told = unwatched.bucket(settings.bucket)  # by agents; the gateway works without it
+        offers, loaded = Offers(told), LoadedModels(told, now=unwatched.now)
+        pauses = KnownPauses(told, unwatched.now)
         cloud = WatchedCloud(unwatched, refusals)
+        statistics = Statistics(cloud, settings.queues, offers, pauses, loaded, now=cloud.now)
         try:
-            async with _parts(cloud, settings, keys, offers, pauses) as (gateway, listener):
+            async with _parts(cloud, settings, keys, statistics) as (gateway, listener):
                 app.state.gateway = gateway
                 app.state.listener = listener
                 app.state.refusals = refusals
@@ -175,9 +177,9 @@ class _DescribedApp(FastAPI):
 
 @asynccontextmanager
 async def _parts(
-    cloud: Cloud, settings: GatewaySettings, keys: KeyRing, offers: Offers, pauses: KnownPauses
+    cloud: Cloud, settings: GatewaySettings, keys: KeyRing, statistics: Statistics
 ) -> AsyncIterator[tuple[Gateway, Listener]]:
-    statistics = Statistics(cloud, settings.queues, offers, pauses, now=cloud.now)
+    offers, pauses = statistics.offers, statistics.pauses
     client = Client(cloud, notification_topic=settings.notification_topic)
     listener = Listener(client.notifications, hook=statistics.note)
     service = JobService(cloud, settings, listener, statistics, pauses)

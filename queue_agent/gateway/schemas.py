@@ -159,6 +159,13 @@ class QueueState(_View):
     in_flight: int
 
 
+class LoadedModel(_View):
+    """A model that agents' runtimes have loaded."""
+
+    model: str = Field(description="Its name without folders, extension and hash.")
+    agents: int = Field(description="How many have it.")
+
+
 class RuntimeState(_View):
     """One runtime on offer."""
 
@@ -173,6 +180,9 @@ class RuntimeState(_View):
         description="Those that `pipeline` jobs ask for by name, with their inputs."
     )
     capabilities: Capabilities = Field(description="What the server has, as its agents say.")
+    loaded: tuple[LoadedModel, ...] = Field(
+        default=(), description="What jobs need no switch for now, as its agents say."
+    )
     shortened: tuple[str, ...] = Field(
         description="Which of these lists are too long to stand here whole."
     )

@@ -3,18 +3,21 @@
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
 import structlog
 
 from queue_agent.cloud import Backlog, Cloud
+from queue_agent.gateway.agents import LoadedModels
 from queue_agent.gateway.offers import Offers
 from queue_agent.gateway.pauses import KnownPauses
-from queue_agent.gateway.schemas import QueueEstimate, QueueState, RuntimeState
+from queue_agent.gateway.schemas import LoadedModel, QueueEstimate, QueueState, RuntimeState
 from queue_agent.wire.errors import QueueAgentError
+from queue_agent.wire.model_files import plain_model_name
 from queue_agent.wire.notification import Notification
+from queue_agent.wire.offer import Offer
 
 log = structlog.get_logger()
 
@@ -35,13 +38,15 @@ class Statistics:
         queues: Mapping[str, str | None],
         offers: Offers,
         pauses: KnownPauses,
+        loaded: LoadedModels,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._cloud = cloud
         self._queues = queues
-        self._offers = offers
-        self._pauses = pauses
+        self.offers = offers
+        self.pauses = pauses
+        self._loaded = loaded
         self._now = now
         self._ends: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_ENDS_REMEMBERED))
         self._durations: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_DURATIONS))
@@ -89,7 +94,7 @@ class Statistics:
 
     async def _state(self, runtime: str) -> RuntimeState:
         backlog = await self.backlog(runtime)
-        offer = await self._offers.of(runtime)
+        offer = await self.offers.of(runtime)
         return RuntimeState(
             name=runtime,
             queue=backlog and QueueState(waiting=backlog.waiting, in_flight=backlog.in_flight),
@@ -100,8 +105,9 @@ class Statistics:
             task_types=offer.task_types,
             workflows=offer.workflows,
             capabilities=offer.capabilities,
+            loaded=_as_offered(await self._loaded.of(runtime), offer),
             shortened=offer.shortened,
-            paused=await self._pauses.told(runtime),
+            paused=await self.pauses.told(runtime),
         )
 
     def seconds_per_job(self, runtime: str) -> float | None:
@@ -134,3 +140,11 @@ class Statistics:
                 backlog = None
             self._backlogs[runtime] = (time.monotonic(), backlog)
             return backlog
+
+
+def _as_offered(loaded: Iterable[LoadedModel], offer: Offer) -> tuple[LoadedModel, ...]:
+    """The same by the names that the runtime's list has."""
+    names = {plain_model_name(model.name): model.name for model in offer.models or ()}
+    return tuple(
+        one.model_copy(update={"model": names.get(one.model, one.model)}) for one in loaded
+    )

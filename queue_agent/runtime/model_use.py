@@ -1,13 +1,10 @@
 """What jobs have a runtime load, and what it has loaded: values without any I/O."""
 
-import posixpath
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Self
 
-_HASH: Final = re.compile(r"\s*\[[^]]+]\s*$")
-_EXTENSIONS: Final = frozenset({".bin", ".ckpt", ".gguf", ".pt", ".pth", ".safetensors", ".sft"})
+from queue_agent.wire.model_files import plain_model_name
 
 OWN: Final = ""
 """In place of a name: the model that the runtime takes where a job names none."""
@@ -27,7 +24,8 @@ class ModelUse:
     @classmethod
     def named(cls, models: Iterable[str], loras: Iterable[str] = ()) -> Self:
         """By names as jobs and servers have them: with folders, extensions and hashes, or not."""
-        return cls(frozenset(map(_plain, models)), frozenset(map(_plain, loras)))
+        plain = (frozenset(map(plain_model_name, names)) for names in (models, loras))
+        return cls(*plain)
 
     @property
     def is_known(self) -> bool:
@@ -68,9 +66,3 @@ class Loaded:
     def loras(self) -> frozenset[str]:
         """All names."""
         return frozenset().union(*(use.loras for use in self.uses))
-
-
-def _plain(name: str) -> str:
-    file = posixpath.basename(_HASH.sub("", name).replace("\\", "/"))
-    stem, extension = posixpath.splitext(file)
-    return stem if extension.casefold() in _EXTENSIONS else file

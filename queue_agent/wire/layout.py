@@ -20,6 +20,7 @@ gateway/options/{owner}/{runtime}.json     what an owner set for all own jobs at
 runtimes/{name}.json                       what a runtime offers, as its agents say
 runtimes/{name}/runs/{number}.json         what its jobs took, for estimates; counts down
 pauses/{name}.json                         what operators have paused of a runtime
+runtimes/{name}/agents/{agent}.json        which models one of its agents has loaded
 checkpoints/…                              kept free
 """
 
@@ -295,6 +296,16 @@ def pauses_key(runtime: str) -> str:
 def runtime_of_pauses(key: str) -> str:
     """The name of the runtime of which something is paused there."""
     return unquote(key.removeprefix(f"{PAUSES}/").removesuffix(".json"))
+
+
+def agents_folder(runtime: str) -> str:
+    """The folder, with its slash, where the agents of a runtime say what they have loaded."""
+    return f"{OFFERS}{quote(runtime, safe='')}/agents/"
+
+
+def agent_key(runtime: str, agent: str) -> str:
+    """Where one agent says what it has loaded."""
+    return f"{agents_folder(runtime)}{quote(agent, safe='')}.json"
 
 
 def trial_key(token: str, *, folder: str = DEFAULT_PREFIX) -> str:

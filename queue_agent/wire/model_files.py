@@ -10,12 +10,13 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, Vali
 
 from queue_agent.wire.errors import Rejected
 
-__all__ = ["MODEL_FORBIDDEN", "ModelFile", "is_model_name", "read_model_files"]
+__all__ = ["MODEL_FORBIDDEN", "ModelFile", "is_model_name", "plain_model_name", "read_model_files"]
 
 MODEL_FORBIDDEN: Final = "model_forbidden"
 _EXTENSIONS: Final = frozenset(
     {".bin", ".ckpt", ".gguf", ".onnx", ".pkl", ".pt", ".pt2", ".pth", ".safetensors", ".sft"}
 )
+_HASH: Final = re.compile(r"\s*\[[^]]+]\s*$")
 _MOST: Final = 100
 """Models that a job may bring."""
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -75,6 +76,15 @@ class _Named(BaseModel):
 def is_model_name(text: str) -> bool:
     """Whether a text looks like the name of a model's file."""
     return len(text) <= 512 and PurePosixPath(text).suffix.casefold() in _EXTENSIONS
+
+
+def plain_model_name(text: str) -> str:
+    """A model's name without folders, extension and the short hash that the Web UI's titles end in.
+
+    However jobs and servers call it, it is the same.
+    """
+    path = PurePosixPath(_HASH.sub("", text).replace("\\", "/"))
+    return path.stem if path.suffix.casefold() in _EXTENSIONS else path.name
 
 
 def read_model_files(value: JsonValue, place: str, *, most: int = _MOST) -> list[ModelFile]:

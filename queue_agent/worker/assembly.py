@@ -84,7 +84,6 @@ def assemble(
     models: Models | None = None,
     outputs: OutputStage | None = None,
     refusals: CloudRefusals | None = None,
-    others: Callable[[], int] = lambda: 0,
     ran: Callable[[Delivery], None] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], float] = time.time,
@@ -93,8 +92,8 @@ def assemble(
 
     `order` says from which of several queues messages are taken: strictly, if it is not given.
     Without `models`, none are fetched; without `outputs`, files are delivered as they are made.
-    `refusals` hears those of the ports; else they have their own. `others` tells how many other
-    agents serve the queue, and `ran` hears of each job whose run went well.
+    `refusals` hears those of the ports; else they have their own. `ran` hears of each job whose run
+    went well.
     """
     forecast = Forecast()
     job_models = JobModels(runtime, models) if models is not None else None
@@ -130,7 +129,6 @@ def assemble(
             look_ahead=policy.look_ahead,
             horizon=policy.hold_limit,
             now=now,
-            others=others,
         ),
         clock=clock,
     )

@@ -108,9 +108,12 @@ class JobScheduler:
         return missing(candidates, self.look_ahead, self.horizon, situation)
 
     def share(self, waiting: int, room: int) -> int:
-        """How many of those that wait to take: no more than its part, lest others be idle."""
+        """How many of those that wait to take: no more than its part, lest others be idle.
+
+        What each agent needs next stays, since that is asked for in time.
+        """
         self._looked, self._is_empty = True, waiting == 0
-        return min(room, waiting // (1 + self.others()))
+        return min(room, max(0, waiting // (1 + self.others()) - 1))
 
     def surplus(self, ready: list[Slot], at_runtime: Sequence[Slot], places: int) -> list[Slot]:
         """Those that another pod would begin with sooner."""

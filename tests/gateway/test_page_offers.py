@@ -68,6 +68,10 @@ def test_lists_are_those_of_the_runtime_and_any_text_will_do_without(seen: Seen)
     assert shortened["sampler_name"][0] == "SELECT"
 
 
+def test_models_that_need_not_be_loaded_first_are_marked(seen: Seen) -> None:
+    assert seen["loaded"] == 1
+
+
 def test_what_was_written_is_kept_when_the_runtime_changes(seen: Seen) -> None:
     assert seen["kept"] == "a model of mine"
     assert seen["unlisted"] == ["a model of mine", "a model of mine (not in the runtime's list)"]

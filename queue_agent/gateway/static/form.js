@@ -133,11 +133,11 @@ export function offer(runtimes) {
 }
 
 function changeRuntime() {
-  const { capabilities = {}, shortened = [], task_types: tasks = [], workflows = [] } = runtimeOf(at("runtime").value) ?? {};
+  const { capabilities = {}, loaded = [], shortened = [], task_types: tasks = [], workflows = [] } = runtimeOf(at("runtime").value) ?? {};
   const list = (name, label = () => undefined) =>
     capabilities[name]?.map((one) => ({ name: one.name, label: label(one) })) ?? null;
   const isWhole = (name) => !shortened.includes(name);
-  offerNames("model", list("models", ({ title }) => title), { isWhole: isWhole("models") });
+  offerNames("model", list("models", ({ name, title }) => withAgents(title ?? name, loaded.find(({ model }) => model === name))), { isWhole: isWhole("models") });
   offerNames("sampler_name", list("samplers"), { isWhole: isWhole("samplers") });
   offerNames("scheduler", list("schedules", ({ label }) => label), { isWhole: isWhole("schedules") });
   offerLoras(list("loras"), isWhole("loras"));
@@ -146,6 +146,9 @@ function changeRuntime() {
   offerWorkflows(workflows, tasks.includes("pipeline"));
   showSchedules();
 }
+
+// What a model is called, and where it would not have to be loaded first.
+const withAgents = (title, there) => (there ? `${title} · loaded` : title);
 
 // Which of the kinds of things the runtime makes; where that is one, there is nothing to choose.
 function offerKinds(tasks) {

@@ -29,7 +29,7 @@ await page.route("**/v1/runtimes", async (route) => {
   const bounded = { ...capabilities, loras: [], schedules: null, sizes: { smallest: 250, largest: 1024, multiple_of: 64 } };
   await route.fulfill({ json: { ...answer, runtimes: [
     { ...one, task_types: [...one.task_types, "pipeline"], workflows: WORKFLOWS },
-    { ...one, name: "bounded", workflows: [], capabilities: bounded },
+    { ...one, name: "bounded", workflows: [], capabilities: bounded, loaded: [{ model: capabilities.models[0].name, agents: 2 }] },
     { ...one, name: "silent", workflows: [], task_types: [], capabilities: {} },
     { ...one, name: "shortened", workflows: [], shortened: ["models"] },
   ] } });
@@ -101,6 +101,7 @@ await field(page, "Prompt").fill("by another name");
 await field(page, "Runtime").selectOption("silent");
 seen.kept = await field(page, "Model").inputValue();
 await field(page, "Runtime").selectOption("bounded");
+seen.loaded = await field(page, "Model").evaluate((list) => [...list.options].filter(({ textContent }) => textContent.endsWith(" · loaded")).length);
 seen.unlisted = await field(page, "Model").evaluate((list) => [list.value, list.selectedOptions[0].textContent]);
 
 // Sizes are within its bounds.

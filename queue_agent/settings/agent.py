@@ -237,6 +237,19 @@ class Settings(
         "model is loaded: a job is overtaken by so many that came later at most, or by four. None "
         "are held beyond what begins within the hold limit. 1: none is chosen by its model.",
     )
+    tenant_in_flight: int | None = setting(
+        "TENANT_IN_FLIGHT",
+        default=None,
+        ge=1,
+        description="No more jobs of one tenant go to the runtime than make so many there, while "
+        "another's waits at this agent; else there is no limit.",
+    )
+    tenant_strict: bool = setting(
+        "TENANT_STRICT",
+        default=False,
+        description="Whether that limit also holds where nobody else waits, so that the GPU may "
+        "idle: what is beyond it is put off.",
+    )
     on_late: OnLate = setting(
         "ON_LATE",
         default="run",

@@ -43,7 +43,10 @@ _COUNTERS: Final[Mapping[str, tuple[str, str]]] = {
     "heartbeats": ("", "Renewals of leases."),
     "lease.losses": ("", "Leases that the queue had taken away."),
     "quarantines": ("", "Messages put aside in the bucket, because nobody could work on them."),
-    "put.off.messages": ("", "Messages put off, since their tenant or model is paused."),
+    "put.off.messages": (
+        "",
+        "Messages put off: their job is paused, or its tenant has enough in flight.",
+    ),
     "ignored.messages": (
         "",
         "Messages that ask for nothing: acknowledged, not answered.",
@@ -287,6 +290,7 @@ class Metrics:
 
     def _begin_at_zero(self) -> None:
         """So that the first event is an increase and not the birth of a series."""
+        self.is_paused(paused=False)
         for result in ("messages", "empty", "failed"):
             self._counters["receives"].add(0, {**self._runtime, "result": result})
         for kind in ForeignKind:

@@ -38,6 +38,7 @@ from queue_agent.worker.runner import JobRunner
 from queue_agent.worker.scheduler import JobScheduler
 from queue_agent.worker.slots import Slots
 from queue_agent.worker.store import ResultStore
+from queue_agent.worker.tenant_limit import TenantLimit
 from queue_agent.worker.warm_up import WarmUp
 from queue_agent.worker.webhooks import Webhooks
 
@@ -127,6 +128,7 @@ def assemble(
             forecast,
             by_deadline=policy.by_deadline,
             look_ahead=policy.look_ahead,
+            tenant_limit=policy.tenant_in_flight,
             horizon=policy.hold_limit,
             now=now,
         ),
@@ -177,6 +179,7 @@ def assemble(
         ignored=IgnoredMessages(clock),
         misrouted=MisroutedJobs(policy.runtime_name, clock),
         pausing=pausing,
+        tenants=TenantLimit(slots, policy.tenant_in_flight if policy.tenant_strict else None),
         on_demand=OnDemandQueues(ports.on_demand) if ports.on_demand else None,
         answer_rate=AnswerRate(policy.answer_burst, policy.answers_per_second, clock),
         ran=ran,

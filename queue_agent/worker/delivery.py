@@ -134,6 +134,7 @@ class Delivery:
         deadline = job.metadata.deadline
         self.slot.deadline = None if deadline is None else deadline.timestamp()
         self.slot.group = self.message.group
+        self.slot.tenant = job.metadata.tenant or self.message.tenant
         bind_contextvars(job_id=job.id)
         self._span.set_attributes(
             {"queue_agent.job.id": job.id, "queue_agent.job.task_type": job.task_type}

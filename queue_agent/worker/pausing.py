@@ -59,7 +59,6 @@ class Pausing:
 
     def __post_init__(self) -> None:
         self.resumed.set()
-        self.metrics.is_paused(paused=False)
         if not self.poll:
             self.known.set()
 

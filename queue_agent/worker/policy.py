@@ -70,6 +70,10 @@ class Policy:
     """… and then so many a second, since each answer may be the cause of another."""
     on_late: OnLate = "run"
     """What becomes of a job that will miss its deadline, unless it says so itself."""
+    tenant_in_flight: int | None = None
+    """So many jobs of a tenant are worked on at a time; None: any."""
+    tenant_strict: bool = False
+    """Whether that holds also while no other's job waits; else the GPU never idles for it."""
     by_deadline: bool = True
     """Whether earlier deadlines go first among what waits here."""
     look_ahead: int = 1

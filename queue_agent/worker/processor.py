@@ -52,6 +52,7 @@ from queue_agent.worker.previews import Previews
 from queue_agent.worker.runner import JobRunner
 from queue_agent.worker.store import ResultStore
 from queue_agent.worker.surprises import no_surprises
+from queue_agent.worker.tenant_limit import TenantLimit
 
 log = structlog.get_logger()
 
@@ -76,6 +77,7 @@ class Processor:
     answer_rate: AnswerRate
     """Of messages that name no job."""
     pausing: Pausing
+    tenants: TenantLimit
     on_demand: OnDemandQueues | None = None
     """Where jobs go that have lost their attempts; None: they stay."""
     ran: Callable[[Delivery], None] = lambda _: None
@@ -129,6 +131,7 @@ class Processor:
                         delivery.parsed(self._allowed(await self.inbox.open(delivery.message)))
                     log.info("received", task_type=delivery.job.task_type)
                     await self.pausing.admit(delivery)
+                    await self.tenants.admit(delivery)
                     async with self._one_at_a_time(delivery), self._cleaned_up(delivery):
                         return (await self._result(delivery)).notification()
         except Malformed as error:

@@ -1,6 +1,7 @@
 """What an agent knows that `queue_agent.worker.scheduling` decides by, and what follows from it."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -34,6 +35,8 @@ class JobScheduler:
     it never to wait, and none goes first for its model."""
     horizon: float = 60.0
     """No more are held than begin within so long."""
+    tenant_limit: int | None = None
+    """So many jobs of a tenant may be at the runtime while another's waits; None: any."""
     now: Callable[[], float] = time.time
     others: Callable[[], int] = lambda: 0
     """How many other agents serve the same queue."""
@@ -135,6 +138,8 @@ class JobScheduler:
         """Whether any order but theirs is possible."""
         if self.by_deadline and any(slot.deadline is not None for slot in ready):
             return True
+        if self.tenant_limit is not None and any(slot.tenant is not None for slot in ready):
+            return True
         return self.looks_ahead and any(slot.use.is_known for slot in ready)
 
     def _situation(self, at_runtime: Sequence[Slot], places: int) -> Situation:
@@ -149,6 +154,8 @@ class JobScheduler:
             by_deadline=self.by_deadline,
             by_model=self.looks_ahead,
             most_overtaken=self.most_overtaken,
+            tenant_limit=self.tenant_limit,
+            at_work=Counter(slot.tenant for slot in at_runtime if slot.tenant is not None),
         )
 
     def _candidate(self, slot: Slot) -> Candidate:
@@ -156,6 +163,7 @@ class JobScheduler:
             deadline=slot.deadline,
             overtaken=slot.overtaken,
             group=slot.group,
+            tenant=slot.tenant,
             use=slot.use,
             seconds=self.forecast.run(slot.kind),
             may_leave=slot.may_leave and slot.group is None and slot.stage is Stage.WAITING,

@@ -2,9 +2,10 @@
 
 The earliest deadline goes first; of equal ones, and of jobs without, who was ready first. Where
 that one needs another model than is loaded, one goes before it that does not, as long as nobody
-misses a deadline by it. Nobody starves: who was overtaken so many times as is allowed goes before
-all that were ready later. Of a group that a queue keeps in order, none goes before one that was
-ready earlier.
+misses a deadline by it. Of a tenant that has as many at the runtime as it may, none goes while
+another's waits; with nobody else there it has all places. Nobody starves: who was overtaken so
+many times as is allowed goes before all that were ready later, once its tenant may. Of a group
+that a queue keeps in order, none goes before one that was ready earlier.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +50,8 @@ class Candidate:
     """What it has the runtime load."""
     seconds: float = 0.0
     """On the GPU, by forecast, without what is to be loaded."""
+    tenant: str | None = None
+    """Whose it is; None: nobody's, for whom there is no limit."""
     may_leave: bool = True
     """Whether its message may be given back."""
 
@@ -70,6 +73,10 @@ class Situation:
     by_model: bool = True
     most_overtaken: int = MOST_OVERTAKEN
     """Who was overtaken so often is not again."""
+    tenant_limit: int | None = None
+    """While another's waits, no more jobs of a tenant go than make so many at the runtime."""
+    at_work: Mapping[str, int] = field(default_factory=dict)
+    """How many jobs of a tenant the runtime has."""
     elsewhere: float | None = None
     """How soon another pod would begin with what is given back; None: none is idle."""
 
@@ -78,10 +85,20 @@ class Situation:
         cost = self.cost.of(self.loaded.lacks(candidate.use))
         return cost if cost >= _WORTH else 0.0
 
+    def has_place(self, candidate: Candidate) -> bool:
+        """Whether its tenant has less at the runtime than it may."""
+        if self.tenant_limit is None or candidate.tenant is None:
+            return True
+        return self.at_work.get(candidate.tenant, 0) < self.tenant_limit
+
     def after(self, candidate: Candidate) -> "Situation":
         """What counts once that one has gone."""
         takes = (self.cost_of(candidate) + candidate.seconds) / self.places
-        return replace(self, busy=self.busy + takes, loaded=self.loaded.after(candidate.use))
+        at_work = self.at_work
+        if self.tenant_limit is not None and candidate.tenant is not None:
+            at_work = {**at_work, candidate.tenant: at_work.get(candidate.tenant, 0) + 1}
+        loaded = self.loaded.after(candidate.use)
+        return replace(self, busy=self.busy + takes, loaded=loaded, at_work=at_work)
 
 
 def turns(waiting: Sequence[Candidate], room: int, situation: Situation | None = None) -> list[int]:
@@ -142,11 +159,14 @@ def _all_turns(
 
 def _next(left: Mapping[int, Candidate], situation: Situation) -> int:
     first: dict[str, int] = {}
+    may_go = [
+        place
+        for place, candidate in left.items()
+        if candidate.group is None or first.setdefault(candidate.group, place) == place
+    ]
     free = []
-    for place, candidate in left.items():
-        group = candidate.group
-        if group is not None and first.setdefault(group, place) != place:
-            continue
+    for place in [place for place in may_go if situation.has_place(left[place])] or may_go:
+        candidate = left[place]
         if candidate.overtaken >= situation.most_overtaken:
             return place  # of several, who was ready first
         moment = candidate.deadline if situation.by_deadline else None

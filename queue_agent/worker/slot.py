@@ -81,6 +81,8 @@ class Slot:
         """Of its job, seconds since the epoch; None: it has none."""
         self.group: str | None = None
         """What the queue keeps its message in order with."""
+        self.tenant: str | None = None
+        """Whose its job is."""
         self.use = ModelUse()
         """What its job has the runtime load; empty until that is known."""
         self.lack: Lack = "nothing"

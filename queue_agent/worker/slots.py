@@ -29,6 +29,13 @@ from queue_agent.worker.standing import Standing
 
 OUTPUTS_LIMIT: Final = 2**30
 """Bytes of outputs that may wait to be stored; with more, nothing else is submitted."""
+_BEFORE_THE_END: Final = (
+    Stage.PREPARING,
+    Stage.FETCHING,
+    Stage.WAITING,
+    Stage.SUBMITTED,
+    Stage.RUNNING,
+)
 
 
 class Slots:
@@ -150,6 +157,11 @@ class Slots:
     def counts(self) -> Mapping[str, int]:
         """How many jobs are at each stage."""
         return {stage.name.lower(): self._standing.count(stage) for stage in Stage}
+
+    def held_of(self, tenant: str, *, beside: Slot) -> int:
+        """How many jobs of a tenant are before the end of their run, beside one of them."""
+        held = self._standing.at(*_BEFORE_THE_END)
+        return sum(slot.tenant == tenant and slot is not beside for slot in held)
 
     async def room(self) -> int:
         """Wait until it is time to ask for messages; how many."""

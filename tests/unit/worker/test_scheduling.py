@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queue_agent.worker.scheduling import MOST_OVERTAKEN, Candidate, turns
+from queue_agent.worker.scheduling import MOST_OVERTAKEN, Candidate, Situation, turns
 
 moments = st.one_of(st.none(), st.integers(0, 5).map(float))
 candidates = st.builds(
@@ -47,6 +47,41 @@ def test_the_earliest_deadline_is_first_and_equal_ones_keep_their_order(
 ) -> None:
     order = turns([Candidate(deadline) for deadline in deadlines], len(deadlines))
     assert order == sorted(range(len(deadlines)), key=lambda place: deadlines[place])
+
+
+of_tenants = st.lists(
+    st.builds(
+        Candidate,
+        deadline=moments,
+        overtaken=st.integers(0, MOST_OVERTAKEN),
+        tenant=st.one_of(st.none(), st.sampled_from("xy")),
+    ),
+    max_size=12,
+)
+
+
+@given(of_tenants, st.integers(0, 15), st.integers(1, 3), st.integers(0, 3))
+def test_no_tenant_goes_beyond_its_limit_while_anothers_job_waits_and_no_place_stays_empty(
+    waiting: list[Candidate], room: int, limit: int, busy: int
+) -> None:
+    situation = Situation(tenant_limit=limit, at_work={"x": busy})
+    order = turns(waiting, room, situation)
+    assert len(order) == len(set(order)) == min(room, len(waiting))
+    at_work = {"x": busy}
+    left = dict(enumerate(waiting))
+    for place in order:
+        gone = left.pop(place)
+        if gone.tenant is None:
+            continue
+        if at_work.get(gone.tenant, 0) >= limit:
+            assert all(at_work.get(it.tenant or "", -1) >= limit for it in left.values())
+        at_work[gone.tenant] = at_work.get(gone.tenant, 0) + 1
+
+
+@given(of_tenants, st.integers(0, 12))
+def test_a_limit_that_nobody_reaches_changes_no_order(waiting: list[Candidate], room: int) -> None:
+    far = Situation(tenant_limit=len(waiting) + 1)
+    assert turns(waiting, room, far) == turns(waiting, room)
 
 
 def test_a_deadline_goes_before_none() -> None:

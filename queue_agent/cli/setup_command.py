@@ -15,6 +15,7 @@ from queue_agent.settings.shared import (
     REGION,
     RUNTIME_NAME,
 )
+from queue_agent.wire.priorities import URGENCIES
 
 
 def setup(
@@ -23,6 +24,13 @@ def setup(
     bucket: Annotated[str | None, option(BUCKET)] = None,
     topic: Annotated[str | None, option(JOB_TOPIC, "--topic")] = None,
     runtime: Annotated[str | None, option(RUNTIME_NAME, "--runtime")] = None,
+    priorities: Annotated[
+        str | None,
+        typer.Option(
+            help="Priorities that get queues of their own beside the usual one, called as it is "
+            "and -high or -low (on NATS: with /high, /low): high, low, or high,low."
+        ),
+    ] = None,
     dead_letters: Annotated[str | None, option(DEAD_LETTER_QUEUE_URL)] = None,
     region: Annotated[str | None, option(REGION)] = None,
     job_seconds: Annotated[
@@ -64,12 +72,19 @@ def setup(
     from queue_agent.cli.setup import QueueTimes  # noqa: PLC0415
     from queue_agent.cli.setup import setup as make  # noqa: PLC0415
 
+    named = tuple(dict.fromkeys(filter(None, map(str.strip, (priorities or "").split(",")))))
+    if strange := [name for name in named if name not in URGENCIES]:
+        raise typer.BadParameter(
+            f"{strange[0]!r} is none of: {', '.join(URGENCIES)}; normal is the usual queue's",
+            param_hint="--priorities",
+        )
     times = QueueTimes(job_seconds, lease, max_receives, retention_days)
     wanted = times.resources(
         queue_url=queue,
         notification_topic=notifications,
         bucket=bucket,
         dead_letter_queue_url=dead_letters,
+        priorities=named,
         replicas=replicas,
         job_topic=topic,
         runtime_name=runtime,

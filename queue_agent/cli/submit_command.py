@@ -48,7 +48,7 @@ Strength = Annotated[
 RuntimeName = Annotated[Text, typer.Option(help="Name of the runtime.")]
 OwnId = Annotated[Text, typer.Option("--id", help="Id of the job; else made.")]
 Folder = Annotated[Text, typer.Option(help="Folder of its results.")]
-Priority = Annotated[Text, typer.Option(help="For the topic's filters.")]
+Priority = Annotated[Text, typer.Option(help="high, normal or low; else normal.")]
 Tenant = Annotated[Text, typer.Option(help="Whose it is; else QUEUE_AGENT_TENANT.")]
 ExpiresIn = Annotated[
     float | None, typer.Option(min=1, help="Seconds after which nobody wants it any more.")

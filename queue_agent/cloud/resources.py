@@ -26,6 +26,8 @@ class Resources:
     acknowledged."""
     job_topic: str | None = None
     """On AWS, where jobs are published to; on NATS it is the queue's stream."""
+    priorities: tuple[str, ...] = ()
+    """Those whose jobs have queues of their own beside the usual one (`wire.priorities`)."""
     runtime_name: str | None = None
     """On AWS, whose jobs the queue gets."""
     retention: int | None = None

@@ -1,5 +1,6 @@
 """Makes what a deployment needs of a cloud, where it is not there yet."""
 
+from dataclasses import replace
 from functools import partial
 
 from queue_agent.cloud.addresses import NatsAddress, is_nats, region_of
@@ -76,14 +77,20 @@ async def _on_nats(wanted: Resources, making: Making) -> None:
 
     dead = NatsAddress.parse(wanted.dead_letter_queue_url or dead_letters_of(wanted.queue_url))
     notifications = NatsAddress.parse(wanted.notification_topic).stream
+    queues, all_dead = (
+        [one, *(replace(one, priority=name) for name in wanted.priorities)] for one in (queue, dead)
+    )
     resources = [
-        nats.job_stream(queue.stream, replicas=wanted.replicas),
-        nats.job_stream(dead.stream, replicas=wanted.replicas),
+        nats.job_stream(queue.stream, replicas=wanted.replicas, queues=queues),
+        nats.job_stream(dead.stream, replicas=wanted.replicas, queues=all_dead),
         nats.notification_stream(notifications, replicas=wanted.replicas),
-        nats.consumer(
-            queue, lease=wanted.lease, max_receives=wanted.max_receives, dead_letters=dead.stream
+        *(
+            nats.consumer(
+                one, lease=wanted.lease, max_receives=wanted.max_receives, dead_letters=dead.stream
+            )
+            for one in queues
         ),
-        nats.consumer(dead),
+        *map(nats.consumer, all_dead),
     ]
     if wanted.bucket and is_nats(wanted.bucket):
         name = NatsAddress.parse(wanted.bucket).stream

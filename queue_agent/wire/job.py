@@ -109,7 +109,12 @@ class Metadata(BaseModel):
         description="Of the nodes that it runs on, where its runtime has a queue for each type; "
         "else chosen by its deadline where it is published.",
     )
-    priority: str | None = Field(default=None, max_length=64)
+    priority: str | None = Field(
+        default=None,
+        max_length=64,
+        description="`high`, `normal` or `low`: the queue that it goes to, where its runtime has "
+        "one for each; without it normal.",
+    )
     tenant: str | None = Field(
         default=None,
         max_length=128,

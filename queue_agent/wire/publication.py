@@ -14,6 +14,7 @@ from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job, canonical_json
 from queue_agent.wire.layout import payload_key
 from queue_agent.wire.pointer import POINTER_CLASSES
+from queue_agent.wire.priorities import PRIORITY_ATTRIBUTE
 
 LARGEST_PAYLOAD: Final = 32 * 2**20
 """Bytes of a job, whichever way it comes. What an agent makes of it, its digest and its request
@@ -80,7 +81,7 @@ def publication_of(job: Job, *, traceparent: str | None = None, fair: bool = Tru
     """
     attributes = {
         "runtime": job.metadata.runtime,
-        "priority": job.metadata.priority,
+        PRIORITY_ATTRIBUTE: job.metadata.priority,
         CAPACITY_ATTRIBUTE: job.metadata.capacity_type,
         "traceparent": traceparent,
     }

@@ -23,6 +23,7 @@ from queue_agent.wire.errors import Rejected
 from queue_agent.wire.job import Job, canonical_json, describe_errors, unwrapped
 from queue_agent.wire.layout import DEFAULT_PREFIX, ResultKeys
 from queue_agent.wire.output import OutputOptions
+from queue_agent.wire.priorities import PRIORITIES
 from queue_agent.wire.video_and_mesh import video_task_of
 
 INVALID_JSON: Final = "invalid_json"
@@ -162,11 +163,13 @@ def admit(job: Job, terms: Terms) -> Job:
     except (ValueError, RecursionError) as error:
         raise Rejected(f"The job cannot be written as JSON: {error}", type=INVALID_JOB) from error
     runtime = job.metadata.runtime or terms.runtime
-    for name, value in (("runtime", runtime), ("priority", job.metadata.priority)):
-        if value and not value.isprintable():  # topics take it for no attribute
-            raise Rejected(
-                f"metadata.{name}: must not contain control characters", type=INVALID_JOB
-            )
+    if runtime and not runtime.isprintable():  # topics take it for no attribute
+        raise Rejected("metadata.runtime: must not contain control characters", type=INVALID_JOB)
+    priority = job.metadata.priority
+    if priority and priority not in PRIORITIES:
+        raise Rejected(
+            f"metadata.priority: {priority!r} is none of: {', '.join(PRIORITIES)}", type=INVALID_JOB
+        )
     if terms.folders is not None:
         _check(runtime, job.prefix, terms.folders)
     tenant = job.metadata.tenant or terms.tenant

@@ -6,6 +6,7 @@ import pytest
 from chart_rendering import BASE, Values, example, merged, only, render, values_of
 from helm_python.errors import HelmError
 
+from queue_agent.cloud.addresses import NatsAddress
 from queue_agent.settings.agent import Settings
 from queue_agent.settings.scaler import ScalerSettings
 
@@ -101,7 +102,12 @@ def test_one_url_beside_several_is_refused() -> None:
 
 def test_consumers_of_nats_are_counted_and_set_up_all() -> None:
     servers = values_of("nats")["cloud"]["topicArn"].rpartition("/")[0]
-    queues = [{"name": name, "url": f"{servers}/jobs/sd{name}"} for name in ("high", "low")]
+    usual = f"{servers}/jobs/sd/xl"
+    queues = [
+        {"name": "high", "url": f"{usual}/high"},
+        {"name": "normal", "url": usual},
+        {"name": "low", "url": f"{usual}/low"},
+    ]
     manifests = render(
         merged(
             values_of("nats"),
@@ -109,10 +115,20 @@ def test_consumers_of_nats_are_counted_and_set_up_all() -> None:
         )
     )
     spec = only(manifests, "ScaledObject")["spec"]
-    assert [it["metadata"]["consumer"] for it in spec["triggers"]] == ["sdhigh", "sdlow"]
-    assert spec["advanced"]["scalingModifiers"]["formula"] == "queue_high + queue_low"
+    consumers = [NatsAddress.parse(it["url"]).consumer for it in queues]
+    assert [it["metadata"]["consumer"] for it in spec["triggers"]] == consumers
+    formula = spec["advanced"]["scalingModifiers"]["formula"]
+    assert formula == "queue_high + queue_normal + queue_low"
     setup = next(
         it for it in manifests if it["kind"] == "Job" and it["metadata"]["name"].endswith("setup")
     )
-    told = environment(setup, "setup")["QUEUE_AGENT_QUEUES"]
-    assert told == ",".join(f"{it['name']}={it['url']}" for it in queues)
+    assert environment(setup, "setup")["QUEUE_AGENT_QUEUE_URL"] == usual
+    (container,) = setup["spec"]["template"]["spec"]["containers"]
+    assert container["args"][-2:] == ["--priorities", "high,low"]
+
+
+def test_the_setup_of_queues_of_several_runtimes_is_refused() -> None:
+    servers = values_of("nats")["cloud"]["topicArn"].rpartition("/")[0]
+    queues = [{"name": name, "url": f"{servers}/jobs/{name}"} for name in ("sd", "flux")]
+    with pytest.raises(HelmError, match=r"cloud\.queues: .* queues of one runtime"):
+        render(merged(values_of("nats"), {"cloud": {"queueUrl": "", "queues": queues}}))

@@ -16,6 +16,7 @@ from harness import PATIENCE, webui_settings
 from queue_agent.client import Client
 from queue_agent.cloud.aws import AwsCloud
 from queue_agent.testing.aws import EmbeddedCloud
+from queue_agent.testing.cloud_contract.hooks import received
 from queue_agent.testing.process import ServerProcess
 
 
@@ -122,6 +123,47 @@ async def test_from_nothing_to_a_job_that_is_done(
         async with asyncio.timeout(PATIENCE):
             result = await job.result()
         assert result.status == "completed"
+
+
+@pytest.mark.parametrize("ending", ["", ".fifo"])
+async def test_each_priority_gets_a_queue_that_takes_its_jobs_alone(
+    account: Account, ending: str
+) -> None:
+    account.ending = ending
+    code, steps, settings, _ = await account.setup("--priorities", "low,high")
+    assert code == 0
+    name = account.name
+    queues = [f"{name}{middle}{ending}" for middle in ("", "-low", "-high")]
+    dead = [f"{name}{middle}-dead{ending}" for middle in ("", "-low", "-high")]
+    assert {f"queue {each}" for each in (*queues, *dead)} < set(steps)
+    named = dict(one.split("=", 1) for one in settings["QUEUE_AGENT_QUEUES"].split(","))
+    assert [*named] == ["high", "normal", "low"]
+    assert "QUEUE_AGENT_QUEUE_URL" not in settings
+    client = Client(account.cloud, job_topic=settings["QUEUE_AGENT_JOB_TOPIC_ARN"], runtime=name)
+    for priority in ("high", "normal", "low", None):
+        await client.submit("a", job_id=f"is-{priority}", priority=priority)
+    for priority, expected in (
+        ("high", ["high"]), ("low", ["low"]), ("normal", ["none", "normal"]),
+    ):  # fmt: skip
+        messages = await received(account.cloud.queue(named[priority]), len(expected))
+        assert sorted(one.attributes.get("priority", "none") for one in messages) == expected
+    assert (await account.setup("--priorities", "high,low"))[:2] == (0, [])
+
+
+async def test_queues_for_priorities_are_added_to_what_is_there(account: Account) -> None:
+    await account.setup()
+    code, steps, _, _ = await account.setup("--priorities", "high")
+    (differing,) = (step for step in steps if "differs" in step)
+    assert code == 1
+    assert "its filter is" in differing
+    assert (await account.setup("--priorities", "high", "--change"))[0] == 0
+    assert (await account.setup("--priorities", "high"))[:2] == (0, [])
+
+
+async def test_a_priority_that_nobody_knows_is_no_queue(account: Account) -> None:
+    code, _, _, said = await account.setup("--priorities", "high,urgent")
+    assert code == 2
+    assert "'urgent' is none of: high, low" in said
 
 
 async def test_a_second_run_changes_nothing_by_names_or_by_the_addresses_printed(

@@ -255,7 +255,7 @@
     account: {{ $monitoring.account | quote }}
     useHttps: {{ $monitoring.https | quote }}
     stream: {{ $queue.stream | quote }}
-    consumer: {{ include "cloud.natsToken" $queue.name | quote }}
+    consumer: {{ include "cloud.natsConsumer" $queue.name | quote }}
     lagThreshold: {{ include "scaling.queueLength" .root | quote }}
     activationLagThreshold: {{ $values.scaling.queue.activationQueueLength | quote }}
   {{- with $existing }}
@@ -271,4 +271,14 @@
 {{- $written = printf "%s%s" $written (regexMatch "^[A-Za-z0-9_-]$" . | ternary . (regexReplaceAll "([0-9A-F]{2})" (printf "%X" .) "=${1}")) -}}
 {{- end -}}
 {{- $written -}}
+{{- end -}}
+
+{{- /* What the consumer of a queue is called, one of a priority, too. */ -}}
+{{- define "cloud.natsConsumer" -}}
+{{- $priority := regexFind "[^/]/(high|low)$" . | splitList "/" | last -}}
+{{- if has $priority (list "high" "low") -}}
+{{- include "cloud.natsToken" (trimSuffix (printf "/%s" $priority) .) }}~{{ $priority -}}
+{{- else -}}
+{{- include "cloud.natsToken" . -}}
+{{- end -}}
 {{- end -}}

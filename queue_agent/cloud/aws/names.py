@@ -8,6 +8,7 @@ from queue_agent.cloud.aws.addresses import queue_url, topic
 from queue_agent.cloud.aws.attributes import is_fifo
 from queue_agent.cloud.aws.errors import translated
 from queue_agent.wire.errors import SettingsError
+from queue_agent.wire.priorities import NORMAL
 
 _NAME: Final = re.compile(r"[\w-]{1,75}(\.fifo)?", re.ASCII)
 """SQS's rule with room for an ending, which is narrower than SNS's:
@@ -79,6 +80,14 @@ class Account:
 def dead_letters_name(queue: str) -> str:
     """What the dead letters of a queue are called unless somebody says: as in the CDK app."""
     return f"{queue.removesuffix('.fifo')}-dead{'.fifo' if is_fifo(queue) else ''}"
+
+
+def named(queue: str, priority: str) -> str:
+    """What the queue of a priority is called beside the usual one: as in the CDK app."""
+    if priority == NORMAL:
+        return queue
+    stem, end = queue.removesuffix(".fifo"), ".fifo" if is_fifo(queue) else ""
+    return _checked(f"{stem}-{priority}{end}")
 
 
 def _checked(name: str) -> str:

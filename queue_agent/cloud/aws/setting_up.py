@@ -18,12 +18,13 @@ from queue_agent.cloud.aws.errors import translated
 from queue_agent.cloud.aws.making import found, over_tls_only, policy
 from queue_agent.cloud.aws.making_buckets import make_bucket
 from queue_agent.cloud.aws.making_queues import WantedQueue, make_queue
-from queue_agent.cloud.aws.names import Account, dead_letters_name
+from queue_agent.cloud.aws.names import Account, dead_letters_name, named
 from queue_agent.cloud.aws.wiring import subscription_attributes, subscriptions
 from queue_agent.cloud.making import Difference, Making
 from queue_agent.cloud.queue_times import DAY, LONGEST_KEPT
 from queue_agent.cloud.resources import Resources
 from queue_agent.wire.errors import SettingsError
+from queue_agent.wire.priorities import NORMAL, PRIORITY_ATTRIBUTE, filter_of
 
 _RUNTIME: Final = "runtime"
 """The attribute that says whose a job is."""
@@ -60,22 +61,45 @@ class AwsSetup:
         account = await Account.of(await self._client("sts"), region)
         jobs = account.topic(wanted.job_topic)
         notifications = account.topic(wanted.notification_topic)
-        dead, queue = self._queues(account, jobs)
-        _checked_together(jobs, notifications, queue, dead)
+        wanted_queues = {
+            priority: self._queues(account, jobs, priority)
+            for priority in (NORMAL, *wanted.priorities)
+        }
+        for dead, queue in wanted_queues.values():
+            _checked_together(jobs, notifications, queue, dead)
         for arn in (jobs, notifications):
             await self._topic(arn)
         sqs = await self._client("sqs")
-        dead_url = await make_queue(sqs, dead, self._making)
-        url = await make_queue(sqs, queue, self._making)
-        await self._subscription(jobs, queue, wanted.runtime_name)
+        urls: dict[str, tuple[str, str]] = {}
+        for priority, (dead, queue) in wanted_queues.items():
+            dead_url = await make_queue(sqs, dead, self._making)
+            urls[priority] = await make_queue(sqs, queue, self._making), dead_url
+        # the usual queue gives up what others take once they take it
+        for priority in (*wanted.priorities, NORMAL):
+            await self._subscription(jobs, wanted_queues[priority][1], self._filter(priority))
         await make_bucket(await self._client("s3"), bucket, account, self._making)
-        return Deployment(wanted.runtime_name, jobs, url, dead_url, notifications, bucket)
+        url, dead_url = urls.pop(NORMAL)
+        urgent = {priority: made for priority, (made, _) in urls.items()}
+        return Deployment(wanted.runtime_name, jobs, url, dead_url, notifications, bucket, urgent)
 
-    def _queues(self, account: Account, topic: str) -> tuple[WantedQueue, WantedQueue]:
+    def _filter(self, priority: str) -> dict[str, JsonValue]:
+        """By message attributes, the jobs of the runtime that a queue gets."""
+        policy: dict[str, JsonValue] = {_RUNTIME: [self._wanted.runtime_name]}
+        if (of_priority := filter_of(priority, self._wanted.priorities)) is not None:
+            policy[PRIORITY_ATTRIBUTE] = of_priority
+        return policy
+
+    def _queues(
+        self, account: Account, topic: str, priority: str
+    ) -> tuple[WantedQueue, WantedQueue]:
         """The dead letters, and the queue that they come from."""
         wanted = self._wanted
-        name = account.queue(wanted.queue_url)
-        dead_name = account.queue(wanted.dead_letter_queue_url or dead_letters_name(name))
+        usual = account.queue(wanted.queue_url)
+        name = named(usual, priority)
+        if wanted.dead_letter_queue_url:
+            dead_name = named(account.queue(wanted.dead_letter_queue_url), priority)
+        else:
+            dead_name = dead_letters_name(name)
         arn, dead_arn = account.queue_arn(name), account.queue_arn(dead_name)
         longest = LONGEST_KEPT * DAY
         dead = WantedQueue(dead_name, dead_arn, longest, source=arn)
@@ -108,16 +132,18 @@ class AwsSetup:
         if not await found(look()):
             await self._making.make(f"topic {name}", create)
 
-    async def _subscription(self, topic: str, queue: WantedQueue, runtime: str) -> None:
+    async def _subscription(
+        self, topic: str, queue: WantedQueue, wanted: Mapping[str, JsonValue]
+    ) -> None:
         sns = await self._client("sns")
         what = f"subscription of queue {queue.name} to topic {topic.rpartition(':')[2]}"
         listed = await found(_of_queue(sns, topic, queue.arn)) or []
         if not listed:
-            await self._making.make(what, partial(_subscribe, sns, topic, queue.arn, runtime))
+            await self._making.make(what, partial(_subscribe, sns, topic, queue.arn, wanted))
         for subscription in listed:
             attributes = await subscription_attributes(sns, subscription)
             change = partial(_set, sns, subscription["SubscriptionArn"])
-            await self._making.adjust(what, _differences(change, attributes, runtime))
+            await self._making.adjust(what, _differences(change, attributes, wanted))
 
 
 async def make_bucket_alone(
@@ -151,14 +177,14 @@ async def _of_queue(sns: Any, topic: str, arn: str) -> list[Mapping[str, str]]:
     return [one async for one in subscriptions(sns, topic) if one.get("Endpoint") == arn]
 
 
-async def _subscribe(sns: Any, topic: str, arn: str, runtime: str) -> None:
+async def _subscribe(sns: Any, topic: str, arn: str, wanted: Mapping[str, JsonValue]) -> None:
     with translated("subscribe the queue to the topic"):
         await sns.subscribe(
             TopicArn=topic,
             Protocol="sqs",
             Endpoint=arn,
             Attributes={
-                "FilterPolicy": json.dumps({_RUNTIME: [runtime]}),
+                "FilterPolicy": json.dumps(wanted),
                 "RawMessageDelivery": "true",
             },
         )
@@ -175,19 +201,19 @@ async def _set(sns: Any, subscription: str, values: Mapping[str, str]) -> None:
 def _differences(
     change: Callable[[Mapping[str, str]], Awaitable[object]],
     attributes: Mapping[str, str],
-    runtime: str,
+    wanted: Mapping[str, JsonValue],
 ) -> Iterator[Difference]:
     """What a filter asks of other attributes is as its owner wants it."""
     scope, text = attributes.get("FilterPolicyScope"), attributes.get("FilterPolicy") or "{}"
     of_body = scope == "MessageBody"
     has: Mapping[str, JsonValue] = json.loads(text)
-    if of_body or has.get(_RUNTIME) != [runtime]:
-        wanted = json.dumps({**({} if of_body else has), _RUNTIME: [runtime]})
-        values = {"FilterPolicy": wanted}
+    if of_body or any(has.get(name) != value for name, value in wanted.items()):
+        whole = json.dumps({**({} if of_body else has), **wanted})
+        values = {"FilterPolicy": whole}
         if of_body:
             values = {"FilterPolicyScope": "MessageAttributes", **values}
         yield Difference(
-            f"its filter is {text}{' (of the body)' if of_body else ''}, wanted is {wanted}",
+            f"its filter is {text}{' (of the body)' if of_body else ''}, wanted is {whole}",
             partial(change, values),
         )
     if attributes.get("RawMessageDelivery", "false").lower() != "true":

@@ -1,13 +1,17 @@
-"""How queues, topics and buckets on NATS are named: ``nats://SERVERS/STREAM[/NAME]``.
+"""How queues, topics and buckets on NATS are named: ``nats://SERVERS/STREAM[/NAME[/PRIORITY]]``.
 
 SERVERS are hosts, each with a port unless it is 4222, by commas; ``tls://`` wants TLS. A topic
 is a stream, a queue the consumer NAME of a stream, a bucket a key-value bucket and an object
-store of the same name.
+store of the same name. With the priority ``high`` or ``low`` it is the consumer ``NAME~PRIORITY``,
+of jobs that name it.
 """
 
 import re
 from dataclasses import dataclass
 from typing import Final, Self
+
+from queue_agent.cloud.nats.subjects import queue_subject, token
+from queue_agent.wire.priorities import URGENCIES
 
 _SCHEMES: Final = ("nats", "tls")
 _PORT: Final = 4222
@@ -25,7 +29,9 @@ class NatsAddress:
     stream: str
     """Or the bucket."""
     name: str = ""
-    """Of the consumer; empty for topics and buckets."""
+    """Of the runtime whose jobs the consumer gets; empty for topics and buckets."""
+    priority: str = ""
+    """Of the jobs that it gets; empty: all that no other consumer does."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -46,7 +52,21 @@ class NatsAddress:
         stream, _, name = path.rstrip("/").partition("/")
         if not _NAME.fullmatch(stream):
             raise ValueError("names no stream or bucket of letters, digits, - and _ after the host")
-        return cls(tuple(_with_port(scheme, server) for server in servers), stream, name)
+        runtime, _, priority = name.rpartition("/")
+        if not runtime or priority not in URGENCIES:
+            runtime, priority = name, ""
+        hosts_of = tuple(_with_port(scheme, server) for server in servers)
+        return cls(hosts_of, stream, runtime, priority)
+
+    @property
+    def consumer(self) -> str:
+        """The consumer's name; ``~`` stands in no `token`."""
+        name = token(self.name)
+        return f"{name}~{self.priority}" if self.priority else name
+
+    def subject(self, stream: str | None = None) -> str:
+        """Where its jobs are published to, or to what they come as dead letters of a stream."""
+        return queue_subject(stream or self.stream, self.name, self.priority)
 
 
 def is_nats(text: str) -> bool:

@@ -1,6 +1,6 @@
 """The streams, consumers and buckets of a deployment, made where they are not there yet."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,7 +16,6 @@ from nats.js.api import (
 from queue_agent.cloud.nats.addresses import NatsAddress
 from queue_agent.cloud.nats.connection import Connection
 from queue_agent.cloud.nats.queues import DEAD_LETTERS, MAX_RECEIVES
-from queue_agent.cloud.nats.subjects import token
 
 DAY: Final = 86_400.0
 _DUPLICATES: Final = 300.0
@@ -40,13 +39,16 @@ class NatsResource:
         return f"stream {self.stream}"
 
 
-def job_stream(name: str, *, replicas: int = 1) -> NatsResource:
-    """Keeps jobs, or dead letters, until they are acknowledged; takes none that do not fit."""
+def job_stream(name: str, *, replicas: int = 1, queues: Sequence[NatsAddress] = ()) -> NatsResource:
+    """Keeps jobs, or dead letters, until they are acknowledged; takes none that do not fit.
+
+    `queues`: those of a priority take jobs by subjects of their own; without, none are taken.
+    """
     return NatsResource(
         name,
         StreamConfig(
             name=name,
-            subjects=[f"{name}.*"],
+            subjects=[f"{name}.*", *(queue.subject(name) for queue in queues if queue.priority)],
             retention=RetentionPolicy.WORK_QUEUE,
             discard=DiscardPolicy.NEW,
             storage=StorageType.FILE,
@@ -84,13 +86,13 @@ def consumer(
     metadata: Mapping[str, str] = {}
     if max_receives is not None and dead_letters is not None:
         metadata = {MAX_RECEIVES: str(max_receives), DEAD_LETTERS: dead_letters}
-    name = token(queue.name)
+    name = queue.consumer
     return NatsResource(
         queue.stream,
         ConsumerConfig(
             name=name,
             durable_name=name,
-            filter_subject=f"{queue.stream}.{name}",
+            filter_subject=queue.subject(),
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=lease,
             max_deliver=-1,

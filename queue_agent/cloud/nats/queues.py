@@ -22,7 +22,7 @@ from queue_agent.cloud.nats.addresses import NatsAddress
 from queue_agent.cloud.nats.connection import Connection
 from queue_agent.cloud.nats.publishing import publish
 from queue_agent.cloud.nats.pulling import GIVE_BACK, NANOSECONDS, pull
-from queue_agent.cloud.nats.subjects import attributes_of, token
+from queue_agent.cloud.nats.subjects import attributes_of
 from queue_agent.cloud.ports import TO_BE_ANSWERED
 from queue_agent.tasks import together
 from queue_agent.wire.errors import LeaseLost, QueueAgentError, Unanswered, Unavailable
@@ -90,8 +90,8 @@ class NatsQueue(Queue):
 
     def __init__(self, connection: Connection, address: NatsAddress, leases: Leases) -> None:
         self._connection = connection
-        self._stream, self._name = address.stream, address.name
-        self._consumer = token(address.name)
+        self._address = address
+        self._stream, self._consumer = address.stream, address.consumer
         self._leases = leases
         self._known: _Prescribed | None = None
 
@@ -153,7 +153,7 @@ class NatsQueue(Queue):
         """What is moved again, because the second step failed, is one dead letter all the same."""
         stream = (self._known or await self._prescribed()).dead_letters
         await self._reach(message)
-        subject = f"{stream}.{token(self._name)}"
+        subject = self._address.subject(stream)
         once = Ordering(deduplication_id=message.id)
         await publish(self._connection, subject, message.body, message.attributes, once)
         await self._connection.request("terminate a message", message.receipt, _TERMINATE)
@@ -168,8 +168,9 @@ class NatsQueue(Queue):
         delay: float = 0.0,
     ) -> None:
         del delay  # there are none
-        subject = f"{self._stream}.{token(self._name)}"
-        await publish(self._connection, subject, body, attributes, ordering or Ordering())
+        await publish(
+            self._connection, self._address.subject(), body, attributes, ordering or Ordering()
+        )
 
     async def backlog(self) -> Backlog:
         async with self._connection.using("read the consumer") as js:

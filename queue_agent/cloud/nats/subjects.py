@@ -1,6 +1,7 @@
 """What subjects and headers say of a message: how its attributes and keys are written there.
 
-Jobs go to ``STREAM.RUNTIME``, notifications to ``STREAM.RUNTIME.STATUS.ID``. In a token of a
+Jobs go to ``STREAM.RUNTIME``, or to ``STREAM.RUNTIME.PRIORITY`` where there is a queue for it,
+notifications to ``STREAM.RUNTIME.STATUS.ID``. In a token of a
 subject, and in a part of a key, what is no letter, digit, ``-`` or ``_`` is written as ``=XX``
 for each of its bytes; an empty one is ``=``.
 """
@@ -10,6 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote, unquote
+
+from queue_agent.wire.priorities import PRIORITY_ATTRIBUTE, URGENCIES
 
 _ATTRIBUTES: Final = ("runtime", "status", "id")
 """Those that subjects tell, in this order."""
@@ -43,6 +46,19 @@ def subject_of(stream: str, attributes: Mapping[str, str]) -> str:
     """Where a publication with these attributes goes."""
     told = _ATTRIBUTES if {"status", "id"} & attributes.keys() else _ATTRIBUTES[:1]
     return ".".join([stream, *(token(attributes.get(name, "")) for name in told)])
+
+
+def queue_subject(stream: str, runtime: str, priority: str = "") -> str:
+    """Where the jobs of a runtime go, or those of one priority."""
+    return ".".join([stream, token(runtime), *([priority] if priority else [])])
+
+
+def urgent_subject_of(stream: str, attributes: Mapping[str, str]) -> str | None:
+    """Where such a job goes if its runtime has a queue for its priority; None: as all others."""
+    priority = attributes.get(PRIORITY_ATTRIBUTE, "")
+    if priority not in URGENCIES or {"status", "id"} & attributes.keys():
+        return None
+    return queue_subject(stream, attributes.get("runtime", ""), priority)
 
 
 def subjects_of(stream: str, wanted: Filter) -> list[str]:

@@ -1,7 +1,8 @@
 """A stream as the topic that jobs or notifications go to."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
@@ -9,22 +10,33 @@ from queue_agent.cloud import Ordering, Publication, Routing, Topic
 from queue_agent.cloud.nats.addresses import NatsAddress
 from queue_agent.cloud.nats.connection import Connection
 from queue_agent.cloud.nats.publishing import publish
-from queue_agent.cloud.nats.subjects import subject_of, text_of, token
+from queue_agent.cloud.nats.subjects import subject_of, text_of, urgent_subject_of
 from queue_agent.cloud.nats.watching import watching
+from queue_agent.cloud.refusals import reason_of
 from queue_agent.tasks import together
 from queue_agent.wire.errors import Unavailable
 
 _HEADERS: Final = 4096
 """Bytes of a message that are left to its headers."""
 _AT_ONCE: Final = 50
+_ABSENT: Final = 60.0
+"""Seconds for which no queue is looked for again where there was none."""
 
 
 class NatsTopic(Topic):
     """https://docs.nats.io/nats-concepts/jetstream/streams"""
 
-    def __init__(self, connection: Connection, address: NatsAddress) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        address: NatsAddress,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._connection = connection
         self._stream = address.stream
+        self._clock = clock
+        self._absent: dict[str, float] = {}
+        """Until when subjects count as nobody's."""
 
     async def publish(
         self, body: str, attributes: Mapping[str, str], ordering: Ordering | None = None
@@ -35,8 +47,26 @@ class NatsTopic(Topic):
                 f"Could not publish: it has {size} bytes; the limit is {self.size_limit}.",
                 type="cloud_unavailable",
             )
-        subject = subject_of(self._stream, attributes)
-        await publish(self._connection, subject, body, attributes, ordering or Ordering())
+        ordering = ordering or Ordering()
+        if not await self._to_its_own_queue(body, attributes, ordering):
+            subject = subject_of(self._stream, attributes)
+            await publish(self._connection, subject, body, attributes, ordering)
+
+    async def _to_its_own_queue(
+        self, body: str, attributes: Mapping[str, str], ordering: Ordering
+    ) -> bool:
+        """Whether there is a queue for the job's priority, which has it now."""
+        subject = urgent_subject_of(self._stream, attributes)
+        if subject is None or self._clock() < self._absent.get(subject, 0.0):
+            return False
+        try:
+            await publish(self._connection, subject, body, attributes, ordering)
+        except Unavailable as error:
+            if reason_of(error) != "not_found":
+                raise
+            self._absent[subject] = self._clock() + _ABSENT
+            return False
+        return True
 
     @property
     def size_limit(self) -> int:
@@ -70,8 +100,7 @@ class NatsTopic(Topic):
             queue = NatsAddress.parse(queue_url)
         except ValueError:
             return False
-        subject = f"{queue.stream}.{token(queue.name)}"
-        return subject == subject_of(self._stream, publication.attributes)
+        return queue.subject() == subject_of(self._stream, publication.attributes)
 
     async def routing(
         self, attribute: str, among: Mapping[str, str] | None = None

@@ -21,6 +21,7 @@ from queue_agent.outputs.provenance import (
     facts_in,
     trial,
 )
+from queue_agent.outputs.provenance.kept_keys import KeptKeySigner
 from queue_agent.outputs.provenance.signing import NotSigned, Signature, sign, sign_file
 from queue_agent.testing.process import ServerProcess
 
@@ -56,20 +57,23 @@ def read_back(data: bytes, files: SigningFiles) -> ManifestFacts:
 
 
 @pytest.mark.parametrize(
-    ("spec", "algorithm"),
+    ("spec", "algorithm", "size"),
     [
-        ("ECC_NIST_P256", "es256"),
-        ("ECC_NIST_P384", "es384"),
-        ("ECC_NIST_P521", "es512"),
-        ("RSA_2048", "ps256"),
+        ("ECC_NIST_P256", "es256", 64),
+        ("ECC_NIST_P384", "es384", 96),
+        ("ECC_NIST_P521", "es512", 132),
+        ("RSA_2048", "ps256", 256),
     ],
 )
-def test_a_kept_key_signs_what_holds(server: ServerProcess, spec: str, algorithm: str) -> None:
+def test_a_kept_key_signs_what_holds(
+    server: ServerProcess, spec: str, algorithm: str, size: int
+) -> None:
     """Many times: the numbers of a curve's signature are not always as long as they may be."""
     arn, files = kms_server.made_key(server, spec)
     found = credentials(arn, files)
     assert found.algorithm == algorithm
-    for _ in range(8):
+    for number in range(8):
+        assert len(KeptKeySigner(found, KmsKey(arn))(bytes([number]))) == size, "as COSE has it"
         target = io.BytesIO()
         assert sign(io.BytesIO(PLAIN), target, "image/png", CLAIM, Signature(found))
         facts = read_back(target.getvalue(), files)

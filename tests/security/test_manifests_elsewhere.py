@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from output_samples import gradient, saved
 from provenance_samples import usual_files
 from queue_agent.cli.app import app
+from queue_agent.outputs.cleaning.mark import C2PA_STORE
 from queue_agent.outputs.provenance import Ingredient, OriginClaim, SigningCredentials, facts_in
 from queue_agent.outputs.provenance.signing import Signature, sign
 
@@ -94,6 +95,11 @@ def test_verify_says_where_and_does_not_go_there(elsewhere: Elsewhere, tmp_path:
     ended = CliRunner().invoke(app, ["verify", str(file)])
     assert (ended.exit_code, elsewhere.asked) == (2, [])
     assert f"not in the file, and not fetched: {elsewhere.url}" in ended.output
+
+
+def test_a_file_that_also_has_something_of_a_manifest_leads_nowhere(elsewhere: Elsewhere) -> None:
+    found = facts_in(io.BytesIO(elsewhere.file + C2PA_STORE), "image/png")
+    assert (found.has_manifest, elsewhere.asked) == (True, [])
 
 
 def test_an_output_that_points_elsewhere_is_signed_here(elsewhere: Elsewhere) -> None:

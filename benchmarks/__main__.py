@@ -11,11 +11,13 @@
     python -m benchmarks --only clouds --repeat 3          on NATS and on the emulated AWS
 
     python -m benchmarks --only outputs                    files as made, marked, converted
+    python -m benchmarks --only signing                    files signed beside unsigned ones
 
-Scenarios: gap, bound, clouds, images, outputs, arrivals, batch, fleet, large-input, large-output,
-startup (and smoke: does it work?). `--gpu` and `--cloud` (a latency) choose cells of `gap`, `bound`
-and `clouds`. The agent reads QUEUE_AGENT_… of the environment beside what the benchmark sets, so
-that settings can be compared. The servers' and subjects' logs are kept with `--logs FOLDER`.
+Scenarios: gap, bound, clouds, images, outputs, signing, arrivals, batch, fleet, large-input,
+large-output, startup (and smoke: does it work?). `--gpu` and `--cloud` (a latency) choose cells of
+`gap`, `bound` and `clouds`. The agent reads QUEUE_AGENT_… of the environment beside what the
+benchmark sets, so that settings can be compared. The servers' and subjects' logs are kept with
+`--logs FOLDER`.
 
 Subjects take turns (agent, sequential, agent, …) and the median of the repeats is shown. A
 subject is a fresh process: it works off a warm-up, then the measured jobs. Tables are

@@ -5,7 +5,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.latency import LATENCIES
-from benchmarks.stage import AGENT, AS_MADE, BARE, CONVERTING, ON_NATS, SEQUENTIAL, Load, Subject
+from benchmarks.stage import (
+    AGENT,
+    AS_MADE,
+    BARE,
+    CONVERTING,
+    ON_NATS,
+    SEQUENTIAL,
+    SIGNING,
+    SIGNING_CONVERTED,
+    Load,
+    Subject,
+)
 from benchmarks.wide import LANES
 
 _JOBS: Final = {0.0: 200, 0.05: 40, 0.2: 40, 1.0: 24}
@@ -114,6 +125,21 @@ def _outputs(quick: bool) -> list[Cell]:
     ]
 
 
+def _signing(quick: bool) -> list[Cell]:
+    """What signing costs, of files as they are made and of converted ones."""
+    jobs = 12 if quick else 60
+    return [
+        Cell(
+            "signing",
+            "0.2 s, 30 ms",
+            Load("30 ms", 0.2, jobs),
+            (AGENT, SIGNING, CONVERTING, SIGNING_CONVERTED),
+            warm_up=3 if quick else _WARM_UP,
+            reference=AGENT,
+        )
+    ]
+
+
 def _arrivals(quick: bool) -> list[Cell]:
     """Jobs come at random, at 60 % of what the GPU can do."""
     jobs = 12 if quick else 60
@@ -180,6 +206,7 @@ SCENARIOS: Final[dict[str, Callable[[bool], list[Cell]]]] = {
     "clouds": _clouds,
     "images": _images,
     "outputs": _outputs,
+    "signing": _signing,
     "arrivals": _arrivals,
     "batch": _batch,
     "fleet": _fleet,

@@ -18,6 +18,7 @@ import aiohttp
 
 from benchmarks.clouds import BenchCloud, EmulatedAws, jetstream
 from benchmarks.latency import LATENCIES
+from benchmarks.signer import signer
 from benchmarks.wide import install
 from queue_agent.testing.process import HOST, ServerProcess, free_port
 
@@ -38,6 +39,8 @@ class Subject:
     """Whether its cloud is NATS; else it is the emulated AWS."""
     settings: tuple[tuple[str, str], ...] = ()
     """Its own beside those of the load."""
+    signs: bool = False
+    """Whether it signs what it delivers."""
 
     @property
     def command(self) -> list[str]:
@@ -63,6 +66,8 @@ CONVERTING = replace(
         ("QUEUE_AGENT_OUTPUT_THUMBNAIL", "true"),
     ),
 )
+SIGNING = replace(AGENT, name="signing", signs=True)
+SIGNING_CONVERTED = replace(CONVERTING, name="converting, signing", signs=True)
 ON_NATS = replace(AGENT, name="agent on NATS", on_nats=True)
 SEQUENTIAL = Subject("sequential", ("benchmarks.sequential",))
 BARE = Subject("bare loop", ("benchmarks.bare",))
@@ -226,7 +231,8 @@ class BenchServers:
                     subject.command,
                     env=cloud.environment(account)
                     | self._environment(load, gpu)
-                    | subject.environment,
+                    | subject.environment
+                    | (signer(self.folder) if subject.signs else {}),
                     log=self.folder / f"{self._count}-{account}.log",
                 )
                 worker.spawn()
@@ -342,11 +348,13 @@ def _cpu_seconds(workers: Sequence[ServerProcess]) -> float:
 
 
 def _family(pid: int) -> list[int]:
-    """A process, and those that it and these have started and that live."""
+    """A process, and those that it and these have started, by whichever thread, and that live."""
+    found = [pid]
     with suppress(FileNotFoundError, ProcessLookupError):
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [pid, *itertools.chain.from_iterable(map(_family, map(int, children)))]
-    return [pid]
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            children = (thread / "children").read_text().split()
+            found += itertools.chain.from_iterable(map(_family, map(int, children)))
+    return found
 
 
 def _machine_cpu_seconds() -> float:

@@ -1,14 +1,16 @@
 """Real agents on a cloud in memory, with GPUs that only pass time, in a loop that skips it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import ClassVar
 
 import looptime
 import structlog
+from pydantic import JsonValue
 
+from queue_agent.client import Client
 from queue_agent.cloud.memory import Clock, MemoryCloud, Timer
 from queue_agent.inputs.references import ReferenceFetcher, ReferencePolicy
 from queue_agent.runtime import (
@@ -25,11 +27,13 @@ from queue_agent.runtime import (
 )
 from queue_agent.tasks import background
 from queue_agent.testing import sample_png
+from queue_agent.wire.estimate import JobEstimate
 from queue_agent.wire.job import Job
 from queue_agent.wire.notification import Notification
 from queue_agent.wire.publication import publication_of
 from queue_agent.worker.agent import Agent
 from queue_agent.worker.assembly import Ports, assemble
+from queue_agent.worker.learning import RunLearning
 from queue_agent.worker.policy import Policy
 from queue_agent.worker.webhooks import WebhookPolicy, Webhooks
 
@@ -48,6 +52,20 @@ class TimedJob:
     model: str = "a"
     within: float | None = None
     """It is wanted so long after its publication; None: whenever."""
+    tenant: str = ""
+    """Whose it is, among whom the queue is fair; empty: nobody's."""
+    content: Mapping[str, JsonValue] = field(default_factory=dict)
+    """What else it asks for; the virtual GPU takes no notice of it."""
+
+
+@dataclass(frozen=True)
+class EstimateAndTruth:
+    """What was told of a job when it was submitted, and what came of it; in seconds."""
+
+    told: JobEstimate
+    start: float
+    end: float
+    gpu_seconds: float
 
 
 @dataclass
@@ -66,6 +84,8 @@ class OrderOutcome:
     """From the start to the last answer."""
     again: int = 0
     """Answers of jobs that were delivered more than once."""
+    estimates: list[EstimateAndTruth] = field(default_factory=list)
+    """Of each job, by its end, where they are asked for."""
 
     def wait(self, percent: float) -> float:
         """What so many percent of the jobs do not exceed (nearest rank)."""
@@ -120,12 +140,20 @@ class VirtualGpu(Runtime):
 
 
 def run_fleet(
-    plan: Sequence[TimedJob], *, agents: int, switch: float = 0.0, **policy: object
+    plan: Sequence[TimedJob],
+    *,
+    agents: int,
+    switch: float = 0.0,
+    estimated: bool = False,
+    **policy: object,
 ) -> OrderOutcome:
-    """So many agents at work on the plan; `policy` is what differs from the defaults of one."""
+    """So many agents at work on the plan; `policy` is what differs from the defaults of one.
+
+    `estimated`: each job is estimated when it is submitted, by what the agents tell.
+    """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
-        return runner.run(_run_fleet(plan, agents, switch, policy))
+        return runner.run(_run_fleet(plan, agents, switch, policy, estimated=estimated))
 
 
 class _LoopClock(Clock):
@@ -139,7 +167,12 @@ class _LoopClock(Clock):
 
 
 async def _run_fleet(
-    plan: Sequence[TimedJob], agents: int, switch: float, policy: dict[str, object]
+    plan: Sequence[TimedJob],
+    agents: int,
+    switch: float,
+    policy: dict[str, object],
+    *,
+    estimated: bool,
 ) -> OrderOutcome:
     cloud = MemoryCloud(_LoopClock())
     deployment = cloud.deploy(NAME, visibility_timeout=600, max_receives=10)
@@ -147,7 +180,14 @@ async def _run_fleet(
     gpus = [VirtualGpu(RuntimeOptions(), switch=switch) for _ in range(agents)]
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
-    def agent(gpu: VirtualGpu) -> Agent:
+    async def work(number: int, gpu: VirtualGpu) -> None:
+        results = cloud.bucket(deployment.bucket) if estimated else None
+        learning = RunLearning(results, NAME, f"agent-{number}", gpu, now=cloud.now)
+        made = agent(gpu, learning)
+        async with learning.keeping(made.health.started):
+            await made.run(stop)
+
+    def agent(gpu: VirtualGpu, learning: RunLearning) -> Agent:
         made = assemble(
             replace(_POLICY, **policy),  # type: ignore[arg-type]  # by the caller's names
             Ports(
@@ -159,23 +199,35 @@ async def _run_fleet(
             gpu,
             ReferenceFetcher(ReferencePolicy(), cloud.bucket),
             Webhooks(WebhookPolicy()),
+            ran=learning.ran,
             clock=loop.time,
             now=cloud.now,
         )
         made.slots.scheduler.others = lambda: agents - 1
         return made
 
+    client = Client(
+        cloud,
+        job_topic=deployment.job_topic,
+        bucket=deployment.bucket,
+        looks_up=False,
+        spot_queue=deployment.queue_url,
+    )
+
     async def publish() -> None:
         jobs = cloud.topic(deployment.job_topic)
         for number, planned in enumerate(plan):
             await asyncio.sleep(max(0.0, planned.at - loop.time()))
+            if estimated:
+                await client.submit(_job(number, planned), estimate=True)
+                continue
             sent = publication_of(_job(number, planned))
             await jobs.publish(sent.body, sent.attributes, sent.ordering)
 
     outcome = OrderOutcome()
     async with topic.subscribe() as bodies, asyncio.TaskGroup() as tasks, background(publish()):
-        for gpu in gpus:
-            tasks.create_task(agent(gpu).run(stop))
+        for number, gpu in enumerate(gpus):
+            tasks.create_task(work(number, gpu))
         await _answers(bodies, plan, outcome)
         stop.set()
     outcome.gpu_seconds = sum(gpu.gpu_seconds for gpu in gpus)
@@ -198,10 +250,17 @@ def _job(number: int, planned: TimedJob) -> Job:
         "runtime": NAME,
         "tasktype": "text-to-image",
     }
+    if planned.tenant:
+        metadata["tenant"] = planned.tenant
     if planned.within is not None:
         moment = EPOCH + planned.at + planned.within
         metadata["deadline"] = datetime.fromtimestamp(moment, UTC).isoformat()
-    content = {"prompt": "x", "model": planned.model, "seconds": planned.seconds}
+    content = {
+        "prompt": "x",
+        **planned.content,
+        "model": planned.model,
+        "seconds": planned.seconds,
+    }
     return Job.model_validate({"metadata": metadata, "content": content})
 
 
@@ -220,6 +279,12 @@ async def _answers(
         outcome.lasted = loop.time()
         outcome.again += news.attempt > 1
         outcome.waits.append(max(0.0, loop.time() - planned.at - planned.seconds))
+        if news.estimate is not None:
+            steps = news.timings
+            started = steps.queued + steps.prepare + steps.wait
+            ended = loop.time() - planned.at
+            truth = EstimateAndTruth(news.estimate, started, ended, news.gpu_seconds or 0.0)
+            outcome.estimates.append(truth)
         if planned.within is not None:
             outcome.with_deadline += 1
             outcome.missed += loop.time() > planned.at + planned.within

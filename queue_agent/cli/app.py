@@ -402,7 +402,7 @@ def plan(
         Path | None,
         typer.Option(
             help="CSV instead: when each job comes, how long it takes, and within what it is "
-            "wanted, all in seconds."
+            "wanted, all in seconds; its model and its tenant."
         ),
     ] = None,
     model_load: Annotated[float, typer.Option(min=0, help="From a pod's start to work.")] = 30,
@@ -417,11 +417,22 @@ def plan(
         typer.Option(min=0.0001, help="USD an hour: compare on demand, spot, and by deadline."),
     ] = None,
     deadlines: Annotated[
-        float, typer.Option(min=0, max=1, help="With --spot-price: share of jobs with a deadline.")
+        float,
+        typer.Option(min=0, max=1, help="With --spot-price or --models: of jobs."),
     ] = 0.2,
     within: Annotated[
-        float, typer.Option(min=0.01, help="With --spot-price: seconds from a job to its deadline.")
+        float, typer.Option(min=0.01, help="With --spot-price or --models: seconds to it.")
     ] = 60,
+    models: Annotated[
+        int | None,
+        typer.Option(min=1, help="So many, asked for by Zipf's law: compare orders of jobs."),
+    ] = None,
+    switch: Annotated[
+        float, typer.Option(min=0, help="With --models: seconds to load another.")
+    ] = 20,
+    look_ahead: Annotated[
+        int, typer.Option(min=2, max=32, help="With --models: messages to choose from.")
+    ] = 8,
     max_pods: Annotated[int, typer.Option(min=1, help="Of each policy.")] = 200,
     wait: Annotated[
         float | None, typer.Option(min=0, help="Wanted p95 wait in seconds: recommend a policy.")
@@ -445,6 +456,8 @@ def plan(
         end("--values needs --wait.", 2)
     if spot_price is not None and (values, plot) != (None, None):
         end("--spot-price compares by capacity, and recommends and draws nothing.", 2)
+    if models is not None and (values, plot, spot_price) != (None, None, None):
+        end("--models compares orders of jobs: no --spot-price, --values or --plot beside it.", 2)
     wanted = FleetPlan(
         jobs_a_month=jobs,
         seconds=seconds,
@@ -459,6 +472,9 @@ def plan(
         spot_price=spot_price,
         deadlines=deadlines,
         within=within,
+        models=models,
+        switch=switch,
+        look_ahead=look_ahead,
         most_pods=max_pods,
         wait=wait,
         seed=seed,

@@ -1,13 +1,15 @@
 """`queue-agent plan`: what a fleet would cost, and how long jobs would wait."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from queue_agent.planning.arrivals import ExpectedJob, Shape, read_csv, shaped
+from queue_agent.planning.arrivals import ExpectedJob, Shape, read_csv, shaped, some_of_models
 from queue_agent.planning.capacity import by_capacity, some_within
 from queue_agent.planning.fleet import Circumstances, GpuNode
+from queue_agent.planning.ordering import JobOrder
 from queue_agent.planning.plot import picture
 from queue_agent.planning.policy import (
     FleetPolicy,
@@ -19,7 +21,7 @@ from queue_agent.planning.policy import (
     limited,
 )
 from queue_agent.planning.recommend import recommend, values
-from queue_agent.planning.report import capacity_table, table
+from queue_agent.planning.report import capacity_table, order_table, table
 from queue_agent.planning.simulation import Simulation, oracle
 from queue_agent.wire.errors import SettingsError
 
@@ -42,6 +44,10 @@ class FleetPlan:
     deadlines: float
     """The share of jobs that have one."""
     within: float
+    models: int | None
+    """Asked for by Zipf's law; None: orders are not compared."""
+    switch: float
+    look_ahead: int
     most_pods: int
     wait: float | None
     seed: int
@@ -72,6 +78,9 @@ def plan(wanted: FleetPlan, *, plot: Path | None, values_file: Path | None) -> I
     work = replace(by_work(usual, aim, given.pod_start), name="work")
     if wanted.spot_price is not None:
         yield from _by_capacity(wanted, jobs, limited(work, wanted.most_pods))
+        return
+    if wanted.models is not None:
+        yield from _by_order(wanted, jobs, limited(work, wanted.most_pods), given)
         return
     outcomes = [
         Simulation(jobs, limited(policy, wanted.most_pods), given).run()
@@ -107,6 +116,27 @@ def _by_capacity(
     spot = _circumstances(wanted, wanted.spot_price)
     yield f"{len(jobs):,} jobs, {sum(job.within is not None for job in jobs):,} with a deadline"
     yield from capacity_table(by_capacity(jobs, policy, on_demand, spot))
+
+
+def _by_order(
+    wanted: FleetPlan, jobs: Sequence[ExpectedJob], policy: FleetPolicy, given: Circumstances
+) -> Iterator[str]:
+    """The lines about orders of jobs, in a fleet that is scaled by work."""
+    jobs = some_of_models(jobs, wanted.models or 1, wanted.seed)
+    jobs = some_within(jobs, wanted.deadlines, wanted.within, wanted.seed)
+    counts = Counter(job.model for job in jobs)
+    changes = 1 - sum((count / len(jobs)) ** 2 for count in counts.values())
+    policy = replace(policy, job_seconds=policy.job_seconds + wanted.switch * changes)
+    yield f"{len(jobs):,} jobs, {sum(job.within is not None for job in jobs):,} with a deadline"
+    yield from order_table(
+        Simulation(
+            jobs,
+            replace(policy, name=f"look-ahead of {ahead}" if ahead > 1 else "first come"),
+            given,
+            order=JobOrder(ahead, wanted.switch),
+        ).run()
+        for ahead in (1, wanted.look_ahead)
+    )
 
 
 def _circumstances(wanted: FleetPlan, price: float | None) -> Circumstances:

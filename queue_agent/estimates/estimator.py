@@ -1,6 +1,5 @@
 """What publishers ask: what a job will take, by what agents have told in the bucket."""
 
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -30,7 +29,6 @@ class JobEstimator:
         now: Callable[[], float],
         job_seconds: float,
         pod_start: float,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`job_seconds` is what a job takes where nothing is known; `pod_start` from the wish for
         a pod to its first job. `now`: seconds since the epoch by the cloud's clock."""
@@ -38,7 +36,6 @@ class JobEstimator:
         self._now = now
         self._job_seconds = job_seconds
         self._pod_start = pod_start
-        self._clock = clock
         self._known: LRUCache[str, tuple[float, SeenRuns]] = LRUCache(_RUNTIMES)
 
     async def estimate(self, job: Job, backlog: Backlog | None) -> JobEstimate:
@@ -47,16 +44,17 @@ class JobEstimator:
         Raises:
             Unavailable: the bucket refuses or does not answer.
         """
-        seen, now = await self._seen(job.metadata.runtime or ""), self._now()
+        now = self._now()
+        seen = await self._seen(job.metadata.runtime or "", now)
         run = estimate_run(seen, work_of(job), usual=self._job_seconds)
         ahead = QueueAhead(backlog, seen.places(now), self._pod_start)
         return promise(run, seen, ahead, now)
 
-    async def _seen(self, runtime: str) -> SeenRuns:
+    async def _seen(self, runtime: str, now: float) -> SeenRuns:
         read, seen = self._known.get(runtime, (float("-inf"), SeenRuns()))
-        if self._clock() - read >= _AGE:
+        if not 0 <= now - read < _AGE:
             seen = await read_seen(self._bucket, runtime)
-            self._known[runtime] = (self._clock(), seen)
+            self._known[runtime] = (now, seen)
         return seen
 
 

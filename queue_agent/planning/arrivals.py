@@ -24,6 +24,10 @@ class ExpectedJob:
     seconds: float
     within: float | None = None
     """It is wanted so many seconds after it comes; None: whenever."""
+    model: str = ""
+    """Which has to be loaded for it; empty: it is not known, and nothing."""
+    tenant: str = ""
+    """Whose it is; empty: nobody's."""
 
 
 class Shape(StrEnum):
@@ -70,9 +74,20 @@ def daily(
         at += random.expovariate(highest)
 
 
+def some_of_models(jobs: Sequence[ExpectedJob], models: int, seed: int) -> Sequence[ExpectedJob]:
+    """The same jobs, each of a model drawn by Zipf's law; those that name theirs keep it."""
+    random = Random(seed)  # noqa: S311
+    weights = [1 / rank for rank in range(1, models + 1)]
+    chosen = random.choices(range(models), weights, k=len(jobs))
+    return [
+        job if job.model else replace(job, model=f"model-{number}")
+        for job, number in zip(jobs, chosen, strict=True)
+    ]
+
+
 def read_csv(path: Path, seconds: float) -> Sequence[ExpectedJob]:
-    """Jobs from a file: each row has the seconds at which one comes, and may have its length and,
-    third, the seconds within which it is wanted.
+    """Jobs from a file: each row has the seconds at which one comes, and may have its length, the
+    seconds within which it is wanted, its model and its tenant.
 
     A first row that is no number is a heading. Times may begin anywhere, in any order: the
     earliest is the start of the plan.
@@ -94,14 +109,15 @@ def read_csv(path: Path, seconds: float) -> Sequence[ExpectedJob]:
 
 
 def _parsed(path: Path, number: int, row: Sequence[str], seconds: float) -> ExpectedJob:
-    length, within = (cell.strip() for cell in (*row, "", "")[1:3])
+    length, within, model, tenant = (cell.strip() for cell in (*row, "", "", "", "")[1:5])
     numbers = [row[0], length or str(seconds), within or "1"]
     if not (all(map(_is_number, numbers)) and all(float(it) > 0 for it in numbers[1:])):
         raise SettingsError(
             f"{path}, line {number}: not a time in seconds, a length, and one from the job to "
             f"its deadline: {row}"
         )
-    return ExpectedJob(float(row[0]), float(numbers[1]), float(within) if within else None)
+    wanted = float(within) if within else None
+    return ExpectedJob(float(row[0]), float(numbers[1]), wanted, model, tenant)
 
 
 def _is_number(text: str) -> bool:

@@ -9,7 +9,8 @@ from typing import Final
 
 from queue_agent.planning.arrivals import ExpectedJob
 from queue_agent.planning.event_queue import EventQueue
-from queue_agent.planning.fleet import Circumstances, FleetOutcome, SimulatedFleet, SimulatedRun
+from queue_agent.planning.fleet import Circumstances, FleetOutcome, SimulatedFleet
+from queue_agent.planning.ordering import SimulatedRun
 from queue_agent.planning.policy import FleetPolicy
 from queue_agent.planning.simulation import Simulation
 from queue_agent.wire.capacity import MOST_LOST, ON_DEMAND, SpotEstimate, capacity_for
@@ -122,4 +123,5 @@ def jointly(name: str, outcomes: Sequence[FleetOutcome]) -> FleetOutcome:
         ended=max(it.ended for it in outcomes),
         with_deadline=sum(it.with_deadline for it in outcomes),
         missed=sum(it.missed for it in outcomes),
+        switches=sum(it.switches for it in outcomes),
     )

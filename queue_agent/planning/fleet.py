@@ -1,14 +1,19 @@
 """One fleet of GPU pods at work on a queue of its own, event by event."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
-from queue_agent.planning.arrivals import ExpectedJob
 from queue_agent.planning.autoscaler import Autoscaler
 from queue_agent.planning.event_queue import EventQueue
+from queue_agent.planning.ordering import (
+    FIRST_COME,
+    JobOrder,
+    PodAgent,
+    SimulatedQueue,
+    SimulatedRun,
+)
 from queue_agent.planning.policy import FleetPolicy
 from queue_agent.scaling.tracker import WorkTracker
 from queue_agent.wire.capacity import SPOT_WARNING
@@ -67,6 +72,8 @@ class FleetOutcome:
     """Finished jobs that were wanted by some moment."""
     missed: int = 0
     """Those of them that ended later."""
+    switches: int = 0
+    """Loads of another model."""
     pods_over_time: list[tuple[float, int]] = field(default_factory=list)
 
     def wait(self, percent: float) -> float:
@@ -106,17 +113,12 @@ class _Pod:
     created: float
     ready: bool = False
     leaving: bool = False
-    run: "SimulatedRun | None" = None
-
-
-@dataclass(eq=False, slots=True)
-class SimulatedRun:
-    """A job in a fleet's queue or on one of its GPUs."""
-
-    job: ExpectedJob
-    arrived: float
-    lost: int = 0
-    """Attempts that were cut off."""
+    run: SimulatedRun | None = None
+    agent: PodAgent = field(default_factory=lambda: PodAgent(FIRST_COME))
+    ends: float = 0
+    """When the runtime is done with what it has."""
+    submitted: tuple[SimulatedRun, float] | None = None
+    """With the runtime, after the one that runs; seconds that it loads a model for."""
 
 
 class SimulatedFleet:
@@ -130,16 +132,19 @@ class SimulatedFleet:
         ended: Callable[[], None],
         *,
         leaves: Callable[[SimulatedRun], bool] = lambda _: False,
+        order: JobOrder | None = None,
     ) -> None:
         """`ended` is told of each job's end, and `leaves` asked, when an attempt was cut off,
-        whether it has taken the job elsewhere."""
+        whether it has taken the job elsewhere. By an `order`, pods hold and choose as agents do;
+        else each takes what comes first when it has nothing."""
+        self._order = order
         self._policy = policy
         self._given = circumstances
         self._events = events
         self._ended = ended
         self._leaves = leaves
         self._random = Random(circumstances.seed)  # noqa: S311 — no secret
-        self._queue: deque[SimulatedRun] = deque()
+        self._queue = SimulatedQueue()
         self._in_flight = 0
         self._pods: dict[_Pod, None] = {}
         self._idle: dict[_Pod, None] = {}
@@ -181,22 +186,74 @@ class SimulatedFleet:
 
     def take(self, run: SimulatedRun) -> None:
         """One more job in the queue."""
-        self._queue.append(run)
+        self._queue.put(run, self._events.now)
         self._hand_out()
 
     def _hand_out(self) -> None:
         while self._queue and self._idle:
-            pod = next(iter(self._idle))
+            # of several that ask, anybody gets it
+            asking = list(self._idle) if self._order is not None else ()
+            pod = self._random.choice(asking) if asking else next(iter(self._idle))
             del self._idle[pod]
-            run = pod.run = self._queue.popleft()
-            self._in_flight += 1
-            self._events.at(run.job.seconds, partial(self._finish, pod, run))
+            self._receive(pod)
+            self._advance(pod)
+
+    def _receive(self, pod: _Pod) -> None:
+        pod.agent.held.append(self._queue.take(self._events.now))
+        self._in_flight += 1
+
+    def _advance(self, pod: _Pod) -> None:
+        """Give the runtime what it has room for: one that runs and, by an order, another."""
+        now, agent = self._events.now, pod.agent
+        if pod.run is None:
+            if pod.submitted is None and (run := agent.next(now, now)) is not None:
+                pod.submitted = run, agent.load(run)
+            if pod.submitted is None:
+                self._idle[pod] = None
+                return
+            (pod.run, loads), pod.submitted = pod.submitted, None
+            pod.ends = now + pod.run.job.seconds + loads
+            self._outcome.switches += loads > 0
+            self._outcome.busy_seconds += loads
+            self._events.at(pod.ends - now, partial(self._finish, pod, pod.run))
+            if self._order is not None:
+                self._events.at(agent.asks_after(loads), partial(self._ask, pod, pod.run))
+        if self._order is None or pod.submitted is not None:
+            return
+        if (run := agent.next(now, pod.ends)) is not None:
+            loads = agent.load(run)
+            pod.submitted = run, loads
+            pod.ends += loads + run.job.seconds
+
+    def _ask(self, pod: _Pod, run: SimulatedRun) -> None:
+        """The run is about to end, by what runs take: another is asked for."""
+        if pod.run is run and pod.submitted is None and not pod.leaving:
+            self._idle[pod] = None
+            self._hand_out()
+
+    def _look_ahead(self, pod: _Pod) -> None:
+        """Take more to choose from, or give back what others would begin with sooner."""
+        now = self._events.now
+        more = min(pod.agent.wanted(now, pod.ends), len(self._queue) // max(1, len(self._pods)))
+        for _ in range(more):
+            self._receive(pod)
+        if not self._queue and len(self._pods) > 1:
+            self._give_back(pod.agent.given_back(now, pod.ends))
+        self._advance(pod)
+
+    def _give_back(self, runs: Sequence[SimulatedRun]) -> None:
+        for run in runs:
+            self._in_flight -= 1
+            self._queue.put(run, self._events.now)
+        self._hand_out()
 
     def _finish(self, pod: _Pod, run: SimulatedRun) -> None:
         if pod.run is not run:
             return  # it was cut off
         pod.run = None
         self._in_flight -= 1
+        self._queue.done(run, self._events.now)
+        pod.agent.forecast.observe_run(None, run.job.seconds)
         outcome = self._outcome
         outcome.waits.append(max(0.0, self._events.now - run.arrived - run.job.seconds))
         outcome.busy_seconds += run.job.seconds
@@ -211,7 +268,10 @@ class SimulatedFleet:
             self._take_work(pod)
 
     def _take_work(self, pod: _Pod) -> None:
-        self._idle[pod] = None
+        self._idle.pop(pod, None)
+        self._advance(pod)
+        if pod.run is not None and self._order is not None:
+            self._look_ahead(pod)
         self._hand_out()
 
     # Scaling
@@ -273,7 +333,7 @@ class SimulatedFleet:
             free += [node] * min(waiting, node.kind.gpus)
             waiting -= node.kind.gpus
         for node in free[:number]:
-            pod = _Pod(node, created=self._events.now)
+            pod = _Pod(node, self._events.now, agent=PodAgent(self._order or FIRST_COME))
             node.pods.add(pod)
             self._pods[pod] = None
             self._outcome.pods_started += 1
@@ -306,6 +366,10 @@ class SimulatedFleet:
         pod.leaving = True
         del self._pods[pod]
         self._idle.pop(pod, None)
+        ahead = [pod.submitted[0]] if pod.submitted else []
+        pod.submitted, waiting = None, [*ahead, *pod.agent.held]
+        pod.agent.held.clear()
+        self._give_back(waiting)
         if pod.run is None:
             self._leave(pod)
         else:
@@ -319,8 +383,10 @@ class SimulatedFleet:
         self._in_flight -= 1
         self._outcome.killed += 1
         run.lost += 1
-        if not self._leaves(run):
-            self._queue.appendleft(run)
+        if self._leaves(run):
+            self._queue.done(run, self._events.now)
+        else:
+            self._queue.put_first(run, self._events.now)
         self._leave(pod)
         self._hand_out()
 

@@ -29,6 +29,18 @@ _CAPACITY_COLUMNS: Final = (
     "GPU-hours",
     "pods started",
 )
+_ORDER_COLUMNS: Final = (
+    "order",
+    "wait p50 s",
+    "p95 s",
+    "p99 s",
+    "GPU-hours",
+    "of them busy",
+    "USD per 1,000",
+    "switches",
+    "deadlines missed",
+    "most pods",
+)
 
 
 def table(outcomes: Iterable[FleetOutcome]) -> Iterator[str]:
@@ -39,6 +51,11 @@ def table(outcomes: Iterable[FleetOutcome]) -> Iterator[str]:
 def capacity_table(outcomes: Iterable[FleetOutcome]) -> Iterator[str]:
     """The lines of one about spot and on demand."""
     return _lines(_CAPACITY_COLUMNS, map(_capacity_cells, outcomes))
+
+
+def order_table(outcomes: Iterable[FleetOutcome]) -> Iterator[str]:
+    """The lines of one about orders of jobs."""
+    return _lines(_ORDER_COLUMNS, map(_order_cells, outcomes))
 
 
 def _lines(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
@@ -69,6 +86,18 @@ def _capacity_cells(outcome: FleetOutcome) -> Iterator[str]:
         yield f"{outcome.wait(percent):,.1f}"
     yield f"{outcome.gpu_seconds / 3600:,.1f}"
     yield str(outcome.pods_started)
+
+
+def _order_cells(outcome: FleetOutcome) -> Iterator[str]:
+    yield outcome.policy
+    for percent in (50, 95, 99):
+        yield f"{outcome.wait(percent):,.1f}"
+    yield f"{outcome.gpu_seconds / 3600:,.1f}"
+    yield f"{100 * outcome.busy_seconds / outcome.gpu_seconds:.0f} %"
+    yield f"{outcome.usd_per_1000:,.3f}"
+    yield f"{outcome.switches:,}"
+    yield f"{outcome.missed:,}"
+    yield str(outcome.most_pods)
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -5,7 +5,8 @@ from functools import partial
 
 from queue_agent.planning.arrivals import ExpectedJob
 from queue_agent.planning.event_queue import EventQueue
-from queue_agent.planning.fleet import Circumstances, FleetOutcome, SimulatedFleet, SimulatedRun
+from queue_agent.planning.fleet import Circumstances, FleetOutcome, SimulatedFleet
+from queue_agent.planning.ordering import JobOrder, SimulatedRun
 from queue_agent.planning.policy import FleetPolicy
 
 
@@ -32,10 +33,11 @@ class Simulation:
         circumstances: Circumstances | None = None,
         *,
         clients: int = 0,
+        order: JobOrder | None = None,
     ) -> None:
         self._events = EventQueue()
         self._fleet = SimulatedFleet(
-            policy, circumstances or Circumstances(), self._events, self._ended
+            policy, circumstances or Circumstances(), self._events, self._ended, order=order
         )
         self._coming = iter(jobs)
         self._left = len(jobs)

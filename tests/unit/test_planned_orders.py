@@ -1,0 +1,95 @@
+"""The simulation of orders: models, deadlines, tenants; and real agents beside it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.planned import CASES, done, predicted
+from queue_agent.cli.app import app
+from queue_agent.planning.arrivals import ExpectedJob, daily, some_of_models
+from queue_agent.planning.fleet import Circumstances, FleetOutcome
+from queue_agent.planning.ordering import JobOrder
+from queue_agent.planning.policy import HPA_DOWN, HPA_UP, FleetPolicy, chart, chart_values
+from queue_agent.planning.simulation import Simulation
+
+FIXED = FleetPolicy(
+    name="fixed",
+    queue_length=1,
+    polling_interval=60,
+    cooldown=60,
+    up=HPA_UP,
+    down=HPA_DOWN,
+    consolidate_after=60,
+    grace=60,
+)
+
+
+def ordered(jobs: Sequence[ExpectedJob], pods: int, order: JobOrder | None) -> FleetOutcome:
+    policy = replace(FIXED, min_pods=pods, max_pods=pods)
+    return Simulation(jobs, policy, order=order).run()
+
+
+def test_jobs_of_one_model_wait_about_as_long_as_where_pods_hold_nothing() -> None:
+    jobs = [ExpectedJob(job.at, job.seconds) for job in CASES[0].jobs(2_000, 1)]
+    plain, held = ordered(jobs, 8, None), ordered(jobs, 8, JobOrder())
+    assert held.mean_wait == pytest.approx(plain.mean_wait, rel=0.1)
+    assert held.ended == pytest.approx(plain.ended, rel=0.01)
+    assert (held.switches, held.busy_seconds) == (0, plain.busy_seconds)
+
+
+@pytest.mark.parametrize("models", [2, 8])
+def test_a_look_ahead_saves_switches_where_jobs_wait(models: int) -> None:
+    jobs = some_of_models([ExpectedJob(0.0, 10.0)] * 400, models, seed=1)
+    first, ahead = (ordered(jobs, 4, JobOrder(size, switch=20)) for size in (1, 8))
+    assert len(ahead.waits) == len(first.waits) == 400
+    assert ahead.switches < 0.8 * first.switches
+    assert ahead.ended < 0.95 * first.ended
+    assert ahead.busy_seconds == pytest.approx(400 * 10 + ahead.switches * 20)
+
+
+def test_what_is_wanted_sooner_goes_before_what_is_held() -> None:
+    jobs = [ExpectedJob(0.0, 10.0, within=1_000.0) for _ in range(5)]
+    jobs.append(ExpectedJob(0.0, 10.0, within=35.0))
+    by_deadline = ordered(jobs, 1, JobOrder(8))
+    assert (by_deadline.with_deadline, by_deadline.missed) == (6, 0)
+    assert ordered(jobs, 1, JobOrder(8, by_deadline=False)).missed == 1
+
+
+def test_a_quiet_tenants_job_does_not_wait_for_all_of_a_noisy_ones() -> None:
+    jobs = [ExpectedJob(0.0, 10.0, tenant="noisy") for _ in range(100)]
+    jobs.append(ExpectedJob(60.0, 1.0, within=30.0, tenant="quiet"))
+    assert ordered(jobs, 2, JobOrder()).missed == 0
+    assert ordered([replace(job, tenant="") for job in jobs], 2, JobOrder()).missed == 1
+
+
+def test_what_a_pod_that_goes_has_not_begun_is_done_by_others() -> None:
+    jobs = some_of_models(list(daily(400_000, 10, days=0.2, seed=2)), 3, seed=2)
+    policy = replace(chart(chart_values(), 10), grace=5)
+    shaky = Circumstances(interruptions=20)
+    outcome = Simulation(jobs, policy, shaky, order=JobOrder(8, switch=20)).run()
+    assert len(outcome.waits) == len(jobs)
+    assert outcome.killed > 0
+
+
+def test_real_agents_do_about_what_is_predicted() -> None:
+    case = next(one for one in CASES if one.name == "2 models, look-ahead of 8")
+    jobs = case.jobs(60, 1)
+    plan, truth = predicted(case, jobs, 1), done(case, jobs)
+    assert plan.ended == pytest.approx(truth.lasted, rel=0.2)
+    assert plan.busy_seconds == pytest.approx(truth.gpu_seconds, rel=0.2)
+
+
+def test_plan_compares_orders() -> None:
+    result = CliRunner().invoke(
+        app, ["plan", "--models", "2", "--jobs", "300000", "--days", "0.05", "--seconds", "10"]
+    )
+    assert result.exit_code == 0
+    assert "| first come |" in result.output
+    assert "| look-ahead of 8 |" in result.output
+
+
+def test_orders_are_compared_beside_nothing_else() -> None:
+    result = CliRunner().invoke(app, ["plan", "--models", "2", "--spot-price", "0.4"])
+    assert result.exit_code == 2

@@ -1,6 +1,10 @@
 """Timestamps of signed files: what a real authority adds, and what becomes of a file without."""
 
+import asyncio
 import io
+import os
+import platform
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +34,7 @@ from worker_bench import Bench
 
 PLAIN = saved(gradient("RGB"), "PNG")
 CLAIM = OriginClaim("webui", datetime.now(UTC), ["sdxl"])
+FAKETIME = next(Path("/usr/lib").glob(f"{platform.machine()}-*/faketime/libfaketime.so.1"), None)
 MEMORY = 256 * 2**20
 """As agents give their processes."""
 
@@ -94,6 +99,30 @@ def test_verify_tells_the_time_and_whose_it_is(
     assert (ended.exit_code, "by A timestamp authority (trusted)" in ended.output) == (0, True)
     ended = CliRunner().invoke(app, ["verify", str(file)])
     assert (ended.exit_code, "by A timestamp authority (not known)" in ended.output) == (0, True)
+
+
+@pytest.mark.skipif(FAKETIME is None, reason="Debian's libfaketime is not installed")
+async def test_a_file_outlives_its_certificate_by_a_trusted_timestamp_and_not_else(
+    authority: TimestampAuthority, tmp_path: Path
+) -> None:
+    file, anchors = tmp_path / "file", tmp_path / "anchors"
+    stamped, plain = signed(authority), signed(None)
+    both = usual_files().anchor + authority.anchor
+    for data, trusted, holds in (
+        (stamped, both, True),
+        (stamped, usual_files().anchor, False),
+        (plain, both, False),
+    ):
+        file.write_bytes(data)
+        anchors.write_bytes(trusted)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "queue_agent", "verify", str(file), "--trust", str(anchors)),
+            env={**os.environ, "LD_PRELOAD": str(FAKETIME), "FAKETIME": "+60d"},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        words, _ = await process.communicate()
+        assert (process.returncode == 0, b"the manifest holds" in words) == (holds, holds), words
+        assert (b"certificate expired" in words) is not holds
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,13 @@ def test_what_cannot_sign_is_told_at_the_start(
     assert "PRIVATE" not in told
 
 
+def test_a_certificate_that_expires_while_the_agent_runs_signs_nothing_any_more() -> None:
+    files = signing_files(begins=-9 * DAY, ends=-DAY)
+    held = SigningCredentials.of(files.certificate, files.key, datetime.now(UTC) - 2 * DAY)
+    reason = trial(OriginClaim("a-runtime", datetime.now(UTC)), held)
+    assert reason == "cannot be signed: Signature: the certificate was not valid at time of signing"
+
+
 def test_an_encrypted_key_is_told(tmp_path: Path) -> None:
     hidden = pem_of(ec.generate_private_key(ec.SECP256R1()), b"password")
     told = refusal(*SigningFiles(USUAL.certificate, hidden, b"").written(tmp_path))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from pydantic import JsonValue
 from pydantic_core import from_json
 
 from queue_agent.cli.provenance_options import provenance_step
@@ -26,6 +27,8 @@ from queue_agent.worker.content_check import ContentCheck, ContentCheckPolicy
 from queue_agent.worker.webhooks import WebhookPolicy
 
 WARM_UP_ID: Final = "warm-up"
+OWN_WARM_UP: Final = "default"
+"""In place of a job: the runtime's own."""
 
 _OF_SIGNERS: Final = (
     *("AWS_*", "SSL_CERT_DIR", "SSL_CERT_FILE"),
@@ -195,11 +198,11 @@ def warm_up_job(settings: Settings, runtime: Runtime) -> Job | None:
         SettingsError: it cannot be read, or is no job for this runtime.
     """
     if (text := settings.warm_up) is None:
+        if settings.keep_warm:
+            raise SettingsError("QUEUE_AGENT_KEEP_WARM: needs QUEUE_AGENT_WARM_UP")
         return None
     try:
-        if not text.lstrip().startswith("{"):
-            text = Path(text).read_text()
-        job = complete(read_body(text), job_id=WARM_UP_ID)
+        job = complete(_warm_up_body(text, runtime), job_id=WARM_UP_ID)
     except (OSError, UnicodeDecodeError) as error:
         reason = f"cannot be read: {getattr(error, 'strerror', 'no text')}"
     except Rejected as error:
@@ -209,6 +212,20 @@ def warm_up_job(settings: Settings, runtime: Runtime) -> Job | None:
             return job
         reason = f"{settings.runtime} has no task {job.task_type!r}"
     raise SettingsError(f"QUEUE_AGENT_WARM_UP: {reason}")
+
+
+def _warm_up_body(text: str, runtime: Runtime) -> dict[str, JsonValue]:
+    """Of the job itself, of a file that holds it, or of the runtime's own.
+
+    Raises:
+        Rejected: it is no job, or the runtime has none.
+        OSError: the file cannot be read.
+    """
+    if text.strip() == OWN_WARM_UP:
+        if (body := runtime.warm_up()) is None:
+            raise Rejected(f"{runtime.name} has no job of its own for that")
+        return dict(body)
+    return read_body(text if text.lstrip().startswith("{") else Path(text).read_text())
 
 
 def reference_policy(settings: Settings) -> ReferencePolicy:

@@ -407,4 +407,5 @@ def _worker_policy(
         preview_interval=preview_interval(settings),
         presign=settings.presign,
         warm_up=warm_up,
+        keep_warm=settings.keep_warm,
     )

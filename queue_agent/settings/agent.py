@@ -132,9 +132,17 @@ class Settings(
         default=None,
         description="A job that runs after each start of the runtime, before the agent is ready: "
         "its body as JSON (`metadata.tasktype` and `content`; without a task type what the fields "
-        "ask for), or a file that holds it. Nothing of it is stored or told.",
+        "ask for), a file that holds it, or `default`: a small one that the adapter knows. "
+        "Nothing of it is stored or told.",
     )
 
+    keep_warm: float = setting(
+        "KEEP_WARM",
+        default=0.0,
+        ge=0,
+        description="With a warm-up: it runs again after so long without a message, for runtimes "
+        "that unload what they do not use; a message that comes ends it. 0: it does not.",
+    )
     notify_running: bool = setting(
         "NOTIFY_RUNNING",
         "EXP_CALLBACK_WHEN_RUNNING",

@@ -20,6 +20,7 @@ from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.health import RuntimeHealth, missing
 from queue_agent.worker.interruption import LAST_WORDS
+from queue_agent.worker.keep_warm import KeepWarm
 from queue_agent.worker.lease import Lease
 from queue_agent.worker.leftovers import Leftovers
 from queue_agent.worker.model_watch import ModelWatch
@@ -95,6 +96,7 @@ class Agent:
             background(ModelWatch(self.runtime, self.slots).watch()),
             background(self.pausing.watch()),
             background(self._put_off_what_is_paused()),
+            background(self._keep_warm()),
         ):
             self.queues.spawn, self.queues.take = tasks.create_task, partial(self._take, tasks)
             pulling = tasks.create_task(self._pull(stop))
@@ -195,6 +197,17 @@ class Agent:
                     delivery.lease.returns_in(self.pausing.seconds(pause))
                     self._give_back(processing)
             await (self.slots if self.pausing.on else self.pausing).changed.wait()
+
+    async def _keep_warm(self) -> None:
+        if self.health.warm_up is not None and (every := self.policy.keep_warm):
+            await KeepWarm(
+                self.health.warm_up,
+                self.health,
+                every,
+                self.busy,
+                self.idle,
+                self.pausing.resumed.is_set,
+            ).keep()
 
     async def _reopen(self) -> None:
         """Whenever the runtime was away, let jobs go to it as soon as it is ready."""

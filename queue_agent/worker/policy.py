@@ -78,6 +78,8 @@ class Policy:
     """Whether earlier deadlines go first among what waits here."""
     look_ahead: int = 1
     """So many messages are held to choose one whose model is loaded; 1: none for that."""
+    keep_warm: float = 0.0
+    """So long without a message, and the warm-up runs again; 0: it does not."""
     warm_up: Job | None = None
     """What runs after each start of the runtime, before any message is asked for."""
     gpu_price: float | None = None

@@ -15,7 +15,8 @@ job suspected of being the cause: it runs alone, after the others, and then it i
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from queue_agent.runtime.model_use import Loaded, ModelUse
@@ -69,6 +70,7 @@ class Slots:
         self._given_up: set[Slot] = set()
         """Places of runs that were given up and may go on."""
         self._output_bytes = 0
+        self._occupied = False
         self._stalled = False
         """Whether a message was given back for want of a place, and no run has ended since."""
         self._run_ended = float("-inf")
@@ -134,6 +136,16 @@ class Slots:
         self.scheduler.forget()
         self.opened.clear()
         self.closed.set()
+
+    @contextmanager
+    def occupied(self) -> Iterator[None]:
+        """For the block the runtime has work that is no job's: none is submitted."""
+        self._occupied = True
+        try:
+            yield
+        finally:
+            self._occupied = False
+            self._advance()
 
     def open(self) -> None:
         """The runtime is ready."""
@@ -249,7 +261,9 @@ class Slots:
 
     def _submittable(self, at_runtime: list[Slot]) -> list[Slot]:
         """The jobs whose turn it is; a suspected one's only where there is no other."""
-        if self.closed.is_set() or self._is_full or any(slot.suspected for slot in at_runtime):
+        if self.closed.is_set() or self._is_full or self._occupied:
+            return []
+        if any(slot.suspected for slot in at_runtime):
             return []
         waiting = self._standing.at(Stage.WAITING)
         others = [slot for slot in waiting if not slot.suspected]

@@ -63,7 +63,9 @@ class WarmUp:
     """Which of its models are fetched, before its time runs; None: none are."""
     due: bool = field(default=False, init=False)
     """Whether the runtime has not worked since it was started."""
-    _given_up: bool = field(default=False, init=False)
+    given_up: bool = field(default=False, init=False)
+    """Whether it has failed so that it is not tried again."""
+    _prepared: Prepared | None = field(default=None, init=False)
     _outages: int = field(default=0, init=False)
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
@@ -72,7 +74,7 @@ class WarmUp:
 
     def started(self) -> None:
         """The runtime was away, or may have been: it is another now."""
-        if not self._given_up and not self.due:
+        if not self.given_up and not self.due:
             self.due, self._outages = True, 0
             self.slots.close()
 
@@ -111,13 +113,52 @@ class WarmUp:
         if isinstance(error, RuntimeAway) and self._outages < _OUTAGES:
             return  # it never had the job
         self.due = False
-        self._given_up = isinstance(error, _FOR_GOOD)
+        self.given_up = isinstance(error, _FOR_GOOD)
         log.warning(
             "warm-up failed; jobs are taken all the same",
             error=error.type,
             reason=error.message,
-            again=not self._given_up,
+            again=not self.given_up,
         )
+
+    async def again(self, busy: asyncio.Event) -> QueueAgentError | None:
+        """Run the job once more, of a runtime that has none, and cut it off once `busy` is set.
+
+        Returns what a failure says of the runtime. Jobs that come wait until it has stopped.
+        """
+        async with self._one_at_a_time:
+            if self.due or self.given_up or self.slots.at_runtime or self.slots.closed.is_set():
+                return None
+            with self.slots.occupied():
+                running = asyncio.create_task(self._run())
+                coming = asyncio.create_task(busy.wait())
+                try:
+                    await asyncio.wait({running, coming}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    for task in (running, coming):
+                        task.cancel()
+                    await asyncio.wait({running, coming})
+                return await self._ended(running)
+
+    async def _ended(self, running: asyncio.Task[None]) -> QueueAgentError | None:
+        self.slots.scheduler.in_doubt = True  # of what is loaded
+        try:
+            with no_surprises():
+                if not running.cancelled():
+                    running.result()
+                elif self._prepared is not None:
+                    await self._until_over(self._prepared)
+        except QueueAgentError as error:
+            self.given_up = isinstance(error, _FOR_GOOD) and not isinstance(error, RuntimeAway)
+            log.warning(
+                "runtime is not kept warm",
+                error=error.type,
+                reason=error.message,
+                again=not self.given_up,
+            )
+            return error
+        log.info("kept warm", cut_off=running.cancelled())
+        return None
 
     async def _run(self) -> None:
         self.runtime.check_places(self.job)
@@ -135,14 +176,14 @@ class WarmUp:
             await clean_up(self.runtime, self.job, again=False)
 
     async def _run_in_time(self) -> None:
-        prepared: Prepared | None = None
+        self._prepared = prepared = None
         try:
             async with asyncio.timeout(self.time_limit) as limit:
                 carried = await self.references.check_carried(self.job.content)
                 with ExitStack() as fetched:
                     wanted = self.runtime.references(self.job)
                     assets = await self.references.fetch(wanted, fetched, carried=carried)
-                    prepared = await self.runtime.prepare(self.job, assets)
+                    self._prepared = prepared = await self.runtime.prepare(self.job, assets)
                     (await self.runtime.run(prepared, _ignore)).close()
         except TimeoutError:
             if not limit.expired():

@@ -441,6 +441,27 @@ def test_the_warm_up_is_a_jobs_body_or_a_file_that_holds_it(
         assert (job.id, job.task_type) == ("warm-up", task_type)
 
 
+def test_the_adapter_has_a_warm_up_of_its_own_for_who_asks_for_it() -> None:
+    settings = Settings.load({**REQUIRED, "QUEUE_AGENT_WARM_UP": "default"})
+    job = warm_up_job(settings, make_runtime(settings))
+    assert job is not None
+    assert (job.id, job.task_type, job.content["steps"]) == ("warm-up", "text-to-image", 1)
+
+
+def test_an_adapter_without_one_is_a_wrong_setting() -> None:
+    settings = Settings.load({**REQUIRED, "QUEUE_AGENT_WARM_UP": "default"})
+    runtime = make_runtime(settings)
+    runtime.task_types = frozenset({"pipeline"})  # type: ignore[misc]
+    with pytest.raises(SettingsError, match="has no job of its own for that"):
+        warm_up_job(settings, runtime)
+
+
+def test_nothing_can_be_kept_warm_without_a_warm_up() -> None:
+    settings = Settings.load({**REQUIRED, "QUEUE_AGENT_KEEP_WARM": "600"})
+    with pytest.raises(SettingsError, match="QUEUE_AGENT_KEEP_WARM: needs QUEUE_AGENT_WARM_UP"):
+        warm_up_job(settings, make_runtime(settings))
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
     [

@@ -47,6 +47,7 @@ from queue_agent.testing.waiting import SOON, eventually
 from queue_agent.wire.errors import QueueAgentError, Rejected, RunLost, RuntimeAway, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent.wire.offer import Offer
+from queue_agent.wire.submission import complete
 
 BROKEN_ANSWERS: Final[dict[str, Fault]] = {
     "a 500": Status.of_json(500, {"detail": "boom"}),
@@ -101,6 +102,19 @@ class RuntimeContract(RuntimeHooks):
             with proxy.fault(copy(BROKEN_ANSWERS[name])):
                 async with asyncio.timeout(SOON):
                     assert isinstance(await runtime.ready(), bool | Readiness)
+
+    @pytest.mark.asyncio
+    async def test_its_own_warm_up_is_a_job_that_its_server_does(self, runtime: Runtime) -> None:
+        if (body := runtime.warm_up()) is None:
+            pytest.skip("it has none")
+        job = complete(dict(body), job_id="warm-up")
+        assert job.task_type in runtime.task_types
+        await eventually(runtime.ready)
+        runtime.check_places(job)
+        prepared = await runtime.prepare(job, {})
+        async with asyncio.timeout(SOON):
+            output = await runtime.run(prepared, ignore)
+        assert contents(output)
 
     @pytest.mark.asyncio
     async def test_it_is_handed_no_more_jobs_than_its_server_takes(self, runtime: Runtime) -> None:

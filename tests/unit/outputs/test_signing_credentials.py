@@ -9,9 +9,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
 
 from provenance_samples import DAY, SigningFiles, pem_of, signing_files, usual_files
+from queue_agent.cli.check import check
 from queue_agent.cli.options import output_stage
 from queue_agent.cli.provenance_options import SOON, certificate_warning, signs
 from queue_agent.cli.provenance_options import signing_files as signing_files_of
+from queue_agent.cloud.memory import MemoryCloud
 from queue_agent.outputs.provenance import KeyFiles, OriginClaim, SigningCredentials, trial
 from queue_agent.settings.agent import Settings
 from queue_agent.telemetry.export import exporting
@@ -235,3 +237,27 @@ def remaining_in(page: str) -> float:
     name = "queue_agent_signing_certificate_remaining_seconds{"
     (line,) = [line for line in page.splitlines() if line.startswith(name)]
     return float(line.rpartition(" ")[2])
+
+
+@pytest.mark.parametrize(
+    ("more", "days", "told"),
+    [
+        ({}, 30, "✓ signing: signs until 20"),
+        ({}, 9.5, "! certificate: expires in 9 days"),
+        ({"TIMESTAMP_URL": "http://127.0.0.1:1/"}, 30, "✗ signing: http://127.0.0.1:1/ gives no"),
+    ],
+)
+async def test_the_check_command_says_what_it_knows_of_signing(
+    more: dict[str, str],
+    days: float,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("queue_agent.cli.check.connect", lambda *_, **__: MemoryCloud())
+    certificate, key = signing_files(ends=days * DAY).written(tmp_path)
+    works = await check(settings(CERTIFICATE=certificate, KEY=key, **more), with_runtime=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert (told in shown, works) == (True, not told.startswith("✗")), shown
+    assert ("PROVENANCE_TIMESTAMP_URL an authority by RFC 3161" in shown) is not works

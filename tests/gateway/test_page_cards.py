@@ -17,7 +17,14 @@ ERRORS: Final = re.compile(
     r"(?:Rejected|Malformed|Unavailable|TimedOut|QueueAgentError|Runtime\w+|RunLost|JobExpired)\("
     r'[^()]*(?:\([^()]*\)[^()]*)*\btype="([a-z_]+)"|default_type = "([a-z_]+)"'
 )
-NO_FAILURES: Final = {"cancelled", "creates", "moved_on_demand", "no_job", "too_many_malformed"}
+NO_FAILURES: Final = {
+    "cancelled",
+    "creates",
+    "moved_on_demand",
+    "no_job",
+    "too_many_malformed",
+    "too_many_writers",
+}
 """Types of errors that no job of a gateway ends with."""
 
 

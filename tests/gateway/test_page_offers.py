@@ -21,6 +21,10 @@ def seen(slow_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     return visit(slow_site, "offers", tmp_path_factory.mktemp("offers"), DOT=dot)
 
 
+def test_what_operators_have_paused_is_said_where_the_runtime_is_chosen(seen: Seen) -> None:
+    assert seen["paused"] == "Paused, and jobs wait. silent: the runtime (new nodes)"
+
+
 def test_a_workflow_is_asked_for_by_its_inputs(seen: Seen) -> None:
     assert seen["hint"] == "Gives a picture another style"
     assert seen["portable"] is False

@@ -30,12 +30,14 @@ await page.route("**/v1/runtimes", async (route) => {
   await route.fulfill({ json: { ...answer, runtimes: [
     { ...one, task_types: [...one.task_types, "pipeline"], workflows: WORKFLOWS },
     { ...one, name: "bounded", workflows: [], capabilities: bounded, loaded: [{ model: capabilities.models[0].name, agents: 2 }] },
-    { ...one, name: "silent", workflows: [], task_types: [], capabilities: {} },
+    { ...one, name: "silent", workflows: [], task_types: [], capabilities: {}, paused: ["the runtime (new nodes)"] },
     { ...one, name: "shortened", workflows: [], shortened: ["models"] },
   ] } });
 });
 await page.reload();
 await page.locator("#page").waitFor();
+
+seen.paused = await page.getByRole("status").filter({ hasText: "Paused" }).textContent();
 
 await field(page, "Workflow").selectOption("restyle");
 seen.hint = await page.locator("#workflow-hint").innerText();

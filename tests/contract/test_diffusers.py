@@ -3,12 +3,13 @@
 import asyncio
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import pytest
 from PIL import Image, ImageChops
 from pydantic import JsonValue
 
-from diffusers_servers import jobs_held, tiny_server
+from diffusers_servers import jobs_held, painting_server, tiny_server
 from queue_agent.runtime import Output, Progress, Runtime
 from queue_agent.testing import FaultProxy, RuntimeContract, eventually, sample_png
 from queue_agent.testing.process import ServerProcess
@@ -32,9 +33,16 @@ def difference(one: Output, other: Output) -> int:
 class TestDiffusers(RuntimeContract):
     adapter = DiffusersRuntime
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls) -> Iterator[ServerProcess]:
+        with tiny_server() as server:
+            yield server
+
     @classmethod
     def new_server(cls) -> ServerProcess:
-        return tiny_server()
+        """For tests that end one: the same server, spared the seconds that torch takes to load."""
+        return painting_server()
 
     def jobs(self) -> Sequence[Job]:
         return [

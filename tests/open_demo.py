@@ -1,6 +1,7 @@
 """`queue-agent demo` as a process, what it prints and the processes that it has."""
 
 import asyncio
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ COMMAND: Final = (sys.executable, "-m", "queue_agent", "demo")
 PROGRAMS: Final = {"nats": "nats-server", "aws": "moto.server"}
 """What its cloud is, by the command line."""
 AGENT: Final = "queue_agent run"
+KEPT: Final = ("PATH", "HOME", "PYTHONPATH")
 
 
 @dataclass
@@ -70,3 +72,17 @@ def descendants(parent: int) -> dict[int, str]:
         except OSError:
             continue
     return found
+
+
+def environment(**given: str) -> dict[str, str]:
+    """Of the system only what a program needs to start."""
+    kept = {name: value for name, value in os.environ.items() if name in KEPT}
+    return {**kept, "COLUMNS": "200", **given}
+
+
+def lives(pid: int) -> bool:
+    """Whether it has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -4,36 +4,21 @@ import asyncio
 import json
 import os
 import re
-import shlex
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-import httpx
 import pytest
 from PIL import Image
 
-from gateway_site import finished
-from harness import PATIENCE, until
-from open_demo import AGENT, COMMAND, PROGRAMS, OpenDemo, demo, descendants
+from harness import PATIENCE
+from open_demo import COMMAND, PROGRAMS, demo, descendants, environment, lives
 from picture_judge import Seen, seen_in
 
-README: Final = Path(__file__).parents[2] / "README.md"
-BLOCK: Final = re.compile(r"^```(json|python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMES: Final = {"nats": "a NATS server", "aws": "an AWS emulator"}
 CLOCK: Final = r"^\d\d:\d\d:\d\d\.\d{3} "
-KEPT: Final = ("PATH", "HOME", "PYTHONPATH")
-
-
-def environment(**given: str) -> dict[str, str]:
-    """Of the system only what a program needs to start."""
-    kept = {name: value for name, value in os.environ.items() if name in KEPT}
-    return {**kept, "COLUMNS": "200", **given}
 
 
 @pytest.fixture(params=NAMES, scope="module")
@@ -152,13 +137,6 @@ def test_without_its_extra_the_demo_says_so_in_one_line(
     assert ended.stdout == ""
 
 
-@asynccontextmanager
-async def page(folder: Path, cloud: str = "nats") -> AsyncIterator[tuple[OpenDemo, str]]:
-    """A demo with its page, and the page's address."""
-    with demo(folder, "--page", "--cloud", cloud) as shown:
-        yield shown, (await shown.waits_for(r"the page: (http://\S+)"))[1]
-
-
 async def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path) -> None:
     with demo(tmp_path, STEPS="400") as shown:
         await shown.waits_for("the agent runs")
@@ -166,81 +144,6 @@ async def test_an_interrupted_demo_leaves_no_process_behind(tmp_path: Path) -> N
         assert len(children) == 3, "cloud, runtime and agent"
         shown.process.send_signal(signal.SIGINT)
         await shown.ends()
-    assert not any(lives(pid) for pid in children)
-
-
-async def test_after_its_job_the_demo_serves_the_page_until_it_is_interrupted(
-    tmp_path: Path, cloud: str
-) -> None:
-    async with page(tmp_path, cloud) as (shown, url):
-        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
-            assert "Queue agent" in (await client.get("/")).text
-            body = {"content": {"prompt": "x", "steps": 1, "width": 64, "height": 64}}
-            job = (await client.post("/v1/jobs", json=body)).json()
-            view = await finished(client, job["id"])
-            assert view["status"] == "completed", view
-            (image,) = view["images"]
-            opened = await client.get(image["href"])
-            assert (opened.status_code, opened.headers["content-type"]) == (200, "image/png")
-        children = descendants(shown.process.pid)
-        assert len(children) == 4
-        shown.process.send_signal(signal.SIGINT)
-        assert await shown.ends() == 0
-    assert not any(lives(pid) for pid in children)
-
-
-async def test_what_the_demo_prints_for_a_second_shell_runs_there_as_it_is(
-    tmp_path: Path, cloud: str
-) -> None:
-    async with page(tmp_path, cloud) as (shown, _):
-        block = [line[4:] for line in shown.printed().splitlines() if line.startswith("    ")]
-        exports = [line for line in block if line.startswith("export ")]
-        commands = [line for line in block if re.search(r"queue.agent (submit|status) ", line)]
-        assert len(commands) == 2
-        for command in commands:
-            script = "\n".join(["set -e", *exports, command])
-            shell = await asyncio.to_thread(in_a_shell, script, tmp_path)
-            assert shell.returncode == 0, shell.stdout + shell.stderr
-            assert json.loads(shell.stdout)["status"] == "completed"
-        (saved,) = (tmp_path / "demo-output").glob("*.png")
-        with Image.open(saved) as image:
-            assert seen_in(image) == Seen("star", "yellow", "purple")
-        for language, text in BLOCK.findall(README.read_text()):
-            if language == "json":
-                (tmp_path / "job.json").write_text(text)
-                continue
-            by_aws = text.startswith("aws ") or "import boto3" in text
-            if by_aws and cloud != "aws":
-                continue
-            if text.startswith("aws ") and shutil.which("aws") is None:
-                continue
-            (tmp_path / "block").write_text(text)
-            run = "python block" if language == "python" else "bash -e block"
-            path = f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH"
-            script = "\n".join(["set -e", path, *exports, run])
-            shell = await asyncio.to_thread(in_a_shell, script, tmp_path)
-            assert shell.returncode == 0, text + shell.stdout + shell.stderr
-
-
-@pytest.mark.parametrize(
-    ("cloud", "name", "part"),
-    [
-        ("nats", "gateway", "queue_agent gateway"),
-        ("aws", "cloud", PROGRAMS["aws"]),
-    ],
-)
-async def test_a_child_that_dies_ends_the_demo_with_its_last_lines(
-    tmp_path: Path, cloud: str, name: str, part: str
-) -> None:
-    async with page(tmp_path, cloud) as (shown, _):
-        children = descendants(shown.process.pid)
-        os.kill(shown.child(part), signal.SIGKILL)
-        assert await shown.ends() == 1
-        assert re.search(
-            rf"^✗ The {name} ended with code -9\. The last that it said:\n.+",
-            shown.printed(),
-            re.MULTILINE,
-        )
     assert not any(lives(pid) for pid in children)
 
 
@@ -255,54 +158,12 @@ async def test_a_job_outlives_that_its_server_is_killed(tmp_path: Path) -> None:
         assert notification["attempt"] == 1, "what it had stored, it knows"
 
 
-async def test_the_page_outlives_that_its_server_and_its_agent_are_ended(tmp_path: Path) -> None:
-    body = {"content": {"prompt": "x", "steps": 1, "width": 64, "height": 64}}
-    async with (
-        page(tmp_path) as (shown, url),
-        httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client,
-    ):
-        earlier = (await client.post("/v1/jobs", json=body)).raise_for_status().json()
-        assert (await finished(client, earlier["id"]))["status"] == "completed"
-        before = shown.child(PROGRAMS["nats"])
-        os.kill(before, signal.SIGTERM)
-        await shown.waits_for("The cloud was ended; it is started again")
-        assert shown.child(PROGRAMS["nats"]) != before
-        os.kill(shown.child(AGENT), signal.SIGKILL)
-        await shown.waits_for("The agent was ended; it is started again")
-
-        async def accepted() -> httpx.Response | None:
-            answer = await client.post("/v1/jobs", json=body)
-            assert answer.is_success or answer.status_code == 503, "the server is not there yet"
-            return answer if answer.is_success else None
-
-        answer = await until(accepted, what="a job that is accepted")
-        assert answer
-        later = answer.json()
-        for job in (later, earlier):
-            view = await finished(client, job["id"])
-            assert view["status"] == "completed"
-            assert (await client.get(view["images"][0]["href"])).is_success
-
-
 async def test_in_a_terminal_the_demo_shows_what_it_is_doing(tmp_path: Path) -> None:
     seen = await asyncio.to_thread(in_a_terminal, [*COMMAND, "--once", "--output", str(tmp_path)])
     for stage in ("starting a NATS server", "starting the agent", "loading the model tiny"):
         assert f"{stage} …" in seen
     assert re.search(r"step \d+ of 300", seen)
     assert "✓" in seen
-
-
-def in_a_shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """What a second shell makes of it."""
-    return subprocess.run(
-        ["sh", "-c", script],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=2 * PATIENCE,
-        check=False,
-    )
 
 
 def in_a_terminal(command: list[str]) -> str:
@@ -330,11 +191,3 @@ def in_a_terminal(command: list[str]) -> str:
                 seen += part
     assert process.returncode == 0, seen.decode()
     return seen.decode(errors="replace")
-
-
-def lives(pid: int) -> bool:
-    """Whether it has not ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

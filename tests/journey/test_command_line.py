@@ -1,4 +1,4 @@
-"""The command line as an operator uses it, in processes of its own."""
+"""The command line as an operator uses it."""
 
 import asyncio
 import json
@@ -11,12 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from command_here import Ended, queue_agent_here
 from harness import PATIENCE, Scene, scene, webui_settings
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.process import ServerProcess, free_port
 
 
-def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str, **environment: str) -> Ended:
+    """`queue-agent` with this environment, here: for what ends by itself and takes no signal."""
+    return queue_agent_here(*arguments, environment=environment)
+
+
+def command_in_a_process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `queue-agent` with only this environment beside the system's."""
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")}
     return subprocess.run(
@@ -39,7 +45,7 @@ def agent_environment(stage: Scene) -> dict[str, str]:
 
 
 def test_missing_settings_end_the_agent_with_code_2_and_a_line_each() -> None:
-    ended = command("run")
+    ended = command_in_a_process("run")
     assert ended.returncode == 2
     lines = ended.stderr.strip().splitlines()
     assert [line.split()[0] for line in lines] == [
@@ -232,7 +238,7 @@ async def test_check_run_and_submit_work_where_topics_and_queues_keep_an_order(
             await stage.publish(stage.job(job_id))
         submit = ("submit", "--prompt", "a picture", "--id", "three", "--wait")
         environment["QUEUE_AGENT_JOB_TOPIC_ARN"] = stage.deployment.job_topic
-        ended = await asyncio.to_thread(command, *submit, **environment)
+        ended = await asyncio.to_thread(command_in_a_process, *submit, **environment)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         assert json.loads(ended.stdout)["status"] == "completed"
         for job_id in ("one", "two"):

@@ -5,10 +5,11 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import structlog
+from botocore.loaders import JSONFileLoader
 from hypothesis import HealthCheck, settings
 
 from made_once import open_run
@@ -18,6 +19,9 @@ from queue_agent.testing.aws import EmbeddedCloud
 # for each other, and keep the cores from the other workers meanwhile.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# A process that a test starts need not compile again what another has.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -26,6 +30,20 @@ settings.load_profile("any machine")
 LONGEST: Final = ("charts", "gateway", "journey", "runtimes", "cdk", "faults", "contract")
 """Folders whose files take long; the last to begin are `unit`'s, of which no worker is left with
 much."""
+
+
+_sdk_files: dict[str, Any] = {}
+_load_sdk_file = JSONFileLoader.load_file
+
+
+def _loaded_once(loader: JSONFileLoader, path: str) -> Any:
+    if path not in _sdk_files:
+        _sdk_files[path] = _load_sdk_file(loader, path)
+    return _sdk_files[path]
+
+
+# The AWS SDK keeps its descriptions of the services for a session, and each test has its own.
+JSONFileLoader.load_file = _loaded_once
 
 
 @pytest.fixture(autouse=True)

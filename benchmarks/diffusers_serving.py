@@ -38,11 +38,11 @@ from queue_agent_diffusers.engine.model import Observer
 from queue_agent_diffusers.engine.pool import ModelPool, Served
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.options import Options
-from queue_agent_diffusers.torch.batched import BatchedModel
 from queue_agent_diffusers.torch.loader import load_pipeline
 from queue_agent_diffusers.torch.pipeline_arguments import library
 from queue_agent_diffusers.torch.speed import network_for, tune
 from queue_agent_diffusers.torch.tiny import build_tiny_model, new_tokenizer
+from queue_agent_diffusers.torch.unet import UNetModel
 
 CLIENTS: Final = (1, 2, 4, 8, 16)
 OPEN_LOAD: Final = 0.7
@@ -167,7 +167,7 @@ class Bench:
         self._arguments = arguments
         self._numbers = iter(range(sys.maxsize))
         network, buckets = network_for(pipeline, arguments.speed)
-        self._model = BatchedModel(
+        self._model = UNetModel(
             pipeline, max_batch=arguments.max_batch, network=network, buckets=buckets
         )
         if buckets:

@@ -36,9 +36,9 @@ def tiny_pipeline(*, xl: bool = False) -> Any:
 
 
 def batched(pipeline: Any, **options: Any) -> Any:
-    from queue_agent_diffusers.torch.batched import BatchedModel  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.unet import UNetModel  # noqa: PLC0415  loads torch
 
-    return BatchedModel(pipeline, max_batch=8, **options)
+    return UNetModel(pipeline, max_batch=8, **options)
 
 
 @contextmanager
@@ -179,7 +179,7 @@ def variant(kind: str) -> Any:
 def test_models_with_more_inputs_equal_their_plain_pipeline(
     kind: str, extra: dict[str, Any]
 ) -> None:
-    from queue_agent_diffusers.torch.batched import can_batch  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.unet import can_batch  # noqa: PLC0415  loads torch
 
     pipeline = variant(kind)
     assert can_batch(pipeline)

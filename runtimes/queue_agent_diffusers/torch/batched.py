@@ -1,67 +1,31 @@
-"""UNet pipelines whose requests share forward passes, step by step.
+"""Models whose requests share forward passes, step by step.
 
-Stable Diffusion 1.x, 2.x and XL, their distilled and inpainting variants, text to image, image
-to image and inpainting: each image is a suspended call of its pipeline (`suspended`), and one
-step answers all of them with one pass of the UNet (`forward`).
+Each image is a suspended call of its pipeline (`suspended`), and one step answers all of them with
+one pass of the network (`forward`). What differs between UNets and transformers is in `unet` and
+`transformer`.
 """
 
-import dataclasses
 import functools
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Final
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import torch
-from cachetools import LRUCache
 from PIL import Image
 
 from queue_agent_diffusers.engine.model import OnStep
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
-from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.torch import forward
-from queue_agent_diffusers.torch.decoding import Decoder
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched, release_memory, weight_bytes
-from queue_agent_diffusers.torch.pipeline_arguments import (
-    Family,
-    Pipeline,
-    default,
-    library,
-    parameters,
-    pipeline_arguments,
-    withheld,
-)
-from queue_agent_diffusers.torch.schedulers import keep_timesteps_on_host
+from queue_agent_diffusers.torch.pipeline_arguments import Family, default, pipeline_arguments
+from queue_agent_diffusers.torch.prompt_cache import PromptCache
+from queue_agent_diffusers.torch.schedulers import Scheduler, keep_timesteps_on_host
 from queue_agent_diffusers.torch.speed import Pace
 from queue_agent_diffusers.torch.suspended import NetworkCall, SuspendedCall
 
-REMEMBERED_PROMPTS: Final = 256
-_FAMILY: Final = (
-    "StableDiffusionPipeline",
-    "StableDiffusionInpaintPipeline",
-    "StableDiffusionXLPipeline",
-    "StableDiffusionXLInpaintPipeline",
-    "LatentConsistencyModelPipeline",
-)
-_EMBEDDINGS: Final = (
-    "prompt_embeds",
-    "negative_prompt_embeds",
-    "pooled_prompt_embeds",
-    "negative_pooled_prompt_embeds",
-)
 
-
-def can_batch(pipeline: object) -> bool:
-    """Whether a pipeline is of the kind that `BatchedModel` serves."""
-    parts = vars(pipeline)
-    return (
-        type(pipeline).__name__ in _FAMILY
-        and isinstance(parts.get("unet"), library.UNet2DConditionModel)
-        and isinstance(parts.get("vae"), library.AutoencoderKL)
-        and getattr(pipeline, "image_encoder", None) is None
-    )
-
-
-class UNetSample:
+class StepSample:
     """One image of a request."""
 
     def __init__(self, model: "BatchedModel", request: ImageRequest, seed: int) -> None:
@@ -72,6 +36,9 @@ class UNetSample:
         self.steps: int | None = None
         self.done = False
         self.latents: torch.Tensor | None = None
+        """As the last step left them."""
+        self.result: Any = None
+        """What the pipeline's call ended with."""
         self.call: SuspendedCall | None = None
         self._model = model
 
@@ -80,19 +47,24 @@ class UNetSample:
         with memory_watched(1, self.request):
             self.call = self._model.new_call(self)
             self.call.start()
-        self.steps = self.call.pipeline.num_timesteps
+        pipeline = self.call.pipeline
+        self.steps = getattr(pipeline, "num_timesteps", None) or len(pipeline.scheduler.timesteps)
 
-    def resume(self, prediction: torch.Tensor) -> None:
-        """Take the step for which the network made its prediction."""
+    def resume(self, prediction: Any) -> None:
+        """Go on with the network's prediction to its next question, or to the end."""
         call = self.call
         if call is None:
             raise RuntimeError("a sample that was not started has no step to take")
         call.resume(prediction)
-        self.step += 1
         if call.asked is None:
-            self.latents = call.result[0]
+            self.result = call.result
             self.call = None
             self.done = True
+
+    def stepped(self, latents: torch.Tensor) -> None:
+        """Note what the scheduler made of a prediction."""
+        self.step += 1
+        self.latents = latents
 
     def stop(self) -> None:
         """Unwind the pipeline's call."""
@@ -102,50 +74,35 @@ class UNetSample:
 
     def preview(self) -> Callable[[], Image.Image] | None:
         """What draws the latents as they stand."""
-        if self.latents is None:
-            return None
-        decoder = self._model.decoder
-        receive = decoder.hand_over(self.latents)
-        return lambda: decoder.preview(receive)
+        return self._model.preview(self)
 
 
-class BatchedModel:
-    """A UNet pipeline with its siblings; all but `check` and `batch_key` in one thread."""
+class BatchedModel(ABC):
+    """A pipeline with its siblings; all but `check` and `batch_key` in one thread."""
 
     turn = 4
     takes_loras = True
+    layout = forward.ROWS
+    host_timesteps = False
+    """Whether the schedulers' timesteps are kept in the host's memory."""
 
     def __init__(
-        self,
-        pipeline: Any,
-        *,
-        max_batch: int,
-        loras: LoraCache | None = None,
-        network: forward.Network | None = None,
-        buckets: Sequence[int] = (),
+        self, pipeline: Any, *, max_batch: int, loras: LoraCache | None = None, side: int
     ) -> None:
-        """`network` stands for the UNet in forward passes, `buckets` are its numbers of rows."""
+        """`side` is that of the images for which the model was made, in pixels."""
         self.max_batch = max_batch
         self.memory = weight_bytes(pipeline)
-        self.decoder = Decoder(pipeline)
         self._family = Family(pipeline)
         self.takes_samplers = self._family.takes_samplers
-        self._unet = pipeline.unet
-        self._network = network or pipeline.unet
-        self._buckets = sorted(buckets)
         self._loras = loras or LoraCache(None)
         self._pace = Pace(pipeline.device)
-        self._prompts: LRUCache[Hashable, Mapping[str, torch.Tensor | None]] = LRUCache(
-            REMEMBERED_PROMPTS
-        )
-        self._natural_side: int = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+        self._prompts = PromptCache()
+        self._natural_side = side
 
     def check(self, request: ImageRequest) -> None:
         """Raise `InvalidRequest` for what this model can never do."""
         self._family.check(request)
         self._loras.check(request.loras)
-        if self._unet.config.in_channels != 4 and request.mask is None:
-            raise InvalidRequest("This model only paints in masks.", param="mask")
 
     def batch_key(self, request: ImageRequest) -> Hashable:
         """The same size and the same LoRAs."""
@@ -157,13 +114,13 @@ class BatchedModel:
         share = min(1.0, self._natural_side**2 / (width * height))
         return max(2, int(2 * self.max_batch * share))
 
-    def begin(self, request: ImageRequest, on_step: OnStep) -> Sequence[UNetSample]:
+    def begin(self, request: ImageRequest, on_step: OnStep) -> Sequence[StepSample]:
         """One sample per image."""
         del on_step  # the engine ends each
-        return [UNetSample(self, request, seed) for seed in request.seeds]
+        return [StepSample(self, request, seed) for seed in request.seeds]
 
-    def predict(self, samples: Sequence[UNetSample]) -> Sequence[Callable[[], None]]:
-        """One pass of the UNet for all; each one's own guidance and scheduler are left."""
+    def predict(self, samples: Sequence[StepSample]) -> Sequence[Callable[[], None]]:
+        """One pass of the network for all; each one's own guidance and scheduler are left."""
         self._loras.apply(self._family.main, samples[0].request.loras)
         asked = [sample.call.asked for sample in samples if sample.call and sample.call.asked]
         if len(asked) != len(samples):
@@ -177,103 +134,69 @@ class BatchedModel:
             for sample, prediction in zip(samples, predictions, strict=True)
         ]
 
+    @abstractmethod
     def finish(
-        self, request: ImageRequest, samples: Sequence[UNetSample]
+        self, request: ImageRequest, samples: Sequence[StepSample]
     ) -> Callable[[], Pictures]:
         """What decodes them."""
-        latents = [sample.latents for sample in samples if sample.latents is not None]
-        receive = self.decoder.hand_over(torch.cat(latents))
-        warnings = self._warnings(request)
 
-        def make() -> Pictures:
-            with memory_watched(len(samples), request):
-                images, flags = self.decoder.pictures(receive)
-            return Pictures(images, (*warnings, *withheld(flags)))
+    @abstractmethod
+    def guides(self, request: ImageRequest) -> bool:
+        """Whether the request needs a second row for what it shall not look like."""
 
-        return make
+    @abstractmethod
+    def preview(self, sample: StepSample) -> Callable[[], Image.Image] | None:
+        """What draws a sample as it stands, if anything can."""
 
-    def warm_up(self) -> None:
-        """Take a step of each bucket's size, so that nothing is compiled while jobs wait."""
-        request = ImageRequest("", seed=0, steps=1, guidance_scale=1.0)
-        most = self.max_rows(request)
-        for size in [bucket for bucket in self._buckets if bucket <= most]:
-            samples = self.begin(dataclasses.replace(request, count=size), lambda _, __: None)
-            for sample in samples:
-                sample.start()
-            for move in self.predict(samples):
-                move()
-        self._prompts.clear()
+    @abstractmethod
+    def suspend(
+        self, pipeline: Any, arguments: dict[str, object], sample: StepSample
+    ) -> SuspendedCall:
+        """The pipeline's call, not started."""
 
     def close(self) -> None:
         """Free the weights' memory."""
         self._prompts.clear()
-        del self._family, self._network, self._unet, self.decoder
+        del self._family
         release_memory()
 
-    def guides(self, request: ImageRequest) -> bool:
-        """Whether the request needs a second row for what it shall not look like."""
-        scale = request.guidance_scale
-        if scale is None:
-            given = default(self._family.choose(request), "guidance_scale")
-            scale = float(given) if isinstance(given, int | float) else 1.0
-        return scale > 1 and self._unet.config.time_cond_proj_dim is None
-
-    def new_call(self, sample: UNetSample) -> SuspendedCall:
+    def new_call(self, sample: StepSample) -> SuspendedCall:
         """The pipeline's call for one image, not started."""
         request = sample.request
-        pipeline = self._family.choose(request)
+        pipeline: Any = self._family.choose(request)
         arguments, _ignored = pipeline_arguments(pipeline, request, [sample.seed])
-        arguments |= {"prompt": None, **self._embeddings(pipeline, request)}
-
-        def after_step(
-            _pipeline: Pipeline, _step: int, _time: object, tensors: dict[str, torch.Tensor]
-        ) -> dict[str, torch.Tensor]:
-            sample.latents = tensors["latents"]
-            return tensors
-
-        arguments |= {
-            "output_type": "latent",
-            "return_dict": False,
-            "callback_on_step_end": after_step,
-        }
-        call = SuspendedCall(pipeline, arguments)
+        call = self.suspend(pipeline, {**arguments, "return_dict": False}, sample)
         scheduler, _warnings = self._family.scheduler(request)
-        keep_timesteps_on_host(scheduler)
+        if self.host_timesteps:
+            keep_timesteps_on_host(scheduler)
+        _tell_steps(scheduler, sample)
         call.pipeline.__dict__["scheduler"] = scheduler
+        call.pipeline.__dict__["encode_prompt"] = self._prompts.remembering(
+            call.pipeline.encode_prompt,
+            (type(pipeline), request.loras),
+            functools.partial(self._loras.apply, self._family.main, request.loras),
+        )
         return call
 
-    def _predict(self, calls: Sequence[NetworkCall]) -> list[torch.Tensor]:
-        kinds = [forward.kind(call) for call in calls]
-        found: dict[int, torch.Tensor] = {}
+    def _predict(self, calls: Sequence[NetworkCall]) -> list[Any]:
+        kinds = [forward.kind(call, self.layout) for call in calls]
+        found: dict[int, Any] = {}
         for kind in dict.fromkeys(kinds):
             places = [place for place, other in enumerate(kinds) if other == kind]
-            together = [calls[place] for place in places]
-            rows = sum(map(forward.rows, together))
-            bucket = next((size for size in self._buckets if size >= rows), None)
-            predictions = forward.predict(self._network, together, pad_to=bucket)
+            predictions = self._pass([calls[place] for place in places])
             found |= dict(zip(places, predictions, strict=True))
         return [found[place] for place in range(len(calls))]
 
-    def _embeddings(
-        self, pipeline: Any, request: ImageRequest
-    ) -> Mapping[str, torch.Tensor | None]:
-        """The encoded prompts in place of the prompts; those seen lately are not encoded again."""
-        guided = self.guides(request)
-        key = (request.prompt, request.negative_prompt, guided, request.loras)
-        if key not in self._prompts:
-            self._loras.apply(self._family.main, request.loras)
-            with torch.no_grad():
-                tensors = pipeline.encode_prompt(
-                    prompt=[request.prompt],
-                    device=self._unet.device,
-                    num_images_per_prompt=1,
-                    do_classifier_free_guidance=guided,
-                    negative_prompt=[request.negative_prompt] if request.negative_prompt else None,
-                )
-            self._prompts[key] = dict(zip(_EMBEDDINGS, tensors, strict=False))
-        known = parameters(pipeline)
-        encoded = {name: value for name, value in self._prompts[key].items() if name in known}
-        return {**encoded, **({"negative_prompt": None} if "negative_prompt" in known else {})}
+    @abstractmethod
+    def _pass(self, calls: Sequence[NetworkCall]) -> list[Any]:
+        """The predictions for calls of one kind."""
+
+    def _scale(self, request: ImageRequest) -> float:
+        """What of guidance the request asks for, or the pipeline assumes."""
+        if request.guidance_scale is not None:
+            return request.guidance_scale
+        given = default(self._family.choose(request), "guidance_scale")
+        return float(given) if isinstance(given, int | float) else 1.0
 
     def _size(self, request: ImageRequest) -> tuple[int, int]:
         return request.width or self._natural_side, request.height or self._natural_side
@@ -282,3 +205,16 @@ class BatchedModel:
         pipeline = self._family.choose(request)
         _arguments, ignored = pipeline_arguments(pipeline, request, request.seeds)
         return [*self._family.scheduler(request)[1], *ignored]
+
+
+def _tell_steps(scheduler: Scheduler, sample: StepSample) -> None:
+    """Let the sample know of each step that the scheduler takes."""
+    step: Callable[..., Any] = scheduler.step
+
+    @functools.wraps(step)  # pipelines look at its parameters
+    def told(*arguments: Any, **options: Any) -> Any:
+        made = step(*arguments, **options)
+        sample.stepped(made[0])
+        return made
+
+    scheduler.step = told

@@ -2,14 +2,15 @@
 
 import copy
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
 import torch
 from PIL import Image
 
 from queue_agent_diffusers.torch.memory import is_out_of_memory, release_memory
+from queue_agent_diffusers.torch.suspended import DecodeCall, Undecoded
 
 cuda: Any = torch.cuda
 """Not all of it is annotated."""
@@ -18,20 +19,13 @@ _FIT_SIDE: Final = 16
 _FIT_SAMPLES: Final = 4
 
 
-class Decoder:
-    """Decodes for one pipeline, in one thread beside the engine's."""
+class LatentDecoder:
+    """An autoencoder's decoder, used in one thread beside the engine's."""
 
-    def __init__(self, pipeline: Any) -> None:
-        self._pipeline = pipeline
-        self._shared: Any = pipeline.vae
-        self._map: torch.Tensor | None = None
+    def __init__(self, vae: Any) -> None:
+        self._vae = vae
         self._lock = threading.Lock()
-        # XL's decoder overflows in float16. Its pipelines turn it to float32 for each call, which
-        # would take it out of the hands of the engine's thread.
-        overflows = self._shared.dtype == torch.float16 and self._shared.config.force_upcast
-        upcast = overflows and getattr(pipeline, "text_encoder_2", None) is not None
-        self._vae: Any = copy.deepcopy(self._shared).float() if upcast else self._shared
-        self._stream: Any = _new_stream(self._shared.device)
+        self._stream: Any = _new_stream(vae.device)
 
     def hand_over(self, latents: torch.Tensor) -> Callable[[], torch.Tensor]:
         """Latents for another thread: what gives them there once the device has made them."""
@@ -48,13 +42,87 @@ class Decoder:
 
         return receive
 
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        with self._lock, torch.no_grad(), _on(self._stream):
+            yield
+
+    def _decoded(self, latent: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        """The whole picture at once where that fits, else in tiles from then on."""
+        try:
+            return self._decode(latent, *arguments)
+        except (RuntimeError, MemoryError) as error:
+            can_tile = hasattr(self._vae, "enable_tiling") and not self._vae.use_tiling
+            if not can_tile or not is_out_of_memory(error):
+                raise
+        release_memory()
+        self._vae.enable_tiling()
+        return self._decode(latent, *arguments)
+
+    def _decode(self, latent: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        decoded: torch.Tensor = self._vae.decode(latent, *arguments, return_dict=False)[0]
+        return decoded
+
+
+class PipelineDecoder(LatentDecoder):
+    """Decodes what pipelines asked their autoencoder for."""
+
+    def __init__(self, pipeline: Any) -> None:
+        super().__init__(pipeline.vae)
+        self._processor: Any = pipeline.image_processor
+
+    def stand_in(self) -> Undecoded:
+        """For the autoencoder in a pipeline's call."""
+        return Undecoded(self._vae, self._lock)
+
+    def picture(
+        self,
+        receive: Callable[[], torch.Tensor],
+        arguments: Sequence[Any],
+        finish: Callable[[Any, torch.Tensor], torch.Tensor],
+    ) -> Image.Image:
+        """The picture of one call's latents; `finish` is what its pipeline does after decoding.
+
+        Raises:
+            OutOfMemory … as torch raises it: not even one tile fits.
+        """
+        with self._working():
+            decoded = finish(self._processor, self._decoded(receive(), *arguments))
+            [image] = self._processor.postprocess(decoded, output_type="pil")
+        picture: Image.Image = image
+        return picture
+
+    def tensor(
+        self, call: DecodeCall, finish: Callable[[Any, torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        """The decoded picture before it is quantised, from 0 to 1."""
+        with self._working():
+            decoded = finish(self._processor, self._decoded(call.latents, *call.arguments))
+            [image] = self._processor.postprocess(decoded, output_type="pt")
+        picture: torch.Tensor = image
+        return picture
+
+
+class Decoder(LatentDecoder):
+    """Decodes Stable Diffusion's latents, with its safety checker and watermark."""
+
+    def __init__(self, pipeline: Any) -> None:
+        shared = pipeline.vae
+        # XL's decoder overflows in float16. Its pipelines turn it to float32 for each call, which
+        # would take it out of the hands of the engine's thread.
+        overflows = shared.dtype == torch.float16 and shared.config.force_upcast
+        upcast = overflows and getattr(pipeline, "text_encoder_2", None) is not None
+        super().__init__(copy.deepcopy(shared).float() if upcast else shared)
+        self._pipeline = pipeline
+        self._map: torch.Tensor | None = None
+
     def pictures(self, receive: Callable[[], torch.Tensor]) -> tuple[list[Image.Image], list[bool]]:
         """The pictures of latents, and which of them the safety checker withheld.
 
         Raises:
             OutOfMemory … as torch raises it: not even one tile fits.
         """
-        with self._lock, torch.no_grad(), _on(self._stream):
+        with self._working():
             images, withheld = [], []
             for latent in _singly(receive()):
                 decoded, flagged = self._checked(self._decoded(latent))
@@ -71,7 +139,7 @@ class Decoder:
 
     def preview(self, receive: Callable[[], torch.Tensor]) -> Image.Image:
         """One latent as a picture of one pixel per cell, in about the right colours."""
-        with self._lock, torch.no_grad(), _on(self._stream):
+        with self._working():
             latent = receive()[0].float()
             if self._map is None:
                 self._map = self._fit_map()
@@ -80,18 +148,7 @@ class Decoder:
             grey_levels = ((colours / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
             return Image.fromarray(grey_levels.cpu().numpy(), "RGB")
 
-    def _decoded(self, latent: torch.Tensor) -> torch.Tensor:
-        """The whole picture at once where that fits, else in tiles from then on."""
-        try:
-            return self._decode(latent)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or self._vae.use_tiling:
-                raise
-        release_memory()
-        self._vae.enable_tiling()
-        return self._decode(latent)
-
-    def _decode(self, latent: torch.Tensor) -> torch.Tensor:
+    def _decode(self, latent: torch.Tensor, *arguments: Any) -> torch.Tensor:
         config = self._vae.config
         latent = latent.to(self._vae.dtype)
         mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
@@ -102,8 +159,7 @@ class Decoder:
             latent = latent * std / config.scaling_factor + mean
         else:
             latent = latent / config.scaling_factor
-        decoded: torch.Tensor = self._vae.decode(latent, return_dict=False)[0]
-        return decoded
+        return super()._decode(latent, *arguments)
 
     def _checked(self, image: torch.Tensor) -> tuple[torch.Tensor, bool]:
         watermark = getattr(self._pipeline, "watermark", None)

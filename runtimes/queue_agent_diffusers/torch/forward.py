@@ -1,47 +1,121 @@
 """One forward pass of a network for the calls of many pipelines."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import torch
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from queue_agent_diffusers.torch.suspended import NetworkCall
 
 Network = Callable[..., Any]
-"""``network(sample, timestep, **options, return_dict=False)`` gives a tuple of predictions."""
+"""Called as the network is, with ``return_dict=False``; the first of what it gives is used."""
+
+_TIMES: Final = frozenset({"timestep", "t"})
 
 
-def kind(call: NetworkCall) -> Hashable:
+@dataclass(frozen=True)
+class Layout:
+    """How a network's arguments lie; of others than these, tensors have one entry for each row."""
+
+    shared: frozenset[str] = frozenset()
+    """Tensors that hold for all rows, such as positions: equal in all calls of a pass."""
+    listed: frozenset[str] = frozenset()
+    """Lists with an entry for each row, of any shape."""
+    padded: Mapping[str, str] = field(default_factory=dict)
+    """Sequences that may be of different lengths, each with the argument that masks its end."""
+
+
+ROWS: Final = Layout()
+"""Every tensor has one."""
+
+
+def kind(call: NetworkCall, layout: Layout = ROWS) -> Hashable:
     """Calls of equal kinds fit into one forward pass."""
-    return (_shape(call.sample), _shape(call.options))
-
-
-def rows(call: NetworkCall) -> int:
-    """How many rows a call has."""
-    return len(call.sample)
+    masks = set(layout.padded.values())
+    return (
+        call.network,
+        *(
+            (name, _argument_kind(name, value, layout))
+            for name, value in call.arguments.items()
+            if name not in masks
+        ),
+    )
 
 
 def predict(
-    network: Network, calls: Sequence[NetworkCall], *, pad_to: int | None = None
-) -> list[torch.Tensor]:
+    network: Network,
+    calls: Sequence[NetworkCall],
+    layout: Layout = ROWS,
+    *,
+    pad_to: int | None = None,
+) -> list[Any]:
     """The predictions for calls of one kind, each in its own rows.
 
     Every row has its own timestep. With `pad_to` the last row is repeated up to that many rows,
     so that compiled networks and captured graphs see few different shapes.
     """
-    counts = [rows(call) for call in calls]
+    counts = [call.rows for call in calls]
     missing = max(0, (pad_to or 0) - sum(counts))
-    sample = _padded(torch.cat([call.sample for call in calls]), missing)
-    steps = torch.cat([_row_steps(call) for call in calls])
-    timestep = _padded(steps, missing).to(sample.device, non_blocking=True)
-    options = _together([call.options for call in calls], missing)
-    prediction = network(sample, timestep, **options)[0]
-    return list(torch.split(prediction[: sum(counts)], counts))
+    calls = _of_one_length(calls, layout)
+    device = _device(next(iter(calls[0].arguments.values())))
+    together: dict[str, Any] = {}
+    for name in calls[0].arguments:
+        values = [call.arguments[name] for call in calls]
+        if name in _TIMES:
+            times = torch.cat([_row_times(call, name) for call in calls])
+            together[name] = _padded(times, missing).to(device, non_blocking=True)
+        elif name in layout.shared:
+            together[name] = values[0]
+        elif name in layout.listed:
+            joined = [row for value in values for row in value]
+            together[name] = [*joined, *joined[-1:] * missing]
+        else:
+            together[name] = _together(values, missing)
+    given = list(together.values())[: calls[0].positional]
+    named = dict(list(together.items())[calls[0].positional :])
+    prediction = network(*given, **named, return_dict=False)[0]
+    return _split(prediction, counts)
 
 
-def _row_steps(call: NetworkCall) -> torch.Tensor:
-    """Float32 for all, since schedulers differ; the network makes floats of them anyway."""
-    return call.timestep.to(torch.float32).reshape(-1).expand(rows(call))
+def _argument_kind(name: str, value: Any, layout: Layout) -> Hashable:
+    if name in layout.shared:
+        return _content(value)
+    if name in layout.listed:
+        return "list"
+    if name in _TIMES:
+        return max(1, value.dim())
+    if name in layout.padded:
+        return (tuple(value.shape[2:]), value.dtype)
+    return _shape(value)
+
+
+def _row_times(call: NetworkCall, name: str) -> torch.Tensor:
+    """Float32 for all, since schedulers differ; networks make floats of them anyway."""
+    times: torch.Tensor = call.arguments[name].to(torch.float32)
+    return times if times.dim() > 1 else times.reshape(-1).expand(call.rows)
+
+
+def _of_one_length(calls: Sequence[NetworkCall], layout: Layout) -> Sequence[NetworkCall]:
+    """With sequences padded to the longest, where they differ, and masked."""
+    for tokens, mask in layout.padded.items():
+        lengths = [call.arguments[tokens].shape[1] for call in calls]
+        masks = [call.arguments.get(mask) for call in calls]
+        if len(set(lengths)) == 1 and all(given is None for given in masks):
+            continue
+        calls = [_padded_call(call, tokens, mask, max(lengths)) for call in calls]
+    return calls
+
+
+def _padded_call(call: NetworkCall, tokens: str, mask: str, length: int) -> NetworkCall:
+    value: torch.Tensor = call.arguments[tokens]
+    given = call.arguments.get(mask)
+    short = length - value.shape[1]
+    seen = value.new_ones(value.shape[:2], dtype=torch.bool) if given is None else given.bool()
+    pad = torch.nn.functional.pad
+    padded = {tokens: pad(value, (0, 0, 0, short)), mask: pad(seen, (0, short))}
+    return NetworkCall(call.network, {**call.arguments, **padded}, call.positional)
 
 
 def _padded(tensor: torch.Tensor, missing: int) -> torch.Tensor:
@@ -50,12 +124,32 @@ def _padded(tensor: torch.Tensor, missing: int) -> torch.Tensor:
     return torch.cat([tensor, tensor[-1:].expand(missing, *tensor.shape[1:])])
 
 
+_contents: Any = WeakTensorKeyDictionary()
+"""Of shared tensors seen before: pipelines make them once, and comparing waits for the device."""
+
+
+def _content(value: torch.Tensor) -> Hashable:
+    if value not in _contents:
+        _contents[value] = (tuple(value.shape), value.dtype, value.float().cpu().numpy().tobytes())
+    content: Hashable = _contents[value]
+    return content
+
+
 def _shape(value: object) -> Hashable:
     if isinstance(value, torch.Tensor):
         return (tuple(value.shape[1:]), value.dtype)
     if isinstance(value, Mapping):
         return tuple((name, _shape(value[name])) for name in sorted(value))
+    if isinstance(value, list | tuple):
+        # Whether tensors in it are rows nobody says: such a call goes alone.
+        return object() if any(map(_holds_tensors, value)) else repr(value)
     return repr(value)
+
+
+def _holds_tensors(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_holds_tensors, value))
+    return isinstance(value, torch.Tensor)
 
 
 def _together(values: Sequence[Any], missing: int) -> Any:
@@ -63,9 +157,17 @@ def _together(values: Sequence[Any], missing: int) -> Any:
     if isinstance(first, torch.Tensor):
         return _padded(torch.cat(list(values)), missing)
     if isinstance(first, Mapping):
-        return {name: _together(_column(values, name), missing) for name in first}
+        return {name: _together([value[name] for value in values], missing) for name in first}
     return first
 
 
-def _column(values: Iterable[Mapping[str, Any]], name: str) -> list[Any]:
-    return [value[name] for value in values]
+def _split(prediction: Any, counts: Sequence[int]) -> list[Any]:
+    if isinstance(prediction, list):
+        ends = [sum(counts[: place + 1]) for place in range(len(counts))]
+        return [prediction[end - count : end] for end, count in zip(ends, counts, strict=True)]
+    return list(torch.split(prediction[: sum(counts)], list(counts)))
+
+
+def _device(rows: Any) -> torch.device:
+    first: torch.Tensor = rows[0]
+    return first.device

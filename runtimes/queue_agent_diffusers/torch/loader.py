@@ -15,13 +15,15 @@ from queue_agent_diffusers.engine.model import Model
 from queue_agent_diffusers.errors import DeviceUnavailable, ModelNotFound, ModelUnreadable
 from queue_agent_diffusers.options import GIB, Options
 from queue_agent_diffusers.tiny import FOLDER
-from queue_agent_diffusers.torch.batched import BatchedModel, can_batch
+from queue_agent_diffusers.torch.architectures import architecture_of
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import default_budget
 from queue_agent_diffusers.torch.object_storage import SCHEME, fetch_model
 from queue_agent_diffusers.torch.pipeline_arguments import Pipeline
 from queue_agent_diffusers.torch.pipeline_model import PipelineModel
 from queue_agent_diffusers.torch.speed import network_for, tune
+from queue_agent_diffusers.torch.transformer import TransformerModel
+from queue_agent_diffusers.torch.unet import UNetModel, can_batch
 
 library: Any = diffusers
 """diffusers ships annotations for some of its names only."""
@@ -36,6 +38,8 @@ DTYPES: Final = {
 }
 TINY: Final = "tiny"
 PICKLES: Final = frozenset({".ckpt", ".pt", ".pth", ".bin"})
+SMALL_BATCH: Final = 4
+"""Images in a step on a CPU, and of the large transformers."""
 LARGE_LATENT: Final = 96
 """Side of a latent above which a model counts as one for large images."""
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
@@ -55,11 +59,19 @@ def load_model(model: str, options: Options | None = None) -> Model:
     """
     options = options or Options()
     pipeline = load_pipeline(model, options)
+    architecture = architecture_of(pipeline)
+    if architecture is not None:
+        return TransformerModel(
+            pipeline,
+            architecture,
+            max_batch=options.max_batch or SMALL_BATCH,
+            loras=LoraCache(options.lora_dir),
+        )
     if not can_batch(pipeline):
         return PipelineModel(pipeline)
     tune(pipeline, fuse=options.lora_dir is None)
     network, buckets = network_for(pipeline, options.speed)
-    batched = BatchedModel(
+    batched = UNetModel(
         pipeline,
         max_batch=options.max_batch or _default_batch(pipeline),
         loras=LoraCache(options.lora_dir),
@@ -91,7 +103,7 @@ def memory_budget(options: Options) -> int:
 
 def _default_batch(pipeline: Any) -> int:
     if pipeline.device.type != "cuda":
-        return 4
+        return SMALL_BATCH
     return 8 if pipeline.unet.config.sample_size > LARGE_LATENT else 16
 
 

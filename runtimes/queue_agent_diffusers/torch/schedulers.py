@@ -1,7 +1,8 @@
 """A scheduler for each request, by any of the names that people use."""
 
+import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, Self
 
 import diffusers
@@ -20,6 +21,7 @@ class Scheduler(Protocol):
     """What is used of diffusers' schedulers."""
 
     config: Mapping[str, JsonValue]
+    step: Callable[..., Any]
 
     @classmethod
     def from_config(cls, config: Mapping[str, JsonValue], **options: JsonValue) -> Self: ...
@@ -61,6 +63,7 @@ def keep_timesteps_on_host(scheduler: Any) -> None:
     """
     set_timesteps = scheduler.set_timesteps
 
+    @functools.wraps(set_timesteps)  # pipelines look at its parameters
     def set_on_host(*arguments: Any, **options: Any) -> None:
         set_timesteps(*arguments, **{**options, "device": _HOST})
 

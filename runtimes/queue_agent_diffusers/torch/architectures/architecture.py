@@ -1,0 +1,40 @@
+"""What has to be known of a pipeline, that its requests can share passes of its transformer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from queue_agent_diffusers.torch.forward import ROWS, Layout
+
+Finish = Callable[[Any, torch.Tensor], torch.Tensor]
+"""From the pipeline's image processor and what was decoded to what the processor is given."""
+
+
+def as_decoded(_processor: Any, decoded: torch.Tensor) -> torch.Tensor:
+    """Nothing is between."""
+    return decoded
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One way of a pipeline to call its transformer."""
+
+    pipelines: tuple[str, ...]
+    """The classes that are loaded; their siblings for images and masks call it alike."""
+    layout: Layout = ROWS
+    doubled_above: float | None = None
+    """Guidance above which an image has two rows in a call; None: it has one, in a call or two."""
+    networks: tuple[str, ...] = ("transformer",)
+    side: int | None = None
+    """Of an image whose size nobody names; None where the pipeline says it."""
+    finish: Callable[[int, int], Finish] = lambda _width, _height: as_decoded
+    """For a size asked for, what the pipeline does between decoding and the picture."""
+
+    def natural_side(self, pipeline: Any) -> int:
+        """Of an image whose size nobody names, in pixels."""
+        if self.side is not None:
+            return self.side
+        own = getattr(pipeline, "default_sample_size", None)
+        return int((own or pipeline.transformer.config.sample_size) * pipeline.vae_scale_factor)

@@ -1,0 +1,15 @@
+"""Flux.2: guidance is a number that the transformer is given, if it is not distilled to none.
+
+Positions have an entry for each row, of which the transformer reads the first. The small
+(`klein`) models that are not distilled ask twice a step.
+"""
+
+from typing import Final
+
+from queue_agent_diffusers.torch.architectures.architecture import Architecture
+from queue_agent_diffusers.torch.forward import Layout
+
+FLUX2: Final = Architecture(
+    pipelines=("Flux2Pipeline", "Flux2KleinPipeline"),
+    layout=Layout(shared=frozenset({"txt_ids", "img_ids"})),
+)

@@ -1,0 +1,23 @@
+"""Qwen-Image: prompts are as long as they are, and the autoencoder makes videos of one frame.
+
+With `true_cfg_scale` and a negative prompt the pipeline asks twice a step. What pads a shorter
+prompt is masked in attention and has positions after its end, so it changes nothing but rounding.
+"""
+
+from typing import Any, Final
+
+import torch
+
+from queue_agent_diffusers.torch.architectures.architecture import Architecture
+from queue_agent_diffusers.torch.forward import Layout
+
+
+def _first_frame(_processor: Any, decoded: torch.Tensor) -> torch.Tensor:
+    return decoded[:, :, 0]
+
+
+QWEN_IMAGE: Final = Architecture(
+    pipelines=("QwenImagePipeline",),
+    layout=Layout(padded={"encoder_hidden_states": "encoder_hidden_states_mask"}),
+    finish=lambda _width, _height: _first_frame,
+)

@@ -1,0 +1,96 @@
+"""Transformer pipelines whose requests share forward passes; see `architectures`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
+from queue_agent_diffusers.errors import InvalidRequest
+from queue_agent_diffusers.torch import forward
+from queue_agent_diffusers.torch.architectures.architecture import Architecture
+from queue_agent_diffusers.torch.batched import BatchedModel, StepSample
+from queue_agent_diffusers.torch.decoding import PipelineDecoder
+from queue_agent_diffusers.torch.lora_cache import LoraCache
+from queue_agent_diffusers.torch.memory import memory_watched
+from queue_agent_diffusers.torch.suspended import DecodeCall, NetworkCall, SuspendedCall
+
+
+class TransformerModel(BatchedModel):
+    """A transformer pipeline with its siblings."""
+
+    def __init__(
+        self,
+        pipeline: Any,
+        architecture: Architecture,
+        *,
+        max_batch: int,
+        loras: LoraCache | None = None,
+        networks: Mapping[str, forward.Network] | None = None,
+    ) -> None:
+        """`networks` stand for the pipeline's own in forward passes."""
+        side = architecture.natural_side(pipeline)
+        super().__init__(pipeline, max_batch=max_batch, loras=loras, side=side)
+        self.layout = architecture.layout
+        self.takes_loras = hasattr(pipeline, "load_lora_weights")
+        self._architecture = architecture
+        self._decoder = PipelineDecoder(pipeline)
+        own = {name: getattr(pipeline, name) for name in architecture.networks}
+        self._networks = {**own, **(networks or {})}
+
+    def check(self, request: ImageRequest) -> None:
+        """Raise `InvalidRequest` for what this model can never do."""
+        super().check(request)
+        if request.loras and not self.takes_loras:
+            raise InvalidRequest("This model takes no LoRAs from requests.", param="loras")
+
+    def finish(
+        self, request: ImageRequest, samples: Sequence[StepSample]
+    ) -> Callable[[], Pictures]:
+        """What decodes them."""
+        calls: list[DecodeCall] = [sample.result for sample in samples]
+        received = [self._decoder.hand_over(call.latents) for call in calls]
+        finish = self._architecture.finish(*self._size(request))
+        warnings = self._warnings(request)
+
+        def make() -> Pictures:
+            with memory_watched(len(calls), request):
+                images = [
+                    self._decoder.picture(receive, call.arguments, finish)
+                    for receive, call in zip(received, calls, strict=True)
+                ]
+            return Pictures(images, tuple(warnings))
+
+        return make
+
+    def close(self) -> None:
+        """Free the weights' memory."""
+        del self._networks, self._decoder
+        super().close()
+
+    def guides(self, request: ImageRequest) -> bool:
+        """Whether the request needs a second row for what it shall not look like."""
+        above = self._architecture.doubled_above
+        return above is not None and self._scale(request) > above
+
+    def preview(self, sample: StepSample) -> Callable[[], Image.Image] | None:
+        """None: latents of tokens are no picture."""
+        del sample
+        return None
+
+    def suspend(
+        self, pipeline: Any, arguments: dict[str, object], sample: StepSample
+    ) -> SuspendedCall:
+        """The pipeline's call up to where it would decode, not started."""
+        del sample
+        networks = self._architecture.networks
+        return SuspendedCall(pipeline, arguments, networks=networks, vae=self._decoder.stand_in())
+
+    def tensor(self, sample: StepSample) -> torch.Tensor:
+        """The picture of a finished sample before it is quantised, from 0 to 1."""
+        finish = self._architecture.finish(*self._size(sample.request))
+        return self._decoder.tensor(sample.result, finish)
+
+    def _pass(self, calls: Sequence[NetworkCall]) -> list[Any]:
+        return forward.predict(self._networks[calls[0].network], calls, self.layout)

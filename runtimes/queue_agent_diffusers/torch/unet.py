@@ -1,0 +1,125 @@
+"""UNet pipelines whose requests share forward passes.
+
+Stable Diffusion 1.x, 2.x and XL, their distilled and inpainting variants: text to image, image to
+image and inpainting.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import torch
+from PIL import Image
+
+from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
+from queue_agent_diffusers.errors import InvalidRequest
+from queue_agent_diffusers.torch import forward
+from queue_agent_diffusers.torch.batched import BatchedModel, StepSample
+from queue_agent_diffusers.torch.decoding import Decoder
+from queue_agent_diffusers.torch.lora_cache import LoraCache
+from queue_agent_diffusers.torch.memory import memory_watched
+from queue_agent_diffusers.torch.pipeline_arguments import library, withheld
+from queue_agent_diffusers.torch.suspended import NetworkCall, SuspendedCall
+
+_PIPELINES: Final = (
+    "StableDiffusionPipeline",
+    "StableDiffusionInpaintPipeline",
+    "StableDiffusionXLPipeline",
+    "StableDiffusionXLInpaintPipeline",
+    "LatentConsistencyModelPipeline",
+)
+
+
+def can_batch(pipeline: object) -> bool:
+    """Whether a pipeline is of the kind that `UNetModel` serves."""
+    parts = vars(pipeline)
+    return (
+        type(pipeline).__name__ in _PIPELINES
+        and isinstance(parts.get("unet"), library.UNet2DConditionModel)
+        and isinstance(parts.get("vae"), library.AutoencoderKL)
+        and getattr(pipeline, "image_encoder", None) is None
+    )
+
+
+class UNetModel(BatchedModel):
+    """A UNet pipeline with its siblings."""
+
+    host_timesteps = True
+
+    def __init__(
+        self,
+        pipeline: Any,
+        *,
+        max_batch: int,
+        loras: LoraCache | None = None,
+        network: forward.Network | None = None,
+        buckets: Sequence[int] = (),
+    ) -> None:
+        """`network` stands for the UNet in forward passes, `buckets` are its numbers of rows."""
+        side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+        super().__init__(pipeline, max_batch=max_batch, loras=loras, side=side)
+        self.decoder = Decoder(pipeline)
+        self._unet = pipeline.unet
+        self._network = network or pipeline.unet
+        self._buckets = sorted(buckets)
+
+    def check(self, request: ImageRequest) -> None:
+        """Raise `InvalidRequest` for what this model can never do."""
+        super().check(request)
+        if self._unet.config.in_channels != 4 and request.mask is None:
+            raise InvalidRequest("This model only paints in masks.", param="mask")
+
+    def finish(
+        self, request: ImageRequest, samples: Sequence[StepSample]
+    ) -> Callable[[], Pictures]:
+        """What decodes them."""
+        receive = self.decoder.hand_over(torch.cat([sample.result[0] for sample in samples]))
+        warnings = self._warnings(request)
+
+        def make() -> Pictures:
+            with memory_watched(len(samples), request):
+                images, flags = self.decoder.pictures(receive)
+            return Pictures(images, (*warnings, *withheld(flags)))
+
+        return make
+
+    def warm_up(self) -> None:
+        """Take a step of each bucket's size, so that nothing is compiled while jobs wait."""
+        request = ImageRequest("", seed=0, steps=1, guidance_scale=1.0)
+        most = self.max_rows(request)
+        for size in [bucket for bucket in self._buckets if bucket <= most]:
+            samples = self.begin(dataclasses.replace(request, count=size), lambda _, __: None)
+            for sample in samples:
+                sample.start()
+            for move in self.predict(samples):
+                move()
+        self._prompts.clear()
+
+    def close(self) -> None:
+        """Free the weights' memory."""
+        del self._network, self._unet, self.decoder
+        super().close()
+
+    def guides(self, request: ImageRequest) -> bool:
+        """Whether the request needs a second row for what it shall not look like."""
+        return self._scale(request) > 1 and self._unet.config.time_cond_proj_dim is None
+
+    def preview(self, sample: StepSample) -> Callable[[], Image.Image] | None:
+        """What draws the latents as they stand."""
+        if sample.latents is None:
+            return None
+        decoder = self.decoder
+        receive = decoder.hand_over(sample.latents)
+        return lambda: decoder.preview(receive)
+
+    def suspend(
+        self, pipeline: Any, arguments: dict[str, object], sample: StepSample
+    ) -> SuspendedCall:
+        """The pipeline's call up to its latents, not started."""
+        del sample
+        return SuspendedCall(pipeline, {**arguments, "output_type": "latent"})
+
+    def _pass(self, calls: Sequence[NetworkCall]) -> list[Any]:
+        rows = sum(call.rows for call in calls)
+        bucket = next((size for size in self._buckets if size >= rows), None)
+        return forward.predict(self._network, calls, pad_to=bucket)

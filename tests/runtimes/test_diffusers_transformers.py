@@ -1,0 +1,183 @@
+"""An image of a transformer made in a mixed batch is the one that its plain pipeline makes."""
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from queue_agent.testing import sample_png
+from queue_agent_diffusers.engine.requests import ImageRequest
+from queue_agent_diffusers.http.images import decode_image
+from queue_agent_diffusers.options import Options
+
+ARCHITECTURES = ("Flux", "Flux.2", "Stable Diffusion 3", "Qwen-Image", "PixArt", "Z-Image")
+TOLERANCE = 1e-4
+"""Of values from 0 to 1, before they are quantised."""
+SIMPLE = ImageRequest("a cat", seed=7, width=64, height=64, steps=3)
+PHOTO = decode_image(sample_png(), field="image")
+MASK = Image.new("L", (64, 64))
+MASK.paste(255, (0, 0, 32, 64))
+
+
+def pipeline(name: str) -> Any:
+    from tiny_transformers import tiny_transformer  # noqa: PLC0415  loads torch
+
+    return tiny_transformer(name)
+
+
+def transformer_model(name: str) -> Any:
+    from queue_agent_diffusers.torch.architectures import architecture_of  # noqa: PLC0415
+    from queue_agent_diffusers.torch.transformer import TransformerModel  # noqa: PLC0415
+
+    found = architecture_of(pipeline(name))
+    assert found is not None
+    return TransformerModel(pipeline(name), found, max_batch=8)
+
+
+def by_itself(name: str, request: ImageRequest) -> list[Any]:
+    """What the plain pipeline makes of the request, one seed at a time, from 0 to 1."""
+    from queue_agent_diffusers.torch.pipeline_arguments import (  # noqa: PLC0415
+        Family,
+        pipeline_arguments,
+    )
+
+    family = Family(pipeline(name))
+    images = []
+    for seed in request.seeds:
+        chosen: Any = copy(family.choose(request))
+        chosen.scheduler, _ = family.scheduler(request)
+        arguments, _ = pipeline_arguments(chosen, request, [seed])
+        images.append(chosen(**arguments, output_type="pt").images[0])
+    return images
+
+
+def in_company(
+    model: Any, requests: Sequence[ImageRequest], joining: Sequence[int]
+) -> list[list[Any]]:
+    """What the model makes of all; request i joins before the step `joining[i]`."""
+    samples = [list(model.begin(request, lambda _, __: None)) for request in requests]
+    running: list[Any] = []
+    step = 0
+    while running or any(moment >= step for moment in joining):
+        for moment, ones in zip(joining, samples, strict=True):
+            if moment == step:
+                for sample in ones:
+                    sample.start()
+                running += ones
+        if running:
+            for move in model.predict(running):
+                move()
+            running = [sample for sample in running if not sample.done]
+        step += 1
+    assert all(sample.step == sample.steps for ones in samples for sample in ones)
+    return [[model.tensor(sample) for sample in ones] for ones in samples]
+
+
+def assert_as_by_itself(name: str, mix: Sequence[tuple[ImageRequest, int]]) -> None:
+    requests = [request for request, _ in mix]
+    made = in_company(transformer_model(name), requests, [when for _, when in mix])
+    for request, images in zip(requests, made, strict=True):
+        for image, plain in zip(images, by_itself(name, request), strict=True):
+            assert image.shape == plain.shape
+            assert (image - plain).abs().max() <= TOLERANCE, request
+
+
+def mixes() -> st.SearchStrategy[list[tuple[ImageRequest, int]]]:
+    made = st.builds(
+        ImageRequest,
+        prompt=st.sampled_from(["", "a cat", "light on a river " * 12]),
+        negative_prompt=st.sampled_from([None, "forest"]),
+        seed=st.integers(0, 2**64 - 1),
+        count=st.integers(1, 2),
+        steps=st.integers(1, 4),
+        guidance_scale=st.sampled_from([None, 0.0, 1.0, 3.5]),
+        true_cfg_scale=st.sampled_from([None, 1.0, 3.0]),
+        width=st.just(64),
+        height=st.just(64),
+    )
+    return st.lists(st.tuples(made, st.integers(0, 3)), min_size=2, max_size=3)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_any_mix_equals_the_plain_transformer(name: str) -> None:
+    @settings(
+        max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    )
+    @given(mixes())
+    def check(mix: list[tuple[ImageRequest, int]]) -> None:
+        assert_as_by_itself(name, mix)
+
+    check()
+
+
+@pytest.mark.parametrize("name", ["Flux", "Stable Diffusion 3", "Qwen-Image", "Z-Image"])
+def test_images_and_masks_to_start_from_share_steps_too(name: str) -> None:
+    from_image = replace(SIMPLE, image=PHOTO, strength=0.7, steps=4)
+    mix = [(SIMPLE, 1), (from_image, 0), (replace(from_image, mask=MASK, seed=9), 1)]
+    assert_as_by_itself(name, mix)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_requests_of_a_transformer_share_its_passes(name: str) -> None:
+    passes: list[int] = []
+
+    def counting(network: Any) -> Any:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            passes.append(1)
+            return network(*arguments, **options)
+
+        return counted
+
+    from queue_agent_diffusers.torch.architectures import architecture_of  # noqa: PLC0415
+    from queue_agent_diffusers.torch.transformer import TransformerModel  # noqa: PLC0415
+
+    plain = pipeline(name)
+    found = architecture_of(plain)
+    assert found is not None
+    network = {"transformer": counting(plain.transformer)}
+    model = TransformerModel(plain, found, max_batch=8, networks=network)
+    others = [replace(SIMPLE, seed=seed, prompt="light " * seed) for seed in (1, 2, 3)]
+    in_company(model, [SIMPLE, *others], [0, 0, 0, 0])
+    asked = 2 if name == "Flux.2" else 1  # what is wanted, and what is not
+    assert len(passes) == asked * 3, "for each of three steps"
+
+
+def test_other_sizes_do_not_get_into_one_pass() -> None:
+    wide = replace(SIMPLE, width=128, height=32)  # as many tokens, at other positions
+    assert_as_by_itself("Flux", [(SIMPLE, 0), (wide, 0)])
+
+
+def test_pixart_cuts_its_picture_to_the_size_that_was_asked() -> None:
+    odd = replace(SIMPLE, width=80, height=56)
+    assert_as_by_itself("PixArt", [(odd, 0), (replace(odd, seed=8), 1)])
+
+
+def test_each_architecture_is_tried() -> None:
+    from queue_agent_diffusers.torch.architectures import ARCHITECTURES as KNOWN  # noqa: PLC0415
+
+    tried = {type(pipeline(name)).__name__ for name in ARCHITECTURES}
+    assert all(tried & set(known.pipelines) for known in KNOWN)
+
+
+def test_a_transformer_in_a_folder_is_served_by_steps(tmp_path: Path) -> None:
+    from queue_agent_diffusers.torch.loader import load_model  # noqa: PLC0415
+    from queue_agent_diffusers.torch.transformer import TransformerModel  # noqa: PLC0415
+
+    pipeline("Flux").save_pretrained(tmp_path)
+    model = load_model(str(tmp_path), Options(device="cpu"))
+    assert isinstance(model, TransformerModel)
+    job = ImageRequest("a cat", seed=1, width=64, height=48, steps=2, count=2)
+    samples = list(model.begin(job, lambda _, __: None))
+    for sample in samples:
+        sample.start()
+    while not samples[0].done:
+        for move in model.predict(samples):
+            move()
+    pictures = model.finish(job, samples)()
+    assert [image.size for image in pictures.images] == [(64, 48)] * 2

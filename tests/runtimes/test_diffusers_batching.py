@@ -87,7 +87,7 @@ def together(
             running = [sample for sample in running if not sample.done]
         step += 1
     return [
-        [(model.decoder.tensors(sample.latents)[0] / 2 + 0.5).clamp(0, 1) for sample in ones]
+        [(model.decoder.tensors(sample.result[0])[0] / 2 + 0.5).clamp(0, 1) for sample in ones]
         for ones in samples
     ]
 
@@ -250,7 +250,7 @@ def test_a_stopped_sample_leaves_the_others_as_they_are() -> None:
         while not kept.done:
             for move in model.predict([kept]):
                 move()
-        image = (model.decoder.tensors(kept.latents)[0] / 2 + 0.5).clamp(0, 1)
+        image = (model.decoder.tensors(kept.result[0])[0] / 2 + 0.5).clamp(0, 1)
         [plain] = alone(tiny_pipeline(), SIMPLE)
     assert (image - plain).abs().max() <= TOLERANCE
 

@@ -85,7 +85,7 @@ def _argument_kind(name: str, value: Any, layout: Layout) -> Hashable:
     if name in layout.listed:
         return "list"
     if name in _TIMES:
-        return max(1, value.dim())
+        return max(1, int(value.dim()))
     if name in layout.padded:
         return (tuple(value.shape[2:]), value.dtype)
     return _shape(value)
@@ -128,10 +128,10 @@ _contents: Any = WeakTensorKeyDictionary()
 """Of shared tensors seen before: pipelines make them once, and comparing waits for the device."""
 
 
-def _content(value: torch.Tensor) -> Hashable:
+def _content(value: torch.Tensor) -> tuple[Any, ...]:
     if value not in _contents:
         _contents[value] = (tuple(value.shape), value.dtype, value.float().cpu().numpy().tobytes())
-    content: Hashable = _contents[value]
+    content: tuple[Any, ...] = _contents[value]
     return content
 
 

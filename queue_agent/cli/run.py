@@ -157,7 +157,7 @@ async def _serve(
                     previews=preview_interval(settings) is not None,
                 )
                 presence = Presence(
-                    seen.results,
+                    ports.results,  # an agent that may not tell works all the same, and is healthy
                     settings.name,
                     f"{socket.gethostname()}-{secrets.token_hex(3)}",
                     agent.slots.scheduler,

@@ -98,14 +98,14 @@ class Presence:
         now = self.now()
         if not self.scheduler.looks_ahead or now < self._counted_at + _COUNT:
             return
-        others = 0
-        for listed in await self.bucket.listing(agents_folder(self.runtime)):
-            age = 0.0 if listed.modified is None else now - listed.modified
-            if age > _LEFT_BEHIND:
-                await self.bucket.delete(listed.key)
-            elif listed.key != self._key and age <= FRESH:
-                others += 1
-        self._others, self._counted_at = others, now
+        ages = {
+            listed.key: 0.0 if listed.modified is None else now - listed.modified
+            for listed in await self.bucket.listing(agents_folder(self.runtime))
+        }
+        self._others = sum(age <= FRESH for key, age in ages.items() if key != self._key)
+        self._counted_at = now
+        for key in [key for key, age in ages.items() if age > _LEFT_BEHIND]:
+            await self.bucket.delete(key)
 
     async def _leave(self) -> None:
         try:

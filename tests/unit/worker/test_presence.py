@@ -91,3 +91,12 @@ async def test_a_bucket_that_takes_nothing_is_tried_again(bench: Bench) -> None:
         assert bench.keys(FOLDER) == []
         await bench.pass_time(20)
         assert told(bench, "one").models == ("a",)
+
+
+async def test_agents_are_counted_where_none_may_be_removed(bench: Bench) -> None:
+    await bench.results.write(f"{FOLDER}killed.json", b"{}", media_type="application/json")
+    await bench.pass_time(2 * 3600)
+    bench.cloud.faults.fail("bucket.delete", Unavailable("no"), matching="agents", times=100)
+    async with present(bench, "one") as one, present(bench, "two"):
+        await bench.pass_time(70)
+        assert one.others() == 1

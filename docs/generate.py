@@ -17,7 +17,7 @@ from pydantic import JsonValue
 
 from queue_agent.cli.schema import Format, schema
 from queue_agent.settings.known import OPTIONS, PROGRAMS
-from queue_agent.settings.reader import Reader, names_of
+from queue_agent.settings.reader import names_of
 from queue_agent.wire import layout
 from queue_agent.wire.offer import Offer
 from queue_agent.wire.portable import PortableContent
@@ -166,15 +166,14 @@ def _readers() -> dict[tuple[str, ...], dict[str, JsonObject]]:
     """By the environment names of a setting: what each program that reads it makes of it."""
     found: dict[tuple[str, ...], dict[str, JsonObject]] = {}
     for program, settings in PROGRAMS.items():
+        document = settings.model_json_schema()
         for field in settings.fields():
-            by = found.setdefault(names_of(settings, field), {})
-            by[program] = _described(settings, field)
+            names = names_of(settings, field)
+            found.setdefault(names, {})[program] = _described(document, names[0])
     return found
 
 
-def _described(settings: type[Reader], field: str) -> JsonObject:
-    document = settings.model_json_schema()
-    name = names_of(settings, field)[0]
+def _described(document: JsonObject, name: str) -> JsonObject:
     required = name in _list(document.get("required", []))
     return {**_object(_object(document["properties"])[name]), "required": required}
 

@@ -41,6 +41,8 @@ _ABOUT_PROGRAMS: Final = frozenset(
     {"compatible_brands", "encoder", "major_brand", "minor_version", "handler_name", "vendor_id"}
 )
 """Metadata that a container writes of itself."""
+_COLOURS: Final = ("color_primaries", "color_range", "color_trc", "colorspace")
+"""What tells players which colours are meant."""
 _X264: Final = b"x264 - core "
 _PRINTED: Final = frozenset(range(0x20, 0x7F))
 
@@ -258,7 +260,7 @@ class _Copy:
 
 
 class _Frames:
-    """A stream of pictures that are encoded anew, with even sides."""
+    """A stream of pictures that are encoded anew, of even sides and square pixels."""
 
     def __init__(self, made: Any, stream: Any, target: VideoTarget) -> None:
         container = _CONTAINERS[target.format]
@@ -270,11 +272,15 @@ class _Frames:
         self._rate = rate
         self._stream = made.add_stream(container.encoder, rate=rate, options=options)
         codec = stream.codec_context
-        self._size = _even(codec.width, codec.height, target.max_side)
+        across = codec.width * (stream.sample_aspect_ratio or 1)  # pixels need not be square
+        self._size = _even(across, codec.height, target.max_side)
         self._stream.width, self._stream.height = self._size
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = stream.time_base
         self._stream.codec_context.thread_count = 1
+        for name in _COLOURS:
+            if told := getattr(codec, name):
+                setattr(self._stream.codec_context, name, told)
 
     def taken(self, packet: Any) -> list[Any]:
         return [made for frame in packet.decode() for made in self._encoded(frame)]
@@ -330,7 +336,7 @@ def _picture(frame: Any, side: int | None = None) -> "Image":
     return found
 
 
-def _even(width: int, height: int, side: int | None) -> tuple[int, int]:
+def _even(width: Fraction | int, height: int, side: int | None) -> tuple[int, int]:
     scale = min(1.0, side / max(width, height)) if side else 1.0
     across, down = (max(2, int(round(length * scale / 2) * 2)) for length in (width, height))
     return across, down

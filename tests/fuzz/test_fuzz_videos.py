@@ -52,7 +52,7 @@ async def test_a_video_gone_wrong_is_delivered_or_refused() -> None:
             with order.files, suppress(Rejected, Unavailable):
                 made = Artifact(mutated(video(kind), dice), media_type)
                 (product,) = await stage.products(order, (made,))
-                assert product.artifact.size
+                assert product.artifact.size or not made.size
                 assert media_type_of(product.artifact.data) == product.artifact.media_type or (
                     product.artifact.content == made.content
                 )

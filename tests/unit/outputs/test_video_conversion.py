@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,30 @@ def test_a_video_is_made_smaller_with_even_sides(
 def test_no_video_is_made_larger(kind: str, tmp_path: Path) -> None:
     result, found = made(video(kind), FileWish(max_side=64, mark=False), tmp_path)
     assert (result, found) == (Made(KINDS[kind][2]), video(kind))
+
+
+@pytest.mark.parametrize("form", ["mp4", "webm"])
+def test_what_is_encoded_anew_is_shown_in_the_same_colours_and_shape(
+    form: VideoFormat, tmp_path: Path
+) -> None:
+    file = io.BytesIO()
+    container: Any = av.open(file, "w", format="matroska")
+    with container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        shown = stream.codec_context
+        shown.colorspace, shown.color_primaries, shown.color_trc = 1, 1, 1  # BT.709
+        shown.sample_aspect_ratio = Fraction(4, 3)
+        frame_of: Any = av.VideoFrame.from_image
+        for number in range(4):
+            container.mux(stream.encode(frame_of(Image.new("RGB", SIZE, (0, 60 * number, 9)))))
+        container.mux(stream.encode())
+    _, found = made(file.getvalue(), FileWish(video_format=form, max_side=32), tmp_path)
+    with reading(found) as container:
+        shown = container.streams.video[0].codec_context
+        next(container.decode(video=0))
+        assert (shown.colorspace, shown.color_primaries, shown.color_trc) == (1, 1, 1)
+        assert (shown.width, shown.height) == (32, 18), "as wide as it was shown"
 
 
 def test_quality_is_of_what_is_encoded_anew(tmp_path: Path) -> None:

@@ -74,8 +74,14 @@ class FileWish:
         """Whether a file of the type may have to be decoded."""
         if kind_of(media_type) == "video":
             return self.needs_frames
+        if self.asks_for_film(media_type):
+            return True
         has_format = self.format is None or MEDIA_TYPES[self.format] == media_type
         return self.thumbnail or self.max_side is not None or not has_format
+
+    def asks_for_film(self, media_type: str) -> bool:
+        """Whether the job itself wants a file of the type as a video, if it moves."""
+        return self.asked in VIDEO_FORMATS and media_type in pictures.MOVING
 
     def without_pixels(self) -> "FileWish":
         """What is left where nothing can be decoded."""
@@ -134,6 +140,8 @@ def made_of_file(source: Path, target: Path, wish: FileWish) -> Made:
         media_type = sniff(file.read(HEAD))
     if kind_of(media_type) == "video" and (wish.needs_frames or media_type in cleaning.IN_PLACE):
         return _video(source, target, media_type, wish)
+    if wish.asks_for_film(media_type) and (found := _film(source, target, media_type, wish)):
+        return found
     result = made(source.read_bytes(), wish)
     if result.data is not None:
         target.write_bytes(result.data)
@@ -149,17 +157,52 @@ def _video(source: Path, target: Path, media_type: str, wish: FileWish) -> Made:
         result = _with_frames(source, target, result, wish, carry=rule == "keep")
     if rule == "keep" and not (result.is_another and wish.mark):
         return result
-    if rule != "keep":
-        if result.media_type not in cleaning.IN_PLACE:
-            raise Unhandled(f"is {media_type}, of which nobody here knows what else it holds")
-        if not result.is_another:
-            shutil.copyfile(source, target)
-        with target.open("r+b") as copy, mmap(copy.fileno(), 0) as changed:
-            cleaning.IN_PLACE[result.media_type](changed)
-    if rule != "strip":
-        with target.open("ab") as end:
-            end.write(cleaning.tail(result.media_type))
+    if rule != "keep" and result.media_type not in cleaning.IN_PLACE:
+        raise Unhandled(f"is {media_type}, of which nobody here knows what else it holds")
+    if not result.is_another:
+        shutil.copyfile(source, target)
+    _rid(target, result.media_type, rule)
     return replace(result, is_another=True)
+
+
+def _rid(path: Path, media_type: str, rule: MetadataRule) -> None:
+    """Leave in a video what the rule says, and mark it unless it is stripped."""
+    if rule != "keep":
+        with path.open("r+b") as file, mmap(file.fileno(), 0) as changed:
+            cleaning.IN_PLACE[media_type](changed)
+    if rule != "strip":
+        with path.open("ab") as end:
+            end.write(cleaning.tail(media_type))
+
+
+def _film(source: Path, target: Path, media_type: str, wish: FileWish) -> Made | None:
+    """What becomes of an image that moves where a video is asked for; None: it is none."""
+    data, form = source.read_bytes(), wish.video_format
+    with image_in(data, media_type) as image:
+        if form is None or getattr(image, "n_frames", 1) < 2 or not videos.can_be_made():
+            return None
+        rule = _rule(data, media_type, wish)
+        warning = None
+        if rule == "keep" and pictures.says_anything(image):
+            warning = f"keeps not what stood beside its picture: there is no room for it in {form}"
+        try:
+            picture = pictures.decoded(image, deep=False)
+            videos.film(picture, target, VideoTarget(form, wish.quality, wish.max_side))
+        except (videos.NotConverted, TooManyPixels, MemoryError) as error:
+            left = made(data, wish.without_pixels())
+            words = f"is delivered as {media_type}: it {error}"
+            if isinstance(error, MemoryError):
+                words = TOO_MUCH.format(media_type)
+            if left.data is not None:
+                target.write_bytes(left.data)
+            return replace(left, data=None, is_another=left.data is not None, warning=words)
+    if rule != "keep" or wish.mark:
+        _rid(target, VIDEO_MEDIA_TYPES[form], rule)
+    result = Made(VIDEO_MEDIA_TYPES[form], is_another=True, warning=warning)
+    if not wish.thumbnail:
+        return result
+    placeholder = blurhash(picture.frames[0])
+    return replace(result, thumbnail=pictures.thumbnail(picture), placeholder=placeholder)
 
 
 def _with_frames(source: Path, target: Path, result: Made, wish: FileWish, *, carry: bool) -> Made:

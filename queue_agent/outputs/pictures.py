@@ -42,6 +42,8 @@ _NAMES: Final = {
     "image/webp": "WEBP",
 }
 _MOVING: Final = frozenset({"image/apng", "image/avif", "image/webp"})
+MOVING: Final = _MOVING | {"image/gif"}
+"""Media types of images that may move."""
 _SPACES: Final = {"L": b"GRAY", "LA": b"GRAY", "I;16": b"GRAY"}
 """What a colour profile says it is of (ICC.1:2022, 7.2.6), by mode."""
 _PAPER: Final = (255, 255, 255)
@@ -128,6 +130,11 @@ def _moving(image: "ImageFile", count: int) -> DecodedPicture:
     if image.format == "GIF":  # which says how often more
         plays = 1 if plays is None else plays and plays + 1
     return DecodedPicture(tuple(frames), icc, tuple(durations), plays or 0)
+
+
+def says_anything(image: "ImageFile") -> bool:
+    """Whether an image that moves holds texts beside the picture."""
+    return any(image.info.get(name) for name in ("exif", "xmp", "comment")) or bool(_texts(image))
 
 
 def can_move(media_type: str) -> bool:
@@ -251,7 +258,7 @@ def _for(frame: "Image", media_type: str, icc: bytes | None) -> "Image":
     if media_type in {"image/png", "image/apng"}:
         return frame
     if media_type == "image/jpeg":
-        return _on_paper(frame) if frame.mode in {"LA", "RGBA"} else frame
+        return on_paper(frame) if frame.mode in {"LA", "RGBA"} else frame
     if frame.mode == "L":
         return _seen_through(frame, icc)
     if frame.mode == "LA":
@@ -261,7 +268,8 @@ def _for(frame: "Image", media_type: str, icc: bytes | None) -> "Image":
     return frame
 
 
-def _on_paper(frame: "Image") -> "Image":
+def on_paper(frame: "Image") -> "Image":
+    """In RGB, on white where it is transparent."""
     from PIL import Image  # noqa: PLC0415
 
     frame = frame.convert("RGBA")

@@ -37,6 +37,9 @@ _MOST_FRAMES: Final = 20_000
 """That are encoded anew."""
 _MOST_SECONDS: Final = 600
 _QUALITY: Final = 75
+_MILLISECOND: Final = Fraction(1, 1000)
+_A_FRAME: Final = 100
+"""Milliseconds of one that says nothing, as browsers show it."""
 _ABOUT_PROGRAMS: Final = frozenset(
     {"compatible_brands", "encoder", "major_brand", "minor_version", "handler_name", "vendor_id"}
 )
@@ -100,7 +103,12 @@ class VideoTarget:
 
 def can_be_read(media_type: str) -> bool:
     """Whether videos of the type are read here."""
-    return media_type in FORMATS and importlib.util.find_spec("av") is not None
+    return media_type in FORMATS and can_be_made()
+
+
+def can_be_made() -> bool:
+    """Whether there is PyAV."""
+    return importlib.util.find_spec("av") is not None
 
 
 def is_larger(source: Path, media_type: str, side: int) -> bool:
@@ -128,17 +136,29 @@ def convert(source: Path, path: Path, media_type: str, target: VideoTarget) -> N
     Raises:
         NotConverted: it cannot be read, it is too much, or an encoder refuses.
     """
+    with _reading(source, media_type) as container, _writing(path, target) as made:
+        _write(container, made, target)
+
+
+def film(picture: DecodedPicture, path: Path, target: VideoTarget) -> None:
+    """Write a picture that moves to a file, as a video; white shows through.
+
+    Raises:
+        NotConverted: it is too much, or an encoder refuses.
+    """
     import av  # noqa: PLC0415  an extra
 
-    options = {"fflags": "+bitexact"}
-    if target.format == "mp4":
-        options["movflags"] = "+faststart" + ("+use_metadata_tags" if target.carry else "")
-    with _reading(source, media_type) as container, _faults():
-        made: Any = av.open(str(path), "w", format=target.format, options=options)
-        with made:
-            _write(container, made, target)
-    if target.format == "mp4" and not target.carry:
-        _forget_encoder(path)
+    frame_of: Any = av.VideoFrame.from_image
+    durations = [duration or _A_FRAME for duration in picture.durations]
+    rate, time = Fraction(1000, min(durations)).limit_denominator(1000), 0
+    with _writing(path, target) as made:
+        encoder = _Encoder(made, target, picture.frames[0].size, rate, _MILLISECOND)
+        for image, duration in zip(picture.frames, durations, strict=True):
+            frame = frame_of(pictures.on_paper(image))
+            frame.pts, frame.time_base = time, _MILLISECOND
+            made.mux(encoder.encoded(frame))
+            time += duration
+        made.mux(encoder.rest())
 
 
 def first_frame(source: Path, media_type: str) -> "Image":
@@ -176,6 +196,21 @@ def animated_thumbnail(source: Path, media_type: str) -> bytes:
 def _reading(source: Path, media_type: str) -> Iterator[Any]:
     with source.open("rb") as file, _faults(), opened(file, FORMATS[media_type]) as container:
         yield container
+
+
+@contextmanager
+def _writing(path: Path, target: VideoTarget) -> Iterator[Any]:
+    import av  # noqa: PLC0415
+
+    options = {"fflags": "+bitexact"}
+    if target.format == "mp4":
+        options["movflags"] = "+faststart" + ("+use_metadata_tags" if target.carry else "")
+    with _faults():
+        made: Any = av.open(str(path), "w", format=target.format, options=options)
+        with made:
+            yield made
+    if target.format == "mp4" and not target.carry:
+        _forget_encoder(path)
 
 
 @contextmanager
@@ -259,38 +294,29 @@ class _Copy:
         return packets
 
 
-class _Frames:
-    """A stream of pictures that are encoded anew, of even sides and square pixels."""
+class _Encoder:
+    """Pictures that are encoded anew, of even sides and square pixels."""
 
-    def __init__(self, made: Any, stream: Any, target: VideoTarget) -> None:
+    def __init__(
+        self, made: Any, target: VideoTarget, size: tuple[int, int], rate: Fraction, unit: Fraction
+    ) -> None:
+        """`unit`: the seconds of a tick of their times."""
         container = _CONTAINERS[target.format]
         worst, step = container.crf
         crf = round(worst - step * (target.quality or _QUALITY))
-        rate = stream.average_rate or Fraction(25)
         options = {**container.options, "crf": str(crf), "threads": "1", "flags": "+bitexact"}
-        self._seen = 0
-        self._rate = rate
         self._stream = made.add_stream(container.encoder, rate=rate, options=options)
-        codec = stream.codec_context
-        across = codec.width * (stream.sample_aspect_ratio or 1)  # pixels need not be square
-        self._size = _even(across, codec.height, target.max_side)
-        self._stream.width, self._stream.height = self._size
+        self._rate, self._seen = rate, 0
+        self._size = width, height = _even(*size, target.max_side)
+        if width * height > _MOST_PIXELS:
+            raise NotConverted(f"would have {width} x {height} pixels")
+        self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = "yuv420p"
-        self._stream.codec_context.time_base = stream.time_base
-        self._stream.codec_context.thread_count = 1
-        for name in _COLOURS:
-            if told := getattr(codec, name):
-                setattr(self._stream.codec_context, name, told)
+        self.codec: Any = self._stream.codec_context
+        self.codec.time_base = unit
+        self.codec.thread_count = 1
 
-    def taken(self, packet: Any) -> list[Any]:
-        return [made for frame in packet.decode() for made in self._encoded(frame)]
-
-    def rest(self) -> list[Any]:
-        if not self._seen:
-            raise NotConverted("has no frames")
-        return list(self._stream.encode(None))
-
-    def _encoded(self, frame: Any) -> list[Any]:
+    def encoded(self, frame: Any) -> list[Any]:
         self._seen += 1
         if self._seen > _MOST_FRAMES or (frame.time or 0) > _MOST_SECONDS:
             raise NotConverted("is too long to be encoded anew")
@@ -301,6 +327,30 @@ class _Frames:
         small.pts, small.time_base = frame.pts, frame.time_base
         small.pict_type = 0  # none: the encoder chooses
         return list(self._stream.encode(small))
+
+    def rest(self) -> list[Any]:
+        if not self._seen:
+            raise NotConverted("has no frames")
+        return list(self._stream.encode(None))
+
+
+class _Frames:
+    """A stream of pictures that are encoded anew."""
+
+    def __init__(self, made: Any, stream: Any, target: VideoTarget) -> None:
+        codec = stream.codec_context
+        across = round(codec.width * (stream.sample_aspect_ratio or 1))  # as it is shown
+        rate, unit = stream.average_rate or Fraction(25), stream.time_base
+        self._encoder = _Encoder(made, target, (across, codec.height), rate, unit)
+        for name in _COLOURS:
+            if told := getattr(codec, name):
+                setattr(self._encoder.codec, name, told)
+
+    def taken(self, packet: Any) -> list[Any]:
+        return [made for frame in packet.decode() for made in self._encoder.encoded(frame)]
+
+    def rest(self) -> list[Any]:
+        return self._encoder.rest()
 
 
 class _Sound:
@@ -336,7 +386,7 @@ def _picture(frame: Any, side: int | None = None) -> "Image":
     return found
 
 
-def _even(width: Fraction | int, height: int, side: int | None) -> tuple[int, int]:
+def _even(width: int, height: int, side: int | None) -> tuple[int, int]:
     scale = min(1.0, side / max(width, height)) if side else 1.0
     across, down = (max(2, int(round(length * scale / 2) * 2)) for length in (width, height))
     return across, down

@@ -12,7 +12,16 @@ import av
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from output_samples import GRAPH, SECRET, InlineWorkers, opened, saved, says_secret
+from output_samples import (
+    GRAPH,
+    SECRET,
+    InlineWorkers,
+    moving,
+    opened,
+    saved,
+    saved_moving,
+    says_secret,
+)
 from queue_agent.media.facts import media_type_of
 from queue_agent.outputs import Conversion, ConversionPolicy, Order, OutputStage, videos
 from queue_agent.outputs.conversion import FileWish, Made, Unhandled, made_of_file
@@ -173,6 +182,40 @@ def test_what_is_encoded_anew_is_shown_in_the_same_colours_and_shape(
         next(container.decode(video=0))
         assert (shown.colorspace, shown.color_primaries, shown.color_trc) == (1, 1, 1)
         assert (shown.width, shown.height) == (32, 18), "as wide as it was shown"
+
+
+FILMS = {kind: saved_moving(kind, loop=0) for kind in ("GIF", "WEBP", "PNG")}
+
+
+@pytest.mark.parametrize("form", ["mp4", "webm"])
+@pytest.mark.parametrize("kind", FILMS)
+def test_an_image_that_moves_becomes_a_video_where_its_job_asks_for_one(
+    kind: str, form: VideoFormat, tmp_path: Path
+) -> None:
+    wish = FileWish(video_format=form, asked=form, quality=95, thumbnail=True, metadata="minimal")
+    result, found = made(FILMS[kind], wish, tmp_path)
+    assert (result.media_type, result.warning) == (f"video/{form}", None)
+    codec, _, frames, _ = seen(found)
+    assert (codec, frames) == (CODECS[form], 4)
+    with reading(found) as container:
+        times = [round(frame.time * 10) for frame in container.decode(video=0)]
+    assert times == [0, 1, 3, 6], "each as long as before"
+    for one, other in zip(frames_of(found), moving(), strict=True):
+        assert max(ImageStat.Stat(ImageChops.difference(one, other)).mean) < 12
+    assert (MARK in found) == (form == "mp4")
+    assert opened(result.thumbnail or b"").size == moving()[0].size
+
+
+def test_the_operators_format_of_videos_is_not_that_of_images_that_move(tmp_path: Path) -> None:
+    result, found = made(FILMS["GIF"], FileWish(video_format="mp4", mark=False), tmp_path)
+    assert (result, found) == (Made("image/gif"), FILMS["GIF"])
+
+
+def test_texts_of_an_image_that_moves_are_told_to_be_gone(tmp_path: Path) -> None:
+    data = saved_moving("GIF", comment=SECRET.encode())
+    result, found = made(data, FileWish(video_format="mp4", asked="mp4"), tmp_path)
+    assert not says_secret(found)
+    assert "keeps not what stood beside its picture" in (result.warning or "")
 
 
 def test_quality_is_of_what_is_encoded_anew(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from queue_agent.outputs import cleaning, pictures, videos
 from queue_agent.outputs.blurhash import blurhash
 from queue_agent.outputs.cleaning.mark import C2PA_STORE
 from queue_agent.outputs.pictures import DecodedPicture
-from queue_agent.outputs.videos import VideoTarget
+from queue_agent.outputs.video_streams import NotConverted, VideoTarget
 from queue_agent.wire.output import (
     FORMATS,
     MEDIA_TYPES,
@@ -188,7 +188,7 @@ def _film(source: Path, target: Path, media_type: str, wish: FileWish) -> Made |
         try:
             picture = pictures.decoded(image, deep=False)
             videos.film(picture, target, VideoTarget(form, wish.quality, wish.max_side))
-        except (videos.NotConverted, TooManyPixels, MemoryError) as error:
+        except (NotConverted, TooManyPixels, MemoryError) as error:
             left = made(data, wish.without_pixels())
             words = f"is delivered as {media_type}: it {error}"
             if isinstance(error, MemoryError):
@@ -223,7 +223,7 @@ def _with_frames(source: Path, target: Path, result: Made, wish: FileWish, *, ca
         if wanted is None:
             return result
         videos.convert(source, target, media_type, wanted)
-    except (videos.NotConverted, pictures.NotEncoded) as error:
+    except (NotConverted, pictures.NotEncoded) as error:
         return replace(result, warning=f"{kept}: it {error}")
     except MemoryError:
         return replace(result, warning=TOO_MUCH.format(media_type))

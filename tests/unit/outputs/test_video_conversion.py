@@ -23,7 +23,7 @@ from output_samples import (
     says_secret,
 )
 from queue_agent.media.facts import media_type_of
-from queue_agent.outputs import Conversion, ConversionPolicy, Order, OutputStage, videos
+from queue_agent.outputs import Conversion, ConversionPolicy, Order, OutputStage, video_streams
 from queue_agent.outputs.conversion import FileWish, Made, Unhandled, made_of_file
 from queue_agent.runtime import Artifact
 from queue_agent.wire.errors import Malformed
@@ -324,7 +324,7 @@ def test_a_video_that_cannot_be_read_is_delivered_as_it_is(name: str, tmp_path: 
 
 
 def test_what_is_too_much_is_not_encoded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(videos, "_MOST_FRAMES", FRAMES - 1)
+    monkeypatch.setattr(video_streams, "_MOST_FRAMES", FRAMES - 1)
     result, found = made(video(), FileWish(video_format="webm"), tmp_path)
     assert found == video()
     assert result.warning == "is delivered as video/mp4: it is too long to be encoded anew"

@@ -38,8 +38,8 @@ class TenantLimit:
             PutOff: its message comes again.
         """
         tenant = delivery.slot.tenant
-        if self.most is None or tenant is None:
-            return
+        if self.most is None or tenant is None or delivery.message.group is not None:
+            return  # of a group in order, nothing else comes before it is done
         if self.slots.held_of(tenant, beside=delivery.slot) < self.most:
             return
         now = delivery.clock()

@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from queue_agent.cloud import Ordering
 from queue_agent.runtime import Output, Prepared, ProgressCallback
 from worker_bench import Bench, ScriptedRuntime, drawing
 
@@ -111,3 +112,19 @@ async def test_jobs_of_nobody_have_no_limit() -> None:
         for job_id in "ab":
             await bench.answer(job_id)
     assert seen[-1][""] == 2
+
+
+async def test_strictly_groups_in_order_keep_it() -> None:
+    bench = Bench(
+        fifo=True,
+        runtime=ScriptedRuntime(concurrency=2),
+        policy={"tenant_in_flight": 1, "tenant_strict": True, "prefetch": 8},
+    )
+    async with bench.working():
+        for number in range(4):
+            await bench.queue.send(
+                bench.body(f"job-{number}", tenant="noisy"), {}, Ordering("g", str(number))
+            )
+        for number in range(4):
+            assert (await bench.answer(f"job-{number}")).attempt == 1
+    assert bench.runtime.runs == [f"job-{number}" for number in range(4)]

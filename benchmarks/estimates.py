@@ -1,7 +1,7 @@
 """Measure how good estimates are that are told when jobs are submitted.
 
     python -m benchmarks.estimates                    the table of docs/estimates.md
-    python -m benchmarks.estimates --hours 4 --seed 2
+    python -m benchmarks.estimates --hours 24 --seed 2
 
 A mixed day: jobs of four models (Zipf's law), several sizes, steps and counts come by a daily
 curve, in whose middle more come than the fleet can do. What a run takes has a fixed part, grows
@@ -131,7 +131,7 @@ def _cells(
 
 
 def main(
-    hours: Annotated[float, typer.Option(min=0.1, help="Of the mixed day.")] = 24,
+    hours: Annotated[float, typer.Option(min=0.1, help="Into which the day is pressed.")] = 2,
     seed: Annotated[int, typer.Option()] = 1,
 ) -> None:
     """Measure how good estimates are."""
@@ -139,7 +139,9 @@ def main(
     if not console.is_terminal:
         console = Console(width=_WIDTH)
     jobs = list(MixedDay(hours, seed).jobs())
-    found = run_fleet(jobs, agents=AGENTS, switch=SWITCH, estimated=True).estimates
+    found = run_fleet(
+        jobs, agents=AGENTS, switch=SWITCH, estimated=True, run_timeout=3600.0
+    ).estimates
     basis = [one.told.basis for one in found]
     told = ", ".join(f"{basis.count(name)} by the {name}" for name in dict.fromkeys(basis))
     console.print(errors_table(found))

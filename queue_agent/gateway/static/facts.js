@@ -37,6 +37,8 @@ export function facts(view, number) {
   add("Runtime", view.runtime);
   add("Asked for", new Date(view.submitted_at).toLocaleString());
   add("Time", times(view));
+  add("GPU time", view.gpu_seconds && duration(view.gpu_seconds));
+  add("Cost", view.cost);
   add("File", `${fileName(view, number)}, ${sizeOf(image.bytes)}`);
   add("Job", view.id);
   return [...found];

@@ -70,7 +70,7 @@ class OpenAIError(BaseModel):
 
 WEBUI: Final = "/sdapi/"
 """What the paths begin with that stand for a Web UI."""
-_OPENAI: Final = re.compile(r"/v1(?!/(jobs|runtimes)(/|$))(/|$)")
+_OPENAI: Final = re.compile(r"/v1(?!/(jobs|runtimes|estimate)(/|$))(/|$)")
 """The paths that stand for OpenAI's server: all of the first version but our own."""
 _GUIDES: Final = re.compile(r"/(generate$|jobs/|ws/jobs/)")
 """The paths that stand for the worker of guides to serving."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -18,9 +17,8 @@ from queue_agent.testing import sample_png
 from queue_agent_diffusers.engine.requests import ImageRequest, LoraWeight
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.http.images import decode_image
+from step_batches import TOLERANCE, alone, stepped_together
 
-TOLERANCE = 1e-4
-"""Of values from 0 to 1, before they are quantised."""
 SCHEDULERS = ("Euler", "Euler a", "DDIM", "DPM++ 2M", "UniPC", "LCM", "Heun", None)
 PHOTO = decode_image(sample_png(), field="image")
 MASK = Image.new("L", (64, 64))
@@ -53,42 +51,13 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def alone(pipeline: Any, request: ImageRequest) -> list[Any]:
-    """What the plain pipeline makes of the request, one seed at a time, from 0 to 1."""
-    from queue_agent_diffusers.torch.pipeline_arguments import Family, pipeline_arguments  # noqa: PLC0415  loads torch
-
-    family = Family(pipeline)
-    images = []
-    for seed in request.seeds:
-        chosen: Any = copy(family.choose(request))  # the next call finds the model's scheduler
-        chosen.scheduler, _ = family.scheduler(request)
-        arguments, _ = pipeline_arguments(chosen, request, [seed])
-        images.append(chosen(**arguments, output_type="pt").images[0])
-    return images
-
-
 def together(
     model: Any, requests: Sequence[ImageRequest], joining: Sequence[int] = ()
 ) -> list[list[Any]]:
     """What the model makes of all; request i joins before step `joining[i]`, or at once."""
-    samples = [list(model.begin(request, lambda _, __: None)) for request in requests]
-    when = [*joining, *([0] * (len(requests) - len(joining)))]
-    running: list[Any] = []
-    step = 0
-    while running or any(moment >= step for moment in when):
-        for moment, ones in zip(when, samples, strict=True):
-            if moment == step:
-                for sample in ones:
-                    sample.start()
-                running += ones
-        if running:
-            for move in model.predict(running):
-                move()
-            running = [sample for sample in running if not sample.done]
-        step += 1
     return [
         [(model.decoder.tensors(sample.result[0])[0] / 2 + 0.5).clamp(0, 1) for sample in ones]
-        for ones in samples
+        for ones in stepped_together(model, requests, joining)
     ]
 
 

@@ -1,7 +1,6 @@
 """An image of a transformer made in a mixed batch is the one that its plain pipeline makes."""
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from queue_agent.testing import sample_png
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.http.images import decode_image
 from queue_agent_diffusers.options import Options
+from step_batches import TOLERANCE, alone, stepped_together
 
 ARCHITECTURES = ("Flux", "Flux.2", "Stable Diffusion 3", "Qwen-Image", "PixArt", "Z-Image")
-TOLERANCE = 1e-4
-"""Of values from 0 to 1, before they are quantised."""
 SIMPLE = ImageRequest("a cat", seed=7, width=64, height=64, steps=3)
 PHOTO = decode_image(sample_png(), field="image")
 MASK = Image.new("L", (64, 64))
@@ -40,50 +38,14 @@ def transformer_model(name: str) -> Any:
     return TransformerModel(pipeline(name), found, max_batch=8)
 
 
-def by_itself(name: str, request: ImageRequest) -> list[Any]:
-    """What the plain pipeline makes of the request, one seed at a time, from 0 to 1."""
-    from queue_agent_diffusers.torch.pipeline_arguments import (  # noqa: PLC0415
-        Family,
-        pipeline_arguments,
-    )
-
-    family = Family(pipeline(name))
-    images = []
-    for seed in request.seeds:
-        chosen: Any = copy(family.choose(request))
-        chosen.scheduler, _ = family.scheduler(request)
-        arguments, _ = pipeline_arguments(chosen, request, [seed])
-        images.append(chosen(**arguments, output_type="pt").images[0])
-    return images
-
-
-def in_company(
-    model: Any, requests: Sequence[ImageRequest], joining: Sequence[int]
-) -> list[list[Any]]:
-    """What the model makes of all; request i joins before the step `joining[i]`."""
-    samples = [list(model.begin(request, lambda _, __: None)) for request in requests]
-    running: list[Any] = []
-    step = 0
-    while running or any(moment >= step for moment in joining):
-        for moment, ones in zip(joining, samples, strict=True):
-            if moment == step:
-                for sample in ones:
-                    sample.start()
-                running += ones
-        if running:
-            for move in model.predict(running):
-                move()
-            running = [sample for sample in running if not sample.done]
-        step += 1
-    assert all(sample.step == sample.steps for ones in samples for sample in ones)
-    return [[model.tensor(sample) for sample in ones] for ones in samples]
-
-
 def assert_as_by_itself(name: str, mix: Sequence[tuple[ImageRequest, int]]) -> None:
     requests = [request for request, _ in mix]
-    made = in_company(transformer_model(name), requests, [when for _, when in mix])
-    for request, images in zip(requests, made, strict=True):
-        for image, plain in zip(images, by_itself(name, request), strict=True):
+    model = transformer_model(name)
+    made = stepped_together(model, requests, [when for _, when in mix])
+    for request, samples in zip(requests, made, strict=True):
+        assert all(sample.step == sample.steps for sample in samples)
+        for sample, plain in zip(samples, alone(pipeline(name), request), strict=True):
+            image = model.tensor(sample)
             assert image.shape == plain.shape
             assert (image - plain).abs().max() <= TOLERANCE, request
 
@@ -143,7 +105,7 @@ def test_requests_of_a_transformer_share_its_passes(name: str) -> None:
     network = {"transformer": counting(plain.transformer)}
     model = TransformerModel(plain, found, max_batch=8, networks=network)
     others = [replace(SIMPLE, seed=seed, prompt="light " * seed) for seed in (1, 2, 3)]
-    in_company(model, [SIMPLE, *others], [0, 0, 0, 0])
+    stepped_together(model, [SIMPLE, *others])
     asked = 2 if name == "Flux.2" else 1  # what is wanted, and what is not
     assert len(passes) == asked * 3, "for each of three steps"
 
@@ -173,11 +135,6 @@ def test_a_transformer_in_a_folder_is_served_by_steps(tmp_path: Path) -> None:
     model = load_model(str(tmp_path), Options(device="cpu"))
     assert isinstance(model, TransformerModel)
     job = ImageRequest("a cat", seed=1, width=64, height=48, steps=2, count=2)
-    samples = list(model.begin(job, lambda _, __: None))
-    for sample in samples:
-        sample.start()
-    while not samples[0].done:
-        for move in model.predict(samples):
-            move()
+    [samples] = stepped_together(model, [job])
     pictures = model.finish(job, samples)()
     assert [image.size for image in pictures.images] == [(64, 48)] * 2

@@ -14,6 +14,7 @@ from foreign_bodies import FOREIGN
 from queue_agent.client import Rejected
 from queue_agent.cloud.memory import MemoryCloud
 from queue_agent.gateway import app as gateway_app
+from queue_agent.gateway import service as gateway_service
 from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.wire import submission
 from queue_agent.wire.job import find_pointer, parse_job
@@ -194,6 +195,8 @@ async def served(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a gateway in front of that cloud."""
     monkeypatch.setattr(gateway_app, "connect", lambda *_, **__: cloud)
+    # The function estimates nothing; what the gateway adds is not compared.
+    monkeypatch.setattr(gateway_service, "with_estimate", lambda job, _estimate: job)
     settings = GatewaySettings.model_construct(
         job_topic="jobs", notification_topic="notifications", bucket=BUCKET,
         runtimes=(RUNTIME,), prefixes=FOLDERS[1:],

@@ -1,7 +1,9 @@
 """The engine and its HTTP side around models that behave as a test wants them to."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -220,3 +222,22 @@ async def test_old_jobs_are_forgotten_but_none_that_waits() -> None:
         with pytest.raises(Exception, match="No job '1' is known"):
             engine.find("1")
         assert engine.find("999").state == "cancelled"
+
+
+async def test_of_a_job_that_has_ended_no_picture_is_kept() -> None:
+    model = ScriptedModel()
+    model.gate.set()
+    with running(model) as engine:
+        await eventually(lambda: engine.ready)
+        given = Image.new("RGB", (64, 64))
+        job = engine.submit("1", ImageRequest("x", seed=1, image=given))
+        made = await asyncio.wrap_future(job.result)
+        pictures = [weakref.ref(given), weakref.ref(made.images[0])]
+        del given, job, made
+
+        def alive() -> list[object]:
+            gc.collect()
+            return [picture() for picture in pictures if picture() is not None]
+
+        await eventually(lambda: alive() == [])
+        assert (engine.find("1").state, engine.find("1").progress) == ("completed", 1.0)

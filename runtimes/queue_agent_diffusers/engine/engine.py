@@ -468,6 +468,7 @@ class Engine:
         if job.state == "completed":
             self._job_seconds += 0.2 * (seconds - self._job_seconds)
         self._observer.finished(job.state, job.request.count, seconds)
+        self._jobs.note_end(job)
 
     def _time_for(self, waiting: int) -> int:
         """Seconds after which some of so many jobs have probably begun."""

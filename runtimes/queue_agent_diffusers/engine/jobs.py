@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
 
 from PIL import Image
@@ -184,12 +184,20 @@ class EngineJob:
         self.state, self.preview = state, None
         self.result.set_exception(error)
 
+    def remembered(self) -> "EngineJob":
+        """How it ended, without any picture that it was given or made."""
+        kept = EngineJob(self.id, replace(self.request, image=None, mask=None))
+        kept.state, kept.step, kept.steps = self.state, self.step, self.steps
+        kept.previews = self.previews
+        return kept
+
 
 class JobRegister:
-    """The jobs by their ids; to be used from one thread."""
+    """The jobs by their ids; to be used from one thread, but for `note_end`."""
 
     def __init__(self) -> None:
         self._jobs: OrderedDict[str, EngineJob] = OrderedDict()
+        self._lock = threading.Lock()
 
     def refuse_duplicate(self, job_id: str) -> None:
         """Raise `DuplicateJob` if a job of that id has not ended."""
@@ -199,12 +207,19 @@ class JobRegister:
 
     def add(self, job: EngineJob) -> None:
         """Remember a job, and forget the oldest that have ended."""
-        self._jobs[job.id] = job
-        self._jobs.move_to_end(job.id)
-        surplus = len(self._jobs) - REMEMBERED_JOBS
-        if surplus > 0:
-            for old in [job.id for job in self._jobs.values() if job.ended][:surplus]:
-                del self._jobs[old]
+        with self._lock:
+            self._jobs[job.id] = job
+            self._jobs.move_to_end(job.id)
+            surplus = len(self._jobs) - REMEMBERED_JOBS
+            if surplus > 0:
+                for old in [job.id for job in self._jobs.values() if job.ended][:surplus]:
+                    del self._jobs[old]
+
+    def note_end(self, job: EngineJob) -> None:
+        """Let go of the pictures of a job that has ended; whoever submitted it has them."""
+        with self._lock:
+            if self._jobs.get(job.id) is job:
+                self._jobs[job.id] = job.remembered()
 
     def find(self, job_id: str) -> EngineJob:
         """The job of that id.

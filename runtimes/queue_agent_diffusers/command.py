@@ -19,7 +19,8 @@ def serve_diffusers(
         list[str],
         typer.Option(
             metavar="PATH_OR_ID",
-            help="A diffusers folder, .safetensors file, s3:// prefix, hub id, or: tiny. "
+            help="A diffusers folder, .safetensors file, s3:// prefix, hub id (ORG/NAME, "
+            "ORG/NAME@REVISION), or: tiny. "
             "May be given several times: the others are loaded when they are asked for.",
         ),
     ],
@@ -44,6 +45,14 @@ def serve_diffusers(
     memory_limit: Annotated[
         float | None,
         typer.Option(min=0, metavar="GIB", help="For the weights of loaded models."),
+    ] = None,
+    idle_unload: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="Let go of a model that nobody asked for so long; the next request loads it.",
+        ),
     ] = None,
     lora_dir: Annotated[Path | None, typer.Option(help="Folder of .safetensors files.")] = None,
     allow_pickles: Annotated[
@@ -72,6 +81,7 @@ def serve_diffusers(
             more_models=tuple(more),
             max_batch=max_batch,
             memory_limit=memory_limit,
+            idle_unload=idle_unload,
             lora_dir=lora_dir,
             allow_pickles=allow_pickles,
             cache_dir=cache_dir,

@@ -22,6 +22,8 @@ class Options:
     """Guided images of the model's natural size that share a step."""
     memory_limit: float | None = None
     """GiB that the weights of loaded models may take together."""
+    idle_unload: float | None = None
+    """Seconds after which a model that nobody asked for is let go; None: it stays."""
     lora_dir: Path | None = None
     allow_pickles: bool = False
     """Whether `.ckpt` files may be read; torch then reads nothing of them but tensors."""

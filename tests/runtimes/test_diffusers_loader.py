@@ -1,14 +1,17 @@
 """Which models can be loaded, and how it is said that one cannot."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from diffusers_servers import tiny_model
 from queue_agent.testing.process import free_port
+from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.errors import (
     DeviceUnavailable,
@@ -77,6 +80,78 @@ def test_pickled_weights_are_read_only_where_the_operator_allows_them(tmp_path: 
         load_model(str(tmp_path / "objects.ckpt"), allowing)
     with pytest.raises(ModelUnreadable, match="refused"):
         load_model(str(tmp_path / "tensors.ckpt"), Options(device="cpu"))
+
+
+def test_half_precision_files_are_read_where_they_are_wanted_and_there(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file  # noqa: PLC0415  loads torch
+
+    from queue_agent_diffusers.torch.loader import load_pipeline  # noqa: PLC0415  loads torch
+
+    folder = tmp_path / "both"
+    shutil.copytree(tiny_model(), folder)
+    for file in folder.glob("*/*.safetensors"):
+        half = {name: (0 * one).half() for name, one in load_file(file).items()}
+        save_file(half, file.with_suffix(".fp16.safetensors"), metadata={"format": "pt"})
+    for dtype, zero in (("float32", False), ("float16", True), ("bfloat16", True)):
+        pipeline: Any = load_pipeline(str(folder), Options(device="cpu", dtype=dtype))
+        weights = list(pipeline.unet.parameters())
+        assert all(not weight.any() for weight in weights) is zero
+        assert str(weights[0].dtype) == f"torch.{dtype}"
+    for file in folder.glob("*/diffusion_pytorch_model.safetensors"):
+        file.unlink()
+    pipeline = load_pipeline(str(folder), Options(device="cpu", dtype="float32"))
+    assert all(not weight.any() for weight in pipeline.unet.parameters()), "there is nothing else"
+
+
+def test_a_hub_id_names_a_revision_and_its_half_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants  # noqa: PLC0415  beside what loads torch
+
+    from queue_agent_diffusers.torch.loader import load_pipeline  # noqa: PLC0415  loads torch
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    kept, commit = tmp_path / "models--org--tiny", "a" * 40
+    (kept / "refs").mkdir(parents=True)
+    (kept / "blobs").mkdir()
+    (kept / "refs/v1").write_text(commit)
+    shutil.copytree(tiny_model(), kept / "snapshots" / commit)
+    for model in ("org/tiny@v1", f"org/tiny@{commit}"):
+        progress = LoadProgress(model)
+        load_pipeline(model, Options(device="cpu"), progress)
+        assert (progress.revision, progress.stage) == (commit, None)
+    for model in ("org/tiny", "org/tiny@v2", "org/tiny@", "org/other@v1"):
+        with pytest.raises(ModelNotFound):
+            load_pipeline(model, Options(device="cpu"))
+
+
+def test_the_variant_is_chosen_by_dtype_and_by_what_components_have() -> None:
+    from queue_agent_diffusers.torch.weight_files import (  # noqa: PLC0415  beside torch's
+        variant_for,
+        weight_bytes,
+    )
+
+    full = {"unet/model-00001-of-00002.safetensors": 4, "vae/model.safetensors": 2}
+    half = {"unet/model.fp16-00001-of-00002.safetensors": 2}
+    other = {
+        "vae_1_0/model.fp16.safetensors": 1,
+        "sd.fp16.safetensors": 9,
+        "unet/model.fp16.bin": 3,
+    }
+    parts = {"unet", "vae"}
+    cases = [
+        (full | half, "float16", "fp16", 4),
+        (full | half, "bfloat16", "fp16", 4),
+        (full | half | {"vae/model.bf16.safetensors": 1}, "bfloat16", "bf16", 5),
+        (full | half, "float32", None, 6),
+        (full | other, "float16", None, 6),
+        (half, "float32", "fp16", 2),
+        ({}, "float16", None, 0),
+    ]
+    for files, dtype, variant, size in cases:
+        assert variant_for(dtype, files, parts) == variant
+        assert weight_bytes(files, variant, parts) == size
 
 
 def test_an_unknown_device_or_dtype_is_refused() -> None:

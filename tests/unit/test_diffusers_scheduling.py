@@ -271,6 +271,38 @@ async def test_a_model_can_be_unloaded_unless_it_works() -> None:
         assert model.closed
 
 
+async def test_a_model_that_nobody_asks_for_is_let_go_and_loaded_again_when_wanted() -> None:
+    models: list[SteppingModel] = []
+
+    def load() -> Model:
+        models.append(SteppingModel())
+        return models[-1]
+
+    engine = Engine(ModelPool({"one": Served(load)}), idle_unload=0.05)
+    engine.start()
+    try:
+        await eventually(lambda: bool(models) and models[0].closed)
+        assert (engine.pool.state("one"), engine.ready, engine.max_batch) == ("unloaded", True, 4)
+        job = engine.submit("1", ImageRequest("x", seed=1, steps=3))
+        await asyncio.wrap_future(job.result)
+        await eventually(lambda: models[-1].closed)
+        assert models[-1] is not models[0]
+    finally:
+        engine.close()
+
+
+async def test_a_model_at_work_is_not_idle_however_long_it_takes() -> None:
+    model = SteppingModel()
+    pool = ModelPool({"one": Served(lambda: model)})
+    pool.load("one")
+    await eventually(pool.settle)
+    assert pool.unload_idle(0, lambda _: True) == 0
+    assert pool.unload_idle(60, lambda _: False) is not None
+    assert not model.closed
+    assert pool.unload_idle(0, lambda _: False) is None
+    assert model.closed
+
+
 async def test_a_model_whose_pictures_are_being_made_is_not_unloaded() -> None:
     model = SteppingModel()
     model.may_finish.clear()

@@ -54,12 +54,16 @@ class Engine:
         max_waiting: int = MAX_WAITING,
         switch_after: float = SWITCH_AFTER,
         observer: Observer | None = None,
+        idle_unload: float | None = None,
     ) -> None:
+        """`idle_unload`: seconds after which a model that nobody asked for is let go."""
         self.pool = pool
         self.failure: Exception | None = None
         """Why the first model could not be loaded, or the engine ended."""
         self._max_waiting = max_waiting
         self._switch_after = switch_after
+        self._idle_unload = idle_unload
+        self._next_idle: float | None = None
         self._observer = observer or Observer()
         self._on_failure: Callable[[], None] = lambda: None
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -98,9 +102,10 @@ class Engine:
 
     @property
     def max_batch(self) -> int:
-        """How many usual jobs share a step; 1 while no model is loaded."""
+        """How many usual jobs share a step; while no model is loaded, as it was before."""
         loaded = [self.pool.find(name) for name in self.pool.names]
-        return max((model.max_batch for model in loaded if model), default=1)
+        usual = self.pool.largest_batch
+        return max((model.max_batch for model in loaded if model), default=usual)
 
     def submit(
         self,
@@ -220,6 +225,8 @@ class Engine:
         else:
             self._place_jobs(self._overdue())
         self._drop_unwanted()
+        if self._idle_unload is not None:
+            self._next_idle = self.pool.unload_idle(self._idle_unload, self._in_use)
 
     def _admit(self, batch: Batch) -> None:
         for member in batch.admit():
@@ -444,8 +451,9 @@ class Engine:
     def _take_in(self, *, wait: bool = False) -> None:
         try:
             if wait:
-                patience = self._switch_after if self._unplaced else None
-                self._inbox.get(timeout=patience)()
+                patience = [self._switch_after] if self._unplaced else []
+                patience += [max(self._next_idle, 0)] if self._next_idle is not None else []
+                self._inbox.get(timeout=min(patience, default=None))()
             while True:
                 self._inbox.get_nowait()()
         except Empty:

@@ -89,8 +89,8 @@ class Observer:
     def finished(self, state: str, images: int, seconds: float) -> None:
         """A job ended in that state, so long after it came."""
 
-    def loaded(self, model: str, seconds: float) -> None:
-        """A model was loaded."""
+    def loaded(self, model: str, seconds: float, size: int) -> None:
+        """A model was loaded, with weights of so many bytes."""
 
     def unloaded(self, model: str) -> None:
         """A model was let go."""

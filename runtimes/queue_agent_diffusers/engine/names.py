@@ -41,5 +41,5 @@ def _names(source: str) -> tuple[str, ...]:
     """What a model may be called; the first is what it is listed as."""
     path = Path(source).expanduser()
     if not path.exists():
-        return (source,)
+        return (source, source.partition("@")[0])
     return (path.resolve().stem, path.resolve().name, source)

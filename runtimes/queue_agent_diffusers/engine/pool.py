@@ -9,9 +9,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.engine.model import Model, Observer
 
 ModelState = Literal["unloaded", "loading", "loaded", "failed"]
@@ -30,6 +31,8 @@ class Served:
     """Called in the loader's thread; raises `ModelError`."""
     size: Callable[[], int] = lambda: 0
     """About how many bytes its weights take; 0 where nobody knows before they are loaded."""
+    progress: LoadProgress = field(default_factory=LoadProgress)
+    """What `load` tells while it works."""
 
 
 class ModelPool:
@@ -53,6 +56,10 @@ class ModelPool:
         self._observer = observer or Observer()
         self._loaded: OrderedDict[str, Model] = OrderedDict()
         """The one used longest ago first."""
+        self._used_at: dict[str, float] = {}
+        """When each model was last asked for or seen to work."""
+        self.largest_batch = 1
+        """The most images of a step that any model shared when one was last loaded."""
         self._failures: dict[str, tuple[float, Exception]] = {}
         self._loading: tuple[str, float, Future[Model]] | None = None
 
@@ -63,6 +70,10 @@ class ModelPool:
         if self._loading is not None and self._loading[0] == name:
             return "loading"
         return "failed" if self.failure(name) else "unloaded"
+
+    def progress(self, name: str) -> LoadProgress:
+        """How far its load is, and what is known of the last one."""
+        return self._served[name].progress
 
     @property
     def loading(self) -> bool:
@@ -77,6 +88,7 @@ class ModelPool:
         """The model, if it is loaded, as the one used last."""
         if name in self._loaded:
             self._loaded.move_to_end(name)
+            self._used_at[name] = time.monotonic()
         return self._loaded.get(name)
 
     def failure(self, name: str) -> Exception | None:
@@ -92,8 +104,12 @@ class ModelPool:
         self._loading = None
         error = result.exception()
         if error is None:
-            self._loaded[name] = result.result()
-            self._observer.loaded(name, time.monotonic() - began)
+            model = self._loaded[name] = result.result()
+            self._used_at[name] = time.monotonic()
+            self.largest_batch = max(one.max_batch for one in self._loaded.values())
+            seconds = time.monotonic() - began
+            _log.info("model %s: loaded in %.1f s, %d bytes", name, seconds, model.memory)
+            self._observer.loaded(name, seconds, model.memory)
         elif isinstance(error, Exception):
             _log.error("model %s cannot be loaded: %s", name, error)
             self._failures[name] = (time.monotonic(), error)
@@ -135,6 +151,20 @@ class ModelPool:
         if model is not None:
             model.close()
             self._observer.unloaded(name)
+
+    def unload_idle(self, after: float, in_use: Callable[[Model], bool]) -> float | None:
+        """Let go of models that were not in use for so many seconds.
+
+        The seconds until the next may be due; None where no model is loaded.
+        """
+        now = time.monotonic()
+        for name, model in list(self._loaded.items()):
+            if in_use(model):
+                self._used_at[name] = now
+            elif now - self._used_at[name] >= after:
+                _log.info("model %s: let go after %g s without a request", name, after)
+                self.unload(name)
+        return min((self._used_at[name] + after - now for name in self._loaded), default=None)
 
     def trim(self, in_use: Callable[[Model], bool]) -> None:
         """Let idle models go, as far as those loaded turned out to exceed the budget."""

@@ -169,6 +169,14 @@ class ModelName(BaseModel):
     model: str
 
 
+class LoadState(BaseModel):
+    """How far the load of a model is."""
+
+    stage: Literal["fetching", "reading"] | None = Field(description="None before it begins.")
+    done_bytes: int | None = Field(description="None where nobody sees it.")
+    total_bytes: int | None = Field(description="Of the weights, where that is known.")
+
+
 class ServedModel(BaseModel):
     """An entry of ``GET /v1/models``."""
 
@@ -178,6 +186,8 @@ class ServedModel(BaseModel):
     owned_by: str = "local"
     state: Literal["unloaded", "loading", "loaded", "failed"]
     max_batch: int | None = Field(description="Images that share a step; None while not loaded.")
+    revision: str | None = Field(description="The hub's commit that was loaded last.")
+    loading: LoadState | None = Field(description="None while it is not loading.")
 
 
 class ServedModels(BaseModel):

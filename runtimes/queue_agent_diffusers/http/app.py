@@ -42,6 +42,7 @@ from queue_agent_diffusers.http.api import (
     ActiveJobs,
     Health,
     JobStatus,
+    LoadState,
     ModelName,
     ServedModel,
     ServedModels,
@@ -138,12 +139,18 @@ def _add_model_routes(app: FastAPI, engine: Engine, names: Names) -> None:
     started = int(time.time())
 
     def entry(source: str) -> ServedModel:
-        model = engine.pool.find(source)
+        model, state = engine.pool.find(source), engine.pool.state(source)
+        progress = engine.pool.progress(source)
+        loading = LoadState(
+            stage=progress.stage, done_bytes=progress.done, total_bytes=progress.total
+        )
         return ServedModel(
             id=names.listed(source),
             created=started,
-            state=engine.pool.state(source),
+            state=state,
             max_batch=model.max_batch if model else None,
+            revision=progress.revision,
+            loading=loading if state == "loading" else None,
         )
 
     @app.get("/v1/models")

@@ -50,6 +50,9 @@ class EngineMetrics(Observer):
         self._load_seconds = Counter(
             "diffusers_model_load_seconds", "Seconds spent loading.", ["model"], registry=registry
         )
+        self._load_bytes = Counter(
+            "diffusers_model_load_bytes", "Bytes of weights loaded.", ["model"], registry=registry
+        )
         self._unloads = Counter(
             "diffusers_model_unloads", "Models let go.", ["model"], registry=registry
         )
@@ -75,10 +78,11 @@ class EngineMetrics(Observer):
         if state == "completed":
             self._images.inc(images)
 
-    def loaded(self, model: str, seconds: float) -> None:
+    def loaded(self, model: str, seconds: float, size: int) -> None:
         """See `Observer`."""
         self._loads.labels(model).inc()
         self._load_seconds.labels(model).inc(seconds)
+        self._load_bytes.labels(model).inc(size)
 
     def unloaded(self, model: str) -> None:
         """See `Observer`."""

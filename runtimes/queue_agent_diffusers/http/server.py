@@ -4,6 +4,7 @@ The port listens while the first model loads. torch is loaded in the loader's th
 """
 
 import functools
+import logging
 import os
 import sys
 from collections.abc import Collection
@@ -14,6 +15,7 @@ import uvicorn
 
 from queue_agent.settings.tracing import TracingSettings
 from queue_agent_diffusers.engine.engine import Engine
+from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.engine.model import Model
 from queue_agent_diffusers.engine.pool import ModelPool, Served
 from queue_agent_diffusers.errors import ModelError
@@ -35,6 +37,8 @@ def serve(
     Raises:
         SystemExit: with code 1, after one line on stderr, when the model cannot be loaded.
     """
+    logging.basicConfig(format="%(levelname)s:     %(message)s")
+    logging.getLogger("queue_agent_diffusers").setLevel(logging.INFO)
     traces = TracingSettings.load().tracing_options("diffusers")
     metrics = EngineMetrics()
     pool = ModelPool(
@@ -42,7 +46,7 @@ def serve(
         budget=functools.partial(_budget, options),
         observer=metrics,
     )
-    engine = Engine(pool, observer=metrics)
+    engine = Engine(pool, observer=metrics, idle_unload=options.idle_unload)
     metrics.gauge(
         "diffusers_device_memory_bytes",
         "Bytes of the device's memory that the server has taken.",
@@ -72,12 +76,14 @@ def default_region() -> str:
 
 
 def _served(source: str, options: Options) -> Served:
+    progress = LoadProgress(source)
+
     def load() -> Model:
         from queue_agent_diffusers.torch.loader import load_model  # noqa: PLC0415  see above
 
-        return load_model(source, options)
+        return load_model(source, options, progress)
 
-    return Served(load, functools.partial(_size_on_disk, source))
+    return Served(load, functools.partial(_size_on_disk, source), progress)
 
 
 def _size_on_disk(source: str) -> int:

@@ -1,7 +1,7 @@
 """Bringing a model from a folder, a file or the hub onto a device."""
 
-import re
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final
@@ -11,11 +11,13 @@ import torch
 import transformers
 from safetensors import SafetensorError, safe_open
 
+from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.engine.model import Model
-from queue_agent_diffusers.errors import DeviceUnavailable, ModelNotFound, ModelUnreadable
+from queue_agent_diffusers.errors import DeviceUnavailable, ModelUnreadable
 from queue_agent_diffusers.options import GIB, Options
 from queue_agent_diffusers.tiny import FOLDER
 from queue_agent_diffusers.torch.architectures import architecture_of
+from queue_agent_diffusers.torch.hub import fetch_from_hub
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import default_budget
 from queue_agent_diffusers.torch.object_storage import SCHEME, fetch_model
@@ -24,6 +26,7 @@ from queue_agent_diffusers.torch.pipeline_model import PipelineModel
 from queue_agent_diffusers.torch.speed import network_for, tune
 from queue_agent_diffusers.torch.transformer import TransformerModel
 from queue_agent_diffusers.torch.unet import UNetModel, can_batch
+from queue_agent_diffusers.torch.weight_files import INDEX, variant_for, weight_bytes
 
 library: Any = diffusers
 """diffusers ships annotations for some of its names only."""
@@ -42,23 +45,26 @@ SMALL_BATCH: Final = 4
 """Images in a step on a CPU, and of the large transformers."""
 LARGE_LATENT: Final = 96
 """Side of a latent above which a model counts as one for large images."""
-_HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def load_model(model: str, options: Options | None = None) -> Model:
+def load_model(
+    model: str, options: Options | None = None, progress: LoadProgress | None = None
+) -> Model:
     """Load a model for serving.
 
     `model` is a folder in the diffusers layout, one ``.safetensors`` checkpoint of Stable
-    Diffusion 1.x, 2.x or XL, an ``s3://`` prefix with either, an id of the Hugging Face hub, or
-    ``tiny``: the one that comes with the package and knows a few shapes, to try things out with.
+    Diffusion 1.x, 2.x or XL, an ``s3://`` prefix with either, an id of the Hugging Face hub (with
+    ``@REVISION``, if it is to stay as it is), or ``tiny``: the one that comes with the package and
+    knows a few shapes, to try things out with.
     Pickled weights are refused unless the operator allows them. The device is cuda, mps or cpu,
-    the first there is; the dtype float16 on cuda, else float32.
+    the first there is; the dtype float16 on cuda, else float32. Where weights are there in half
+    precision, too, those files are read that suit the dtype. `progress` is told how far it is.
 
     Raises:
         ModelNotFound, ModelUnreadable, DeviceUnavailable: with what to change.
     """
     options = options or Options()
-    pipeline = load_pipeline(model, options)
+    pipeline = load_pipeline(model, options, progress)
     architecture = architecture_of(pipeline)
     if architecture is not None:
         return TransformerModel(
@@ -83,15 +89,23 @@ def load_model(model: str, options: Options | None = None) -> Model:
     return batched
 
 
-def load_pipeline(model: str, options: Options | None = None) -> Pipeline:
+def load_pipeline(
+    model: str, options: Options | None = None, progress: LoadProgress | None = None
+) -> Pipeline:
     """The pipeline itself, on its device; see `load_model`."""
     options = options or Options()
     target = _choose_device(options.device)
     precision = _choose_dtype(options.dtype, target)
     _silence()
-    pipeline = _read(model, precision, options)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(target)
+    progress = progress or LoadProgress(model)
+    found, variant = _find(model, precision, options, progress)
+    with progress.reading(_weights(found, variant)):
+        if found.is_dir():
+            pipeline = _read_folder(found, precision, variant)
+        else:
+            pipeline = _read_file(found, precision, allow_pickles=options.allow_pickles)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline.to(target)
 
 
 def memory_budget(options: Options) -> int:
@@ -132,35 +146,51 @@ def _choose_dtype(asked: str | None, device: torch.device) -> torch.dtype:
         ) from None
 
 
-def _read(model: str, dtype: torch.dtype, options: Options) -> Pipeline:
-    if model == TINY:
-        return _read_folder(FOLDER, dtype)
-    path = Path(model).expanduser()
+def _find(
+    model: str, dtype: torch.dtype, options: Options, progress: LoadProgress
+) -> tuple[Path, str | None]:
+    """The folder or file on this machine, fetched if need be, and the variant to read."""
+    path = FOLDER if model == TINY else Path(model).expanduser()
     if model.startswith(SCHEME):
-        path = fetch_model(model, options.cache_dir, region=options.region)
+        with progress.fetching(None, options.cache_dir.expanduser()):
+            path = fetch_model(model, options.cache_dir, region=options.region)
+    name = str(dtype).removeprefix("torch.")
     if path.is_dir():
-        return _read_folder(path, dtype)
+        return path, variant_for(name, _sizes(path), _components(path))
     if path.is_file():
-        return _read_file(path, dtype, allow_pickles=options.allow_pickles)
-    if not _HUB_ID.fullmatch(model):
-        raise ModelNotFound(f"There is no file or folder {model!r}, and it is no hub id.")
+        return path, None
+    return fetch_from_hub(model, name, progress)
+
+
+def _weights(path: Path, variant: str | None) -> int:
+    """Bytes of the weights that are read."""
+    if path.is_file():
+        return path.stat().st_size
+    return weight_bytes(_sizes(path), variant, _components(path))
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {
+        file.relative_to(folder).as_posix(): file.stat().st_size
+        for file in folder.glob("*/*.safetensors")
+    }
+
+
+def _components(folder: Path) -> Collection[str]:
+    """What the model's index names."""
     try:
-        pipeline: Pipeline = library.DiffusionPipeline.from_pretrained(
-            model, dtype=dtype, use_safetensors=True
-        )
+        found: object = json.loads((folder / INDEX).read_text())
+    except FileNotFoundError:
+        raise ModelUnreadable(f"{folder} is no diffusers model: it has no {INDEX}.") from None
     except (OSError, ValueError) as error:
-        raise ModelNotFound(
-            f"There is no file or folder {model!r}, and it cannot be had from the hub: {error}"
-        ) from error
-    return pipeline
+        raise ModelUnreadable(f"{folder} cannot be loaded: {error}") from error
+    return found.keys() if isinstance(found, dict) else ()
 
 
-def _read_folder(path: Path, dtype: torch.dtype) -> Pipeline:
-    if not (path / "model_index.json").is_file():
-        raise ModelUnreadable(f"{path} is no diffusers model: it has no model_index.json.")
+def _read_folder(path: Path, dtype: torch.dtype, variant: str | None) -> Pipeline:
     try:
         pipeline: Pipeline = library.DiffusionPipeline.from_pretrained(
-            path, dtype=dtype, use_safetensors=True, local_files_only=True
+            path, dtype=dtype, variant=variant, use_safetensors=True, local_files_only=True
         )
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
         raise ModelUnreadable(f"{path} cannot be loaded: {error}") from error

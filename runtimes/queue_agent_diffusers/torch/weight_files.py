@@ -1,0 +1,50 @@
+"""Which of a model's weight files are read: half precision where that is wanted and there.
+
+Folders in the diffusers layout may hold weights twice, `unet/diffusion_pytorch_model.safetensors`
+and `unet/diffusion_pytorch_model.fp16.safetensors`: the latter is half as much to fetch and read.
+https://huggingface.co/docs/diffusers/using-diffusers/loading#checkpoint-variants
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+HALF: Final = {"float16": ("fp16",), "bfloat16": ("bf16", "fp16")}
+"""Names of the variants that suit a dtype, the better one first."""
+INDEX: Final = "model_index.json"
+"""The file that names a model's components."""
+_VARIANT: Final = re.compile(r"\.(fp16|bf16)(?:-\d+-of-\d+)?\.safetensors$")
+
+
+def variant_for(dtype: str, files: Iterable[str], components: Collection[str]) -> str | None:
+    """The variant to ask diffusers for; None for the files without one.
+
+    `files` are paths in the model's folder, `components` those of its folders that the pipeline
+    uses. Where a component has nothing but one variant, that is taken for any dtype.
+    """
+    found: dict[str, set[str | None]] = {}
+    for file in files:
+        folder, _, name = file.partition("/")
+        if folder in components and "/" not in name and name.endswith(".safetensors"):
+            found.setdefault(folder, set()).add(_variant_of(name))
+    for variant in HALF.get(dtype, ()):
+        if any(variant in variants for variants in found.values()):
+            return variant
+    alone = [variants for variants in found.values() if None not in variants]
+    return next((min(filter(None, variants)) for variants in alone), None)
+
+
+def weight_bytes(sizes: Mapping[str, int], variant: str | None, components: Collection[str]) -> int:
+    """Bytes that a load with the variant reads; a component without it is read in full."""
+    found: dict[str, dict[str | None, int]] = {}
+    for file, size in sizes.items():
+        folder, _, name = file.partition("/")
+        if folder in components and "/" not in name and name.endswith(".safetensors"):
+            of_folder = found.setdefault(folder, {})
+            of_folder[_variant_of(name)] = of_folder.get(_variant_of(name), 0) + size
+    return sum(bytes_of.get(variant, bytes_of.get(None, 0)) for bytes_of in found.values())
+
+
+def _variant_of(name: str) -> str | None:
+    match = _VARIANT.search(name)
+    return match[1] if match else None

@@ -12,7 +12,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --con
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo check test test-triton lint style format docs bench bench-diffusers synth images kind-test venv constraints hashes fuzz audit chaos demo-metrics tiny-model screenshots
+.PHONY: help demo check test test-triton lint style format docs bench bench-diffusers bench-gpu synth images kind-test venv constraints hashes fuzz audit chaos demo-metrics tiny-model screenshots
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -70,6 +70,9 @@ bench: $(VENV)/.dev ## Measure what docs/performance.md reports (ARGS= goes to t
 
 bench-diffusers: $(VENV)/.dev ## Measure the bundled runtime beside a plain and a static one (ARGS=--gpu-size=sd15 on a GPU)
 	$(BIN)/python -m benchmarks.diffusers_serving $(ARGS)
+
+bench-gpu: $(VENV)/.dev ## The bundled runtime on a GPU in 9 minutes: is it right, how fast (OUT=build/bench-gpu, ARGS=--help)
+	$(BIN)/python -m benchmarks.diffusers_serving.gpu $${OUT:-build/bench-gpu} $(ARGS)
 
 chaos: $(VENV)/.dev ## 500 jobs under random faults for five minutes (ARGS="--seed 7" to replay)
 	$(BIN)/python -m benchmarks.chaos $(ARGS)

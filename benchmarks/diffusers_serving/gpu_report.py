@@ -1,0 +1,130 @@
+"""What was seen on a GPU, written down line by line."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+
+from benchmarks.diffusers_serving.agreement import Agreement
+from benchmarks.diffusers_serving.table import ServingRow, SkippedRow, markdown
+
+library: Any = diffusers
+TERA = 1e12
+
+
+@dataclass
+class Section:
+    """What was seen of one model; None: it did not come to that."""
+
+    model: str
+    precision: str
+    pixels: int
+    load_seconds: float | None = None
+    load_note: str = ""
+    """How it was loaded, or why that was not measured."""
+    agreement: Agreement | None = None
+    matrix_rate: float | None = None
+    """Operations per second."""
+    step_operations: int | None = None
+    """Of one image."""
+    peak_bytes: int | None = None
+    """Of the device's memory."""
+    rows: list[ServingRow | SkippedRow] = field(default_factory=list)
+    failure: str | None = None
+    """What ended the section early."""
+
+
+class GpuReport:
+    """In a folder, as `report.json` and `report.md`, written anew whenever something is known."""
+
+    def __init__(self, folder: Path, machine: str, *, tiny: bool) -> None:
+        self._folder = folder
+        self._machine = machine
+        self._tiny = tiny
+        self._ending: str | None = "Unfinished."
+        self.sections: list[Section] = []
+        folder.mkdir(parents=True, exist_ok=True)
+        self.write()
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing failed, and what was compared is equal."""
+        return all(
+            section.failure is None and (section.agreement is None or section.agreement.equal)
+            for section in self.sections
+        )
+
+    def write(self) -> None:
+        """Bring the files up to date."""
+        content = {
+            "machine": self._machine,
+            "versions": _versions(),
+            "tiny": self._tiny,
+            "ending": self._ending,
+            "sections": [asdict(section) for section in self.sections],
+        }
+        (self._folder / "report.json").write_text(json.dumps(content, indent=2) + "\n")
+        (self._folder / "report.md").write_text(self.markdown())
+
+    def finish(self, ending: str | None = None) -> None:
+        """Nothing follows; `ending` says what is missing."""
+        self._ending = ending
+        self.write()
+
+    def markdown(self) -> str:
+        """All of it as a document."""
+        versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
+        parts = [f"# The bundled runtime on {self._machine}", f"With {versions}."]
+        if self._tiny:
+            parts.append("No GPU was used: these are tiny models, whose figures mean nothing.")
+        if self._ending is not None:
+            parts.append(self._ending)
+        for section in self.sections:
+            parts += _paragraphs(section)
+        return "\n\n".join(parts) + "\n"
+
+
+def _paragraphs(section: Section) -> list[str]:
+    parts = [f"## {section.model}, {section.pixels}², {section.precision}"]
+    if section.load_seconds is not None:
+        parts.append(f"Loaded in {section.load_seconds:.1f} s{section.load_note}.")
+    elif section.load_note:
+        parts.append(f"Time to load: {section.load_note}.")
+    if section.agreement is not None:
+        parts.append(_agreement_told(section.agreement))
+    if section.matrix_rate is not None and section.step_operations is not None:
+        parts.append(
+            f"Matrices are multiplied at {section.matrix_rate / TERA:.3g} TFLOP/s; a step of an "
+            f"image takes {section.step_operations / TERA:.3g} TFLOP in the network: at most "
+            f"{section.matrix_rate / section.step_operations:.3g} image steps/s."
+        )
+    if section.rows:
+        parts.append(markdown([asdict(row) for row in section.rows]))
+    if section.peak_bytes is not None:
+        parts.append(f"At most {section.peak_bytes / 1024**3:.1f} GiB of the card were used.")
+    if section.failure is not None:
+        parts.append(f"Ended early: {section.failure}")
+    return parts
+
+
+def _agreement_told(seen: Agreement) -> str:
+    verdict = "equal" if seen.equal else "NOT EQUAL"
+    return (
+        f"Engine and plain pipeline: {verdict}. Latents differ by {seen.engine:.2e} of their size; "
+        f"a static batch's by {seen.static:.2e}, those of another seed by {seen.other_seed:.2e}; "
+        f"allowed are {seen.tolerance:.2e}."
+    )
+
+
+def _versions() -> dict[str, str]:
+    versions = {
+        "torch": torch.__version__,
+        "diffusers": str(library.__version__),
+        "transformers": transformers.__version__,
+    }
+    cuda = torch.version.cuda
+    return versions if cuda is None else {**versions, "CUDA": cuda}

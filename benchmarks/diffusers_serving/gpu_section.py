@@ -1,0 +1,257 @@
+"""One model on the device: load it, compare, measure, as far as time and memory allow."""
+
+import copy
+import itertools
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+from typing import Any, Final
+
+import torch
+
+from benchmarks.diffusers_serving.agreement import agreement
+from benchmarks.diffusers_serving.gpu_report import GpuReport, Section
+from benchmarks.diffusers_serving.limits import matrix_rate, step_operations
+from benchmarks.diffusers_serving.loads import Jobs, closed, measure
+from benchmarks.diffusers_serving.models import (
+    KINDS,
+    TINY_SIDE,
+    new_networks,
+    new_pipeline,
+    write_model,
+)
+from benchmarks.diffusers_serving.subjects import SUBJECTS, SubjectName, new_model, running
+from benchmarks.diffusers_serving.table import ServingRow, SkippedRow, serving_row
+from queue_agent_diffusers.options import Options
+from queue_agent_diffusers.torch.loader import DTYPES, load_pipeline
+from queue_agent_diffusers.torch.memory import is_out_of_memory, release_memory
+from queue_agent_diffusers.torch.pipeline_arguments import library
+from queue_agent_diffusers.torch.speed import tune
+
+MAX_BATCH: Final = 16
+_TO_LOAD: Final = 0.4
+"""Share of a section's time within which its model is to be written and loaded."""
+_BYTES_A_SECOND: Final = 1e9
+"""That a disk is taken to write and read; what would take too long is not written."""
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """One group of a model's lines."""
+
+    steps: tuple[int, ...]
+    name: str = ""
+    """Said before the steps."""
+    without_guidance: bool = False
+    scheduler: str | None = None
+    most_clients_only: bool = False
+
+
+WORKS: Final = {
+    "sd15": (
+        RowGroup((20,)),
+        RowGroup((4, 20, 30, 50), most_clients_only=True),
+        RowGroup(
+            (4,),
+            "LCM, ",
+            without_guidance=True,
+            scheduler="LCMScheduler",
+            most_clients_only=True,
+        ),
+    ),
+    "sdxl": (RowGroup((20,)),),
+    "flux": (RowGroup((8,)),),
+}
+_TINY_STEPS: Final = {8: 2, 20: 4, 30: 6, 50: 8}
+"""What tiny models do instead."""
+
+
+@dataclass(frozen=True)
+class SectionPlan:
+    """What a section is to do."""
+
+    kind: str
+    device: str
+    tiny: bool
+    clients: tuple[int, ...]
+    seconds: float
+    """Of a measurement, at least."""
+
+
+class Budget:
+    """Seconds that a section has."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        return self._end - time.monotonic()
+
+
+def run_section(plan: SectionPlan, budget: Budget, report: GpuReport) -> None:
+    """Do it; what fails ends this section alone, and stands in the report."""
+    kind = KINDS[plan.kind]
+    precision = "float32" if plan.tiny else kind.dtype
+    pixels = TINY_SIDE if plan.tiny else kind.side
+    section = Section(f"{kind.title}{' (tiny)' if plan.tiny else ''}", precision, pixels)
+    report.sections.append(section)
+    try:
+        _run(plan, section, budget, report)
+    except Exception as error:
+        section.failure = _told(error)
+    release_memory()
+    report.write()
+
+
+def _run(plan: SectionPlan, section: Section, budget: Budget, report: GpuReport) -> None:
+    if plan.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    pipeline = _load(plan, section, budget)
+    report.write()
+    if getattr(pipeline, "unet", None) is not None:
+        tune(pipeline, fuse=True)
+    jobs = Jobs((20,), section.pixels, KINDS[plan.kind].guidance_scale)
+    like = next(jobs.requests(0))
+    model = new_model(pipeline, MAX_BATCH)
+    section.agreement = agreement(pipeline, model, like)
+    report.write()
+    if not section.agreement.equal:
+        section.failure = "how fast wrong pictures are made was not measured."
+        return
+    section.matrix_rate = matrix_rate(pipeline.device, DTYPES[section.precision])
+    section.step_operations = step_operations(model, like)
+    for work in WORKS[plan.kind]:
+        _measure_work(_Measuring(plan, section, budget, report), pipeline, model, work)
+    if plan.device == "cuda":
+        section.peak_bytes = torch.cuda.max_memory_allocated()
+
+
+def _load(plan: SectionPlan, section: Section, budget: Budget) -> Any:
+    """By way of the disk, as it would be served, or straight onto the device where it must be."""
+    dtype = DTYPES[section.precision]
+    options = Options(device=plan.device, dtype=section.precision)
+    size = _weight_bytes(plan, dtype)
+    reason = None if plan.tiny else _why_not_written(size, budget.left * _TO_LOAD)
+    if reason is not None:
+        section.load_note = f"not measured, {reason}"
+        pipeline = new_pipeline(plan.kind, device=plan.device, dtype=dtype)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+    with TemporaryDirectory() as folder:
+        write_model(plan.kind, Path(folder), tiny=plan.tiny, device=plan.device, dtype=dtype)
+        release_memory()
+        began = time.monotonic()
+        pipeline = load_pipeline(folder, options)
+        if plan.device == "cuda":
+            torch.cuda.synchronize()
+        section.load_seconds = time.monotonic() - began
+    section.load_note = f", {size / 1e9:.2g} GB from files just written" if size else ""
+    return pipeline
+
+
+def _weight_bytes(plan: SectionPlan, dtype: torch.dtype) -> int:
+    if plan.tiny:
+        return 0
+    networks = new_networks(plan.kind, device="meta", dtype=dtype)
+    weights = [weight for network in networks.values() for weight in network.parameters()]
+    return sum(weight.numel() * weight.element_size() for weight in weights)
+
+
+def _why_not_written(size: int, seconds: float) -> str | None:
+    free = shutil.disk_usage(gettempdir()).free
+    if free < 1.2 * size:
+        return f"as {gettempdir()} has {free / 1e9:.0f} GB and the weights take {size / 1e9:.0f}"
+    if 2 * size / _BYTES_A_SECOND > seconds:
+        return f"as writing and reading {size / 1e9:.0f} GB might take the section's time"
+    return None
+
+
+@dataclass
+class _Measuring:
+    plan: SectionPlan
+    section: Section
+    budget: Budget
+    report: GpuReport
+
+    def note(self, row: ServingRow | SkippedRow) -> None:
+        self.section.rows.append(row)
+        self.report.write()
+
+
+def _measure_work(here: _Measuring, pipeline: Any, model: Any, work: RowGroup) -> None:
+    plan, section = here.plan, here.section
+    steps = tuple(_TINY_STEPS.get(one, one) for one in work.steps) if plan.tiny else work.steps
+    guidance = 1.0 if work.without_guidance else KINDS[plan.kind].guidance_scale
+    jobs = Jobs(steps, section.pixels, guidance)
+    limit = _limit(section) if not work.without_guidance else None
+    step_seconds = 0.0
+    clients_in_turn = (max(plan.clients),) if work.most_clients_only else plan.clients
+    with _scheduled(pipeline, model, work.scheduler) as (own_pipeline, own_model):
+        for clients, subject in itertools.product(clients_in_turn, SUBJECTS):
+            name = f"{clients} client{'s' if clients > 1 else ''}, {work.name}{_told_steps(steps)}"
+            images = {"plain": 2, "static": clients + 1, "engine": clients}[subject]
+            needed = max(plan.seconds, images * step_seconds * max(steps))
+            if needed > here.budget.left:
+                here.note(SkippedRow(subject, name, f"no time for about {needed:.0f} s"))
+                continue
+            load = partial(closed, jobs=jobs, clients=clients, seconds=plan.seconds, drop=True)
+            row = _row(subject, name, own_pipeline, own_model, load, limit)
+            here.note(row)
+            if isinstance(row, ServingRow) and not step_seconds:
+                step_seconds = 1 / row.image_steps_per_second
+
+
+def _row(
+    subject: SubjectName, name: str, pipeline: Any, model: Any, load: Any, limit: float | None
+) -> ServingRow | SkippedRow:
+    try:
+        with running(subject, pipeline, model) as at_work:
+            seen = measure(at_work, load, 0)
+    except ExceptionGroup as failures:
+        error = _first(failures)
+        if not is_out_of_memory(error):
+            raise error from failures
+        release_memory()
+        return SkippedRow(subject, name, "no memory")
+    return serving_row(subject, name, [seen], limit)
+
+
+@contextmanager
+def _scheduled(pipeline: Any, model: Any, scheduler: str | None) -> Iterator[tuple[Any, Any]]:
+    """Both with another scheduler, if one is named; weights are shared."""
+    if scheduler is None:
+        yield pipeline, model
+        return
+    twin = copy.copy(pipeline)
+    twin.scheduler = getattr(library, scheduler).from_config(pipeline.scheduler.config)
+    yield twin, new_model(twin, MAX_BATCH)
+
+
+def _limit(section: Section) -> float | None:
+    if section.matrix_rate is None or not section.step_operations:
+        return None
+    return section.matrix_rate / section.step_operations
+
+
+def _told_steps(steps: tuple[int, ...]) -> str:
+    several = f"{min(steps)} to " if len(steps) > 1 else ""
+    return f"{several}{max(steps)} steps"
+
+
+def _first(failures: BaseExceptionGroup[Any]) -> BaseException:
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _told(error: BaseException) -> str:
+    if is_out_of_memory(error):
+        return "no memory"
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"

@@ -5,14 +5,17 @@ import random
 from collections.abc import AsyncIterator
 from concurrent import futures
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from diffusers_servers import SteppingModel
 from queue_agent.testing import eventually
 from queue_agent_diffusers.engine.engine import Engine
+from queue_agent_diffusers.engine.fitting import FORGET_AFTER, Fitting, Need
 from queue_agent_diffusers.engine.jobs import EngineJob, Preview, Step
 from queue_agent_diffusers.engine.model import Model
 from queue_agent_diffusers.engine.pool import ModelPool, Served
@@ -169,6 +172,49 @@ async def test_a_job_that_does_not_even_fit_alone_is_refused_and_the_others_go_o
         await pictures_of(jobs[2])
         with pytest.raises(OutOfMemory):
             await pictures_of(jobs[1])
+
+
+async def test_what_did_not_fit_alone_is_refused_before_it_runs_but_nothing_smaller() -> None:
+    model = SteppingModel(fits=1)
+    async with working(model) as engine:
+
+        async def outcome(name: str, prompt: str, side: int, **fields: Any) -> str:
+            request = ImageRequest(prompt, seed=1, steps=2, width=side, height=side, **fields)
+            try:
+                await pictures_of(engine.submit(name, request))
+            except OutOfMemory as error:
+                return "refused" if "not begun" in str(error) else "failed"
+            return "fits"
+
+        assert await outcome("1", "x", 512) == "fits"
+        assert await outcome("2", "huge", 1024) == "failed"
+        attempts = model.attempts
+        assert await outcome("3", "x", 1024) == "refused"
+        assert await outcome("4", "x", 2048) == "refused"
+        assert model.attempts == attempts
+        assert await outcome("5", "x", 768) == "fits"
+        assert await outcome("6", "x", 1024, image=Image.new("L", (1, 1))) == "fits", "another kind"
+        assert await outcome("7", "huge", 512) == "failed"
+        assert await outcome("8", "x", 512) == "fits", "as it did before"
+
+
+def test_what_did_not_fit_is_tried_again_later_or_beside_fewer_models() -> None:
+    now = 0.0
+    fitting = Fitting(lambda: now)
+    small, large = (Need("m", (False, False), 2, pixels) for pixels in (100, 400))
+    wide = Need("m", (False, False), 1, 900)
+    both, alone = frozenset("mn"), frozenset("m")
+    fitting.failed(large, both)
+    assert fitting.refuses(large, both)
+    assert not fitting.refuses(large, alone)
+    assert not fitting.refuses(small, both)
+    assert not fitting.refuses(wide, both), "fewer rows"
+    now = FORGET_AFTER
+    assert not fitting.refuses(large, both)
+    fitting.failed(small, alone)
+    fitting.fitted(large)
+    fitting.failed(large, alone)
+    assert not fitting.refuses(large, alone)
 
 
 async def test_a_batch_grows_again_after_it_was_halved() -> None:

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
@@ -21,8 +21,9 @@ from PIL import Image
 
 from queue_agent.runtime.failures import is_beyond_repair
 from queue_agent_diffusers.engine.batch_scheduler import Batch, BatchScheduler, Member
+from queue_agent_diffusers.engine.fitting import Fitting, Need
 from queue_agent_diffusers.engine.jobs import EngineJob, JobRegister, Listener, Preview, Stages
-from queue_agent_diffusers.engine.model import Model, Observer
+from queue_agent_diffusers.engine.model import Model, Observer, Sample
 from queue_agent_diffusers.engine.pool import ModelPool
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.errors import (
@@ -69,6 +70,7 @@ class Engine:
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._jobs = JobRegister()
         self._scheduler = BatchScheduler()
+        self._fitting = Fitting()
         self._unplaced: dict[str, deque[EngineJob]] = {}
         """Jobs by the model that they wait for."""
         self._unplaced_since: dict[str, float] = {}
@@ -243,6 +245,7 @@ class Engine:
             except OutOfMemory as error:
                 member.sample.stop()
                 if len(batch.running) == 1:
+                    self._note_misfit(member)
                     member.job.fail(error)
                 else:
                     self._observer.halved()
@@ -268,6 +271,8 @@ class Engine:
             batch.halve()
             return
         if members[0].job.ended:
+            if isinstance(members[0].job.result.exception(), OutOfMemory):
+                self._note_misfit(members[0])
             self._drop(batch, members[0].job)
             return
         for member, move in zip(members, moves, strict=True):
@@ -280,12 +285,20 @@ class Engine:
         if job.ended:
             return  # a sibling has failed in this very step
         with self._answering(job):
-            move()
+            try:
+                move()
+            except OutOfMemory:
+                if len(batch.running) == 1:
+                    self._note_misfit(member)
+                raise
             steps = member.sample.steps or 1
             job.advance(sum(sample.step for sample in siblings) // len(siblings), steps)
             self._show(member)
             if member.sample.done:
                 batch.running.remove(member)
+                need = self._need(member.job.request, siblings)
+                if need is not None:
+                    self._fitting.fitted(need)
             if all(sample.done for sample in siblings):
                 job.enter("decode")
                 make = batch.model.finish(job.request, siblings)
@@ -293,6 +306,30 @@ class Engine:
                 self._finisher.submit(self._deliver, job, batch.model, make)
         if job.ended:
             self._drop(batch, job)
+
+    def _need(self, request: ImageRequest, samples: Sequence[Sample]) -> Need | None:
+        """Of one of these samples, which are all of the request."""
+        rows = samples[0].rows * request.count // len(samples)
+        return Need.of(self._model_name(request), request, rows)
+
+    def _note_misfit(self, member: Member) -> None:
+        """Note what did not fit, unless something else had a part in that."""
+        need = self._need(member.job.request, member.siblings)
+        if need is None or len(self._scheduler) > 1 or any(self._delivering.values()):
+            return
+        self._fitting.failed(need, self._loaded_models())
+
+    def _loaded_models(self) -> frozenset[str]:
+        return frozenset(name for name in self.pool.names if self.pool.find(name) is not None)
+
+    def _refuse_misfit(self, request: ImageRequest, samples: Sequence[Sample]) -> None:
+        """Raise `OutOfMemory` where it is known that a sample of the request cannot fit."""
+        need = self._need(request, samples)
+        if need is not None and self._fitting.refuses(need, self._loaded_models()):
+            raise OutOfMemory(
+                f"An image of {request.width}x{request.height} did not fit in the device's memory "
+                "a while ago, alone, so this one was not begun."
+            )
 
     def _show(self, member: Member) -> None:
         """Draw a preview where one is due, beside the step loop."""
@@ -417,6 +454,7 @@ class Engine:
             with self._answering(job):
                 model.check(job.request)
                 samples = model.begin(job.request, job.advance)
+                self._refuse_misfit(job.request, samples)
                 members = [
                     Member(job, sample, number, samples) for number, sample in enumerate(samples)
                 ]

@@ -39,6 +39,7 @@ from queue_agent.wire.capacity import (
     CapacityType,
 )
 from queue_agent.wire.layout import DEFAULT_PREFIX
+from queue_agent.wire.priorities import NORMAL, PRIORITY_ATTRIBUTE, Priority, Urgency, filter_of
 
 
 class ConfigError(Exception):
@@ -79,8 +80,16 @@ class RuntimeConfig(_Section):
     retention_days: int | None = Field(
         default=None, ge=1, description="The queue keeps a job; none: from `job_seconds`."
     )
-    priorities: tuple[Name, ...] = Field(
-        default=(), description="Each has a queue and pods of its own, beside the usual ones."
+    priorities: tuple[Urgency, ...] = Field(
+        default=(), description="Each has a queue of its own beside the usual one: high, low."
+    )
+    queue_rule: Literal["strict", "reserved", "weighted"] | None = Field(
+        default=None,
+        description="By which the same pods serve all these queues; none: each has its own pods.",
+    )
+    queue_shares: dict[Priority, Annotated[int, Field(ge=1, le=100)]] = Field(
+        default_factory=dict,
+        description="By priority, normal included: what is reserved in percent, or the weight.",
     )
     prefixes: tuple[Folder, ...] = Field(
         default=(),
@@ -129,9 +138,22 @@ class RuntimeConfig(_Section):
             raise ValueError("min_pods is more than max_pods")
         if self.on_demand_pods is not None:
             self._check_capacities()
+        self._check_queues()
         for lane in self.lanes:
             _ = lane.runtime.timings
         return self
+
+    def _check_queues(self) -> None:
+        if len(set(self.priorities)) < len(self.priorities):
+            raise ValueError("priorities: name each once")
+        if self.queue_rule is not None and not self.priorities:
+            raise ValueError("queue_rule: there are several queues only with priorities")
+        if self.queue_shares and self.queue_rule in {None, "strict"}:
+            raise ValueError("queue_shares: have a meaning with queue_rule reserved or weighted")
+        if strangers := set(self.queue_shares) - {NORMAL, *self.priorities}:
+            raise ValueError(f"queue_shares: no queue is for {', '.join(sorted(strangers))}")
+        if self.queue_rule == "reserved" and sum(self.queue_shares.values()) > 100:
+            raise ValueError("queue_shares: more than 100 % together cannot be reserved")
 
     def _check_capacities(self) -> None:
         if (self.on_demand_pods or 0) > self.max_pods:
@@ -181,6 +203,17 @@ class RuntimeConfig(_Section):
             for capacity in capacities
         )
 
+    @property
+    def releases(self) -> "tuple[tuple[Lane, ...], ...]":
+        """Its queues by the pods that serve them; the first is the one that those are called by."""
+        if self.queue_rule is None:
+            return tuple((lane,) for lane in self.lanes)
+        capacities = dict.fromkeys(lane.capacity for lane in self.lanes)
+        return tuple(
+            tuple(lane for lane in self.lanes if lane.capacity == capacity)
+            for capacity in capacities
+        )
+
     def _on(self, capacity: CapacityType | None) -> Self:
         """The same on nodes of one capacity type."""
         if capacity is None:
@@ -198,7 +231,7 @@ class Lane:
     """One queue of a runtime and the pods that serve it."""
 
     runtime: RuntimeConfig
-    priority: str | None
+    priority: Urgency | None
     capacity: CapacityType | None = None
     """Of its nodes; None: of both types."""
 
@@ -209,6 +242,11 @@ class Lane:
         return "-".join(part for part in parts if part is not None)
 
     @property
+    def urgency(self) -> Priority:
+        """The priority of its jobs."""
+        return self.priority or NORMAL
+
+    @property
     def on_demand(self) -> str | None:
         """The name of that for the jobs which have lost their attempts here."""
         return f"{self.name}-{ON_DEMAND}" if self.capacity == SPOT else None
@@ -217,11 +255,9 @@ class Lane:
     def filter_policy(self) -> dict[str, list[JsonValue]]:
         """Message attributes of the jobs that belong here, as SNS filters by them."""
         policy: dict[str, list[JsonValue]] = {"runtime": [self.runtime.name]}
-        if self.priority is not None:
-            policy["priority"] = [self.priority]
-        elif self.runtime.priorities:
-            others: list[JsonValue] = list(self.runtime.priorities)
-            policy["priority"] = [{"exists": False}, {"anything-but": others}]
+        of_priority = filter_of(self.urgency, self.runtime.priorities)
+        if of_priority is not None:
+            policy[PRIORITY_ATTRIBUTE] = of_priority
         if self.capacity == ON_DEMAND:
             policy[CAPACITY_ATTRIBUTE] = [ON_DEMAND]
         elif self.capacity == SPOT:

@@ -1,5 +1,6 @@
 """Values of the chart for the release of one queue."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from aws_cdk import Aws
@@ -11,6 +12,7 @@ from image_service.config import Config, Lane
 from image_service.messaging import LaneQueue
 from image_service.runtime_policy import readable_places
 from image_service.storage import Storage
+from queue_agent.wire.priorities import PRIORITIES
 
 _SIZES: Final = (1, 4, 8, 16)
 """GPUs of the nodes that the chart lets Karpenter bring."""
@@ -19,13 +21,14 @@ _SIZES: Final = (1, 4, 8, 16)
 def release_values(
     config: Config,
     platform: Platform,
-    lane_queue: LaneQueue,
+    lane_queues: Sequence[LaneQueue],
+    on_demand: Sequence[LaneQueue],
     notifications: sns.ITopic,
     storage: Storage,
     images: Values,
 ) -> Values:
     """The chart's values: what follows from what is built here, and over it the runtime's own."""
-    lane = lane_queue.lane
+    lane = lane_queues[0].lane
     runtime = lane.runtime
     values: Values = {
         # Also the service account's name, which the pods' role is bound to.
@@ -33,7 +36,7 @@ def release_values(
         "imageRegistry": config.image_registry,
         "cloud": {
             "region": Aws.REGION,
-            "queueUrl": lane_queue.queue.queue_url,
+            **_queues(lane_queues),
             "topicArn": notifications.topic_arn,
             "bucket": storage.results_name,
         },
@@ -48,6 +51,7 @@ def release_values(
             "settings": {
                 "runTimeout": runtime.timings.run_timeout,
                 "referenceBuckets": readable_places(runtime, storage.results_name),
+                **_of_queues(lane_queues, on_demand),
             },
         },
         "scaling": {
@@ -75,6 +79,32 @@ def release_values(
     own = merged(merged(values, images), runtime.values)
     limits = {"karpenter": {"limits": {"nvidia.com/gpu": gpu_limit(own)}}}
     return merged(limits, own)
+
+
+def _queues(lane_queues: Sequence[LaneQueue]) -> Values:
+    """Where jobs come from, the most urgent first."""
+    if len(lane_queues) == 1:
+        return {"queueUrl": lane_queues[0].queue.queue_url}
+    shares = lane_queues[0].lane.runtime.queue_shares
+    named = sorted(lane_queues, key=lambda it: PRIORITIES.index(it.lane.urgency))
+    return {
+        "queues": [
+            {"name": name, "url": it.queue.queue_url}
+            | ({"share": shares[name]} if name in shares else {})
+            for it in named
+            for name in (it.lane.urgency,)
+        ]
+    }
+
+
+def _of_queues(lane_queues: Sequence[LaneQueue], on_demand: Sequence[LaneQueue]) -> Values:
+    """The agent's settings of several queues, and of those on demand."""
+    if len(lane_queues) == 1:
+        return {"onDemandQueueUrl": on_demand[0].queue.queue_url} if on_demand else {}
+    settings: Values = {"queueRule": lane_queues[0].lane.runtime.queue_rule}
+    if on_demand:
+        settings["onDemandQueues"] = [f"{it.lane.urgency}={it.queue.queue_url}" for it in on_demand]
+    return settings
 
 
 def gpu_limit(values: Values) -> int:

@@ -1,4 +1,6 @@
-"""One runtime in the cluster: a release of `charts/queue-agent` for each of its queues."""
+"""One runtime in the cluster: releases of `charts/queue-agent` for its queues."""
+
+from collections.abc import Sequence
 
 from aws_cdk import Duration
 from aws_cdk import aws_eks_v2 as eks
@@ -6,7 +8,7 @@ from aws_cdk import aws_s3_assets as assets
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from image_service.chart_values import Values, merged
+from image_service.chart_values import Values
 from image_service.cluster import Platform
 from image_service.config import Config
 from image_service.messaging import LaneQueue
@@ -18,7 +20,7 @@ from image_service.storage import Storage
 
 
 class RuntimeRelease(Construct):
-    """The pods of one queue, with rights of their own."""
+    """The pods of one queue or of several, with rights of their own."""
 
     def __init__(
         self,
@@ -27,17 +29,18 @@ class RuntimeRelease(Construct):
         *,
         config: Config,
         platform: Platform,
-        lane_queue: LaneQueue,
-        on_demand: LaneQueue | None,
+        lane_queues: Sequence[LaneQueue],
+        on_demand: Sequence[LaneQueue],
         notifications: sns.ITopic,
         storage: Storage,
         chart: assets.Asset,
         images: Values,
     ) -> None:
-        """`on_demand`: where the pods send what has lost its attempts. `images`: the chart's
-        values for those that this app builds."""
+        """`lane_queues`: the first is the one that the pods are called by. `on_demand`: where the
+        pods send what has lost its attempts, in the same order. `images`: the chart's values for
+        those that this app builds."""
         super().__init__(scope, construct_id)
-        lane = lane_queue.lane
+        lane = lane_queues[0].lane
         identity = PodRole(
             self,
             "Identity",
@@ -47,18 +50,17 @@ class RuntimeRelease(Construct):
         )
         rights = runtime_rights(
             lane.runtime,
-            queue=lane_queue.queue,
-            on_demand=on_demand and on_demand.queue,
+            queues=[it.queue for it in lane_queues],
+            on_demand=[it.queue for it in on_demand],
             topic=notifications,
             results=storage.results_name,
         )
         if lane.runtime.models == "download":
             rights += model_rights(storage.models_name, lane.runtime.models_prefix)
         policy = give(identity, identity.role, rights)
-        values = release_values(config, platform, lane_queue, notifications, storage, images)
-        if on_demand is not None:
-            sent = {"onDemandQueueUrl": on_demand.queue.queue_url}
-            values = merged({"agent": {"settings": sent}}, values)
+        values = release_values(
+            config, platform, lane_queues, on_demand, notifications, storage, images
+        )
         release = eks.HelmChart(
             self,
             "Release",

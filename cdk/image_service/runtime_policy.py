@@ -1,5 +1,7 @@
 """What the pods of one queue may do in the cloud, by name."""
 
+from collections.abc import Sequence
+
 from aws_cdk import Aws
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
@@ -13,19 +15,19 @@ from queue_agent.wire import layout
 def runtime_rights(
     runtime: RuntimeConfig,
     *,
-    queue: sqs.IQueue,
-    on_demand: sqs.IQueue | None = None,
+    queues: Sequence[sqs.IQueue],
+    on_demand: Sequence[sqs.IQueue] = (),
     topic: sns.ITopic,
     results: str,
 ) -> list[Right]:
-    """The rights of the pods that serve the queue, see docs/deploying.md.
+    """The rights of the pods that serve the queues, see docs/deploying.md.
 
     `on_demand`: where they send what has lost its attempts. `results`: the name of the bucket.
     """
     bucket = f"arn:{Aws.PARTITION}:s3:::{results}"
-    moving = (
-        [Right("SendOnDemand", ["sqs:SendMessage"], [on_demand.queue_arn])] if on_demand else []
-    )
+    served = [queue.queue_arn for queue in queues]
+    moved = [queue.queue_arn for queue in on_demand]
+    moving = [Right("SendOnDemand", ["sqs:SendMessage"], moved)] if moved else []
     key = value_of(runtime.values, "agent", "provenance", "kmsKey")
     signing = [Right("SignFiles", ["kms:Sign"], [key])] if key else []
     return [
@@ -39,9 +41,9 @@ def runtime_rights(
                 "sqs:ChangeMessageVisibility",
                 "sqs:GetQueueAttributes",
             ],
-            [queue.queue_arn],
+            served,
         ),
-        Right("PutOff", ["sqs:SendMessage"], [queue.queue_arn]),
+        Right("PutOff", ["sqs:SendMessage"], served),
         Right("Notify", ["sns:Publish", "sns:GetTopicAttributes"], [topic.topic_arn]),
         Right(
             "KeepResults",

@@ -100,14 +100,14 @@ class ImageService:
             cluster = self.config.cluster
             system = None if cluster.existing else system_architecture(cluster)
             images = BuiltImages(stack, "Images", runtime=runtime, system=system).values
-        for lane in runtime.lanes:
+        for lanes in runtime.releases:
             RuntimeRelease(
                 stack,
-                f"Lane-{lane.name}",
+                f"Lane-{lanes[0].name}",
                 config=self.config,
                 platform=platform,
-                lane_queue=messaging.lanes[lane.name],
-                on_demand=messaging.lanes[lane.on_demand] if lane.on_demand else None,
+                lane_queues=[messaging.lanes[lane.name] for lane in lanes],
+                on_demand=[messaging.lanes[it.on_demand] for it in lanes if it.on_demand],
                 notifications=messaging.notification_topic,
                 storage=storage,
                 chart=chart,

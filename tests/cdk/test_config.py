@@ -10,6 +10,7 @@ from image_service.config import Config, ConfigError
 
 MINIMAL: dict[str, Any] = yaml.safe_load(EXAMPLES["minimal"].read_text())
 RUNTIME: dict[str, Any] = MINIMAL["runtimes"][0]
+SEVERAL = {**RUNTIME, "priorities": ["low"], "queue_rule": "reserved"}
 NAMELESS = {**RUNTIME, "prefixes": []}
 VPC = {
     "vpc_id": "vpc-0123456789abcdef0",
@@ -60,8 +61,24 @@ def test_the_configuration_in_the_repository_can_be_used() -> None:
         ({"runtimes": [{**RUNTIME, "inputs": ["bucket/*"]}]}, "runtimes.0.inputs.0: "),
         ({"runtimes": [RUNTIME, RUNTIME]}, "more than one queue is called sdruntime"),
         (
-            {"runtimes": [{**RUNTIME, "priorities": ["x"]}, {**RUNTIME, "name": "sdruntime-x"}]},
-            "more than one queue is called sdruntime-x",
+            {
+                "runtimes": [
+                    {**RUNTIME, "priorities": ["high"]},
+                    {**RUNTIME, "name": "sdruntime-high"},
+                ]
+            },
+            "more than one queue is called sdruntime-high",
+        ),
+        ({"runtimes": [{**RUNTIME, "priorities": ["urgent"]}]}, "runtimes.0.priorities.0: "),
+        ({"runtimes": [{**RUNTIME, "queue_rule": "strict"}]}, "queue_rule: there are several"),
+        (
+            {"runtimes": [{**RUNTIME, "priorities": ["low"], "queue_shares": {"low": 5}}]},
+            "queue_shares: have a meaning with",
+        ),
+        ({"runtimes": [{**SEVERAL, "queue_shares": {"high": 5}}]}, "no queue is for high"),
+        (
+            {"runtimes": [{**SEVERAL, "queue_shares": {"low": 60, "normal": 60}}]},
+            "more than 100 % together",
         ),
         (
             {"runtimes": [NAMELESS, {**RUNTIME, "name": "b", "prefixes": ["output/b"]}]},

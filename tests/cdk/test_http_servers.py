@@ -33,7 +33,7 @@ def values(http_adapter: str) -> dict[str, Any]:
     )
     topic: Any = SimpleNamespace(topic_arn="arn")
     storage: Any = SimpleNamespace(results_name="results", models_name="models")
-    made: dict[str, Any] = release_values(config, platform, queue, topic, storage, {})
+    made: dict[str, Any] = release_values(config, platform, [queue], [], topic, storage, {})
     return made
 
 

@@ -17,7 +17,7 @@ def rights(config: Config) -> dict[str, list[Right]]:
     queue = sqs.Queue.from_queue_arn(stack, "queue", "arn:aws:sqs:eu-central-1:111122223333:q")
     topic = sns.Topic.from_topic_arn(stack, "topic", "arn:aws:sns:eu-central-1:111122223333:t")
     return {
-        runtime.name: runtime_rights(runtime, queue=queue, topic=topic, results="results")
+        runtime.name: runtime_rights(runtime, queues=[queue], topic=topic, results="results")
         for runtime in config.runtimes
     }
 

@@ -244,7 +244,7 @@ def others_are_out_of_reach(stage: Stage) -> None:
         Call("sqs:ReceiveMessage", f"{queues}-comfyui"),
         Call("sqs:ReceiveMessage", f"{queues}-webui-high"),
         Call("sqs:DeleteMessage", f"{queues}-webui-dead"),
-        Call("sqs:SendMessage", f"{queues}-webui"),
+        Call("sqs:SendMessage", f"{queues}-comfyui"),
         Call("sqs:PurgeQueue", f"{queues}-webui"),
         Call("sns:Publish", stage.emulated.outputs["JobTopic"]),
         Call("sns:Publish", f"arn:aws:sns:{REGION}:{ACCOUNT}:studio-alarms"),

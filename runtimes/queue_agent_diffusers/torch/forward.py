@@ -16,7 +16,7 @@ _TIMES: Final = frozenset({"timestep", "t"})
 
 
 @dataclass(frozen=True)
-class Layout:
+class RowLayout:
     """How a network's arguments lie; of others than these, tensors have one entry for each row."""
 
     shared: frozenset[str] = frozenset()
@@ -27,11 +27,11 @@ class Layout:
     """Sequences that may be of different lengths, each with the argument that masks its end."""
 
 
-ROWS: Final = Layout()
+ROWS: Final = RowLayout()
 """Every tensor has one."""
 
 
-def kind(call: NetworkCall, layout: Layout = ROWS) -> Hashable:
+def kind(call: NetworkCall, layout: RowLayout = ROWS) -> Hashable:
     """Calls of equal kinds fit into one forward pass."""
     masks = set(layout.padded.values())
     return (
@@ -47,7 +47,7 @@ def kind(call: NetworkCall, layout: Layout = ROWS) -> Hashable:
 def predict(
     network: Network,
     calls: Sequence[NetworkCall],
-    layout: Layout = ROWS,
+    layout: RowLayout = ROWS,
     *,
     pad_to: int | None = None,
 ) -> list[Any]:
@@ -79,7 +79,7 @@ def predict(
     return _split(prediction, counts)
 
 
-def _argument_kind(name: str, value: Any, layout: Layout) -> Hashable:
+def _argument_kind(name: str, value: Any, layout: RowLayout) -> Hashable:
     if name in layout.shared:
         return _content(value)
     if name in layout.listed:
@@ -97,7 +97,7 @@ def _row_times(call: NetworkCall, name: str) -> torch.Tensor:
     return times if times.dim() > 1 else times.reshape(-1).expand(call.rows)
 
 
-def _of_one_length(calls: Sequence[NetworkCall], layout: Layout) -> Sequence[NetworkCall]:
+def _of_one_length(calls: Sequence[NetworkCall], layout: RowLayout) -> Sequence[NetworkCall]:
     """With sequences padded to the longest, where they differ, and masked."""
     for tokens, mask in layout.padded.items():
         lengths = [call.arguments[tokens].shape[1] for call in calls]

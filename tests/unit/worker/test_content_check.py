@@ -11,6 +11,7 @@ from output_samples import InlineWorkers, gradient, planted_png, saved
 from queue_agent.outputs import Conversion, ConversionPolicy, OutputStage
 from queue_agent.outputs.checkers import CheckedFile, ContentChecker, ContentVerdict
 from queue_agent.runtime import Artifact, Asset, Output, Prepared, ProgressCallback, Spool
+from queue_agent.telemetry.metrics import Metrics
 from queue_agent.testing import sample_png
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.job import parse_job
@@ -333,3 +334,36 @@ async def test_a_bucket_that_is_away_does_not_let_a_withheld_file_out() -> None:
     assert told.error is not None
     assert told.error.type == "withheld"
     assert len(quarantined(bench)) == 1
+
+
+class CountingMetrics(Metrics):
+    """Keeps the verdicts that it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.verdicts: list[str] = []
+
+    def content_checked(self, verdict: str) -> None:
+        self.verdicts.append(verdict)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "counted"),
+    [
+        (ContentVerdict.passed(), {"pass"}),
+        (ContentVerdict.withheld(BAD), {"withhold"}),
+        (ContentVerdict.replaced(OTHER), {"replace"}),
+        (ContentVerdict.replaced(b"no picture"), {"none"}),
+        (Unavailable("connection refused"), {"none"}),
+    ],
+)
+async def test_each_answer_is_counted_by_its_verdict(verdict: Any, counted: set[str]) -> None:
+    bench, metrics = Bench(), CountingMetrics()
+    policy = ContentCheckPolicy("sdruntime", patience=5.0)
+    check = ContentCheck(policy, ScriptedChecker(lambda _: verdict), bench.results, metrics)
+    bench.outputs = OutputStage((check,))
+    bench.runtime.usually = making(GOOD)
+    await bench.publish("order-1")
+    async with bench.working():
+        await bench.answer("order-1")
+    assert {*metrics.verdicts} == counted

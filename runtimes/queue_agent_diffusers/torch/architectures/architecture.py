@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from queue_agent_diffusers.torch.forward import ROWS, Layout
+from queue_agent_diffusers.torch.forward import ROWS, RowLayout
 
 Finish = Callable[[Any, torch.Tensor], torch.Tensor]
 """From the pipeline's image processor and what was decoded to what the processor is given."""
@@ -23,7 +23,7 @@ class Architecture:
 
     pipelines: tuple[str, ...]
     """The classes that are loaded; their siblings for images and masks call it alike."""
-    layout: Layout = ROWS
+    layout: RowLayout = ROWS
     doubled_above: float | None = None
     """Guidance above which an image has two rows in a call; None: it has one, in a call or two."""
     networks: tuple[str, ...] = ("transformer",)

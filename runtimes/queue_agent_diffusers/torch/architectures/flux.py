@@ -6,9 +6,9 @@ With `true_cfg_scale` and a negative prompt the pipeline asks twice a step.
 from typing import Final
 
 from queue_agent_diffusers.torch.architectures.architecture import Architecture
-from queue_agent_diffusers.torch.forward import Layout
+from queue_agent_diffusers.torch.forward import RowLayout
 
 FLUX: Final = Architecture(
     pipelines=("FluxPipeline",),
-    layout=Layout(shared=frozenset({"txt_ids", "img_ids"})),
+    layout=RowLayout(shared=frozenset({"txt_ids", "img_ids"})),
 )

@@ -7,9 +7,9 @@ Positions have an entry for each row, of which the transformer reads the first. 
 from typing import Final
 
 from queue_agent_diffusers.torch.architectures.architecture import Architecture
-from queue_agent_diffusers.torch.forward import Layout
+from queue_agent_diffusers.torch.forward import RowLayout
 
 FLUX2: Final = Architecture(
     pipelines=("Flux2Pipeline", "Flux2KleinPipeline"),
-    layout=Layout(shared=frozenset({"txt_ids", "img_ids"})),
+    layout=RowLayout(shared=frozenset({"txt_ids", "img_ids"})),
 )

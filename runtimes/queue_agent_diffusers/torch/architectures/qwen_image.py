@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 
 from queue_agent_diffusers.torch.architectures.architecture import Architecture
-from queue_agent_diffusers.torch.forward import Layout
+from queue_agent_diffusers.torch.forward import RowLayout
 
 
 def _first_frame(_processor: Any, decoded: torch.Tensor) -> torch.Tensor:
@@ -18,6 +18,6 @@ def _first_frame(_processor: Any, decoded: torch.Tensor) -> torch.Tensor:
 
 QWEN_IMAGE: Final = Architecture(
     pipelines=("QwenImagePipeline",),
-    layout=Layout(padded={"encoder_hidden_states": "encoder_hidden_states_mask"}),
+    layout=RowLayout(padded={"encoder_hidden_states": "encoder_hidden_states_mask"}),
     finish=lambda _width, _height: _first_frame,
 )

@@ -3,11 +3,11 @@
 from typing import Final
 
 from queue_agent_diffusers.torch.architectures.architecture import Architecture
-from queue_agent_diffusers.torch.forward import Layout
+from queue_agent_diffusers.torch.forward import RowLayout
 
 Z_IMAGE: Final = Architecture(
     pipelines=("ZImagePipeline",),
     doubled_above=0.0,
-    layout=Layout(listed=frozenset({"x", "cap_feats"})),
+    layout=RowLayout(listed=frozenset({"x", "cap_feats"})),
     side=1024,
 )

@@ -15,6 +15,7 @@ from harness import until
 from queue_agent.testing.fault_proxy import Reset, Status, on_path
 from queue_agent.wire.errors import JobExpired
 from queue_agent.wire.job import Job, Metadata
+from queue_agent.wire.layout import CANCELLED
 from queue_agent.worker.cancellation import CancellationWatch
 
 
@@ -65,7 +66,8 @@ async def test_a_cancel_marker_is_found_though_the_bucket_failed_at_first(any_ri
 
 async def test_a_job_is_cancelled_though_the_bucket_may_not_be_listed(rig: Rig) -> None:
     await rig.agent()
-    listings = on_path("/*-results", "GET")
+    of_markers = f"prefix={CANCELLED}%2F"
+    listings = both(on_path("/*-results", "GET"), lambda request: of_markers in request.target)
     with rig.cloud.fault(Status(403), listings):
         (job_id,) = await rig.publish("unlisted", steps=1000, ends={"cancelled"})
         await rig.running(job_id)

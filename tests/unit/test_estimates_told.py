@@ -146,7 +146,7 @@ async def test_the_gateway_estimates_without_submitting(gateways: Gateways) -> N
     told = JobEstimate.model_validate(answer.json())
     assert told.run.expected == pytest.approx(4, rel=0.05)
     assert told.start is not None
-    assert refused.status_code == 400
+    assert refused.status_code == 422
     assert gateways.cloud.topic("jobs").published == []
 
 

@@ -17,11 +17,11 @@ from releases import own_releases, rendered, values_of
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_every_queue_has_a_release_whose_values_the_chart_accepts(name: str) -> None:
+def test_every_queue_is_served_by_a_release_whose_values_the_chart_accepts(name: str) -> None:
     assembly = synthesised(name)
     releases = own_releases(assembly)
     assert {found.properties["Release"] for found in releases} == {
-        lane.name for lane in assembly.config.lanes
+        lanes[0].name for runtime in assembly.config.runtimes for lanes in runtime.releases
     }
     for release in releases:
         text = rendered(assembly, release)

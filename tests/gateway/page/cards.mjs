@@ -92,6 +92,7 @@ await page.getByText("No job is like that.").waitFor();
 seen.none = await listed(page, 0);
 await page.getByLabel("Search prompts and ids").fill("");
 await page.getByLabel("State", { exact: true }).selectOption("Failed");
+await page.locator("#list .job", { hasText: "a late train" }).waitFor();
 seen.failed = await listed(page, 4);
 await page.getByLabel("State", { exact: true }).selectOption("Any state");
 await page.getByLabel("Runtime of the jobs").selectOption("comfyruntime");

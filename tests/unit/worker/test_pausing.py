@@ -70,16 +70,20 @@ async def test_what_a_poll_under_way_brings_is_put_off(bench: Bench) -> None:
 
 
 async def test_what_runs_ends_and_what_is_held_goes_back_without_costing_a_delivery() -> None:
-    bench = Bench(runtime=ScriptedRuntime(backlog=1), policy={"prefetch": 5})
-    bench.runtime.usually = drawing(60)
+    bench = Bench(policy={"prefetch": 5})
+    bench.runtime.usually = drawing(0.5)
     async with bench.working():
-        await bench.publish("warm")  # so that runs are known, and more is held
+        await bench.publish("warm")
         await bench.settled("warm")
+        bench.runtime.usually = drawing(60)  # longer than is known, so others are held meanwhile
         for number in range(3):
             await bench.publish(f"order-{number}")
-        await bench.pass_time(50)
+        await bench.pass_time(20)
         assert bench.runtime.runs == ["warm", "order-0"]
+        assert (await bench.queue.backlog()).in_flight > 1
         await pause(bench)
+        await bench.pass_time(SOON)
+        assert (await bench.queue.backlog()).in_flight == 1
         await bench.answer("order-0")
         await bench.pass_time(600)
         assert bench.runtime.runs == ["warm", "order-0"]
@@ -244,18 +248,23 @@ async def test_many_jobs_of_a_paused_tenant_do_not_hold_up_the_others(bench: Ben
 
 async def test_a_tenants_job_that_is_held_is_put_off_and_the_next_one_runs() -> None:
     bench = Bench(policy={"prefetch": 5})
+    bench.runtime.usually = drawing(0.5)
     async with bench.working():
         await bench.publish("warm")
         await bench.settled("warm")
+        bench.runtime.usually = drawing(60)  # longer than is known, so others are held meanwhile
         await bench.publish("running", tenant="noisy")
         await bench.publish("held", tenant="noisy")
         await bench.publish("ours")
-        await bench.pass_time(1)
+        await bench.pass_time(20)
+        assert (await bench.queue.backlog()).in_flight > 1
         await pause(bench, tenant="noisy")
         await bench.answer("running")
         await bench.answer("ours")
         await bench.pass_time(600)
-    assert bench.runtime.runs == ["warm", "running", "ours"]
+        assert bench.runtime.runs == ["warm", "running", "ours"]
+        await resume(bench, tenant="noisy")
+        assert (await bench.settled("held")).attempt == 1
 
 
 async def test_only_the_jobs_for_a_paused_model_wait(bench: Bench) -> None:

@@ -22,7 +22,7 @@ from benchmarks.virtual_fleet import OrderOutcome, TimedJob, run_fleet
 from queue_agent.planning.arrivals import ExpectedJob
 from queue_agent.planning.fleet import Circumstances, FleetOutcome
 from queue_agent.planning.ordering import JobOrder
-from queue_agent.planning.policy import HPA_DOWN, HPA_UP, FleetPolicy
+from queue_agent.planning.policy import fixed
 from queue_agent.planning.simulation import Simulation
 
 AGENTS: Final = 8
@@ -80,7 +80,7 @@ def predicted(case: PlannedCase, jobs: Sequence[TimedJob], seed: int) -> FleetOu
     """By the simulation, of a fleet that is there from the start and stays as it is."""
     expected = [ExpectedJob(job.at, job.seconds, job.within, job.model, job.tenant) for job in jobs]
     given = replace(Circumstances(), seed=seed)
-    return Simulation(expected, _FIXED, given, order=case.order).run()
+    return Simulation(expected, fixed(AGENTS), given, order=case.order).run()
 
 
 def done(case: PlannedCase, jobs: Sequence[TimedJob]) -> OrderOutcome:
@@ -94,19 +94,6 @@ def done(case: PlannedCase, jobs: Sequence[TimedJob]) -> OrderOutcome:
         by_deadline=order.by_deadline,
     )
 
-
-_FIXED: Final = FleetPolicy(
-    name="fixed",
-    queue_length=1,
-    polling_interval=60,
-    cooldown=60,
-    up=HPA_UP,
-    down=HPA_DOWN,
-    consolidate_after=60,
-    grace=60,
-    min_pods=AGENTS,
-    max_pods=AGENTS,
-)
 
 Both = tuple[FleetOutcome, OrderOutcome]
 

@@ -70,6 +70,22 @@ class FleetPolicy:
     """What a job takes, as scaling by work has learned."""
 
 
+def fixed(pods: int) -> FleetPolicy:
+    """So many pods, always."""
+    return FleetPolicy(
+        name="fixed",
+        queue_length=1,
+        polling_interval=60,
+        cooldown=60,
+        up=HPA_UP,
+        down=HPA_DOWN,
+        consolidate_after=60,
+        grace=60,
+        min_pods=pods,
+        max_pods=pods,
+    )
+
+
 def guidance() -> FleetPolicy:
     """The defaults of AWS's guidance (`docs/planning.md` has the source)."""
     return FleetPolicy(

@@ -11,23 +11,12 @@ from queue_agent.cli.app import app
 from queue_agent.planning.arrivals import ExpectedJob, daily, some_of_models
 from queue_agent.planning.fleet import Circumstances, FleetOutcome
 from queue_agent.planning.ordering import JobOrder
-from queue_agent.planning.policy import HPA_DOWN, HPA_UP, FleetPolicy, chart, chart_values
+from queue_agent.planning.policy import chart, chart_values, fixed
 from queue_agent.planning.simulation import Simulation
-
-FIXED = FleetPolicy(
-    name="fixed",
-    queue_length=1,
-    polling_interval=60,
-    cooldown=60,
-    up=HPA_UP,
-    down=HPA_DOWN,
-    consolidate_after=60,
-    grace=60,
-)
 
 
 def ordered(jobs: Sequence[ExpectedJob], pods: int, order: JobOrder | None) -> FleetOutcome:
-    policy = replace(FIXED, min_pods=pods, max_pods=pods)
+    policy = fixed(pods)
     return Simulation(jobs, policy, order=order).run()
 
 

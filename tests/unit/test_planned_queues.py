@@ -9,7 +9,7 @@ import pytest
 
 from queue_agent.planning.arrivals import ExpectedJob
 from queue_agent.planning.fleet import Circumstances, FleetOutcome
-from queue_agent.planning.policy import HPA_DOWN, HPA_UP, FleetPolicy
+from queue_agent.planning.policy import HPA_DOWN, HPA_UP, fixed
 from queue_agent.planning.simulation import Simulation
 
 LOADS = [
@@ -17,22 +17,6 @@ LOADS = [
     *(pytest.param(*load, marks=pytest.mark.sweep) for load in ((1, 0.7), (10, 8.0))),
 ]
 """Pods, and how many the jobs keep busy."""
-
-
-def fixed(pods: int) -> FleetPolicy:
-    """So many pods, always."""
-    return FleetPolicy(
-        name="fixed",
-        queue_length=1,
-        polling_interval=60,
-        cooldown=60,
-        up=HPA_UP,
-        down=HPA_DOWN,
-        consolidate_after=60,
-        grace=60,
-        min_pods=pods,
-        max_pods=pods,
-    )
 
 
 def served(rate: float, mean: float, pods: int, *, random_lengths: bool) -> FleetOutcome:

@@ -97,6 +97,24 @@ async def test_jobs_are_summed_by_day_tenant_and_model() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("ended", "counts"),
+    [
+        ("2026-01-02T11:59:59Z", False),
+        ("2026-01-02T12:00:00Z", True),
+        ("2026-01-02T13:59:59+01:00", True),
+        ("2026-01-02T14:00:00+01:00", False),
+    ],
+)
+async def test_a_job_counts_where_it_ended_whenever_that_was_written(
+    ended: str, counts: bool
+) -> None:
+    cloud, client = cloud_at(NOON)
+    put(cloud, "a", ended_at=ended)
+    period = UsagePeriod(NOON, NOON.replace(hour=13))
+    assert bool(await rows(client, period=period)) is counts
+
+
 async def test_what_an_agent_did_is_what_is_summed() -> None:
     bench = Bench(policy={"gpu_price": 1.8})
     bench.runtime.usually = drawing(0.05)

@@ -12,7 +12,7 @@ from queue_agent.runtime.model_use import ModelUse
 from queue_agent.wire.errors import Unavailable
 from queue_agent.wire.layout import pauses_key
 from queue_agent.wire.pause import Pause, Pauses, Window
-from worker_bench import EPOCH, NAME, Bench, ScriptedRuntime, drawing
+from worker_bench import EPOCH, NAME, Bench, drawing
 
 pytestmark = pytest.mark.looptime
 

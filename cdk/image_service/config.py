@@ -210,7 +210,7 @@ class RuntimeConfig(_Section):
             return tuple((lane,) for lane in self.lanes)
         capacities = dict.fromkeys(lane.capacity for lane in self.lanes)
         return tuple(
-            tuple(lane for lane in self.lanes if lane.capacity == capacity)[:1]
+            tuple(lane for lane in self.lanes if lane.capacity == capacity)
             for capacity in capacities
         )
 

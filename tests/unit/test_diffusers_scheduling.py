@@ -271,10 +271,11 @@ async def test_a_model_is_loaded_when_it_is_asked_for_while_another_works() -> N
     first, second = SteppingModel(), SteppingModel()
     first.open = False
     async with working(first, second) as engine:
-        job = engine.submit("first", wanted("x", steps=2))
+        job = engine.submit("first", wanted("x", steps=10_000))
         other = engine.submit("other", ImageRequest("y", seed=1, steps=2, model="model-1"))
-        await steps_taken(first, 1)
-        await eventually(lambda: engine.pool.state("model-1") == "loaded")
+        while engine.pool.state("model-1") != "loaded":  # noted between two steps
+            await steps_taken(first, 1)
+        assert job.state == "running"
         first.open = True
         first.gate.release(1)
         await pictures_of(other)

@@ -86,6 +86,11 @@ class Batch:
         self.waiting = deque(member for member in self.waiting if member.job is not job)
         return out
 
+    def drop(self, job: EngineJob) -> None:
+        """Take all of a job's samples out, and stop them."""
+        for member in self.remove(job):
+            member.sample.stop()
+
     @property
     def rows(self) -> int:
         """Rows of the running samples."""

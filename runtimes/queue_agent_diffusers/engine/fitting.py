@@ -7,10 +7,11 @@ loaded.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from queue_agent_diffusers.engine.model import Sample
 from queue_agent_diffusers.engine.requests import ImageRequest
 
 FORGET_AFTER: Final = 600.0
@@ -28,10 +29,11 @@ class Need:
     pixels: int
 
     @classmethod
-    def of(cls, model: str, request: ImageRequest, rows: int) -> "Need | None":
-        """None where the model chooses the size."""
+    def of(cls, model: str, request: ImageRequest, samples: Sequence[Sample]) -> "Need | None":
+        """Of one of these samples, all of the request; None where the model chooses the size."""
         if request.width is None or request.height is None:
             return None
+        rows = samples[0].rows * request.count // len(samples)
         kind = request.image is not None, request.mask is not None
         return cls(model, kind, rows, request.width * request.height)
 

@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.engine.model import Model, Observer
+from queue_agent_diffusers.engine.requests import ImageRequest
 
 ModelState = Literal["unloaded", "loading", "loaded", "failed"]
 
@@ -79,6 +80,15 @@ class ModelPool:
     def loading(self) -> bool:
         """Whether a model is being loaded."""
         return self._loading is not None
+
+    @property
+    def loaded(self) -> frozenset[str]:
+        """The names of those that are loaded."""
+        return frozenset(self._loaded)
+
+    def name_of(self, request: ImageRequest) -> str:
+        """The model that a request is for."""
+        return request.model or self.names[0]
 
     def find(self, name: str) -> Model | None:
         """The model, if it is loaded."""

@@ -1,0 +1,125 @@
+"""A batch's steps: who joins, one pass for all, what moves each on; used in the engine's thread."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from queue_agent_diffusers.engine.batch_scheduler import Batch, BatchScheduler, Member
+from queue_agent_diffusers.engine.finisher import Finisher
+from queue_agent_diffusers.engine.fitting import Fitting, Need
+from queue_agent_diffusers.engine.job_edge import JobEdge, breaks_device
+from queue_agent_diffusers.engine.model import Observer
+from queue_agent_diffusers.engine.pool import ModelPool
+from queue_agent_diffusers.errors import OutOfMemory
+
+_log = logging.getLogger(__name__)
+
+
+class Stepper:
+    """Steps batches, and has jobs answered for what goes wrong in a step."""
+
+    def __init__(
+        self,
+        pool: ModelPool,
+        scheduler: BatchScheduler,
+        fitting: Fitting,
+        finisher: Finisher,
+        edge: JobEdge,
+        observer: Observer,
+    ) -> None:
+        self._pool = pool
+        self._scheduler = scheduler
+        self._fitting = fitting
+        self._finisher = finisher
+        self._edge = edge
+        self._observer = observer
+
+    def admit(self, batch: Batch) -> None:
+        """Start those for whom there is room."""
+        for member in batch.admit():
+            if member.started:
+                continue
+            if not member.job.begin():
+                batch.drop(member.job)
+                continue
+            try:
+                with self._edge.answering(member.job, pass_on=OutOfMemory):
+                    member.job.enter("encode")
+                    member.sample.start()
+                    member.started = True
+            except OutOfMemory as error:
+                member.sample.stop()
+                if len(batch.running) == 1:
+                    self._note_misfit(member)
+                    member.job.fail(error)
+                else:
+                    self._observer.halved()
+                    batch.set_aside([member])
+            if member.job.ended:
+                batch.drop(member.job)
+
+    def step(self, batch: Batch) -> None:
+        """Take all who run one step on."""
+        began = time.monotonic()
+        members = list(batch.running)
+        rows = batch.rows
+        for member in members:
+            member.job.enter("steps")
+        try:
+            with self._edge.answering(
+                members[0].job, pass_on=Exception if len(members) > 1 else None
+            ):
+                moves = batch.model.predict([member.sample for member in members])
+        except Exception as error:  # whose fault it is shows when there are fewer
+            if breaks_device(error):
+                self._edge.on_broken(str(error))
+                return
+            _log.warning("a step of %d images failed: %s", len(members), error)
+            self._observer.halved()
+            batch.halve()
+            return
+        if members[0].job.ended:
+            if isinstance(members[0].job.result.exception(), OutOfMemory):
+                self._note_misfit(members[0])
+            batch.drop(members[0].job)
+            return
+        for member, move in zip(members, moves, strict=True):
+            self._move(batch, member, move)
+        batch.stepped()
+        self._observer.stepped(len(members), rows, time.monotonic() - began)
+
+    def _move(self, batch: Batch, member: Member, move: Callable[[], None]) -> None:
+        job, siblings = member.job, member.siblings
+        if job.ended:
+            return  # a sibling has failed in this very step
+        with self._edge.answering(job):
+            try:
+                move()
+            except OutOfMemory:
+                if len(batch.running) == 1:
+                    self._note_misfit(member)
+                raise
+            steps = member.sample.steps or 1
+            job.advance(sum(sample.step for sample in siblings) // len(siblings), steps)
+            self._finisher.show(member)
+            if member.sample.done:
+                batch.running.remove(member)
+                need = self._need(member)
+                if need is not None:
+                    self._fitting.fitted(need)
+            if all(sample.done for sample in siblings):
+                job.enter("decode")
+                make = batch.model.finish(job.request, siblings)
+                self._finisher.deliver(job, batch.model, make)
+        if job.ended:
+            batch.drop(job)
+
+    def _need(self, member: Member) -> Need | None:
+        request = member.job.request
+        return Need.of(self._pool.name_of(request), request, member.siblings)
+
+    def _note_misfit(self, member: Member) -> None:
+        """Note what did not fit, unless something else had a part in that."""
+        need = self._need(member)
+        if need is not None and len(self._scheduler) <= 1 and self._finisher.idle:
+            self._fitting.failed(need, self._pool.loaded)

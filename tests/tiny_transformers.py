@@ -34,8 +34,8 @@ def flux() -> Any:
     return library.FluxPipeline(
         text_encoder=transformers.CLIPTextModel(text_config(new_tokenizer())),
         tokenizer=new_tokenizer(),
-        text_encoder_2=_t5(),
-        tokenizer_2=_t5_tokenizer(),
+        text_encoder_2=t5(),
+        tokenizer_2=t5_tokenizer(),
         transformer=library.FluxTransformer2DModel(
             patch_size=1,
             in_channels=4,
@@ -146,8 +146,8 @@ def qwen_image() -> Any:
 def pixart() -> Any:
     """With learned variance."""
     return library.PixArtSigmaPipeline(
-        text_encoder=_t5(),
-        tokenizer=_t5_tokenizer(),
+        text_encoder=t5(),
+        tokenizer=t5_tokenizer(),
         transformer=library.PixArtTransformer2DModel(
             sample_size=32,
             patch_size=2,
@@ -212,7 +212,8 @@ def _plain_vae(channels: int, *, levels: int = 1, **options: object) -> Any:
     )
 
 
-def _t5() -> Any:
+def t5() -> Any:
+    """A text encoder with an output of `TEXT_WIDTH`."""
     return transformers.T5EncoderModel(
         transformers.T5Config(
             vocab_size=300,
@@ -225,7 +226,8 @@ def _t5() -> Any:
     )
 
 
-def _t5_tokenizer() -> Any:
+def t5_tokenizer() -> Any:
+    """Of letters."""
     letters = [(letter, -float(number)) for number, letter in enumerate("▁abcdefghijklmnoprstuvw")]
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     return transformers.T5Tokenizer(vocab=[*special, *letters], extra_ids=0, model_max_length=300)

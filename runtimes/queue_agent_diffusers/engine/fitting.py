@@ -31,11 +31,11 @@ class Need:
     @classmethod
     def of(cls, model: str, request: ImageRequest, samples: Sequence[Sample]) -> "Need | None":
         """Of one of these samples, all of the request; None where the model chooses the size."""
-        if request.width is None or request.height is None:
+        if request.pixels is None:
             return None
         rows = samples[0].rows * request.count // len(samples)
         kind = request.image is not None, request.mask is not None
-        return cls(model, kind, rows, request.width * request.height)
+        return cls(model, kind, rows, request.pixels)
 
     def covers(self, other: "Need") -> bool:
         """Whether it takes as much as the other, or more."""

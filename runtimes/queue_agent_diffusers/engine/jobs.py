@@ -186,7 +186,7 @@ class EngineJob:
 
     def remembered(self) -> "EngineJob":
         """How it ended, without any picture that it was given or made."""
-        kept = EngineJob(self.id, replace(self.request, image=None, mask=None))
+        kept = EngineJob(self.id, replace(self.request, image=None, mask=None, clip=None))
         kept.state, kept.step, kept.steps = self.state, self.step, self.steps
         kept.previews = self.previews
         return kept

@@ -1,5 +1,7 @@
 """What a job asks for and what it gets: plain values, known to every part of the runtime."""
 
+import os
+import weakref
 from dataclasses import dataclass, field
 
 from PIL import Image
@@ -12,6 +14,20 @@ class LoraWeight:
     name: str
     """File name in the folder of LoRAs, without its extension."""
     scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a request for a video says beside what one for an image does."""
+
+    frames: int | None = None
+    """The nearest number that the model can make is made."""
+    seconds: float | None = None
+    """Its length, where `frames` does not say it."""
+    fps: int | None = None
+    """Frames that a second shows; None: as many as the model was made for."""
+    last_frame: Image.Image | None = field(default=None, repr=False)
+    """What it ends with; what it begins with is the request's `image`."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +58,54 @@ class ImageRequest:
     """How many previews of each image to show on the way."""
     preview_interval: float | None = None
     """Seconds between two looks at the first image that the job keeps; None: it keeps none."""
+    clip: Clip | None = None
+    """Of a video; None where images are asked for."""
+
+    @property
+    def pixels(self) -> int | None:
+        """Of an image, or of all frames of a video; None where the model chooses."""
+        frames = 1 if self.clip is None else self.clip.frames
+        if self.width is None or self.height is None or frames is None:
+            return None
+        return self.width * self.height * frames
 
     @property
     def seeds(self) -> list[int]:
         return [(self.seed + number) % 2**64 for number in range(self.count)]
 
 
+@dataclass(frozen=True, eq=False)
+class VideoFile:
+    """One video; its file is gone with the object."""
+
+    descriptor: int
+    """Of an MP4 on disk, which has no name there; closed with the object."""
+    frames: int
+    fps: int
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, os.close, self.descriptor)
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.fps
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return os.fstat(self.descriptor).st_size
+
+    def read(self, start: int, length: int) -> bytes:
+        """Bytes of the file, in any thread; none at its end."""
+        return os.pread(self.descriptor, length, start)
+
+
 @dataclass(frozen=True)
 class Pictures:
-    """What came out of a job, in the order of its seeds."""
+    """What came out of a job, in the order of its seeds: images or videos."""
 
     images: list[Image.Image] = field(repr=False)
     warnings: tuple[str, ...] = ()
+    videos: tuple[VideoFile, ...] = ()

@@ -18,7 +18,7 @@ from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched, release_memory, weight_bytes
-from queue_agent_diffusers.torch.pipeline_arguments import Family, default, pipeline_arguments
+from queue_agent_diffusers.torch.pipeline_arguments import Family, default
 from queue_agent_diffusers.torch.prompt_cache import PromptCache
 from queue_agent_diffusers.torch.schedulers import Scheduler, keep_timesteps_on_host
 from queue_agent_diffusers.torch.speed import Pace
@@ -87,12 +87,18 @@ class BatchedModel(ABC):
     """Whether the schedulers' timesteps are kept in the host's memory."""
 
     def __init__(
-        self, pipeline: Any, *, max_batch: int, loras: LoraCache | None = None, side: int
+        self,
+        pipeline: Any,
+        *,
+        max_batch: int,
+        loras: LoraCache | None = None,
+        side: int,
+        family: Family | None = None,
     ) -> None:
         """`side` is that of the images for which the model was made, in pixels."""
         self.max_batch = max_batch
         self.memory = weight_bytes(pipeline)
-        self._family = Family(pipeline)
+        self._family = family or Family(pipeline)
         self.takes_samplers = self._family.takes_samplers
         self._loras = loras or LoraCache(None)
         self._pace = Pace(pipeline.device)
@@ -164,7 +170,7 @@ class BatchedModel(ABC):
         """The pipeline's call for one image, not started."""
         request = sample.request
         pipeline: Any = self._family.choose(request)
-        arguments, _ignored = pipeline_arguments(pipeline, request, [sample.seed])
+        arguments, _ignored = self._family.arguments(request, [sample.seed])
         call = self.suspend(pipeline, {**arguments, "return_dict": False}, sample)
         scheduler, _warnings = self._family.scheduler(request)
         if self.host_timesteps:
@@ -202,8 +208,7 @@ class BatchedModel(ABC):
         return request.width or self._natural_side, request.height or self._natural_side
 
     def _warnings(self, request: ImageRequest) -> list[str]:
-        pipeline = self._family.choose(request)
-        _arguments, ignored = pipeline_arguments(pipeline, request, request.seeds)
+        _arguments, ignored = self._family.arguments(request, request.seeds)
         return [*self._family.scheduler(request)[1], *ignored]
 
 

@@ -69,7 +69,8 @@ class PipelineDecoder(LatentDecoder):
 
     def __init__(self, pipeline: Any) -> None:
         super().__init__(pipeline.vae)
-        self._processor: Any = pipeline.image_processor
+        self._processor: Any = getattr(pipeline, "video_processor", None)
+        self._processor = self._processor or pipeline.image_processor
 
     def stand_in(self) -> Undecoded:
         """For the autoencoder in a pipeline's call."""
@@ -91,6 +92,25 @@ class PipelineDecoder(LatentDecoder):
             [image] = self._processor.postprocess(decoded, output_type="pil")
         picture: Image.Image = image
         return picture
+
+    def frames(
+        self, receive: Callable[[], torch.Tensor], arguments: Sequence[Any]
+    ) -> list[Image.Image]:
+        """The frames of a video's latents, as pictures: three bytes for each of their pixels."""
+        with self._working():
+            [decoded] = self._decoded(receive(), *arguments)
+            return [
+                self._processor.postprocess(decoded[:, [number]].transpose(0, 1), "pil")[0]
+                for number in range(decoded.shape[1])
+            ]
+
+    def frame_tensors(self, call: DecodeCall) -> torch.Tensor:
+        """The decoded frames before they are quantised, from 0 to 1."""
+        with self._working():
+            decoded = self._decoded(call.latents, *call.arguments)
+            [frames] = self._processor.postprocess_video(decoded, output_type="pt")
+        made: torch.Tensor = frames
+        return made
 
     def tensor(
         self, call: DecodeCall, finish: Callable[[Any, torch.Tensor], torch.Tensor]

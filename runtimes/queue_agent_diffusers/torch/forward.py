@@ -85,7 +85,7 @@ def _argument_kind(name: str, value: Any, layout: RowLayout) -> Hashable:
     if name in layout.listed:
         return "list"
     if name in _TIMES:
-        return max(1, int(value.dim()))
+        return tuple(value.shape[1:])
     if name in layout.padded:
         return (tuple(value.shape[2:]), value.dtype)
     return _shape(value)

@@ -17,6 +17,7 @@ from queue_agent_diffusers.errors import DeviceUnavailable, ModelUnreadable
 from queue_agent_diffusers.options import GIB, Options
 from queue_agent_diffusers.tiny import FOLDER
 from queue_agent_diffusers.torch.architectures import architecture_of
+from queue_agent_diffusers.torch.architectures.video import VideoArchitecture
 from queue_agent_diffusers.torch.hub import fetch_from_hub
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import default_budget
@@ -26,6 +27,7 @@ from queue_agent_diffusers.torch.pipeline_model import PipelineModel
 from queue_agent_diffusers.torch.speed import network_for, tune
 from queue_agent_diffusers.torch.transformer import TransformerModel
 from queue_agent_diffusers.torch.unet import UNetModel, can_batch
+from queue_agent_diffusers.torch.video import VideoModel
 from queue_agent_diffusers.torch.weight_files import INDEX, variant_for, weight_bytes
 
 library: Any = diffusers
@@ -43,6 +45,8 @@ TINY: Final = "tiny"
 PICKLES: Final = frozenset({".ckpt", ".pt", ".pth", ".bin"})
 SMALL_BATCH: Final = 4
 """Images in a step on a CPU, and of the large transformers."""
+VIDEO_BATCH: Final = 2
+"""Videos of the natural size in a step: one alone keeps a device busy, and takes much memory."""
 LARGE_LATENT: Final = 96
 """Side of a latent above which a model counts as one for large images."""
 
@@ -66,6 +70,13 @@ def load_model(
     options = options or Options()
     pipeline = load_pipeline(model, options, progress)
     architecture = architecture_of(pipeline)
+    if isinstance(architecture, VideoArchitecture):
+        return VideoModel(
+            pipeline,
+            architecture,
+            max_batch=options.max_batch or VIDEO_BATCH,
+            loras=LoraCache(options.lora_dir),
+        )
     if architecture is not None:
         return TransformerModel(
             pipeline,

@@ -56,6 +56,8 @@ class Family:
 
     def check(self, request: ImageRequest) -> None:
         """Raise `InvalidRequest` for what none of them can ever do."""
+        if request.clip is not None:
+            raise InvalidRequest("This model makes images, and no videos.", param="model")
         pipeline = self.choose(request)
         self.scheduler(request)
         steps = request.steps or default(pipeline, "num_inference_steps")
@@ -78,6 +80,12 @@ class Family:
                 f"{type(self.main).__name__} cannot work with a given {param}.", param=param
             )
         return chosen
+
+    def arguments(
+        self, request: ImageRequest, seeds: Sequence[int]
+    ) -> tuple[dict[str, object], list[str]]:
+        """What to call the one for the request with, and what it has no word for."""
+        return pipeline_arguments(self.choose(request), request, seeds)
 
     def scheduler(self, request: ImageRequest) -> tuple[Scheduler, list[str]]:
         """A scheduler for the request alone, and what of its name was ignored."""

@@ -14,6 +14,7 @@ from queue_agent_diffusers.torch.batched import BatchedModel, StepSample
 from queue_agent_diffusers.torch.decoding import PipelineDecoder
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched
+from queue_agent_diffusers.torch.pipeline_arguments import Family
 from queue_agent_diffusers.torch.suspended import DecodeCall, NetworkCall, SuspendedCall
 
 
@@ -28,14 +29,15 @@ class TransformerModel(BatchedModel):
         max_batch: int,
         loras: LoraCache | None = None,
         networks: Mapping[str, forward.Network] | None = None,
+        family: Family | None = None,
     ) -> None:
         """`networks` stand for the pipeline's own in forward passes."""
         side = architecture.natural_side(pipeline)
-        super().__init__(pipeline, max_batch=max_batch, loras=loras, side=side)
+        super().__init__(pipeline, max_batch=max_batch, loras=loras, side=side, family=family)
         self.layout = architecture.layout
         self.takes_loras = hasattr(pipeline, "load_lora_weights")
         self._architecture = architecture
-        self._decoder = PipelineDecoder(pipeline)
+        self.decoder = PipelineDecoder(pipeline)
         own = {name: getattr(pipeline, name) for name in architecture.networks}
         self._networks = {**own, **(networks or {})}
 
@@ -50,14 +52,14 @@ class TransformerModel(BatchedModel):
     ) -> Callable[[], Pictures]:
         """What decodes them."""
         calls: list[DecodeCall] = [sample.result for sample in samples]
-        received = [self._decoder.hand_over(call.latents) for call in calls]
+        received = [self.decoder.hand_over(call.latents) for call in calls]
         finish = self._architecture.finish(*self._size(request))
         warnings = self._warnings(request)
 
         def make() -> Pictures:
             with memory_watched(len(calls), request):
                 images = [
-                    self._decoder.picture(receive, call.arguments, finish)
+                    self.decoder.picture(receive, call.arguments, finish)
                     for receive, call in zip(received, calls, strict=True)
                 ]
             return Pictures(images, tuple(warnings))
@@ -66,7 +68,7 @@ class TransformerModel(BatchedModel):
 
     def close(self) -> None:
         """Free the weights' memory."""
-        del self._networks, self._decoder
+        del self._networks, self.decoder
         super().close()
 
     def guides(self, request: ImageRequest) -> bool:
@@ -85,12 +87,12 @@ class TransformerModel(BatchedModel):
         """The pipeline's call up to where it would decode, not started."""
         del sample
         networks = self._architecture.networks
-        return SuspendedCall(pipeline, arguments, networks=networks, vae=self._decoder.stand_in())
+        return SuspendedCall(pipeline, arguments, networks=networks, vae=self.decoder.stand_in())
 
     def tensor(self, sample: StepSample) -> torch.Tensor:
         """The picture of a finished sample before it is quantised, from 0 to 1."""
         finish = self._architecture.finish(*self._size(sample.request))
-        return self._decoder.tensor(sample.result, finish)
+        return self.decoder.tensor(sample.result, finish)
 
     def _pass(self, calls: Sequence[NetworkCall]) -> list[Any]:
         return forward.predict(self._networks[calls[0].network], calls, self.layout)

@@ -1,0 +1,153 @@
+"""From a request for a video to the arguments of a pipeline's call; what each pipeline can do."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image, ImageOps
+
+from queue_agent_diffusers.engine.requests import Clip, ImageRequest
+from queue_agent_diffusers.errors import InvalidRequest
+from queue_agent_diffusers.torch.architectures.video import VideoArchitecture, whole_default
+from queue_agent_diffusers.torch.pipeline_arguments import (
+    Family,
+    Pipeline,
+    parameters,
+    pipeline_arguments,
+)
+
+
+@dataclass(frozen=True)
+class VideoShape:
+    """How large a video is made, and how fast it is shown."""
+
+    width: int
+    height: int
+    frames: int
+    fps: int
+
+    @property
+    def pixels(self) -> int:
+        """Of all frames."""
+        return self.width * self.height * self.frames
+
+
+class VideoFamily(Family):
+    """A pipeline for videos with its siblings, which share its weights."""
+
+    def __init__(self, pipeline: Any, architecture: VideoArchitecture) -> None:
+        super().__init__(pipeline)
+        self._images = architecture.images
+        self._pipelines = architecture.open(pipeline)
+
+    def check(self, request: ImageRequest) -> None:
+        """Raise `InvalidRequest` for what none of them can ever do."""
+        clip = _clip(request)
+        self.choose(request)
+        self.scheduler(request)
+        step = self._pipelines.side_step
+        for name in ("width", "height"):
+            side = getattr(request, name)
+            if side is not None and side % step:
+                raise InvalidRequest(
+                    f"{name}: sides of this model's videos are multiples of {step} pixels, and "
+                    f"{side} is none.",
+                    param="size",
+                )
+        if clip.last_frame is not None and self.shape(request).frames == 1:
+            raise InvalidRequest("A last frame needs frames before it.", param="num_frames")
+
+    def choose(self, request: ImageRequest) -> Pipeline:
+        """The one for the request."""
+        clip, own = _clip(request), self._pipelines
+        if clip.last_frame is not None:
+            return _there(own.between_images, "This model takes no last frame.", "last_frame")
+        if request.image is not None:
+            needs_two = own.between_images is not None
+            refusal = "This model needs a last frame, too." if needs_two else "It takes no images."
+            return _there(own.from_image, refusal, "input_reference")
+        return _there(own.from_text, "This model makes videos of images only.", "input_reference")
+
+    def shape(self, request: ImageRequest) -> VideoShape:
+        """What is made of what is asked for; the model's own where nobody says it."""
+        clip, pipeline = _clip(request), self.choose(request)
+        fps = clip.fps or self._pipelines.fps
+        frames = clip.frames
+        if frames is None and clip.seconds is not None:
+            frames = round(clip.seconds * fps)
+        if frames is None:
+            frames = whole_default(pipeline, "num_frames")
+        width, height = self._size(request, pipeline)
+        return VideoShape(width, height, self._pipelines.natural_frames(frames), fps)
+
+    def natural_shape(self) -> VideoShape:
+        """For which the model was made."""
+        width, height, frames = (
+            whole_default(self.main, name) for name in ("width", "height", "num_frames")
+        )
+        return VideoShape(width, height, frames, self._pipelines.fps)
+
+    def arguments(
+        self, request: ImageRequest, seeds: Sequence[int]
+    ) -> tuple[dict[str, object], list[str]]:
+        """What to call the one for the request with, for the first seed, and what is not as asked.
+
+        Raises:
+            InvalidRequest: as by `check`.
+        """
+        clip, pipeline, shape = _clip(request), self.choose(request), self.shape(request)
+        arguments, ignored = pipeline_arguments(pipeline, _without_images(request), seeds[:1])
+        arguments |= {"width": shape.width, "height": shape.height, "num_frames": shape.frames}
+        # Alone, since not all of these pipelines take a list of one.
+        arguments["generator"] = torch.Generator("cpu").manual_seed(seeds[0])
+        if "frame_rate" in parameters(pipeline):
+            arguments["frame_rate"] = shape.fps
+        if request.image is not None:
+            last = None if clip.last_frame is None else _fitted(clip.last_frame, shape)
+            first = _fitted(request.image, shape)
+            arguments |= self._images(pipeline, first, last, shape.frames)
+        return arguments, [*self._rounded(clip, shape), *ignored]
+
+    def _rounded(self, clip: Clip, shape: VideoShape) -> list[str]:
+        if clip.frames in {None, shape.frames}:
+            return []
+        step = self._pipelines.frame_step
+        return [f"frames: this model makes {step}n + 1 of them; {shape.frames} were made."]
+
+    def _size(self, request: ImageRequest, pipeline: Pipeline) -> tuple[int, int]:
+        """As asked; else about as many pixels as the model's own, in the image's proportions."""
+        if request.width is not None and request.height is not None:
+            return request.width, request.height
+        width, height = (whole_default(pipeline, name) for name in ("width", "height"))
+        if request.image is None:
+            return width, height
+        step = self._pipelines.side_step
+        stretch = (width * height / (request.image.width * request.image.height)) ** 0.5
+        across, down = (max(1, round(side * stretch / step)) for side in request.image.size)
+        return across * step, down * step
+
+
+def _clip(request: ImageRequest) -> Clip:
+    if request.clip is None:
+        raise InvalidRequest(
+            "This model makes videos, and no images: ask for one at /v1/videos.", param="model"
+        )
+    return request.clip
+
+
+def _there(pipeline: Pipeline | None, refusal: str, param: str) -> Pipeline:
+    if pipeline is None:
+        raise InvalidRequest(refusal, param=param)
+    return pipeline
+
+
+def _without_images(request: ImageRequest) -> ImageRequest:
+    """Which `pipeline_arguments` would hand over as image pipelines take them."""
+    return dataclasses.replace(request, image=None, mask=None, width=None, height=None)
+
+
+def _fitted(image: Image.Image, shape: VideoShape) -> Image.Image:
+    """Scaled, and cut where its proportions are others."""
+    return ImageOps.fit(image, (shape.width, shape.height), Image.Resampling.LANCZOS)

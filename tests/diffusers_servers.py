@@ -20,10 +20,11 @@ from queue_agent.testing.process import HOST, ServerProcess
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.model import Model, OnStep
 from queue_agent_diffusers.engine.pool import ModelPool, Served
-from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
+from queue_agent_diffusers.engine.requests import Clip, ImageRequest, Pictures
 from queue_agent_diffusers.engine.unbatched import UnbatchedModel
 from queue_agent_diffusers.errors import OutOfMemory
 from queue_agent_diffusers.http.app import create_app
+from queue_agent_diffusers.torch.video_file import write_video
 
 STEP_SECONDS = 0.02
 """For each image of the request."""
@@ -148,6 +149,37 @@ class SteppingModel:
 
     def close(self) -> None:
         self.closed = True
+
+
+class FilmingModel(SteppingModel):
+    """Makes videos in the colours of the seeds."""
+
+    def finish(
+        self, request: ImageRequest, samples: Sequence[SteppingSample]
+    ) -> Callable[[], Pictures]:
+        clip = request.clip or Clip()
+        frames, fps = clip.frames or 3, clip.fps or 8
+
+        def make() -> Pictures:
+            self.may_finish.wait()
+            pictures = [Image.new("RGB", (64, 48), (one.seed % 256, 0, 0)) for one in samples]
+            videos = [write_video([picture] * frames, fps) for picture in pictures]
+            return Pictures([], ("frames: as many were made.",), tuple(videos))
+
+        return make
+
+
+def tiny_video_server(name: str = "Wan") -> ServerProcess:
+    """The bundled runtime with a tiny model for videos, of random weights, not started."""
+    folder = made_once(f"tiny-video-{name}", lambda to: _build_video(to, name))
+    command = [sys.executable, "-m", "queue_agent_diffusers", "--model", str(folder)]
+    return LoadedServer([*command, "--port", "{port}"])
+
+
+def _build_video(folder: Path, name: str) -> None:
+    """By a process of its own, as below."""
+    script = Path(__file__).with_name("tiny_videos.py")
+    subprocess.run([sys.executable, script, folder, name], check=True, capture_output=True)
 
 
 def tiny_server(*options: str, environment: Mapping[str, str] | None = None) -> ServerProcess:

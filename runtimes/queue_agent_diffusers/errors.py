@@ -9,6 +9,8 @@
     ├── OutOfMemory       the images do not fit in the device's memory, even alone
     ├── DuplicateJob      a job of that id is waiting or running
     ├── JobNotFound       no job of that id is known
+    ├── VideoNotMade      the job has no file: it has not ended, or it failed
+    ├── StillStopping     the job was told to stop, and has not done so yet
     ├── RequestCancelled      the job was stopped before its end
     ├── ModelBusy         a model that works cannot be unloaded
     ├── ModelUnavailable  a served model cannot be loaded now
@@ -125,6 +127,23 @@ class JobNotFound(ServerError):
     status = 404
     kind = "invalid_request_error"
     code = "job_not_found"
+
+
+class VideoNotMade(ServerError):
+    """The job has not ended, or it failed; its record says which."""
+
+    status = 404
+    kind = "invalid_request_error"
+    code = "video_not_made"
+
+
+class StillStopping(ServerError):
+    """The job was told to stop, and has not done so yet; to be asked again."""
+
+    status = 409
+    kind = "invalid_request_error"
+    code = "still_stopping"
+    headers = {"Retry-After": "1"}  # noqa: RUF012  as above
 
 
 class PreviewNotFound(ServerError):

@@ -22,7 +22,7 @@ _ASKS_FOR_NOTHING: Final = (None, "", "auto", "standard", "false", False)
 """Values at which OpenAI's other fields (`quality`, `style`, …) may be passed over."""
 
 
-def _blank_is_none(value: object) -> object:
+def blank_is_none(value: object) -> object:
     """A form has no null: an empty field is one that was not given."""
     return None if value in ("", "auto") else value
 
@@ -63,8 +63,8 @@ class LoraField(BaseModel):
     scale: float = Field(default=1.0, ge=-10, le=10)
 
 
-class GenerationRequest(BaseModel):
-    """The body of ``POST /v1/images/generations``."""
+class CommonFields(BaseModel):
+    """What requests for images and for videos have in common."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
@@ -72,43 +72,32 @@ class GenerationRequest(BaseModel):
     negative_prompt: Prompt | None = None
     model: str | None = Field(default=None, description="The served model, or nothing.")
     n: int = Field(default=1, ge=1, le=16)
-    size: Annotated[str | None, BeforeValidator(_blank_is_none)] = None
+    size: Annotated[str | None, BeforeValidator(blank_is_none)] = None
     seed: Annotated[
-        Annotated[int, Field(ge=0, lt=2**64)] | None, BeforeValidator(_blank_is_none)
+        Annotated[int, Field(ge=0, lt=2**64)] | None, BeforeValidator(blank_is_none)
     ] = None
     num_inference_steps: Annotated[
-        Annotated[int, Field(ge=1, le=500)] | None, BeforeValidator(_blank_is_none)
+        Annotated[int, Field(ge=1, le=500)] | None, BeforeValidator(blank_is_none)
     ] = None
     guidance_scale: Annotated[
-        Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(_blank_is_none)
+        Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(blank_is_none)
     ] = None
     true_cfg_scale: Annotated[
-        Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(_blank_is_none)
+        Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(blank_is_none)
     ] = None
     scheduler: Annotated[
-        Annotated[str, Field(max_length=100)] | None, BeforeValidator(_blank_is_none)
+        Annotated[str, Field(max_length=100)] | None, BeforeValidator(blank_is_none)
     ] = None
     loras: Annotated[
         tuple[LoraField, ...], Field(max_length=MAX_LORAS), BeforeValidator(_parse_if_text)
     ] = ()
-    stream: bool = Field(default=False, description="Answer with server-sent events.")
-    partial_images: int = Field(
-        default=0, ge=0, le=3, description="Previews of each image in a stream, small and rough."
-    )
     preview_interval: Annotated[
-        Annotated[float, Field(ge=0.1)] | None, BeforeValidator(_blank_is_none)
+        Annotated[float, Field(ge=0.1)] | None, BeforeValidator(blank_is_none)
     ] = Field(
         default=None,
         description="Seconds, at least, between two looks at the first image for "
         "`/v1/jobs/{id}/preview`; without it there are none.",
     )
-    response_format: Annotated[
-        Literal["b64_json"], BeforeValidator(_refuse_links), BeforeValidator(_or_text)
-    ] = "b64_json"
-    output_format: Annotated[OutputFormat, BeforeValidator(_lower)] = "png"
-    output_compression: Annotated[
-        Annotated[int, Field(ge=0, le=100)] | None, BeforeValidator(_blank_is_none)
-    ] = Field(default=None, description="The quality of JPEG and WebP.")
     user: str | None = None
 
     @field_validator("size")
@@ -144,11 +133,27 @@ class GenerationRequest(BaseModel):
         ]
 
 
+class GenerationRequest(CommonFields):
+    """The body of ``POST /v1/images/generations``."""
+
+    stream: bool = Field(default=False, description="Answer with server-sent events.")
+    partial_images: int = Field(
+        default=0, ge=0, le=3, description="Previews of each image in a stream, small and rough."
+    )
+    response_format: Annotated[
+        Literal["b64_json"], BeforeValidator(_refuse_links), BeforeValidator(_or_text)
+    ] = "b64_json"
+    output_format: Annotated[OutputFormat, BeforeValidator(_lower)] = "png"
+    output_compression: Annotated[
+        Annotated[int, Field(ge=0, le=100)] | None, BeforeValidator(blank_is_none)
+    ] = Field(default=None, description="The quality of JPEG and WebP.")
+
+
 class EditRequest(GenerationRequest):
     """The fields of ``POST /v1/images/edits`` beside the files `image` and `mask`."""
 
     strength: Annotated[
-        Annotated[float, Field(gt=0, le=1)] | None, BeforeValidator(_blank_is_none)
+        Annotated[float, Field(gt=0, le=1)] | None, BeforeValidator(blank_is_none)
     ] = Field(default=None, description="How far the result may go from the image.")
 
 

@@ -1,7 +1,12 @@
-"""The HTTP side of the bundled runtime: the OpenAI Images dialect, and what goes beyond it.
+"""The HTTP side of the bundled runtime: OpenAI's dialects, and what goes beyond them.
 
 POST   /v1/images/generations   text to image
 POST   /v1/images/edits         image to image, inpainting (multipart)
+POST   /v1/videos               text to video, image to video (a form, or JSON without images)
+GET    /v1/videos               the videos that run, wait or are kept
+GET    /v1/videos/{id}          how far one is
+GET    /v1/videos/{id}/content  its file
+DELETE /v1/videos/{id}          stop it between two steps, and forget it
 GET    /v1/models               what is served, and what of it is loaded
 GET    /v1/models/{id}          one of them
 POST   /v1/models/load          load a served model before it is asked for
@@ -53,6 +58,7 @@ from queue_agent_diffusers.http.images import encode_file
 from queue_agent_diffusers.http.metrics import EngineMetrics
 from queue_agent_diffusers.http.middleware import RequestBodyLimit, RequestIds
 from queue_agent_diffusers.http.offered import capabilities_of
+from queue_agent_diffusers.http.video_routes import add_video_routes
 
 MAX_BODY: Final = 64 * 1024 * 1024
 """Bytes of a request."""
@@ -99,6 +105,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _answer_error)
     names = Names(engine.pool.names)
     add_image_routes(app, engine, names)
+    add_video_routes(app, engine, names)
     _add_job_routes(app, engine)
     _add_model_routes(app, engine, names)
 

@@ -20,7 +20,7 @@ from queue_agent_diffusers.engine.names import Names
 from queue_agent_diffusers.engine.requests import ImageRequest, LoraWeight
 from queue_agent_diffusers.errors import InvalidRequest, NotReady
 from queue_agent_diffusers.http import streaming
-from queue_agent_diffusers.http.api import EditRequest, GenerationRequest
+from queue_agent_diffusers.http.api import CommonFields, EditRequest, GenerationRequest
 from queue_agent_diffusers.http.images import (
     decode_image,
     encode_answer,
@@ -40,7 +40,7 @@ def add_image_routes(app: FastAPI, engine: Engine, names: Names) -> None:
 
     @app.post("/v1/images/generations")
     async def generate(body: GenerationRequest, request: Request) -> Response:
-        return await _answer(engine, request, body, _image_request(body, names))
+        return await _answer(engine, request, body, image_request(body, names))
 
     @app.post("/v1/images/edits", openapi_extra=_EDIT_BODY)
     async def edit(request: Request) -> Response:
@@ -48,7 +48,7 @@ def add_image_routes(app: FastAPI, engine: Engine, names: Names) -> None:
             raise NotReady("The model is still loading.")
         async with request.form(max_files=4, max_fields=64) as form:
             body = _parse_fields(form)
-            start = _image_request(body, names)
+            start = image_request(body, names)
             async with decoding:
                 image, mask = await _read_file(form, "image"), await _read_file(form, "mask")
                 if image is None:
@@ -74,7 +74,7 @@ async def _answer(
 ) -> Response:
     if body.stream:
         return _stream(engine, request, body, wanted)
-    job = engine.submit(request_id(request), wanted, stages=_spans(request))
+    job = engine.submit(request_id(request), wanted, stages=spans_of(request))
     watcher = asyncio.create_task(_cancel_when_gone(request, job))
     try:
         pictures = await asyncio.wrap_future(job.result)
@@ -92,7 +92,7 @@ async def _answer(
     return Response(answer, media_type="application/json")
 
 
-def _spans(request: Request) -> StageSpans:
+def spans_of(request: Request) -> StageSpans:
     """The job's spans, in the trace that the request's headers continue."""
     return StageSpans.of_request(request.app.state.tracer, request.headers, "generate")
 
@@ -105,7 +105,7 @@ def _stream(
     )
     stream = streaming.Stream(operation, body.output_format, body.warnings, body.output_compression)
     wanted = dataclasses.replace(wanted, previews=body.partial_images)
-    job = engine.submit(request_id(request), wanted, stream.listen, _spans(request))
+    job = engine.submit(request_id(request), wanted, stream.listen, spans_of(request))
     return StreamingResponse(
         stream.events(job),
         media_type=streaming.MEDIA_TYPE,
@@ -119,7 +119,8 @@ async def _cancel_when_gone(request: Request, job: EngineJob) -> None:
     job.cancel()
 
 
-def _image_request(body: GenerationRequest, names: Names) -> ImageRequest:
+def image_request(body: CommonFields, names: Names) -> ImageRequest:
+    """What the fields ask for, but for pictures."""
     width, height = body.dimensions or (None, None)
     return ImageRequest(
         model=names.source(body.model),

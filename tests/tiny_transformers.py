@@ -29,16 +29,17 @@ def tiny_transformer(name: str) -> Any:
     return pipeline
 
 
-def flux() -> Any:
+def flux(kind: str = "FluxPipeline", *, in_channels: int = 4) -> Any:
     """With guidance as a number."""
-    return library.FluxPipeline(
+    return getattr(library, kind)(
         text_encoder=transformers.CLIPTextModel(text_config(new_tokenizer())),
         tokenizer=new_tokenizer(),
         text_encoder_2=t5(),
         tokenizer_2=t5_tokenizer(),
         transformer=library.FluxTransformer2DModel(
             patch_size=1,
-            in_channels=4,
+            in_channels=in_channels,
+            out_channels=4,
             num_single_layers=1,
             joint_attention_dim=TEXT_WIDTH,
             pooled_projection_dim=TEXT_WIDTH,
@@ -49,6 +50,16 @@ def flux() -> Any:
         vae=_plain_vae(1, shift_factor=0.06, scaling_factor=1.5),
         scheduler=library.FlowMatchEulerDiscreteScheduler(),
     )
+
+
+def flux_fill() -> Any:
+    """Beside the noise, a row has the masked image's latents and the mask."""
+    return flux("FluxFillPipeline", in_channels=4 + 4 + 4)
+
+
+def flux_kontext() -> Any:
+    """Tokens of the image to edit stand after those of the noise."""
+    return flux("FluxKontextPipeline")
 
 
 def flux2() -> Any:
@@ -189,6 +200,8 @@ def z_image() -> Any:
 
 BUILDERS: Final[dict[str, Callable[[], Any]]] = {
     "Flux": flux,
+    "Flux Fill": flux_fill,
+    "Flux Kontext": flux_kontext,
     "Flux.2": flux2,
     "Stable Diffusion 3": stable_diffusion_3,
     "Qwen-Image": qwen_image,

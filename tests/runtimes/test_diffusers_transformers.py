@@ -12,6 +12,7 @@ from PIL import Image
 
 from queue_agent.testing import sample_png
 from queue_agent_diffusers.engine.requests import ImageRequest
+from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.http.images import decode_image
 from queue_agent_diffusers.options import Options
 from step_batches import TOLERANCE, alone, stepped_together
@@ -78,11 +79,47 @@ def test_any_mix_equals_the_plain_transformer(name: str) -> None:
     check()
 
 
-@pytest.mark.parametrize("name", ["Flux", "Stable Diffusion 3", "Qwen-Image", "Z-Image"])
+@pytest.mark.parametrize("name", ["Flux", "Flux.2", "Stable Diffusion 3", "Qwen-Image", "Z-Image"])
 def test_images_and_masks_to_start_from_share_steps_too(name: str) -> None:
     from_image = replace(SIMPLE, image=PHOTO, strength=0.7, steps=4)
     mix = [(SIMPLE, 1), (from_image, 0), (replace(from_image, mask=MASK, seed=9), 1)]
     assert_as_by_itself(name, mix)
+
+
+def test_images_to_edit_share_steps_with_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffusers.pipelines.flux import (  # noqa: PLC0415  loads torch
+        pipeline_flux_kontext,
+        pipeline_flux_kontext_inpaint,
+    )
+
+    # Without this, images to edit have a megapixel, which takes minutes here.
+    for module in (pipeline_flux_kontext, pipeline_flux_kontext_inpaint):
+        monkeypatch.setattr(module, "PREFERRED_KONTEXT_RESOLUTIONS", [(64, 64), (96, 48)])
+    edited = replace(SIMPLE, image=PHOTO, steps=4)
+    mix = [
+        (SIMPLE, 1),
+        (edited, 0),
+        (replace(edited, seed=8, prompt="light"), 2),
+        (replace(edited, mask=MASK, seed=9, strength=0.7), 1),
+    ]
+    assert_as_by_itself("Flux Kontext", mix)
+
+
+def test_models_that_paint_in_masks_share_steps_and_refuse_what_has_none() -> None:
+    painted = replace(SIMPLE, image=PHOTO, mask=MASK)
+    mix = [(painted, 1), (replace(painted, seed=8, prompt="light", strength=0.7, steps=4), 0)]
+    assert_as_by_itself("Flux Fill", mix)
+    for other in (SIMPLE, replace(SIMPLE, image=PHOTO)):
+        with pytest.raises(InvalidRequest, match="works on a given mask only") as refused:
+            transformer_model("Flux Fill").check(other)
+        assert refused.value.body["error"]["param"] == "mask"
+
+
+@pytest.mark.parametrize(("mask", "word"), [(None, "image"), (MASK, "mask")])
+def test_pipelines_that_start_from_no_image_say_so(mask: Image.Image | None, word: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"cannot work with a given {word}") as refused:
+        transformer_model("PixArt").check(replace(SIMPLE, image=PHOTO, mask=mask))
+    assert refused.value.body["error"]["param"] == word
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -17,6 +17,18 @@ library: Any = diffusers
 """diffusers ships annotations for some of its names only."""
 
 _OPTIONAL: Final = ("negative_prompt", "guidance_scale", "true_cfg_scale")
+_INPAINTING: Final = {
+    "Flux2KleinPipeline": "Flux2KleinInpaintPipeline",
+    "FluxFillPipeline": "FluxFillPipeline",
+    "FluxKontextPipeline": "FluxKontextInpaintPipeline",
+}
+"""Those that diffusers' own table lacks."""
+_NEEDED: Final = {
+    "FluxFillPipeline": "mask",
+    "QwenImageEditPipeline": "image",
+    "QwenImageEditPlusPipeline": "image",
+}
+"""What pipelines cannot work without, although it is optional by their signatures."""
 
 
 class PipelineOutput(Protocol):
@@ -47,7 +59,9 @@ class Family:
         self.main = pipeline
         self._scheduler = pipeline.scheduler
         self._from_image = _sibling(library.AutoPipelineForImage2Image, pipeline)
-        self._inpainting = _sibling(library.AutoPipelineForInpainting, pipeline)
+        inpainting = _INPAINTING.get(type(pipeline).__name__)
+        kind = getattr(library, inpainting) if inpainting else library.AutoPipelineForInpainting
+        self._inpainting = _sibling(kind, pipeline)
 
     @property
     def takes_samplers(self) -> bool:
@@ -71,6 +85,9 @@ class Family:
 
     def choose(self, request: ImageRequest) -> Pipeline:
         """The one for the request."""
+        needed = _NEEDED.get(type(self.main).__name__)
+        if needed and getattr(request, needed) is None:
+            raise InvalidRequest(f"This model works on a given {needed} only.", param=needed)
         if request.image is None:
             return self.main
         chosen = self._inpainting if request.mask else self._from_image
@@ -118,6 +135,8 @@ def pipeline_arguments(
         value = getattr(request, name)
         if value is not None and name in known:
             arguments[name] = value
+    if "max_area" in known and request.width and request.height:
+        arguments["max_area"] = request.width * request.height  # else the size is not kept
     ignored = []
     for name in _OPTIONAL:
         value = getattr(request, name)

@@ -1,6 +1,7 @@
 """Flux.1: guidance is a number that the transformer is given, so an image has one row.
 
-With `true_cfg_scale` and a negative prompt the pipeline asks twice a step.
+With `true_cfg_scale` and a negative prompt the pipeline asks twice a step. What is painted in or
+edited is a part of the rows: more channels of each token, or more tokens.
 """
 
 from typing import Final
@@ -9,6 +10,6 @@ from queue_agent_diffusers.torch.architectures.architecture import Architecture
 from queue_agent_diffusers.torch.forward import RowLayout
 
 FLUX: Final = Architecture(
-    pipelines=("FluxPipeline",),
+    pipelines=("FluxPipeline", "FluxFillPipeline", "FluxKontextPipeline"),
     layout=RowLayout(shared=frozenset({"txt_ids", "img_ids"})),
 )

@@ -95,6 +95,8 @@ class SteppingModel:
     turn = 4
     takes_samplers = True
     takes_loras = True
+    control_nets: Sequence[str] = ()
+    ip_adapters: Sequence[str] = ()
 
     def __init__(self, *, max_batch: int = 4, fits: int = 1000) -> None:
         self.max_batch = max_batch
@@ -195,6 +197,15 @@ def tiny_server(*options: str, environment: Mapping[str, str] | None = None) -> 
     return LoadedServer([*command, "--port", "{port}"], env=environment)
 
 
+def conditioning_options() -> list[str]:
+    """A ControlNet "edges" and an IP-Adapter "face" for the tiny model's server."""
+    folder = made_once("tiny-conditioning", _build_conditioning)
+    return [
+        *("--controlnet", f"edges={folder / 'edges'}"),
+        *("--ip-adapter", f"face={folder / 'adapter-0.safetensors'}"),
+    ]
+
+
 def painting_server() -> ServerProcess:
     """The bundled runtime's server and engine around a `PaintingModel`, not started."""
     return LoadedServer([sys.executable, __file__, "{port}"])
@@ -219,6 +230,11 @@ def _build_tiny(folder: Path, *, xl: bool) -> None:
     else:
         command = [sys.executable, "-m", "queue_agent_diffusers.torch.tiny", str(folder)]
         subprocess.run([*command, *(["--xl"] if xl else [])], check=True, capture_output=True)
+
+
+def _build_conditioning(folder: Path) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("tiny_conditioning.py")), str(folder)]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def jobs_held(server: ServerProcess) -> int:

@@ -10,11 +10,11 @@ TOLERANCE = 1e-4
 """Of values from 0 to 1, before they are quantised."""
 
 
-def alone(pipeline: Any, request: ImageRequest) -> list[Any]:
+def alone(pipeline: Any, request: ImageRequest, control_nets: Any = None) -> list[Any]:
     """What the plain pipeline makes of the request, one seed at a time, from 0 to 1."""
     from queue_agent_diffusers.torch.pipeline_arguments import Family, pipeline_arguments  # noqa: PLC0415  loads torch
 
-    family = Family(pipeline)
+    family = Family(pipeline, control_nets)
     images = []
     for seed in request.seeds:
         chosen: Any = copy(family.choose(request))  # the next call finds the model's scheduler

@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 import transformers
 
-from queue_agent_diffusers.torch.pipeline_arguments import library
+from queue_agent_diffusers.torch.siblings import library
 from queue_agent_diffusers.torch.tiny import TEXT_WIDTH, new_tokenizer, text_config
 
 HEADS: Final = {"num_layers": 2, "attention_head_dim": 16, "num_attention_heads": 2}

@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 import transformers
 
-from queue_agent_diffusers.torch.pipeline_arguments import library
+from queue_agent_diffusers.torch.siblings import library
 from queue_agent_diffusers.torch.tiny import TEXT_WIDTH
 from tiny_transformers import t5, t5_tokenizer
 

@@ -20,7 +20,7 @@ from benchmarks.diffusers_serving.subjects import SUBJECTS, SubjectName, new_mod
 from benchmarks.diffusers_serving.table import markdown, serving_row
 from queue_agent_diffusers.options import Options
 from queue_agent_diffusers.torch.loader import load_pipeline
-from queue_agent_diffusers.torch.pipeline_arguments import library
+from queue_agent_diffusers.torch.siblings import library
 from queue_agent_diffusers.torch.speed import tune
 
 CLIENTS: Final = (1, 2, 4, 8, 16)

@@ -30,7 +30,7 @@ from benchmarks.diffusers_serving.table import ServingRow, SkippedRow, serving_r
 from queue_agent_diffusers.options import Options
 from queue_agent_diffusers.torch.loader import DTYPES, load_pipeline
 from queue_agent_diffusers.torch.memory import is_out_of_memory, release_memory
-from queue_agent_diffusers.torch.pipeline_arguments import library
+from queue_agent_diffusers.torch.siblings import library
 from queue_agent_diffusers.torch.speed import tune
 
 MAX_BATCH: Final = 16

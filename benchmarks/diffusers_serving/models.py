@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 import transformers
 
-from queue_agent_diffusers.torch.pipeline_arguments import library
+from queue_agent_diffusers.torch.siblings import library
 from queue_agent_diffusers.torch.tiny import build_tiny_model, new_tokenizer
 
 CLIP_WORDS: Final = 49408

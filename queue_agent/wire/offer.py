@@ -151,6 +151,10 @@ class Capabilities(_Part):
     samplers: tuple[OfferedSampler, ...] | None = None
     schedules: tuple[OfferedSchedule, ...] | None = None
     loras: tuple[OfferedLora, ...] | None = None
+    controls: tuple[str, ...] | None = Field(
+        default=None, description="ControlNets that jobs may name beside an image."
+    )
+    ip_adapters: tuple[str, ...] | None = None
     upscalers: tuple[OfferedUpscaler, ...] | None = None
     latent_upscalers: tuple[str, ...] | None = None
     vaes: tuple[str, ...] | None = None

@@ -55,6 +55,23 @@ def serve_diffusers(
         ),
     ] = None,
     lora_dir: Annotated[Path | None, typer.Option(help="Folder of .safetensors files.")] = None,
+    controlnet: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATH_OR_ID",
+            help="A ControlNet that requests may name: a diffusers folder or hub id "
+            "(ORG/NAME, ORG/NAME@REVISION). May be given several times.",
+        ),
+    ] = None,
+    ip_adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATH_OR_ID",
+            help="An IP-Adapter that requests may name: a .safetensors file, or one of the hub "
+            "(ORG/NAME:PATH, ORG/NAME@REVISION:PATH); after a comma its image encoder, if that is "
+            "not in image_encoder beside it. May be given several times.",
+        ),
+    ] = None,
     allow_pickles: Annotated[
         bool, typer.Option("--allow-pickles", help="Read .ckpt files, tensors only.")
     ] = False,
@@ -83,9 +100,24 @@ def serve_diffusers(
             memory_limit=memory_limit,
             idle_unload=idle_unload,
             lora_dir=lora_dir,
+            control_nets=_named(controlnet, "--controlnet"),
+            ip_adapters=_named(ip_adapter, "--ip-adapter"),
             allow_pickles=allow_pickles,
             cache_dir=cache_dir,
             region=default_region(),
             speed=speed,
         ),
     )
+
+
+def _named(values: list[str] | None, option: str) -> dict[str, str]:
+    """Sources by name, of ``NAME=SOURCE``."""
+    sources: dict[str, str] = {}
+    for value in values or ():
+        name, _, source = value.partition("=")
+        if not name or not source:
+            raise typer.BadParameter(f"{value!r} is not NAME=PATH_OR_ID.", param_hint=option)
+        if name in sources:
+            raise typer.BadParameter(f"{name!r} is named twice.", param_hint=option)
+        sources[name] = source
+    return sources

@@ -3,6 +3,7 @@
     ServerError
     ├── InvalidRequest    a field is wrong; `param` names it
     │   ├── BodyTooLarge      … because it holds too much
+    │   ├── UnknownInput      … because there is no ControlNet, IP-Adapter or upscaler of that name
     │   └── UnknownModel  … because another model is served
     ├── UnknownHost       the server is not called so
     ├── ForbiddenOrigin   a page of others sent it
@@ -27,7 +28,8 @@ Error bodies have OpenAI's shape:
 https://platform.openai.com/docs/guides/error-codes/api-errors
 """
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
 
 class ServerError(Exception):
@@ -80,6 +82,19 @@ class BodyTooLarge(InvalidRequest):
 
     status = 413
     code = "too_large"
+
+
+class UnknownInput(InvalidRequest):
+    """The request names something that the server was not started with."""
+
+    status = 400
+    code = "unknown_name"
+
+    @classmethod
+    def of(cls, kind: str, name: str, there: Sequence[str], *, param: str) -> Self:
+        """`there` are the names that would do."""
+        known = f"there are {', '.join(map(repr, there))}" if there else "there is none"
+        return cls(f"There is no {kind} {name!r}: {known}.", param=param)
 
 
 class UnknownModel(InvalidRequest):

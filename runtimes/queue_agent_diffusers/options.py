@@ -1,6 +1,7 @@
 """What the operator says of the server, read once at its edge."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -25,6 +26,10 @@ class Options:
     idle_unload: float | None = None
     """Seconds after which a model that nobody asked for is let go; None: it stays."""
     lora_dir: Path | None = None
+    control_nets: Mapping[str, str] = field(default_factory=dict)
+    """Sources of ControlNets, by the names that requests use."""
+    ip_adapters: Mapping[str, str] = field(default_factory=dict)
+    """Sources of IP-Adapters, by the names that requests use."""
     allow_pickles: bool = False
     """Whether `.ckpt` files may be read; torch then reads nothing of them but tensors."""
     cache_dir: Path = Path("~/.cache/sd-queue-agent/models")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageChops
 from pydantic import JsonValue
 
-from diffusers_servers import jobs_held, painting_server, tiny_server
+from diffusers_servers import conditioning_options, jobs_held, painting_server, tiny_server
 from queue_agent.runtime import Output, Progress, Runtime
 from queue_agent.testing import FaultProxy, RuntimeContract, eventually, sample_png
 from queue_agent.testing.process import ServerProcess
@@ -17,6 +17,8 @@ from queue_agent.wire.job import Job
 from queue_agent_runtimes.openai_images import DiffusersRuntime
 
 PNG = base64.b64encode(sample_png()).decode()
+EDGES: dict[str, JsonValue] = {"name": "edges", "image": PNG, "scale": 0.5, "end": 0.9}
+FACE: dict[str, JsonValue] = {"name": "face", "image": PNG}
 
 
 def job(task_type: str, **content: JsonValue) -> Job:
@@ -36,7 +38,7 @@ class TestDiffusers(RuntimeContract):
     @pytest.fixture(scope="class")
     @classmethod
     def server(cls) -> Iterator[ServerProcess]:
-        with tiny_server() as server:
+        with tiny_server(*conditioning_options()) as server:
             yield server
 
     @classmethod
@@ -48,6 +50,7 @@ class TestDiffusers(RuntimeContract):
         return [
             job("text-to-image", steps=4, width=64, height=64),
             job("image-to-image", steps=4, width=64, height=64, init_images=[PNG]),
+            job("text-to-image", steps=4, controls=[EDGES], ip_adapters=[FACE]),
         ]
 
     def slow_job(self) -> Job:
@@ -66,6 +69,7 @@ class TestDiffusers(RuntimeContract):
 
     def job_with_references(self) -> tuple[Job, set[str]]:
         image, mask = "https://example.com/photo.png", "s3://bucket/mask.png"
+        edges, face = "https://example.com/edges.png", "s3://bucket/face.png"
         content: dict[str, JsonValue] = {
             "prompt": "https://example.com/prompt.png",
             "negative_prompt": "s3://bucket/negative.png",
@@ -74,8 +78,10 @@ class TestDiffusers(RuntimeContract):
             "height": 64,
             "init_images": [image],
             "mask": mask,
+            "controls": [EDGES, {**EDGES, "image": edges}],
+            "ip_adapters": [{**FACE, "image": face}],
         }
-        return job("image-to-image", **content), {image, mask}
+        return job("image-to-image", **content), {image, mask, edges, face}
 
     async def jobs_held(self, server: ServerProcess) -> int:
         return await asyncio.to_thread(jobs_held, server)

@@ -124,7 +124,7 @@ def test_samples_of_two_sizes_do_not_get_into_one_pass() -> None:
 
 def variant(kind: str) -> Any:
     """The tiny pipeline as one of the other pipelines that share steps."""
-    from queue_agent_diffusers.torch.pipeline_arguments import library  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.siblings import library  # noqa: PLC0415  loads torch
 
     parts = dict(tiny_pipeline().components)
     options = {"in_channels": 9} if "Inpaint" in kind else {"time_cond_proj_dim": 32}
@@ -274,10 +274,14 @@ def test_loras_act_on_their_own_requests_only(lora_dir: Path) -> None:
         pipeline.enable_lora()
         pipeline.set_adapters(["again"], [1.0])
         [plain_ink] = alone(pipeline, SIMPLE)
+        pipeline.load_lora_weights(lora_dir, weight_name="chalk.safetensors", adapter_name="more")
+        pipeline.set_adapters(["again", "more"], [0.5, 1.0])
+        [plain_both] = alone(pipeline, SIMPLE)
     assert (before - plain).abs().max() <= TOLERANCE
     assert (after - plain).abs().max() <= TOLERANCE
     assert (ink - plain_ink).abs().max() <= TOLERANCE
     assert (ink - plain).abs().max() > 0.01
+    assert (both - plain_both).abs().max() <= TOLERANCE
     assert (both - ink).abs().max() > 0.01
 
 

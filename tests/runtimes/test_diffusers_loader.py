@@ -177,8 +177,8 @@ def test_the_same_seed_builds_the_same_weights_and_another_seed_others(tmp_path:
     "words", ["CUDA out of memory.", "DefaultCPUAllocator: can't allocate memory"]
 )
 def test_running_out_of_memory_has_an_error_of_its_own(words: str) -> None:
-    from queue_agent_diffusers.torch.pipeline_arguments import library  # noqa: PLC0415  loads torch
     from queue_agent_diffusers.torch.pipeline_model import PipelineModel  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.siblings import library  # noqa: PLC0415  loads torch
 
     pipeline = library.StableDiffusionPipeline.from_pretrained(tiny_model())
 
@@ -193,8 +193,8 @@ def test_running_out_of_memory_has_an_error_of_its_own(words: str) -> None:
 
 
 def test_a_pipeline_that_cannot_edit_refuses_images() -> None:
-    from queue_agent_diffusers.torch.pipeline_arguments import library  # noqa: PLC0415  loads torch
     from queue_agent_diffusers.torch.pipeline_model import PipelineModel  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.siblings import library  # noqa: PLC0415  loads torch
 
     unet = library.UNet2DModel(
         block_out_channels=(32,), down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",)

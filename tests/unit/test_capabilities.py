@@ -25,6 +25,7 @@ from queue_agent.wire.offer import LARGEST, Offer
 from queue_agent_diffusers.engine.names import Names
 from queue_agent_diffusers.engine.pool import ModelPool
 from queue_agent_diffusers.http.offered import capabilities_of as of_server
+from queue_agent_diffusers.options import Options
 from queue_agent_runtimes.comfyui.api import ComfyUIApi
 from queue_agent_runtimes.comfyui.offered import capabilities_of as of_comfyui
 from queue_agent_runtimes.openai_images.answer import read_capabilities, read_models
@@ -158,10 +159,11 @@ class Pool:
 
 def of_bundled(loras: Path | None = None, **loaded: SteppingModel | None) -> Capabilities:
     pool = Pool(**loaded)
-    return of_server(cast("ModelPool", pool), Names(pool.names), loras)
+    options = Options(lora_dir=loras, control_nets={"edges": "a", "depth": "b"})
+    return of_server(cast("ModelPool", pool), Names(pool.names), options)
 
 
-def stepping(**options: bool) -> SteppingModel:
+def stepping(**options: object) -> SteppingModel:
     model = SteppingModel()
     for name, value in options.items():
         setattr(model, name, value)
@@ -182,6 +184,8 @@ def test_what_the_bundled_runtime_has_is_told(tmp_path: Path) -> None:
     assert OfferedSchedule(name="Karras") in (known.schedules or ())
     assert known.sizes == OfferedSizes(smallest=64, largest=2048, multiple_of=8)
     assert of_bundled(tmp_path / "nowhere", one=None).loras == ()
+    assert of_bundled(one=None).controls == ("depth", "edges")
+    assert of_bundled(one=stepping(control_nets=["edges"])).controls == ("edges",)
 
 
 def test_what_no_loaded_model_can_use_is_not_told(tmp_path: Path) -> None:

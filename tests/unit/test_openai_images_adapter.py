@@ -137,6 +137,39 @@ def test_loras_are_for_the_bundled_runtime_only() -> None:
     assert warning.startswith("loras: ")
 
 
+def test_control_nets_and_ip_adapters_are_for_the_bundled_runtime_only() -> None:
+    content: JsonObject = {"prompt": "a cat", "controls": [{"name": "edges", "image": PNG}]}
+    assert translate(content, "text-to-image", BUNDLED) == (ALWAYS, [])
+    _, [warning] = translate(content, "text-to-image", COMMON)
+    assert warning.startswith("controls: ")
+
+
+@pytest.mark.parametrize(
+    ("entries", "kind", "words"),
+    [
+        ([{"name": "edges"}], "invalid_content", "controls.0.image"),
+        ([{"name": 5, "image": PNG}], "invalid_content", "controls.0.name"),
+        ("edges", "invalid_content", "controls"),
+        ([{"name": "edges", "image": "no image"}], "invalid_content", "controls[0].image"),
+        ([{"name": "http://inside/", "image": PNG}], "reference_forbidden", "controls[0].name"),
+    ],
+)
+async def test_what_leads_a_job_in_another_form_is_refused(
+    entries: JsonValue, kind: str, words: str
+) -> None:
+    one = job("text-to-image", controls=entries)
+    runtime = DiffusersRuntime(RuntimeOptions())
+
+    async def take() -> None:
+        runtime.check_places(one)
+        await runtime.prepare(one, {})
+
+    with pytest.raises(Rejected) as refused:
+        await take()
+    assert refused.value.type == kind
+    assert words in refused.value.message
+
+
 def test_an_operator_may_forbid_the_choice_of_a_model() -> None:
     content: JsonObject = {"prompt": "a cat", "model": "other"}
     request, [warning] = translate(content, "text-to-image", COMMON, switch_models=False)

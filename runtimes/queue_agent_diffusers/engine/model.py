@@ -4,7 +4,7 @@ Every image of a request is a `Sample`. The engine starts samples, advances thos
 together by `Model.predict`, and hands the finished ones of a job to `Model.finish`.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from PIL import Image
@@ -50,6 +50,14 @@ class ModelOf(Protocol[S]):
     takes_samplers: bool
     """Whether requests may name a scheduler."""
     takes_loras: bool
+
+    @property
+    def control_nets(self) -> Collection[str]:
+        """Names of those that requests may use."""
+
+    @property
+    def ip_adapters(self) -> Collection[str]:
+        """Names of those that requests may use."""
 
     def check(self, request: ImageRequest) -> None:
         """Raise `InvalidRequest` for what this model can never do; does no work. Any thread."""

@@ -31,6 +31,31 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class ControlInput:
+    """An image that a ControlNet leads the request by."""
+
+    name: str
+    """Of one that the server was started with."""
+    image: Image.Image = field(repr=False)
+    """Of the size asked for."""
+    scale: float = 1.0
+    start: float = 0.0
+    """Share of the steps at which it begins to lead, and `end` where it ends."""
+    end: float = 1.0
+
+
+@dataclass(frozen=True)
+class ImagePrompt:
+    """An image that stands beside the prompt, by an IP-Adapter."""
+
+    name: str
+    """Of one that the server was started with."""
+    image: Image.Image = field(repr=False)
+    """Of any size."""
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
 class ImageRequest:
     """What to generate; None leaves the choice to the model."""
 
@@ -49,6 +74,8 @@ class ImageRequest:
     scheduler: str | None = None
     """Name of a sampler, with or without a noise schedule; see `queue_agent.wire.samplers`."""
     loras: tuple[LoraWeight, ...] = ()
+    controls: tuple[ControlInput, ...] = ()
+    image_prompts: tuple[ImagePrompt, ...] = ()
     image: Image.Image | None = field(default=None, repr=False)
     """What to start from, of the size asked for."""
     mask: Image.Image | None = field(default=None, repr=False)

@@ -1,6 +1,6 @@
 """Models that share nothing: each request is one call, from its beginning to its end."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 
 from PIL import Image
 
@@ -45,6 +45,8 @@ class UnbatchedModel:
     turn = 1
     takes_samplers = True
     takes_loras = False
+    control_nets: Collection[str] = ()
+    ip_adapters: Collection[str] = ()
 
     def check(self, request: ImageRequest) -> None:
         """Raise `InvalidRequest` for what this model can never do."""

@@ -8,9 +8,16 @@ https://platform.openai.com/docs/api-reference/images-streaming.
 
 import json
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from queue_agent_diffusers.http.images import MAX_SIDE, MIN_SIDE, SIDE_STEP, OutputFormat
 
@@ -18,6 +25,8 @@ MAX_PROMPT: Final = 10_000
 """Characters; text encoders read the first few hundred at most."""
 
 MAX_LORAS: Final = 8
+MAX_CONDITIONS: Final = 4
+"""ControlNets of a request, and IP-Adapters."""
 _ASKS_FOR_NOTHING: Final = (None, "", "auto", "standard", "false", False)
 """Values at which OpenAI's other fields (`quality`, `style`, …) may be passed over."""
 
@@ -61,6 +70,34 @@ class LoraField(BaseModel):
 
     name: str = Field(min_length=1, max_length=200)
     scale: float = Field(default=1.0, ge=-10, le=10)
+
+
+class ControlField(BaseModel):
+    """A ControlNet of the server's, and the image that it leads the request by."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str = Field(min_length=1, max_length=200)
+    image: str = Field(min_length=1, description="In base64, or as a data URL.")
+    scale: float = Field(default=1.0, ge=0, le=10)
+    start: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps before it leads.")
+    end: float = Field(default=1.0, gt=0, le=1, description="Share of the steps at which it ends.")
+
+    @model_validator(mode="after")
+    def _check_span(self) -> Self:
+        if self.start >= self.end:
+            raise ValueError("start must be less than end")
+        return self
+
+
+class ImagePromptField(BaseModel):
+    """An IP-Adapter of the server's, and the image that stands beside the prompt."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    name: str = Field(min_length=1, max_length=200)
+    image: str = Field(min_length=1, description="In base64, or as a data URL.")
+    scale: float = Field(default=1.0, ge=0, le=10)
 
 
 class CommonFields(BaseModel):
@@ -136,6 +173,16 @@ class CommonFields(BaseModel):
 class GenerationRequest(CommonFields):
     """The body of ``POST /v1/images/generations``."""
 
+    controls: Annotated[
+        tuple[ControlField, ...],
+        Field(max_length=MAX_CONDITIONS),
+        BeforeValidator(_parse_if_text),
+    ] = ()
+    ip_adapters: Annotated[
+        tuple[ImagePromptField, ...],
+        Field(max_length=MAX_CONDITIONS),
+        BeforeValidator(_parse_if_text),
+    ] = ()
     stream: bool = Field(default=False, description="Answer with server-sent events.")
     partial_images: int = Field(
         default=0, ge=0, le=3, description="Previews of each image in a stream, small and rough."

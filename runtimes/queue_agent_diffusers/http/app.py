@@ -26,7 +26,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -53,15 +52,14 @@ from queue_agent_diffusers.http.api import (
     ServedModels,
 )
 from queue_agent_diffusers.http.browsers import BrowserGuard
-from queue_agent_diffusers.http.image_routes import add_image_routes, invalid_request
+from queue_agent_diffusers.http.image_routes import MAX_BODY, add_image_routes, invalid_request
 from queue_agent_diffusers.http.images import encode_file
 from queue_agent_diffusers.http.metrics import EngineMetrics
 from queue_agent_diffusers.http.middleware import RequestBodyLimit, RequestIds
 from queue_agent_diffusers.http.offered import capabilities_of
 from queue_agent_diffusers.http.video_routes import add_video_routes
+from queue_agent_diffusers.options import Options
 
-MAX_BODY: Final = 64 * 1024 * 1024
-"""Bytes of a request."""
 _PREVIEW_CONTENT: Final[dict[str, Any]] = {
     "content": {"image/png": {}},
     "description": "Small and rough: one pixel for each cell of the latents.",
@@ -74,12 +72,12 @@ def create_app(
     traces: TelemetryOptions | None = None,
     *,
     hosts: Collection[str] = (),
-    loras: Path | None = None,
+    options: Options | None = None,
 ) -> FastAPI:
     """The application around an engine that the caller has started; closes it at its end.
 
-    `hosts` are names that it may be called by; see `BrowserGuard`. `loras` is the folder of LoRAs
-    that requests may name.
+    `hosts` are names that it may be called by; see `BrowserGuard`. `options` say what requests may
+    name.
     """
 
     @asynccontextmanager
@@ -111,7 +109,7 @@ def create_app(
 
     @app.get("/v1/capabilities")
     async def capabilities() -> Capabilities:
-        return await asyncio.to_thread(capabilities_of, engine.pool, names, loras)
+        return await asyncio.to_thread(capabilities_of, engine.pool, names, options or Options())
 
     _add_state_routes(app, engine, metrics or EngineMetrics())
     return app

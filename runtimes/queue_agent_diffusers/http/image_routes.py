@@ -21,6 +21,7 @@ from queue_agent_diffusers.engine.requests import ImageRequest, LoraWeight
 from queue_agent_diffusers.errors import InvalidRequest, NotReady
 from queue_agent_diffusers.http import streaming
 from queue_agent_diffusers.http.api import CommonFields, EditRequest, GenerationRequest
+from queue_agent_diffusers.http.conditions import with_conditions
 from queue_agent_diffusers.http.images import (
     decode_image,
     encode_answer,
@@ -30,6 +31,8 @@ from queue_agent_diffusers.http.images import (
 )
 from queue_agent_diffusers.http.middleware import request_id
 
+MAX_BODY: Final = 64 * 1024 * 1024
+"""Bytes of a request."""
 _DECODED_AT_ONCE: Final = 1
 """Requests whose images are decoded: one of `MAX_INPUT_PIXELS` takes several hundred MB."""
 
@@ -40,13 +43,18 @@ def add_image_routes(app: FastAPI, engine: Engine, names: Names) -> None:
 
     @app.post("/v1/images/generations")
     async def generate(body: GenerationRequest, request: Request) -> Response:
-        return await _answer(engine, request, body, image_request(body, names))
+        wanted = image_request(body, names)
+        if body.controls or body.ip_adapters:
+            _check_ready(engine)
+            async with decoding:
+                wanted = await asyncio.to_thread(with_conditions, body, wanted)
+        return await _answer(engine, request, body, wanted)
 
     @app.post("/v1/images/edits", openapi_extra=_EDIT_BODY)
     async def edit(request: Request) -> Response:
-        if not engine.ready:
-            raise NotReady("The model is still loading.")
-        async with request.form(max_files=4, max_fields=64) as form:
+        _check_ready(engine)
+        # Images stand in fields, too.
+        async with request.form(max_files=4, max_fields=64, max_part_size=MAX_BODY) as form:
             body = _parse_fields(form)
             start = image_request(body, names)
             async with decoding:
@@ -54,7 +62,14 @@ def add_image_routes(app: FastAPI, engine: Engine, names: Names) -> None:
                 if image is None:
                     raise InvalidRequest("An image is required.", param="image")
                 wanted = await asyncio.to_thread(_edit_request, body, start, image, mask)
+                wanted = await asyncio.to_thread(with_conditions, body, wanted)
         return await _answer(engine, request, body, wanted)
+
+
+def _check_ready(engine: Engine) -> None:
+    """Before anything is decoded for nothing."""
+    if not engine.ready:
+        raise NotReady("The model is still loading.")
 
 
 def invalid_request(faults: Sequence[ErrorDetails]) -> InvalidRequest:
@@ -189,7 +204,8 @@ def _edit_schema() -> dict[str, Any]:
     """The form as OpenAPI describes it: the request's fields, and the files beside them."""
     schema = EditRequest.model_json_schema(ref_template="#/components/schemas/{model}")
     schema.pop("$defs", None)
-    schema["properties"]["loras"] = {"type": "string", "description": "A list in JSON."}
+    in_json = {"type": "string", "description": "A list in JSON."}
+    schema["properties"] |= dict.fromkeys(("loras", "controls", "ip_adapters"), in_json)
     file = {"type": "string", "format": "binary"}
     schema["properties"] |= {"image": file, "mask": file}
     schema["required"] = [*schema["required"], "image"]

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from PIL import Image, ImageOps
 
+from queue_agent.media.base64_text import decode_base64
 from queue_agent.media.facts import MAX_PIXELS, BrokenImage, TooManyPixels, decode
 from queue_agent_diffusers.errors import BodyTooLarge, InvalidRequest
 
@@ -37,6 +38,18 @@ def decode_image(data: bytes, *, field: str) -> Image.Image:
         raise BodyTooLarge(f"{field} {error}.", param=field) from error
     except BrokenImage as error:
         raise InvalidRequest(f"{field} is not an image that can be read.", param=field) from error
+
+
+def decode_text(text: str, *, field: str) -> Image.Image:
+    """The picture in a text: base64, or a data URL; raises as `decode_image`."""
+    encoded = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        data = decode_base64(encoded)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"{field} must be an image in base64 or a data URL; none is fetched.", param=field
+        ) from error
+    return decode_image(data, field=field)
 
 
 def fit_image(picture: Image.Image, size: tuple[int, int]) -> Image.Image:

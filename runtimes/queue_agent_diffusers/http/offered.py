@@ -1,5 +1,6 @@
 """What the server has, as agents publish it."""
 
+from collections.abc import Collection, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from queue_agent.wire.samplers import SAMPLERS, SCHEDULES
 from queue_agent_diffusers.engine.names import Names
 from queue_agent_diffusers.engine.pool import ModelPool
 from queue_agent_diffusers.http.images import MAX_SIDE, MIN_SIDE, SIDE_STEP
+from queue_agent_diffusers.options import Options
 
 
-def capabilities_of(pool: ModelPool, names: Names, loras: Path | None) -> Capabilities:
+def capabilities_of(pool: ModelPool, names: Names, options: Options) -> Capabilities:
     """The served models, and what those of them can use that are loaded; at first, any."""
+    loras = options.lora_dir
     loaded = [model for source in pool.names if (model := pool.find(source)) is not None]
     samplers = not loaded or any(model.takes_samplers for model in loaded)
     if loaded and not any(model.takes_loras for model in loaded):
@@ -40,8 +43,16 @@ def capabilities_of(pool: ModelPool, names: Names, loras: Path | None) -> Capabi
             if schedule.diffusers is not None and samplers
         ),
         loras=tuple(OfferedLora(name=name) for name in _loras(loras)),
+        controls=_usable(options.control_nets, [model.control_nets for model in loaded]),
+        ip_adapters=_usable(options.ip_adapters, [model.ip_adapters for model in loaded]),
         sizes=OfferedSizes(smallest=MIN_SIDE, largest=MAX_SIDE, multiple_of=SIDE_STEP),
     )
+
+
+def _usable(named: Iterable[str], by_model: Sequence[Collection[str]]) -> tuple[str, ...]:
+    """Those that a loaded model can use; all, where none is loaded."""
+    there = {name for names in by_model for name in names}
+    return tuple(sorted(name for name in named if not by_model or name in there))
 
 
 def _loras(folder: Path | None) -> list[str]:

@@ -52,7 +52,7 @@ def serve(
         "Bytes of the device's memory that the server has taken.",
         functools.partial(_device_memory, engine),
     )
-    app = create_app(engine, metrics, traces, hosts=allow_hosts, loras=options.lora_dir)
+    app = create_app(engine, metrics, traces, hosts=allow_hosts, options=options)
     server = uvicorn.Server(
         uvicorn.Config(app, host=host, port=port, access_log=False, timeout_keep_alive=_KEEP_ALIVE)
     )

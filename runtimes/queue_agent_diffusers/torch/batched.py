@@ -16,6 +16,7 @@ from PIL import Image
 from queue_agent_diffusers.engine.model import OnStep
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.torch import forward
+from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched, release_memory, weight_bytes
 from queue_agent_diffusers.torch.pipeline_arguments import Family, default
@@ -92,13 +93,17 @@ class BatchedModel(ABC):
         *,
         max_batch: int,
         loras: LoraCache | None = None,
+        conditioning: Conditioning | None = None,
         side: int,
         family: Family | None = None,
     ) -> None:
         """`side` is that of the images for which the model was made, in pixels."""
         self.max_batch = max_batch
-        self.memory = weight_bytes(pipeline)
-        self._family = family or Family(pipeline)
+        self.conditioning = conditioning or Conditioning()
+        self.memory = weight_bytes(pipeline) + self.conditioning.memory
+        self.control_nets = self.conditioning.control_nets.names
+        self.ip_adapters = self.conditioning.ip_adapters.names
+        self._family = family or Family(pipeline, self.conditioning.control_nets)
         self.takes_samplers = self._family.takes_samplers
         self._loras = loras or LoraCache(None)
         self._pace = Pace(pipeline.device)
@@ -109,10 +114,11 @@ class BatchedModel(ABC):
         """Raise `InvalidRequest` for what this model can never do."""
         self._family.check(request)
         self._loras.check(request.loras)
+        self.conditioning.check(request)
 
     def batch_key(self, request: ImageRequest) -> Hashable:
-        """The same size and the same LoRAs."""
-        return (*self._size(request), request.loras)
+        """The same size, LoRAs and IP-Adapters."""
+        return (*self._size(request), request.loras, self.conditioning.batch_key(request))
 
     def max_rows(self, request: ImageRequest) -> int:
         """As many as `max_batch` guided images of the natural size take, fewer of larger ones."""
@@ -128,6 +134,7 @@ class BatchedModel(ABC):
     def predict(self, samples: Sequence[StepSample]) -> Sequence[Callable[[], None]]:
         """One pass of the network for all; each one's own guidance and scheduler are left."""
         self._loras.apply(self._family.main, samples[0].request.loras)
+        self.conditioning.apply(samples[0].request)
         asked = [sample.call.asked for sample in samples if sample.call and sample.call.asked]
         if len(asked) != len(samples):
             raise RuntimeError("a sample is to step that is not at a step")
@@ -171,7 +178,9 @@ class BatchedModel(ABC):
         request = sample.request
         pipeline: Any = self._family.choose(request)
         arguments, _ignored = self._family.arguments(request, [sample.seed])
+        self.conditioning.apply(request)
         call = self.suspend(pipeline, {**arguments, "return_dict": False}, sample)
+        call.pipeline.__dict__.update(self.conditioning.parts(request))
         scheduler, _warnings = self._family.scheduler(request)
         if self.host_timesteps:
             keep_timesteps_on_host(scheduler)

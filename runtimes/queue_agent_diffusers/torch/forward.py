@@ -23,6 +23,8 @@ class RowLayout:
     """Tensors that hold for all rows, such as positions: equal in all calls of a pass."""
     listed: frozenset[str] = frozenset()
     """Lists with an entry for each row, of any shape."""
+    stacked: frozenset[str] = frozenset()
+    """Lists of tensors, each of which has one entry for each row."""
     padded: Mapping[str, str] = field(default_factory=dict)
     """Sequences that may be of different lengths, each with the argument that masks its end."""
 
@@ -72,11 +74,17 @@ def predict(
             joined = [row for value in values for row in value]
             together[name] = [*joined, *joined[-1:] * missing]
         else:
-            together[name] = _together(values, missing)
+            together[name] = _together(name, values, missing, layout)
     given = list(together.values())[: calls[0].positional]
     named = dict(list(together.items())[calls[0].positional :])
     prediction = network(*given, **named, return_dict=False)[0]
     return _split(prediction, counts)
+
+
+def holds_lists(call: NetworkCall, layout: RowLayout) -> bool:
+    """Whether there are any that are stacked."""
+    within = [part for one in call.arguments.values() if isinstance(one, Mapping) for part in one]
+    return not layout.stacked.isdisjoint({*call.arguments, *within})
 
 
 def _argument_kind(name: str, value: Any, layout: RowLayout) -> Hashable:
@@ -88,7 +96,7 @@ def _argument_kind(name: str, value: Any, layout: RowLayout) -> Hashable:
         return tuple(value.shape[1:])
     if name in layout.padded:
         return (tuple(value.shape[2:]), value.dtype)
-    return _shape(value)
+    return _shape(name, value, layout)
 
 
 def _row_times(call: NetworkCall, name: str) -> torch.Tensor:
@@ -135,11 +143,13 @@ def _content(value: torch.Tensor) -> tuple[Any, ...]:
     return content
 
 
-def _shape(value: object) -> Hashable:
+def _shape(name: str, value: object, layout: RowLayout) -> Hashable:
     if isinstance(value, torch.Tensor):
         return (tuple(value.shape[1:]), value.dtype)
     if isinstance(value, Mapping):
-        return tuple((name, _shape(value[name])) for name in sorted(value))
+        return tuple((part, _shape(part, value[part], layout)) for part in sorted(value))
+    if isinstance(value, list | tuple) and name in layout.stacked:
+        return tuple(_shape("", part, layout) for part in value)
     if isinstance(value, list | tuple):
         # Whether tensors in it are rows nobody says: such a call goes alone.
         return object() if any(map(_holds_tensors, value)) else repr(value)
@@ -152,12 +162,15 @@ def _holds_tensors(value: object) -> bool:
     return isinstance(value, torch.Tensor)
 
 
-def _together(values: Sequence[Any], missing: int) -> Any:
+def _together(name: str, values: Sequence[Any], missing: int, layout: RowLayout) -> Any:
     first = values[0]
     if isinstance(first, torch.Tensor):
         return _padded(torch.cat(list(values)), missing)
     if isinstance(first, Mapping):
-        return {name: _together([value[name] for value in values], missing) for name in first}
+        parts = {part: [value[part] for value in values] for part in first}
+        return {part: _together(part, ones, missing, layout) for part, ones in parts.items()}
+    if isinstance(first, list | tuple) and name in layout.stacked:
+        return [_padded(torch.cat(ones), missing) for ones in zip(*values, strict=True)]
     return first
 
 

@@ -18,6 +18,7 @@ from queue_agent_diffusers.options import GIB, Options
 from queue_agent_diffusers.tiny import FOLDER
 from queue_agent_diffusers.torch.architectures import architecture_of
 from queue_agent_diffusers.torch.architectures.video import VideoArchitecture
+from queue_agent_diffusers.torch.conditioning import load_conditioning
 from queue_agent_diffusers.torch.hub import fetch_from_hub
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import default_budget
@@ -69,6 +70,7 @@ def load_model(
     """
     options = options or Options()
     pipeline = load_pipeline(model, options, progress)
+    conditioning = load_conditioning(pipeline, options)
     architecture = architecture_of(pipeline)
     if isinstance(architecture, VideoArchitecture):
         return VideoModel(
@@ -76,6 +78,7 @@ def load_model(
             architecture,
             max_batch=options.max_batch or VIDEO_BATCH,
             loras=LoraCache(options.lora_dir),
+            conditioning=conditioning,
         )
     if architecture is not None:
         return TransformerModel(
@@ -83,15 +86,17 @@ def load_model(
             architecture,
             max_batch=options.max_batch or SMALL_BATCH,
             loras=LoraCache(options.lora_dir),
+            conditioning=conditioning,
         )
     if not can_batch(pipeline):
-        return PipelineModel(pipeline)
-    tune(pipeline, fuse=options.lora_dir is None)
+        return PipelineModel(pipeline, conditioning)
+    tune(pipeline, fuse=options.lora_dir is None and not options.ip_adapters)
     network, buckets = network_for(pipeline, options.speed)
     batched = UNetModel(
         pipeline,
         max_batch=options.max_batch or _default_batch(pipeline),
         loras=LoraCache(options.lora_dir),
+        conditioning=conditioning,
         network=network,
         buckets=buckets,
     )

@@ -5,16 +5,14 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol, Self
 
-import diffusers
 import torch
 from PIL import Image
 
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.errors import ContentWithheld, InvalidRequest
+from queue_agent_diffusers.torch.control_nets import ControlNets, control_arguments
 from queue_agent_diffusers.torch.schedulers import Scheduler, can_be_changed, make_scheduler
-
-library: Any = diffusers
-"""diffusers ships annotations for some of its names only."""
+from queue_agent_diffusers.torch.siblings import library, sibling
 
 _OPTIONAL: Final = ("negative_prompt", "guidance_scale", "true_cfg_scale")
 _INPAINTING: Final = {
@@ -55,13 +53,17 @@ class Pipeline(Protocol):
 class Family:
     """A pipeline with its siblings for image-to-image and inpainting, which share its weights."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, control_nets: ControlNets | None = None) -> None:
         self.main = pipeline
         self._scheduler = pipeline.scheduler
-        self._from_image = _sibling(library.AutoPipelineForImage2Image, pipeline)
+        self._control_nets = control_nets or ControlNets()
+        self._from_image = _found_sibling(library.AutoPipelineForImage2Image, pipeline)
         inpainting = _INPAINTING.get(type(pipeline).__name__)
-        kind = getattr(library, inpainting) if inpainting else library.AutoPipelineForInpainting
-        self._inpainting = _sibling(kind, pipeline)
+        self._inpainting: Pipeline | None = (
+            sibling(inpainting, pipeline)
+            if inpainting
+            else _found_sibling(library.AutoPipelineForInpainting, pipeline)
+        )
 
     @property
     def takes_samplers(self) -> bool:
@@ -88,6 +90,9 @@ class Family:
         needed = _NEEDED.get(type(self.main).__name__)
         if needed and getattr(request, needed) is None:
             raise InvalidRequest(f"This model works on a given {needed} only.", param=needed)
+        if request.controls:
+            led: Pipeline = self._control_nets.pipeline(self.main, request)
+            return led
         if request.image is None:
             return self.main
         chosen = self._inpainting if request.mask else self._from_image
@@ -127,6 +132,9 @@ def pipeline_arguments(
     }
     if request.steps is not None:
         arguments["num_inference_steps"] = request.steps
+    arguments |= control_arguments(known, request.controls)
+    if request.image_prompts:
+        arguments["ip_adapter_image"] = [prompt.image for prompt in request.image_prompts]
     if request.image is not None:
         arguments["image"] = [request.image] * count
     if request.mask is not None:
@@ -204,10 +212,10 @@ def withheld(flags: Sequence[bool]) -> list[str]:
     ]
 
 
-def _sibling(kind: Any, pipeline: Pipeline) -> Pipeline | None:
+def _found_sibling(kind: Any, pipeline: Pipeline) -> Pipeline | None:
     try:
-        sibling: Pipeline = kind.from_pipe(pipeline)
+        found: Pipeline = kind.from_pipe(pipeline)
     except ValueError:
         return None
-    sibling.set_progress_bar_config(disable=True)
-    return sibling
+    found.set_progress_bar_config(disable=True)
+    return found

@@ -6,6 +6,7 @@ from queue_agent_diffusers.engine.model import OnStep
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.engine.unbatched import UnbatchedModel
 from queue_agent_diffusers.errors import InvalidRequest
+from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.memory import memory_watched, release_memory, weight_bytes
 from queue_agent_diffusers.torch.pipeline_arguments import (
     Family,
@@ -19,7 +20,8 @@ from queue_agent_diffusers.torch.pipeline_arguments import (
 class PipelineModel(UnbatchedModel):
     """Any diffusers pipeline."""
 
-    def __init__(self, pipeline: Any) -> None:
+    def __init__(self, pipeline: Any, conditioning: Conditioning | None = None) -> None:
+        self.conditioning = conditioning or Conditioning()
         self.memory = weight_bytes(pipeline)
         vae = getattr(pipeline, "vae", None)
         if vae is not None and hasattr(vae, "enable_slicing"):
@@ -29,6 +31,7 @@ class PipelineModel(UnbatchedModel):
 
     def check(self, request: ImageRequest) -> None:
         """Raise `InvalidRequest` for what this model can never do."""
+        self.conditioning.check(request)
         self._family.check(request)
         if request.loras:
             raise InvalidRequest("This model takes no LoRAs from requests.", param="loras")

@@ -11,6 +11,7 @@ from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.architectures.architecture import Architecture
 from queue_agent_diffusers.torch.batched import BatchedModel, StepSample
+from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.decoding import PipelineDecoder
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched
@@ -28,12 +29,20 @@ class TransformerModel(BatchedModel):
         *,
         max_batch: int,
         loras: LoraCache | None = None,
+        conditioning: Conditioning | None = None,
         networks: Mapping[str, forward.Network] | None = None,
         family: Family | None = None,
     ) -> None:
         """`networks` stand for the pipeline's own in forward passes."""
         side = architecture.natural_side(pipeline)
-        super().__init__(pipeline, max_batch=max_batch, loras=loras, side=side, family=family)
+        super().__init__(
+            pipeline,
+            max_batch=max_batch,
+            loras=loras,
+            conditioning=conditioning,
+            side=side,
+            family=family,
+        )
         self.layout = architecture.layout
         self.takes_loras = hasattr(pipeline, "load_lora_weights")
         self._architecture = architecture

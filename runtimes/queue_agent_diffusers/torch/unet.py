@@ -15,10 +15,13 @@ from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.batched import BatchedModel, StepSample
+from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.decoding import Decoder
+from queue_agent_diffusers.torch.forward import RowLayout
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched
-from queue_agent_diffusers.torch.pipeline_arguments import library, withheld
+from queue_agent_diffusers.torch.pipeline_arguments import withheld
+from queue_agent_diffusers.torch.siblings import library
 from queue_agent_diffusers.torch.suspended import NetworkCall, SuspendedCall
 
 _PIPELINES: Final = (
@@ -28,6 +31,10 @@ _PIPELINES: Final = (
     "StableDiffusionXLInpaintPipeline",
     "LatentConsistencyModelPipeline",
 )
+
+
+_LAYOUT: Final = RowLayout(stacked=frozenset({"down_block_additional_residuals", "image_embeds"}))
+"""What ControlNets and IP-Adapters have to say."""
 
 
 def can_batch(pipeline: object) -> bool:
@@ -45,6 +52,7 @@ class UNetModel(BatchedModel):
     """A UNet pipeline with its siblings."""
 
     host_timesteps = True
+    layout = _LAYOUT
 
     def __init__(
         self,
@@ -52,12 +60,15 @@ class UNetModel(BatchedModel):
         *,
         max_batch: int,
         loras: LoraCache | None = None,
+        conditioning: Conditioning | None = None,
         network: forward.Network | None = None,
         buckets: Sequence[int] = (),
     ) -> None:
         """`network` stands for the UNet in forward passes, `buckets` are its numbers of rows."""
         side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
-        super().__init__(pipeline, max_batch=max_batch, loras=loras, side=side)
+        super().__init__(
+            pipeline, max_batch=max_batch, loras=loras, conditioning=conditioning, side=side
+        )
         self.decoder = Decoder(pipeline)
         self._unet = pipeline.unet
         self._network = network or pipeline.unet
@@ -122,4 +133,7 @@ class UNetModel(BatchedModel):
     def _pass(self, calls: Sequence[NetworkCall]) -> list[Any]:
         rows = sum(call.rows for call in calls)
         bucket = next((size for size in self._buckets if size >= rows), None)
-        return forward.predict(self._network, calls, pad_to=bucket)
+        # Of captured graphs none reads lists.
+        led = forward.holds_lists(calls[0], self.layout)
+        network = self._unet if led else self._network
+        return forward.predict(network, calls, self.layout, pad_to=bucket)

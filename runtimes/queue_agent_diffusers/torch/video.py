@@ -9,6 +9,7 @@ from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.architectures.video import VideoArchitecture
 from queue_agent_diffusers.torch.batched import StepSample
+from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched
 from queue_agent_diffusers.torch.suspended import DecodeCall
@@ -27,6 +28,7 @@ class VideoModel(TransformerModel):
         *,
         max_batch: int,
         loras: LoraCache | None = None,
+        conditioning: Conditioning | None = None,
         networks: Mapping[str, forward.Network] | None = None,
     ) -> None:
         """`networks` stand for the pipeline's own in forward passes."""
@@ -36,6 +38,7 @@ class VideoModel(TransformerModel):
             architecture,
             max_batch=max_batch,
             loras=loras,
+            conditioning=conditioning,
             networks=networks,
             family=self.videos,
         )

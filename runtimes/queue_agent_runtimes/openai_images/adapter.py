@@ -45,6 +45,11 @@ from queue_agent_runtimes.openai_images.answer import (
     read_output,
     read_progress,
 )
+from queue_agent_runtimes.openai_images.conditions import (
+    references_of,
+    request_fields,
+    without_images,
+)
 from queue_agent_runtimes.openai_images.elsewhere import Elsewhere
 from queue_agent_runtimes.openai_images.fields import (
     BUNDLED,
@@ -116,7 +121,12 @@ class OpenAIImagesRuntime(Runtime):
         return readiness
 
     def references(self, job: Job) -> Iterable[Reference]:
-        """URLs in `init_images`, `image` and `mask` of an image-to-image job."""
+        """URLs in `init_images`, `image` and `mask` of an image-to-image job.
+
+        And those of the images that lead a job beside its prompt, where the server knows them.
+        """
+        if self.dialect.conditions:
+            yield from references_of(job.content)
         if job.task_type != IMAGE_TO_IMAGE:
             return
         for path, value in image_fields(job.content):
@@ -131,6 +141,8 @@ class OpenAIImagesRuntime(Runtime):
         request, _ = translate(job.content, job.task_type, self.dialect)
         request.pop("model", None)
         refuse_unfetched(request)
+        if self.dialect.conditions:
+            refuse_unfetched(without_images(job.content))
 
     async def prepare(self, job: Job, assets: Assets) -> Prepared:
         """Translate the fields and gather the files; sends nothing."""
@@ -142,6 +154,8 @@ class OpenAIImagesRuntime(Runtime):
         request, warnings = translate(
             job.content, job.task_type, dialect, switch_models=self._switch_models
         )
+        if dialect.conditions:
+            request |= await asyncio.to_thread(request_fields, job.content, assets)
         if self.shows_previews and job.wants_previews:
             request["preview_interval"] = PREVIEW_INTERVAL
         if job.task_type != IMAGE_TO_IMAGE:

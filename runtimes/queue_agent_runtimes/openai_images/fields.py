@@ -10,6 +10,7 @@ from queue_agent.runtime import OWN, ModelUse
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.portable import Lora, PortableContent, parse_portable
 from queue_agent.wire.samplers import choose, find_sampler
+from queue_agent_runtimes.openai_images.conditions import CONDITIONS
 
 IMAGE_TO_IMAGE: Final = "image-to-image"
 _NATIVE: Final = frozenset(
@@ -51,12 +52,16 @@ class Dialect:
     several_images: bool
     loras: bool
     """Whether `loras` takes names and scales for one request."""
+    conditions: bool = False
+    """Whether `controls` and `ip_adapters` name what leads the request beside its prompt."""
     one_lora: bool = False
     """Whether `lora` takes one, as vLLM-Omni has it."""
 
 
 COMMON: Final = Dialect(schedulers=False, edits_for_sure=False, several_images=True, loras=False)
-BUNDLED: Final = Dialect(schedulers=True, edits_for_sure=True, several_images=False, loras=True)
+BUNDLED: Final = Dialect(
+    schedulers=True, edits_for_sure=True, several_images=False, loras=True, conditions=True
+)
 
 
 def translate(
@@ -71,8 +76,9 @@ def translate(
     Raises:
         Rejected: a field has a wrong type or is out of range (type ``invalid_content``).
     """
+    others = {*_NATIVE, "image", *(CONDITIONS if dialect.conditions else ())}
     portable = parse_portable(
-        {name: value for name, value in content.items() if name not in _NATIVE | {"image"}}
+        {name: value for name, value in content.items() if name not in others}
     )
     request: dict[str, JsonValue] = {
         "prompt": portable.prompt,

@@ -11,5 +11,14 @@ from queue_agent_diffusers.torch.forward import RowLayout
 
 FLUX: Final = Architecture(
     pipelines=("FluxPipeline", "FluxFillPipeline", "FluxKontextPipeline"),
-    layout=RowLayout(shared=frozenset({"txt_ids", "img_ids"})),
+    layout=RowLayout(
+        shared=frozenset({"txt_ids", "img_ids"}),
+        stacked=frozenset(
+            {
+                "controlnet_block_samples",
+                "controlnet_single_block_samples",
+                "ip_adapter_image_embeds",
+            }
+        ),
+    ),
 )

@@ -51,6 +51,8 @@ _ENDS: Final = {
 }
 _POISON: Final = "poison"
 _KILLER: Final = "killer"
+_TENANTS: Final = 5
+"""Whose jobs are, by their names; those of one are nobody's."""
 _REFUSED: Final = Status(
     403,
     b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>by chaos</Message></Error>"
@@ -246,6 +248,8 @@ class Chaos:
         if kind in INNOCENT:
             self._good.add(name)
         metadata = {}
+        if owner := sum(name.encode()) % _TENANTS:
+            metadata["tenant"] = f"tenant-{owner}"
         if kind is Kind.EXPIRED:
             metadata["expires_at"] = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
         if kind is Kind.MISROUTED:

@@ -83,7 +83,9 @@ class Scene:
         """Publish a job to the job topic, as a publisher does."""
         topic = self.cloud.topic(self.deployment.job_topic)
         attributes = {"runtime": self.deployment.runtime_name, **attributes}
-        once = Ordering()  # repeated where the server is away
+        metadata = job.get("metadata")
+        tenant = metadata.get("tenant") if isinstance(metadata, dict) else None
+        once = Ordering(tenant=str(tenant or ""))  # repeated where the server is away
         await retry_for(PATIENCE, lambda: topic.publish(json.dumps(job), attributes, once))
 
     async def send(self, body: str) -> str:

@@ -28,6 +28,8 @@ class Resources:
     """On AWS, where jobs are published to; on NATS it is the queue's stream."""
     priorities: tuple[str, ...] = ()
     """Those whose jobs have queues of their own beside the usual one (`wire.priorities`)."""
+    fair: bool = True
+    """On NATS, whether the tenants of its queues take turns; on AWS they always may."""
     runtime_name: str | None = None
     """On AWS, whose jobs the queue gets."""
     retention: int | None = None

@@ -81,27 +81,40 @@ async def _on_nats(wanted: Resources, making: Making) -> None:
         [one, *(replace(one, priority=name) for name in wanted.priorities)] for one in (queue, dead)
     )
     resources = [
-        nats.job_stream(queue.stream, replicas=wanted.replicas, queues=queues),
+        nats.job_stream(
+            queue.stream,
+            replicas=wanted.replicas,
+            queues=queues,
+            fair=queues if wanted.fair else (),
+        ),
         nats.job_stream(dead.stream, replicas=wanted.replicas, queues=all_dead),
         nats.notification_stream(notifications, replicas=wanted.replicas),
         *(
             nats.consumer(
-                one, lease=wanted.lease, max_receives=wanted.max_receives, dead_letters=dead.stream
+                one,
+                lease=wanted.lease,
+                max_receives=wanted.max_receives,
+                dead_letters=dead.stream,
+                fair=wanted.fair,
             )
             for one in queues
         ),
+        *(nats.turns(one, lease=wanted.lease) for one in queues if wanted.fair),
         *map(nats.consumer, all_dead),
     ]
     if wanted.bucket and is_nats(wanted.bucket):
         name = NatsAddress.parse(wanted.bucket).stream
         resources += nats.bucket(name, replicas=wanted.replicas)
     try:
-        for resource in resources:
-            found = await differences(cloud.connection, resource)
-            if found is None:
+        found = [(one, await differences(cloud.connection, one)) for one in resources]
+        # consumers that are there do not look back for what a stream takes from now on
+        for resource, differing in sorted(
+            found, key=lambda it: it[1] is None or not it[0].is_consumer
+        ):
+            if differing is None:
                 await making.make(str(resource), partial(nats.make, cloud.connection, resource))
             else:
-                await making.adjust(str(resource), found)
+                await making.adjust(str(resource), differing)
     finally:
         await cloud.aclose()
 

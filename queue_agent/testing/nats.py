@@ -162,24 +162,27 @@ async def deploy(
     visibility_timeout: float = 30,
     max_receives: int | None = 3,
     replicas: int = 1,
+    fair: bool = True,
 ) -> Deployment:
-    """Make the streams, the consumer and the bucket of one runtime.
+    """Make the streams, the consumers and the bucket of one runtime.
 
     `address` is that of the servers, without a path. Without `max_receives` nothing goes to
-    the dead letters.
+    the dead letters. `fair`: its tenants take turns.
     """
     jobs, dead, notifications = f"{name}-jobs", f"{name}-dead", f"{name}-notifications"
     queue = NatsAddress.parse(queue_url := f"{address}/{jobs}/{name}")
     dead_letters = NatsAddress.parse(dead_letters_url := f"{address}/{dead}/{name}")
     wanted = [
-        making.job_stream(jobs, replicas=replicas),
+        making.job_stream(jobs, replicas=replicas, fair=[queue] if fair else ()),
         making.notification_stream(notifications, replicas=replicas),
         making.consumer(
             queue,
             lease=visibility_timeout,
             max_receives=max_receives,
             dead_letters=dead,
+            fair=fair,
         ),
+        *([making.turns(queue, lease=visibility_timeout)] if fair else []),
         *making.bucket(f"{name}-results", replicas=replicas),
     ]
     if max_receives is not None:

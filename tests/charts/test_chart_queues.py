@@ -115,10 +115,11 @@ def test_consumers_of_nats_are_counted_and_set_up_all() -> None:
         )
     )
     spec = only(manifests, "ScaledObject")["spec"]
-    consumers = [NatsAddress.parse(it["url"]).consumer for it in queues]
+    addresses = [NatsAddress.parse(it["url"]) for it in queues]
+    consumers = [name for it in addresses for name in (it.consumer, it.turns)]
     assert [it["metadata"]["consumer"] for it in spec["triggers"]] == consumers
-    formula = spec["advanced"]["scalingModifiers"]["formula"]
-    assert formula == "queue_high + queue_normal + queue_low"
+    names = [name for it in queues for name in (f"queue_{it['name']}", f"queue_{it['name']}_turns")]
+    assert spec["advanced"]["scalingModifiers"]["formula"] == " + ".join(names)
     setup = next(
         it for it in manifests if it["kind"] == "Job" and it["metadata"]["name"].endswith("setup")
     )
@@ -132,3 +133,45 @@ def test_the_setup_of_queues_of_several_runtimes_is_refused() -> None:
     queues = [{"name": name, "url": f"{servers}/jobs/{name}"} for name in ("sd", "flux")]
     with pytest.raises(HelmError, match=r"cloud\.queues: .* queues of one runtime"):
         render(merged(values_of("nats"), {"cloud": {"queueUrl": "", "queues": queues}}))
+
+
+def on_nats(nats: dict[str, Any], **scaling: Any) -> list[dict[str, Any]]:
+    """One queue, whose length KEDA asks."""
+    values = {"cloud": {"nats": nats}, "scaling": {"by": "length", **scaling}}
+    return render(merged(values_of("nats"), values))
+
+
+def counted(manifests: list[dict[str, Any]]) -> tuple[list[str], str]:
+    """The names of the triggers, and their sum where there is one."""
+    spec = only(manifests, "ScaledObject")["spec"]
+    sum_of = spec["advanced"].get("scalingModifiers", {}).get("formula", "")
+    return [it.get("name", it["type"]) for it in spec["triggers"]], sum_of
+
+
+def set_up_with(manifests: list[dict[str, Any]]) -> list[str]:
+    (container,) = next(
+        it for it in manifests if it["kind"] == "Job" and it["metadata"]["name"].endswith("setup")
+    )["spec"]["template"]["spec"]["containers"]
+    arguments: list[str] = container["args"]
+    return arguments
+
+
+def test_the_turns_of_tenants_are_counted_where_they_are_set_up() -> None:
+    both = (["queue", "queue_turns"], "queue + queue_turns")
+    made = on_nats({"setup": {"enabled": True}})
+    assert counted(made) == both
+    assert "--no-fair" not in set_up_with(made)
+    assert counted(on_nats({"setup": {"enabled": False}})) == (["queue"], "")
+    assert counted(on_nats({"setup": {"enabled": False}, "fair": "on"})) == both
+
+
+def test_turns_of_tenants_can_be_switched_off_on_nats() -> None:
+    manifests = on_nats({"setup": {"enabled": True}, "fair": "off"})
+    assert counted(manifests) == (["queue"], "")
+    assert set_up_with(manifests)[-1] == "--no-fair"
+
+
+def test_beside_other_triggers_the_turns_of_tenants_count_for_themselves() -> None:
+    cron = {"timezone": "UTC", "start": "0 8 * * *", "end": "0 9 * * *", "desiredReplicas": 2}
+    manifests = on_nats({"setup": {"enabled": True}}, cron=[cron])
+    assert counted(manifests) == (["queue", "queue_turns", "cron"], "")

@@ -14,7 +14,7 @@ from queue_agent.cloud import Bucket, Cloud, Deployment
 from queue_agent.cloud.clock import CloudClock
 from queue_agent.cloud.nats import NatsCloud, buckets
 from queue_agent.testing import CloudContract
-from queue_agent.testing.cloud_contract import CloudHooks
+from queue_agent.testing.cloud_contract import CloudHooks, TenantPromises
 from queue_agent.testing.nats import NatsServer, deploy
 
 
@@ -61,7 +61,7 @@ class OnNats(CloudHooks):
         await away.aclose()
 
 
-class TestNatsCloud(OnNats, CloudContract):
+class TestNatsCloud(OnNats, TenantPromises, CloudContract):
     async def test_the_time_is_the_servers_once_it_was_asked_for_anything_of_a_stream(
         self, deployment: Deployment
     ) -> None:

@@ -69,7 +69,7 @@ class Place:
     async def put_consumer(self, **values: Any) -> None:
         config = {**await self.consumer(), **values}
         body = {"stream_name": self.name, "config": config, "action": "update"}
-        await self.ask("CONSUMER.CREATE", f".sdruntime.{config['filter_subject']}", body)
+        await self.ask("CONSUMER.CREATE", ".sdruntime", body)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ async def place(server: NatsServer) -> AsyncIterator[Place]:
 
 
 async def test_what_is_as_it_is_wanted_is_left_alone(place: Place) -> None:
-    assert len(await place.setup()) == 7
+    assert len(await place.setup()) == 8
     before = await place.stream(), await place.consumer()
     assert await place.setup() == []
     assert await place.setup(change=True) == []
@@ -95,11 +95,15 @@ async def test_what_is_as_it_is_wanted_is_left_alone(place: Place) -> None:
 
 async def test_another_lease_is_shown_and_changed_only_when_told(place: Place) -> None:
     await place.setup(lease=45.0)
-    line = "consumer sdruntime of stream NAME {}: ack_wait is 45 s, wanted are 60 s"
-    assert await place.setup() == [line.format("differs")]
-    assert await place.setup(dry=True, change=True) == [line.format("changed")]
+    line = "consumer sdruntime{} of stream NAME {}: ack_wait is 45 s, wanted are 60 s"
+
+    def lines(outcome: str) -> list[str]:
+        return [line.format(name, outcome) for name in ("", "~turns")]
+
+    assert await place.setup() == lines("differs")
+    assert await place.setup(dry=True, change=True) == lines("changed")
     assert (await place.consumer())["ack_wait"] == LEASE * 3 // 4
-    assert await place.setup(change=True) == [line.format("changed")]
+    assert await place.setup(change=True) == lines("changed")
     assert (await place.consumer())["ack_wait"] == LEASE
     assert await place.setup() == []
 
@@ -144,8 +148,8 @@ async def test_a_consumer_that_would_lose_or_hold_jobs_is_mended(
 
 async def test_a_consumer_of_other_jobs_gets_its_own(place: Place) -> None:
     await place.setup()
-    await place.put_consumer(filter_subject=f"{place.name}.another")
-    told = "it gets NAME.another, wanted is NAME.sdruntime"
+    await place.put_consumer(filter_subjects=[f"{place.name}.another"])
+    told = "it gets NAME.another, wanted are NAME.sdruntime, NAME.sdruntime.tenants.*"
     assert await place.setup() == [f"consumer sdruntime of stream NAME differs: {told}"]
     assert len(await place.setup(change=True)) == 1
     assert await place.setup() == []
@@ -159,7 +163,7 @@ async def test_a_stream_gets_what_it_lacks_and_keeps_what_is_its_own(place: Plac
     )  # fmt: skip
     steps = await place.setup()
     assert [step.partition("differs: ")[2] for step in steps] == [
-        "its subjects lack NAME.*",
+        "its subjects lack NAME.*, NAME.sdruntime.tenants.*, NAME.sdruntime.turns.*",
         "discard is old, wanted is new",
         "max_age is 86400 s, wanted are 1209600 s",
         "duplicate_window is 2 s, wanted are 300 s",
@@ -167,7 +171,7 @@ async def test_a_stream_gets_what_it_lacks_and_keeps_what_is_its_own(place: Plac
     assert len(await place.setup(change=True)) == 4
     assert await place.setup() == []
     stream = await place.stream()
-    assert stream["subjects"] == ["own.>", f"{place.name}.*"]
+    assert stream["subjects"][:2] == ["own.>", f"{place.name}.*"]
     assert stream["description"] == "ours"
 
 
@@ -264,5 +268,5 @@ async def test_the_bucket_may_lie_in_s3(
 
 async def test_without_a_bucket_none_is_made(place: Place) -> None:
     steps = await place.setup(bucket=None)
-    assert len(steps) == 5
+    assert len(steps) == 6
     assert not any("results" in step for step in steps)

@@ -43,6 +43,7 @@ def test_what_is_missing_is_made_once_and_check_finds_it(server: NatsServer) -> 
         "stream jobs-dead",
         "stream notifications",
         "consumer sdruntime of stream jobs",
+        "consumer sdruntime~turns of stream jobs",
         "consumer sdruntime of stream jobs-dead",
         "stream KV_results",
         "stream OBJ_results",

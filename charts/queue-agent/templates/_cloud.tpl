@@ -240,7 +240,15 @@
 {{- end }}
 {{- end -}}
 
-{{- /* KEDA's trigger for the consumer that a queue is on NATS: (dict "root" $ "queue" … "name" …) */ -}}
+{{- /* Whether tenants take turns on NATS, by a second consumer for each queue. */ -}}
+{{- define "cloud.natsFair" -}}
+{{- $nats := .Values.cloud.nats -}}
+{{- if and (include "cloud.onNats" .) (or (eq $nats.fair "on") (and (eq $nats.fair "auto") $nats.setup.enabled)) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- /* KEDA's trigger for a consumer of a queue on NATS: (dict "root" $ "queue" … "name" … "turns" true) */ -}}
 {{- define "cloud.natsTrigger" -}}
 {{- $values := .root.Values -}}
 {{- $queue := include "cloud.natsAddress" (dict "value" .queue.value "address" .queue.url) | fromJson -}}
@@ -255,7 +263,7 @@
     account: {{ $monitoring.account | quote }}
     useHttps: {{ $monitoring.https | quote }}
     stream: {{ $queue.stream | quote }}
-    consumer: {{ include "cloud.natsConsumer" $queue.name | quote }}
+    consumer: {{ printf "%s%s" (include "cloud.natsConsumer" $queue.name) (.turns | ternary "~turns" "") | quote }}
     lagThreshold: {{ include "scaling.queueLength" .root | quote }}
     activationLagThreshold: {{ $values.scaling.queue.activationQueueLength | quote }}
   {{- with $existing }}

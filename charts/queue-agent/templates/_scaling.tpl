@@ -53,19 +53,32 @@ true
 queue{{ with .name }}_{{ . | replace "-" "_" }}{{ end }}
 {{- end -}}
 
-{{- /* The sum of several queues, each of which KEDA would count for itself: (list "queue_high" …). Of a sum there is nothing beside it; `queue-agent scaler` adds them up by itself. */ -}}
+{{- /* What the triggers of a queue are called; of one whose tenants take turns there are two: (dict "root" $ "queue" …) */ -}}
+{{- define "scaling.triggerNames" -}}
+{{- $name := include "scaling.triggerName" .queue -}}
+{{- $names := list $name -}}
+{{- if include "cloud.natsFair" .root -}}{{- $names = append $names (printf "%s_turns" $name) -}}{{- end -}}
+{{- $names | toJson -}}
+{{- end -}}
+
+{{- /* The sum of what KEDA would count each for itself: (list "queue_high" …). Of a sum there is nothing beside it; `queue-agent scaler` adds up by itself, and one queue's tenants' turns then count for themselves. */ -}}
 {{- define "scaling.summed" -}}
 {{- $scaling := .Values.scaling -}}
 {{- $names := list -}}
-{{- if and $scaling.queue.enabled .Values.cloud.queues (not (include "scaler.on" .)) -}}
-{{- range include "cloud.queues" . | fromJsonArray -}}{{- $names = append $names (include "scaling.triggerName" .) -}}{{- end -}}
+{{- if and $scaling.queue.enabled (not (include "scaler.on" .)) -}}
+{{- range include "cloud.queues" . | fromJsonArray -}}
+{{- $names = concat $names (include "scaling.triggerNames" (dict "root" $ "queue" .) | fromJsonArray) -}}
+{{- end -}}
 {{- range $other := list "cron" "prometheus" "extraTriggers" -}}
 {{- if get $scaling $other -}}
+{{- $names = list -}}
+{{- if $.Values.cloud.queues -}}
 {{- fail (printf "scaling.%s: KEDA adds up several queues (cloud.queues) only where there are no other triggers; set scaling.by: work, whose scaler does" $other) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- $names | toJson -}}
+{{- end -}}
+{{- gt (len $names) 1 | ternary $names list | toJson -}}
 {{- end -}}
 
 {{- /* KEDA takes a trigger's settings from its metadata, and there as strings only. */ -}}
@@ -73,14 +86,15 @@ queue{{ with .name }}_{{ . | replace "-" "_" }}{{ end }}
 {{- $scaling := .Values.scaling -}}
 {{- if $scaling.queue.enabled }}
 {{- range include "cloud.queues" . | fromJsonArray }}
-{{- $name := include "scaling.triggerName" . }}
+{{- $queue := . }}
+{{- range $place, $name := include "scaling.triggerNames" (dict "root" $ "queue" .) | fromJsonArray }}
 {{- if include "cloud.onNats" $ }}
-{{ include "cloud.natsTrigger" (dict "root" $ "queue" . "name" $name) }}
+{{ include "cloud.natsTrigger" (dict "root" $ "queue" $queue "name" $name "turns" (gt $place 0)) }}
 {{- else }}
 - type: aws-sqs-queue
   name: {{ $name }}
   metadata:
-    queueURL: {{ .url | quote }}
+    queueURL: {{ $queue.url | quote }}
     awsRegion: {{ required "cloud.region: where are queue, topic and bucket?" $.Values.cloud.region | quote }}
     queueLength: {{ include "scaling.queueLength" $ | quote }}
     activationQueueLength: {{ $scaling.queue.activationQueueLength | quote }}
@@ -91,6 +105,7 @@ queue{{ with .name }}_{{ . | replace "-" "_" }}{{ end }}
     {{- end }}
   authenticationRef:
     name: {{ include "scaling.authentication" $ }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -64,6 +64,11 @@ class NatsAddress:
         name = token(self.name)
         return f"{name}~{self.priority}" if self.priority else name
 
+    @property
+    def turns(self) -> str:
+        """The name of the consumer of those of its jobs that go before earlier ones."""
+        return f"{self.consumer}~turns"
+
     def subject(self, stream: str | None = None) -> str:
         """Where its jobs are published to, or to what they come as dead letters of a stream."""
         return queue_subject(stream or self.stream, self.name, self.priority)

@@ -12,6 +12,7 @@ from queue_agent.cloud.clock import CloudClock
 from queue_agent.cloud.nats.addresses import NatsAddress, is_nats
 from queue_agent.cloud.nats.buckets import NatsBucket
 from queue_agent.cloud.nats.connection import Connection
+from queue_agent.cloud.nats.publishing import Publisher
 from queue_agent.cloud.nats.queues import Leases, NatsQueue
 from queue_agent.cloud.nats.topics import NatsTopic
 from queue_agent.wire.errors import SettingsError
@@ -43,6 +44,7 @@ class NatsCloud(Cloud):
         self._clock = clock or CloudClock()
         self._connection = Connection(servers, _options(servers, environment), clock=self._clock)
         self._leases = Leases()
+        self._publisher = Publisher(self._connection)
 
     @property
     def connection(self) -> Connection:
@@ -50,10 +52,10 @@ class NatsCloud(Cloud):
         return self._connection
 
     def queue(self, url: str) -> NatsQueue:
-        return NatsQueue(self._connection, NatsAddress.parse(url), self._leases)
+        return NatsQueue(self._connection, NatsAddress.parse(url), self._leases, self._publisher)
 
     def topic(self, name: str) -> NatsTopic:
-        return NatsTopic(self._connection, NatsAddress.parse(name))
+        return NatsTopic(self._connection, NatsAddress.parse(name), self._publisher)
 
     def bucket(self, name: str) -> NatsBucket:
         """By its address, or its bare name."""

@@ -33,7 +33,7 @@ async def differences(connection: Connection, wanted: NatsResource) -> list[Diff
     """How it differs; None where it is not there.
 
     More replicas than wanted, a longer memory of messages and other subjects beside the wanted
-    ones are as their owner wants them.
+    ones, of a consumer, too, are as their owner wants them.
 
     Raises:
         Unavailable: the servers do not answer, or refuse.
@@ -84,14 +84,21 @@ def _of_consumer(config: Configuration, has: Configuration) -> Iterator[tuple[st
     for name in ("max_deliver", "max_ack_pending"):
         if has.get(name, _UNLIMITED) != config[name]:
             yield f"{name} is {has[name]}, wanted is no limit", {name: config[name]}
-    if has.get("filter_subject") != config["filter_subject"]:
-        told = has.get("filter_subject") or ", ".join(has.get("filter_subjects") or ["all"])
-        values = {"filter_subject": config["filter_subject"], "filter_subjects": None}
-        yield f"it gets {told}, wanted is {config['filter_subject']}", values
+    there, wished = _subjects(has), _subjects(config)
+    if not set(wished) <= set(there):
+        values = {name: config.get(name) for name in ("filter_subject", "filter_subjects")}
+        told, verb = ", ".join(there or ["all"]), "is" if len(wished) == 1 else "are"
+        yield f"it gets {told}, wanted {verb} {', '.join(wished)}", values
     metadata, wanted = has.get("metadata") or {}, config.get("metadata") or {}
     if any(metadata.get(name) != value for name, value in wanted.items()):
         detail = f"{_told(metadata)}, wanted are {_told(wanted)}"
         yield detail, {"metadata": {**metadata, **wanted}}
+
+
+def _subjects(consumer: Configuration) -> list[str]:
+    """Those whose messages it gets; none: all."""
+    one: str = consumer.get("filter_subject") or ""
+    return [one] if one else list(consumer.get("filter_subjects") or [])
 
 
 def _told(metadata: Mapping[str, str]) -> str:
@@ -124,7 +131,7 @@ async def _set(connection: Connection, wanted: NatsResource, values: Configurati
     verb = "UPDATE"
     if kind == "CONSUMER":
         verb, body = "CREATE", {"stream_name": wanted.stream, "config": body, "action": "update"}
-        path = f"{path}.{merged['filter_subject']}"
+        path = ".".join(filter(None, (path, merged.get("filter_subject"))))
     await _ask(connection, f"change {wanted}", f"{_API}.{kind}.{verb}.{path}", body)
 
 

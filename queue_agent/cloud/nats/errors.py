@@ -20,8 +20,9 @@ FAILURES: Final = (errors.Error, OSError, TimeoutError, RuntimeError)
 """What the client raises when it cannot talk to a server; the last is how uvloop says that the
 socket was closed, of which the client itself has not heard yet."""
 NO_MESSAGE: Final = 10037
+_NO_NUMBER: Final = 10043
 NO_CONSUMER: Final = 10014
-"""Two of the servers' error codes:
+"""Some of the servers' error codes:
 https://github.com/nats-io/nats-server/blob/main/server/errors.json
 """
 _NO_STREAM: Final = 10059
@@ -79,7 +80,8 @@ def _from_server(error: APIError, action: str) -> QueueAgentError:
     reason = f"{error.description or type(error).__name__} ({code or error.code})"
     if code in _EXISTS:
         return ObjectExists(f"Could not {action}: {reason}")
-    if isinstance(error, NotFoundError) and code in {NO_MESSAGE, None}:
+    absent = isinstance(error, NotFoundError) and code in {NO_MESSAGE, None}
+    if absent or code == _NO_NUMBER:
         return ObjectNotFound(f"Could not {action}: {reason}")
     if isinstance(error, ServiceUnavailableError) and code is None:
         reason = "JetStream does not answer; is it enabled, and has it a leader?"

@@ -16,6 +16,7 @@ from nats.js.api import (
 from queue_agent.cloud.nats.addresses import NatsAddress
 from queue_agent.cloud.nats.connection import Connection
 from queue_agent.cloud.nats.queues import DEAD_LETTERS, MAX_RECEIVES
+from queue_agent.cloud.nats.subjects import tenants_subject, turns_subject
 
 DAY: Final = 86_400.0
 _DUPLICATES: Final = 300.0
@@ -33,22 +34,38 @@ class NatsResource:
     stream: str
     config: StreamConfig | ConsumerConfig = field(repr=False)
 
+    @property
+    def is_consumer(self) -> bool:
+        """Whether it is a consumer."""
+        return isinstance(self.config, ConsumerConfig)
+
     def __str__(self) -> str:
         if isinstance(self.config, ConsumerConfig):
             return f"consumer {self.config.durable_name} of stream {self.stream}"
         return f"stream {self.stream}"
 
 
-def job_stream(name: str, *, replicas: int = 1, queues: Sequence[NatsAddress] = ()) -> NatsResource:
+def job_stream(
+    name: str,
+    *,
+    replicas: int = 1,
+    queues: Sequence[NatsAddress] = (),
+    fair: Sequence[NatsAddress] = (),
+) -> NatsResource:
     """Keeps jobs, or dead letters, until they are acknowledged; takes none that do not fit.
 
     `queues`: those of a priority take jobs by subjects of their own; without, none are taken.
+    `fair`: those whose tenants take turns.
     """
+    places = [queue.subject(name) for queue in queues if queue.priority]
+    for queue in fair:
+        subject = queue.subject(name)
+        places += [tenants_subject(subject), turns_subject(subject)]
     return NatsResource(
         name,
         StreamConfig(
             name=name,
-            subjects=[f"{name}.*", *(queue.subject(name) for queue in queues if queue.priority)],
+            subjects=[f"{name}.*", *places],
             retention=RetentionPolicy.WORK_QUEUE,
             discard=DiscardPolicy.NEW,
             storage=StorageType.FILE,
@@ -81,18 +98,35 @@ def consumer(
     lease: float = 30.0,
     max_receives: int | None = None,
     dead_letters: str | None = None,
+    fair: bool = False,
 ) -> NatsResource:
-    """The queue of a runtime; `max_receives` and the stream of `dead_letters` go together."""
+    """The queue of a runtime; `max_receives` and the stream of `dead_letters` go together.
+
+    `fair`: its tenants take turns; there must be its `turns`, too.
+    """
     metadata: Mapping[str, str] = {}
     if max_receives is not None and dead_letters is not None:
         metadata = {MAX_RECEIVES: str(max_receives), DEAD_LETTERS: dead_letters}
-    name = queue.consumer
+    subject = queue.subject()
+    subjects = [subject, tenants_subject(subject)] if fair else [subject]
+    return _pulled(queue.stream, queue.consumer, subjects, lease, metadata)
+
+
+def turns(queue: NatsAddress, *, lease: float = 30.0) -> NatsResource:
+    """Of a fair queue, the jobs that go before earlier ones."""
+    return _pulled(queue.stream, queue.turns, [turns_subject(queue.subject())], lease, {})
+
+
+def _pulled(
+    stream: str, name: str, subjects: Sequence[str], lease: float, metadata: Mapping[str, str]
+) -> NatsResource:
     return NatsResource(
-        queue.stream,
+        stream,
         ConsumerConfig(
             name=name,
             durable_name=name,
-            filter_subject=queue.subject(),
+            filter_subject=subjects[0] if len(subjects) == 1 else None,
+            filter_subjects=list(subjects) if len(subjects) > 1 else None,
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=lease,
             max_deliver=-1,

@@ -1,11 +1,14 @@
 """What subjects and headers say of a message: how its attributes and keys are written there.
 
-Jobs go to ``STREAM.RUNTIME``, or to ``STREAM.RUNTIME.PRIORITY`` where there is a queue for it,
-notifications to ``STREAM.RUNTIME.STATUS.ID``. In a token of a
+Jobs go to ``STREAM.RUNTIME``, or to ``STREAM.RUNTIME.PRIORITY`` where there is a queue for it;
+those of a tenant to ``….tenants.TENANT`` of that, where the queue is fair, and to ``….turns.N``
+when their turn comes before that of earlier ones. Notifications go to
+``STREAM.RUNTIME.STATUS.ID``. In a token of a
 subject, and in a part of a key, what is no letter, digit, ``-`` or ``_`` is written as ``=XX``
 for each of its bytes; an empty one is ``=``.
 """
 
+import hashlib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -16,8 +19,12 @@ from queue_agent.wire.priorities import PRIORITY_ATTRIBUTE, URGENCIES
 
 _ATTRIBUTES: Final = ("runtime", "status", "id")
 """Those that subjects tell, in this order."""
-_RESERVED: Final = "nats-"
-"""What the names of the servers' own headers begin with."""
+_RESERVED: Final = ("nats-", "queue-agent-")
+"""What the names of headers begin with that are the servers' own, or ours."""
+TENANT: Final = "Queue-Agent-Tenant"
+"""A header: whose the job is."""
+_LONGEST: Final = 128
+"""Characters of a token that stands for a tenant; a longer one is a digest."""
 _PLAIN: Final = re.compile(rb"[A-Za-z0-9_-]")
 _PRINTABLE: Final = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
@@ -42,9 +49,14 @@ def text_of(written: str) -> str:
     return unquote(written.replace("=", "%"))
 
 
+def is_of_job(attributes: Mapping[str, str]) -> bool:
+    """Whether such a publication is a job, and no notification."""
+    return not {"status", "id"} & attributes.keys()
+
+
 def subject_of(stream: str, attributes: Mapping[str, str]) -> str:
     """Where a publication with these attributes goes."""
-    told = _ATTRIBUTES if {"status", "id"} & attributes.keys() else _ATTRIBUTES[:1]
+    told = _ATTRIBUTES[:1] if is_of_job(attributes) else _ATTRIBUTES
     return ".".join([stream, *(token(attributes.get(name, "")) for name in told)])
 
 
@@ -53,10 +65,23 @@ def queue_subject(stream: str, runtime: str, priority: str = "") -> str:
     return ".".join([stream, token(runtime), *([priority] if priority else [])])
 
 
+def tenants_subject(queue: str, tenant: str = "") -> str:
+    """Where of a queue, told by its subject, a tenant's jobs wait; without one, those of all."""
+    written = token(tenant) if tenant else "*"
+    if len(written) > _LONGEST:
+        written = f"=={hashlib.sha256(tenant.encode()).hexdigest()}"
+    return f"{queue}.tenants.{written}"
+
+
+def turns_subject(queue: str, number: int | None = None) -> str:
+    """Where a job goes whose turn it is, by its number in the stream; without one, all such."""
+    return f"{queue}.turns.{'*' if number is None else number}"
+
+
 def urgent_subject_of(stream: str, attributes: Mapping[str, str]) -> str | None:
     """Where such a job goes if its runtime has a queue for its priority; None: as all others."""
     priority = attributes.get(PRIORITY_ATTRIBUTE, "")
-    if priority not in URGENCIES or {"status", "id"} & attributes.keys():
+    if priority not in URGENCIES or not is_of_job(attributes):
         return None
     return queue_subject(stream, attributes.get("runtime", ""), priority)
 
@@ -82,7 +107,7 @@ def lets_through(wanted: Filter, attributes: Mapping[str, str]) -> bool:
 
 def headers_of(attributes: Mapping[str, str]) -> dict[str, str]:
     """Headers that hold the attributes; what no header may hold is written as in URLs."""
-    return {name: _header(value) for name, value in attributes.items()}
+    return {name: header(value) for name, value in attributes.items()}
 
 
 def attributes_of(headers: Mapping[str, str] | None) -> dict[str, str]:
@@ -104,6 +129,7 @@ def key_of(subject: str) -> str:
     return "/".join(text_of(part) for part in subject.split("."))
 
 
-def _header(value: str) -> str:
+def header(value: str) -> str:
+    """A header's value that holds the text."""
     safe = _PRINTABLE if value == value.strip() else _PRINTABLE.replace(" ", "")
     return quote(value, safe=safe)

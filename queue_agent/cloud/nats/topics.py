@@ -1,42 +1,31 @@
 """A stream as the topic that jobs or notifications go to."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from queue_agent.cloud import Ordering, Publication, Routing, Topic
 from queue_agent.cloud.nats.addresses import NatsAddress
 from queue_agent.cloud.nats.connection import Connection
-from queue_agent.cloud.nats.publishing import publish
-from queue_agent.cloud.nats.subjects import subject_of, text_of, urgent_subject_of
+from queue_agent.cloud.nats.publishing import Publisher, publish
+from queue_agent.cloud.nats.subjects import is_of_job, subject_of, text_of, urgent_subject_of
 from queue_agent.cloud.nats.watching import watching
-from queue_agent.cloud.refusals import reason_of
 from queue_agent.tasks import together
 from queue_agent.wire.errors import Unavailable
 
 _HEADERS: Final = 4096
 """Bytes of a message that are left to its headers."""
 _AT_ONCE: Final = 50
-_ABSENT: Final = 60.0
-"""Seconds for which no queue is looked for again where there was none."""
 
 
 class NatsTopic(Topic):
     """https://docs.nats.io/nats-concepts/jetstream/streams"""
 
-    def __init__(
-        self,
-        connection: Connection,
-        address: NatsAddress,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, connection: Connection, address: NatsAddress, publisher: Publisher) -> None:
         self._connection = connection
         self._stream = address.stream
-        self._clock = clock
-        self._absent: dict[str, float] = {}
-        """Until when subjects count as nobody's."""
+        self._publisher = publisher
 
     async def publish(
         self, body: str, attributes: Mapping[str, str], ordering: Ordering | None = None
@@ -48,25 +37,14 @@ class NatsTopic(Topic):
                 type="cloud_unavailable",
             )
         ordering = ordering or Ordering()
-        if not await self._to_its_own_queue(body, attributes, ordering):
-            subject = subject_of(self._stream, attributes)
+        urgent = urgent_subject_of(self._stream, attributes)
+        if urgent and await self._publisher.publish_if_there(urgent, body, attributes, ordering):
+            return
+        subject = subject_of(self._stream, attributes)
+        if is_of_job(attributes):
+            await self._publisher.publish(subject, body, attributes, ordering)
+        else:
             await publish(self._connection, subject, body, attributes, ordering)
-
-    async def _to_its_own_queue(
-        self, body: str, attributes: Mapping[str, str], ordering: Ordering
-    ) -> bool:
-        """Whether there is a queue for the job's priority, which has it now."""
-        subject = urgent_subject_of(self._stream, attributes)
-        if subject is None or self._clock() < self._absent.get(subject, 0.0):
-            return False
-        try:
-            await publish(self._connection, subject, body, attributes, ordering)
-        except Unavailable as error:
-            if reason_of(error) != "not_found":
-                raise
-            self._absent[subject] = self._clock() + _ABSENT
-            return False
-        return True
 
     @property
     def size_limit(self) -> int:
@@ -109,11 +87,12 @@ class NatsTopic(Topic):
             return None
         async with self._connection.using("list the stream's consumers") as js:
             consumers = await js.consumers_info(self._stream)
-        filters = [found.config.filter_subject or "" for found in consumers]
-        values = [one.removeprefix(f"{self._stream}.") for one in filters]
-        return Routing(
-            frozenset(text_of(value) for value in values if value and "." not in value),
-        )
+        configs = [found.config for found in consumers]
+        filters = {
+            one for it in configs for one in (it.filter_subject, *(it.filter_subjects or ()))
+        }
+        values = [one.removeprefix(f"{self._stream}.") for one in filters if one]
+        return Routing(frozenset(text_of(value) for value in values if "." not in value))
 
     def subscribe(
         self, filter_policy: Mapping[str, Sequence[str]] | None = None

@@ -57,10 +57,9 @@ def setup(
         int,
         typer.Option(min=1, max=5, help="Servers that keep each stream (NATS); 3 for production."),
     ] = 1,
-    fair: Annotated[
-        bool,
-        typer.Option("--fair/--no-fair", help="Tenants of a queue take turns (NATS)."),
-    ] = True,
+    no_fair: Annotated[
+        bool, typer.Option("--no-fair", help="Tenants of a queue do not take turns (NATS).")
+    ] = False,
     change: Annotated[
         bool, typer.Option("--change", help="Change what is there and differs.")
     ] = False,
@@ -90,7 +89,7 @@ def setup(
         dead_letter_queue_url=dead_letters,
         priorities=named,
         replicas=replicas,
-        fair=fair,
+        fair=not no_fair,
         job_topic=topic,
         runtime_name=runtime,
         region=region,

@@ -20,6 +20,7 @@ from queue_agent.cloud.nats.subjects import (
     key_subject,
     subject_of,
     subjects_of,
+    tenants_subject,
     text_of,
     token,
 )
@@ -176,3 +177,20 @@ def test_a_filter_asks_for_the_subjects_of_what_it_lets_through(
     wanted: dict[str, list[str]], subjects: list[str]
 ) -> None:
     assert subjects_of("s", wanted) == subjects
+
+
+@given(TEXTS.filter(bool), TEXTS.filter(bool))
+def test_each_tenant_has_a_place_of_its_own_whatever_its_name(one: str, other: str) -> None:
+    places = [tenants_subject("jobs.sd", name) for name in (one, other)]
+    assert (places[0] == places[1]) == (one == other)
+    for place in places:
+        assert place.startswith("jobs.sd.tenants.")
+        written = place.split(".")[3:]
+        assert len(written) == 1
+        assert 0 < len(written[0]) <= 128
+        assert not set(written[0]) & set(" .*>\t\r\n")
+
+
+def test_a_long_name_of_a_tenant_is_no_other_ones() -> None:
+    names = ["x" * 128, "x" * 129, "x" * 5000, "é" * 43, "é" * 42]
+    assert len({tenants_subject("jobs.sd", name) for name in names}) == len(names)

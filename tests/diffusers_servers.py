@@ -1,6 +1,6 @@
 """The bundled runtime with the tiny model, or with models that need no torch.
 
-`python tests/diffusers_servers.py PORT` serves the latter.
+`python tests/diffusers_servers.py PORT [films]` serves the latter.
 """
 
 import hashlib
@@ -171,6 +171,14 @@ class FilmingModel(SteppingModel):
         return make
 
 
+class SlowlyFilmingModel(FilmingModel):
+    """Takes its time for each step."""
+
+    def predict(self, samples: Sequence[SteppingSample]) -> Sequence[Callable[[], None]]:
+        time.sleep(STEP_SECONDS)
+        return super().predict(samples)
+
+
 def tiny_video_server(name: str = "Wan") -> ServerProcess:
     """The bundled runtime with a tiny model for videos, of random weights, not started."""
     folder = made_once(f"tiny-video-{name}", lambda to: _build_video(to, name))
@@ -204,6 +212,11 @@ def conditioning_options() -> list[str]:
         *("--controlnet", f"edges={folder / 'edges'}"),
         *("--ip-adapter", f"face={folder / 'adapter-0.safetensors'}"),
     ]
+
+
+def filming_server() -> ServerProcess:
+    """The bundled runtime's server and engine around a `SlowlyFilmingModel`, not started."""
+    return LoadedServer([sys.executable, __file__, "{port}", "films"])
 
 
 def painting_server() -> ServerProcess:
@@ -249,7 +262,8 @@ def _colour(request: ImageRequest, seed: int) -> tuple[int, int, int]:
 
 
 def main() -> None:
-    engine = engine_of(PaintingModel())
+    films = sys.argv[2:] == ["films"]
+    engine = engine_of(SlowlyFilmingModel() if films else PaintingModel())
     engine.start()
     app = create_app(engine)
     uvicorn.run(app, host=HOST, port=int(sys.argv[1]), log_level="warning", timeout_keep_alive=75)

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import pytest
 from PIL import Image, ImageChops
@@ -14,7 +15,8 @@ from queue_agent.runtime import Output, Progress, Runtime
 from queue_agent.testing import FaultProxy, RuntimeContract, eventually, sample_png
 from queue_agent.testing.process import ServerProcess
 from queue_agent.wire.job import Job
-from queue_agent_runtimes.openai_images import DiffusersRuntime
+from queue_agent.wire.video_and_mesh import VIDEO_TASKS
+from queue_agent_runtimes.bundled import BundledRuntime
 
 PNG = base64.b64encode(sample_png()).decode()
 EDGES: dict[str, JsonValue] = {"name": "edges", "image": PNG, "scale": 0.5, "end": 0.9}
@@ -32,8 +34,14 @@ def difference(one: Output, other: Output) -> int:
     return max(ImageChops.difference(*pictures).tobytes())
 
 
+class ImagesOnly(BundledRuntime):
+    """What the adapter does where the server's models make images."""
+
+    task_types: ClassVar[frozenset[str]] = BundledRuntime.task_types - VIDEO_TASKS
+
+
 class TestDiffusers(RuntimeContract):
-    adapter = DiffusersRuntime
+    adapter = ImagesOnly
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -107,7 +107,7 @@ def test_documented_python_imports_public_names_only(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "adapter", ["cog", "comfyui", "openai_images", "openai_videos", "triton", "webui"]
+    "adapter", ["bundled", "cog", "comfyui", "openai_images", "openai_videos", "triton", "webui"]
 )
 def test_our_own_adapters_import_what_those_of_others_may(adapter: str) -> None:
     for path in (PROJECT / "runtimes" / "queue_agent_runtimes" / adapter).glob("*.py"):

@@ -61,6 +61,9 @@ class VideoRecord(BaseModel):
     object: Literal["video"] = "video"
     status: VideoStatus
     progress: int = Field(description="Per cent of the steps; 100 only when completed.")
+    previews: int = Field(
+        description="How many looks at the first video there were, as `/v1/jobs/{id}/preview`."
+    )
     created_at: int
     completed_at: int | None
     expires_at: int | None = Field(description="When the file is forgotten, if nobody asks before.")

@@ -91,6 +91,7 @@ class VideoJob:
             id=job.id,
             status=status_of(job),
             progress=int(100 * job.progress),
+            previews=job.previews,
             created_at=int(self._created),
             completed_at=None if self.ended is None else int(self.ended),
             expires_at=None if self.ended is None else int(self.ended + KEPT_FOR),

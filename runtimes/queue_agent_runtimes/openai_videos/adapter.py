@@ -78,7 +78,7 @@ class OpenAIRuntime(OpenAIImagesRuntime):
 
     def __init__(self, options: RuntimeOptions) -> None:
         super().__init__(options)
-        self._given_up: list[GivenUp] = []
+        self._given_up_videos: list[GivenUp] = []
         self._under_way: LRUCache[JobKey, str] = LRUCache(_REMEMBERED)
         """The server's id of each job whose outcome is not here yet."""
 
@@ -116,8 +116,10 @@ class OpenAIRuntime(OpenAIImagesRuntime):
     async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
         """Have the server make it, and fetch what it made."""
         if not isinstance(prepared, PreparedVideo):
-            progress(Progress(0.0))
+            if self.tells_of_the_start:
+                progress(Progress(0.0))
             return await super().run(prepared, progress)
+        warnings: tuple[str, ...] = prepared.warnings
         with Spools() as spools:
             if prepared.engine.answers_when_done:
                 progress(Progress(0.0))
@@ -127,18 +129,19 @@ class OpenAIRuntime(OpenAIImagesRuntime):
             else:
                 artifacts, record = await self._made(prepared, progress, spools)
                 response = dict(record.fields)
+                warnings += record.warnings
             spools.keep(artifacts)
         progress(Progress(1.0))
-        return Output(tuple(artifacts), response, prepared.warnings)
+        return Output(tuple(artifacts), response, warnings)
 
     async def still_runs(self, prepared: Prepared) -> bool | None:
         """By the job's record, as long as the server has it."""
         if not isinstance(prepared, PreparedVideo) or prepared.engine.answers_when_done:
             return await super().still_runs(prepared)
-        for entry in [*self._given_up]:
+        for entry in [*self._given_up_videos]:
             if entry.prepared is prepared and not await self._goes_on(entry):
-                self._given_up.remove(entry)
-        return any(entry.prepared is prepared for entry in self._given_up)
+                self._given_up_videos.remove(entry)
+        return any(entry.prepared is prepared for entry in self._given_up_videos)
 
     async def _dialect_for(self, job: Job) -> Dialect:
         if not job.content.get("loras"):
@@ -171,7 +174,7 @@ class OpenAIRuntime(OpenAIImagesRuntime):
             with submitted():
                 record = await self._follow(prepared, job_id, progress)
             if record.status == "completed":
-                seed = prepared.request.get("seed")
+                seed = prepared.request.get("seed", record.fields.get("seed"))
                 artifacts = await self._jobs(prepared).fetch(
                     record, spools, seed if isinstance(seed, int) else None
                 )
@@ -213,16 +216,24 @@ class OpenAIRuntime(OpenAIImagesRuntime):
         self, prepared: PreparedVideo, job_id: str, progress: ProgressCallback
     ) -> EngineRecord:
         """The record of the job once it has ended; reports progress until then."""
-        reached = -1.0
+        reached, looks = -1.0, 0
         while True:
             record = await self._jobs(prepared).find(job_id)
             if not record.under_way:
                 return record
+            preview = None
+            if record.previews > looks:
+                preview, looks = await self._preview_of(prepared, record), record.previews
             starts = record.begun or not prepared.engine.tells_of_the_start
-            if starts and record.fraction > reached:
-                reached = record.fraction
-                progress(Progress(reached))
+            if starts and (record.fraction > reached or preview):
+                reached = max(reached, record.fraction)
+                progress(Progress(reached, preview=preview))
             await asyncio.sleep(POLL_INTERVAL)
+
+    async def _preview_of(self, prepared: PreparedVideo, record: EngineRecord) -> bytes | None:
+        """How the video looks by now; the dialect itself has nothing of the kind."""
+        del prepared, record
+        return None
 
     async def _forget(self, prepared: PreparedVideo, job_id: str) -> None:
         """Have the server remove a job that has ended, and its files as far as it does."""
@@ -232,7 +243,7 @@ class OpenAIRuntime(OpenAIImagesRuntime):
     async def _give_up(self, prepared: PreparedVideo, job_id: str) -> None:
         """Stop the work, where the server can; in any case remember that it may go on."""
         entry = GivenUp(prepared, job_id)
-        self._given_up.append(entry)
+        self._given_up_videos.append(entry)
         with suppress(TimeoutError, QueueAgentError):
             async with asyncio.timeout(STOP_TIMEOUT):
                 await self._goes_on(entry)

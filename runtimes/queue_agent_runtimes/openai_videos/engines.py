@@ -33,6 +33,8 @@ class EngineFacts:
     """Whether models may take a second image, with which the video ends."""
     loras: bool = False
     """Whether a request may name a LoRA."""
+    lists_loras: bool = False
+    """Whether it may name several, in `loras`."""
     extension: str | None = None
     """The object of the request that holds what OpenAI's API has no word for."""
 

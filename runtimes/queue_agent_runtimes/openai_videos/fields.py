@@ -128,7 +128,9 @@ def _video(content: VideoContent, engine: EngineFacts) -> EngineRequest:
     warnings: list[str] = []
     if content.width is not None:
         fields["size"] = f"{content.width}x{content.height}"
-    if content.loras and engine.loras:
+    if content.loras and engine.lists_loras:
+        fields["loras"] = [{"name": lora.name, "scale": lora.weight} for lora in content.loras]
+    elif content.loras and engine.loras:
         fields["lora"] = lora_object(content.loras[0])
         if len(content.loras) > 1:
             warnings.append(f"loras: {engine.name} takes one a request; only the first is used.")

@@ -56,6 +56,18 @@ class EngineRecord:
         number = self.fields.get("num_outputs")
         return number if isinstance(number, int) and 0 < number <= MOST_OUTPUTS else 1
 
+    @property
+    def previews(self) -> int:
+        """How many looks at it there were so far."""
+        number = self.fields.get("previews")
+        return number if isinstance(number, int) else 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is not as it was asked for, as the bundled runtime tells it."""
+        told = self.fields.get("warnings")
+        return tuple(map(str, told)) if isinstance(told, list) else ()
+
     def url(self, number: int) -> str | None:
         """Where a file lies that the engine has put elsewhere, as SGLang does with S3."""
         urls = self.fields.get("urls")

@@ -70,6 +70,10 @@ Previews = Annotated[
 ]
 Format = Annotated[Text, typer.Option(help="What the images become: webp, jpeg, avif or png.")]
 Quality = Annotated[int | None, typer.Option(min=1, max=100, help="Of what loses by encoding.")]
+StepQuality = Annotated[
+    Text,
+    typer.Option(help="How much steps may be sped up: exact, balanced or fast."),
+]
 MaxSide = Annotated[int | None, typer.Option(help="Pixels of the longer side, at most.")]
 Lossless = Annotated[
     bool | None, typer.Option("--lossless/--lossy", help="Of WebP.", show_default=False)
@@ -120,6 +124,7 @@ def submit(
     model: Model = None,
     sampler: Sampler = None,
     steps: Steps = None,
+    step_quality: StepQuality = None,
     cfg: Cfg = None,
     width: Side = None,
     height: Side = None,
@@ -172,6 +177,7 @@ def submit(
         model=model,
         sampler_name=sampler,
         steps=steps,
+        quality=step_quality,
         cfg_scale=cfg,
         width=width,
         height=height,

@@ -46,6 +46,7 @@ _HARMLESS_DEFAULTS: Final[Mapping[str, JsonValue]] = {
     "mask_blur_x": 4,
     "mask_blur_y": 4,
     "mask_round": True,
+    "quality": "exact",  # what all do that know no other
     "s_noise": 1.0,
     "seed_resize_from_h": -1,
     "seed_resize_from_w": -1,
@@ -54,7 +55,7 @@ _HARMLESS_DEFAULTS: Final[Mapping[str, JsonValue]] = {
     "upscaling_crop": True,
     "upscaler_2": "None",
 }
-"""What the Web UI assumes anyway, of fields that only it knows."""
+"""What is assumed anyway, of fields that only the Web UI or the bundled runtime knows."""
 _OF_HIRES: Final = ("hr_", "firstphase_")
 """How fields begin that a job does not mean if it says that it wants no second pass; clients of
 the Web UI send them all the same."""

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from queue_agent.wire.job import Job
 from queue_agent.wire.portable import DEFAULT_DENOISING_STRENGTH, PortableContent, model_of
+from queue_agent.wire.quality import quality_of
 from queue_agent.wire.video_and_mesh import VIDEO_TASKS
 
 __all__ = ["Work", "work_of"]
@@ -29,7 +30,7 @@ class Work:
     """What a job asks of a GPU."""
 
     kind: str
-    """Its task type, and of workflows which."""
+    """Its task type, and of workflows which; its quality where that is not exact."""
     model: str | None
     """The checkpoint that it names."""
     amount: float | None = None
@@ -50,7 +51,7 @@ def work_of(job: Job) -> Work:
     if kind in VIDEO_TASKS:
         return _of_video(kind, content)
     if kind in _DRAWING:
-        return _of_images(kind, content)
+        return _of_images(kind + _faster(content), content)
     return Work(kind, model_of(content))
 
 
@@ -69,6 +70,12 @@ def _of_images(kind: str, content: Mapping[str, JsonValue]) -> Work:
         megapixels *= scale * scale
         passes += second * min(1.0, strength) * megapixels
     return _checked(Work(kind, model_of(content), passes * count, megapixels, count))
+
+
+def _faster(content: Mapping[str, JsonValue]) -> str:
+    """Of jobs whose steps reuse earlier ones: those take less for as much."""
+    quality = quality_of(content)
+    return f" {quality}" if quality not in {None, "exact"} else ""
 
 
 def _of_video(kind: str, content: Mapping[str, JsonValue]) -> Work:

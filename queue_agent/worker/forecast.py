@@ -6,6 +6,7 @@ from typing import Final
 from cachetools import LRUCache
 
 from queue_agent.wire.job import Job
+from queue_agent.wire.quality import quality_of
 
 _KINDS: Final = 256
 _WEIGHT: Final = 0.25
@@ -15,13 +16,14 @@ _WAITED: Final = 3.0
 _SIZES: Final = ("steps", "width", "height", "batch_size", "n_iter", "hr_scale")
 
 Kind = tuple[object, ...]
-"""Jobs of one kind take about as long: the task type and what sizes the work."""
+"""Jobs of one kind take about as long: the task type, what sizes the work, and the quality."""
 
 
 def kind_of(job: Job) -> Kind:
     """The kind of a job, by its portable fields."""
     sizes = (job.content.get(name) for name in _SIZES)
-    return (job.task_type, *(size if isinstance(size, int | float) else None for size in sizes))
+    numbers = (size if isinstance(size, int | float) else None for size in sizes)
+    return (job.task_type, *numbers, quality_of(job.content))
 
 
 @dataclass

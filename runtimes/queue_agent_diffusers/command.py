@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from queue_agent.wire.quality import Quality
+from queue_agent_diffusers.engine.quality import QualityPolicy
 from queue_agent_diffusers.options import Options, Speed
 
 _DEFAULTS = Options()
@@ -79,6 +81,12 @@ def serve_diffusers(
         Path, typer.Option(help="Where models of object storage are kept.")
     ] = _DEFAULTS.cache_dir,
     speed: Annotated[Speed, typer.Option(help="How the UNet is run.")] = _DEFAULTS.speed,
+    default_quality: Annotated[
+        Quality, typer.Option(help="Of requests that name none; see the docs on step caches.")
+    ] = _DEFAULTS.quality.default,
+    lowest_quality: Annotated[
+        Quality, typer.Option(help="That requests get, whatever they name.")
+    ] = _DEFAULTS.quality.lowest,
 ) -> None:
     """Serve the bundled diffusers runtime (needs the extra `diffusers`)."""
     try:
@@ -87,6 +95,10 @@ def serve_diffusers(
         typer.echo(f"{error}; install with: pip install 'sd-queue-agent[diffusers]'", err=True)
         raise typer.Exit(2) from None
     first, *more = model
+    try:
+        quality = QualityPolicy(default_quality, lowest_quality)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--default-quality") from None
     serve(
         first,
         host=host,
@@ -106,6 +118,7 @@ def serve_diffusers(
             cache_dir=cache_dir,
             region=default_region(),
             speed=speed,
+            quality=quality,
         ),
     )
 

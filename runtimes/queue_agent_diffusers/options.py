@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from queue_agent_diffusers.engine.quality import QualityPolicy
+
 Speed = Literal["eager", "compile", "graphs"]
 """How the UNet is run: as it is, its repeated blocks compiled, or as captured CUDA graphs."""
 
@@ -37,3 +39,5 @@ class Options:
     region: str = "us-east-1"
     """Of the object storage."""
     speed: Speed = "eager"
+    quality: QualityPolicy = field(default_factory=QualityPolicy)
+    """How much jobs may be sped up at the cost of their pictures."""

@@ -32,6 +32,19 @@ def test_both_ways_to_start_it_list_the_same_options() -> None:
     assert options >= {"--model", "--max-batch", "--memory-limit", "--lora-dir", "--speed"}
 
 
+def test_a_default_quality_that_is_not_allowed_is_refused_at_the_start() -> None:
+    options = ["--model", "tiny", "--default-quality", "fast", "--lowest-quality", "balanced"]
+    ended = subprocess.run(
+        [sys.executable, "-m", *COMMAND_LINE, *options],
+        env={**os.environ, "COLUMNS": "120", "NO_COLOR": "1"},
+        check=False,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert ended.returncode == 2
+    assert "fast is a lower quality than balanced" in ended.stderr
+
+
 def test_an_option_given_to_the_command_line_reaches_the_engine() -> None:
     command = [sys.executable, "-m", *COMMAND_LINE, "--model", str(tiny_model()), "--max-batch=3"]
     with LoadedServer([*command, "--port", "{port}"]) as server:

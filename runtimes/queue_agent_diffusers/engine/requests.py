@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
+from queue_agent.wire.quality import Quality
+
 
 @dataclass(frozen=True)
 class LoraWeight:
@@ -76,6 +78,7 @@ class ImageRequest:
     loras: tuple[LoraWeight, ...] = ()
     controls: tuple[ControlInput, ...] = ()
     image_prompts: tuple[ImagePrompt, ...] = ()
+    quality: Quality | None = None
     image: Image.Image | None = field(default=None, repr=False)
     """What to start from, of the size asked for."""
     mask: Image.Image | None = field(default=None, repr=False)

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from queue_agent.wire.quality import Quality, parse_quality
 from queue_agent_diffusers.http.images import MAX_SIDE, MIN_SIDE, SIDE_STEP, OutputFormat
 
 MAX_PROMPT: Final = 10_000
@@ -28,7 +29,7 @@ MAX_LORAS: Final = 8
 MAX_CONDITIONS: Final = 4
 """ControlNets of a request, and IP-Adapters."""
 _ASKS_FOR_NOTHING: Final = (None, "", "auto", "standard", "false", False)
-"""Values at which OpenAI's other fields (`quality`, `style`, …) may be passed over."""
+"""Values at which OpenAI's other fields (`style`, …) may be passed over."""
 
 
 def blank_is_none(value: object) -> object:
@@ -125,6 +126,11 @@ class CommonFields(BaseModel):
     scheduler: Annotated[
         Annotated[str, Field(max_length=100)] | None, BeforeValidator(blank_is_none)
     ] = None
+    quality: Annotated[Quality | None, BeforeValidator(parse_quality)] = Field(
+        default=None,
+        description="How much the steps may be sped up at the cost of the picture; OpenAI's low, "
+        "medium and high are fast, balanced and exact.",
+    )
     loras: Annotated[
         tuple[LoraField, ...], Field(max_length=MAX_LORAS), BeforeValidator(_parse_if_text)
     ] = ()

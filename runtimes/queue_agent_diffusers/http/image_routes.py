@@ -149,6 +149,7 @@ def image_request(body: CommonFields, names: Names) -> ImageRequest:
         guidance_scale=body.guidance_scale,
         true_cfg_scale=body.true_cfg_scale,
         scheduler=body.scheduler,
+        quality=body.quality,
         preview_interval=body.preview_interval,
         loras=tuple(LoraWeight(lora.name, lora.scale) for lora in body.loras),
     )

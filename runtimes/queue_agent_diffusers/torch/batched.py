@@ -5,6 +5,7 @@ one pass of the network (`forward`). What differs between UNets and transformers
 `transformer`.
 """
 
+import dataclasses
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
@@ -14,6 +15,7 @@ import torch
 from PIL import Image
 
 from queue_agent_diffusers.engine.model import OnStep
+from queue_agent_diffusers.engine.quality import unheeded
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.conditioning import Conditioning
@@ -23,6 +25,7 @@ from queue_agent_diffusers.torch.pipeline_arguments import Family, default
 from queue_agent_diffusers.torch.prompt_cache import PromptCache
 from queue_agent_diffusers.torch.schedulers import Scheduler, keep_timesteps_on_host
 from queue_agent_diffusers.torch.speed import Pace
+from queue_agent_diffusers.torch.step_cache import StepCaches
 from queue_agent_diffusers.torch.suspended import NetworkCall, SuspendedCall
 
 
@@ -41,6 +44,7 @@ class StepSample:
         self.result: Any = None
         """What the pipeline's call ended with."""
         self.call: SuspendedCall | None = None
+        self.caches = model.new_caches(request)
         self._model = model
 
     def start(self) -> None:
@@ -51,27 +55,39 @@ class StepSample:
         pipeline = self.call.pipeline
         self.steps = getattr(pipeline, "num_timesteps", None) or len(pipeline.scheduler.timesteps)
 
+    @property
+    def asked(self) -> NetworkCall | None:
+        """What it asks of a network."""
+        asked = self.call.asked if self.call else None
+        if asked is None or self.caches is None:
+            return asked
+        return dataclasses.replace(asked, cache=self.caches.of(asked.network))
+
     def resume(self, prediction: Any) -> None:
         """Go on with the network's prediction to its next question, or to the end."""
         call = self.call
-        if call is None:
+        if call is None or call.asked is None:
             raise RuntimeError("a sample that was not started has no step to take")
+        if self.caches is not None:
+            self.caches.answered(call.asked.network, prediction)
         call.resume(prediction)
         if call.asked is None:
             self.result = call.result
-            self.call = None
+            self.call = self.caches = None
             self.done = True
 
     def stepped(self, latents: torch.Tensor) -> None:
         """Note what the scheduler made of a prediction."""
         self.step += 1
         self.latents = latents
+        if self.caches is not None:
+            self.caches.stepped()
 
     def stop(self) -> None:
         """Unwind the pipeline's call."""
         if self.call is not None:
             self.call.stop()
-            self.call = None
+            self.call = self.caches = None
 
     def preview(self) -> Callable[[], Image.Image] | None:
         """What draws the latents as they stand."""
@@ -135,7 +151,7 @@ class BatchedModel(ABC):
         """One pass of the network for all; each one's own guidance and scheduler are left."""
         self._loras.apply(self._family.main, samples[0].request.loras)
         self.conditioning.apply(samples[0].request)
-        asked = [sample.call.asked for sample in samples if sample.call and sample.call.asked]
+        asked = [call for sample in samples if (call := sample.asked)]
         if len(asked) != len(samples):
             raise RuntimeError("a sample is to step that is not at a step")
         with memory_watched(len(samples), samples[0].request), torch.no_grad():
@@ -167,6 +183,11 @@ class BatchedModel(ABC):
     ) -> SuspendedCall:
         """The pipeline's call, not started."""
 
+    def new_caches(self, request: ImageRequest) -> StepCaches | None:
+        """What an image of the request keeps from step to step; None: nothing."""
+        del request
+        return None
+
     def close(self) -> None:
         """Free the weights' memory."""
         self._prompts.clear()
@@ -194,10 +215,18 @@ class BatchedModel(ABC):
         return call
 
     def _predict(self, calls: Sequence[NetworkCall]) -> list[Any]:
-        kinds = [forward.kind(call, self.layout) for call in calls]
-        found: dict[int, Any] = {}
-        for kind in dict.fromkeys(kinds):
-            places = [place for place, other in enumerate(kinds) if other == kind]
+        found = {
+            place: answer
+            for place, call in enumerate(calls)
+            if call.cache and (answer := call.cache.foreseen()) is not None
+        }
+        kinds = {
+            place: forward.kind(call, self.layout)
+            for place, call in enumerate(calls)
+            if place not in found
+        }
+        for kind in dict.fromkeys(kinds.values()):
+            places = [place for place, other in kinds.items() if other == kind]
             predictions = self._pass([calls[place] for place in places])
             found |= dict(zip(places, predictions, strict=True))
         return [found[place] for place in range(len(calls))]
@@ -218,7 +247,11 @@ class BatchedModel(ABC):
 
     def _warnings(self, request: ImageRequest) -> list[str]:
         _arguments, ignored = self._family.arguments(request, request.seeds)
-        return [*self._family.scheduler(request)[1], *ignored]
+        warnings = [*self._family.scheduler(request)[1], *ignored]
+        return [*warnings, *self._quality_warnings(request)]
+
+    def _quality_warnings(self, request: ImageRequest) -> list[str]:
+        return unheeded(request.quality)
 
 
 def _tell_steps(scheduler: Scheduler, sample: StepSample) -> None:

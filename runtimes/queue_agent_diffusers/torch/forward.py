@@ -1,7 +1,7 @@
 """One forward pass of a network for the calls of many pipelines."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import torch
@@ -123,7 +123,7 @@ def _padded_call(call: NetworkCall, tokens: str, mask: str, length: int) -> Netw
     seen = value.new_ones(value.shape[:2], dtype=torch.bool) if given is None else given.bool()
     pad = torch.nn.functional.pad
     padded = {tokens: pad(value, (0, 0, 0, short)), mask: pad(seen, (0, short))}
-    return NetworkCall(call.network, {**call.arguments, **padded}, call.positional)
+    return replace(call, arguments={**call.arguments, **padded})
 
 
 def _padded(tensor: torch.Tensor, missing: int) -> torch.Tensor:

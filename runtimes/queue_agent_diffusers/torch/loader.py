@@ -79,6 +79,7 @@ def load_model(
             max_batch=options.max_batch or VIDEO_BATCH,
             loras=LoraCache(options.lora_dir),
             conditioning=conditioning,
+            quality=options.quality,
         )
     if architecture is not None:
         return TransformerModel(
@@ -87,6 +88,7 @@ def load_model(
             max_batch=options.max_batch or SMALL_BATCH,
             loras=LoraCache(options.lora_dir),
             conditioning=conditioning,
+            quality=options.quality,
         )
     if not can_batch(pipeline):
         return PipelineModel(pipeline, conditioning)

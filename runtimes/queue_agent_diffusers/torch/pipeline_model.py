@@ -3,6 +3,7 @@
 from typing import Any
 
 from queue_agent_diffusers.engine.model import OnStep
+from queue_agent_diffusers.engine.quality import unheeded
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.engine.unbatched import UnbatchedModel
 from queue_agent_diffusers.errors import InvalidRequest
@@ -52,7 +53,8 @@ class PipelineModel(UnbatchedModel):
             arguments["callback_on_step_end"] = after_step
         with memory_watched(request.count, request):
             result = pipeline(**arguments)
-        return Pictures(result.images, (*warnings, *ignored, *_withheld(result)))
+        told = (*warnings, *ignored, *unheeded(request.quality), *_withheld(result))
+        return Pictures(result.images, told)
 
     def close(self) -> None:
         """Free the weights' memory."""

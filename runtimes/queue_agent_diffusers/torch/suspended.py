@@ -21,6 +21,8 @@ from typing import Any
 import greenlet  # type: ignore[import-untyped]  # it ships no annotations
 import torch
 
+from queue_agent_diffusers.torch.step_cache import StepCache
+
 
 @dataclass(frozen=True)
 class NetworkCall:
@@ -32,6 +34,8 @@ class NetworkCall:
     """By name, in the order of the network's own parameters; the first holds the rows."""
     positional: int
     """How many of them were given without their names."""
+    cache: StepCache | None = None
+    """What the asking sample keeps of earlier answers."""
 
     @property
     def rows(self) -> int:

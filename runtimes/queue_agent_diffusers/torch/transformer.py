@@ -1,11 +1,13 @@
 """Transformer pipelines whose requests share forward passes; see `architectures`."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from PIL import Image
 
+from queue_agent_diffusers.engine.quality import QualityPolicy
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.torch import forward
@@ -13,9 +15,11 @@ from queue_agent_diffusers.torch.architectures.architecture import Architecture
 from queue_agent_diffusers.torch.batched import BatchedModel, StepSample
 from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.decoding import PipelineDecoder
+from queue_agent_diffusers.torch.first_block import FirstBlockCache, first_block_caching
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched
 from queue_agent_diffusers.torch.pipeline_arguments import Family
+from queue_agent_diffusers.torch.step_cache import StepCaches, TaylorCache
 from queue_agent_diffusers.torch.suspended import DecodeCall, NetworkCall, SuspendedCall
 
 
@@ -32,6 +36,7 @@ class TransformerModel(BatchedModel):
         conditioning: Conditioning | None = None,
         networks: Mapping[str, forward.Network] | None = None,
         family: Family | None = None,
+        quality: QualityPolicy | None = None,
     ) -> None:
         """`networks` stand for the pipeline's own in forward passes."""
         side = architecture.natural_side(pipeline)
@@ -46,9 +51,10 @@ class TransformerModel(BatchedModel):
         self.layout = architecture.layout
         self.takes_loras = hasattr(pipeline, "load_lora_weights")
         self._architecture = architecture
+        self._quality = quality or QualityPolicy()
         self.decoder = PipelineDecoder(pipeline)
-        own = {name: getattr(pipeline, name) for name in architecture.networks}
-        self._networks = {**own, **(networks or {})}
+        self._own = {name: getattr(pipeline, name) for name in architecture.networks}
+        self._networks = {**self._own, **(networks or {})}
 
     def check(self, request: ImageRequest) -> None:
         """Raise `InvalidRequest` for what this model can never do."""
@@ -77,7 +83,7 @@ class TransformerModel(BatchedModel):
 
     def close(self) -> None:
         """Free the weights' memory."""
-        del self._networks, self.decoder
+        del self._networks, self._own, self.decoder
         super().close()
 
     def guides(self, request: ImageRequest) -> bool:
@@ -98,10 +104,28 @@ class TransformerModel(BatchedModel):
         networks = self._architecture.networks
         return SuspendedCall(pipeline, arguments, networks=networks, vae=self.decoder.stand_in())
 
+    def new_caches(self, request: ImageRequest) -> StepCaches | None:
+        """By the quality that the request gets."""
+        quality = self._quality.choose(request.quality)
+        if quality == "exact":
+            return None
+        if quality == "fast":
+            return StepCaches(TaylorCache)
+        threshold = self._architecture.blocks.threshold
+        return StepCaches(functools.partial(FirstBlockCache, threshold))
+
     def tensor(self, sample: StepSample) -> torch.Tensor:
         """The picture of a finished sample before it is quantised, from 0 to 1."""
         finish = self._architecture.finish(*self._size(sample.request))
         return self.decoder.tensor(sample.result, finish)
 
+    def _quality_warnings(self, request: ImageRequest) -> list[str]:
+        return self._quality.warnings(request.quality)
+
     def _pass(self, calls: Sequence[NetworkCall]) -> list[Any]:
-        return forward.predict(self._networks[calls[0].network], calls, self.layout)
+        name = calls[0].network
+        if not any(isinstance(call.cache, FirstBlockCache) for call in calls):
+            return forward.predict(self._networks[name], calls, self.layout)
+        # Whatever stands for the network may not know its blocks.
+        with first_block_caching(self._own[name], self._architecture.blocks, calls):
+            return forward.predict(self._own[name], calls, self.layout)

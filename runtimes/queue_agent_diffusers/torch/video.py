@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from queue_agent_diffusers.engine.quality import QualityPolicy
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.architectures.video import VideoArchitecture
@@ -30,6 +31,7 @@ class VideoModel(TransformerModel):
         loras: LoraCache | None = None,
         conditioning: Conditioning | None = None,
         networks: Mapping[str, forward.Network] | None = None,
+        quality: QualityPolicy | None = None,
     ) -> None:
         """`networks` stand for the pipeline's own in forward passes."""
         self.videos = VideoFamily(pipeline, architecture)
@@ -41,6 +43,7 @@ class VideoModel(TransformerModel):
             conditioning=conditioning,
             networks=networks,
             family=self.videos,
+            quality=quality,
         )
 
     def batch_key(self, request: ImageRequest) -> Hashable:

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from queue_agent.runtime import OWN, ModelUse
 from queue_agent.wire.errors import Rejected
 from queue_agent.wire.portable import Lora, PortableContent, parse_portable
+from queue_agent.wire.quality import QUALITIES, parse_quality
 from queue_agent.wire.samplers import choose, find_sampler
 from queue_agent_runtimes.openai_images.conditions import CONDITIONS
 
@@ -54,13 +55,20 @@ class Dialect:
     """Whether `loras` takes names and scales for one request."""
     conditions: bool = False
     """Whether `controls` and `ip_adapters` name what leads the request beside its prompt."""
+    qualities: bool = False
+    """Whether `quality` takes the words of `queue_agent.wire.quality`."""
     one_lora: bool = False
     """Whether `lora` takes one, as vLLM-Omni has it."""
 
 
 COMMON: Final = Dialect(schedulers=False, edits_for_sure=False, several_images=True, loras=False)
 BUNDLED: Final = Dialect(
-    schedulers=True, edits_for_sure=True, several_images=False, loras=True, conditions=True
+    schedulers=True,
+    edits_for_sure=True,
+    several_images=False,
+    loras=True,
+    conditions=True,
+    qualities=True,
 )
 
 
@@ -107,6 +115,7 @@ def translate(
     request.update(fields)
     warnings += complaints
     request.update({name: content[name] for name in _NATIVE & set(content)})
+    warnings += _check_quality(request, dialect)
     return request, warnings
 
 
@@ -119,6 +128,25 @@ def use_of(request: Mapping[str, JsonValue]) -> ModelUse:
         [model if isinstance(model, str) else OWN],
         [name for name in names if isinstance(name, str)],
     )
+
+
+def _check_quality(request: dict[str, JsonValue], dialect: Dialect) -> list[str]:
+    """Of the portable form's words, which other servers do not have; theirs go as they are.
+
+    Raises:
+        Rejected: the bundled runtime has no such quality (type ``invalid_content``).
+    """
+    asked = request.get("quality")
+    if dialect.qualities:
+        try:
+            parse_quality(asked)
+        except ValueError as error:
+            raise Rejected(f"quality: {error}.", type="invalid_content") from error
+        return []
+    if asked not in QUALITIES:
+        return []
+    del request["quality"]
+    return [] if asked == "exact" else ["quality: the server computes each step; ignored."]
 
 
 def lora_object(lora: Lora) -> dict[str, JsonValue]:

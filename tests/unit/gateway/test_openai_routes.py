@@ -244,6 +244,24 @@ async def test_hints_that_nobody_heeds_are_warned_of(
     assert name not in content(bench)
 
 
+@pytest.mark.parametrize(("word", "said"), [("low", "fast"), ("hd", "exact"), ("fast", "fast")])
+async def test_the_bundled_runtime_heeds_the_quality(
+    gateways: Gateways, bench: Bench, word: str, said: str
+) -> None:
+    async with speaking(gateways, bench, "diffusers") as api:
+        answer = await api.post(GENERATIONS, json={"prompt": "a", "quality": word})
+        wrong = await api.post(GENERATIONS, json={"prompt": "a", "quality": "best"})
+    assert content(bench) == {"prompt": "a", "quality": said}
+    assert "quality" not in str(answer.json().get("warnings", []))
+    assert (wrong.status_code, fault(wrong)["param"]) == (400, "quality")
+
+
+async def test_no_runtime_is_said_not_to_be_exact(api: httpx.AsyncClient, bench: Bench) -> None:
+    answer = await api.post(GENERATIONS, json={"prompt": "a", "quality": "exact"})
+    assert "quality" not in str(answer.json().get("warnings", []))
+    assert "quality" not in content(bench)
+
+
 async def test_a_runtime_of_the_dialect_has_its_fields_as_they_are(
     gateways: Gateways, bench: Bench
 ) -> None:

@@ -13,6 +13,7 @@ from queue_agent.gateway.compatibility.synchronous import Content
 from queue_agent.wire.offer import Offer
 from queue_agent.wire.output import OutputOptions
 from queue_agent.wire.problems import Problem
+from queue_agent.wire.quality import parse_quality
 
 FileFormat = Literal["png", "jpeg", "webp"]
 
@@ -29,6 +30,7 @@ _NOT_HERE: Final = ("markup", "svg", "frame_count", "frame_duration_ms")
 _FULL_QUALITY: Final = 100
 _MOST_IMAGES: Final = 16
 _SPEAKS_THE_DIALECT: Final = "openai"
+_HAS_QUALITIES: Final = "diffusers"
 _ENCODES_AS_ASKED: Final = frozenset({"diffusers", _SPEAKS_THE_DIALECT})
 """Adapters whose runtimes take `output_format`; for others, agents convert what they made."""
 _WORK_ON_ONE_IMAGE: Final = frozenset({"comfyui", "diffusers"})
@@ -53,7 +55,9 @@ class ImagesRequest(BaseModel):
     )
     background: Literal["auto", "opaque", "transparent"] = "auto"
     moderation: Literal["auto", "low"] = "auto"
-    quality: str | None = Field(default=None, description="A hint.")
+    quality: str | None = Field(
+        default=None, description="OpenAI's words, or exact, balanced and fast; a hint for some."
+    )
     style: str | None = Field(default=None, description="A hint.")
     stream: bool = Field(default=False, description="Answer with server-sent events.")
     partial_images: int = Field(default=0, ge=0, le=3, description="Previews in a stream.")
@@ -159,11 +163,12 @@ def content_of(body: ImagesRequest, offer: Offer) -> tuple[Content, list[str]]:
             raise refusal(
                 _NAMES.get(name, name), f"is said otherwise by {_other_name(name, extra)}"
             )
-    told = {name: value for name, value in hints.items() if value not in _ASKS_FOR_NOTHING}
+    told: Content = {name: value for name, value in hints.items() if value not in _ASKS_FOR_NOTHING}
     warnings = []
     if adapter == _SPEAKS_THE_DIALECT:
         content |= told
     else:
+        content |= _quality_of(told, adapter)
         warnings += [f"{name}: the runtime has no such setting; ignored." for name in sorted(told)]
     if body.moderation != "auto":
         warnings.append("moderation: the operator's check is the same for all; ignored.")
@@ -171,6 +176,23 @@ def content_of(body: ImagesRequest, offer: Offer) -> tuple[Content, list[str]]:
         warnings.append("partial_images: the runtime shows none; only whole images come.")
     output_of(body, offer)
     return content | _file_fields(body, offer), warnings
+
+
+def _quality_of(told: Content, adapter: str | None) -> Content:
+    """How much steps may be sped up, taken from the hints where the runtime knows that.
+
+    Raises:
+        Problem: 400; it has no such quality.
+    """
+    if adapter != _HAS_QUALITIES:
+        if told.get("quality") == "exact":
+            del told["quality"]
+        return {}
+    try:
+        quality = parse_quality(told.pop("quality", None))
+    except ValueError as error:
+        raise refusal("quality", str(error)) from error
+    return {} if quality is None else {"quality": quality}
 
 
 def _own_fields(body: ImagesRequest) -> Iterator[tuple[str, JsonValue]]:

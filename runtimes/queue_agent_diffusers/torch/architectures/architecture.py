@@ -1,12 +1,13 @@
 """What has to be known of a pipeline, that its requests can share passes of its transformer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from queue_agent_diffusers.torch.forward import ROWS, RowLayout
+from queue_agent_diffusers.torch.suspended import NetworkCall
 
 Finish = Callable[[Any, torch.Tensor], torch.Tensor]
 """From the pipeline's image processor and what was decoded to what the processor is given."""
@@ -15,6 +16,24 @@ Finish = Callable[[Any, torch.Tensor], torch.Tensor]
 def as_decoded(_processor: Any, decoded: torch.Tensor) -> torch.Tensor:
     """Nothing is between."""
     return decoded
+
+
+VIDEO_THRESHOLD: Final = 0.05
+"""For what moves: see `Blocks.threshold`."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """What a network runs one after another, between what comes before and what follows."""
+
+    lists: tuple[str, ...] = ("transformer_blocks",)
+    """The network's names for them, in their order."""
+    shared: frozenset[str] = frozenset()
+    """Arguments of blocks that hold for all rows; of others, tensors have one entry for each."""
+    threshold: float = 0.12
+    """Relative change of what the first block adds, above which First-Block-Cache computes all."""
+    lengths: Callable[[NetworkCall], Sequence[int]] | None = None
+    """Tokens of each row of a call, where rows of a pass are padded to the longest."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +46,7 @@ class Architecture:
     doubled_above: float | None = None
     """Guidance above which an image has two rows in a call; None: it has one, in a call or two."""
     networks: tuple[str, ...] = ("transformer",)
+    blocks: Blocks = Blocks()
     side: int | None = None
     """Of an image whose size nobody names; None where the pipeline says it."""
     finish: Callable[[int, int], Finish] = lambda _width, _height: as_decoded

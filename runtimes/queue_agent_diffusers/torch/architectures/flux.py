@@ -6,7 +6,7 @@ edited is a part of the rows: more channels of each token, or more tokens.
 
 from typing import Final
 
-from queue_agent_diffusers.torch.architectures.architecture import Architecture
+from queue_agent_diffusers.torch.architectures.architecture import Architecture, Blocks
 from queue_agent_diffusers.torch.forward import RowLayout
 
 FLUX: Final = Architecture(
@@ -20,5 +20,8 @@ FLUX: Final = Architecture(
                 "ip_adapter_image_embeds",
             }
         ),
+    ),
+    blocks=Blocks(
+        ("transformer_blocks", "single_transformer_blocks"), frozenset({"image_rotary_emb"})
     ),
 )

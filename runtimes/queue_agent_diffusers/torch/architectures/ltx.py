@@ -11,6 +11,7 @@ import diffusers
 from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
 from PIL import Image
 
+from queue_agent_diffusers.torch.architectures.architecture import VIDEO_THRESHOLD, Blocks
 from queue_agent_diffusers.torch.architectures.video import (
     VideoArchitecture,
     VideoPipelines,
@@ -60,6 +61,7 @@ def _images(
 LTX: Final = VideoArchitecture(
     pipelines=("LTXPipeline", "LTXImageToVideoPipeline", "LTXConditionPipeline"),
     doubled_above=1.0,
+    blocks=Blocks(threshold=VIDEO_THRESHOLD),
     open=_open,
     images=_images,
 )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import torch
 
-from queue_agent_diffusers.torch.architectures.architecture import Architecture
+from queue_agent_diffusers.torch.architectures.architecture import Architecture, Blocks
 from queue_agent_diffusers.torch.forward import RowLayout
 
 
@@ -19,5 +19,6 @@ def _first_frame(_processor: Any, decoded: torch.Tensor) -> torch.Tensor:
 QWEN_IMAGE: Final = Architecture(
     pipelines=("QwenImagePipeline",),
     layout=RowLayout(padded={"encoder_hidden_states": "encoder_hidden_states_mask"}),
+    blocks=Blocks(shared=frozenset({"image_rotary_emb"})),
     finish=lambda _width, _height: _first_frame,
 )

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import diffusers
 
+from queue_agent_diffusers.torch.architectures.architecture import VIDEO_THRESHOLD, Blocks
 from queue_agent_diffusers.torch.architectures.video import VideoArchitecture, VideoPipelines
 
 library: Any = diffusers
@@ -61,5 +62,6 @@ def _sibling(pipeline: Any, kind: Any) -> Any:
 WAN: Final = VideoArchitecture(
     pipelines=("WanPipeline", "WanImageToVideoPipeline"),
     networks=("transformer", "transformer_2"),
+    blocks=Blocks(("blocks",), threshold=VIDEO_THRESHOLD),
     open=_open,
 )

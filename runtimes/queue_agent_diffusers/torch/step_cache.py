@@ -1,0 +1,89 @@
+"""What a sample keeps of its network's answers, so that later steps need less of the network.
+
+Each image has caches of its own, one for each question that it asks in a step (what is wanted, what
+is not), so that images of any quality share passes and none changes another. A cache learns of an
+answer when the sample goes on with it: a pass that failed has changed nothing.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers.hooks import TaylorSeerCacheConfig
+from diffusers.hooks.taylorseer_cache import TaylorSeerState
+
+
+class StepCache(ABC):
+    """Of one question of one sample."""
+
+    @abstractmethod
+    def foreseen(self) -> Any | None:
+        """The answer without a pass; None: the network is to be asked."""
+
+    @abstractmethod
+    def answered(self, prediction: Any) -> None:
+        """The sample goes on with this answer."""
+
+
+class StepCaches:
+    """Those of one sample."""
+
+    def __init__(self, new: Callable[[], StepCache]) -> None:
+        self._new = new
+        self._caches: dict[tuple[str, int], StepCache] = {}
+        self._question = 0
+        """How many were answered since the scheduler's last step."""
+
+    def of(self, network: str) -> StepCache:
+        """The cache for the question at hand."""
+        place = network, self._question
+        if place not in self._caches:
+            self._caches[place] = self._new()
+        return self._caches[place]
+
+    def answered(self, network: str, prediction: Any) -> None:
+        """The question at hand has its answer."""
+        self.of(network).answered(prediction)
+        self._question += 1
+
+    def stepped(self) -> None:
+        """The scheduler has made a step of the answers."""
+        self._question = 0
+
+
+class TaylorCache(StepCache):
+    """TaylorSeer in its light form: at most steps the answer is extrapolated from earlier ones.
+
+    Which steps, and how, are diffusers' defaults: https://huggingface.co/papers/2503.06923. In this
+    form diffusers, too, skips all blocks and keeps only what the network gives out last.
+    """
+
+    def __init__(self) -> None:
+        config = TaylorSeerCacheConfig()
+        self._interval = config.cache_interval
+        self._all_before = config.disable_cache_before_step
+        self._step = 0
+        self._state = TaylorSeerState(torch.float32, config.max_order)
+        self._listed = False
+
+    @property
+    def _computes(self) -> bool:
+        since: int = self._step - self._all_before
+        return since < 0 or (since - 1) % self._interval == 0
+
+    def foreseen(self) -> Any | None:
+        """By the first terms of its Taylor series."""
+        if self._computes:
+            return None
+        self._state.current_step = self._step
+        rows = self._state.predict()
+        return rows if self._listed else rows[0]
+
+    def answered(self, prediction: Any) -> None:
+        """Learn from what was computed."""
+        if self._computes:
+            self._listed = isinstance(prediction, list)
+            self._state.current_step = self._step
+            self._state.update(tuple(prediction) if self._listed else (prediction,))
+        self._step += 1

@@ -17,6 +17,8 @@ cuda: Any = torch.cuda
 _FIT_SIDE: Final = 16
 """Side of the latents that the linear map is fitted on."""
 _FIT_SAMPLES: Final = 4
+_STILL: Final = 3
+"""Latent frames of the videos that it is fitted on."""
 
 
 class LatentDecoder:
@@ -71,6 +73,7 @@ class PipelineDecoder(LatentDecoder):
         super().__init__(pipeline.vae)
         self._processor: Any = getattr(pipeline, "video_processor", None)
         self._processor = self._processor or pipeline.image_processor
+        self._map: torch.Tensor | None = None
 
     def stand_in(self) -> Undecoded:
         """For the autoencoder in a pipeline's call."""
@@ -103,6 +106,31 @@ class PipelineDecoder(LatentDecoder):
                 self._processor.postprocess(decoded[:, [number]].transpose(0, 1), "pil")[0]
                 for number in range(decoded.shape[1])
             ]
+
+    def can_preview(self, latents: torch.Tensor) -> bool:
+        """Whether these are a video's, as `frame_preview` draws them: not tokens, say."""
+        return latents.dim() == 5 and getattr(self._vae.config, "latents_mean", None) is not None
+
+    def frame_preview(self, receive: Callable[[], torch.Tensor]) -> Image.Image:
+        """The middle frame of a video's latents, as `Decoder.preview` draws an image's."""
+        with self._working():
+            frames = receive()[0].float()
+            if self._map is None:
+                self._map = _fit_map(self._still, len(frames), self._vae.device)
+            return _painted(frames[:, frames.shape[1] // 2], self._map)
+
+    def _still(self, latent: torch.Tensor) -> torch.Tensor:
+        """The last frame of a short video that stands still, from -1 to 1.
+
+        The first of a video is decoded by itself, unlike those that follow.
+        """
+        config = self._vae.config
+        mean, std = (
+            torch.tensor(values).view(1, -1, 1, 1).to(latent)
+            for values in (config.latents_mean, config.latents_std)
+        )
+        scaled = (latent * std + mean).to(self._vae.dtype)
+        return self._decode(scaled[:, :, None].repeat(1, 1, _STILL, 1, 1))[:, :, -1]
 
     def frame_tensors(self, call: DecodeCall) -> torch.Tensor:
         """The decoded frames before they are quantised, from 0 to 1."""
@@ -162,11 +190,9 @@ class Decoder(LatentDecoder):
         with self._working():
             latent = receive()[0].float()
             if self._map is None:
-                self._map = self._fit_map()
-            ones = torch.ones_like(latent[:1])
-            colours = torch.einsum("chw,cr->hwr", torch.cat([latent, ones]), self._map)
-            grey_levels = ((colours / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-            return Image.fromarray(grey_levels.cpu().numpy(), "RGB")
+                channels = self._vae.config.latent_channels
+                self._map = _fit_map(self._decode, channels, self._vae.device)
+            return _painted(latent, self._map)
 
     def _decode(self, latent: torch.Tensor, *arguments: Any) -> torch.Tensor:
         config = self._vae.config
@@ -190,25 +216,34 @@ class Decoder(LatentDecoder):
         image, flags = self._pipeline.run_safety_checker(image, image.device, image.dtype)
         return image, bool(flags and flags[0])
 
-    def _fit_map(self) -> torch.Tensor:
-        """Channels (and a constant) to red, green and blue, fitted to what the decoder makes.
 
-        The latents are smooth noise, since it is smooth areas that a preview can show.
-        """
-        channels = self._vae.config.latent_channels
-        noise = torch.Generator("cpu").manual_seed(0)
-        coarse = torch.randn(_FIT_SAMPLES, channels, 4, 4, generator=noise)
-        size = (_FIT_SIDE, _FIT_SIDE)
-        latents = torch.nn.functional.interpolate(coarse, size=size, mode="bicubic")
-        latents = latents.to(self._vae.device)
-        decoded = torch.cat([self._decode(latent) for latent in _singly(latents)]).float()
-        seen = torch.nn.functional.adaptive_avg_pool2d(decoded, size)
-        ones = torch.ones_like(latents[:, :1])
-        known = torch.cat([latents, ones], 1).movedim(1, -1).reshape(-1, channels + 1)
-        wanted = seen.movedim(1, -1).reshape(-1, 3)
-        # Solved on the host: so small a system is not worth a kernel of its own.
-        solution: torch.Tensor = torch.linalg.lstsq(known.cpu(), wanted.cpu()).solution
-        return solution.to(self._vae.device)
+def _painted(latent: torch.Tensor, colour_map: torch.Tensor) -> Image.Image:
+    """A pixel for each cell of a latent."""
+    ones = torch.ones_like(latent[:1])
+    colours = torch.einsum("chw,cr->hwr", torch.cat([latent, ones]), colour_map)
+    grey_levels = ((colours / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(grey_levels.cpu().numpy(), "RGB")
+
+
+def _fit_map(
+    decode: Callable[[torch.Tensor], torch.Tensor], channels: int, device: torch.device
+) -> torch.Tensor:
+    """Channels (and a constant) to red, green and blue, fitted to what the decoder makes.
+
+    The latents are smooth noise, since it is smooth areas that a preview can show.
+    """
+    noise = torch.Generator("cpu").manual_seed(0)
+    coarse = torch.randn(_FIT_SAMPLES, channels, 4, 4, generator=noise)
+    size = (_FIT_SIDE, _FIT_SIDE)
+    latents = torch.nn.functional.interpolate(coarse, size=size, mode="bicubic").to(device)
+    decoded = torch.cat([decode(latent) for latent in _singly(latents)]).float()
+    seen = torch.nn.functional.adaptive_avg_pool2d(decoded, size)
+    ones = torch.ones_like(latents[:, :1])
+    known = torch.cat([latents, ones], 1).movedim(1, -1).reshape(-1, channels + 1)
+    wanted = seen.movedim(1, -1).reshape(-1, 3)
+    # Solved on the host: so small a system is not worth a kernel of its own.
+    solution: torch.Tensor = torch.linalg.lstsq(known.cpu(), wanted.cpu()).solution
+    return solution.to(device)
 
 
 def _new_stream(device: torch.device) -> object:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 
 from queue_agent_diffusers.engine.quality import QualityPolicy
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
@@ -74,6 +75,13 @@ class VideoModel(TransformerModel):
             return Pictures([], tuple(warnings), tuple(videos))
 
         return make
+
+    def preview(self, sample: StepSample) -> Callable[[], Image.Image] | None:
+        """What draws the middle frame as it stands; None of models whose latents are tokens."""
+        if sample.latents is None or not self.decoder.can_preview(sample.latents):
+            return None
+        decoder, receive = self.decoder, self.decoder.hand_over(sample.latents)
+        return lambda: decoder.frame_preview(receive)
 
     def close(self) -> None:
         """Free the weights' memory."""

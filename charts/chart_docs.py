@@ -78,6 +78,7 @@ GATEWAYS_ELSEWHERE: Final = {
     "BUCKET": "cloud.bucket",
     "REGION": "cloud.region",
     "QUEUE_URL": "cloud.queueUrl",
+    "QUEUES": "cloud.queues",
     "RUNTIME_NAME": "runtime.name",
     "GATEWAY_RUNTIMES": "gateway.runtimes",
     "GATEWAY_HOST": "nothing: callers come from outside the pod",

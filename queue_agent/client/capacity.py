@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
-from queue_agent.cloud import Cloud, Topic
+from queue_agent.cloud import Backlog, Cloud, Topic
 from queue_agent.wire.capacity import CAPACITY_ATTRIBUTE, ON_DEMAND, SpotEstimate
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.job import Job
@@ -24,7 +24,7 @@ _PATIENCE: Final = 2.0
 
 
 class Capacity:
-    """Looks at the topic's subscriptions, and at the spot queue's length where it is known.
+    """Looks at the topic's subscriptions, and at the spot queues' length where they are known.
 
     What may not be looked at is passed over: the job goes where jobs without the attribute go.
     """
@@ -34,13 +34,13 @@ class Capacity:
         cloud: Cloud,
         topic: Callable[[], Topic],
         spot: SpotEstimate,
-        queue: str | None,
+        queues: Sequence[str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cloud = cloud
         self._topic = topic
         self._spot = spot
-        self._queue = queue
+        self._queues = queues
         self._clock = clock
         self._both: dict[str, tuple[float, bool]] = {}
         self._asked = float("-inf")
@@ -73,8 +73,8 @@ class Capacity:
         return both
 
     async def _look(self) -> None:
-        if self._queue is None or self._clock() - self._asked < _BACKLOG_AGE:
+        if not self._queues or self._clock() - self._asked < _BACKLOG_AGE:
             return
-        backlog = await self._cloud.queue(self._queue).backlog()
+        backlog = await Backlog.of_all(map(self._cloud.queue, self._queues))
         self._asked = self._clock()
         self._spot = replace(self._spot, waiting=backlog.waiting, in_flight=backlog.in_flight)

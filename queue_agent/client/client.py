@@ -1,7 +1,7 @@
 """The client: one deployment's topics and bucket, from outside."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -66,7 +66,7 @@ class Client:
         runtime: str | None = None,
         looks_up: bool = True,
         spot: SpotEstimate | None = None,
-        spot_queue: str | None = None,
+        spot_queue: str | Sequence[str] | None = None,
         tenant: str | None = None,
         fair: bool = True,
         poll: float = _POLL,
@@ -79,7 +79,8 @@ class Client:
         topic's subscriptions and the bucket, where the role may see them); False where the
         caller knows them, and chooses their capacity. `spot`: what is known of spot capacity, by
         which jobs with a deadline go there or on demand, if their runtime has queues for both;
-        `spot_queue`: the queue whose length counts for that, and for estimates. `poll`: seconds
+        `spot_queue`: the queue whose length counts for that, and for estimates; all where there
+        are several, as by priority. `poll`: seconds
         between two looks into the bucket for a result that was not announced.
         """
         self._cloud = cloud
@@ -91,9 +92,9 @@ class Client:
         self._poll = poll
         self._routes = Routes(self._topic, self._maybe_bucket) if looks_up else None
         self._spot = spot or SpotEstimate(USUAL_JOB_SECONDS, USUAL_POD_START)
-        self._queue = spot_queue
+        self._queues = (spot_queue,) if isinstance(spot_queue, str) else tuple(spot_queue or ())
         self._estimator: JobEstimator | None = None
-        self._capacity = None if spot is None else Capacity(cloud, self._topic, spot, spot_queue)
+        self._capacity = None if spot is None else Capacity(cloud, self._topic, spot, self._queues)
         self._stack = AsyncExitStack()
         self._listener: Listener | None = None
         self._opening = asyncio.Lock()
@@ -121,7 +122,7 @@ class Client:
             bucket=settings.bucket,
             runtime=settings.runtime,
             spot=settings.spot,
-            spot_queue=settings.queue_url,
+            spot_queue=settings.counted,
             tenant=settings.tenant,
             fair=settings.fair,
         )
@@ -221,8 +222,8 @@ class Client:
     async def estimate(self, job: Job) -> JobEstimate:
         """When a job would start and end, and what it would cost, were it published now.
 
-        By what agents have told in the bucket, and the length of the queue where
-        `spot_queue` names it and the role may ask.
+        By what agents have told in the bucket, and the length of the queues where
+        `spot_queue` names them and the role may ask.
 
         Raises:
             ValueError: the client lacks the bucket.
@@ -239,12 +240,12 @@ class Client:
         return await self._estimator.estimate(admit(job, self._terms), await self._backlog())
 
     async def _backlog(self) -> Backlog | None:
-        if self._queue is None:
+        if not self._queues:
             return None
         try:
-            return await self._cloud.queue(self._queue).backlog()
+            return await Backlog.of_all(map(self._cloud.queue, self._queues))
         except Unavailable as error:
-            log.debug("queue not asked", reason=error.message)
+            log.debug("queues not asked", reason=error.message)
             return None
 
     async def submit_many(self, jobs: Iterable[Job]) -> list[SubmittedJob]:

@@ -9,12 +9,13 @@ again may help (`Unanswered` where what was asked may have been done all the sam
 import hashlib
 import io
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Self
 
 from queue_agent.media.asset import Asset
+from queue_agent.tasks import together
 from queue_agent.wire.errors import ObjectExists
 from queue_agent.wire.publication import Ordering, Publication
 
@@ -76,6 +77,16 @@ class Backlog:
     waiting: int
     in_flight: int
     """Delivered and not yet acknowledged."""
+
+    @classmethod
+    async def of_all(cls, queues: Iterable["Queue"]) -> Self:
+        """What they hold together.
+
+        Raises:
+            Unavailable: one of them does not tell.
+        """
+        told = await together(queue.backlog() for queue in queues)
+        return cls(sum(one.waiting for one in told), sum(one.in_flight for one in told))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -30,12 +30,12 @@ _SPANS: Final = 60
 
 
 class Statistics:
-    """Of each runtime: its queue, if its URL is known, and the ends heard of since the start."""
+    """Of each runtime: its queues, as far as known, and the ends heard of since the start."""
 
     def __init__(
         self,
         cloud: Cloud,
-        queues: Mapping[str, str | None],
+        queues: Mapping[str, Sequence[str]],
         offers: Offers,
         pauses: KnownPauses,
         loaded: LoadedModels,
@@ -63,7 +63,7 @@ class Statistics:
                 self._durations[notification.runtime].append(notification.timings.run)
 
     async def ahead(self, runtime: str) -> int | None:
-        """How many jobs the queue holds, if it can be asked."""
+        """How many jobs its queues hold, if they can be asked."""
         backlog = await self.backlog(runtime)
         return None if backlog is None else backlog.waiting + backlog.in_flight
 
@@ -125,16 +125,16 @@ class Statistics:
         return counts
 
     async def backlog(self, runtime: str) -> Backlog | None:
-        """What the queue holds, as of two seconds ago at most; None: it cannot be asked."""
-        url = self._queues.get(runtime)
-        if url is None:
+        """What its queues hold, as of two seconds ago at most; None: they cannot all be asked."""
+        urls = self._queues.get(runtime)
+        if not urls:
             return None
         async with self._asking[runtime]:
             asked, backlog = self._backlogs.get(runtime, (float("-inf"), None))
             if time.monotonic() - asked < _BACKLOG_AGE:
                 return backlog
             try:
-                backlog = await self._cloud.queue(url).backlog()
+                backlog = await Backlog.of_all(map(self._cloud.queue, urls))
             except QueueAgentError as error:
                 log.debug("queue depth unknown", runtime=runtime, reason=error.message)
                 backlog = None

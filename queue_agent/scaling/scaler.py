@@ -16,7 +16,6 @@ from queue_agent.scaling.job_seconds import JobSeconds
 from queue_agent.scaling.manifests import ManifestReader
 from queue_agent.scaling.metrics import ScalerMetrics
 from queue_agent.scaling.tracker import WorkTracker
-from queue_agent.tasks import together
 from queue_agent.telemetry.logs import without_url_secrets
 from queue_agent.wire.errors import QueueAgentError, Unavailable
 from queue_agent.wire.pause import Pause
@@ -97,15 +96,13 @@ class Scaler:
     async def look(self) -> None:
         """Ask the queues and decide; what was decided before stands where one does not answer."""
         try:
-            backlogs = await together(queue.backlog() for queue in self._queues)
+            backlog = await Backlog.of_all(self._queues)
         except QueueAgentError as error:
             self._missing = error.message
             if self._metrics is not None:
                 self._metrics.failed()
             return
-        waiting = sum(one.waiting for one in backlogs)
-        in_flight = sum(one.in_flight for one in backlogs)
-        self._decide(Backlog(waiting, in_flight), await self._paused())
+        self._decide(backlog, await self._paused())
 
     async def _paused(self) -> Pause | None:
         """Why no agent takes messages; what cannot be looked at is as it was."""

@@ -1,5 +1,6 @@
 """What a publisher or subscriber must know of the deployment."""
 
+from queue_agent.settings.queues import QUEUES, NamedQueues, named_queues
 from queue_agent.settings.reader import Reader, setting
 from queue_agent.settings.shared import (
     BUCKET,
@@ -23,6 +24,7 @@ class ClientSettings(Reader):
     runtime: RuntimeName | None = RUNTIME_NAME.field(None)
     region: str | None = REGION.field(None)
     queue_url: QueueUrl | None = QUEUE_URL.field(None)
+    named_queues: NamedQueues = QUEUES.field(())
     job_seconds: float = setting(
         "JOB_SECONDS",
         default=USUAL_JOB_SECONDS,
@@ -55,6 +57,12 @@ class ClientSettings(Reader):
         description="Whether queues are told whose jobs are, and so may share fairly among "
         "tenants; `metadata.tenant` goes with the job in any case.",
     )
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """The URLs of the queues whose lengths count, as far as they are named."""
+        named = (one.url for one in named_queues(self.named_queues))
+        return tuple(filter(None, dict.fromkeys((self.queue_url, *named))))
 
     @property
     def spot(self) -> SpotEstimate:

@@ -37,8 +37,9 @@ class GatewaySettings(ClientSettings, LogSettings):
     runtimes: QueuesByRuntime = setting(
         "GATEWAY_RUNTIMES",
         default=(),
-        description="Runtimes on offer, as NAME or NAME=QUEUE_URL, the default one "
-        "first; else QUEUE_AGENT_RUNTIME_NAME with QUEUE_AGENT_QUEUE_URL.",
+        description="Runtimes on offer, as NAME or NAME=QUEUE_URL, the default one first, and once "
+        "more for each further queue of one; else QUEUE_AGENT_RUNTIME_NAME with "
+        "QUEUE_AGENT_QUEUE_URL or QUEUE_AGENT_QUEUES.",
     )
     on_demand: Names = setting(
         "GATEWAY_ON_DEMAND",
@@ -180,9 +181,11 @@ class GatewaySettings(ClientSettings, LogSettings):
         return {name: (runtime, own or None) for name, (runtime, _, own) in targets.items()}
 
     @property
-    def queues(self) -> dict[str, str | None]:
-        """The queue's URL, if known, by runtime; the first is the default."""
-        if self.runtimes:
-            entries = [entry.partition("=") for entry in self.runtimes]
-            return {name: url or None for name, _, url in entries}
-        return {self.runtime: self.queue_url} if self.runtime else {}
+    def queues(self) -> dict[str, tuple[str, ...]]:
+        """The URLs of the queues, as far as known, by runtime; the first is the default."""
+        if not self.runtimes:
+            return {self.runtime: self.counted} if self.runtime else {}
+        found: dict[str, tuple[str, ...]] = {}
+        for name, _, url in (entry.partition("=") for entry in self.runtimes):
+            found[name] = tuple(filter(None, dict.fromkeys((*found.get(name, ()), url))))
+        return found

@@ -19,8 +19,7 @@ from typing import Any, Final
 
 import structlog
 
-from queue_agent.cloud import Message, Queue
-from queue_agent.tasks import together
+from queue_agent.cloud import Backlog, Message, Queue
 from queue_agent.telemetry.metrics import Metrics
 from queue_agent.wire.errors import Unavailable
 from queue_agent.worker.queue_order import QueueOrder, strict
@@ -125,8 +124,7 @@ class Queues:
         Raises:
             Unavailable: one of them does not tell.
         """
-        told = await together(queue.backlog() for queue in self.queues.values())
-        return sum(one.waiting for one in told)
+        return (await Backlog.of_all(self.queues.values())).waiting
 
     async def end(self, patience: float) -> None:
         """Let what is asked for now come for so long, and then give it up."""

@@ -8,6 +8,7 @@ from helm_python.errors import HelmError
 
 from queue_agent.cloud.addresses import NatsAddress
 from queue_agent.settings.agent import Settings
+from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.settings.scaler import ScalerSettings
 
 SQS = "https://sqs.us-west-2.amazonaws.com/111122223333/sd"
@@ -58,6 +59,18 @@ def test_keda_counts_all_queues_together() -> None:
         "metricType": "AverageValue",
     }
     assert spec["advanced"]["horizontalPodAutoscalerConfig"]
+
+
+def test_the_gateway_counts_all_queues_of_its_release() -> None:
+    gateway = {
+        "enabled": True,
+        "jobTopicArn": "arn:aws:sns:us-west-2:111122223333:jobs",
+        "settings": {"open": True},
+    }
+    manifests = rendered({"gateway": gateway})
+    (deployment,) = (it for name, it in deployments(manifests).items() if name.endswith("gateway"))
+    settings = GatewaySettings.load(environment(deployment, "gateway"))
+    assert list(settings.queues.values()) == [tuple(it["url"] for it in QUEUES)]
 
 
 def test_one_queue_needs_no_sum() -> None:

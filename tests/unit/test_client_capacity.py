@@ -61,6 +61,18 @@ async def test_a_long_queue_at_spot_sends_jobs_on_demand() -> None:
     assert await waiting(cloud, "spot", "demand") == [20, 1]
 
 
+async def test_all_queues_at_spot_count() -> None:
+    cloud = deployed(spot=SPOT, demand=ON_DEMAND)
+    for queue, count in (("spot", 8), ("spot-high", 12)):
+        for number in range(count):
+            await cloud.queue(queue).send(str(number), {})
+    spot = SpotEstimate(job=60, start=100)
+    for queues, place in (("spot", [9, 0]), (["spot", "spot-high"], [9, 1])):
+        client = Client(cloud, job_topic="jobs", runtime="sd", spot=spot, spot_queue=queues)
+        await client.submit("urgent", deadline=within(900))
+        assert await waiting(cloud, "spot", "demand") == place
+
+
 async def test_what_says_its_capacity_goes_there() -> None:
     cloud = deployed(spot=SPOT, demand=ON_DEMAND)
     body = make_job({"prompt": "a"}, runtime="sd", deadline=within(1))

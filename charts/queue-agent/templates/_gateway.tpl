@@ -14,9 +14,8 @@
 {{- else }}
 - name: QUEUE_AGENT_RUNTIME_NAME
   value: {{ default (include "runtime.preset" . | fromYaml).adapter .Values.runtime.name | quote }}
-{{- if .Values.cloud.queueUrl }}
-- name: QUEUE_AGENT_QUEUE_URL
-  value: {{ include "cloud.queueUrl" . | quote }}
+{{- if or .Values.cloud.queueUrl .Values.cloud.queues }}
+{{ include "cloud.queueEnv" . }}
 {{- end }}
 {{- end }}
 - name: QUEUE_AGENT_JOB_TOPIC_ARN

@@ -12,6 +12,7 @@ from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.wire.capacity import SpotEstimate
 from queue_agent.wire.errors import SettingsError
 
+SEVERAL = "https://sqs.eu-central-1.amazonaws.com/123456789012"
 RUNTIMES = ("sdruntime=https://sqs.eu-central-1.amazonaws.com/123456789012/spot", "other")
 
 
@@ -52,6 +53,45 @@ async def test_the_length_of_the_spot_queue_counts(gateways: Gateways) -> None:
         await queue.send(str(number), {})
     assert await capacity_of(gateways, app, deadline=within(600)) == "on-demand"
     assert await capacity_of(gateways, app, deadline=within(2000)) is None
+
+
+async def test_all_queues_of_a_runtime_count_for_the_place_of_a_job(gateways: Gateways) -> None:
+    urls = [f"{SEVERAL}/{name}" for name in ("high", "usual", "low")]
+    app = await start(gateways, runtimes=tuple(f"sd={url}" for url in urls), on_demand=())
+    for count, url in enumerate(urls, start=1):
+        for number in range(count):
+            await gateways.cloud.queue(url).send(str(number), {})
+    async with client_of(app) as client:
+        (runtime,) = (await client.get("/v1/runtimes")).json()["runtimes"]
+        assert runtime["queue"] == {"waiting": 6, "in_flight": 0}
+        job = (await client.post("/v1/jobs", json={"content": {"prompt": "a"}})).json()
+        told = (await client.get(f"/v1/jobs/{job['id']}")).json()
+    assert told["queue"]["position"] == 5, "the job itself reached none of them"
+
+
+def test_a_gateway_is_told_several_queues_of_a_runtime() -> None:
+    names = (
+        "a",
+        "b=https://sqs.eu-west-1.amazonaws.com/1/x",
+        "a=https://sqs.eu-west-1.amazonaws.com/1/y",
+    )
+    settings = GatewaySettings.model_construct(
+        runtimes=(*names, names[1], "b=nats://h:4222/jobs/b")
+    )
+    assert settings.queues == {
+        "a": ("https://sqs.eu-west-1.amazonaws.com/1/y",),
+        "b": ("https://sqs.eu-west-1.amazonaws.com/1/x", "nats://h:4222/jobs/b"),
+    }
+    served = GatewaySettings.load(
+        {
+            "QUEUE_AGENT_JOB_TOPIC_ARN": "arn:aws:sns:eu-central-1:123456789012:jobs",
+            "QUEUE_AGENT_TOPIC_ARN": "arn:aws:sns:eu-central-1:123456789012:news",
+            "QUEUE_AGENT_BUCKET": "images",
+            "QUEUE_AGENT_RUNTIME_NAME": "sd",
+            "QUEUE_AGENT_QUEUES": f"high:3={SEVERAL}/high,low={SEVERAL}/low",
+        }
+    )
+    assert served.queues == {"sd": (f"{SEVERAL}/high", f"{SEVERAL}/low")}
 
 
 def test_what_is_on_demand_is_on_offer() -> None:

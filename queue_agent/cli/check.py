@@ -20,6 +20,7 @@ from queue_agent.cli.waiting import look
 from queue_agent.cli.wiring import HINT, no_loop
 from queue_agent.cloud import Bucket, Cloud, Queue, shortcomings
 from queue_agent.cloud.connect import connect
+from queue_agent.cloud.pauses import PausesMarker
 from queue_agent.inputs.models.fetcher import ModelFetcher
 from queue_agent.media.asset import Asset
 from queue_agent.outputs.checkers import CheckedFile, ContentChecker
@@ -30,7 +31,7 @@ from queue_agent.settings.known import unknown_names
 from queue_agent.settings.reader import names_of, origin
 from queue_agent.telemetry.clock import TOLERATED
 from queue_agent.telemetry.logs import without_url_secrets
-from queue_agent.wire.errors import ObjectExists, QueueAgentError
+from queue_agent.wire.errors import Malformed, ObjectExists, QueueAgentError, Unavailable
 from queue_agent.wire.layout import trial_key
 from queue_agent.worker.content_check import asked
 
@@ -105,6 +106,7 @@ async def check(
         findings = [await _try(name, trial) for name, trial in trials.items()]
         warnings = [
             await _try("links", lambda: _links(settings, cloud)),
+            await _try("pauses", lambda: _pauses(settings, cloud)),
             await _try("durability", lambda: _durability(settings, cloud)),
             await _try("certificate", lambda: certificate_warning(files)),
         ]
@@ -229,6 +231,20 @@ def _one_colour() -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (_SIDE, _SIDE), "grey").save(file, "PNG")
     return file.getvalue()
+
+
+async def _pauses(settings: Settings, cloud: Cloud) -> str:
+    """What operators hold back now; empty: nothing, or it is not looked for."""
+    if not settings.pause_poll:
+        return ""
+    try:
+        found = await PausesMarker(cloud.bucket(settings.bucket), settings.name).look()
+    except Malformed as error:
+        return f"{error.message} Agents go by what they understood last."
+    except Unavailable as error:
+        return f"Whether anything is paused cannot be seen: {error.message}"
+    told = "; ".join(map(str, found.on(cloud.now())))
+    return f"Paused: {told}. `queue-agent resume {settings.name}` ends it." if told else ""
 
 
 async def _durability(settings: Settings, cloud: Cloud) -> str:

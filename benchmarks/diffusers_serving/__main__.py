@@ -21,7 +21,6 @@ from benchmarks.diffusers_serving.table import markdown, serving_row
 from queue_agent_diffusers.options import Options
 from queue_agent_diffusers.torch.loader import load_pipeline
 from queue_agent_diffusers.torch.siblings import library
-from queue_agent_diffusers.torch.speed import tune
 
 CLIENTS: Final = (1, 2, 4, 8, 16)
 OPEN_LOAD: Final = 0.7
@@ -40,7 +39,6 @@ def new_pipeline(arguments: argparse.Namespace) -> Any:
         )
     name = "LCMScheduler" if arguments.mix == "lcm" else "EulerDiscreteScheduler"
     pipeline.scheduler = getattr(library, name).from_config(pipeline.scheduler.config)
-    tune(pipeline, fuse=True)
     return pipeline
 
 

@@ -31,7 +31,6 @@ from queue_agent_diffusers.options import Options
 from queue_agent_diffusers.torch.loader import DTYPES, load_pipeline
 from queue_agent_diffusers.torch.memory import is_out_of_memory, release_memory
 from queue_agent_diffusers.torch.siblings import library
-from queue_agent_diffusers.torch.speed import tune
 
 MAX_BATCH: Final = 16
 _TO_LOAD: Final = 0.4
@@ -115,8 +114,6 @@ def _run(plan: SectionPlan, section: Section, budget: Budget, report: GpuReport)
         torch.cuda.reset_peak_memory_stats()
     pipeline = _load(plan, section, budget)
     report.write()
-    if getattr(pipeline, "unet", None) is not None:
-        tune(pipeline, fuse=True)
     jobs = Jobs((20,), section.pixels, KINDS[plan.kind].guidance_scale)
     like = next(jobs.requests(0))
     model = new_model(pipeline, MAX_BATCH)

@@ -16,11 +16,9 @@ from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.model import Model, Observer
 from queue_agent_diffusers.engine.pool import ModelPool, Served
 from queue_agent_diffusers.engine.requests import ImageRequest
-from queue_agent_diffusers.options import Speed
+from queue_agent_diffusers.options import Options, Speed
 from queue_agent_diffusers.torch.architectures import architecture_of
-from queue_agent_diffusers.torch.speed import network_for
-from queue_agent_diffusers.torch.transformer import TransformerModel
-from queue_agent_diffusers.torch.unet import UNetModel
+from queue_agent_diffusers.torch.loader import batched_model
 
 SubjectName = Literal["plain", "static", "engine"]
 SUBJECTS: Final[tuple[SubjectName, ...]] = ("plain", "static", "engine")
@@ -46,14 +44,8 @@ class ServingSubject:
 
 def new_model(pipeline: Any, max_batch: int, *, speed: Speed = "eager") -> Any:
     """What the engine steps: the pipeline as the runtime serves it, so many images a step."""
-    architecture = architecture_of(pipeline)
-    if architecture is not None:
-        return TransformerModel(pipeline, architecture, max_batch=max_batch)
-    network, buckets = network_for(pipeline, speed)
-    model = UNetModel(pipeline, max_batch=max_batch, network=network, buckets=buckets)
-    if buckets:
-        model.warm_up()
-    return model
+    options = Options(max_batch=max_batch, speed=speed)
+    return batched_model(pipeline, architecture_of(pipeline), options)[0]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import typer
 
 from queue_agent.wire.quality import Quality
 from queue_agent_diffusers.engine.quality import QualityPolicy
-from queue_agent_diffusers.options import Options, Speed
+from queue_agent_diffusers.options import Attention, Options, Quantize, Speed
 
 _DEFAULTS = Options()
 
@@ -21,8 +21,8 @@ def serve_diffusers(
         list[str],
         typer.Option(
             metavar="PATH_OR_ID",
-            help="A diffusers folder, .safetensors file, s3:// prefix, hub id (ORG/NAME, "
-            "ORG/NAME@REVISION), or: tiny. "
+            help="A diffusers folder, .safetensors file, s3:// or nats:// prefix, hub id "
+            "(ORG/NAME, ORG/NAME@REVISION), or: tiny. "
             "May be given several times: the others are loaded when they are asked for.",
         ),
     ],
@@ -80,7 +80,26 @@ def serve_diffusers(
     cache_dir: Annotated[
         Path, typer.Option(help="Where models of object storage are kept.")
     ] = _DEFAULTS.cache_dir,
-    speed: Annotated[Speed, typer.Option(help="How the UNet is run.")] = _DEFAULTS.speed,
+    speed: Annotated[Speed, typer.Option(help="How the network is run.")] = _DEFAULTS.speed,
+    quantize: Annotated[
+        Quantize, typer.Option(help="Eight bits for the network's blocks, by torchao on cuda.")
+    ] = _DEFAULTS.quantize,
+    attention: Annotated[
+        Attention, typer.Option(help="Who computes a transformer's attention on cuda.")
+    ] = _DEFAULTS.attention,
+    channels_last: Annotated[
+        bool | None,
+        typer.Option(
+            "--channels-last/--no-channels-last", help="Layout of convolutions; else on cuda."
+        ),
+    ] = None,
+    fuse_projections: Annotated[
+        bool | None,
+        typer.Option(
+            "--fuse-projections/--no-fuse-projections",
+            help="Query, key and value at once; else of UNets on cuda.",
+        ),
+    ] = None,
     default_quality: Annotated[
         Quality, typer.Option(help="Of requests that name none; see the docs on step caches.")
     ] = _DEFAULTS.quality.default,
@@ -119,6 +138,10 @@ def serve_diffusers(
             region=default_region(),
             speed=speed,
             quality=quality,
+            quantize=quantize,
+            attention=attention,
+            channels_last=channels_last,
+            fuse_projections=fuse_projections,
         ),
     )
 

@@ -8,7 +8,16 @@ from typing import Final, Literal
 from queue_agent_diffusers.engine.quality import QualityPolicy
 
 Speed = Literal["eager", "compile", "graphs"]
-"""How the UNet is run: as it is, its repeated blocks compiled, or as captured CUDA graphs."""
+"""How the network is run: as it is, its repeated blocks compiled, or as captured CUDA graphs."""
+
+Quantize = Literal["none", "fp8", "fp8-weights"]
+"""Weights of the repeated blocks in eight bits, with `fp8` what they are multiplied with, too."""
+
+Attention = Literal["native", "cudnn", "flash", "flash-3", "sage"]
+"""Who computes attention; torch's own chooses among its kernels by itself."""
+
+Offload = Literal["none", "model", "sequential"]
+"""What waits in the host's memory: nothing, all parts but the network, or each layer."""
 
 GIB: Final = 1024**3
 
@@ -39,5 +48,12 @@ class Options:
     region: str = "us-east-1"
     """Of the object storage."""
     speed: Speed = "eager"
+    quantize: Quantize = "none"
+    attention: Attention = "native"
+    channels_last: bool | None = None
+    """Of convolutions; None: on cuda."""
+    fuse_projections: bool | None = None
+    """One projection for query, key and value; None: of UNets on cuda."""
+    offload: Offload = "none"
     quality: QualityPolicy = field(default_factory=QualityPolicy)
     """How much jobs may be sped up at the cost of their pictures."""

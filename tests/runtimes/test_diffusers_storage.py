@@ -1,18 +1,23 @@
-"""Models in object storage: an S3-compatible server on the loopback interface."""
+"""Models in object storage: S3-compatible and NATS servers on the loopback interface."""
 
 import asyncio
+import hashlib
+import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from diffusers_servers import tiny_model
-from queue_agent.cloud import Sink
+from queue_agent.cloud import Cloud, Sink
 from queue_agent.cloud.memory import ManualClock, MemoryBucket, MemoryCloud
 from queue_agent.testing.aws import REGION, EmbeddedCloud
+from queue_agent.testing.nats import NatsServer, deploy
 from queue_agent.wire.errors import Unavailable
-from queue_agent_diffusers.errors import ModelNotFound
+from queue_agent_diffusers.errors import ModelNotFound, ModelUnreadable
 from queue_agent_diffusers.torch import object_storage
+from queue_agent_diffusers.torch.hashes import check_blobs
 from queue_agent_diffusers.torch.object_storage import fetch_model
 
 
@@ -116,3 +121,87 @@ def test_a_fetch_that_broke_off_is_begun_again(in_pieces: _InPieces, tmp_path: P
     in_pieces.breaks_off = False
     file = fetch_model("s3://models/sd", tmp_path, region=REGION)
     assert file.stat().st_size == 3 * 2**20
+
+
+async def _write(cloud: Cloud, bucket: str, contents: Mapping[str, bytes]) -> None:
+    for key, content in contents.items():
+        await cloud.bucket(bucket).write(key, content, media_type="x/y")
+
+
+def test_what_a_manifest_names_is_compared_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud = MemoryCloud()
+    right = hashlib.sha256(b"weights").hexdigest()
+    files = {"sd/SHA256SUMS": f"{right}  unet/model.safetensors\n".encode()}
+    files |= {"sd/unet/model.safetensors": b"weights", "sd/model_index.json": b"{}"}
+    asyncio.run(_write(cloud, "models", files))
+    monkeypatch.setattr(object_storage, "connect", lambda **_: cloud)
+    folder = fetch_model("s3://models/sd", tmp_path / "right", region=REGION)
+    assert (folder / "unet/model.safetensors").read_bytes() == b"weights"
+    asyncio.run(_write(cloud, "models", {"sd/unet/model.safetensors": b"others"}))
+    with pytest.raises(ModelUnreadable, match=r"sd/unet/model\.safetensors has other content"):
+        fetch_model("s3://models/sd", tmp_path / "wrong", region=REGION)
+    asyncio.run(_write(cloud, "models", {"sd/unet/model.safetensors": b"weights"}))
+    fetch_model("s3://models/sd", tmp_path / "wrong", region=REGION)
+
+
+def test_files_of_the_hub_with_other_content_than_their_name_says_are_deleted(
+    tmp_path: Path,
+) -> None:
+    right = tmp_path / hashlib.sha256(b"weights").hexdigest()
+    wrong = tmp_path / hashlib.sha256(b"other weights").hexdigest()
+    small = tmp_path / "ab12"
+    for file in (right, wrong, small):
+        file.write_bytes(b"weights")
+    with pytest.raises(ModelUnreadable, match=wrong.name):
+        check_blobs([right, wrong, small])
+    assert sorted(tmp_path.iterdir()) == sorted([right, small])
+
+
+def test_a_model_comes_from_a_bucket_on_nats(tmp_path: Path) -> None:
+    from queue_agent_diffusers.options import Options  # noqa: PLC0415  beside it
+    from queue_agent_diffusers.torch.loader import load_model  # noqa: PLC0415  loads torch
+
+    with NatsServer(tmp_path / "nats", sync="1m") as server:
+        address = f"{server.address}/models-results"
+        asyncio.run(_fill_nats(server, address))
+        options = Options(device="cpu", cache_dir=tmp_path / "cache")
+        assert load_model(f"{address}/sd/tiny", options).max_batch == 4
+        with pytest.raises(ModelNotFound, match="nothing under"):
+            fetch_model(f"{address}/sd/other", tmp_path / "cache", region=REGION)
+
+
+async def _fill_nats(server: NatsServer, address: str) -> None:
+    cloud = server.connect()
+    try:
+        await deploy(cloud, server.address, "models")
+        for path in tiny_model().rglob("*"):
+            if path.is_file():
+                key = f"sd/tiny/{path.relative_to(tiny_model())}"
+                await _write(cloud, address, {key: path.read_bytes()})
+    finally:
+        await cloud.aclose()
+
+
+def test_the_size_of_a_model_counts_the_weights_that_are_read_once(tmp_path: Path) -> None:
+    from queue_agent_diffusers.options import Options  # noqa: PLC0415  beside it
+    from queue_agent_diffusers.torch.loader import load_model, size_in_memory  # noqa: PLC0415
+
+    folder = tmp_path / "both"
+    shutil.copytree(tiny_model(), folder)
+    for file in folder.glob("*/*.safetensors"):
+        shutil.copy(file, file.with_name(f"{file.stem}.fp16.safetensors"))
+    for dtype in ("float32", "float16"):
+        options = Options(device="cpu", dtype=dtype)
+        loaded = load_model(str(folder), options).memory
+        assert size_in_memory(str(folder), options) == pytest.approx(loaded, rel=0.02)
+    assert size_in_memory("org/name", Options(device="cpu")) == 0
+
+
+def test_the_budget_on_cuda_leaves_others_what_they_have() -> None:
+    from queue_agent_diffusers.torch.memory import cuda_budget  # noqa: PLC0415  loads torch
+
+    gib = 2**30
+    assert cuda_budget(free=80 * gib, taken=0) == 56 * gib
+    assert cuda_budget(free=30 * gib, taken=10 * gib) == 28 * gib

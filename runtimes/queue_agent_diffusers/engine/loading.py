@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
@@ -27,6 +27,8 @@ class LoadProgress:
         """Bytes of the weights that the stage is about, where that is known."""
         self.revision: str | None = None
         """The hub's commit that was loaded last."""
+        self.told: Mapping[str, str] = {}
+        """What was chosen for the device at the last load, by the names of the options."""
         self._folder: Path | None = None
         self._before = 0
 

@@ -245,6 +245,9 @@ class ServedModel(BaseModel):
     state: Literal["unloaded", "loading", "loaded", "failed"]
     max_batch: int | None = Field(description="Images that share a step; None while not loaded.")
     revision: str | None = Field(description="The hub's commit that was loaded last.")
+    running: dict[str, str] = Field(
+        description="How it is run, by the names of the command's options, and why not otherwise."
+    )
     loading: LoadState | None = Field(description="None while it is not loading.")
 
 

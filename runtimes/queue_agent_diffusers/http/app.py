@@ -155,6 +155,7 @@ def _add_model_routes(app: FastAPI, engine: Engine, names: Names) -> None:
             state=state,
             max_batch=model.max_batch if model else None,
             revision=progress.revision,
+            running=dict(progress.told) if state == "loaded" else {},
             loading=loading if state == "loading" else None,
         )
 

@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 from collections.abc import Collection
-from pathlib import Path
 from typing import Final, NoReturn
 
 import uvicorn
@@ -83,15 +82,13 @@ def _served(source: str, options: Options) -> Served:
 
         return load_model(source, options, progress)
 
-    return Served(load, functools.partial(_size_on_disk, source), progress)
+    return Served(load, functools.partial(_size, source, options), progress)
 
 
-def _size_on_disk(source: str) -> int:
-    """About how many bytes the weights take; 0 where the files are not at hand."""
-    path = Path(source).expanduser()
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*.safetensors")) if path.is_dir() else 0
+def _size(source: str, options: Options) -> int:
+    from queue_agent_diffusers.torch.loader import size_in_memory  # noqa: PLC0415  see above
+
+    return size_in_memory(source, options)
 
 
 def _budget(options: Options) -> int:

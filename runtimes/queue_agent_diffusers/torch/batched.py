@@ -9,6 +9,7 @@ import dataclasses
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -102,6 +103,8 @@ class BatchedModel(ABC):
     layout = forward.ROWS
     host_timesteps = False
     """Whether the schedulers' timesteps are kept in the host's memory."""
+    buckets: Sequence[int] = ()
+    """Numbers of rows that the network is run with, in ascending order; none: any."""
 
     def __init__(
         self,
@@ -162,6 +165,25 @@ class BatchedModel(ABC):
             functools.partial(sample.resume, prediction)
             for sample, prediction in zip(samples, predictions, strict=True)
         ]
+
+    def warm_up(self, rows: Sequence[int]) -> None:
+        """Take a step with so many rows each, so that nothing is compiled while jobs wait."""
+        request = ImageRequest("", seed=0, steps=1, guidance_scale=1.0)
+        most = self.max_rows(request)
+        for size in [count for count in rows if count <= most]:
+            samples = self.begin(replace(request, count=size), lambda _, __: None)
+            for sample in samples:
+                sample.start()
+            for move in self.predict(samples):
+                move()
+            for sample in samples:
+                sample.stop()
+        self._prompts.clear()
+
+    def bucket(self, calls: Sequence[NetworkCall]) -> int | None:
+        """The number of rows that a pass for them is filled up to."""
+        rows = sum(call.rows for call in calls)
+        return next((size for size in self.buckets if size >= rows), None)
 
     @abstractmethod
     def finish(

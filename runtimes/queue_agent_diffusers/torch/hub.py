@@ -13,6 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.errors import ModelNotFound
+from queue_agent_diffusers.torch.hashes import check_blobs
 from queue_agent_diffusers.torch.weight_files import INDEX, variant_for, weight_bytes
 
 library: Any = diffusers
@@ -28,6 +29,7 @@ def fetch_from_hub(model: str, dtype: str, progress: LoadProgress) -> tuple[Path
 
     Raises:
         ModelNotFound: there is no such model, or it cannot be fetched.
+        ModelUnreadable: a file came with other content than the hub names.
     """
     match = _HUB_ID.fullmatch(model)
     if match is None:
@@ -38,6 +40,7 @@ def fetch_from_hub(model: str, dtype: str, progress: LoadProgress) -> tuple[Path
         variant = variant_for(dtype, files, components)
         total = weight_bytes(files, variant, components)
         blobs = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}" / "blobs"
+        before = set(blobs.glob("*"))
         with progress.fetching(total or None, blobs):
             folder = Path(
                 library.DiffusionPipeline.download(
@@ -48,6 +51,7 @@ def fetch_from_hub(model: str, dtype: str, progress: LoadProgress) -> tuple[Path
         raise ModelNotFound(
             f"There is no file or folder {model!r}, and it cannot be had from the hub: {error}"
         ) from error
+    check_blobs(set(blobs.glob("*")) - before)
     progress.revision = folder.name
     return folder, variant
 

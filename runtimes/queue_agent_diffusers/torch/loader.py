@@ -1,7 +1,9 @@
 """Bringing a model from a folder, a file or the hub onto a device."""
 
 import json
+import logging
 from collections.abc import Collection, Sequence
+from math import prod
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final
@@ -13,23 +15,25 @@ from safetensors import SafetensorError, safe_open
 
 from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.engine.model import Model
-from queue_agent_diffusers.errors import DeviceUnavailable, ModelUnreadable
+from queue_agent_diffusers.errors import DeviceUnavailable, ModelError, ModelUnreadable
 from queue_agent_diffusers.options import GIB, Options
 from queue_agent_diffusers.tiny import FOLDER
 from queue_agent_diffusers.torch.architectures import architecture_of
+from queue_agent_diffusers.torch.architectures.architecture import Architecture
 from queue_agent_diffusers.torch.architectures.video import VideoArchitecture
-from queue_agent_diffusers.torch.conditioning import load_conditioning
+from queue_agent_diffusers.torch.batched import BatchedModel
+from queue_agent_diffusers.torch.conditioning import Conditioning, load_conditioning
 from queue_agent_diffusers.torch.hub import fetch_from_hub
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import default_budget
-from queue_agent_diffusers.torch.object_storage import SCHEME, fetch_model
+from queue_agent_diffusers.torch.object_storage import fetch_model, is_stored, kept_at
 from queue_agent_diffusers.torch.pipeline_arguments import Pipeline
 from queue_agent_diffusers.torch.pipeline_model import PipelineModel
-from queue_agent_diffusers.torch.speed import network_for, tune
+from queue_agent_diffusers.torch.speed import Accelerated, accelerate
 from queue_agent_diffusers.torch.transformer import TransformerModel
 from queue_agent_diffusers.torch.unet import UNetModel, can_batch
 from queue_agent_diffusers.torch.video import VideoModel
-from queue_agent_diffusers.torch.weight_files import INDEX, variant_for, weight_bytes
+from queue_agent_diffusers.torch.weight_files import INDEX, read_files, variant_for, weight_bytes
 
 library: Any = diffusers
 """diffusers ships annotations for some of its names only."""
@@ -51,6 +55,8 @@ VIDEO_BATCH: Final = 2
 LARGE_LATENT: Final = 96
 """Side of a latent above which a model counts as one for large images."""
 
+_log = logging.getLogger(__name__)
+
 
 def load_model(
     model: str, options: Options | None = None, progress: LoadProgress | None = None
@@ -58,9 +64,9 @@ def load_model(
     """Load a model for serving.
 
     `model` is a folder in the diffusers layout, one ``.safetensors`` checkpoint of Stable
-    Diffusion 1.x, 2.x or XL, an ``s3://`` prefix with either, an id of the Hugging Face hub (with
-    ``@REVISION``, if it is to stay as it is), or ``tiny``: the one that comes with the package and
-    knows a few shapes, to try things out with.
+    Diffusion 1.x, 2.x or XL, an ``s3://`` or ``nats://`` prefix with either, an id of the Hugging
+    Face hub (with ``@REVISION``, if it is to stay as it is), or ``tiny``: the one that comes with
+    the package and knows a few shapes, to try things out with.
     Pickled weights are refused unless the operator allows them. The device is cuda, mps or cpu,
     the first there is; the dtype float16 on cuda, else float32. Where weights are there in half
     precision, too, those files are read that suit the dtype. `progress` is told how far it is.
@@ -69,42 +75,60 @@ def load_model(
         ModelNotFound, ModelUnreadable, DeviceUnavailable: with what to change.
     """
     options = options or Options()
+    progress = progress or LoadProgress(model)
     pipeline = load_pipeline(model, options, progress)
     conditioning = load_conditioning(pipeline, options)
     architecture = architecture_of(pipeline)
-    if isinstance(architecture, VideoArchitecture):
-        return VideoModel(
-            pipeline,
-            architecture,
-            max_batch=options.max_batch or VIDEO_BATCH,
-            loras=LoraCache(options.lora_dir),
-            conditioning=conditioning,
-            quality=options.quality,
-        )
-    if architecture is not None:
-        return TransformerModel(
-            pipeline,
-            architecture,
-            max_batch=options.max_batch or SMALL_BATCH,
-            loras=LoraCache(options.lora_dir),
-            conditioning=conditioning,
-            quality=options.quality,
-        )
-    if not can_batch(pipeline):
+    if architecture is None and not can_batch(pipeline):
         return PipelineModel(pipeline, conditioning)
-    tune(pipeline, fuse=options.lora_dir is None and not options.ip_adapters)
-    network, buckets = network_for(pipeline, options.speed)
-    batched = UNetModel(
-        pipeline,
-        max_batch=options.max_batch or _default_batch(pipeline),
-        loras=LoraCache(options.lora_dir),
-        conditioning=conditioning,
-        network=network,
-        buckets=buckets,
-    )
-    if buckets:
-        batched.warm_up()
+    batched, made = batched_model(pipeline, architecture, options, conditioning)
+    progress.told = made.told
     return batched
+
+
+def batched_model(
+    pipeline: Any,
+    architecture: Architecture | None,
+    options: Options,
+    conditioning: Conditioning | None = None,
+    *,
+    backend: Any = "inductor",
+) -> tuple[BatchedModel, Accelerated]:
+    """The model that shares steps, as fast as the options ask for, and what was done for that.
+
+    `backend` is torch.compile's.
+    """
+    given: dict[str, Any] = {
+        "loras": LoraCache(options.lora_dir),
+        "conditioning": conditioning,
+    }
+    batched: BatchedModel
+    if architecture is None:
+        made = accelerate(pipeline, options, backend=backend)
+        most = options.max_batch or _default_batch(pipeline)
+        given |= {"network": made.networks["unet"], "buckets": made.buckets}
+        batched = UNetModel(pipeline, max_batch=most, **given)
+    else:
+        same_shapes = not architecture.layout.listed
+        made = accelerate(
+            pipeline, options, names=architecture.networks, same_shapes=same_shapes, backend=backend
+        )
+        given |= {
+            "networks": made.networks,
+            "buckets": made.buckets,
+            "quality": options.quality,
+        }
+        if isinstance(architecture, VideoArchitecture):
+            most = options.max_batch or VIDEO_BATCH
+            batched = VideoModel(pipeline, architecture, max_batch=most, **given)
+        else:
+            most = options.max_batch or SMALL_BATCH
+            batched = TransformerModel(pipeline, architecture, max_batch=most, **given)
+    try:
+        batched.warm_up(made.warm[:1] if isinstance(batched, VideoModel) else made.warm)
+    except Exception as error:  # jobs of other sizes may work, and tell if not
+        _log.warning("the warm-up failed: %s: %s", type(error).__name__, error)
+    return batched, made
 
 
 def load_pipeline(
@@ -124,6 +148,27 @@ def load_pipeline(
             pipeline = _read_file(found, precision, allow_pickles=options.allow_pickles)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline.to(target)
+
+
+def size_in_memory(model: str, options: Options) -> int:
+    """About how many bytes the weights will take; 0 where their files are not at hand.
+
+    Those of one precision are counted, at the precision that they are loaded in.
+    """
+    path = FOLDER if model == TINY else Path(model).expanduser()
+    if is_stored(model):
+        path = kept_at(model, options.cache_dir)
+    try:
+        precision = _choose_dtype(options.dtype, _choose_device(options.device))
+        if path.is_dir():
+            name = str(precision).removeprefix("torch.")
+            sizes, components = _sizes(path), _components(path)
+            files = read_files(sizes, variant_for(name, sizes, components), components)
+        else:
+            files = [""] if path.is_file() else []
+        return sum(_numbers(path / file) for file in files) * precision.itemsize
+    except ModelError:
+        return 0
 
 
 def memory_budget(options: Options) -> int:
@@ -169,7 +214,7 @@ def _find(
 ) -> tuple[Path, str | None]:
     """The folder or file on this machine, fetched if need be, and the variant to read."""
     path = FOLDER if model == TINY else Path(model).expanduser()
-    if model.startswith(SCHEME):
+    if is_stored(model):
         with progress.fetching(None, options.cache_dir.expanduser()):
             path = fetch_model(model, options.cache_dir, region=options.region)
     name = str(dtype).removeprefix("torch.")
@@ -192,6 +237,16 @@ def _sizes(folder: Path) -> dict[str, int]:
         file.relative_to(folder).as_posix(): file.stat().st_size
         for file in folder.glob("*/*.safetensors")
     }
+
+
+def _numbers(file: Path) -> int:
+    """How many weights a file has; those in a pickle, nobody looks."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            names = list(opened.keys())
+            return sum(prod(opened.get_slice(name).get_shape()) for name in names)
+    except (OSError, SafetensorError):
+        return 0
 
 
 def _components(folder: Path) -> Collection[str]:

@@ -60,6 +60,11 @@ def device_memory() -> float:
 def default_budget(device: torch.device) -> int:
     """Bytes that weights may take together: what leaves room to work with them."""
     if device.type == "cuda":
-        _free, total = torch.cuda.mem_get_info(device)
-        return int(total * 0.7)
+        free, _total = torch.cuda.mem_get_info(device)
+        return cuda_budget(free, torch.cuda.memory_reserved(device))
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def cuda_budget(free: int, taken: int) -> int:
+    """Of what nobody has, and what this process has: what others have of the card is theirs."""
+    return int((free + taken) * 0.7)

@@ -1,60 +1,99 @@
-"""Models under an ``s3://bucket/prefix``: streamed to a folder, once."""
+"""Models of object storage: streamed to a folder, once.
+
+They lie under an ``s3://bucket/prefix`` or a ``nats://host/bucket/prefix``.
+Where `SHA256SUMS` lies beside them, their content has to be what it says.
+"""
 
 import asyncio
 import hashlib
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from queue_agent.cloud import Bucket
+from queue_agent.cloud import Bucket, Cloud
+from queue_agent.cloud.addresses import is_nats
 from queue_agent.cloud.connect import connect
 from queue_agent.wire.errors import QueueAgentError
-from queue_agent_diffusers.errors import ModelNotFound
+from queue_agent_diffusers.errors import ModelNotFound, ModelUnreadable
+from queue_agent_diffusers.torch.hashes import MANIFEST, read_manifest
 
-SCHEME: Final = "s3://"
+_S3: Final = "s3://"
 _COMPLETE: Final = ".complete"
 _SIMULTANEOUS: Final = 4
+_MANIFEST_LIMIT: Final = 2**20
+
+
+def is_stored(model: str) -> bool:
+    """Whether a model's name is an address of object storage."""
+    return model.startswith(_S3) or is_nats(model)
+
+
+def kept_at(address: str, cache: Path) -> Path:
+    """The folder that holds it once it was fetched."""
+    return cache.expanduser() / hashlib.sha256(address.encode()).hexdigest()[:16]
 
 
 def fetch_model(address: str, cache: Path, *, region: str) -> Path:
     """The folder (or the one ``.safetensors`` file) with the model's files, fetched if need be.
 
-    Files are written as they come in, so that memory does not hold them. A fetch that broke off
-    is begun again; one that was completed is not repeated.
+    Files are written as they come in, several at once, so that memory does not hold them. A fetch
+    that broke off is begun again; one that was completed is not repeated.
 
     Raises:
         ModelNotFound: there is nothing under that prefix, or it cannot be read.
+        ModelUnreadable: a file is not the one that the manifest names.
     """
-    folder = cache.expanduser() / hashlib.sha256(address.encode()).hexdigest()[:16]
+    folder = kept_at(address, cache)
     if not (folder / _COMPLETE).exists():
         shutil.rmtree(folder, ignore_errors=True)
         try:
             asyncio.run(_fetch(address, folder, region))
-        except (QueueAgentError, OSError) as error:
+        except (QueueAgentError, OSError, ValueError) as error:
             raise ModelNotFound(f"{address} cannot be fetched: {error}") from error
         (folder / _COMPLETE).touch()
-    files = [path for path in folder.iterdir() if path.name != _COMPLETE]
+    files = [path for path in folder.iterdir() if path.name not in {_COMPLETE, MANIFEST}]
     single = len(files) == 1 and files[0].is_file()
     return files[0] if single else folder
 
 
 async def _fetch(address: str, folder: Path, region: str) -> None:
-    name, _, prefix = address.removeprefix(SCHEME).partition("/")
-    cloud = connect(region=region)
+    cloud, bucket, prefix = _open(address, region)
     try:
-        bucket = cloud.bucket(name)
         keys = await _keys(bucket, prefix)
         if not keys:
             raise ModelNotFound(f"There is nothing under {address}.")
+        hashes = await _hashes(bucket, [key for key in keys if _relative(prefix, key) == MANIFEST])
         targets = {key: _target(folder, prefix, key) for key in keys}
         slots = asyncio.Semaphore(_SIMULTANEOUS)
         async with asyncio.TaskGroup() as tasks:
             for key, target in targets.items():
-                tasks.create_task(_download(bucket, key, target, slots))
-    except* (QueueAgentError, OSError) as errors:
+                wanted = hashes.get(_relative(prefix, key))
+                tasks.create_task(_download(bucket, key, target, slots, wanted))
+    except* (QueueAgentError, OSError, ModelUnreadable) as errors:
         raise errors.exceptions[0] from errors
     finally:
         await cloud.aclose()
+
+
+def _open(address: str, region: str) -> tuple[Cloud, Bucket, str]:
+    """Where the model lies, and the prefix of its keys there."""
+    if is_nats(address):
+        scheme, _, rest = address.partition("://")
+        servers, _, path = rest.partition("/")
+        name, _, prefix = path.partition("/")
+        name = f"{scheme}://{servers}/{name}"
+        cloud = connect(bucket=name)
+    else:
+        name, _, prefix = address.removeprefix(_S3).partition("/")
+        cloud = connect(region=region)
+    return cloud, cloud.bucket(name), prefix
+
+
+async def _hashes(bucket: Bucket, manifests: Sequence[str]) -> dict[str, str]:
+    """By path under the prefix; none where nobody wrote them down."""
+    texts = [await bucket.read(key, limit=_MANIFEST_LIMIT) for key in manifests]
+    return read_manifest(b"".join(texts).decode(errors="replace"))
 
 
 async def _keys(bucket: Bucket, prefix: str) -> list[str]:
@@ -68,20 +107,33 @@ async def _keys(bucket: Bucket, prefix: str) -> list[str]:
     ]
 
 
+def _relative(prefix: str, key: str) -> str:
+    return key.removeprefix(prefix).lstrip("/") or key.rpartition("/")[2]
+
+
 def _target(folder: Path, prefix: str, key: str) -> Path:
-    relative = key.removeprefix(prefix).lstrip("/") or key.rpartition("/")[2]
-    target = (folder / relative).resolve()
+    target = (folder / _relative(prefix, key)).resolve()
     if not target.is_relative_to(folder.resolve()):
         raise ModelNotFound(f"The key {key!r} leads out of its folder.")
     return target
 
 
-async def _download(bucket: Bucket, key: str, target: Path, slots: asyncio.Semaphore) -> None:
+async def _download(
+    bucket: Bucket, key: str, target: Path, slots: asyncio.Semaphore, wanted: str | None
+) -> None:
+    seen = hashlib.sha256()
     async with slots:
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("wb") as file:
 
+            def take(piece: bytes) -> None:
+                file.write(piece)
+                if wanted is not None:
+                    seen.update(piece)
+
             async def write(piece: bytes) -> None:
-                await asyncio.to_thread(file.write, piece)
+                await asyncio.to_thread(take, piece)
 
             await bucket.read_into(key, write)
+    if wanted is not None and seen.hexdigest() != wanted:
+        raise ModelUnreadable(f"{key} has other content than {MANIFEST} says.")

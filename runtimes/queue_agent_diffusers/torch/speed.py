@@ -1,50 +1,171 @@
-"""Making a pipeline fast on its device.
+"""Making a pipeline fast on its device, as `speed_plan` says, and telling what was done.
 
-What costs nothing in quality is always done on CUDA: half precision (chosen by the loader),
-channels-last convolutions, one projection for query, key and value; attention is torch's
-`scaled_dot_product_attention` by default. On the CPU a pipeline stays as it is.
+Weights in half precision are the loader's choice, and torch's fused attention is what diffusers
+calls anyway. All else is an option of the server's command, and what fails is left out: its
+absence stands in the log.
 """
 
+import logging
+import shutil
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any, Final
 
 import torch
-from cachetools import LRUCache
 
-from queue_agent_diffusers.options import Speed
+from queue_agent_diffusers.options import Options
+from queue_agent_diffusers.torch.compiled import (
+    Fallback,
+    compile_blocks,
+    guard_blocks,
+    repeated_blocks,
+)
+from queue_agent_diffusers.torch.graphs import BUCKETS, GraphedNetwork
+from queue_agent_diffusers.torch.quantized import quantize_blocks
+from queue_agent_diffusers.torch.speed_plan import DeviceFacts, NetworkFacts, SpeedPlan, speed_plan
 
-BUCKETS: Final = (1, 2, 4, 6, 8, 12, 16, 20, 24, 28, 32)
-"""Numbers of rows that compiled and captured networks are run with."""
-
-CAPTURES: Final = 2 * len(BUCKETS)
-"""How many shapes stay captured; each holds memory of its own."""
+_PACKAGES: Final = ("torchao", "flash_attn", "flash_attn_interface", "sageattention")
+_FUSABLE: Final = frozenset(
+    {
+        "UNet2DConditionModel",
+        "FluxTransformer2DModel",
+        "Flux2Transformer2DModel",
+        "PixArtTransformer2DModel",
+        "SD3Transformer2DModel",
+        "WanTransformer3DModel",
+    }
+)
+"""diffusers' networks whose attention runs fused projections; others would only hold them."""
 
 cuda: Any = torch.cuda
 """Not all of it is annotated."""
+_log = logging.getLogger(__name__)
 
 
-def tune(pipeline: Any, *, fuse: bool) -> None:
-    """Lay out the weights for the device; without `fuse` LoRAs can be applied later."""
-    if pipeline.device.type != "cuda":
-        return
-    torch.backends.cudnn.benchmark = False  # sizes change too often to search for each
-    torch.backends.cuda.matmul.allow_tf32 = True
-    pipeline.unet.to(memory_format=torch.channels_last)
-    pipeline.vae.to(memory_format=torch.channels_last)
-    if fuse:
-        pipeline.fuse_qkv_projections()
+@dataclass(frozen=True)
+class Accelerated:
+    """What stands for a pipeline's networks in forward passes."""
+
+    networks: Mapping[str, Callable[..., Any]]
+    buckets: Sequence[int]
+    """The numbers of rows that they are run with; none: any."""
+    warm: Sequence[int]
+    """Numbers of rows to try before jobs come, so that nothing is made ready while they wait."""
+    told: Mapping[str, str]
+    """What is used, and why something is not, by the names of the command's options."""
 
 
-def network_for(pipeline: Any, speed: Speed) -> tuple[Callable[..., Any], Sequence[int]]:
-    """What stands for the UNet in forward passes, and the numbers of rows it is run with."""
-    unet = pipeline.unet
-    if speed == "compile":
-        unet.compile_repeated_blocks(fullgraph=True, dynamic=False)
-        return unet, BUCKETS
-    if speed == "graphs" and unet.device.type == "cuda":
-        return GraphedNetwork(unet), BUCKETS
-    return unet, ()
+def accelerate(
+    pipeline: Any,
+    options: Options,
+    *,
+    names: Sequence[str] = ("unet",),
+    same_shapes: bool = True,
+    backend: Any = "inductor",
+) -> Accelerated:
+    """Do to the pipeline's networks of those names what the options ask for, and can be done.
+
+    `backend` is torch.compile's.
+    """
+    found = {name: getattr(pipeline, name, None) for name in names}
+    networks: dict[str, Any] = {name: one for name, one in found.items() if one is not None}
+    first = next(iter(networks.values()))
+    device = next(first.parameters()).device
+    transformer = "unet" not in networks
+    facts = NetworkFacts(
+        transformer=transformer,
+        blocks=bool(repeated_blocks(first)),
+        fusable=type(first).__name__ in _FUSABLE,
+        takes_attention=_takes_attention(first),
+        same_shapes=same_shapes,
+    )
+    plan = speed_plan(options, device_facts(device), facts)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = False  # sizes change too often to search for each
+        torch.backends.cuda.matmul.allow_tf32 = True
+    stand_ins: dict[str, Callable[..., Any]] = {}
+    for name, network in networks.items():
+        plan = _prepare(pipeline, network, plan)
+        stand_ins[name] = _run_by(network, plan, backend, dynamic=None if transformer else False)
+    buckets = BUCKETS if plan.speed == "graphs" or _padded(plan, transformer=transformer) else ()
+    # Sizes that vary are found out at the third.
+    warm = buckets or ((1, 2, 3) if plan.speed == "compile" else ())
+    told = plan.told()
+    _log.info("%s: %s", type(first).__name__, ", ".join(f"{key} {told[key]}" for key in told))
+    return Accelerated(stand_ins, buckets, warm, told)
+
+
+def device_facts(device: torch.device) -> DeviceFacts:
+    """What this machine has."""
+    on_cuda = device.type == "cuda"
+    builds = find_spec("triton") if on_cuda else shutil.which("g++") or shutil.which("clang++")
+    return DeviceFacts(
+        kind=device.type,
+        capability=cuda.get_device_capability(device) if on_cuda else None,
+        compiler=bool(builds),
+        packages=frozenset(name for name in _PACKAGES if find_spec(name)),
+    )
+
+
+def _padded(plan: SpeedPlan, *, transformer: bool) -> bool:
+    """Compiled transformers take any number of rows; UNets are compiled for each, as is faster."""
+    return plan.speed == "compile" and not transformer
+
+
+def _prepare(pipeline: Any, network: Any, plan: SpeedPlan) -> SpeedPlan:
+    """What is done to the weights; the plan without what failed."""
+    if plan.channels_last:
+        for part in (network, getattr(pipeline, "vae", None)):
+            if part is not None and all(weight.dim() != 5 for weight in part.parameters()):
+                part.to(memory_format=torch.channels_last)
+    if plan.fuse:
+        try:
+            network.fuse_qkv_projections()
+        except (ValueError, NotImplementedError, AttributeError) as error:
+            plan = _without(plan, "fuse-projections", error, fuse=False)
+    if plan.quantize != "none":
+        try:
+            quantize_blocks(network, plan.quantize)
+        except Exception as error:  # whatever its kernels say of this machine
+            plan = _without(plan, "quantize", error, quantize="none")
+    if plan.backend is not None:
+        try:
+            network.set_attention_backend(plan.backend)
+        except (ValueError, RuntimeError, ImportError) as error:
+            plan = _without(plan, "attention", error, backend=None)
+    return plan
+
+
+def _without(plan: SpeedPlan, name: str, error: Exception, **changes: Any) -> SpeedPlan:
+    said = (str(error).splitlines() or [""])[0]
+    _log.warning("%s is not used: %s: %s", name, type(error).__name__, said)
+    return replace(plan, notes={**plan.notes, name: f"failed: {said}"}, **changes)
+
+
+def _run_by(
+    network: Any, plan: SpeedPlan, backend: Any, *, dynamic: bool | None
+) -> Callable[..., Any]:
+    """What stands for the network in forward passes."""
+
+    def undo() -> None:
+        if plan.backend is not None:
+            network.reset_attention_backend()
+
+    if plan.backend is not None:
+        guard_blocks(network, Fallback(f"Attention by {plan.backend}", undo))
+    if plan.speed == "compile":
+        compile_blocks(network, Fallback("Compiling"), dynamic=dynamic, backend=backend)
+    if plan.speed == "graphs":
+        return GraphedNetwork(network, Fallback("Capturing CUDA graphs"))
+    run: Callable[..., Any] = network
+    return run
+
+
+def _takes_attention(network: Any) -> bool:
+    parts = network.modules()
+    return any(hasattr(getattr(part, "processor", None), "_attention_backend") for part in parts)
 
 
 class Pace:
@@ -69,69 +190,3 @@ class Pace:
             event = cuda.Event()
             event.record()
             self._marks.append(event)
-
-
-class GraphedNetwork:
-    """A network whose forward pass is captured once per shape and replayed as one launch.
-
-    Saves the host's time per kernel, which is what small batches wait for. Predictions are
-    copied out, since the next replay overwrites them.
-    """
-
-    def __init__(self, network: Callable[..., Any]) -> None:
-        self._network = network
-        self._captured: LRUCache[object, _Capture] = LRUCache(CAPTURES)
-
-    def __call__(self, *arguments: torch.Tensor, **options: Any) -> tuple[torch.Tensor]:
-        leaves = [*arguments, *_leaves(options)]
-        key = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-        capture = self._captured.get(key)
-        if capture is None:
-            capture = self._captured[key] = _Capture(self._network, arguments, options)
-        return (capture.replay(leaves),)
-
-
-class _Capture:
-    """One captured shape: a graph with the memory that it reads and writes."""
-
-    def __init__(
-        self,
-        network: Callable[..., Any],
-        arguments: Sequence[torch.Tensor],
-        options: Mapping[str, Any],
-    ) -> None:
-        inputs = [argument.clone() for argument in arguments]
-        named = _cloned(options)
-        self._inputs = [*inputs, *_leaves(named)]
-        side = cuda.Stream()
-        side.wait_stream(cuda.current_stream())
-        with cuda.stream(side):  # kernels are chosen and workspaces made outside the capture
-            for _ in range(3):
-                network(*inputs, **named)
-        cuda.current_stream().wait_stream(side)
-        self._graph = cuda.CUDAGraph()
-        # Other threads may use the device meanwhile.
-        with cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._output: torch.Tensor = network(*inputs, **named)[0]
-
-    def replay(self, leaves: Sequence[torch.Tensor]) -> torch.Tensor:
-        for place, value in zip(self._inputs, leaves, strict=True):
-            place.copy_(value, non_blocking=True)
-        self._graph.replay()
-        return self._output.clone()
-
-
-def _leaves(value: Any) -> list[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, Mapping):
-        return [leaf for name in sorted(value) for leaf in _leaves(value[name])]
-    return []
-
-
-def _cloned(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.clone()
-    if isinstance(value, Mapping):
-        return {name: _cloned(part) for name, part in value.items()}
-    return value

@@ -35,10 +35,11 @@ class TransformerModel(BatchedModel):
         loras: LoraCache | None = None,
         conditioning: Conditioning | None = None,
         networks: Mapping[str, forward.Network] | None = None,
+        buckets: Sequence[int] = (),
         family: Family | None = None,
         quality: QualityPolicy | None = None,
     ) -> None:
-        """`networks` stand for the pipeline's own in forward passes."""
+        """`networks` stand for the pipeline's own in forward passes, `buckets` are its rows."""
         side = architecture.natural_side(pipeline)
         super().__init__(
             pipeline,
@@ -55,6 +56,7 @@ class TransformerModel(BatchedModel):
         self.decoder = PipelineDecoder(pipeline)
         self._own = {name: getattr(pipeline, name) for name in architecture.networks}
         self._networks = {**self._own, **(networks or {})}
+        self.buckets = sorted(buckets)
 
     def check(self, request: ImageRequest) -> None:
         """Raise `InvalidRequest` for what this model can never do."""
@@ -125,7 +127,9 @@ class TransformerModel(BatchedModel):
     def _pass(self, calls: Sequence[NetworkCall]) -> list[Any]:
         name = calls[0].network
         if not any(isinstance(call.cache, FirstBlockCache) for call in calls):
-            return forward.predict(self._networks[name], calls, self.layout)
+            return forward.predict(
+                self._networks[name], calls, self.layout, pad_to=self.bucket(calls)
+            )
         # Whatever stands for the network may not know its blocks.
         with first_block_caching(self._own[name], self._architecture.blocks, calls):
             return forward.predict(self._own[name], calls, self.layout)

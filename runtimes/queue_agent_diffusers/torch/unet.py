@@ -4,7 +4,6 @@ Stable Diffusion 1.x, 2.x and XL, their distilled and inpainting variants: text 
 image and inpainting.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -72,7 +71,7 @@ class UNetModel(BatchedModel):
         self.decoder = Decoder(pipeline)
         self._unet = pipeline.unet
         self._network = network or pipeline.unet
-        self._buckets = sorted(buckets)
+        self.buckets = sorted(buckets)
 
     def check(self, request: ImageRequest) -> None:
         """Raise `InvalidRequest` for what this model can never do."""
@@ -93,18 +92,6 @@ class UNetModel(BatchedModel):
             return Pictures(images, (*warnings, *withheld(flags)))
 
         return make
-
-    def warm_up(self) -> None:
-        """Take a step of each bucket's size, so that nothing is compiled while jobs wait."""
-        request = ImageRequest("", seed=0, steps=1, guidance_scale=1.0)
-        most = self.max_rows(request)
-        for size in [bucket for bucket in self._buckets if bucket <= most]:
-            samples = self.begin(dataclasses.replace(request, count=size), lambda _, __: None)
-            for sample in samples:
-                sample.start()
-            for move in self.predict(samples):
-                move()
-        self._prompts.clear()
 
     def close(self) -> None:
         """Free the weights' memory."""
@@ -131,9 +118,7 @@ class UNetModel(BatchedModel):
         return SuspendedCall(pipeline, {**arguments, "output_type": "latent"})
 
     def _pass(self, calls: Sequence[NetworkCall]) -> list[Any]:
-        rows = sum(call.rows for call in calls)
-        bucket = next((size for size in self._buckets if size >= rows), None)
-        # Of captured graphs none reads lists.
+        # What leads a request comes in lists, and changes the network's own state.
         led = forward.holds_lists(calls[0], self.layout)
         network = self._unet if led else self._network
-        return forward.predict(network, calls, self.layout, pad_to=bucket)
+        return forward.predict(network, calls, self.layout, pad_to=self.bucket(calls))

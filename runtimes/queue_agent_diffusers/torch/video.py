@@ -32,9 +32,10 @@ class VideoModel(TransformerModel):
         loras: LoraCache | None = None,
         conditioning: Conditioning | None = None,
         networks: Mapping[str, forward.Network] | None = None,
+        buckets: Sequence[int] = (),
         quality: QualityPolicy | None = None,
     ) -> None:
-        """`networks` stand for the pipeline's own in forward passes."""
+        """`networks` stand for the pipeline's own in forward passes, `buckets` are its rows."""
         self.videos = VideoFamily(pipeline, architecture)
         super().__init__(
             pipeline,
@@ -43,6 +44,7 @@ class VideoModel(TransformerModel):
             loras=loras,
             conditioning=conditioning,
             networks=networks,
+            buckets=buckets,
             family=self.videos,
             quality=quality,
         )

@@ -34,15 +34,23 @@ def variant_for(dtype: str, files: Iterable[str], components: Collection[str]) -
     return next((min(filter(None, variants)) for variants in alone), None)
 
 
-def weight_bytes(sizes: Mapping[str, int], variant: str | None, components: Collection[str]) -> int:
-    """Bytes that a load with the variant reads; a component without it is read in full."""
-    found: dict[str, dict[str | None, int]] = {}
-    for file, size in sizes.items():
+def read_files(files: Iterable[str], variant: str | None, components: Collection[str]) -> list[str]:
+    """Those that a load with the variant reads; of a component without it, those without any."""
+    found: dict[str, dict[str | None, list[str]]] = {}
+    for file in files:
         folder, _, name = file.partition("/")
         if folder in components and "/" not in name and name.endswith(".safetensors"):
-            of_folder = found.setdefault(folder, {})
-            of_folder[_variant_of(name)] = of_folder.get(_variant_of(name), 0) + size
-    return sum(bytes_of.get(variant, bytes_of.get(None, 0)) for bytes_of in found.values())
+            found.setdefault(folder, {}).setdefault(_variant_of(name), []).append(file)
+    return [
+        file
+        for by_variant in found.values()
+        for file in by_variant.get(variant, by_variant.get(None, []))
+    ]
+
+
+def weight_bytes(sizes: Mapping[str, int], variant: str | None, components: Collection[str]) -> int:
+    """Bytes that a load with the variant reads."""
+    return sum(sizes[file] for file in read_files(sizes, variant, components))
 
 
 def _variant_of(name: str) -> str | None:

@@ -18,6 +18,7 @@ from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.jobs import EngineJob
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.errors import JobNotFound
+from queue_agent_diffusers.http import video_routes
 from queue_agent_diffusers.http.app import create_app
 from queue_agent_diffusers.http.video_jobs import KEPT_FOR, MOST_KEPT, VideoJobs
 from queue_agent_diffusers.torch.video_file import write_video
@@ -141,8 +142,6 @@ async def test_a_deleted_video_stops_at_its_next_step_and_others_go_on() -> None
 async def test_a_video_whose_frames_are_being_encoded_is_deleted_when_that_has_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from queue_agent_diffusers.http import video_routes  # noqa: PLC0415
-
     monkeypatch.setattr(video_routes, "STOPS_WITHIN", 0.0)
     model = FilmingModel()
     model.may_finish.clear()
@@ -156,6 +155,23 @@ async def test_a_video_whose_frames_are_being_encoded_is_deleted_when_that_has_e
         model.may_finish.set()
         await ended(client, "one")
         assert (await client.delete(f"{VIDEOS}/one")).status_code == 200
+
+
+async def test_a_deleted_video_whose_frames_wait_for_others_is_not_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(video_routes, "STOPS_WITHIN", 0.0)
+    model = FilmingModel()
+    model.may_finish.clear()
+    async with filming(model) as (client, engine):
+        for name in ("one", "other"):
+            await client.post(VIDEOS, data=WAVES, headers={"X-Request-Id": name})
+        await eventually(lambda: {engine.find(name).step for name in ("one", "other")} == {4})
+        assert (await client.delete(f"{VIDEOS}/other")).status_code == 409
+        model.may_finish.set()
+        record = await ended(client, "other")
+        assert (record["status"], record["error"]["type"]) == ("failed", "cancelled")
+        assert (await ended(client, "one"))["status"] == "completed"
 
 
 async def test_a_failed_video_says_why_in_its_record() -> None:

@@ -286,3 +286,37 @@ def test_a_video_model_in_a_folder_makes_files_that_play(tmp_path: Path) -> None
         assert video.seconds == 5 / 8
         assert data.index(b"moov") < data.index(b"mdat"), "it plays before all of it is there"
     model.close()
+
+
+def test_any_other_pipeline_for_videos_makes_them_by_its_own_call() -> None:
+    from queue_agent_diffusers.torch.architectures import architecture_of  # noqa: PLC0415
+    from queue_agent_diffusers.torch.video_pipeline_model import (  # noqa: PLC0415
+        VideoPipelineModel,
+        makes_videos,
+    )
+
+    plain = pipeline("CogVideoX")
+    assert architecture_of(plain) is None
+    assert makes_videos(plain)
+    model = VideoPipelineModel(plain)
+    request = replace(SIMPLE, width=64, height=64, steps=2, count=2, clip=Clip(seconds=1, fps=9))
+    steps: list[tuple[int, int]] = []
+    pictures = model.generate(request, lambda *step: steps.append(step))
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    shapes = [(one.frames, one.fps, one.width, one.height) for one in pictures.videos]
+    assert shapes == [(9, 9, 64, 64)] * 2
+    own = model.generate(replace(request, count=1, width=None, height=None, clip=Clip()), ignore)
+    assert [(one.frames, one.fps) for one in own.videos] == [(9, 24)]
+    for refused in (
+        replace(SIMPLE, clip=None),
+        replace(SIMPLE, image=PHOTO),
+        replace(SIMPLE, image=PHOTO, clip=LAST),
+    ):
+        with pytest.raises(InvalidRequest):
+            model.check(refused)
+    with pytest.raises(InvalidRequest, match="divisible"):
+        model.generate(replace(request, width=60), ignore)
+
+
+def ignore(_step: int, _steps: int) -> None:
+    """Of no interest."""

@@ -62,7 +62,7 @@ class Finisher:
     def _deliver(self, job: EngineJob, model: Model, make: Callable[[], Pictures]) -> None:
         with self._edge.answering(job):
             try:
-                pictures = make()
+                pictures = _made(job, make)
             finally:  # before others hear of the end, and ask for more
                 self._hand_in(lambda: self._note_end(model))
             job.finish(pictures)
@@ -79,3 +79,10 @@ class Finisher:
     def _keep_preview(self, job: EngineJob, draw: Callable[[], Image.Image]) -> None:
         with self._edge.answering(job):
             job.keep(draw())
+
+
+def _made(job: EngineJob, make: Callable[[], Pictures]) -> Pictures:
+    """Decoding may take as long as steps do, and nobody may want it any more."""
+    if job.unwanted:
+        raise job.stopped()
+    return make()

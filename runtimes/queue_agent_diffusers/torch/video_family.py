@@ -44,7 +44,7 @@ class VideoFamily(Family):
 
     def check(self, request: ImageRequest) -> None:
         """Raise `InvalidRequest` for what none of them can ever do."""
-        clip = _clip(request)
+        clip = clip_of(request)
         self.choose(request)
         self.scheduler(request)
         step = self._pipelines.side_step
@@ -61,7 +61,7 @@ class VideoFamily(Family):
 
     def choose(self, request: ImageRequest) -> Pipeline:
         """The one for the request."""
-        clip, own = _clip(request), self._pipelines
+        clip, own = clip_of(request), self._pipelines
         if clip.last_frame is not None:
             return _there(own.between_images, "This model takes no last frame.", "last_frame")
         if request.image is not None:
@@ -72,7 +72,7 @@ class VideoFamily(Family):
 
     def shape(self, request: ImageRequest) -> VideoShape:
         """What is made of what is asked for; the model's own where nobody says it."""
-        clip, pipeline = _clip(request), self.choose(request)
+        clip, pipeline = clip_of(request), self.choose(request)
         fps = clip.fps or self._pipelines.fps
         frames = clip.frames
         if frames is None and clip.seconds is not None:
@@ -97,8 +97,8 @@ class VideoFamily(Family):
         Raises:
             InvalidRequest: as by `check`.
         """
-        clip, pipeline, shape = _clip(request), self.choose(request), self.shape(request)
-        arguments, ignored = pipeline_arguments(pipeline, _without_images(request), seeds[:1])
+        clip, pipeline, shape = clip_of(request), self.choose(request), self.shape(request)
+        arguments, ignored = pipeline_arguments(pipeline, without_images(request), seeds[:1])
         arguments |= {"width": shape.width, "height": shape.height, "num_frames": shape.frames}
         # Alone, since not all of these pipelines take a list of one.
         arguments["generator"] = torch.Generator("cpu").manual_seed(seeds[0])
@@ -129,7 +129,8 @@ class VideoFamily(Family):
         return across * step, down * step
 
 
-def _clip(request: ImageRequest) -> Clip:
+def clip_of(request: ImageRequest) -> Clip:
+    """What it says of the video; raises `InvalidRequest` where it asks for an image."""
     if request.clip is None:
         raise InvalidRequest(
             "This model makes videos, and no images: ask for one at /v1/videos.", param="model"
@@ -143,7 +144,7 @@ def _there(pipeline: Pipeline | None, refusal: str, param: str) -> Pipeline:
     return pipeline
 
 
-def _without_images(request: ImageRequest) -> ImageRequest:
+def without_images(request: ImageRequest) -> ImageRequest:
     """Which `pipeline_arguments` would hand over as image pipelines take them."""
     return dataclasses.replace(request, image=None, mask=None, width=None, height=None)
 

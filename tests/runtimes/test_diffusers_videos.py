@@ -131,6 +131,16 @@ def test_requests_for_videos_share_passes(name: str, asked: int) -> None:
     assert passes == [rows] * asked * 3, "for each of three steps"
 
 
+@pytest.mark.parametrize("name", sorted({*FROM_TEXT, *FROM_IMAGES, *BETWEEN_IMAGES}))
+def test_a_video_model_warms_up_by_a_request_that_it_can_do(name: str) -> None:
+    model = video_model(name)
+    request = model.smallest_request()
+    model.check(request)
+    shape = model.videos.shape(request)
+    assert shape == model.videos.natural_shape()
+    assert (request.steps, request.guidance_scale) == (1, 1.0)
+
+
 def test_each_kind_of_video_model_is_tried() -> None:
     from queue_agent_diffusers.torch.architectures import ARCHITECTURES  # noqa: PLC0415
     from queue_agent_diffusers.torch.architectures.video import VideoArchitecture  # noqa: PLC0415

@@ -168,7 +168,7 @@ class BatchedModel(ABC):
 
     def warm_up(self, rows: Sequence[int]) -> None:
         """Take a step with so many rows each, so that nothing is compiled while jobs wait."""
-        request = ImageRequest("", seed=0, steps=1, guidance_scale=1.0)
+        request = self.smallest_request()
         most = self.max_rows(request)
         for size in [count for count in rows if count <= most]:
             samples = self.begin(replace(request, count=size), lambda _, __: None)
@@ -179,6 +179,10 @@ class BatchedModel(ABC):
             for sample in samples:
                 sample.stop()
         self._prompts.clear()
+
+    def smallest_request(self) -> ImageRequest:
+        """Of the natural size, with as little to do as there can be."""
+        return ImageRequest("", seed=0, steps=1, guidance_scale=1.0)
 
     def bucket(self, calls: Sequence[NetworkCall]) -> int | None:
         """The number of rows that a pass for them is filled up to."""

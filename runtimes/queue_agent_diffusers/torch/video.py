@@ -59,6 +59,10 @@ class VideoModel(TransformerModel):
         share = self.videos.natural_shape().pixels / self.videos.shape(request).pixels
         return max(2, int(2 * self.max_batch * min(1.0, share)))
 
+    def smallest_request(self) -> ImageRequest:
+        """See `BatchedModel.smallest_request`."""
+        return self.videos.with_what_it_needs(super().smallest_request())
+
     def finish(
         self, request: ImageRequest, samples: Sequence[StepSample]
     ) -> Callable[[], Pictures]:

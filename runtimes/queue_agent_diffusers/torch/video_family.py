@@ -70,6 +70,21 @@ class VideoFamily(Family):
             return _there(own.from_image, refusal, "input_reference")
         return _there(own.from_text, "This model makes videos of images only.", "input_reference")
 
+    def with_what_it_needs(self, request: ImageRequest) -> ImageRequest:
+        """The request as one for a video, with grey images where the model needs some."""
+        if self._pipelines.from_text is not None:
+            return dataclasses.replace(request, clip=Clip())
+        grey = Image.new("RGB", (64, 64), "grey")
+        last = grey if self._pipelines.from_image is None else None
+        shape = self.natural_shape()
+        return dataclasses.replace(
+            request,
+            width=shape.width,
+            height=shape.height,
+            image=grey,
+            clip=Clip(last_frame=last),
+        )
+
     def shape(self, request: ImageRequest) -> VideoShape:
         """What is made of what is asked for; the model's own where nobody says it."""
         clip, pipeline = clip_of(request), self.choose(request)

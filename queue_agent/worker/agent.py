@@ -146,7 +146,9 @@ class Agent:
         stop.set()
 
     def _take(self, tasks: asyncio.TaskGroup, messages: Sequence[Message], asked: float) -> None:
-        self.slots.forecast.observe_receive(self.clock() - asked)
+        latest = max(message.sent_at or 0.0 for message in messages)
+        seconds, youngest = self.clock() - asked, self.now() - latest
+        self.slots.forecast.observe_receive(seconds, youngest=youngest)
         late = [(message, asked) for message in messages]
         if self._too_late is not None:
             self._too_late += late

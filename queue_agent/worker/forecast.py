@@ -1,5 +1,6 @@
 """How long things will take, from how long they took: the base of asking just in time."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -78,8 +79,14 @@ class Forecast:
         estimate = known or self._any
         return estimate.mean if estimate else 0.0
 
-    def observe_receive(self, seconds: float) -> None:
-        """Learn from a receive that brought messages, unless it seems to have waited for them."""
+    def observe_receive(self, seconds: float, *, youngest: float = math.inf) -> None:
+        """Learn from a receive that brought messages, unless it seems to have waited for them.
+
+        `youngest`: seconds since the last of them was sent. Where that was while it was asked for,
+        as of polls of a queue that is empty, the receive tells how seldom messages come.
+        """
+        if youngest < seconds:
+            return
         self._quickest_receive = min(self._quickest_receive, seconds)
         if seconds <= _WAITED * self._quickest_receive:
             self.receive.observe(seconds)

@@ -291,6 +291,16 @@ def test_a_receive_that_waited_for_its_message_teaches_nothing_about_the_queue()
     assert forecast.receive.mean == pytest.approx(0.011, abs=0.002)
 
 
+def test_a_receive_whose_message_was_sent_while_it_waited_teaches_nothing_however_quick() -> None:
+    forecast = Forecast()
+    usual = forecast.lead
+    for seconds, youngest in ((12.0, 0.02), (4.0, 0.02), (0.02, 0.01)):
+        forecast.observe_receive(seconds, youngest=youngest)
+    assert forecast.lead == usual
+    forecast.observe_receive(0.02, youngest=30.0)
+    assert forecast.receive.mean == pytest.approx(0.02)
+
+
 @pytest.mark.parametrize(
     ("deadline", "expected"),
     [(None, 40.0), (5.0, 40.0), (0.5, 20.0)],

@@ -20,8 +20,9 @@ from rich.table import Table
 from benchmarks.scheduling import zipf
 from benchmarks.virtual_fleet import OrderOutcome, TimedJob, run_fleet
 from queue_agent.planning.arrivals import ExpectedJob
-from queue_agent.planning.fleet import Circumstances, FleetOutcome
+from queue_agent.planning.nodes import Circumstances
 from queue_agent.planning.ordering import JobOrder
+from queue_agent.planning.outcome import FleetOutcome
 from queue_agent.planning.policy import fixed
 from queue_agent.planning.simulation import Simulation
 

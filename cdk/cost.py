@@ -13,7 +13,8 @@ from typing import Final
 from image_service.chart_values import defaults, value_of
 
 from queue_agent.planning.arrivals import DAYS_A_MONTH, Shape, shaped
-from queue_agent.planning.fleet import Circumstances, FleetOutcome, GpuNode
+from queue_agent.planning.nodes import Circumstances, GpuNode
+from queue_agent.planning.outcome import FleetOutcome
 from queue_agent.planning.policy import chart, chart_values
 from queue_agent.planning.simulation import Simulation
 

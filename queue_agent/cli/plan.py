@@ -8,7 +8,7 @@ from statistics import fmean
 
 from queue_agent.planning.arrivals import ExpectedJob, Shape, read_csv, shaped, some_of_models
 from queue_agent.planning.capacity import by_capacity, some_within
-from queue_agent.planning.fleet import Circumstances, GpuNode
+from queue_agent.planning.nodes import Circumstances, GpuNode
 from queue_agent.planning.ordering import JobOrder
 from queue_agent.planning.plot import picture
 from queue_agent.planning.policy import (

@@ -9,8 +9,10 @@ from typing import Final
 
 from queue_agent.planning.arrivals import ExpectedJob
 from queue_agent.planning.event_queue import EventQueue
-from queue_agent.planning.fleet import Circumstances, FleetOutcome, SimulatedFleet
+from queue_agent.planning.fleet import SimulatedFleet
+from queue_agent.planning.nodes import Circumstances
 from queue_agent.planning.ordering import SimulatedRun
+from queue_agent.planning.outcome import FleetOutcome
 from queue_agent.planning.policy import FleetPolicy
 from queue_agent.planning.simulation import Simulation
 from queue_agent.wire.capacity import MOST_LOST, ON_DEMAND, SpotEstimate, capacity_for

@@ -14,7 +14,7 @@ from queue_agent.planning.drawing import (
     Point,
     round_up,
 )
-from queue_agent.planning.fleet import FleetOutcome
+from queue_agent.planning.outcome import FleetOutcome
 
 _POINTS: Final = 2_000
 """Of a line; more are not seen."""

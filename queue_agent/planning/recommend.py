@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from queue_agent.planning.arrivals import ExpectedJob
-from queue_agent.planning.fleet import Circumstances, FleetOutcome
+from queue_agent.planning.nodes import Circumstances
+from queue_agent.planning.outcome import FleetOutcome
 from queue_agent.planning.policy import (
     FleetPolicy,
     by_work,

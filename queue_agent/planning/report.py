@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from queue_agent.planning.fleet import FleetOutcome
+from queue_agent.planning.outcome import FleetOutcome
 
 _COLUMNS: Final = (
     "policy",

@@ -5,8 +5,10 @@ from functools import partial
 
 from queue_agent.planning.arrivals import ExpectedJob
 from queue_agent.planning.event_queue import EventQueue
-from queue_agent.planning.fleet import Circumstances, FleetOutcome, SimulatedFleet
+from queue_agent.planning.fleet import SimulatedFleet
+from queue_agent.planning.nodes import Circumstances
 from queue_agent.planning.ordering import JobOrder, SimulatedRun
+from queue_agent.planning.outcome import FleetOutcome
 from queue_agent.planning.policy import FleetPolicy
 
 

@@ -121,7 +121,7 @@ class Slot:
         Raises:
             Unavailable: it took none within the slot's time to wait.
         """
-        self._wait()
+        self.waits()
         try:
             with span("wait"):
                 await self._until(self.submitted)
@@ -131,8 +131,7 @@ class Slot:
             self._slots.close()
             raise
         finally:
-            self.enter(Stage.FINISHING)
-            self._slots.finishes(self)
+            self.finishes()
 
     async def outage(self) -> None:
         """Close the slots, since the runtime is away, and wait until they are open.
@@ -143,7 +142,8 @@ class Slot:
         self._slots.close()
         await self._until(self._slots.opened)
 
-    def _wait(self) -> None:
+    def waits(self) -> None:
+        """Its job is ready for the runtime, for the first time or again."""
         first = Stage.WAITING not in self._entered
         for stage in (Stage.SUBMITTED, Stage.RUNNING, Stage.FINISHING):
             self._entered.pop(stage, None)
@@ -154,6 +154,11 @@ class Slot:
             self.enter(Stage.WAITING)
         self._go(Stage.WAITING)  # and keeps its place among those that wait
         self._slots.waits(self, first=first)
+
+    def finishes(self) -> None:
+        """Its job is with the runtime no more, or never was."""
+        self.enter(Stage.FINISHING)
+        self._slots.finishes(self)
 
     def successor(self) -> "Slot":
         """A slot without a job, where this one stands."""

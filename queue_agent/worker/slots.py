@@ -76,7 +76,7 @@ class Slots:
         self._run_ended = float("-inf")
         """When the last one did."""
         self.looks_ahead = False
-        """Whether `room` is only to have more to choose from, which nobody needs to wait for."""
+        """Whether what `asks_for` said is only to choose from, for which nobody needs to wait."""
         self.changed = asyncio.Event()
         """Set with each change; whoever waits for the next clears it first."""
         self.opened = asyncio.Event()
@@ -179,18 +179,27 @@ class Slots:
         """Wait until it is time to ask for messages; how many."""
         while True:
             self.changed.clear()
-            room = self._may_take
-            wanted = room and self._demand.now(self._standing, self._concurrency, room)
-            self.looks_ahead = not wanted
-            wanted = wanted or min(room, self._wanted_ahead())
-            if wanted:
+            if wanted := self.asks_for():
                 return wanted
-            pause = room and self._demand.pause(self._standing, self._concurrency)
             try:
-                async with asyncio.timeout(pause or None):
+                async with asyncio.timeout(self.pause):
                     await self.changed.wait()
             except TimeoutError:
                 continue
+
+    def asks_for(self) -> int:
+        """How many messages to ask for now; where none, it is time after a `pause` or a change."""
+        room = self._may_take
+        wanted = room and self._demand.now(self._standing, self._concurrency, room)
+        self.looks_ahead = not wanted
+        return wanted or min(room, self._wanted_ahead())
+
+    @property
+    def pause(self) -> float | None:
+        """Seconds until it is time to ask, unless something changes; None: until that."""
+        if not self._may_take:
+            return None
+        return self._demand.pause(self._standing, self._concurrency)
 
     def _wanted_ahead(self) -> int:
         ahead = self._standing.at(Stage.WAITING, Stage.PREPARING)

@@ -9,7 +9,7 @@ import cost
 import pytest
 from assembly import CDK
 
-from queue_agent.planning.fleet import Circumstances
+from queue_agent.planning.nodes import Circumstances
 
 README = (CDK / "README.md").read_text()
 SMALL = 20_000

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from queue_agent.planning.arrivals import ExpectedJob, daily
 from queue_agent.planning.capacity import SplitSimulation, by_capacity, some_within
-from queue_agent.planning.fleet import Circumstances, FleetOutcome, GpuNode
+from queue_agent.planning.nodes import Circumstances, GpuNode
+from queue_agent.planning.outcome import FleetOutcome
 from queue_agent.planning.policy import FleetPolicy, chart, chart_values
 from queue_agent.planning.simulation import Simulation
 from queue_agent.wire.capacity import ON_DEMAND, SPOT, SPOT_WARNING, SpotEstimate, capacity_for

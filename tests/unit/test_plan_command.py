@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from queue_agent.cli.app import app
 from queue_agent.planning.arrivals import DAY, ExpectedJob, Shape, daily, read_csv, shaped
-from queue_agent.planning.fleet import Circumstances
+from queue_agent.planning.nodes import Circumstances
 from queue_agent.planning.policy import CHART_WAIT, chart, limited, messages_for
 from queue_agent.planning.recommend import recommend, values
 from queue_agent.wire.errors import SettingsError

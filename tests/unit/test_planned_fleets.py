@@ -7,7 +7,8 @@ import pytest
 
 from queue_agent.planning.arrivals import ExpectedJob
 from queue_agent.planning.autoscaler import Autoscaler
-from queue_agent.planning.fleet import Circumstances, FleetOutcome, GpuNode
+from queue_agent.planning.nodes import Circumstances, GpuNode
+from queue_agent.planning.outcome import FleetOutcome
 from queue_agent.planning.policy import (
     HPA_UP,
     FleetPolicy,

@@ -7,10 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.planned import CASES, done, predicted
+from benchmarks.virtual_fleet import TimedJob, run_fleet
 from queue_agent.cli.app import app
 from queue_agent.planning.arrivals import ExpectedJob, daily, some_of_models
-from queue_agent.planning.fleet import Circumstances, FleetOutcome
+from queue_agent.planning.nodes import Circumstances
 from queue_agent.planning.ordering import JobOrder
+from queue_agent.planning.outcome import FleetOutcome
 from queue_agent.planning.policy import chart, chart_values, fixed
 from queue_agent.planning.simulation import Simulation
 
@@ -40,7 +42,7 @@ def test_a_look_ahead_saves_switches_where_jobs_wait(models: int) -> None:
 
 def test_what_is_wanted_sooner_goes_before_what_is_held() -> None:
     jobs = [ExpectedJob(0.0, 10.0, within=1_000.0) for _ in range(5)]
-    jobs.append(ExpectedJob(0.0, 10.0, within=35.0))
+    jobs.insert(4, ExpectedJob(0.0, 10.0, within=45.0))
     by_deadline = ordered(jobs, 1, JobOrder(8))
     assert (by_deadline.with_deadline, by_deadline.missed) == (6, 0)
     assert ordered(jobs, 1, JobOrder(8, by_deadline=False)).missed == 1
@@ -68,6 +70,15 @@ def test_real_agents_do_about_what_is_predicted() -> None:
     plan, truth = predicted(case, jobs, 1), done(case, jobs)
     assert plan.ended == pytest.approx(truth.lasted, rel=0.2)
     assert plan.busy_seconds == pytest.approx(truth.gpu_seconds, rel=0.2)
+
+
+def test_a_busy_agent_leaves_a_job_that_comes_now_and_then_to_an_idle_one() -> None:
+    """Polls that have waited long for their messages make no agent ask long before it is time."""
+    alone = [TimedJob(15.0 * number, 10.0) for number in range(1, 9)]
+    pairs = [TimedJob(at, 10.0) for start in range(200, 800, 30) for at in (start, start + 2)]
+    outcome = run_fleet([*alone, *pairs], agents=2)
+    # whoever never ran a job takes one ahead, once
+    assert sum(wait > 0.001 for wait in outcome.waits) <= 2
 
 
 def test_plan_compares_orders() -> None:

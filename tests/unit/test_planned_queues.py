@@ -8,7 +8,8 @@ from random import Random
 import pytest
 
 from queue_agent.planning.arrivals import ExpectedJob
-from queue_agent.planning.fleet import Circumstances, FleetOutcome
+from queue_agent.planning.nodes import Circumstances
+from queue_agent.planning.outcome import FleetOutcome
 from queue_agent.planning.policy import HPA_DOWN, HPA_UP, fixed
 from queue_agent.planning.simulation import Simulation
 

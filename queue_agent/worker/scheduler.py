@@ -78,15 +78,23 @@ class JobScheduler:
     def submitted(self, slot: Slot) -> None:
         """It is with the runtime, after all that was before."""
         slot.lack = self.loaded.lacks(slot.use)
+        slot.may_load = slot.use.is_known and not self.loaded.uses
         slot.switch = self.costs.known.of(slot.lack)
         self.loaded = self.loaded.after(slot.use)
 
     def ended(self, slot: Slot) -> None:
         """Learn from a run that has ended."""
-        plain = self.costs.observe(slot.kind, slot.use, slot.lack, slot.ran)
-        self.forecast.observe_run(slot.kind, plain)
+        plain = self._plain(slot)
+        if plain is not None:
+            self.forecast.observe_run(slot.kind, plain)
         self.in_doubt |= slot.lack == "model" or self.loads_ahead
         self._looked = False
+
+    def _plain(self, slot: Slot) -> float | None:
+        """Seconds that its run took but for what it loaded; None: that tells nothing new."""
+        if slot.may_load:  # of a first run better than nothing, and the second replaces it
+            return None if self.forecast.knows_runs else slot.ran
+        return self.costs.observe(slot.kind, slot.use, slot.lack, slot.ran)
 
     def seen(self, loaded: Loaded, at_runtime: Sequence[Slot]) -> None:
         """The runtime says what it has loaded; what it was given since comes on top."""

@@ -87,6 +87,8 @@ class Slot:
         """What its job has the runtime load; empty until that is known."""
         self.lack: Lack = "nothing"
         """What of it was not loaded when the job was submitted."""
+        self.may_load = False
+        """Whether it was not known what was loaded then, so that its run may be longer for it."""
         self.switch = 0.0
         """Seconds by which its run is expected to be longer for that."""
         self.overtaken = 0

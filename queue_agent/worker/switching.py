@@ -37,7 +37,9 @@ class SwitchCosts:
             self._switched[lack].append((sort, seconds))
         self.known = SwitchCost(model=self._median("model"), loras=self._median("loras"))
         known = {"nothing": 0.0, "loras": self.known.loras, "model": self.known.model}[lack]
-        return max(0.0, seconds - (known or 0.0))
+        if known is None:  # so that both together are what was seen
+            return max(seconds - self.known.of(lack), seconds / 2)
+        return max(0.0, seconds - known)
 
     def _median(self, lack: Lack) -> float | None:
         """None while there is nothing to compare."""

@@ -212,6 +212,29 @@ async def test_a_model_that_cannot_be_loaded_ahead_is_loaded_for_its_job() -> No
     assert runtime.asked_ahead == ["gone"]
 
 
+async def test_a_first_run_that_had_to_load_its_model_is_not_taken_for_a_usual_one() -> None:
+    site = bench(1)
+    agent = site.agent()
+    names = await publish(site, "AABA")
+    async with site.working(agent):
+        for name in names:
+            await site.answer(name)
+    assert agent.slots.scheduler.costs.known.model == pytest.approx(SWITCH, abs=0.5)
+
+
+async def test_while_no_switch_can_be_told_from_a_run_both_together_are_what_was_seen() -> None:
+    site = bench(1)
+    agent = site.agent()
+    names = await publish(site, "ABCDEF")
+    async with site.working(agent):
+        for name in names:
+            await site.answer(name)
+    scheduler = agent.slots.scheduler
+    assert scheduler.costs.known.model is None
+    whole = scheduler.forecast.run(None) + scheduler.costs.known.of("model")
+    assert whole == pytest.approx(RUN + SWITCH, abs=0.5)
+
+
 async def test_what_a_switch_costs_is_learnt() -> None:
     site = bench(4)
     agent = site.agent()

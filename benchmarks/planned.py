@@ -1,16 +1,19 @@
 """Hold what `queue-agent plan` predicts against real agents: 8 of them, whose GPUs only pass time.
 
     python -m benchmarks.planned                the table of docs/planning.md
-    python -m benchmarks.planned --jobs 400 --seeds 1
+    python -m benchmarks.planned --jobs 400 --seeds 2 --only models
 
 The agents are the real ones, on a cloud in memory, in virtual time; the same jobs come to them and
-to the simulation. Each is run with several seeds, of the jobs and of chance, and figures are means.
+to the simulation. Which agent gets a message is left to chance in both, so that figures differ from
+run to run though all else is the same: of each seed's jobs there are several simulations, and the
+error comes with twice its standard error over the seeds. What lies within that is chance.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Annotated, Final
 
 import typer
@@ -21,14 +24,20 @@ from benchmarks.scheduling import zipf
 from benchmarks.virtual_fleet import OrderOutcome, TimedJob, run_fleet
 from queue_agent.planning.arrivals import ExpectedJob
 from queue_agent.planning.nodes import Circumstances
-from queue_agent.planning.ordering import JobOrder
-from queue_agent.planning.outcome import FleetOutcome
+from queue_agent.planning.ordering import ONE_QUEUE, JobOrder
+from queue_agent.planning.outcome import FleetOutcome, nearest_rank
 from queue_agent.planning.policy import fixed
 from queue_agent.planning.simulation import Simulation
+from queue_agent.worker.queue_order import Reserved, Weighted, strict
 
 AGENTS: Final = 8
 SECONDS: Final = 10.0
+_SIMULATIONS: Final = 5
+"""Of each seed's jobs."""
 _WIDTH: Final = 120
+_PRIORITIES: Final = {"high": 0.2, "normal": 0.4, "low": 0.4}
+"""Parts of all jobs, where there are several queues."""
+_NAMES: Final = tuple(_PRIORITIES)
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class PlannedCase:
     """Jobs, and how they are ordered."""
 
     name: str
-    order: JobOrder
+    order: JobOrder = field(default_factory=JobOrder)
     load: float = 0.9
     """In parts of what the fleet can do, each job with a load of its model; 0: all at once."""
     models: int = 1
@@ -46,6 +55,11 @@ class PlannedCase:
     """The share that is wanted within half a minute to five minutes."""
     noisy: bool = False
     """Half of all jobs come at the start, and are of one tenant."""
+
+    @property
+    def by_priority(self) -> bool:
+        """Whether there is a queue for each priority."""
+        return self.order.queues is not ONE_QUEUE
 
     def jobs(self, count: int, seed: int) -> Sequence[TimedJob]:
         """By chance, the same for the same seed."""
@@ -60,26 +74,44 @@ class PlannedCase:
             seconds = SECONDS * random.uniform(1 - self.spread, 1 + self.spread)
             within = random.uniform(30, 300) if random.random() < self.deadlines else None
             tenant = ("noisy" if is_noisy else f"quiet-{number % 20}") if self.noisy else ""
-            found.append(TimedJob(at, seconds, f"model-{model}", within, tenant))
+            (priority,) = random.choices(_NAMES, [*_PRIORITIES.values()])
+            priority = priority if self.by_priority else ""
+            found.append(TimedJob(at, seconds, f"model-{model}", within, tenant, priority))
         return found
 
 
 CASES: Final = (
-    PlannedCase("first come", JobOrder()),
-    PlannedCase("first come, jobs of 5 to 15 s", JobOrder(), spread=0.5),
-    PlannedCase("all at once, jobs of 5 to 15 s", JobOrder(), load=0, spread=0.5),
+    PlannedCase("first come"),
+    PlannedCase("first come, jobs of 5 to 15 s", spread=0.5),
+    PlannedCase("all at once, jobs of 5 to 15 s", load=0, spread=0.5),
     PlannedCase("2 models, 20 s a switch", JobOrder(switch=20), models=2),
     PlannedCase("2 models, look-ahead of 8", JobOrder(8, 20), models=2),
+    PlannedCase("2 models at once, look-ahead of 8", JobOrder(8, 20), load=0, models=2),
     PlannedCase("8 models, look-ahead of 8", JobOrder(8, 20), models=8),
     PlannedCase("8 models at once, look-ahead of 8", JobOrder(8, 20), load=0, models=8),
     PlannedCase("deadlines at 110 %, look-ahead of 8", JobOrder(8), load=1.1, deadlines=0.5),
-    PlannedCase("half of it at the start, by one tenant", JobOrder(), load=0.6, noisy=True),
+    PlannedCase("half of it at the start, by one tenant", load=0.6, noisy=True),
+    PlannedCase("3 queues at 110 %, strict", JobOrder(queues=strict(_NAMES)), load=1.1),
+    PlannedCase(
+        "3 queues at 110 %, weighted 6 : 3 : 1",
+        JobOrder(queues=Weighted(_NAMES, {"high": 6, "normal": 3, "low": 1})),
+        load=1.1,
+    ),
+    PlannedCase(
+        "3 queues at 110 %, 20 % for normal and low",
+        JobOrder(queues=Reserved(_NAMES, {"normal": 20, "low": 20})),
+        load=1.1,
+    ),
+    PlannedCase("3 queues at 90 %, strict", JobOrder(queues=strict(_NAMES))),
 )
 
 
 def predicted(case: PlannedCase, jobs: Sequence[TimedJob], seed: int) -> FleetOutcome:
     """By the simulation, of a fleet that is there from the start and stays as it is."""
-    expected = [ExpectedJob(job.at, job.seconds, job.within, job.model, job.tenant) for job in jobs]
+    expected = [
+        ExpectedJob(job.at, job.seconds, job.within, job.model, job.tenant, job.priority)
+        for job in jobs
+    ]
     given = replace(Circumstances(), seed=seed)
     return Simulation(expected, fixed(AGENTS), given, order=case.order).run()
 
@@ -91,39 +123,91 @@ def done(case: PlannedCase, jobs: Sequence[TimedJob]) -> OrderOutcome:
         jobs,
         agents=AGENTS,
         switch=order.switch,
+        queues=order.queues if case.by_priority else None,
         look_ahead=order.look_ahead,
         by_deadline=order.by_deadline,
     )
 
 
-Both = tuple[FleetOutcome, OrderOutcome]
+@dataclass(frozen=True)
+class Compared:
+    """The jobs of one seed: what was predicted of them, by several simulations, and what came."""
+
+    told: Sequence[FleetOutcome]
+    seen: OrderOutcome
 
 
-def rows_of(case: PlannedCase, both: Sequence[Both]) -> Iterator[list[str]]:
-    """The figures of one case, each predicted and measured."""
+@dataclass(frozen=True)
+class Figure:
+    """What is compared of each."""
 
-    def row(
-        name: str, told: Callable[[FleetOutcome], float], seen: Callable[[OrderOutcome], float]
-    ) -> list[str]:
-        plan, truth = fmean(told(one) for one, _ in both), fmean(seen(one) for _, one in both)
-        off = f"{100 * (plan / truth - 1):+.1f} %" if truth else ""
-        return [case.name, name, f"{plan:,.1f}", f"{truth:,.1f}", off]
+    name: str
+    told: Callable[[FleetOutcome], float]
+    seen: Callable[[OrderOutcome], float]
 
-    yield row("mean wait, s", lambda it: it.mean_wait, lambda it: fmean(it.waits))
-    yield row("p95 wait, s", lambda it: it.wait(95), lambda it: it.wait(95))
+    def row(self, found: Sequence[Compared]) -> list[str]:
+        """Means of what was predicted and measured, how far that is off, and how sure it is."""
+        told = [fmean(map(self.told, one.told)) for one in found]
+        seen = [self.seen(one.seen) for one in found]
+        plan, truth = fmean(told), fmean(seen)
+        if not truth:
+            return [self.name, f"{plan:,.1f}", f"{truth:,.1f}", "", ""]
+        differences = [one - other for one, other in zip(told, seen, strict=True)]
+        unsure = stdev(differences) / math.sqrt(len(found)) if len(found) > 1 else math.nan
+        return [
+            self.name,
+            f"{plan:,.1f}",
+            f"{truth:,.1f}",
+            f"{100 * (plan / truth - 1):+.1f} %",
+            f"± {200 * unsure / truth:.1f} %",
+        ]
+
+
+def figures_of(case: PlannedCase) -> Iterator[Figure]:
+    """Those that matter there."""
+    yield Figure("mean wait, s", lambda it: it.mean_wait, lambda it: fmean(it.waits))
+    yield Figure("p50 wait, s", lambda it: it.wait(50), lambda it: it.wait(50))
+    yield Figure("p95 wait, s", lambda it: it.wait(95), lambda it: it.wait(95))
     if case.noisy:  # of the others, as long as the one is noisy
-        yield row("p30 wait, s", lambda it: it.wait(30), lambda it: it.wait(30))
-    yield row("done after, s", lambda it: it.ended, lambda it: it.lasted)
-    yield row("GPU, s", lambda it: it.busy_seconds, lambda it: it.gpu_seconds)
+        yield Figure("p30 wait, s", lambda it: it.wait(30), lambda it: it.wait(30))
+    yield Figure("done after, s", lambda it: it.ended, lambda it: it.lasted)
+    yield Figure("GPU, s", lambda it: it.busy_seconds, lambda it: it.gpu_seconds)
     if case.order.switch:
-        yield row("switches", lambda it: it.switches, lambda it: it.switches)
+        yield Figure("switches", lambda it: it.switches, lambda it: it.switches)
     if case.deadlines:
-        yield row("missed", lambda it: it.missed, lambda it: it.missed)
+        yield Figure("missed", lambda it: it.missed, lambda it: it.missed)
+    if case.by_priority:
+        for name in _NAMES:
+            yield _mean_of(name)
+            yield _p95_of(name)
+
+
+def _mean_of(name: str) -> Figure:
+    return Figure(
+        f"{name}: mean wait, s",
+        lambda it: fmean(it.by_priority[name].waits),
+        lambda it: fmean(it.waits_by_priority[name]),
+    )
+
+
+def _p95_of(name: str) -> Figure:
+    return Figure(
+        f"{name}: p95 wait, s",
+        lambda it: it.by_priority[name].wait(95),
+        lambda it: nearest_rank(sorted(it.waits_by_priority[name]), 95),
+    )
+
+
+def compared(case: PlannedCase, jobs: int, seed: int) -> Compared:
+    """The jobs of one seed, simulated and done."""
+    plan = case.jobs(jobs, seed)
+    chances = range(seed * _SIMULATIONS, (seed + 1) * _SIMULATIONS)
+    return Compared([predicted(case, plan, chance) for chance in chances], done(case, plan))
 
 
 def main(
-    jobs: Annotated[int, typer.Option(min=1)] = 1200,
-    seeds: Annotated[int, typer.Option(min=1)] = 3,
+    jobs: Annotated[int, typer.Option(min=1)] = 800,
+    seeds: Annotated[int, typer.Option(min=1)] = 10,
     only: Annotated[str, typer.Option(help="Cases with this in their names.")] = "",
 ) -> None:
     """Hold predictions against real agents."""
@@ -131,17 +215,14 @@ def main(
     if not console.is_terminal:
         console = Console(width=_WIDTH)
     table = Table(
-        *("case", "figure", "predicted", "measured", "off"),
+        *("case", "figure", "predicted", "measured", "off", "by chance"),
         title=f"{jobs} jobs of {SECONDS:g} s, {AGENTS} agents, means of {seeds} seeds",
     )
     for case in CASES:
         if only in case.name:
-            plans = [case.jobs(jobs, seed) for seed in range(seeds)]
-            both = [
-                (predicted(case, plan, seed), done(case, plan)) for seed, plan in enumerate(plans)
-            ]
-            for row in rows_of(case, both):
-                table.add_row(*row)
+            found = [compared(case, jobs, seed) for seed in range(seeds)]
+            for figure in figures_of(case):
+                table.add_row(case.name, *figure.row(found))
     console.print(table)
 
 

@@ -1,6 +1,7 @@
 """Real agents on a cloud in memory, with GPUs that only pass time, in a loop that skips it."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -11,8 +12,9 @@ import structlog
 from pydantic import JsonValue
 
 from queue_agent.client import Client
-from queue_agent.cloud.memory import Clock, MemoryCloud, Timer
+from queue_agent.cloud.memory import Clock, MemoryCloud, MemoryQueue, Timer
 from queue_agent.inputs.references import ReferenceFetcher, ReferencePolicy
+from queue_agent.planning.outcome import nearest_rank
 from queue_agent.runtime import (
     Artifact,
     Assets,
@@ -35,10 +37,12 @@ from queue_agent.worker.agent import Agent
 from queue_agent.worker.assembly import Ports, assemble
 from queue_agent.worker.learning import RunLearning
 from queue_agent.worker.policy import Policy
+from queue_agent.worker.queue_order import QueueOrder
 from queue_agent.worker.webhooks import WebhookPolicy, Webhooks
 
 NAME = "virtual"
 EPOCH = 1_767_225_600.0
+_PRIORITIES = f"{NAME}-priorities"
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class TimedJob:
     """It is wanted so long after its publication; None: whenever."""
     tenant: str = ""
     """Whose it is, among whom the queue is fair; empty: nobody's."""
+    priority: str = ""
+    """By which it goes to one of several queues; empty: there is one."""
     content: Mapping[str, JsonValue] = field(default_factory=dict)
     """What else it asks for; the virtual GPU takes no notice of it."""
 
@@ -77,6 +83,8 @@ class OrderOutcome:
     switches: int = 0
     waits: list[float] = field(default_factory=list)
     """Of each job, from its publication to its end, without its own seconds."""
+    waits_by_priority: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """The same by priority."""
     missed: int = 0
     """Jobs that were told after their deadline."""
     with_deadline: int = 0
@@ -89,8 +97,7 @@ class OrderOutcome:
 
     def wait(self, percent: float) -> float:
         """What so many percent of the jobs do not exceed (nearest rank)."""
-        rank = -(-len(self.waits) * percent // 100)
-        return sorted(self.waits)[max(0, int(rank) - 1)]
+        return nearest_rank(sorted(self.waits), percent)
 
 
 class VirtualGpu(Runtime):
@@ -145,15 +152,17 @@ def run_fleet(
     agents: int,
     switch: float = 0.0,
     estimated: bool = False,
+    queues: QueueOrder | None = None,
     **policy: object,
 ) -> OrderOutcome:
     """So many agents at work on the plan; `policy` is what differs from the defaults of one.
 
-    `estimated`: each job is estimated when it is submitted, by what the agents tell.
+    `estimated`: each job is estimated when it is submitted, by what the agents tell. `queues`: the
+    rule by which agents take from several, which are called as jobs' priorities are.
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
-        return runner.run(_run_fleet(plan, agents, switch, policy, estimated=estimated))
+        return runner.run(_run_fleet(plan, agents, switch, policy, queues, estimated=estimated))
 
 
 class _LoopClock(Clock):
@@ -171,12 +180,15 @@ async def _run_fleet(
     agents: int,
     switch: float,
     policy: dict[str, object],
+    order: QueueOrder | None,
     *,
     estimated: bool,
 ) -> OrderOutcome:
     cloud = MemoryCloud(_LoopClock())
     deployment = cloud.deploy(NAME, visibility_timeout=600, max_receives=10)
     topic = cloud.topic(deployment.notification_topic)
+    queues = {"": cloud.queue(deployment.queue_url)} if order is None else _queues(cloud, order)
+    jobs = cloud.topic(deployment.job_topic if order is None else _PRIORITIES)
     gpus = [VirtualGpu(RuntimeOptions(), switch=switch) for _ in range(agents)]
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
@@ -191,7 +203,7 @@ async def _run_fleet(
         made = assemble(
             replace(_POLICY, **policy),  # type: ignore[arg-type]  # by the caller's names
             Ports(
-                {"": cloud.queue(deployment.queue_url)},
+                queues,
                 topic,
                 cloud.bucket(deployment.bucket),
                 cloud.bucket,
@@ -199,6 +211,7 @@ async def _run_fleet(
             gpu,
             ReferenceFetcher(ReferencePolicy(), cloud.bucket),
             Webhooks(WebhookPolicy()),
+            order=order,
             ran=learning.ran,
             clock=loop.time,
             now=cloud.now,
@@ -215,7 +228,6 @@ async def _run_fleet(
     )
 
     async def publish() -> None:
-        jobs = cloud.topic(deployment.job_topic)
         for number, planned in enumerate(plan):
             await asyncio.sleep(max(0.0, planned.at - loop.time()))
             if estimated:
@@ -235,6 +247,19 @@ async def _run_fleet(
     return outcome
 
 
+def _queues(cloud: MemoryCloud, order: QueueOrder) -> Mapping[str, MemoryQueue]:
+    """One for each priority, filled from a topic of theirs."""
+    queues = {
+        name: MemoryQueue(
+            cloud.clock, visibility_timeout=600, max_receives=10, dead_letters=cloud.queue("dead")
+        )
+        for name in order.queues
+    }
+    for name, queue in queues.items():
+        cloud.topic(_PRIORITIES).subscribe_queue(queue, {"runtime": [NAME], "priority": [name]})
+    return queues
+
+
 _POLICY = Policy(
     runtime_name=NAME,
     lease=600,
@@ -250,6 +275,8 @@ def _job(number: int, planned: TimedJob) -> Job:
         "runtime": NAME,
         "tasktype": "text-to-image",
     }
+    if planned.priority:
+        metadata["priority"] = planned.priority
     if planned.tenant:
         metadata["tenant"] = planned.tenant
     if planned.within is not None:
@@ -278,7 +305,9 @@ async def _answers(
         left.remove(int(news.id))
         outcome.lasted = loop.time()
         outcome.again += news.attempt > 1
-        outcome.waits.append(max(0.0, loop.time() - planned.at - planned.seconds))
+        wait = max(0.0, loop.time() - planned.at - planned.seconds)
+        outcome.waits.append(wait)
+        outcome.waits_by_priority[planned.priority].append(wait)
         if news.estimate is not None:
             steps = news.timings
             started = steps.queued + steps.prepare + steps.wait

@@ -1,27 +1,39 @@
 """What a deployment costs a month: `python cdk/cost.py [IMAGES]`, more by `--help`.
 
-What the GPU nodes do comes from the simulation of `queue-agent plan`, under the chart's own values;
-the prices are below, each with its page. Assumptions that are no price are `MonthlyLoad`'s.
+What the GPU nodes do comes from the simulation of `queue-agent plan`, under the chart's own values,
+scaled by work as the releases are; the prices are below, each with its page. Assumptions that are
+no price are `MonthlyLoad`'s, and may come from a runtime of a configuration.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
 
 from image_service.chart_values import defaults, value_of
+from image_service.config import Config, ConfigError
 
 from queue_agent.planning.arrivals import DAYS_A_MONTH, Shape, shaped
+from queue_agent.planning.capacity import SplitSimulation, some_within
 from queue_agent.planning.nodes import Circumstances, GpuNode
 from queue_agent.planning.outcome import FleetOutcome
-from queue_agent.planning.policy import chart, chart_values
+from queue_agent.planning.policy import (
+    FleetPolicy,
+    by_work,
+    chart,
+    chart_values,
+    limited,
+)
 from queue_agent.planning.simulation import Simulation
 
 HOURS: Final = 730
 MILLION: Final = 1_000_000
 SIMULATED_JOBS: Final = 230_000
 """About so many are simulated, of whole days; the bill is that of the month in proportion."""
+LONGEST_SIMULATED: Final = 14
+"""Days."""
 
 _AWS: Final = "https://aws.amazon.com/"
 
@@ -69,6 +81,21 @@ class MonthlyLoad:
     """Of a pod."""
     gpu_price: float | None = None
     """USD an hour of a GPU; None: g6 on demand, as `docs/planning.md` has it."""
+    min_pods: int = 0
+    max_pods: int = 200
+    on_demand_pods: int | None = None
+    """There are two fleets, on spot and on demand, and of the latter so many pods stay; None: one
+    fleet, of nodes at `gpu_price`."""
+    spot_price: float | None = None
+    """USD an hour of a GPU, where there are two fleets; None: half of on demand."""
+    interruptions: float = 0.05
+    """Of a spot node, each hour, where there are two fleets."""
+    deadlines: float = 0.2
+    """The share of jobs that have one, which matters where there are two fleets."""
+    within: float = 60.0
+    """Seconds from a job to its deadline."""
+    most_days: int | None = None
+    """That are simulated; None: `LONGEST_SIMULATED`."""
     nat_gateways: int = 1
     hub_gigabytes: float = 0.0
     """Downloaded from a model hub at each start of a pod; 0: models are in the bucket."""
@@ -93,8 +120,10 @@ class Position:
 
 @dataclass(frozen=True)
 class Fleet:
-    """The GPU nodes of the month."""
+    """The GPU nodes of the month, or those of one capacity type."""
 
+    nodes: str
+    """What they are called in the bill."""
     outcome: FleetOutcome
     scale: float
     """From what was simulated to the month."""
@@ -112,7 +141,8 @@ class Fleet:
     @property
     def busy(self) -> float:
         """Share of the paid GPU-hours."""
-        return self.outcome.busy_seconds / self.outcome.gpu_seconds
+        paid = self.outcome.gpu_seconds
+        return self.outcome.busy_seconds / paid if paid else 0.0
 
     @property
     def usd(self) -> float:
@@ -127,8 +157,8 @@ class Fleet:
         return self.outcome.nodes_started * self.scale
 
 
-def simulated(load: MonthlyLoad) -> Fleet:
-    """The fleet under the chart's values, on a daily curve.
+def simulated(load: MonthlyLoad) -> Sequence[Fleet]:
+    """The fleet under the chart's values, on a daily curve; or the two, on demand and on spot.
 
     Raises:
         ValueError: no node has so many GPUs, or so few images make no curve.
@@ -138,24 +168,46 @@ def simulated(load: MonthlyLoad) -> Fleet:
         raise ValueError(f"no node has {load.gpus} GPUs")
     usd = node.usd if load.gpu_price is None else load.gpu_price * node.gpus
     pods_a_node = node.gpus // load.gpus
-    days = min(28, max(1, round(SIMULATED_JOBS * DAYS_A_MONTH / load.images)))
+    most = LONGEST_SIMULATED if load.most_days is None else load.most_days
+    days = min(most, max(1, round(SIMULATED_JOBS * DAYS_A_MONTH / load.images)))
     jobs = shaped(
         Shape.DAILY, jobs_a_month=load.images, seconds=load.gpu_seconds, days=days, seed=1
     )
     if not jobs:
         raise ValueError(f"{load.images} images a month are too few for a curve")
     given = Circumstances(nodes=(GpuNode(pods_a_node, usd),))
-    outcome = Simulation(jobs, chart(chart_values(), load.gpu_seconds), given).run()
-    return Fleet(outcome, load.images / len(jobs), load.gpus, pods_a_node)
+    policy = _policy(load, given)
+    scale = load.images / len(jobs)
+    if load.on_demand_pods is None:
+        outcome = Simulation(jobs, policy, given).run()
+        return (Fleet("GPU nodes", outcome, scale, load.gpus, pods_a_node),)
+    usd = usd / 2 if load.spot_price is None else load.spot_price * node.gpus
+    spot = replace(given, nodes=(GpuNode(pods_a_node, usd),), interruptions=load.interruptions)
+    jobs = some_within(jobs, load.deadlines, load.within, seed=1)
+    both = SplitSimulation(jobs, policy, given, spot, on_demand_pods=load.on_demand_pods)
+    return tuple(
+        Fleet(f"GPU nodes {name}", outcome, scale, load.gpus, pods_a_node)
+        for name, outcome in zip(("on demand", "on spot"), both.run_each(), strict=True)
+    )
+
+
+def _policy(load: MonthlyLoad, given: Circumstances) -> FleetPolicy:
+    """As the app makes releases: the chart's values, and by work."""
+    values = chart_values()
+    usual = replace(chart(values, load.gpu_seconds), min_pods=load.min_pods)
+    wait = values["scaling"]["work"]["wait"]
+    return limited(by_work(usual, wait, given.pod_start), load.max_pods)
 
 
 def bill(load: MonthlyLoad) -> Iterator[Position]:
     """The lines, what runs without any load first."""
-    fleet = simulated(load)
+    fleets = simulated(load)
     yield from _standing(load)
     yield from _jobs(load)
-    yield from _through_nat(load, fleet)
-    yield from _gpus(load, fleet)
+    yield from _through_nat(load, fleets)
+    yield _disks(fleets)
+    for fleet in fleets:
+        yield from _gpus(load, fleet)
 
 
 def _usd(price: str, amount: float) -> float:
@@ -187,32 +239,35 @@ def _jobs(load: MonthlyLoad) -> Iterator[Position]:
     yield Position("S3 storage", f"{gigabytes:,.0f} GB, the first month's", usd)
 
 
-def _through_nat(load: MonthlyLoad, fleet: Fleet) -> Iterator[Position]:
+def _through_nat(load: MonthlyLoad, fleets: Sequence[Fleet]) -> Iterator[Position]:
     calls = load.images * load.job_kilobytes / MILLION
-    images = fleet.nodes_started * load.public_image_gigabytes
+    nodes, pods = (
+        sum(of) for of in zip(*((it.nodes_started, it.pods_started) for it in fleets), strict=True)
+    )
     for what, how, gigabytes in (
         ("calls", f"{load.job_kilobytes:g} kB per job", calls),
         (
             "images",
-            f"{load.public_image_gigabytes:g} GB to each of {fleet.nodes_started:,.0f} nodes",
-            images,
+            f"{load.public_image_gigabytes:g} GB to each of {nodes:,.0f} nodes",
+            nodes * load.public_image_gigabytes,
         ),
         (
             "models of a hub",
-            f"{load.hub_gigabytes:g} GB to each of {fleet.pods_started:,.0f} pods",
-            fleet.pods_started * load.hub_gigabytes,
+            f"{load.hub_gigabytes:g} GB to each of {pods:,.0f} pods",
+            pods * load.hub_gigabytes,
         ),
     ):
         if gigabytes:
             yield Position(f"NAT gateway, {what}", how, _usd("NAT gateway, GB", gigabytes))
     if not load.hub_gigabytes:
-        reads = fleet.pods_started * load.model_gigabytes * 1000 / 8
-        how = f"{load.model_gigabytes:g} GB to each of {fleet.pods_started:,.0f} pods, by 8 MB"
+        reads = pods * load.model_gigabytes * 1000 / 8
+        how = f"{load.model_gigabytes:g} GB to each of {pods:,.0f} pods, by 8 MB"
         usd = _usd("S3, million reads", reads / MILLION)
         yield Position("S3 requests, models of the bucket", how, usd)
 
 
-def _gpus(load: MonthlyLoad, fleet: Fleet) -> Iterator[Position]:
+def _disks(fleets: Sequence[Fleet]) -> Position:
+    hours = sum(fleet.node_hours for fleet in fleets)
     node = value_of(defaults(), "karpenter", "nodeClass")
     data = node["dataVolume"]
     gigabytes = _gibibytes(data["size"]) + _gibibytes(node["rootVolume"]["size"])
@@ -221,16 +276,20 @@ def _gpus(load: MonthlyLoad, fleet: Fleet) -> Iterator[Position]:
         + _usd("gp3, IOPS-month beyond 3,000", data["iops"] - 3_000)
         + _usd("gp3, MiB/s-month beyond 125", data["throughput"] - 125)
     )
-    how = f"{gigabytes} GB for {fleet.node_hours:,.0f} node-hours"
-    yield Position("disks of GPU nodes", how, a_month / HOURS * fleet.node_hours)
+    how = f"{gigabytes} GB for {hours:,.0f} node-hours"
+    return Position("disks of GPU nodes", how, a_month / HOURS * hours)
+
+
+def _gpus(load: MonthlyLoad, fleet: Fleet) -> Iterator[Position]:
     busy = fleet.gpu_hours * fleet.busy
     by = f" on {load.gpus} GPUs" if load.gpus > 1 else ""
     hours = f"{busy:,.0f} GPU-hours, by {fleet.outcome.most_pods} pods"
     how = f"{load.gpu_seconds:g} s per image{by} = {hours}"
-    yield Position("GPU nodes, at work", how, fleet.usd * fleet.busy)
+    yield Position(f"{fleet.nodes}, at work", how, fleet.usd * fleet.busy)
     idle = fleet.gpu_hours - busy
-    how = f"{idle:,.0f} GPU-hours: starting, waiting, leaving"
-    yield Position("GPU nodes, idle", how, fleet.usd * (1 - fleet.busy))
+    lost = ", done in vain" if fleet.outcome.killed else ""
+    how = f"{idle:,.0f} GPU-hours: starting, waiting, leaving{lost}"
+    yield Position(f"{fleet.nodes}, idle", how, fleet.usd * (1 - fleet.busy))
 
 
 def _gibibytes(size: str) -> int:
@@ -261,33 +320,64 @@ def prices() -> str:
     return "\n".join(["| Price | USD | From | Seen |", "|---|---|---|---|", *rows])
 
 
+def of_config(load: MonthlyLoad, path: Path, name: str | None) -> MonthlyLoad:
+    """The same, of a runtime as a configuration has it; without a name, of its first one.
+
+    Raises:
+        ConfigError: it cannot be read.
+        ValueError: it has no such runtime.
+    """
+    runtimes = Config.load(path).runtimes
+    found = [it for it in runtimes if name in {None, it.name}]
+    if not found:
+        raise ValueError(f"{path}: no runtime {name}: {', '.join(it.name for it in runtimes)}")
+    return replace(
+        load,
+        gpu_seconds=found[0].job_seconds,
+        gpus=found[0].gpus,
+        min_pods=found[0].min_pods,
+        max_pods=found[0].max_pods,
+        on_demand_pods=found[0].on_demand_pods,
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    usual = MonthlyLoad()
-    parser = argparse.ArgumentParser(description="What a deployment costs a month, in USD.")
-    parser.add_argument("images", nargs="?", type=int, default=usual.images)
-    parser.add_argument("--seconds", type=float, default=usual.gpu_seconds, help="of an image")
-    parser.add_argument("--gpus", type=int, default=usual.gpus, help="of a pod")
-    parser.add_argument("--gpu-price", type=float, help="USD an hour of a GPU (spot, say)")
-    parser.add_argument("--nat-gateways", type=int, default=usual.nat_gateways)
-    parser.add_argument(
-        "--hub", type=float, default=0.0, help="GB of a model hub at each start of a pod"
-    )
-    parser.add_argument("--prices", action="store_true", help="show the prices instead")
-    asked = parser.parse_args(arguments)
-    if min(asked.images, asked.seconds, asked.gpus) <= 0:
-        parser.error("images, --seconds and --gpus are more than 0")
-    load = MonthlyLoad(
-        images=asked.images,
-        gpu_seconds=asked.seconds,
-        gpus=asked.gpus,
-        gpu_price=asked.gpu_price,
-        nat_gateways=asked.nat_gateways,
-        hub_gigabytes=asked.hub,
-    )
+    parser = _parser()
+    asked = vars(parser.parse_args(arguments))
+    shows_prices, config, name = (asked.pop(it) for it in ("prices", "config", "runtime"))
+    said: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
     try:
-        sys.stdout.write((prices() if asked.prices else table(load)) + "\n")
-    except ValueError as error:
+        load = MonthlyLoad() if config is None else of_config(MonthlyLoad(), config, name)
+        load = replace(load, **said)
+        if min(load.images, load.gpu_seconds, load.gpus, load.within) <= 0:
+            parser.error("images, --seconds, --gpus and --within are more than 0")
+        sys.stdout.write((prices() if shows_prices else table(load)) + "\n")
+    except (ConfigError, ValueError) as error:
         parser.error(str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Its options are called as the fields of `MonthlyLoad` that they set."""
+    parser = argparse.ArgumentParser(description="What a deployment costs a month, in USD.")
+    parser.add_argument("images", nargs="?", type=int)
+    parser.add_argument("--config", type=Path, help="take seconds, GPUs and pods from it")
+    parser.add_argument("--runtime", help="of the configuration; else its first one")
+
+    def option(name: str, field: str, kind: type, words: str) -> None:
+        parser.add_argument(name, dest=field, type=kind, help=words, metavar=kind.__name__.upper())
+
+    option("--seconds", "gpu_seconds", float, "of an image")
+    option("--gpus", "gpus", int, "of a pod")
+    option("--gpu-price", "gpu_price", float, "USD an hour of a GPU (spot, where all are spot)")
+    option("--nat-gateways", "nat_gateways", int, "in the network")
+    option("--hub", "hub_gigabytes", float, "GB of a model hub at each start of a pod")
+    option("--on-demand-pods", "on_demand_pods", int, "two fleets: spot, and on demand beside it")
+    option("--spot-price", "spot_price", float, "with two fleets; else half of on demand")
+    option("--interruptions", "interruptions", float, "of a spot node an hour; else 0.05")
+    option("--deadlines", "deadlines", float, "share of jobs that have one; else 0.2")
+    option("--within", "within", float, "seconds to it; else 60")
+    parser.add_argument("--prices", action="store_true", help="show the prices instead")
+    return parser
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import typer
 from queue_agent import __version__
 from queue_agent.cli.client_use import end, option, with_client
 from queue_agent.cli.pause_command import pause, pauses, resume
+from queue_agent.cli.plan_command import plan
 from queue_agent.cli.setup_command import setup
 from queue_agent.cli.submit_command import submit
 from queue_agent.settings.shared import (
@@ -392,95 +393,7 @@ def scaler(
     serve({SCALER_HOST.names[0]: host, SCALER_PORT.names[0]: port})
 
 
-@app.command()
-def plan(
-    jobs: Annotated[float, typer.Option(min=1, help="Jobs a month, by a daily curve.")] = 1_000_000,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Of a GPU for each job.")] = 2,
-    shape: Annotated[str, typer.Option(help="daily, burst, tail or long.")] = "daily",
-    days: Annotated[float, typer.Option(min=0.01, help="Of the daily curve.")] = 1,
-    arrivals: Annotated[
-        Path | None,
-        typer.Option(
-            help="CSV instead: when each job comes, how long it takes, and within what it is "
-            "wanted, all in seconds; its model and its tenant."
-        ),
-    ] = None,
-    model_load: Annotated[float, typer.Option(min=0, help="From a pod's start to work.")] = 30,
-    image_pull: Annotated[float, typer.Option(min=0, help="On a new node.")] = 30,
-    node_start: Annotated[float, typer.Option(min=0, help="From the call to a node.")] = 60,
-    gpu_price: Annotated[
-        float | None, typer.Option(min=0.0001, help="USD an hour; else g6.xlarge on demand.")
-    ] = None,
-    interruptions: Annotated[float, typer.Option(min=0, help="Of each spot node, in an hour.")] = 0,
-    spot_price: Annotated[
-        float | None,
-        typer.Option(min=0.0001, help="USD an hour: compare on demand, spot, and by deadline."),
-    ] = None,
-    deadlines: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="With --spot-price or --models: of jobs."),
-    ] = 0.2,
-    within: Annotated[
-        float, typer.Option(min=0.01, help="With --spot-price or --models: seconds to it.")
-    ] = 60,
-    models: Annotated[
-        int | None,
-        typer.Option(min=1, help="So many, asked for by Zipf's law: compare orders of jobs."),
-    ] = None,
-    switch: Annotated[
-        float, typer.Option(min=0, help="With --models: seconds to load another.")
-    ] = 20,
-    look_ahead: Annotated[
-        int, typer.Option(min=2, max=32, help="With --models: messages to choose from.")
-    ] = 8,
-    max_pods: Annotated[int, typer.Option(min=1, help="Of each policy.")] = 200,
-    wait: Annotated[
-        float | None, typer.Option(min=0, help="Wanted p95 wait in seconds: recommend a policy.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same jobs.")] = 1,
-    plot: Annotated[
-        Path | None, typer.Option(help="File to draw the result to: SVG, or PNG by its name.")
-    ] = None,
-    values: Annotated[
-        Path | None, typer.Option(help="With --wait: file for the recommended chart values.")
-    ] = None,
-) -> None:
-    """Simulate fleets of GPU pods: waits, GPU-hours, USD and killed jobs by scaling policy."""
-    from queue_agent.cli.plan import FleetPlan
-    from queue_agent.cli.plan import plan as simulate
-    from queue_agent.planning.arrivals import Shape
-
-    if shape not in set(Shape):
-        end(f"There is no shape {shape!r}: {', '.join(Shape)}.", 2)
-    if values is not None and wait is None:
-        end("--values needs --wait.", 2)
-    if spot_price is not None and (values, plot) != (None, None):
-        end("--spot-price compares by capacity, and recommends and draws nothing.", 2)
-    if models is not None and (values, plot, spot_price) != (None, None, None):
-        end("--models compares orders of jobs: no --spot-price, --values or --plot beside it.", 2)
-    wanted = FleetPlan(
-        jobs_a_month=jobs,
-        seconds=seconds,
-        shape=Shape(shape),
-        days=days,
-        arrivals=arrivals,
-        model_load=model_load,
-        image_pull=image_pull,
-        node_start=node_start,
-        gpu_price=gpu_price,
-        interruptions=interruptions,
-        spot_price=spot_price,
-        deadlines=deadlines,
-        within=within,
-        models=models,
-        switch=switch,
-        look_ahead=look_ahead,
-        most_pods=max_pods,
-        wait=wait,
-        seed=seed,
-    )
-    for line in simulate(wanted, plot=plot, values_file=values):
-        typer.echo(line)
+app.command()(plan)
 
 
 @app.command()

@@ -20,10 +20,12 @@ from queue_agent.planning.policy import (
     guidance,
     limited,
 )
+from queue_agent.planning.priorities import QueueParts, by_queues
 from queue_agent.planning.recommend import recommend, values
-from queue_agent.planning.report import capacity_table, order_table, table
+from queue_agent.planning.report import capacity_table, order_table, queue_table, table
 from queue_agent.planning.simulation import Simulation, oracle
 from queue_agent.wire.errors import SettingsError
+from queue_agent.worker.queue_order import QueueRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,9 @@ class FleetPlan:
     """Asked for by Zipf's law; None: orders are not compared."""
     switch: float
     look_ahead: int
+    queues: QueueParts | None
+    """None: a single one."""
+    queue_rule: QueueRule
     most_pods: int
     wait: float | None
     seed: int
@@ -82,6 +87,12 @@ def plan(wanted: FleetPlan, *, plot: Path | None, values_file: Path | None) -> I
     if wanted.models is not None:
         yield from _by_order(wanted, jobs, limited(work, wanted.most_pods), given)
         return
+    if wanted.queues is not None:
+        jobs = some_within(jobs, wanted.deadlines, wanted.within, wanted.seed)
+        yield _counted(jobs)
+        policy, rule, seed = limited(work, wanted.most_pods), wanted.queue_rule, wanted.seed
+        yield from queue_table([*by_queues(jobs, policy, given, wanted.queues, rule, seed)])
+        return
     outcomes = [
         Simulation(jobs, limited(policy, wanted.most_pods), given).run()
         for policy in (guidance(), before(), usual, work)
@@ -114,7 +125,7 @@ def _by_capacity(
     jobs = some_within(jobs, wanted.deadlines, wanted.within, wanted.seed)
     on_demand = replace(_circumstances(wanted, wanted.gpu_price), interruptions=0)
     spot = _circumstances(wanted, wanted.spot_price)
-    yield f"{len(jobs):,} jobs, {sum(job.within is not None for job in jobs):,} with a deadline"
+    yield _counted(jobs)
     yield from capacity_table(by_capacity(jobs, policy, on_demand, spot))
 
 
@@ -127,7 +138,7 @@ def _by_order(
     counts = Counter(job.model for job in jobs)
     changes = 1 - sum((count / len(jobs)) ** 2 for count in counts.values())
     policy = replace(policy, job_seconds=policy.job_seconds + wanted.switch * changes)
-    yield f"{len(jobs):,} jobs, {sum(job.within is not None for job in jobs):,} with a deadline"
+    yield _counted(jobs)
     yield from order_table(
         Simulation(
             jobs,
@@ -137,6 +148,10 @@ def _by_order(
         ).run()
         for ahead in (1, wanted.look_ahead)
     )
+
+
+def _counted(jobs: Sequence[ExpectedJob]) -> str:
+    return f"{len(jobs):,} jobs, {sum(job.within is not None for job in jobs):,} with a deadline"
 
 
 def _circumstances(wanted: FleetPlan, price: float | None) -> Circumstances:

@@ -52,7 +52,7 @@ from queue_agent.worker.offering import Offering
 from queue_agent.worker.pod_deletion_cost import PodDeletionCost
 from queue_agent.worker.policy import Allowance, Policy
 from queue_agent.worker.presence import Presence
-from queue_agent.worker.queue_order import QueueOrder, Reserved, Weighted, strict
+from queue_agent.worker.queue_order import by_rule
 from queue_agent.worker.sampling import GaugeSampler
 from queue_agent.worker.webhooks import Webhooks
 
@@ -136,7 +136,7 @@ async def _serve(
                     references,
                     webhooks,
                     exports.telemetry,
-                    order=_order(settings),
+                    order=by_rule(settings.queue_rule, [*settings.served], settings.shares),
                     models=models,
                     outputs=output_stage(
                         settings,
@@ -354,18 +354,6 @@ class _Start:
                     return QueuePolicy(settings.visibility_timeout)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_POLICY_PAUSE)
-
-
-def _order(settings: Settings) -> QueueOrder:
-    """From which queue the next message is taken."""
-    queues = tuple(settings.served)
-    match settings.queue_rule:
-        case "strict":
-            return strict(queues)
-        case "reserved":
-            return Reserved(queues, settings.shares)
-        case "weighted":
-            return Weighted(queues, settings.shares)
 
 
 def _worker_policy(

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import count
@@ -28,6 +28,8 @@ class ExpectedJob:
     """Which has to be loaded for it; empty: it is not known, and nothing."""
     tenant: str = ""
     """Whose it is; empty: nobody's."""
+    priority: str = ""
+    """The queue it goes to, where there are several; empty: it does not say."""
 
 
 class Shape(StrEnum):
@@ -76,7 +78,7 @@ def daily(
 
 def some_of_models(jobs: Sequence[ExpectedJob], models: int, seed: int) -> Sequence[ExpectedJob]:
     """The same jobs, each of a model drawn by Zipf's law; those that name theirs keep it."""
-    random = Random(seed)  # noqa: S311
+    random = Random(f"models {seed}")  # noqa: S311
     weights = [1 / rank for rank in range(1, models + 1)]
     chosen = random.choices(range(models), weights, k=len(jobs))
     return [
@@ -85,9 +87,21 @@ def some_of_models(jobs: Sequence[ExpectedJob], models: int, seed: int) -> Seque
     ]
 
 
+def some_of_priorities(
+    jobs: Sequence[ExpectedJob], parts: Mapping[str, float], seed: int
+) -> Sequence[ExpectedJob]:
+    """The same jobs, each of a priority by its part of all; those that name theirs keep it."""
+    random = Random(f"priorities {seed}")  # noqa: S311
+    chosen = random.choices([*parts], [*parts.values()], k=len(jobs))
+    return [
+        job if job.priority else replace(job, priority=priority)
+        for job, priority in zip(jobs, chosen, strict=True)
+    ]
+
+
 def read_csv(path: Path, seconds: float) -> Sequence[ExpectedJob]:
     """Jobs from a file: each row has the seconds at which one comes, and may have its length, the
-    seconds within which it is wanted, its model and its tenant.
+    seconds within which it is wanted, its model, its tenant and its priority.
 
     A first row that is no number is a heading. Times may begin anywhere, in any order: the
     earliest is the start of the plan.
@@ -109,7 +123,7 @@ def read_csv(path: Path, seconds: float) -> Sequence[ExpectedJob]:
 
 
 def _parsed(path: Path, number: int, row: Sequence[str], seconds: float) -> ExpectedJob:
-    length, within, model, tenant = (cell.strip() for cell in (*row, "", "", "", "")[1:5])
+    length, within, model, tenant, priority = (cell.strip() for cell in (*row, *[""] * 5)[1:6])
     numbers = [row[0], length or str(seconds), within or "1"]
     if not (all(map(_is_number, numbers)) and all(float(it) > 0 for it in numbers[1:])):
         raise SettingsError(
@@ -117,7 +131,7 @@ def _parsed(path: Path, number: int, row: Sequence[str], seconds: float) -> Expe
             f"its deadline: {row}"
         )
     wanted = float(within) if within else None
-    return ExpectedJob(float(row[0]), float(numbers[1]), wanted, model, tenant)
+    return ExpectedJob(float(row[0]), float(numbers[1]), wanted, model, tenant, priority)
 
 
 def _is_number(text: str) -> bool:

@@ -77,14 +77,18 @@ class SplitSimulation:
         self._left = len(jobs)
 
     def run(self) -> FleetOutcome:
-        """Until all jobs are done and both fleets are at rest."""
+        """Until all jobs are done and both fleets are at rest; what they did together."""
+        return jointly(self._name, self.run_each())
+
+    def run_each(self) -> tuple[FleetOutcome, FleetOutcome]:
+        """The same: what was done on demand, and on spot."""
         fleets = (self._on_demand, self._spot)
         self._next_arrival()
         for fleet in fleets:
             fleet.begin()
         while self._left or not all(fleet.at_rest for fleet in fleets):
             self._events.step()
-        return jointly(self._name, [fleet.close() for fleet in fleets])
+        return self._on_demand.close(), self._spot.close()
 
     def _next_arrival(self) -> None:
         job = next(self._coming, None)

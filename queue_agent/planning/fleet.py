@@ -1,6 +1,6 @@
-"""One fleet of GPU pods at work on a queue of its own, event by event."""
+"""One fleet of GPU pods at work on queues of its own, event by event."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -8,9 +8,10 @@ from random import Random
 from queue_agent.planning.autoscaler import Autoscaler
 from queue_agent.planning.event_queue import EventQueue
 from queue_agent.planning.nodes import Circumstances, Node, Nodes
-from queue_agent.planning.ordering import JobOrder, SimulatedQueue, SimulatedRun
+from queue_agent.planning.ordering import ONE_QUEUE, ONLY, JobOrder, SimulatedQueue, SimulatedRun
 from queue_agent.planning.outcome import FleetOutcome
 from queue_agent.planning.pod_agent import PodAgent
+from queue_agent.planning.pod_queues import PodQueues
 from queue_agent.planning.policy import FleetPolicy
 from queue_agent.scaling.tracker import WorkTracker
 from queue_agent.wire.capacity import SPOT_WARNING
@@ -22,6 +23,7 @@ class _Pod:
     created: float
     agent: PodAgent | None
     """None: it takes what comes first when it has nothing."""
+    queues: PodQueues
     ready: bool = False
     leaving: bool = False
     run: SimulatedRun | None = None
@@ -35,7 +37,7 @@ class _Pod:
 
 
 class SimulatedFleet:
-    """Pods, and the nodes under them, that serve one queue."""
+    """Pods, and the nodes under them, that serve one queue, or several by an order."""
 
     def __init__(
         self,
@@ -57,7 +59,8 @@ class SimulatedFleet:
         self._ended = ended
         self._leaves = leaves
         self._random = Random(circumstances.seed)  # noqa: S311  no secret
-        self._queue = SimulatedQueue()
+        self._rule = ONE_QUEUE if order is None else order.queues
+        self._queues = {name: SimulatedQueue() for name in self._rule.queues}
         self._in_flight = 0
         self._pods: dict[_Pod, None] = {}
         self._asking: dict[_Pod, int] = {}
@@ -77,7 +80,7 @@ class SimulatedFleet:
     def close(self) -> FleetOutcome:
         """Remove all nodes; what the fleet did."""
         self._nodes.close()
-        self._outcome.waits.sort()
+        self._outcome.sort()
         return self._outcome
 
     @property
@@ -87,8 +90,8 @@ class SimulatedFleet:
 
     @property
     def waiting(self) -> int:
-        """Jobs in its queue."""
-        return len(self._queue)
+        """Jobs in its queues."""
+        return sum(map(len, self._queues.values()))
 
     @property
     def in_flight(self) -> int:
@@ -98,31 +101,51 @@ class SimulatedFleet:
     # Jobs
 
     def take(self, run: SimulatedRun) -> None:
-        """One more job in the queue."""
-        self._queue.put(run, self._events.now)
+        """One more job in its queue."""
+        self._queue_of(run).put(run, self._events.now)
         self._hand_out()
 
-    def _hand_out(self) -> None:
-        """Whatever waits goes to those that ask, of several with agents to anybody."""
-        while self._queue and self._asking:
-            if self._order is None:
-                pod = next(iter(self._asking))
-            else:
-                pod = self._random.choice(list(self._asking))
-            self._give(pod, self._asking.pop(pod))
-            self._go_on(pod)
+    def _queue_of(self, run: SimulatedRun) -> SimulatedQueue:
+        return self._queues[run.job.priority if len(self._queues) > 1 else ONLY]
 
-    def _give(self, pod: _Pod, most: int) -> bool:
-        """So many of those that wait, at most; whether there were any."""
+    def _hand_out(self) -> None:
+        """Whatever waits goes to those that have asked, of several with agents to anybody."""
+        for name, queue in self._queues.items():
+            while queue and (pod := self._who_has_asked(name)) is not None:
+                count = self._asking.pop(pod, 1)
+                if self._order is not None:
+                    pod.queues.answered(name, self._events.now)
+                self._give(pod, {name: 1 if len(self._queues) > 1 else min(count, len(queue))})
+                self._go_on(pod)
+
+    def _who_has_asked(self, name: str) -> _Pod | None:
+        if self._order is None:
+            return next(iter(self._asking), None)
+        if len(self._queues) == 1:
+            pods = list(self._asking)
+        else:
+            pods = [pod for pod in self._pods if pod.queues.hears(name, self._events.now)]
+        return self._random.choice(pods) if pods else None
+
+    def _take(self, pod: _Pod, most: int) -> bool:
+        """It asks for so many of those that wait; whether there were any."""
         now = self._events.now
-        runs = [self._queue.take(now) for _ in range(min(most, len(self._queue)))]
+        waiting = {name: len(queue) for name, queue in self._queues.items() if queue}
+        taken = pod.queues.take(most, waiting, now)
+        self._give(pod, taken)
+        return bool(taken)
+
+    def _give(self, pod: _Pod, counts: Mapping[str, int]) -> None:
+        now = self._events.now
+        runs = [
+            self._queues[name].take(now) for name, count in counts.items() for _ in range(count)
+        ]
         self._in_flight += len(runs)
         if pod.agent is None:
             for run in runs:
                 self._begin(pod, run)
         elif runs:
             pod.agent.takes(runs, pod.asked)
-        return bool(runs)
 
     def _go_on(self, pod: _Pod) -> None:
         """Let its GPU work on what is there, and ask for more when it is time."""
@@ -143,11 +166,12 @@ class SimulatedFleet:
                     self._events.at(pause, partial(self._wake, pod, pod.woken))
                 return
             if agent.only_to_choose:
-                room, surplus = agent.look_ahead(len(self._queue), room)
+                room, surplus = agent.look_ahead(self.waiting, room)
                 self._give_back(surplus)
-                self._give(pod, room)
-            elif not self._give(pod, room):
+                self._take(pod, room)
+            elif not self._take(pod, room):
                 self._asking[pod] = room
+                pod.queues.wait(pod.asked)
                 return
 
     def _wake(self, pod: _Pod, number: int) -> None:
@@ -166,7 +190,7 @@ class SimulatedFleet:
     def _give_back(self, runs: Sequence[SimulatedRun]) -> None:
         for run in runs:
             self._in_flight -= 1
-            self._queue.put(run, self._events.now)
+            self._queue_of(run).put(run, self._events.now)
         self._hand_out()
 
     def _finish(self, pod: _Pod, run: SimulatedRun) -> None:
@@ -174,16 +198,15 @@ class SimulatedFleet:
             return  # it was cut off
         pod.run = None
         self._in_flight -= 1
-        self._queue.done(run, self._events.now)
+        self._queue_of(run).done(run, self._events.now)
         if pod.agent is not None:
             pod.agent.ends()
-        outcome = self._outcome
-        outcome.waits.append(max(0.0, self._events.now - run.arrived - run.job.seconds))
-        outcome.busy_seconds += run.job.seconds
-        outcome.ended = self._events.now
-        if run.job.within is not None:
-            outcome.with_deadline += 1
-            outcome.missed += self._events.now > run.arrived + run.job.within
+        now, job = self._events.now, run.job
+        late = job.within is not None and now > run.arrived + job.within
+        wait = max(0.0, now - run.arrived - job.seconds)
+        self._outcome.note(wait, now, priority=job.priority, late=late)
+        self._outcome.busy_seconds += job.seconds
+        self._outcome.with_deadline += job.within is not None
         self._ended()
         if pod.leaving:
             self._leave(pod)
@@ -194,13 +217,13 @@ class SimulatedFleet:
     # Scaling
 
     def _messages(self) -> int:
-        return len(self._queue) + self._in_flight
+        return self.waiting + self._in_flight
 
     def _wanted(self) -> int:
         """What `queue-agent scaler` answers; nothing where it is not asked."""
         if self._tracker is None:
             return 0
-        waiting, seconds = len(self._queue), self._policy.job_seconds
+        waiting, seconds = self.waiting, self._policy.job_seconds
         self._tracker.look(self._events.now, waiting, self._in_flight, seconds)
         return self._tracker.pods
 
@@ -244,7 +267,7 @@ class SimulatedFleet:
 
     def _start(self, number: int, *, warm: bool) -> None:
         for node in self._nodes.places(number, warm=warm):
-            pod = _Pod(node, self._events.now, self._agent())
+            pod = _Pod(node, self._events.now, self._agent(), PodQueues(self._rule))
             node.pods.add(pod)
             self._pods[pod] = None
             self._outcome.pods_started += 1
@@ -287,9 +310,9 @@ class SimulatedFleet:
         self._outcome.killed += 1
         run.lost += 1
         if self._leaves(run):
-            self._queue.done(run, self._events.now)
+            self._queue_of(run).done(run, self._events.now)
         else:
-            self._queue.put_first(run, self._events.now)
+            self._queue_of(run).put_first(run, self._events.now)
         self._leave(pod)
         self._hand_out()
 

@@ -2,11 +2,17 @@
 
 from bisect import insort
 from dataclasses import dataclass
+from typing import Final
 
 from queue_agent.cloud.memory.fairness import Fairness
 from queue_agent.planning.arrivals import ExpectedJob
 from queue_agent.runtime import ModelUse
 from queue_agent.worker.policy import Policy
+from queue_agent.worker.queue_order import QueueOrder, strict
+
+ONLY: Final = ""
+"""What a fleet's only queue is called."""
+ONE_QUEUE: Final = strict([ONLY])
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +24,8 @@ class JobOrder:
     by_deadline: bool = True
     horizon: float = Policy.hold_limit
     """No more is held ahead than begins within so long."""
+    queues: QueueOrder = ONE_QUEUE
+    """By which rule agents take messages of several queues, called as jobs' priorities are."""
 
 
 @dataclass(eq=False, slots=True)

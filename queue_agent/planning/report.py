@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from queue_agent.planning.outcome import FleetOutcome
+from queue_agent.planning.outcome import FleetOutcome, QueueOutcome
 
 _COLUMNS: Final = (
     "policy",
@@ -41,6 +41,18 @@ _ORDER_COLUMNS: Final = (
     "deadlines missed",
     "most pods",
 )
+_QUEUE_COLUMNS: Final = (
+    "queues",
+    "jobs",
+    "their number",
+    "wait p50 s",
+    "p95 s",
+    "p99 s",
+    "deadlines missed",
+    "GPU-hours",
+    "USD per 1,000",
+    "most pods",
+)
 
 
 def table(outcomes: Iterable[FleetOutcome]) -> Iterator[str]:
@@ -56,6 +68,11 @@ def capacity_table(outcomes: Iterable[FleetOutcome]) -> Iterator[str]:
 def order_table(outcomes: Iterable[FleetOutcome]) -> Iterator[str]:
     """The lines of one about orders of jobs."""
     return _lines(_ORDER_COLUMNS, map(_order_cells, outcomes))
+
+
+def queue_table(outcomes: Iterable[FleetOutcome]) -> Iterator[str]:
+    """The lines of one about several queues: of each outcome all jobs, and those of each."""
+    return _lines(_QUEUE_COLUMNS, (row for it in outcomes for row in _queue_rows(it)))
 
 
 def _lines(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
@@ -98,6 +115,24 @@ def _order_cells(outcome: FleetOutcome) -> Iterator[str]:
     yield f"{outcome.switches:,}"
     yield f"{outcome.missed:,}"
     yield str(outcome.most_pods)
+
+
+def _queue_rows(outcome: FleetOutcome) -> Iterator[Sequence[str]]:
+    fleet = (
+        f"{outcome.gpu_seconds / 3600:,.1f}",
+        f"{outcome.usd_per_1000:,.3f}",
+        str(outcome.most_pods),
+    )
+    yield (outcome.policy, "all", *_queue_cells(outcome), *fleet)
+    for name, queue in outcome.by_priority.items():
+        yield (outcome.policy, name, *_queue_cells(queue), "", "", "")
+
+
+def _queue_cells(outcome: FleetOutcome | QueueOutcome) -> Iterator[str]:
+    yield f"{len(outcome.waits):,}"
+    for percent in (50, 95, 99):
+        yield f"{outcome.wait(percent):,.1f}"
+    yield f"{outcome.missed:,}"
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from queue_agent.cloud.addresses import bare_bucket_name
 from queue_agent.settings.content_check import ContentCheckSettings
 from queue_agent.settings.outputs import OutputSettings
 from queue_agent.settings.provenance import ProvenanceSettings
-from queue_agent.settings.queues import NamedQueues, QueueRule, QueueSettings, named_queues
+from queue_agent.settings.queues import NamedQueues, QueueSettings, named_queues
 from queue_agent.settings.reader import setting
 from queue_agent.settings.shared import (
     BUCKET,
@@ -45,6 +45,7 @@ from queue_agent.settings.values import (
 from queue_agent.telemetry.options import MetricExport
 from queue_agent.wire.job import OnLate
 from queue_agent.wire.signing import SigningSecret
+from queue_agent.worker.queue_order import QueueRule
 
 
 def _webhook_secret(value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 from pydantic import AfterValidator, ValidationInfo
 from pydantic_core import PydanticCustomError
@@ -11,8 +11,6 @@ from queue_agent.cloud import addresses
 from queue_agent.settings.reader import Definition, Reader
 from queue_agent.settings.shared import QUEUE_URL
 from queue_agent.settings.values import Names, QueueUrl, rejoined
-
-QueueRule = Literal["strict", "reserved", "weighted"]
 
 _ENTRY: Final = re.compile(r"([a-z0-9][a-z0-9-]{0,31})(?::([0-9]{1,3}))?=(\S+)")
 _MOST: Final = 16

@@ -15,7 +15,9 @@ A share counts messages, whatever their jobs take.
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Self
+from typing import Final, Literal, Self
+
+QueueRule = Literal["strict", "reserved", "weighted"]
 
 STRICT_BOUND: Final = 20
 """Messages of more urgent queues that may go before one that waits."""
@@ -120,3 +122,18 @@ def strict(queues: Sequence[str]) -> Reserved:
     """The first that has work; the others have as small a share as keeps them from starving."""
     share = min(_WHOLE // STRICT_BOUND, _WHOLE // max(1, len(queues) - 1))
     return Reserved(tuple(queues), dict.fromkeys(queues[1:], share))
+
+
+def by_rule(rule: QueueRule, queues: Sequence[str], shares: Mapping[str, int]) -> QueueOrder:
+    """The order of a rule by its name; `shares` are weights, or percent, and may leave some out.
+
+    Raises:
+        ValueError: more is reserved than there is.
+    """
+    match rule:
+        case "strict":
+            return strict(queues)
+        case "reserved":
+            return Reserved(tuple(queues), shares)
+        case "weighted":
+            return Weighted(tuple(queues), shares)

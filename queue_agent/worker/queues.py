@@ -1,8 +1,8 @@
 """The queues of one agent: whichever has a message is heard at once, and a rule says whose turn.
 
 While jobs are there, the queues whose turn it is are asked for what they have at once; one that
-was found empty is not asked again for `_EMPTY_FOR` seconds. When none has anything, all are polled
-at the same time, each for one message and for `_LONGEST_POLL` seconds at most, since a poll of SQS
+was found empty is not asked again for `EMPTY_FOR` seconds. When none has anything, all are polled
+at the same time, each for one message and for `LONGEST_POLL` seconds at most, since a poll of SQS
 must not be cut off: what it may have been given by then would be hidden until its lease ends. So a
 poll goes on when another queue has brought a message, and what it still brings is worked on next.
 
@@ -26,8 +26,10 @@ from queue_agent.worker.queue_order import QueueOrder, strict
 
 log = structlog.get_logger()
 
-_EMPTY_FOR: Final = 1.0
-_LONGEST_POLL: Final = 5.0
+EMPTY_FOR: Final = 1.0
+"""Seconds for which one of several queues is not asked again that had nothing."""
+LONGEST_POLL: Final = 5.0
+"""Seconds for which one of several is polled."""
 _SHORT_POLL: Final = 1.0
 """Where fewer polls may be open than there are queues, so that each has its turn soon."""
 _FIRST_PAUSE: Final = 1.0
@@ -155,7 +157,7 @@ class Queues:
         now, room = self.clock(), most - self._asked_for
         known = self._known.items()
         free = [name for name, one in known if one.poll is None and one.away_until <= now]
-        wait = min(longest, _LONGEST_POLL if len(free) <= room else _SHORT_POLL)
+        wait = min(longest, LONGEST_POLL if len(free) <= room else _SHORT_POLL)
         free.sort(key=lambda name: self._known[name].asked_at)
         for name in free[: max(0, room)]:
             self._ask(name, 1, wait=wait)
@@ -192,7 +194,7 @@ class Queues:
         finally:
             one.poll, one.asked_for = None, 0
         one.missing, one.pause = None, _FIRST_PAUSE
-        one.empty_until = float("-inf") if messages else self.clock() + _EMPTY_FOR
+        one.empty_until = float("-inf") if messages else self.clock() + EMPTY_FOR
         self.metrics.received(messages, now=self.now(), queue=name)
         if messages:
             self._taken(name, len(messages))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cost
 import pytest
-from assembly import CDK
+from assembly import CDK, EXAMPLES
 
 from queue_agent.planning.nodes import Circumstances
 
@@ -18,6 +18,11 @@ SMALL = 20_000
 def lines(**load: float) -> dict[str, float]:
     """USD by position."""
     return {it.what: it.usd for it in cost.bill(cost.MonthlyLoad(**{"images": SMALL, **load}))}  # type: ignore[arg-type]
+
+
+def fleet_of(**load: float) -> cost.Fleet:
+    (fleet,) = cost.simulated(cost.MonthlyLoad(**load))  # type: ignore[arg-type]
+    return fleet
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,16 +39,16 @@ def test_the_bill_in_the_readme_is_the_computed_one() -> None:
 def test_gpu_nodes_cost_what_the_plan_of_the_same_fleet_says() -> None:
     """A row of `queue-agent plan --days 7`, which docs/planning.md shows."""
     planning = (CDK.parent / "docs" / "planning.md").read_text()
-    (row, *_) = re.findall(r"(?m)^\| chart \|(.*)\|$", planning)
+    (row, *_) = re.findall(r"(?m)^\| work \|(.*)\|$", planning)
     gpu_hours, busy, per_1000 = (cell.strip() for cell in row.split("|")[4:7])
-    fleet = cost.simulated(cost.MonthlyLoad())
+    fleet = fleet_of()
     assert f"{fleet.usd / 1000:.3f}" == per_1000
     assert f"{fleet.outcome.gpu_seconds / 3600:.1f}" == gpu_hours
     assert f"{100 * fleet.busy:.0f} %" == busy
 
 
 def test_idle_time_is_paid() -> None:
-    fleet = cost.simulated(cost.MonthlyLoad(images=SMALL))
+    fleet = fleet_of(images=SMALL)
     bill = lines()
     assert bill["GPU nodes, at work"] + bill["GPU nodes, idle"] == pytest.approx(fleet.usd)
     assert bill["GPU nodes, idle"] > bill["GPU nodes, at work"]
@@ -56,7 +61,7 @@ def test_the_nat_gateway_is_paid_by_hours_and_gigabytes() -> None:
     bill, of_hub = lines(), lines(hub_gigabytes=10, nat_gateways=3)
     assert bill["NAT gateway"] == pytest.approx(730 * 0.045)
     assert of_hub["NAT gateway"] == pytest.approx(3 * 730 * 0.045)
-    fleet = cost.simulated(cost.MonthlyLoad(images=SMALL))
+    fleet = fleet_of(images=SMALL)
     assert of_hub["NAT gateway, models of a hub"] == pytest.approx(fleet.pods_started * 10 * 0.045)
     assert bill["NAT gateway, images"] == pytest.approx(fleet.nodes_started * 0.2 * 0.045)
     assert bill["NAT gateway, calls"] == pytest.approx(SMALL * 40 / 1e6 * 0.045)
@@ -71,7 +76,7 @@ def test_a_pod_of_several_gpus_pays_for_its_share_of_the_node(
     gpus: int, node: int, pods_a_node: int
 ) -> None:
     kind = Circumstances().nodes[node]
-    fleet = cost.simulated(cost.MonthlyLoad(images=SMALL, gpus=gpus))
+    fleet = fleet_of(images=SMALL, gpus=gpus)
     assert fleet.pods_a_node == pods_a_node
     assert fleet.usd == pytest.approx(fleet.node_hours * kind.usd)
     assert fleet.gpu_hours == pytest.approx(fleet.node_hours * kind.gpus)
@@ -83,6 +88,41 @@ def test_another_price_of_a_gpu_counts() -> None:
     )
 
 
+def test_both_fleets_are_paid_where_urgent_jobs_go_on_demand() -> None:
+    load = cost.MonthlyLoad(
+        images=SMALL, gpu_seconds=300, on_demand_pods=0, within=600, most_days=2
+    )
+    on_demand, spot = cost.simulated(load)
+    assert on_demand.outcome.with_deadline > 0
+    jobs = len(on_demand.outcome.waits) + len(spot.outcome.waits)
+    assert jobs * spot.scale == pytest.approx(SMALL)
+    usd = Circumstances().nodes[0].usd
+    assert on_demand.usd == pytest.approx(on_demand.node_hours * usd)
+    assert spot.usd == pytest.approx(spot.node_hours * usd / 2)
+    bill = {it.what: it.usd for it in cost.bill(load)}
+    for fleet in (on_demand, spot):
+        paid = bill[f"{fleet.nodes}, at work"] + bill[f"{fleet.nodes}, idle"]
+        assert paid == pytest.approx(fleet.usd)
+    nodes = on_demand.nodes_started + spot.nodes_started
+    assert bill["NAT gateway, images"] == pytest.approx(nodes * 0.2 * 0.045)
+
+
+def test_an_on_demand_pod_that_stays_is_paid_all_month() -> None:
+    none, one = (
+        cost.simulated(cost.MonthlyLoad(images=SMALL, on_demand_pods=pods, most_days=2))
+        for pods in (0, 1)
+    )
+    assert none[0].node_hours < 100
+    assert one[0].node_hours == pytest.approx(cost.HOURS, rel=0.05)
+
+
+def test_a_runtime_of_a_configuration_is_billed_as_it_is_there() -> None:
+    load = cost.of_config(cost.MonthlyLoad(), EXAMPLES["deadlines"], None)
+    assert (load.gpu_seconds, load.on_demand_pods, load.max_pods) == (300, 0, 20)
+    load = cost.of_config(cost.MonthlyLoad(), EXAMPLES["two-runtimes"], "comfyui")
+    assert load.on_demand_pods is None
+
+
 def test_every_price_names_its_page() -> None:
     for name, price in cost.PRICES.items():
         assert re.fullmatch(r"[a-z0-9-]+(/[a-z-]+)*/", price.page), name
@@ -91,8 +131,8 @@ def test_every_price_names_its_page() -> None:
 
 def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
     found = re.findall(r"`python cdk/cost.py(?: ([^`]*))?`", README)
-    assert "--hub 7" in found
-    outputs = [run(str(SMALL), *arguments.split()).stdout for arguments in found]
+    assert {"--hub 7", "--within 600 --config cdk/examples/deadlines.yaml"} <= {*found}
+    outputs = [run(*arguments.split(), str(SMALL)).stdout for arguments in found]
     assert all("| **together** |" in output for output in outputs)
     (total, of_models) = re.findall(r"the bill is ([\d,.]+) USD, ([\d,.]+) of it", README)[0]
     whole = cost.table(cost.MonthlyLoad(hub_gigabytes=7))
@@ -107,6 +147,8 @@ def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
         (["0"], "are more than 0"),
         (["1000", "--gpus", "20"], "no node has 20 GPUs"),
         (["--seconds", "-1"], "are more than 0"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--config", str(EXAMPLES["deadlines"]), "--runtime", "no"], "no runtime no: videos"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_words(arguments: list[str], told: str) -> None:

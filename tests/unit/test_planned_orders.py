@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import fmean
 
 import pytest
 from typer.testing import CliRunner
@@ -10,6 +11,7 @@ from benchmarks.planned import CASES, done, predicted
 from benchmarks.virtual_fleet import TimedJob, run_fleet
 from queue_agent.cli.app import app
 from queue_agent.planning.arrivals import ExpectedJob, daily, some_of_models
+from queue_agent.planning.capacity import some_within
 from queue_agent.planning.nodes import Circumstances
 from queue_agent.planning.ordering import JobOrder
 from queue_agent.planning.outcome import FleetOutcome
@@ -90,6 +92,23 @@ def test_plan_compares_orders() -> None:
     assert "| look-ahead of 8 |" in result.output
 
 
-def test_orders_are_compared_beside_nothing_else() -> None:
-    result = CliRunner().invoke(app, ["plan", "--models", "2", "--spot-price", "0.4"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--models", "2", "--spot-price", "0.4"],
+        ["--models", "2", "--queues", "high=1,low=1"],
+        ["--queues", "high=1,low=1", "--plot", "plan.svg"],
+    ],
+)
+def test_one_thing_is_compared_at_a_time(options: list[str]) -> None:
+    result = CliRunner().invoke(app, ["plan", *options])
     assert result.exit_code == 2
+
+
+def test_models_and_deadlines_have_nothing_to_do_with_each_other() -> None:
+    jobs = some_within(some_of_models([ExpectedJob(0.0, 10.0)] * 4_000, 2, 1), 0.5, 60.0, 1)
+    shares = [
+        fmean(job.within is not None for job in jobs if job.model == model)
+        for model in ("model-0", "model-1")
+    ]
+    assert shares == pytest.approx([0.5, 0.5], abs=0.05)

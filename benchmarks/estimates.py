@@ -7,7 +7,8 @@ A mixed day: jobs of four models (Zipf's law), several sizes, steps and counts c
 curve, in whose middle more come than the fleet can do. What a run takes has a fixed part, grows
 faster than the pixels do, and is noisy: lognormal, and now and then it hangs for a while; another
 model takes a while to load. Real agents on a cloud in memory learn and tell; real publishers read
-it. GPUs only pass time, in virtual time. Agents know nothing at the start.
+it. GPUs only pass time, in virtual time. Agents know nothing at the start. All is done twice: where
+agents do not know which model a job needs, and where they do, and so which runs began with a load.
 """
 
 import math
@@ -79,11 +80,11 @@ class MixedDay:
         return TimedJob(at, seconds, f"model-{model}", content=content)
 
 
-def errors_table(found: Sequence[EstimateAndTruth]) -> Table:
+def errors_table(found: Sequence[EstimateAndTruth], title: str) -> Table:
     """Median and 90th percentile of the errors, and how many truths lie in the range."""
     table = Table(
         *("of the", "error p50", "p90", "in parts p50", "p90", "in the range", "truth p50", "p90"),
-        title=f"{len(found)} jobs, {AGENTS} agents",
+        title=f"{len(found)} jobs, {AGENTS} agents, {title}",
     )
     known = [one for one in found if one.told.start is not None and one.told.end is not None]
     table.add_row("GPU-seconds", *_cells(found, _gpu_seconds, lambda one: one.gpu_seconds))
@@ -139,13 +140,20 @@ def main(
     if not console.is_terminal:
         console = Console(width=_WIDTH)
     jobs = list(MixedDay(hours, seed).jobs())
-    found = run_fleet(
-        jobs, agents=AGENTS, switch=SWITCH, estimated=True, run_timeout=3600.0
-    ).estimates
-    basis = [one.told.basis for one in found]
-    told = ", ".join(f"{basis.count(name)} by the {name}" for name in dict.fromkeys(basis))
-    console.print(errors_table(found))
-    console.print(f"Of them {told}.")
+    for models_known in (False, True):
+        found = run_fleet(
+            jobs,
+            agents=AGENTS,
+            switch=SWITCH,
+            estimated=True,
+            models_known=models_known,
+            run_timeout=3600.0,
+        ).estimates
+        basis = [one.told.basis for one in found]
+        told = ", ".join(f"{basis.count(name)} by the {name}" for name in dict.fromkeys(basis))
+        title = "loads told apart" if models_known else "loads unknown"
+        console.print(errors_table(found, title))
+        console.print(f"Of them {told}.")
 
 
 if __name__ == "__main__":

@@ -207,7 +207,7 @@ def compared(case: PlannedCase, jobs: int, seed: int) -> Compared:
 
 def main(
     jobs: Annotated[int, typer.Option(min=1)] = 800,
-    seeds: Annotated[int, typer.Option(min=1)] = 10,
+    seeds: Annotated[int, typer.Option(min=1)] = 8,
     only: Annotated[str, typer.Option(help="Cases with this in their names.")] = "",
 ) -> None:
     """Hold predictions against real agents."""

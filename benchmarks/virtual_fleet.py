@@ -108,9 +108,11 @@ class VirtualGpu(Runtime):
     default_url: ClassVar[str] = "http://127.0.0.1:1"
     backlog: int = 1
 
-    def __init__(self, options: RuntimeOptions, *, switch: float = 0.0) -> None:
+    def __init__(self, options: RuntimeOptions, *, switch: float = 0.0, tells: bool = True) -> None:
+        """`tells`: its agent knows which model a job needs."""
         del options
         self._switch = switch
+        self._tells = tells
         self._free = asyncio.Lock()
         self._model = ""
         self.gpu_seconds = 0.0
@@ -125,7 +127,8 @@ class VirtualGpu(Runtime):
 
     async def prepare(self, job: Job, assets: Assets) -> Prepared:
         del assets
-        return Prepared(job, {}, use=ModelUse.named([str(job.content["model"])]))
+        models = [str(job.content["model"])] if self._tells else []
+        return Prepared(job, {}, use=ModelUse.named(models))
 
     async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
         model, seconds = prepared.job.content["model"], prepared.job.content["seconds"]
@@ -152,17 +155,22 @@ def run_fleet(
     agents: int,
     switch: float = 0.0,
     estimated: bool = False,
+    models_known: bool = True,
     queues: QueueOrder | None = None,
     **policy: object,
 ) -> OrderOutcome:
     """So many agents at work on the plan; `policy` is what differs from the defaults of one.
 
-    `estimated`: each job is estimated when it is submitted, by what the agents tell. `queues`: the
-    rule by which agents take from several, which are called as jobs' priorities are.
+    `estimated`: each job is estimated when it is submitted, by what the agents tell, of loads too
+    where they have `models_known`. `queues`: the rule by which agents take from several, which are
+    called as jobs' priorities are.
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     with asyncio.Runner(loop_factory=looptime.new_event_loop) as runner:
-        return runner.run(_run_fleet(plan, agents, switch, policy, queues, estimated=estimated))
+        gpus = [
+            VirtualGpu(RuntimeOptions(), switch=switch, tells=models_known) for _ in range(agents)
+        ]
+        return runner.run(_run_fleet(plan, gpus, policy, queues, estimated=estimated))
 
 
 class _LoopClock(Clock):
@@ -177,8 +185,7 @@ class _LoopClock(Clock):
 
 async def _run_fleet(
     plan: Sequence[TimedJob],
-    agents: int,
-    switch: float,
+    gpus: Sequence[VirtualGpu],
     policy: dict[str, object],
     order: QueueOrder | None,
     *,
@@ -189,7 +196,6 @@ async def _run_fleet(
     topic = cloud.topic(deployment.notification_topic)
     queues = {"": cloud.queue(deployment.queue_url)} if order is None else _queues(cloud, order)
     jobs = cloud.topic(deployment.job_topic if order is None else _PRIORITIES)
-    gpus = [VirtualGpu(RuntimeOptions(), switch=switch) for _ in range(agents)]
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
     async def work(number: int, gpu: VirtualGpu) -> None:
@@ -216,7 +222,7 @@ async def _run_fleet(
             clock=loop.time,
             now=cloud.now,
         )
-        made.slots.scheduler.others = lambda: agents - 1
+        made.slots.scheduler.others = lambda: len(gpus) - 1
         return made
 
     client = Client(

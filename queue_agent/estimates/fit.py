@@ -2,15 +2,16 @@
 
 A line through the runs of the same kind and model (Theil and Sen: the median of the slopes between
 all pairs), corrected by how far the runs nearest in size lie from it. These tell the range, too.
+Loads of models are told apart from runs; how often they come is how likely the next one is.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from statistics import median
 from typing import Final
 
+from queue_agent.estimates.loads import Loads, slopes
 from queue_agent.estimates.runs import SeenRun, SeenRuns
 from queue_agent.wire.estimate import Basis, Spread
 from queue_agent.wire.work import Work
@@ -31,6 +32,7 @@ _PER_DISTANCE: Final = 0.25
 _OTHER_MODEL: Final = math.log(1.5)
 """Uncertainty where only other models were seen."""
 _NOTHING_SEEN: Final = math.log(4)
+_EIGHT_OF_TEN: Final = (0.1, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,13 @@ class RunEstimate:
 def estimate_run(seen: SeenRuns, work: Work, *, usual: float) -> RunEstimate:
     """What the work will take; `usual`: the seconds to say where nothing was seen at all."""
     same = [run for kind in seen.kinds if _is(kind.kind, kind.model, work) for run in kind.runs]
+    loads = Loads.of(same, [kind.runs for kind in seen.kinds if kind.kind == work.kind])
     if len(same) >= _ENOUGH:
-        return _from(same, work, "model", 0.0)
+        return _from(same, work, loads, "model", 0.0)
     alike = [run for kind in seen.kinds if kind.kind == work.kind for run in kind.runs]
     others = alike or [run for kind in seen.kinds for run in kind.runs]
     if others:
-        return _from(others, work, "runtime", _OTHER_MODEL)
+        return _from(others, work, loads, "runtime", _OTHER_MODEL)
     spread = _around(usual, -_NOTHING_SEEN, _NOTHING_SEEN)
     return RunEstimate(spread, spread, None, "setting")
 
@@ -61,21 +64,25 @@ def _is(kind: str, model: str | None, work: Work) -> bool:
     return (kind, model) == (work.kind, work.model)
 
 
-def _from(runs: Sequence[SeenRun], work: Work, basis: Basis, uncertain: float) -> RunEstimate:
+def _from(
+    runs: Sequence[SeenRun], work: Work, loads: Loads, basis: Basis, uncertain: float
+) -> RunEstimate:
     runs = sorted(runs, key=lambda run: -run.at)[:_MOST]
-    line = _Line.through(runs)
+    line = _Line.through([(run.amount, loads.without(run)) for run in runs])
     near = sorted(runs, key=lambda run: _distance(run, work))[:_NEAREST]
     ratios = _Weighted.of(
-        (math.log(run.seconds / line.at(run.amount)), _weight(run, work)) for run in near
+        (math.log(loads.without(run) / line.at(run.amount)), _weight(run, work)) for run in near
     )
-    low, middle, high = (ratios.quantile(share) for share in (0.1, 0.5, 0.9))
+    low, high = loads.between(_EIGHT_OF_TEN)
+    middle, lowest, highest = (ratios.quantile(share) for share in (0.5, low.share, high.share))
     uncertain += _PER_RUN / ratios.count + _PER_DISTANCE * _distance(near[0], work)
     expected = line.at(work.amount) * math.exp(middle)
-    spread = _around(
+    run = _around(
         expected,
-        -math.hypot(_LEAST_SPREAD, middle - low, uncertain),
-        math.hypot(_LEAST_SPREAD, high - middle, uncertain),
+        -math.hypot(_LEAST_SPREAD, middle - lowest, uncertain),
+        math.hypot(_LEAST_SPREAD, highest - middle, uncertain),
     )
+    spread = Spread.of(loads.mean(expected), run.low + low.load, run.high + high.load)
     share = median(run.gpu_seconds / run.seconds for run in near)
     prices = [run.price for run in near if run.price is not None]
     return RunEstimate(spread, spread.times(share), median(prices) if prices else None, basis)
@@ -94,19 +101,16 @@ class _Line:
     usual: float
 
     @classmethod
-    def through(cls, runs: Sequence[SeenRun]) -> "_Line":
-        usual = median(run.seconds for run in runs)
-        points = [(run.amount, run.seconds) for run in runs if run.amount]
-        slopes = [
-            (second[1] - first[1]) / (second[0] - first[0])
-            for first, second in combinations(points, 2)
-            if first[0] != second[0]
-        ]
-        slope = median(slopes) if slopes else 0.0
+    def through(cls, runs: Sequence[tuple[float | None, float]]) -> "_Line":
+        """Of amounts and seconds."""
+        usual = median(seconds for _, seconds in runs)
+        points = [(amount, seconds) for amount, seconds in runs if amount]
+        between = slopes(points)
+        slope = median(between) if between else 0.0
         if slope > 0:
             fixed = max(0.0, median(seconds - slope * amount for amount, seconds in points))
             return cls(fixed, slope, usual)
-        if points and not slopes:  # of one size only: as if all of it grew with the work
+        if points and not between:  # of one size only: as if all of it grew with the work
             return cls(0.0, median(seconds / amount for amount, seconds in points), usual)
         return cls(usual, 0.0, usual)
 

@@ -37,6 +37,9 @@ class SeenRun(_Part):
     seconds: float = Field(gt=0)
     gpu_seconds: float = Field(gt=0)
     price: float | None = Field(default=None, ge=0, description="Of an hour.")
+    loads: bool | None = Field(
+        default=None, description="Whether it began with the load of another model, if known."
+    )
 
     @property
     def size(self) -> tuple[float | None, float, float]:

@@ -71,6 +71,7 @@ class RunLearning:
             seconds=round(slot.ran, 4) or slot.ran,
             gpu_seconds=round(min(slot.used, slot.ran), 4) or slot.ran,
             price=self.price,
+            loads=None if slot.may_load else slot.lack == "model",
         )
         self._fresh = self._fresh.merged(SeenRuns.of(work, run))
         self._first.set()

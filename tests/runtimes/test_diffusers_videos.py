@@ -160,6 +160,7 @@ def test_a_video_model_refuses_in_words_what_it_cannot_do(name: str) -> None:
         "between": (replace(SIMPLE, image=PHOTO, clip=LAST), name in BETWEEN_IMAGES),
         "picture": (replace(SIMPLE, clip=None), False),
         "odd": (replace(SIMPLE, width=40), False),
+        "huge": (replace(SIMPLE, width=2048, height=2048, clip=Clip(frames=257)), False),
         "still": (replace(SIMPLE, image=PHOTO, clip=replace(LAST, frames=1)), False),
     }
     for what, (request, can) in possible.items():

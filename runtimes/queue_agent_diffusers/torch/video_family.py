@@ -3,13 +3,13 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from PIL import Image, ImageOps
 
 from queue_agent_diffusers.engine.requests import Clip, ImageRequest
-from queue_agent_diffusers.errors import InvalidRequest
+from queue_agent_diffusers.errors import BodyTooLarge, InvalidRequest
 from queue_agent_diffusers.torch.architectures.video import VideoArchitecture, whole_default
 from queue_agent_diffusers.torch.pipeline_arguments import (
     Family,
@@ -17,6 +17,12 @@ from queue_agent_diffusers.torch.pipeline_arguments import (
     parameters,
     pipeline_arguments,
 )
+
+MOST_PIXELS: Final = 2**30
+"""Of all frames of a video, which are in the host's memory, three bytes each, when it is encoded.
+
+That is a minute of 704x512 at 48 frames a second, or 20 seconds of 1920x1088 at 25.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,14 @@ class VideoFamily(Family):
                     f"{side} is none.",
                     param="size",
                 )
-        if clip.last_frame is not None and self.shape(request).frames == 1:
+        shape = self.shape(request)
+        if shape.pixels > MOST_PIXELS:
+            raise BodyTooLarge(
+                f"{shape.frames} frames of {shape.width}x{shape.height} are more than is made in "
+                f"one video: {MOST_PIXELS:,} pixels in all.",
+                param="num_frames",
+            )
+        if clip.last_frame is not None and shape.frames == 1:
             raise InvalidRequest("A last frame needs frames before it.", param="num_frames")
 
     def choose(self, request: ImageRequest) -> Pipeline:

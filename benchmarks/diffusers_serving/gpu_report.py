@@ -33,6 +33,9 @@ class Section:
     """Of one image."""
     peak_bytes: int | None = None
     """Of the device's memory."""
+    compile_seconds: float | None = None
+    """Until compiled blocks had taken their first steps."""
+    compiled_agreement: Agreement | None = None
     rows: list[ServingRow | SkippedRow] = field(default_factory=list)
     failure: str | None = None
     """What ended the section early."""
@@ -54,7 +57,7 @@ class GpuReport:
     def sound(self) -> bool:
         """Whether nothing failed, and what was compared is equal."""
         return all(
-            section.failure is None and (section.agreement is None or section.agreement.equal)
+            section.failure is None and all(one is None or one.equal for one in _compared(section))
             for section in self.sections
         )
 
@@ -88,6 +91,10 @@ class GpuReport:
         return "\n\n".join(parts) + "\n"
 
 
+def _compared(section: Section) -> tuple[Agreement | None, Agreement | None]:
+    return section.agreement, section.compiled_agreement
+
+
 def _paragraphs(section: Section) -> list[str]:
     parts = [f"## {section.model}, {section.pixels}², {section.precision}"]
     if section.load_seconds is not None:
@@ -96,6 +103,9 @@ def _paragraphs(section: Section) -> list[str]:
         parts.append(f"Time to load: {section.load_note}.")
     if section.agreement is not None:
         parts.append(_agreement_told(section.agreement))
+    if section.compiled_agreement is not None:
+        took = f"Compiled in {section.compile_seconds:.0f} s. "
+        parts.append(took + _agreement_told(section.compiled_agreement))
     if section.matrix_rate is not None and section.step_operations is not None:
         parts.append(
             f"Matrices are multiplied at {section.matrix_rate / TERA:.3g} TFLOP/s; a step of an "

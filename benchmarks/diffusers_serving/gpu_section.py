@@ -27,6 +27,7 @@ from benchmarks.diffusers_serving.models import (
 )
 from benchmarks.diffusers_serving.subjects import SUBJECTS, SubjectName, new_model, running
 from benchmarks.diffusers_serving.table import ServingRow, SkippedRow, serving_row
+from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.options import Options
 from queue_agent_diffusers.torch.loader import DTYPES, load_pipeline
 from queue_agent_diffusers.torch.memory import is_out_of_memory, release_memory
@@ -35,6 +36,8 @@ from queue_agent_diffusers.torch.siblings import library
 MAX_BATCH: Final = 16
 _TO_LOAD: Final = 0.4
 """Share of a section's time within which its model is to be written and loaded."""
+_TO_COMPILE: Final = 60.0
+"""Seconds that a section has to have left to compile its network's blocks."""
 _BYTES_A_SECOND: Final = 1e9
 """That a disk is taken to write and read; what would take too long is not written."""
 
@@ -124,8 +127,10 @@ def _run(plan: SectionPlan, section: Section, budget: Budget, report: GpuReport)
         return
     section.matrix_rate = matrix_rate(pipeline.device, DTYPES[section.precision])
     section.step_operations = step_operations(model, like)
+    here = _Measuring(plan, section, budget, report)
     for work in WORKS[plan.kind]:
-        _measure_work(_Measuring(plan, section, budget, report), pipeline, model, work)
+        _measure_work(here, pipeline, model, work)
+    _measure_compiled(here, pipeline, like)
     if plan.device == "cuda":
         section.peak_bytes = torch.cuda.max_memory_allocated()
 
@@ -203,6 +208,30 @@ def _measure_work(here: _Measuring, pipeline: Any, model: Any, work: RowGroup) -
             here.note(row)
             if isinstance(row, ServingRow) and not step_seconds:
                 step_seconds = 1 / row.image_steps_per_second
+
+
+def _measure_compiled(here: _Measuring, pipeline: Any, like: ImageRequest) -> None:
+    """The engine once more with compiled blocks, last, since the network stays so."""
+    plan, section = here.plan, here.section
+    work = WORKS[plan.kind][0]
+    steps = tuple(_TINY_STEPS.get(one, one) for one in work.steps) if plan.tiny else work.steps
+    clients = max(plan.clients)
+    name = f"{clients} client{'s' if clients > 1 else ''}, compiled, {_told_steps(steps)}"
+    if not plan.tiny and here.budget.left < _TO_COMPILE + plan.seconds:
+        here.note(SkippedRow("engine", name, f"no time for about {_TO_COMPILE:.0f} s"))
+        return
+    backend = "eager" if plan.tiny else "inductor"  # a CPU's compiler takes longer than all else
+    began = time.monotonic()
+    model = new_model(pipeline, MAX_BATCH, speed="compile", backend=backend)
+    section.compile_seconds = time.monotonic() - began
+    section.compiled_agreement = agreement(pipeline, model, like)
+    here.report.write()
+    if not section.compiled_agreement.equal:
+        section.failure = "how fast wrong pictures are made by compiled blocks was not measured."
+        return
+    jobs = Jobs(steps, section.pixels, KINDS[plan.kind].guidance_scale)
+    load = partial(closed, jobs=jobs, clients=clients, seconds=plan.seconds, drop=True)
+    here.note(_row("engine", name, pipeline, model, load, _limit(section)))
 
 
 def _row(

@@ -42,10 +42,15 @@ class ServingSubject:
     """End jobs that have not begun by `Dropped`, where it has such."""
 
 
-def new_model(pipeline: Any, max_batch: int, *, speed: Speed = "eager") -> Any:
-    """What the engine steps: the pipeline as the runtime serves it, so many images a step."""
+def new_model(
+    pipeline: Any, max_batch: int, *, speed: Speed = "eager", backend: str = "inductor"
+) -> Any:
+    """What the engine steps: the pipeline as the runtime serves it, so many images a step.
+
+    `backend` is torch.compile's. The network itself is changed, for all that use it.
+    """
     options = Options(max_batch=max_batch, speed=speed)
-    return batched_model(pipeline, architecture_of(pipeline), options)[0]
+    return batched_model(pipeline, architecture_of(pipeline), options, backend=backend)[0]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import typer
 
 from queue_agent.wire.quality import Quality
 from queue_agent_diffusers.engine.quality import QualityPolicy
-from queue_agent_diffusers.options import Attention, Options, Quantize, Speed
+from queue_agent_diffusers.options import Attention, Offload, Options, Quantize, Speed
 
 _DEFAULTS = Options()
 
@@ -100,6 +100,9 @@ def serve_diffusers(
             help="Query, key and value at once; else of UNets on cuda.",
         ),
     ] = None,
+    offload: Annotated[
+        Offload, typer.Option(help="What waits in the host's memory until it is used, on cuda.")
+    ] = _DEFAULTS.offload,
     default_quality: Annotated[
         Quality, typer.Option(help="Of requests that name none; see the docs on step caches.")
     ] = _DEFAULTS.quality.default,
@@ -142,6 +145,7 @@ def serve_diffusers(
             attention=attention,
             channels_last=channels_last,
             fuse_projections=fuse_projections,
+            offload=offload,
         ),
     )
 

@@ -36,6 +36,7 @@ def test_what_nobody_asks_for_is_what_suits_the_device() -> None:
         "fuse-projections": "off (only on cuda)",
         "quantize": "none",
         "attention": "native",
+        "offload": "none",
     }
 
 

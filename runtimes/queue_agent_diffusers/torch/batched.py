@@ -119,13 +119,13 @@ class BatchedModel(ABC):
         """`side` is that of the images for which the model was made, in pixels."""
         self.max_batch = max_batch
         self.conditioning = conditioning or Conditioning()
-        self.memory = weight_bytes(pipeline) + self.conditioning.memory
+        self.memory = weight_bytes(pipeline, pipeline.vae.device) + self.conditioning.memory
         self.control_nets = self.conditioning.control_nets.names
         self.ip_adapters = self.conditioning.ip_adapters.names
         self._family = family or Family(pipeline, self.conditioning.control_nets)
         self.takes_samplers = self._family.takes_samplers
         self._loras = loras or LoraCache(None)
-        self._pace = Pace(pipeline.device)
+        self._pace = Pace(pipeline.vae.device)
         self._prompts = PromptCache()
         self._natural_side = side
 

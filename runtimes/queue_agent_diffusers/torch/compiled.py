@@ -72,13 +72,11 @@ def guard_blocks(network: Any, fallback: Fallback) -> None:
         block.forward = GuardedForward(block.forward, block.forward, fallback)
 
 
-def compile_blocks(
-    network: Any, fallback: Fallback, *, dynamic: bool | None, backend: Any = "inductor"
-) -> None:
-    """Compile each repeated block; with `dynamic` None sizes that vary are found out."""
+def compile_blocks(network: Any, fallback: Fallback, *, backend: Any = "inductor") -> None:
+    """Compile each repeated block; which sizes vary torch finds out."""
     compiler.config.recompile_limit = max(compiler.config.recompile_limit, SHAPES)
     for block in repeated_blocks(network):
-        fast = torch.compile(block.forward, dynamic=dynamic, backend=backend)
+        fast = torch.compile(block.forward, backend=backend)
         block.forward = GuardedForward(fast, block.forward, fallback)
 
 

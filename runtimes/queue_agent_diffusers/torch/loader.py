@@ -27,6 +27,7 @@ from queue_agent_diffusers.torch.hub import fetch_from_hub
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import default_budget
 from queue_agent_diffusers.torch.object_storage import fetch_model, is_stored, kept_at
+from queue_agent_diffusers.torch.offload import check_offload, offload
 from queue_agent_diffusers.torch.pipeline_arguments import Pipeline
 from queue_agent_diffusers.torch.pipeline_model import PipelineModel
 from queue_agent_diffusers.torch.speed import Accelerated, accelerate
@@ -140,6 +141,7 @@ def load_pipeline(
     """The pipeline itself, on its device; see `load_model`."""
     options = options or Options()
     target = _choose_device(options.device)
+    check_offload(options, target)
     precision = _choose_dtype(options.dtype, target)
     _silence()
     progress = progress or LoadProgress(model)
@@ -150,7 +152,30 @@ def load_pipeline(
         else:
             pipeline = _read_file(found, precision, allow_pickles=options.allow_pickles)
         pipeline.set_progress_bar_config(disable=True)
-        return pipeline.to(target)
+        try:
+            return _place(pipeline, options, target)
+        except torch.OutOfMemoryError as error:
+            raise DeviceUnavailable(
+                f"The weights do not fit into the memory of {target}; "
+                "--offload model or sequential leaves some of them in the host's."
+            ) from error
+
+
+def _place(pipeline: Any, options: Options, device: torch.device) -> Pipeline:
+    """Where each part belongs."""
+    placed: Pipeline = pipeline
+    architecture = architecture_of(pipeline)
+    if options.offload == "none":
+        return placed.to(device)
+    if architecture is not None or can_batch(pipeline):
+        offload(
+            pipeline, options.offload, device, architecture.networks if architecture else ("unet",)
+        )
+    elif options.offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=device)
+    return placed
 
 
 def size_in_memory(model: str, options: Options) -> int:
@@ -182,7 +207,7 @@ def memory_budget(options: Options) -> int:
 
 
 def _default_batch(pipeline: Any) -> int:
-    if pipeline.device.type != "cuda":
+    if pipeline.vae.device.type != "cuda":
         return SMALL_BATCH
     return 8 if pipeline.unet.config.sample_size > LARGE_LATENT else 16
 

@@ -40,14 +40,15 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def weight_bytes(pipeline: object) -> int:
-    """Bytes of all weights of a pipeline."""
+def weight_bytes(pipeline: object, device: torch.device | None = None) -> int:
+    """Bytes of a pipeline's weights, of all or of those that lie on the device."""
     components: dict[str, object] = getattr(pipeline, "components", {})
     modules = [part for part in components.values() if isinstance(part, torch.nn.Module)]
     tensors = {
         tensor.data_ptr(): tensor.numel() * tensor.element_size()
         for module in modules
         for tensor in module.parameters()
+        if device is None or tensor.device == device
     }
     return sum(tensors.values())
 

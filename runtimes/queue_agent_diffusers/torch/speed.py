@@ -72,7 +72,7 @@ def accelerate(
     found = {name: getattr(pipeline, name, None) for name in names}
     networks: dict[str, Any] = {name: one for name, one in found.items() if one is not None}
     first = next(iter(networks.values()))
-    device = next(first.parameters()).device
+    device = pipeline.vae.device  # networks may wait elsewhere
     transformer = "unet" not in networks
     facts = NetworkFacts(
         transformer=transformer,
@@ -88,9 +88,9 @@ def accelerate(
     stand_ins: dict[str, Callable[..., Any]] = {}
     for name, network in networks.items():
         plan = _prepare(pipeline, network, plan)
-        stand_ins[name] = _run_by(network, plan, backend, dynamic=None if transformer else False)
-    buckets = BUCKETS if plan.speed == "graphs" or _padded(plan, transformer=transformer) else ()
-    # Sizes that vary are found out at the third.
+        stand_ins[name] = _run_by(network, plan, backend)
+    buckets = BUCKETS if plan.speed == "graphs" else ()
+    # Compiled code takes any number of rows once it has seen three.
     warm = buckets or ((1, 2, 3) if plan.speed == "compile" else ())
     told = plan.told()
     _log.info("%s: %s", type(first).__name__, ", ".join(f"{key} {told[key]}" for key in told))
@@ -107,11 +107,6 @@ def device_facts(device: torch.device) -> DeviceFacts:
         compiler=bool(builds),
         packages=frozenset(name for name in _PACKAGES if find_spec(name)),
     )
-
-
-def _padded(plan: SpeedPlan, *, transformer: bool) -> bool:
-    """Compiled transformers take any number of rows; UNets are compiled for each, as is faster."""
-    return plan.speed == "compile" and not transformer
 
 
 def _prepare(pipeline: Any, network: Any, plan: SpeedPlan) -> SpeedPlan:
@@ -144,9 +139,7 @@ def _without(plan: SpeedPlan, name: str, error: Exception, **changes: Any) -> Sp
     return replace(plan, notes={**plan.notes, name: f"failed: {said}"}, **changes)
 
 
-def _run_by(
-    network: Any, plan: SpeedPlan, backend: Any, *, dynamic: bool | None
-) -> Callable[..., Any]:
+def _run_by(network: Any, plan: SpeedPlan, backend: Any) -> Callable[..., Any]:
     """What stands for the network in forward passes."""
 
     def undo() -> None:
@@ -156,7 +149,7 @@ def _run_by(
     if plan.backend is not None:
         guard_blocks(network, Fallback(f"Attention by {plan.backend}", undo))
     if plan.speed == "compile":
-        compile_blocks(network, Fallback("Compiling"), dynamic=dynamic, backend=backend)
+        compile_blocks(network, Fallback("Compiling"), backend=backend)
     if plan.speed == "graphs":
         return GraphedNetwork(network, Fallback("Capturing CUDA graphs"))
     run: Callable[..., Any] = network

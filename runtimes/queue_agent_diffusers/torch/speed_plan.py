@@ -6,7 +6,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from queue_agent_diffusers.options import Attention, Options, Quantize, Speed
+from queue_agent_diffusers.options import Attention, Offload, Options, Quantize, Speed
 
 Capability = tuple[int, int]
 """Of a CUDA device, major and minor: https://developer.nvidia.com/cuda-gpus"""
@@ -64,6 +64,7 @@ class SpeedPlan:
     quantize: Quantize = "none"
     backend: str | None = None
     """diffusers' name of the attention; None for torch's own, which chooses by itself."""
+    offload: Offload = "none"
     notes: dict[str, str] = field(default_factory=dict)
 
     def told(self) -> dict[str, str]:
@@ -74,6 +75,7 @@ class SpeedPlan:
             "fuse-projections": _on(self.fuse),
             "quantize": self.quantize,
             "attention": self.backend or "native",
+            "offload": self.offload,
         }
         return {
             name: f"{value} ({self.notes[name]})" if name in self.notes else value
@@ -100,6 +102,7 @@ def speed_plan(options: Options, device: DeviceFacts, network: NetworkFacts) -> 
         fuse=usable["fuse-projections"] and options.fuse_projections is not False,
         quantize=options.quantize if usable["quantize"] else "none",
         backend=backend[0] if backend and usable["attention"] else None,
+        offload=options.offload,
         notes=notes,
     )
 

@@ -179,17 +179,18 @@ class SlowlyFilmingModel(FilmingModel):
         return super().predict(samples)
 
 
-def tiny_video_server(name: str = "Wan") -> ServerProcess:
-    """The bundled runtime with a tiny model for videos, of random weights, not started."""
-    folder = made_once(f"tiny-video-{name}", lambda to: _build_video(to, name))
+def tiny_video_server() -> ServerProcess:
+    """The bundled runtime with a tiny Wan of random weights, which takes images, not started."""
+    folder = made_once("tiny-video-model", _build_video)
     command = [sys.executable, "-m", "queue_agent_diffusers", "--model", str(folder)]
     return LoadedServer([*command, "--port", "{port}"])
 
 
-def _build_video(folder: Path, name: str) -> None:
+def _build_video(folder: Path) -> None:
     """By a process of its own, as below."""
     script = Path(__file__).with_name("tiny_videos.py")
-    subprocess.run([sys.executable, script, folder, name], check=True, capture_output=True)
+    command = [sys.executable, str(script), str(folder), "Wan of tokens"]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def tiny_server(*options: str, environment: Mapping[str, str] | None = None) -> ServerProcess:

@@ -16,7 +16,7 @@ from queue_agent.testing.aws import EmbeddedCloud
 async def test_a_message_for_a_video_ends_with_one_in_the_bucket(
     embedded_cloud: EmbeddedCloud, tmp_path: Path
 ) -> None:
-    with tiny_video_server("Wan of tokens") as server:
+    with tiny_video_server() as server:
         settings = {"QUEUE_AGENT_RUNTIME": "diffusers", "QUEUE_AGENT_RUNTIME_URL": server.url}
         name = f"films-{secrets.token_hex(4)}"
         async with scene(embedded_cloud, name, tmp_path, settings) as stage:

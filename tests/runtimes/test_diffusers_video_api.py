@@ -277,10 +277,10 @@ def test_videos_that_ended_are_forgotten_in_time_and_when_there_are_too_many() -
 async def test_a_model_for_videos_makes_them_and_refuses_images_in_words() -> None:
     with tiny_video_server() as server:
         async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
-            asked = {**WAVES, "num_inference_steps": "2", "size": "64x64", "seconds": "0.3"}
+            asked = {**WAVES, "num_inference_steps": "2", "size": "64x64", "seconds": "0.2"}
             answer = await client.post(VIDEOS, data=asked)
             record = await ended(client, answer.json()["id"])
-            assert (record["status"], record["frames"], record["fps"]) == ("completed", 5, 16)
+            assert (record["status"], record["frames"], record["fps"]) == ("completed", 5, 24)
             content = await client.get(f"{VIDEOS}/{record['id']}/content")
             assert sizes_of(content.content) == [(64, 64)] * 5
             for path, fields, words in (

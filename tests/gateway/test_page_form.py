@@ -1,5 +1,6 @@
 """What the page asks for jobs by, in a real browser."""
 
+import re
 from typing import Final
 
 import pytest
@@ -43,6 +44,18 @@ def test_what_the_fields_say_is_what_the_job_asks_for(seen: Seen, slow_site: Sit
         "batch_size": 2,
     }  # fmt: skip
     assert seen["sent"]["metadata"]["runtime"] == slow_site.deployment.runtime_name
+
+
+def test_what_a_job_would_take_is_told_before_it_is_asked_for(seen: Seen) -> None:
+    told = seen["expected"]
+    assert re.fullmatch(
+        r"(About|Perhaps) [\d.]+ (s|min) on the GPU, done in [\d.]+ (s|min) "
+        r"\([\d.]+ (s|min) to [\d.]+ (s|min)\)",
+        told["words"],
+    )
+    assert told["asked"]["steps"] == 7
+    assert told["asked"]["prompt"] == "a", "which costs nothing, whatever it says"
+    assert told["jobs"] == 0
 
 
 def test_a_size_is_chosen_and_swapped(seen: Seen) -> None:

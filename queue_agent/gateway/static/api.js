@@ -11,9 +11,14 @@ export class Problem extends Error {
   }
 }
 
-export async function ask(path, options = {}) {
+// What is answered to the key's owner, whatever that is.
+export function fetched(path, options = {}) {
   const headers = { ...(key() && { Authorization: `Bearer ${key()}` }), ...options.headers };
-  const answer = await fetch(path, { ...options, headers }).catch(() => {
+  return fetch(path, { ...options, headers });
+}
+
+export async function ask(path, options = {}) {
+  const answer = await fetched(path, options).catch(() => {
     throw new Problem(0, "The gateway does not answer.");
   });
   if (answer.ok) return answer;

@@ -3,6 +3,7 @@
 import { tell } from "./activity.js";
 import { attempt, Problem } from "./api.js";
 import { at } from "./dom.js";
+import { expect } from "./expected.js";
 import { check, fault, place } from "./fields.js";
 import { offerToFind } from "./finder.js";
 import { asked, offer, prepare } from "./form.js";
@@ -25,6 +26,7 @@ at("ask").addEventListener("submit", async (event) => {
 async function send() {
   try {
     add(await submit(asked()));
+    expect({ anew: true });
   } catch (error) {
     if (!(error instanceof Problem && error.status === 422 && place(at("ask"), error.message))) throw error;
   }
@@ -50,6 +52,7 @@ async function refresh() {
   const runtimes = await look().catch(() => []);
   tell(runtimes);
   if (runtimes.length) offer(runtimes);
+  expect();
   offerToFind(runtimes.map(({ name }) => name));
 }
 

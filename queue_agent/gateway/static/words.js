@@ -50,6 +50,16 @@ export function duration(seconds) {
   return seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
 }
 
+// What is expected of a job before it is asked for.
+export function expectation({ gpu_seconds: gpu, end, cost, basis }) {
+  const parts = [
+    `${basis === "setting" ? "Perhaps" : "About"} ${duration(gpu.expected)} on the GPU`,
+    end && `done in ${duration(end.expected)} (${duration(end.low)} to ${duration(end.high)})`,
+    cost && `cost ${Number(cost.expected.toPrecision(3))}`,
+  ];
+  return parts.filter(Boolean).join(", ");
+}
+
 const SPANS = [["day", 86_400], ["hour", 3600], ["minute", 60]];
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 

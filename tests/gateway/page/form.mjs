@@ -41,6 +41,21 @@ await page.getByRole("button", { name: "Continue" }).click();
 await page.locator("#page").waitFor();
 seen.rightKey = { asked: await key.isVisible(), focus: await focused(page) };
 
+// What the job would take is told before it is asked for, and again once it is another.
+const questions = [];
+page.on("request", (request) => request.url().endsWith("/v1/estimate") && questions.push(request.postDataJSON()));
+const expected = page.locator("#expected");
+await page.waitForFunction(() => document.getElementById("expected").textContent);
+const another = () => page.waitForResponse((answer) => answer.url().endsWith("/v1/estimate"));
+const answered = another();
+await field(page, "Steps").fill("7");
+await (await answered).finished();
+seen.expected = { words: await expected.innerText(), asked: questions.at(-1).content, jobs: await page.locator(".job").count() };
+await field(page, "Steps").fill("0");
+await page.waitForFunction(() => !document.getElementById("expected").textContent);
+await field(page, "Steps").fill("20");
+await page.waitForFunction(() => document.getElementById("expected").textContent);
+
 // Every field, by the words that people know, and by keyboard.
 await field(page, "Model").selectOption({ index: 1 });
 await field(page, "Prompt").focus();

@@ -220,6 +220,11 @@ def filming_server() -> ServerProcess:
     return LoadedServer([sys.executable, __file__, "{port}", "films"])
 
 
+def upscaling_options() -> list[str]:
+    """An upscaler "large", which makes sides four times as long."""
+    return ["--upscaler", f"large={made_once('tiny-upscaler', _build_upscaler)}"]
+
+
 def painting_server() -> ServerProcess:
     """The bundled runtime's server and engine around a `PaintingModel`, not started."""
     return LoadedServer([sys.executable, __file__, "{port}"])
@@ -247,7 +252,15 @@ def _build_tiny(folder: Path, *, xl: bool) -> None:
 
 
 def _build_conditioning(folder: Path) -> None:
-    command = [sys.executable, str(Path(__file__).with_name("tiny_conditioning.py")), str(folder)]
+    _run("tiny_conditioning.py", folder)
+
+
+def _build_upscaler(folder: Path) -> None:
+    _run("tiny_upscalers.py", folder)
+
+
+def _run(script: str, folder: Path) -> None:
+    command = [sys.executable, str(Path(__file__).with_name(script)), str(folder)]
     subprocess.run(command, check=True, capture_output=True)
 
 

@@ -74,6 +74,14 @@ def serve_diffusers(
             "not in image_encoder beside it. May be given several times.",
         ),
     ] = None,
+    upscaler: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PATH_OR_ID",
+            help="A model that makes images larger, loaded when a request names it: a diffusers "
+            "folder, s3:// prefix or hub id. May be given several times.",
+        ),
+    ] = None,
     allow_pickles: Annotated[
         bool, typer.Option("--allow-pickles", help="Read .ckpt files, tensors only.")
     ] = False,
@@ -136,6 +144,7 @@ def serve_diffusers(
             lora_dir=lora_dir,
             control_nets=_named(controlnet, "--controlnet"),
             ip_adapters=_named(ip_adapter, "--ip-adapter"),
+            upscalers=_named(upscaler, "--upscaler"),
             allow_pickles=allow_pickles,
             cache_dir=cache_dir,
             region=default_region(),

@@ -41,6 +41,8 @@ class Options:
     """Sources of ControlNets, by the names that requests use."""
     ip_adapters: Mapping[str, str] = field(default_factory=dict)
     """Sources of IP-Adapters, by the names that requests use."""
+    upscalers: Mapping[str, str] = field(default_factory=dict)
+    """Sources of models that make images larger, by the names that requests use."""
     allow_pickles: bool = False
     """Whether `.ckpt` files may be read; torch then reads nothing of them but tensors."""
     cache_dir: Path = Path("~/.cache/sd-queue-agent/models")

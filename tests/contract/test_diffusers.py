@@ -59,6 +59,7 @@ class TestDiffusers(RuntimeContract):
             job("text-to-image", steps=4, width=64, height=64),
             job("image-to-image", steps=4, width=64, height=64, init_images=[PNG]),
             job("text-to-image", steps=4, controls=[EDGES], ip_adapters=[FACE]),
+            job("extra-single-image", image=PNG, upscaler_1="Lanczos", upscaling_resize=1.5),
         ]
 
     def slow_job(self) -> Job:

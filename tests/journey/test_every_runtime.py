@@ -1,5 +1,6 @@
 """The same portable job on every bundled adapter; workflows on ComfyUI."""
 
+import base64
 import io
 import json
 import secrets
@@ -10,9 +11,10 @@ import pytest
 from PIL import Image
 
 from cog_servers import real_cog
-from diffusers_servers import tiny_server
+from diffusers_servers import tiny_server, upscaling_options
 from fakes import fake_runtime
 from harness import JsonObject, Scene, comfyui_process, scene, webui_process
+from queue_agent.testing import sample_png
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.process import ServerProcess
 from triton_servers import fake_triton
@@ -95,6 +97,28 @@ async def test_one_portable_job_gives_the_same_notification_on(
     warnings = answer.pop("warnings", [])
     assert shape(answer) == shape(expected)
     assert all(isinstance(warning, str) for warning in warnings)
+
+
+async def test_the_bundled_runtime_makes_an_image_larger(
+    embedded_cloud: EmbeddedCloud, tmp_path: Path
+) -> None:
+    name = f"diffusers-{secrets.token_hex(4)}"
+    image = base64.b64encode(sample_png(48, 32)).decode()
+    content: JsonObject = {"image": image, "upscaling_resize": 3, "steps": 2}
+    upscalers = {"plain": "Lanczos", "model": "large", "unknown": "R-ESRGAN 4x+"}
+    with tiny_server(*upscaling_options()) as server:
+        async with scene(embedded_cloud, name, tmp_path, settings("diffusers", server)) as stage:
+            stage.start_agent()
+            for one, upscaler in upscalers.items():
+                asked = {**content, "upscaler_1": upscaler}
+                await stage.publish(stage.job(one, asked, tasktype="extra-single-image"))
+            for one in ("plain", "model"):
+                answer = await stage.answer(one)
+                assert answer["status"] == "completed", answer
+                assert [await picture(stage, url) for url in answer["image_url"]] == [(144, 96)]
+            answer = await stage.answer("unknown")
+            assert answer["error"]["type"] == "runtime_rejected"
+            assert "there are 'lanczos', 'large'" in answer["error"]["message"]
 
 
 async def test_a_workflow_without_a_model_yields_every_saved_image(

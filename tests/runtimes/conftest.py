@@ -6,7 +6,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from diffusers_servers import conditioning_options, tiny_server
+from diffusers_servers import conditioning_options, tiny_server, upscaling_options
 from harness import PATIENCE
 from queue_agent.testing.process import ServerProcess
 
@@ -14,7 +14,7 @@ from queue_agent.testing.process import ServerProcess
 @pytest.fixture(scope="session")
 def server() -> Iterator[ServerProcess]:
     """The bundled runtime, its model loaded."""
-    with tiny_server(*conditioning_options()) as server:
+    with tiny_server(*conditioning_options(), *upscaling_options()) as server:
         yield server
 
 

@@ -170,6 +170,40 @@ async def test_what_leads_a_job_in_another_form_is_refused(
     assert words in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("content", "expected", "warned_of"),
+    [
+        ({}, {"upscaler": "lanczos", "scale": 2.0}, ["upscaler_1"]),
+        (
+            {"upscaler_1": "large", "upscaling_resize": 3, "seed": 7, "steps": 9},
+            {"upscaler": "large", "scale": 3.0, "seed": 7, "num_inference_steps": 9},
+            [],
+        ),
+        (
+            {"upscaler_1": "large", "gfpgan_visibility": 1, "upscaler_2": "None"},
+            {"upscaler": "large", "scale": 2.0},
+            ["gfpgan_visibility"],
+        ),
+    ],
+)
+async def test_a_job_for_a_larger_image_becomes_a_request_of_its_own(
+    content: JsonObject, expected: JsonObject, warned_of: list[str]
+) -> None:
+    url = "https://example.com/small.png"
+    one = job("extra-single-image", image=url, **content)
+    runtime = DiffusersRuntime(RuntimeOptions())
+    runtime.check_places(one)
+    assert [reference.path for reference in runtime.references(one)] == [("image",)]
+    photo = Asset(PHOTO, "image/png")
+    prepared = await runtime.prepare(one, {url: photo})
+    assert isinstance(prepared, PreparedImages)
+    assert (prepared.path, prepared.images) == ("/v1/images/upscales", (photo,))
+    assert prepared.request == {**ALWAYS, **expected}
+    assert [warning.partition(":")[0] for warning in prepared.warnings] == warned_of
+    with pytest.raises(Rejected, match="image: an image is required"):
+        await runtime.prepare(job("extra-single-image"), {})
+
+
 def test_an_operator_may_forbid_the_choice_of_a_model() -> None:
     content: JsonObject = {"prompt": "a cat", "model": "other"}
     request, [warning] = translate(content, "text-to-image", COMMON, switch_models=False)

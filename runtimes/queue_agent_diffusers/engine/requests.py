@@ -84,6 +84,8 @@ class ImageRequest:
     mask: Image.Image | None = field(default=None, repr=False)
     """White (of mode L) is painted anew."""
     strength: float | None = None
+    enlarge: bool = False
+    """Whether `image` is only to become as large as `width` and `height` say."""
     previews: int = 0
     """How many previews of each image to show on the way."""
     preview_interval: float | None = None

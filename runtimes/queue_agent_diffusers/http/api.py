@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from queue_agent.wire.quality import Quality, parse_quality
-from queue_agent_diffusers.http.images import MAX_SIDE, MIN_SIDE, SIDE_STEP, OutputFormat
+from queue_agent_diffusers.http.images import LANCZOS, MAX_SIDE, MIN_SIDE, SIDE_STEP, OutputFormat
 
 MAX_PROMPT: Final = 10_000
 """Characters; text encoders read the first few hundred at most."""
@@ -101,10 +101,23 @@ class ImagePromptField(BaseModel):
     scale: float = Field(default=1.0, ge=0, le=10)
 
 
-class CommonFields(BaseModel):
-    """What requests for images and for videos have in common."""
+class Fields(BaseModel):
+    """Of a request; those that are not known are told."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    @property
+    def warnings(self) -> list[str]:
+        """One sentence for each field that this server does not know."""
+        return [
+            f"{name}: this server does not know the field; it was ignored."
+            for name, value in sorted((self.model_extra or {}).items())
+            if value not in _ASKS_FOR_NOTHING and (name, value) != ("background", "opaque")
+        ]
+
+
+class CommonFields(Fields):
+    """What requests for images and for videos have in common."""
 
     prompt: Prompt
     negative_prompt: Prompt | None = None
@@ -166,17 +179,20 @@ class CommonFields(BaseModel):
         width, _, height = self.size.partition("x")
         return int(width), int(height)
 
-    @property
-    def warnings(self) -> list[str]:
-        """One sentence for each field that this server does not know."""
-        return [
-            f"{name}: this server does not know the field; it was ignored."
-            for name, value in sorted((self.model_extra or {}).items())
-            if value not in _ASKS_FOR_NOTHING and (name, value) != ("background", "opaque")
-        ]
+
+class OutputFields(Fields):
+    """How images are answered."""
+
+    response_format: Annotated[
+        Literal["b64_json"], BeforeValidator(_refuse_links), BeforeValidator(_or_text)
+    ] = "b64_json"
+    output_format: Annotated[OutputFormat, BeforeValidator(_lower)] = "png"
+    output_compression: Annotated[
+        Annotated[int, Field(ge=0, le=100)] | None, BeforeValidator(blank_is_none)
+    ] = Field(default=None, description="The quality of JPEG and WebP.")
 
 
-class GenerationRequest(CommonFields):
+class GenerationRequest(CommonFields, OutputFields):
     """The body of ``POST /v1/images/generations``."""
 
     controls: Annotated[
@@ -193,13 +209,6 @@ class GenerationRequest(CommonFields):
     partial_images: int = Field(
         default=0, ge=0, le=3, description="Previews of each image in a stream, small and rough."
     )
-    response_format: Annotated[
-        Literal["b64_json"], BeforeValidator(_refuse_links), BeforeValidator(_or_text)
-    ] = "b64_json"
-    output_format: Annotated[OutputFormat, BeforeValidator(_lower)] = "png"
-    output_compression: Annotated[
-        Annotated[int, Field(ge=0, le=100)] | None, BeforeValidator(blank_is_none)
-    ] = Field(default=None, description="The quality of JPEG and WebP.")
 
 
 class EditRequest(GenerationRequest):
@@ -208,6 +217,26 @@ class EditRequest(GenerationRequest):
     strength: Annotated[
         Annotated[float, Field(gt=0, le=1)] | None, BeforeValidator(blank_is_none)
     ] = Field(default=None, description="How far the result may go from the image.")
+
+
+class UpscaleRequest(OutputFields):
+    """The fields of ``POST /v1/images/upscales`` beside the file `image`."""
+
+    upscaler: str = Field(
+        default=LANCZOS, max_length=200, description="`lanczos`, or one of the server's."
+    )
+    scale: float = Field(default=2.0, gt=0, le=8, description="Factor of each side.")
+    prompt: Prompt = Field(default="", description="For upscalers that are models, as below.")
+    negative_prompt: Prompt | None = None
+    seed: Annotated[
+        Annotated[int, Field(ge=0, lt=2**64)] | None, BeforeValidator(blank_is_none)
+    ] = None
+    num_inference_steps: Annotated[
+        Annotated[int, Field(ge=1, le=500)] | None, BeforeValidator(blank_is_none)
+    ] = None
+    guidance_scale: Annotated[
+        Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(blank_is_none)
+    ] = None
 
 
 class JobStatus(BaseModel):

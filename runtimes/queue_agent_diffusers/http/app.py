@@ -2,6 +2,7 @@
 
 POST   /v1/images/generations   text to image
 POST   /v1/images/edits         image to image, inpainting (multipart)
+POST   /v1/images/upscales      an image made larger (multipart)
 POST   /v1/videos               text to video, image to video (a form, or JSON without images)
 GET    /v1/videos               the videos that run, wait or are kept
 GET    /v1/videos/{id}          how far one is
@@ -57,6 +58,7 @@ from queue_agent_diffusers.http.images import encode_file
 from queue_agent_diffusers.http.metrics import EngineMetrics
 from queue_agent_diffusers.http.middleware import RequestBodyLimit, RequestIds
 from queue_agent_diffusers.http.offered import capabilities_of
+from queue_agent_diffusers.http.upscale_routes import add_upscale_routes
 from queue_agent_diffusers.http.video_routes import add_video_routes
 from queue_agent_diffusers.options import Options
 
@@ -103,6 +105,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _answer_error)
     names = Names(engine.pool.names)
     add_image_routes(app, engine, names)
+    add_upscale_routes(app, engine, (options or Options()).upscalers)
     add_video_routes(app, engine, names)
     _add_job_routes(app, engine)
     _add_model_routes(app, engine, names)

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import secrets
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
@@ -17,10 +17,10 @@ from queue_agent.telemetry.stages import StageSpans
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.jobs import EngineJob
 from queue_agent_diffusers.engine.names import Names
-from queue_agent_diffusers.engine.requests import ImageRequest, LoraWeight
+from queue_agent_diffusers.engine.requests import ImageRequest, LoraWeight, Pictures
 from queue_agent_diffusers.errors import InvalidRequest, NotReady
 from queue_agent_diffusers.http import streaming
-from queue_agent_diffusers.http.api import CommonFields, EditRequest, GenerationRequest
+from queue_agent_diffusers.http.api import CommonFields, EditRequest, Fields, GenerationRequest
 from queue_agent_diffusers.http.conditions import with_conditions
 from queue_agent_diffusers.http.images import (
     decode_image,
@@ -36,6 +36,8 @@ MAX_BODY: Final = 64 * 1024 * 1024
 _DECODED_AT_ONCE: Final = 1
 """Requests whose images are decoded: one of `MAX_INPUT_PIXELS` takes several hundred MB."""
 
+F = TypeVar("F", bound=Fields)
+
 
 def add_image_routes(app: FastAPI, engine: Engine, names: Names) -> None:
     """Add them to the application."""
@@ -50,15 +52,15 @@ def add_image_routes(app: FastAPI, engine: Engine, names: Names) -> None:
                 wanted = await asyncio.to_thread(with_conditions, body, wanted)
         return await _answer(engine, request, body, wanted)
 
-    @app.post("/v1/images/edits", openapi_extra=_EDIT_BODY)
+    @app.post("/v1/images/edits", openapi_extra=form_body(EditRequest, ("image", "mask")))
     async def edit(request: Request) -> Response:
         _check_ready(engine)
         # Images stand in fields, too.
         async with request.form(max_files=4, max_fields=64, max_part_size=MAX_BODY) as form:
-            body = _parse_fields(form)
+            body = parsed_form(EditRequest, form)
             start = image_request(body, names)
             async with decoding:
-                image, mask = await _read_file(form, "image"), await _read_file(form, "mask")
+                image, mask = await read_file(form, "image"), await read_file(form, "mask")
                 if image is None:
                     raise InvalidRequest("An image is required.", param="image")
                 wanted = await asyncio.to_thread(_edit_request, body, start, image, mask)
@@ -89,13 +91,7 @@ async def _answer(
 ) -> Response:
     if body.stream:
         return _stream(engine, request, body, wanted)
-    job = engine.submit(request_id(request), wanted, stages=spans_of(request))
-    watcher = asyncio.create_task(_cancel_when_gone(request, job))
-    try:
-        pictures = await asyncio.wrap_future(job.result)
-    finally:
-        watcher.cancel()
-        await asyncio.gather(watcher, return_exceptions=True)
+    pictures = await pictures_of(engine, request, wanted)
     answer = await asyncio.to_thread(
         encode_answer,
         pictures.images,
@@ -105,6 +101,17 @@ async def _answer(
         warnings=[*body.warnings, *pictures.warnings],
     )
     return Response(answer, media_type="application/json")
+
+
+async def pictures_of(engine: Engine, request: Request, wanted: ImageRequest) -> Pictures:
+    """What the engine makes of it, unless its client goes away."""
+    job = engine.submit(request_id(request), wanted, stages=spans_of(request))
+    watcher = asyncio.create_task(_cancel_when_gone(request, job))
+    try:
+        return await asyncio.wrap_future(job.result)
+    finally:
+        watcher.cancel()
+        await asyncio.gather(watcher, return_exceptions=True)
 
 
 def spans_of(request: Request) -> StageSpans:
@@ -179,15 +186,20 @@ def _fit_mask(mask: bytes, size: tuple[int, int]) -> Image.Image:
     return fit_mask(decode_image(mask, field="mask"), size)
 
 
-def _parse_fields(form: FormData) -> EditRequest:
+def parsed_form(kind: type[F], form: FormData) -> F:
+    """The fields of a form beside its files.
+
+    Raises:
+        InvalidRequest: they are wrong.
+    """
     fields = {name: value for name, value in form.items() if isinstance(value, str)}
     try:
-        return EditRequest.model_validate(fields)
+        return kind.model_validate(fields)
     except ValidationError as error:
         raise invalid_request(error.errors()) from error
 
 
-async def _read_file(form: FormData, name: str) -> bytes | None:
+async def read_file(form: FormData, name: str) -> bytes | None:
     """The one file of that name; ``image[]`` is how some clients spell a list."""
     files = [*form.getlist(name), *form.getlist(f"{name}[]")]
     if not files:
@@ -201,21 +213,15 @@ async def _read_file(form: FormData, name: str) -> bytes | None:
     return await files[0].read()
 
 
-def _edit_schema() -> dict[str, Any]:
-    """The form as OpenAPI describes it: the request's fields, and the files beside them."""
-    schema = EditRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+def form_body(kind: type[Fields], files: Sequence[str]) -> dict[str, Any]:
+    """A form as OpenAPI describes it: the fields, and the files beside them, first the needed."""
+    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
     schema.pop("$defs", None)
     in_json = {"type": "string", "description": "A list in JSON."}
-    schema["properties"] |= dict.fromkeys(("loras", "controls", "ip_adapters"), in_json)
-    file = {"type": "string", "format": "binary"}
-    schema["properties"] |= {"image": file, "mask": file}
-    schema["required"] = [*schema["required"], "image"]
-    return schema
-
-
-_EDIT_BODY: Final = {
-    "requestBody": {
-        "required": True,
-        "content": {"multipart/form-data": {"schema": _edit_schema()}},
+    lists = {"loras", "controls", "ip_adapters"} & schema["properties"].keys()
+    schema["properties"] |= dict.fromkeys(lists, in_json)
+    schema["properties"] |= {name: {"type": "string", "format": "binary"} for name in files}
+    schema["required"] = [*schema.get("required", []), files[0]]
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
     }
-}

@@ -19,6 +19,8 @@ MAX_INPUT_PIXELS: Final = MAX_PIXELS
 """Of an image as it is sent; those of the agent's inputs."""
 SIDE_STEP: Final = 8
 """Sides are multiples of the factor by which the VAE shrinks an image."""
+LANCZOS: Final = "lanczos"
+"""The upscaler that needs no model."""
 
 _QUALITY: Final = 95
 
@@ -91,7 +93,7 @@ def natural_size(picture: Image.Image) -> tuple[int, int]:
 
 def encode_answer(
     images: Sequence[Image.Image],
-    seeds: Sequence[int],
+    seeds: Sequence[int | None],
     *,
     output_format: OutputFormat,
     quality: int | None = None,

@@ -11,18 +11,20 @@ from queue_agent.wire.offer import (
     OfferedSampler,
     OfferedSchedule,
     OfferedSizes,
+    OfferedUpscaler,
 )
 from queue_agent.wire.samplers import SAMPLERS, SCHEDULES
 from queue_agent_diffusers.engine.names import Names
 from queue_agent_diffusers.engine.pool import ModelPool
-from queue_agent_diffusers.http.images import MAX_SIDE, MIN_SIDE, SIDE_STEP
+from queue_agent_diffusers.http.images import LANCZOS, MAX_SIDE, MIN_SIDE, SIDE_STEP
 from queue_agent_diffusers.options import Options
 
 
 def capabilities_of(pool: ModelPool, names: Names, options: Options) -> Capabilities:
     """The served models, and what those of them can use that are loaded; at first, any."""
     loras = options.lora_dir
-    loaded = [model for source in pool.names if (model := pool.find(source)) is not None]
+    named = [source for source in pool.names if source not in options.upscalers.values()]
+    loaded = [model for source in named if (model := pool.find(source)) is not None]
     samplers = not loaded or any(model.takes_samplers for model in loaded)
     if loaded and not any(model.takes_loras for model in loaded):
         loras = None
@@ -30,7 +32,7 @@ def capabilities_of(pool: ModelPool, names: Names, options: Options) -> Capabili
         version=version("sd-queue-agent"),
         models=tuple(
             OfferedModel(name=names.listed(source), loaded=pool.state(source) == "loaded")
-            for source in pool.names
+            for source in named
         ),
         samplers=tuple(
             OfferedSampler(name=sampler.webui or sampler.diffusers, aliases=(sampler.diffusers,))
@@ -45,6 +47,9 @@ def capabilities_of(pool: ModelPool, names: Names, options: Options) -> Capabili
         loras=tuple(OfferedLora(name=name) for name in _loras(loras)),
         controls=_usable(options.control_nets, [model.control_nets for model in loaded]),
         ip_adapters=_usable(options.ip_adapters, [model.ip_adapters for model in loaded]),
+        upscalers=tuple(
+            OfferedUpscaler(name=name) for name in (LANCZOS, *sorted(options.upscalers))
+        ),
         sizes=OfferedSizes(smallest=MIN_SIDE, largest=MAX_SIDE, multiple_of=SIDE_STEP),
     )
 

@@ -40,8 +40,9 @@ def serve(
     logging.getLogger("queue_agent_diffusers").setLevel(logging.INFO)
     traces = TracingSettings.load().tracing_options("diffusers")
     metrics = EngineMetrics()
+    sources = (model, *options.more_models, *options.upscalers.values())
     pool = ModelPool(
-        {source: _served(source, options) for source in (model, *options.more_models)},
+        {source: _served(source, options) for source in sources},
         budget=functools.partial(_budget, options),
         observer=metrics,
     )

@@ -33,6 +33,7 @@ from queue_agent_diffusers.torch.pipeline_model import PipelineModel
 from queue_agent_diffusers.torch.speed import Accelerated, accelerate
 from queue_agent_diffusers.torch.transformer import TransformerModel
 from queue_agent_diffusers.torch.unet import UNetModel, can_batch
+from queue_agent_diffusers.torch.upscaling import UpscalerModel, can_upscale
 from queue_agent_diffusers.torch.video import VideoModel
 from queue_agent_diffusers.torch.video_pipeline_model import VideoPipelineModel, makes_videos
 from queue_agent_diffusers.torch.weight_files import INDEX, read_files, variant_for, weight_bytes
@@ -79,6 +80,8 @@ def load_model(
     options = options or Options()
     progress = progress or LoadProgress(model)
     pipeline = load_pipeline(model, options, progress)
+    if can_upscale(pipeline):
+        return UpscalerModel(pipeline)
     conditioning = load_conditioning(pipeline, options)
     architecture = architecture_of(pipeline)
     if architecture is None and makes_videos(pipeline):

@@ -60,11 +60,13 @@ from queue_agent_runtimes.openai_images.fields import (
     use_of,
 )
 from queue_agent_runtimes.openai_images.files import (
+    image_field,
     image_fields,
     input_files,
     multipart,
     unmistakable_mask,
 )
+from queue_agent_runtimes.openai_images.upscaling import PATH, UPSCALING, translate_upscaling
 
 POLL_INTERVAL: Final = 0.25
 """Seconds between two questions for progress."""
@@ -84,6 +86,7 @@ class PreparedImages(Prepared):
 
     images: tuple[Asset, ...] = ()
     mask: Asset | None = None
+    path: str = "/v1/images/generations"
 
 
 class OpenAIImagesRuntime(Runtime):
@@ -166,7 +169,9 @@ class OpenAIImagesRuntime(Runtime):
             images = images[:1]
         if mask is not None:
             mask = await asyncio.to_thread(unmistakable_mask, mask)
-        return PreparedImages(job, request, tuple(warnings), tuple(images), mask)
+        return PreparedImages(
+            job, request, tuple(warnings), tuple(images), mask, path="/v1/images/edits"
+        )
 
     async def run(self, prepared: Prepared, progress: ProgressCallback) -> Output:
         """Send the request and wait for the images."""
@@ -218,7 +223,7 @@ class OpenAIImagesRuntime(Runtime):
         edits = bool(prepared.images)
         async with self._client.stream(
             "POST",
-            "/v1/images/edits" if edits else "/v1/images/generations",
+            prepared.path,
             json=None if edits else prepared.request,
             body=multipart(prepared.request, prepared.images, prepared.mask) if edits else None,
             headers={"X-Request-Id": run_id},
@@ -239,6 +244,7 @@ class DiffusersRuntime(OpenAIImagesRuntime):
     """
 
     name: ClassVar[str] = "diffusers"
+    task_types: ClassVar[frozenset[str]] = OpenAIImagesRuntime.task_types | {UPSCALING}
     shows_previews: ClassVar[bool] = True
     preloads: ClassVar[bool] = True
     dialect: ClassVar[Dialect] = BUNDLED
@@ -250,6 +256,27 @@ class DiffusersRuntime(OpenAIImagesRuntime):
         """The runs that were cancelled, by what was prepared and by the ids of their jobs."""
         self._served: dict[str, str] = {}
         """The models that the server lists, by the names in what jobs use."""
+
+    def references(self, job: Job) -> Iterable[Reference]:
+        """Those of the dialect, and the `image` of a job that makes it larger."""
+        if job.task_type != UPSCALING:
+            yield from super().references(job)
+        elif is_url(image := job.content.get("image")):
+            yield Reference(str(image), ("image",))
+
+    def check_places(self, job: Job) -> None:
+        """What is sent is looked at, except the prompts."""
+        if job.task_type == UPSCALING:
+            refuse_unfetched(translate_upscaling(job.content)[0])
+        else:
+            super().check_places(job)
+
+    async def _prepare(self, job: Job, assets: Assets) -> PreparedImages:
+        if job.task_type != UPSCALING:
+            return await super()._prepare(job, assets)
+        request, warnings = translate_upscaling(job.content)
+        image = image_field(job.content, assets)
+        return PreparedImages(job, request, tuple(warnings), (image,), path=PATH)
 
     async def still_runs(self, prepared: Prepared) -> bool:
         """By ``/v1/jobs/{id}``; stopped once more if it does."""

@@ -52,6 +52,16 @@ def input_files(
     return images, mask
 
 
+def image_field(content: Mapping[str, JsonValue], assets: Assets) -> Asset:
+    """The one image of a job that makes it larger; raises as `input_files`."""
+    value = content.get("image")
+    if not value:
+        raise Rejected("image: an image is required.", type="invalid_content")
+    if not isinstance(value, str):
+        raise Rejected("image: must be a text.", type="invalid_content")
+    return image_asset(value, assets, field="image")
+
+
 def unmistakable_mask(mask: Asset) -> Asset:
     """The mask as a PNG that both conventions read alike.
 

@@ -265,7 +265,7 @@ class OpenAIRuntime(OpenAIImagesRuntime):
 
 
 def _is_of_images(job: Job) -> bool:
-    return job.task_type in OpenAIImagesRuntime.task_types
+    return job.task_type not in VIDEO_TASKS | {IMAGE_TO_3D}
 
 
 def _key(prepared: Prepared) -> JobKey:

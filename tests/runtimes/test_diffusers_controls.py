@@ -205,6 +205,19 @@ def test_requests_led_by_other_control_nets_share_passes() -> None:
     assert rows == [6, 2] * 4, "those that are led, and the one that is not"
 
 
+def test_requests_that_are_led_are_made_exactly() -> None:
+    model = model_with("Flux", conditioning=conditioning_of(control_nets=control_nets("Flux")))
+    led = replace(SIMPLE, controls=(EDGES,))
+    others = [replace(SIMPLE, quality="balanced"), replace(SIMPLE, quality="fast")]
+    [[expected]] = images(model, [(led, 0)])
+    fast = replace(led, quality="fast")
+    [made], *_ = images(model, [(one, 0) for one in (fast, *others)])
+    assert (made - expected).abs().max() <= TOLERANCE
+    [samples] = stepped_together(model, [fast])
+    warnings = model.finish(fast, samples)().warnings
+    assert warnings == ("quality: what images lead is made exactly.",)
+
+
 def test_what_leads_a_request_must_be_known_and_suit_the_model(tmp_path: Path) -> None:
     conditioning = conditioning_of(
         control_nets=control_nets("sd"), ip_adapters=adapters("sd", tmp_path)

@@ -107,9 +107,9 @@ class TransformerModel(BatchedModel):
         return SuspendedCall(pipeline, arguments, networks=networks, vae=self.decoder.stand_in())
 
     def new_caches(self, request: ImageRequest) -> StepCaches | None:
-        """By the quality that the request gets."""
+        """By the quality that the request gets; what leads it would not be in what is kept."""
         quality = self._quality.choose(request.quality)
-        if quality == "exact":
+        if quality == "exact" or request.controls or request.image_prompts:
             return None
         if quality == "fast":
             return StepCaches(TaylorCache)
@@ -122,6 +122,9 @@ class TransformerModel(BatchedModel):
         return self.decoder.tensor(sample.result, finish)
 
     def _quality_warnings(self, request: ImageRequest) -> list[str]:
+        if request.controls or request.image_prompts:
+            exact = self._quality.choose(request.quality) == "exact"
+            return [] if exact else ["quality: what images lead is made exactly."]
         return self._quality.warnings(request.quality)
 
     def _pass(self, calls: Sequence[NetworkCall]) -> list[Any]:

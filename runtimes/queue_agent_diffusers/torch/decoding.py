@@ -74,6 +74,8 @@ class PipelineDecoder(LatentDecoder):
         self._processor: Any = getattr(pipeline, "video_processor", None)
         self._processor = self._processor or pipeline.image_processor
         self._map: torch.Tensor | None = None
+        self._token_side: int = 2 * pipeline.vae_scale_factor
+        """Of the square of pixels that a token stands for: two by two cells."""
 
     def stand_in(self) -> Undecoded:
         """For the autoencoder in a pipeline's call."""
@@ -118,6 +120,52 @@ class PipelineDecoder(LatentDecoder):
             if self._map is None:
                 self._map = _fit_map(self._still, len(frames), self._vae.device)
             return _painted(frames[:, frames.shape[1] // 2], self._map)
+
+    def can_draw(self, latents: torch.Tensor, width: int, height: int) -> bool:
+        """Whether these are an image's, as cells or as tokens of two by two cells."""
+        # Flux.2's are normalised by statistics that no configuration names.
+        return not hasattr(self._vae, "bn") and self._cells(latents, width, height) is not None
+
+    def image_preview(
+        self, receive: Callable[[], torch.Tensor], width: int, height: int
+    ) -> Image.Image:
+        """An image's latents, as `Decoder.preview` draws them; of so many pixels."""
+        with self._working():
+            cells = self._cells(receive(), width, height)
+            if cells is None:
+                raise ValueError("these latents are no image of that size")
+            latent = cells[0].float()
+            if self._map is None:
+                self._map = _fit_map(self._picture_of, len(latent), self._vae.device)
+            return _painted(latent, self._map)
+
+    def _cells(self, latents: torch.Tensor, width: int, height: int) -> torch.Tensor | None:
+        if latents.dim() == 4:
+            return latents
+        if latents.dim() == 5 and latents.shape[2] == 1:
+            return latents[:, :, 0]
+        rows, columns = height // self._token_side, width // self._token_side
+        if latents.dim() != 3 or latents.shape[1] != rows * columns or latents.shape[2] % 4:
+            return None
+        tokens = latents.reshape(len(latents), rows, columns, -1, 2, 2).permute(0, 3, 1, 4, 2, 5)
+        return tokens.reshape(len(latents), -1, 2 * rows, 2 * columns)
+
+    def _picture_of(self, latent: torch.Tensor) -> torch.Tensor:
+        """What the autoencoder makes of cells, as pipelines scale them, from -1 to 1."""
+        config = self._vae.config
+        mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+        if mean is not None and std is not None:
+            mean, std = (
+                torch.tensor(values).view(1, -1, 1, 1).to(latent) for values in (mean, std)
+            )
+            latent = latent * std + mean
+        else:
+            shift = getattr(config, "shift_factor", None) or 0.0
+            latent = latent / config.scaling_factor + shift
+        latent = latent.to(self._vae.dtype)
+        if any(weight.dim() == 5 for weight in self._vae.parameters()):  # made for videos
+            return self._decode(latent[:, :, None])[:, :, 0]
+        return self._decode(latent)
 
     def _still(self, latent: torch.Tensor) -> torch.Tensor:
         """The last frame of a short video that stands still, from -1 to 1.

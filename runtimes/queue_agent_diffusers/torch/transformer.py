@@ -94,9 +94,12 @@ class TransformerModel(BatchedModel):
         return above is not None and self._scale(request) > above
 
     def preview(self, sample: StepSample) -> Callable[[], Image.Image] | None:
-        """None: latents of tokens are no picture."""
-        del sample
-        return None
+        """What draws the latents as they stand; None where nobody knows how they lie."""
+        width, height = self._size(sample.request)
+        if sample.latents is None or not self.decoder.can_draw(sample.latents, width, height):
+            return None
+        decoder, receive = self.decoder, self.decoder.hand_over(sample.latents)
+        return lambda: decoder.image_preview(receive, width, height)
 
     def suspend(
         self, pipeline: Any, arguments: dict[str, object], sample: StepSample

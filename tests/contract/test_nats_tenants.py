@@ -69,18 +69,19 @@ async def until(queue: Queue, tenant: str | None, most: int = 50) -> list[Messag
 
 
 async def drained(queues: Sequence[Queue], count: int) -> Counter[str]:
-    """What that many agents are given until so many messages were acknowledged."""
-    bodies: Counter[str] = Counter()
+    """What that many agents are given until so many jobs were acknowledged, by their messages."""
+    given: dict[str, str] = {}
 
     async def work(queue: Queue) -> None:
-        while bodies.total() < count:
+        while len({*given.values()}) < count:
             for message in await queue.receive(1, wait=0.2, visibility_timeout=LONG):
                 await asyncio.sleep(0)
                 await queue.delete(message)
-                bodies[message.body] += 1
+                assert message.id not in given
+                given[message.id] = message.body
 
     await together(work(queue) for queue in queues)
-    return bodies
+    return Counter(given.values())
 
 
 async def consumers(cloud: NatsCloud, url: str) -> dict[str, tuple[int, int]]:
@@ -130,7 +131,8 @@ async def test_without_others_a_tenants_jobs_come_in_their_order(
     assert {message.receive_count for message in found} == {1}
 
 
-async def test_several_agents_are_given_each_job_once(server: NatsServer) -> None:
+async def test_several_agents_are_given_each_job_and_no_message_twice(server: NatsServer) -> None:
+    """A job that is put forward just when it is given out has two messages, each with its id."""
     url = await made(server)
     clouds = [server.connect() for _ in range(4)]
     try:
@@ -139,7 +141,10 @@ async def test_several_agents_are_given_each_job_once(server: NatsServer) -> Non
             await put(queues[0], tenant, count)
         bodies = await drained(queues, 105)
         assert len(bodies) == 105
-        assert set(bodies.values()) == {1}
+        assert set(bodies.values()) <= {1, 2}
+        for queue in queues:  # the second messages of some
+            for message in await queue.receive(10, wait=0.2, visibility_timeout=LONG):
+                await queue.delete(message)
         assert set((await consumers(clouds[0], url)).values()) == {(0, 0)}
     finally:
         await together(cloud.aclose() for cloud in clouds)

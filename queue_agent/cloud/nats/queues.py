@@ -26,7 +26,7 @@ from queue_agent.cloud.nats.connection import Connection
 from queue_agent.cloud.nats.publishing import Publisher, publish
 from queue_agent.cloud.nats.pulling import GIVE_BACK, NANOSECONDS, pull
 from queue_agent.cloud.nats.subjects import TENANT, attributes_of, tenants_subject
-from queue_agent.cloud.nats.turns import ORIGIN, SENT, Turns, message_id
+from queue_agent.cloud.nats.turns import SENT, Turns, message_id
 from queue_agent.cloud.ports import TO_BE_ANSWERED
 from queue_agent.cloud.refusals import reason_of
 from queue_agent.tasks import together
@@ -343,7 +343,8 @@ def _message(raw: Msg) -> Message:
     told, headers = raw.metadata, raw.headers or {}
     sent_at = float(headers.get(SENT) or told.timestamp.timestamp())
     return Message(
-        id=headers.get(ORIGIN) or message_id(told.sequence.stream, sent_at),
+        # Of a copy another than its original's: who works on that has claimed the job against it.
+        id=message_id(told.sequence.stream, sent_at),
         body=raw.data.decode(errors="replace"),
         receipt=raw.reply,
         receive_count=told.num_delivered,

@@ -24,10 +24,8 @@ from queue_agent.wire.errors import ObjectNotFound, QueueAgentError
 
 log = structlog.get_logger()
 
-ORIGIN: Final = "Queue-Agent-Origin"
-"""A header of such copies: what the original was known by."""
 SENT: Final = "Queue-Agent-Sent"
-"""Another: when that came, seconds since the epoch."""
+"""A header of such copies alone: when the original came, seconds since the epoch."""
 
 _LISTED: Final = 1.0
 """Seconds for which a list of who waits is good enough."""
@@ -137,15 +135,13 @@ class Turns:
     async def _move(self, job: RawStreamMsg) -> bool:
         """Whether it was; someone else may have been first."""
         number, sent = job.seq or 0, job.time.timestamp() if job.time else 0.0
-        origin = message_id(number, sent)
         headers = {
             **{
                 name: value
                 for name, value in (job.headers or {}).items()
                 if not name.lower().startswith("nats-")
             },
-            MESSAGE_ID: f"turn-{origin}",
-            ORIGIN: origin,
+            MESSAGE_ID: f"turn-{message_id(number, sent)}",
             SENT: repr(sent),
         }
         async with self._connection.using("put a job forward") as js:

@@ -12,7 +12,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolic
 from queue_agent.cloud.nats.connection import Connection
 from queue_agent.cloud.nats.pulling import pull
 from queue_agent.cloud.nats.subjects import Filter, attributes_of, lets_through, subjects_of
-from queue_agent.cloud.nats.turns import ORIGIN
+from queue_agent.cloud.nats.turns import SENT
 from queue_agent.wire.errors import QueueAgentError, Unanswered, Unavailable
 
 log = structlog.get_logger()
@@ -132,7 +132,7 @@ async def _overhearing(
         while True:
             async with connection.exchange("listen to subjects", seconds=None):
                 message = await arrived.get()
-            is_copy = ORIGIN in (message.headers or {})
+            is_copy = SENT in (message.headers or {})
             if not is_copy and lets_through(wanted, attributes_of(message.headers)):
                 yield message.data.decode(errors="replace")
 

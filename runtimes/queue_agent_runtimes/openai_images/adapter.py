@@ -46,6 +46,7 @@ from queue_agent_runtimes.openai_images.answer import (
     read_progress,
 )
 from queue_agent_runtimes.openai_images.conditions import (
+    led,
     references_of,
     request_fields,
     without_images,
@@ -157,7 +158,7 @@ class OpenAIImagesRuntime(Runtime):
         request, warnings = translate(
             job.content, job.task_type, dialect, switch_models=self._switch_models
         )
-        if dialect.conditions:
+        if dialect.conditions and led(job.content):
             request |= await asyncio.to_thread(request_fields, job.content, assets)
         if self.shows_previews and job.wants_previews:
             request["preview_interval"] = PREVIEW_INTERVAL

@@ -39,6 +39,11 @@ def references_of(content: Mapping[str, JsonValue]) -> Iterable[Reference]:
                 yield Reference(str(image), (name, number, "image"))
 
 
+def led(content: Mapping[str, JsonValue]) -> bool:
+    """Whether there is anything of the kind."""
+    return any(content.get(name) is not None for name in CONDITIONS)
+
+
 def without_images(content: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """What else they say."""
     return {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -34,14 +34,17 @@ def pipeline(name: str) -> Any:
     return tiny_transformer(name)
 
 
-def caching_model(name: str, policy: QualityPolicy | None = None, **options: Any) -> Any:
+def caching_model(
+    name: str, policy: QualityPolicy | None = None, *, of: Any = None, **options: Any
+) -> Any:
     from queue_agent_diffusers.torch.architectures import architecture_of  # noqa: PLC0415
     from queue_agent_diffusers.torch.transformer import TransformerModel  # noqa: PLC0415
 
     found = architecture_of(pipeline(name))
     assert found is not None
     found = replace(found, blocks=replace(found.blocks, threshold=THRESHOLDS[name]))
-    return TransformerModel(pipeline(name), found, max_batch=8, quality=policy, **options)
+    served = of or pipeline(name)
+    return TransformerModel(served, found, max_batch=8, quality=policy, **options)
 
 
 @contextmanager
@@ -236,6 +239,23 @@ def test_what_stands_for_the_network_is_used_where_all_is_exact() -> None:
     assert len(passes) == SIMPLE.steps
     tensors(model, [replace(SIMPLE, quality="balanced")])
     assert len(passes) == SIMPLE.steps
+
+
+def test_compiled_blocks_are_left_out_as_others_are() -> None:
+    from queue_agent_diffusers.torch.compiled import Fallback, compile_blocks  # noqa: PLC0415
+
+    request = replace(SIMPLE, quality="balanced")
+    mix = [request, SIMPLE, replace(request, seed=8)]
+    expected = tensors(caching_model("Flux"), mix, [0, 1, 2])
+    transformer, compiled = pipeline("Flux").transformer, Fallback("compiling")
+    own = deepcopy(transformer)
+    compile_blocks(own, compiled, backend="eager")
+    plain = copy(pipeline("Flux"))
+    plain.__dict__["transformer"] = own
+    made = tensors(caching_model("Flux", of=plain), mix, [0, 1, 2])
+    assert compiled.failure is None
+    for one, other in zip(made, expected, strict=True):
+        assert_equal(one, other)
 
 
 @pytest.mark.parametrize(

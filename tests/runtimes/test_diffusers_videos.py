@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from queue_agent.testing import sample_png
+from queue_agent.wire.quality import Quality
 from queue_agent_diffusers.engine.requests import Clip, ImageRequest
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.http.images import decode_image
@@ -34,13 +35,15 @@ def pipeline(name: str) -> Any:
     return tiny_video(name)
 
 
-def video_model(name: str, **options: Any) -> Any:
+def video_model(name: str, *, threshold: float | None = None, **options: Any) -> Any:
     from queue_agent_diffusers.torch.architectures import architecture_of  # noqa: PLC0415
     from queue_agent_diffusers.torch.architectures.video import VideoArchitecture  # noqa: PLC0415
     from queue_agent_diffusers.torch.video import VideoModel  # noqa: PLC0415
 
     found = architecture_of(pipeline(name))
     assert isinstance(found, VideoArchitecture)
+    if threshold is not None:
+        found = replace(found, blocks=replace(found.blocks, threshold=threshold))
     return VideoModel(pipeline(name), found, max_batch=8, **options)
 
 
@@ -331,3 +334,21 @@ def test_any_other_pipeline_for_videos_makes_them_by_its_own_call() -> None:
 
 def ignore(_step: int, _steps: int) -> None:
     """Of no interest."""
+
+
+@pytest.mark.parametrize(("name", "threshold"), [("Wan of two transformers", 0.1), ("LTX", 0.4)])
+def test_videos_that_reuse_steps_change_no_other(name: str, threshold: float) -> None:
+    model = video_model(name, threshold=threshold)
+    qualities: tuple[Quality, ...] = ("balanced", "fast", "exact", "balanced")
+    mix = [
+        replace(SIMPLE, steps=8, seed=seed, quality=quality)
+        for seed, quality in enumerate(qualities)
+    ]
+    made = stepped_together(model, mix, [0, 1, 2, 3])
+    changed = 0
+    for request, samples in zip(mix, made, strict=True):
+        [[by_it]] = stepped_together(model, [request])
+        assert (model.tensor(samples[0]) - model.tensor(by_it)).abs().max() <= TOLERANCE
+        exact = by_itself(model, request)[0]
+        changed += bool((model.tensor(by_it) - exact).abs().max() > TOLERANCE)
+    assert changed == 3, "all but the exact one"

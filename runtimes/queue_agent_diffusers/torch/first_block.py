@@ -56,16 +56,16 @@ class FirstBlockCache(StepCache):
 
 @contextmanager
 def first_block_caching(
-    network: Any, blocks: Blocks, calls: Sequence[NetworkCall], buckets: Sequence[int] = ()
+    network: Any, blocks: Blocks, calls: Sequence[NetworkCall]
 ) -> Iterator[None]:
     """Within it, a pass of the network for these calls uses and fills their caches.
 
-    Calls without a `FirstBlockCache` go through all blocks. So that compiled blocks see few
-    different shapes, rows that go through the others are filled up to one of `buckets`.
+    Calls without a `FirstBlockCache` go through all blocks. Each block is called as it is, compiled
+    or not.
     """
     lists = {name: list(getattr(network, name)) for name in blocks.lists}
     count = sum(map(len, lists.values()))
-    one = _Pass(blocks, calls, buckets)
+    one = _Pass(blocks, calls)
     places = iter(range(count))
     try:
         for name, own in lists.items():
@@ -141,11 +141,8 @@ class _CallRows:
 class _Pass:
     """All rows through the first block, and some through the others."""
 
-    def __init__(
-        self, blocks: Blocks, calls: Sequence[NetworkCall], buckets: Sequence[int]
-    ) -> None:
+    def __init__(self, blocks: Blocks, calls: Sequence[NetworkCall]) -> None:
         self._shared = blocks.shared
-        self._buckets = sorted(buckets)
         self._calls: list[_CallRows] = []
         end = 0
         for call in calls:
@@ -158,11 +155,10 @@ class _Pass:
         """By the first block, of calls that are to be kept."""
         self._after_first: list[Any] = []
         self._total = end
-        """Rows of the pass, those included that fill it up."""
         self._through: list[int] = []
         """Rows that go through the others."""
         self._picked: torch.Tensor | None = None
-        """The same filled up, where they are not all."""
+        """The same, where they are not all."""
 
     def runner(self, place: int, count: int) -> Run:
         """What the block at this place of so many does."""
@@ -201,11 +197,7 @@ class _Pass:
                 if call.cache:
                     self._added[call] = [row.clone() for row in first[call]]
         if skipped:
-            wanted = len(self._through)
-            size = next((size for size in self._buckets if size >= wanted), wanted)
-            filled = self._through + self._through[-1:] * (size - wanted)
-            self._picked = torch.tensor(filled, device=added.device)
-        self._total = len(added)
+            self._picked = torch.tensor(self._through, device=added.device)
 
     def _other(
         self, block: Any, form: _Form, arguments: Sequence[Any], named: Mapping[str, Any]
@@ -221,9 +213,8 @@ class _Pass:
             for name, value in named.items()
         }
         made = form.given(block(*given, **options))
-        rows = self._picked[: len(self._through)]
         merged = [
-            None if old is None or new is None else old.index_copy(0, rows, new[: len(rows)])
+            None if old is None or new is None else old.index_copy(0, self._picked, new)
             for old, new in zip(streams, made, strict=True)
         ]
         return form.output(merged)

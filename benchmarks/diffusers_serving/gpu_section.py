@@ -4,7 +4,7 @@ import copy
 import itertools
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from benchmarks.diffusers_serving.models import (
 )
 from benchmarks.diffusers_serving.subjects import SUBJECTS, SubjectName, new_model, running
 from benchmarks.diffusers_serving.table import ServingRow, SkippedRow, serving_row
+from queue_agent.wire.quality import Quality
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.options import Options
 from queue_agent_diffusers.torch.loader import DTYPES, load_pipeline
@@ -52,6 +53,8 @@ class RowGroup:
     without_guidance: bool = False
     scheduler: str | None = None
     most_clients_only: bool = False
+    quality: Quality | None = None
+    """Of the engine's jobs, who alone knows such; None: all subjects."""
 
 
 WORKS: Final = {
@@ -67,7 +70,11 @@ WORKS: Final = {
         ),
     ),
     "sdxl": (RowGroup((20,)),),
-    "flux": (RowGroup((8,)),),
+    "flux": (
+        RowGroup((8,)),
+        RowGroup((8,), "balanced, ", quality="balanced"),
+        RowGroup((8,), "fast, ", quality="fast"),
+    ),
 }
 _TINY_STEPS: Final = {8: 2, 20: 4, 30: 6, 50: 8}
 """What tiny models do instead."""
@@ -191,12 +198,14 @@ def _measure_work(here: _Measuring, pipeline: Any, model: Any, work: RowGroup) -
     plan, section = here.plan, here.section
     steps = tuple(_TINY_STEPS.get(one, one) for one in work.steps) if plan.tiny else work.steps
     guidance = 1.0 if work.without_guidance else KINDS[plan.kind].guidance_scale
-    jobs = Jobs(steps, section.pixels, guidance)
-    limit = _limit(section) if not work.without_guidance else None
+    jobs = Jobs(steps, section.pixels, guidance, work.quality)
+    subjects: Sequence[SubjectName] = SUBJECTS if work.quality is None else ("engine",)
+    same_steps = not work.without_guidance and work.quality is None
+    limit = _limit(section) if same_steps else None
     step_seconds = 0.0
     clients_in_turn = (max(plan.clients),) if work.most_clients_only else plan.clients
     with _scheduled(pipeline, model, work.scheduler) as (own_pipeline, own_model):
-        for clients, subject in itertools.product(clients_in_turn, SUBJECTS):
+        for clients, subject in itertools.product(clients_in_turn, subjects):
             name = f"{clients} client{'s' if clients > 1 else ''}, {work.name}{_told_steps(steps)}"
             images = {"plain": 2, "static": clients + 1, "engine": clients}[subject]
             needed = max(plan.seconds, images * step_seconds * max(steps))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 
 from benchmarks.diffusers_serving.subjects import Dropped, ServingSubject
+from queue_agent.wire.quality import Quality
 from queue_agent_diffusers.engine.requests import ImageRequest
 
 Latencies = list[tuple[int, float]]
@@ -24,6 +25,7 @@ class Jobs:
     side: int
     """Pixels."""
     guidance_scale: float
+    quality: Quality | None = None
 
     def requests(self, seed: int) -> Iterator[ImageRequest]:
         """Without end; the same for the same seed."""
@@ -36,6 +38,7 @@ class Jobs:
                 height=self.side,
                 steps=chance.choice(self.steps),
                 guidance_scale=self.guidance_scale,
+                quality=self.quality,
             )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import torch
 
+from benchmarks.diffusers_serving.caching import halve_balanced
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.model import Model, Observer
 from queue_agent_diffusers.engine.pool import ModelPool, Served
@@ -19,6 +20,7 @@ from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.options import Options, Speed
 from queue_agent_diffusers.torch.architectures import architecture_of
 from queue_agent_diffusers.torch.loader import batched_model
+from queue_agent_diffusers.torch.transformer import TransformerModel
 
 SubjectName = Literal["plain", "static", "engine"]
 SUBJECTS: Final[tuple[SubjectName, ...]] = ("plain", "static", "engine")
@@ -50,7 +52,10 @@ def new_model(
     `backend` is torch.compile's. The network itself is changed, for all that use it.
     """
     options = Options(max_batch=max_batch, speed=speed)
-    return batched_model(pipeline, architecture_of(pipeline), options, backend=backend)[0]
+    model: Any = batched_model(pipeline, architecture_of(pipeline), options, backend=backend)[0]
+    if isinstance(model, TransformerModel):
+        halve_balanced(model)
+    return model
 
 
 @contextmanager

@@ -42,6 +42,14 @@ def test_without_a_gpu_the_benchmark_says_so_and_shows_that_it_works(
         "2 clients, compiled, 4 steps",
     }
     assert all(section["compiled_agreement"]["engine"] < 1e-4 for section in (unet, transformer))
+    quick = [
+        row for row in transformer["rows"] if "balanced" in row["load"] or "fast" in row["load"]
+    ]
+    assert {(row["subject"], row["load"]) for row in quick} == {
+        ("engine", f"{clients}, {quality}, 2 steps")
+        for clients in ("1 client", "2 clients")
+        for quality in ("balanced", "fast")
+    }
 
 
 def test_what_no_time_is_left_for_is_compared_and_its_lines_say_so(tmp_path: Path) -> None:
@@ -63,7 +71,7 @@ def test_what_does_not_fit_into_memory_is_skipped_and_its_line_says_so(
     monkeypatch.setattr(BatchingSubject, "_images", too_much)
     seen = section_of("flux", tmp_path, budget=600.0)
     assert seen["failure"] is None
-    plain, static, engine, _compiled = seen["rows"]
+    plain, static, engine, *_others = seen["rows"]
     assert plain["skipped"] == static["skipped"] == "no memory"
     assert engine["jobs"] >= 2
 
@@ -83,6 +91,20 @@ def test_a_network_that_is_off_by_a_hundredth_is_seen(tmp_path: Path) -> None:
     like = ImageRequest("a cat", seed=0, width=64, height=64, guidance_scale=7.5)
     assert agreement(pipeline, UNetModel(pipeline, max_batch=4), like).equal
     assert not agreement(pipeline, UNetModel(pipeline, max_batch=4, network=off), like).equal
+
+
+def test_what_step_caches_save_is_measured_without_a_gpu(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from benchmarks.step_caches import main  # noqa: PLC0415  loads torch
+
+    main(["--steps", "4", "--rounds", "1"])
+    lines = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:]]
+    computed = {(count.strip(), name.strip()): steps.strip() for count, name, steps, *_ in lines}
+    for count in ("1", "4"):
+        assert computed[count, "exact"] == "4 of 4"
+        assert computed[count, "balanced, every second step"] == "2 of 4"
+        assert computed[count, "fast"] == "3 of 4"
 
 
 def test_models_of_the_true_size_have_the_published_numbers_of_weights() -> None:

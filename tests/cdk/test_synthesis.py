@@ -62,7 +62,10 @@ def test_make_synth_writes_the_templates_of_the_configuration(tmp_path: Path) ->
     """The README's command, in this environment and not in one that it makes."""
     environment = sys.prefix
     made = subprocess.run(
-        ["make", "--no-print-directory", f"--old-file={environment}/.cdk", "synth", f"VENV={environment}"],
+        [
+            "make", "--no-print-directory", f"--old-file={environment}/.cdk", "synth",
+            f"VENV={environment}",
+        ],
         env={**os.environ, "CONFIG": "cdk/config.yaml", "OUT": str(tmp_path)},
         cwd=CDK.parent, capture_output=True, text=True, check=True,
     )  # fmt: skip

@@ -74,8 +74,8 @@ class PipelineDecoder(LatentDecoder):
         self._processor: Any = getattr(pipeline, "video_processor", None)
         self._processor = self._processor or pipeline.image_processor
         self._map: torch.Tensor | None = None
-        self._token_side: int = 2 * pipeline.vae_scale_factor
-        """Of the square of pixels that a token stands for: two by two cells."""
+        self._token_side = 2 * int(getattr(pipeline, "vae_scale_factor", 0))
+        """Of the square of pixels that an image's token stands for: two by two cells."""
 
     def stand_in(self) -> Undecoded:
         """For the autoencoder in a pipeline's call."""

@@ -262,8 +262,8 @@ async def test_an_unknown_job_is_404(client: httpx.AsyncClient) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "job_not_found")
 
 
-async def test_the_model_is_listed_and_no_other_is_served(client: httpx.AsyncClient) -> None:
-    [entry] = (await client.get("/v1/models")).json()["data"]
+async def test_the_models_are_listed_and_no_other_is_served(client: httpx.AsyncClient) -> None:
+    entry, _upscaler = (await client.get("/v1/models")).json()["data"]
     assert entry["running"]["channels-last"] == "off (only on cuda)"
     assert await generate(client, model=entry["id"])
     answer = await client.post(GENERATIONS, json={**QUICK, "model": "another"})

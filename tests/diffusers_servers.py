@@ -24,6 +24,7 @@ from queue_agent_diffusers.engine.requests import Clip, ImageRequest, Pictures
 from queue_agent_diffusers.engine.unbatched import UnbatchedModel
 from queue_agent_diffusers.errors import OutOfMemory
 from queue_agent_diffusers.http.app import create_app
+from queue_agent_diffusers.http.draining import DrainingServer
 from queue_agent_diffusers.torch.video_file import write_video
 
 STEP_SECONDS = 0.02
@@ -280,7 +281,9 @@ def main() -> None:
     engine = engine_of(SlowlyFilmingModel() if films else PaintingModel())
     engine.start()
     app = create_app(engine)
-    uvicorn.run(app, host=HOST, port=int(sys.argv[1]), log_level="warning", timeout_keep_alive=75)
+    port = int(sys.argv[1])
+    config = uvicorn.Config(app, HOST, port, log_level="warning", timeout_keep_alive=75)
+    DrainingServer(config, engine).run()
 
 
 if __name__ == "__main__":

@@ -372,5 +372,27 @@ async def test_a_server_told_to_end_finishes_what_it_has_begun() -> None:
         assert (await request).status_code == 200
 
 
+async def test_a_server_told_to_end_can_be_asked_until_its_jobs_are_done() -> None:
+    server = painting_server()
+    await asyncio.to_thread(server.start)
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        body = {"prompt": "x", "num_inference_steps": 500, "n": 16}
+        headers = {"X-Request-Id": "job"}
+        request = asyncio.create_task(client.post(GENERATIONS, json=body, headers=headers))
+        await eventually(lambda: works(server))
+        stopping = asyncio.create_task(asyncio.to_thread(server.stop, PATIENCE))
+
+        async def refuses() -> bool:
+            async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as another:
+                return (await another.get("/health")).status_code == 503
+
+        await eventually(refuses)
+        assert (await client.post(GENERATIONS, json=body)).status_code == 503
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as another:
+            assert (await another.post("/v1/jobs/job/suspend")).status_code == 204
+        assert (await request).status_code == 409
+        await stopping
+
+
 async def works(server: ServerProcess) -> bool:
     return await asyncio.to_thread(jobs_held, server) > 0

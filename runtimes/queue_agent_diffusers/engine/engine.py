@@ -20,7 +20,7 @@ from queue_agent_diffusers.engine.finisher import Finisher
 from queue_agent_diffusers.engine.fitting import Fitting
 from queue_agent_diffusers.engine.job_edge import JobEdge
 from queue_agent_diffusers.engine.jobs import EngineJob, JobRegister, Listener, Stages
-from queue_agent_diffusers.engine.model import Model, Observer
+from queue_agent_diffusers.engine.model import Model, Observer, Resumable
 from queue_agent_diffusers.engine.placement import SWITCH_AFTER, Placement
 from queue_agent_diffusers.engine.pool import ModelPool
 from queue_agent_diffusers.engine.requests import ImageRequest
@@ -63,14 +63,20 @@ class Engine:
         self._jobs = JobRegister()
         self._scheduler = BatchScheduler()
         fitting, edge = Fitting(), JobEdge(self._hear_of_device)
-        self._finisher = Finisher(edge, self._inbox.put)
+        self._finisher = Finisher(edge, self._observer, self._inbox.put)
         self._stepper = Stepper(
             pool, self._scheduler, fitting, self._finisher, edge, self._observer
         )
         self._placement = Placement(
-            pool, self._scheduler, fitting, edge, self._in_use, switch_after=switch_after
+            pool,
+            self._scheduler,
+            fitting,
+            edge,
+            self._in_use,
+            self._observer,
+            switch_after=switch_after,
         )
-        self._begun = False
+        self._begun = self._draining = False
         self._closing = threading.Event()
         self._job_seconds = 1.0
         # A daemon, since a device that hangs cannot be interrupted.
@@ -87,12 +93,17 @@ class Engine:
 
     @property
     def ready(self) -> bool:
-        return self._begun and not self._closing.is_set() and self._thread.is_alive()
+        """Whether jobs are taken."""
+        if self._draining or self._closing.is_set():
+            return False
+        return self._begun and self._thread.is_alive()
 
     def check_ready(self) -> None:
         """Raise `DeviceBroken` or `NotReady` where nothing can be generated."""
         if isinstance(self.failure, DeviceUnavailable) and self._begun:
             raise DeviceBroken(str(self.failure))
+        if self._draining:
+            raise NotReady("The server is about to end.")
         if not self.ready:
             raise NotReady("The model is still loading." if not self.failure else "No model.")
 
@@ -109,8 +120,11 @@ class Engine:
         request: ImageRequest,
         listener: Listener | None = None,
         stages: Stages | None = None,
+        checkpoint: bytes | None = None,
     ) -> EngineJob:
         """Queue a job. To be called from one thread only, the event loop's.
+
+        With a `checkpoint` of it the job goes on from there, if that is of this request and model.
 
         Raises:
             DeviceBroken, NotReady, InvalidRequest, DuplicateJob, QueueFull: the job was not taken.
@@ -123,7 +137,14 @@ class Engine:
         waiting = self._jobs.waiting
         if waiting >= self._max_waiting:
             raise QueueFull(f"{waiting} jobs wait already.", retry_after=self._time_for(waiting))
-        job = EngineJob(job_id, request, listener=listener, stages=stages, on_stop=self._wake)
+        job = EngineJob(
+            job_id,
+            request,
+            listener=listener,
+            stages=stages,
+            on_stop=self._wake,
+            checkpoint=checkpoint,
+        )
         job.result.add_done_callback(lambda _: self._note_end(job))
         self._jobs.add(job)
         self._inbox.put(functools.partial(self._placement.take, job))
@@ -150,6 +171,24 @@ class Engine:
         job.cancel()
         return job
 
+    def checkpoint(self, job_id: str, *, stop: bool = False) -> "Future[bytes | None]":
+        """What has been done of the job of that id, between two steps; raises like `find`.
+
+        With `stop` the job ends there. The future holds None where nothing was done that could be
+        taken up, as of a job that waits or has ended.
+        """
+        job = self.find(job_id)
+        made: Future[bytes | None] = Future()
+        if job.work is None or not isinstance(job.work[0], Resumable):
+            if stop:  # at once: what is not resumable may hold the engine's thread up to its end
+                job.cancel()
+            made.set_result(None)
+            return made
+        self._inbox.put(functools.partial(self._hand_out, job, made, stop=stop))
+        if not self._thread.is_alive():
+            self._take_in()
+        return made
+
     def load(self, name: str) -> None:
         """Have a model loaded as soon as there is room; jobs that work go on."""
         self._inbox.put(functools.partial(self._placement.want, name))
@@ -163,6 +202,10 @@ class Engine:
         done: Future[None] = Future()
         self._inbox.put(functools.partial(self._unload, name, done))
         return done
+
+    def drain(self) -> None:
+        """Take no more jobs; those that are here go on."""
+        self._draining = True
 
     def close(self, timeout: float = 10.0) -> None:
         """Cancel all jobs and end the threads, waiting at most `timeout` seconds for them."""
@@ -210,6 +253,19 @@ class Engine:
             steps += 1
             if steps >= batch.model.turn and len(self._scheduler) > 1:
                 return
+
+    def _hand_out(self, job: EngineJob, made: "Future[bytes | None]", *, stop: bool) -> None:
+        make = None
+        if job.work is not None and not job.ended:
+            model, samples = job.work
+            if isinstance(model, Resumable):
+                make = model.checkpoint(job.request, samples)
+        if stop:
+            job.cancel()
+        if make is None:
+            made.set_result(None)
+        else:
+            self._finisher.serialize(make, made)
 
     def _note_changes(self) -> None:
         """What may change between two steps: who is there, who is wanted, what is loaded."""
@@ -269,6 +325,7 @@ class Engine:
 
     def _abandon(self) -> None:
         self._closing.set()
+        self._take_in()
         for batch in self._scheduler:
             for member in batch.members:
                 member.sample.stop()

@@ -1,24 +1,31 @@
 """What is made of samples beside the step loop: previews on the way, pictures at the end."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from PIL import Image
 
 from queue_agent_diffusers.engine.batch_scheduler import Member
 from queue_agent_diffusers.engine.job_edge import JobEdge
 from queue_agent_diffusers.engine.jobs import EngineJob, Preview
-from queue_agent_diffusers.engine.model import Model
+from queue_agent_diffusers.engine.model import Model, Observer
 from queue_agent_diffusers.engine.requests import Pictures
+from queue_agent_diffusers.errors import GenerationFailed
+
+_log = logging.getLogger(__name__)
 
 
 class Finisher:
     """One more thread, in which pictures are made; all methods are for the engine's own."""
 
-    def __init__(self, edge: JobEdge, hand_in: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(
+        self, edge: JobEdge, observer: Observer, hand_in: Callable[[Callable[[], None]], None]
+    ) -> None:
         """`hand_in` has something done in the engine's thread."""
+        self._observer = observer
         self._edge = edge
         self._hand_in = hand_in
         self._delivering: Counter[Model] = Counter()
@@ -55,9 +62,23 @@ class Finisher:
             number = due.index(sample.step)
             self._thread.submit(self._deliver_preview, member, number, draw)
 
+    def serialize(self, make: Callable[[], bytes], made: "Future[bytes | None]") -> None:
+        """Have bytes made; what goes wrong is for who asked, and no job's fault."""
+        self._thread.submit(self._serialize, make, made)
+
     def close(self, *, wait: bool) -> None:
         """End the thread, once it has done what it was given."""
         self._thread.shutdown(wait=wait)
+
+    def _serialize(self, make: Callable[[], bytes], made: "Future[bytes | None]") -> None:
+        try:
+            data = make()
+        except Exception as error:
+            _log.exception("no checkpoint was made")
+            made.set_exception(GenerationFailed(f"{type(error).__name__}: {error}"))
+        else:
+            self._observer.checkpointed(len(data))
+            made.set_result(data)
 
     def _deliver(self, job: EngineJob, model: Model, make: Callable[[], Pictures]) -> None:
         with self._edge.answering(job):

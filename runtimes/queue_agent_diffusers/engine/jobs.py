@@ -3,13 +3,14 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
 
 from PIL import Image
 
+from queue_agent_diffusers.engine.model import Model, Sample
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.errors import DuplicateJob, JobNotFound, RequestCancelled, ServerError
 
@@ -66,7 +67,9 @@ class EngineJob:
         listener: Listener | None = None,
         stages: Stages | None = None,
         on_stop: Callable[[], None] = lambda: None,
+        checkpoint: bytes | None = None,
     ) -> None:
+        """`checkpoint` is what another engine has done of it."""
         self.id = job_id
         self.request = request
         self.state: JobState = "queued"
@@ -81,6 +84,11 @@ class EngineJob:
         self._on_stop = on_stop
         self.preview: Image.Image | None = None
         """How the first image looked last, while the job runs, where the request wants that."""
+        self.checkpoint = checkpoint
+        self.work: tuple[Model, Sequence[Sample]] | None = None
+        """Who works on it, and what: in the engine's thread only, until it has ended."""
+        self.resumed_steps = 0
+        """How many steps of all its images together were not taken here."""
         self.previews = 0
         """How many such looks there were."""
         self._looked_at = float("-inf")
@@ -189,6 +197,7 @@ class EngineJob:
         kept = EngineJob(self.id, replace(self.request, image=None, mask=None, clip=None))
         kept.state, kept.step, kept.steps = self.state, self.step, self.steps
         kept.previews = self.previews
+        kept.resumed_steps = self.resumed_steps
         return kept
 
 

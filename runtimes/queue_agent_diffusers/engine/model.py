@@ -5,7 +5,7 @@ together by `Model.predict`, and hands the finished ones of a job to `Model.fini
 """
 
 from collections.abc import Callable, Collection, Hashable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 from PIL import Image
 
@@ -84,6 +84,33 @@ class ModelOf(Protocol[S]):
         """Free its memory; it is not used afterwards."""
 
 
+CHECKPOINT_LIMIT: Final = 64 * 1024 * 1024
+"""Bytes of an image's predictions above which none of them are kept."""
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """What a model can do beside, whose samples can go on where others ended."""
+
+    checkpoint_limit: int
+    """Bytes that are kept of each sample; 0 for none."""
+
+    def checkpoint(
+        self, request: ImageRequest, samples: Sequence[Any]
+    ) -> Callable[[], bytes] | None:
+        """What makes a checkpoint of a request's samples, started or not, in any one other thread.
+
+        None where they have nothing that is worth it.
+        """
+
+    def restore(self, request: ImageRequest, samples: Sequence[Any], checkpoint: bytes) -> None:
+        """Have samples that were not started go on from a checkpoint, once they are.
+
+        Raises:
+            CheckpointUnusable: it is of something else, or damaged; the samples are as before.
+        """
+
+
 Model = ModelOf[Any]
 """Any model; who is handed samples hands back those of the same model."""
 
@@ -102,6 +129,15 @@ class Observer:
 
     def unloaded(self, model: str) -> None:
         """A model was let go."""
+
+    def resumed(self, steps: int) -> None:
+        """An image goes on after so many steps, which another engine took."""
+
+    def checkpoint_ignored(self) -> None:
+        """A job's checkpoint could not be used, so that it begins anew."""
+
+    def checkpointed(self, size: int) -> None:
+        """A checkpoint of so many bytes was handed out."""
 
     def halved(self) -> None:
         """The device's memory did not hold a batch."""

@@ -3,22 +3,26 @@
 Used in the engine's thread only.
 """
 
+import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from queue_agent_diffusers.engine.batch_scheduler import BatchScheduler, Member
+from queue_agent_diffusers.engine.checkpoint import CheckpointUnusable
 from queue_agent_diffusers.engine.fitting import Fitting, Need
 from queue_agent_diffusers.engine.job_edge import JobEdge
 from queue_agent_diffusers.engine.jobs import EngineJob
-from queue_agent_diffusers.engine.model import Model
+from queue_agent_diffusers.engine.model import Model, Observer, Resumable, Sample
 from queue_agent_diffusers.engine.pool import ModelPool
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.errors import ModelUnavailable, OutOfMemory
 
 SWITCH_AFTER: Final = 5.0
 """Seconds that jobs wait for a model for which there is no room, before others make it."""
+
+_log = logging.getLogger(__name__)
 
 
 class Placement:
@@ -31,6 +35,7 @@ class Placement:
         fitting: Fitting,
         edge: JobEdge,
         in_use: Callable[[Model], bool],
+        observer: Observer,
         *,
         switch_after: float = SWITCH_AFTER,
     ) -> None:
@@ -39,6 +44,7 @@ class Placement:
         self._fitting = fitting
         self._answering = edge.answering
         self._in_use = in_use
+        self._observer = observer
         self._switch_after = switch_after
         self._unplaced: dict[str, deque[EngineJob]] = {}
         """Jobs by the model that they wait for."""
@@ -106,11 +112,23 @@ class Placement:
             with self._answering(job):
                 model.check(job.request)
                 samples = model.begin(job.request, job.advance)
+                self._restore(job, model, samples)
+                job.work = model, samples
                 self._refuse_misfit(job.request, Need.of(name, job.request, samples))
                 members = [
                     Member(job, sample, number, samples) for number, sample in enumerate(samples)
                 ]
                 self._scheduler.add((name, model.batch_key(job.request)), model, members)
+
+    def _restore(self, job: EngineJob, model: Model, samples: Sequence[Sample]) -> None:
+        """Have it go on where another engine ended; one that cannot begins anew."""
+        if job.checkpoint is None or not isinstance(model, Resumable):
+            return
+        try:
+            model.restore(job.request, samples, job.checkpoint)
+        except CheckpointUnusable as error:
+            _log.warning("job %s: its checkpoint is not used: %s", job.id, error)
+            self._observer.checkpoint_ignored()
 
     def _refuse_misfit(self, request: ImageRequest, need: Need | None) -> None:
         """Raise `OutOfMemory` where it is known that a sample of the request cannot fit."""

@@ -47,6 +47,7 @@ class Stepper:
                     member.job.enter("encode")
                     member.sample.start()
                     member.started = True
+                    self._go_on(batch, member)
             except OutOfMemory as error:
                 member.sample.stop()
                 if len(batch.running) == 1:
@@ -89,7 +90,7 @@ class Stepper:
         self._observer.stepped(len(members), rows, time.monotonic() - began)
 
     def _move(self, batch: Batch, member: Member, move: Callable[[], None]) -> None:
-        job, siblings = member.job, member.siblings
+        job = member.job
         if job.ended:
             return  # a sibling has failed in this very step
         with self._edge.answering(job):
@@ -99,20 +100,32 @@ class Stepper:
                 if len(batch.running) == 1:
                     self._note_misfit(member)
                 raise
-            steps = member.sample.steps or 1
-            job.advance(sum(sample.step for sample in siblings) // len(siblings), steps)
-            self._finisher.show(member)
-            if member.sample.done:
-                batch.running.remove(member)
-                need = self._need(member)
-                if need is not None:
-                    self._fitting.fitted(need)
-            if all(sample.done for sample in siblings):
-                job.enter("decode")
-                make = batch.model.finish(job.request, siblings)
-                self._finisher.deliver(job, batch.model, make)
+            self._moved(batch, member)
         if job.ended:
             batch.drop(job)
+
+    def _go_on(self, batch: Batch, member: Member) -> None:
+        """Note the steps that another engine took of a sample, which may be all."""
+        if member.sample.step:
+            member.job.resumed_steps += member.sample.step
+            self._observer.resumed(member.sample.step)
+            self._moved(batch, member)
+
+    def _moved(self, batch: Batch, member: Member) -> None:
+        """Tell of a sample's step, and deliver the job that it was the last of."""
+        job, siblings = member.job, member.siblings
+        steps = member.sample.steps or 1
+        job.advance(sum(sample.step for sample in siblings) // len(siblings), steps)
+        self._finisher.show(member)
+        if member.sample.done:
+            batch.running.remove(member)
+            need = self._need(member)
+            if need is not None:
+                self._fitting.fitted(need)
+        if all(sample.done for sample in siblings):
+            job.enter("decode")
+            make = batch.model.finish(job.request, siblings)
+            self._finisher.deliver(job, batch.model, make)
 
     def _need(self, member: Member) -> Need | None:
         request = member.job.request

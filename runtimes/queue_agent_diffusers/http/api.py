@@ -248,6 +248,9 @@ class JobStatus(BaseModel):
     steps: int | None = Field(description="None until it is known.")
     progress: float
     previews: int = Field(description="How many looks at the first image there were so far.")
+    resumed_steps: int = Field(
+        description="Steps of all its images together that a checkpoint has saved."
+    )
 
 
 class ModelName(BaseModel):

@@ -18,6 +18,9 @@ GET    /v1/jobs                 what runs or waits
 GET    /v1/jobs/{id}            how far a request is, by its X-Request-Id
 GET    /v1/jobs/{id}/preview    how its first image looks, while it runs, if it asked for that
 DELETE /v1/jobs/{id}            stop it between two steps
+POST   /v1/jobs/{id}/suspend    the same, and hand out what was done of it
+GET    /v1/jobs/{id}/checkpoint what was done of it so far, while it goes on
+PUT    /v1/jobs/{id}/checkpoint what was done of the request that is to come by that X-Request-Id
 GET    /health                  503 until the first model is loaded, or once the device is broken
 GET    /metrics                 for Prometheus
 GET    /openapi.json            these routes, by OpenAPI
@@ -53,6 +56,7 @@ from queue_agent_diffusers.http.api import (
     ServedModels,
 )
 from queue_agent_diffusers.http.browsers import BrowserGuard
+from queue_agent_diffusers.http.checkpoints import UploadedCheckpoints, add_checkpoint_routes
 from queue_agent_diffusers.http.image_routes import MAX_BODY, add_image_routes, invalid_request
 from queue_agent_diffusers.http.images import encode_file
 from queue_agent_diffusers.http.metrics import EngineMetrics
@@ -103,11 +107,12 @@ def create_app(
     app.add_exception_handler(ServerError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_error)
-    names = Names(engine.pool.names)
-    add_image_routes(app, engine, names)
+    names, uploaded = Names(engine.pool.names), UploadedCheckpoints()
+    add_image_routes(app, engine, names, uploaded)
     add_upscale_routes(app, engine, (options or Options()).upscalers)
-    add_video_routes(app, engine, names)
+    add_video_routes(app, engine, names, uploaded)
     _add_job_routes(app, engine)
+    add_checkpoint_routes(app, engine, uploaded)
     _add_model_routes(app, engine, names)
 
     @app.get("/v1/capabilities")
@@ -221,6 +226,7 @@ def _status(job: EngineJob) -> JobStatus:
         steps=job.steps,
         progress=job.progress,
         previews=job.previews,
+        resumed_steps=job.resumed_steps,
     )
 
 

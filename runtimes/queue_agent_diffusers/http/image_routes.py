@@ -21,6 +21,7 @@ from queue_agent_diffusers.engine.requests import ImageRequest, LoraWeight, Pict
 from queue_agent_diffusers.errors import InvalidRequest, NotReady
 from queue_agent_diffusers.http import streaming
 from queue_agent_diffusers.http.api import CommonFields, EditRequest, Fields, GenerationRequest
+from queue_agent_diffusers.http.checkpoints import UploadedCheckpoints, with_its_seed
 from queue_agent_diffusers.http.conditions import with_conditions
 from queue_agent_diffusers.http.images import (
     decode_image,
@@ -39,7 +40,9 @@ _DECODED_AT_ONCE: Final = 1
 F = TypeVar("F", bound=Fields)
 
 
-def add_image_routes(app: FastAPI, engine: Engine, names: Names) -> None:
+def add_image_routes(
+    app: FastAPI, engine: Engine, names: Names, uploaded: UploadedCheckpoints
+) -> None:
     """Add them to the application."""
     decoding = asyncio.Semaphore(_DECODED_AT_ONCE)
 
@@ -50,7 +53,7 @@ def add_image_routes(app: FastAPI, engine: Engine, names: Names) -> None:
             _check_ready(engine)
             async with decoding:
                 wanted = await asyncio.to_thread(with_conditions, body, wanted)
-        return await _answer(engine, request, body, wanted)
+        return await _answer(engine, uploaded, request, body, wanted)
 
     @app.post("/v1/images/edits", openapi_extra=form_body(EditRequest, ("image", "mask")))
     async def edit(request: Request) -> Response:
@@ -65,7 +68,7 @@ def add_image_routes(app: FastAPI, engine: Engine, names: Names) -> None:
                     raise InvalidRequest("An image is required.", param="image")
                 wanted = await asyncio.to_thread(_edit_request, body, start, image, mask)
                 wanted = await asyncio.to_thread(with_conditions, body, wanted)
-        return await _answer(engine, request, body, wanted)
+        return await _answer(engine, uploaded, request, body, wanted)
 
 
 def _check_ready(engine: Engine) -> None:
@@ -87,11 +90,18 @@ def invalid_request(faults: Sequence[ErrorDetails]) -> InvalidRequest:
 
 
 async def _answer(
-    engine: Engine, request: Request, body: GenerationRequest, wanted: ImageRequest
+    engine: Engine,
+    uploaded: UploadedCheckpoints,
+    request: Request,
+    body: GenerationRequest,
+    wanted: ImageRequest,
 ) -> Response:
+    checkpoint = uploaded.take(request_id(request))
+    if body.seed is None:
+        wanted = with_its_seed(wanted, checkpoint)
     if body.stream:
-        return _stream(engine, request, body, wanted)
-    pictures = await pictures_of(engine, request, wanted)
+        return _stream(engine, request, body, wanted, checkpoint)
+    pictures = await pictures_of(engine, request, wanted, checkpoint)
     answer = await asyncio.to_thread(
         encode_answer,
         pictures.images,
@@ -103,9 +113,13 @@ async def _answer(
     return Response(answer, media_type="application/json")
 
 
-async def pictures_of(engine: Engine, request: Request, wanted: ImageRequest) -> Pictures:
+async def pictures_of(
+    engine: Engine, request: Request, wanted: ImageRequest, checkpoint: bytes | None = None
+) -> Pictures:
     """What the engine makes of it, unless its client goes away."""
-    job = engine.submit(request_id(request), wanted, stages=spans_of(request))
+    job = engine.submit(
+        request_id(request), wanted, stages=spans_of(request), checkpoint=checkpoint
+    )
     watcher = asyncio.create_task(_cancel_when_gone(request, job))
     try:
         return await asyncio.wrap_future(job.result)
@@ -120,14 +134,18 @@ def spans_of(request: Request) -> StageSpans:
 
 
 def _stream(
-    engine: Engine, request: Request, body: GenerationRequest, wanted: ImageRequest
+    engine: Engine,
+    request: Request,
+    body: GenerationRequest,
+    wanted: ImageRequest,
+    checkpoint: bytes | None,
 ) -> Response:
     operation: streaming.Operation = (
         "image_edit" if isinstance(body, EditRequest) else "image_generation"
     )
     stream = streaming.Stream(operation, body.output_format, body.warnings, body.output_compression)
     wanted = dataclasses.replace(wanted, previews=body.partial_images)
-    job = engine.submit(request_id(request), wanted, stream.listen, spans_of(request))
+    job = engine.submit(request_id(request), wanted, stream.listen, spans_of(request), checkpoint)
     return StreamingResponse(
         stream.events(job),
         media_type=streaming.MEDIA_TYPE,

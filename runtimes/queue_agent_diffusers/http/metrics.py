@@ -60,6 +60,23 @@ class EngineMetrics(Observer):
             "diffusers_batches_halved", "Batches that failed and were halved.", registry=registry
         )
 
+        self._resumed = Counter(
+            "diffusers_steps_resumed",
+            "Steps of images that were not taken again, thanks to a checkpoint.",
+            registry=registry,
+        )
+        self._ignored = Counter(
+            "diffusers_checkpoints_ignored",
+            "Checkpoints of jobs that could not be used.",
+            registry=registry,
+        )
+        self._checkpoints = Counter(
+            "diffusers_checkpoints", "Checkpoints handed out.", registry=registry
+        )
+        self._checkpoint_bytes = Counter(
+            "diffusers_checkpoint_bytes", "Bytes of checkpoints handed out.", registry=registry
+        )
+
     def gauge(self, name: str, description: str, read: Callable[[], float]) -> None:
         """Report what `read` says whenever Prometheus asks."""
         Gauge(name, description, registry=self._registry).set_function(read)
@@ -87,6 +104,19 @@ class EngineMetrics(Observer):
     def unloaded(self, model: str) -> None:
         """See `Observer`."""
         self._unloads.labels(model).inc()
+
+    def resumed(self, steps: int) -> None:
+        """See `Observer`."""
+        self._resumed.inc(steps)
+
+    def checkpoint_ignored(self) -> None:
+        """See `Observer`."""
+        self._ignored.inc()
+
+    def checkpointed(self, size: int) -> None:
+        """See `Observer`."""
+        self._checkpoints.inc()
+        self._checkpoint_bytes.inc(size)
 
     def halved(self) -> None:
         """See `Observer`."""

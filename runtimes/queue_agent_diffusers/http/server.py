@@ -19,6 +19,7 @@ from queue_agent_diffusers.engine.model import Model
 from queue_agent_diffusers.engine.pool import ModelPool, Served
 from queue_agent_diffusers.errors import ModelError
 from queue_agent_diffusers.http.app import create_app
+from queue_agent_diffusers.http.draining import DrainingServer
 from queue_agent_diffusers.http.metrics import EngineMetrics
 from queue_agent_diffusers.options import Options
 
@@ -53,8 +54,9 @@ def serve(
         functools.partial(_device_memory, engine),
     )
     app = create_app(engine, metrics, traces, hosts=allow_hosts, options=options)
-    server = uvicorn.Server(
-        uvicorn.Config(app, host=host, port=port, access_log=False, timeout_keep_alive=_KEEP_ALIVE)
+    server = DrainingServer(
+        uvicorn.Config(app, host=host, port=port, access_log=False, timeout_keep_alive=_KEEP_ALIVE),
+        engine,
     )
 
     def stop() -> None:

@@ -15,6 +15,7 @@ from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.names import Names
 from queue_agent_diffusers.engine.requests import ImageRequest, VideoFile
 from queue_agent_diffusers.errors import InvalidRequest, NotReady
+from queue_agent_diffusers.http.checkpoints import UploadedCheckpoints, with_its_seed
 from queue_agent_diffusers.http.image_routes import image_request, invalid_request, spans_of
 from queue_agent_diffusers.http.images import decode_image, fit_image
 from queue_agent_diffusers.http.middleware import request_id
@@ -34,7 +35,9 @@ _DECODED_AT_ONCE: Final = 1
 _FIRST, _LAST, _BOTH = "input_reference", "last_frame", "input_references"
 
 
-def add_video_routes(app: FastAPI, engine: Engine, names: Names) -> None:
+def add_video_routes(
+    app: FastAPI, engine: Engine, names: Names, uploaded: UploadedCheckpoints
+) -> None:
     """Add them to the application."""
     jobs, decoding = VideoJobs(), asyncio.Semaphore(_DECODED_AT_ONCE)
 
@@ -47,7 +50,12 @@ def add_video_routes(app: FastAPI, engine: Engine, names: Names) -> None:
             wanted = dataclasses.replace(image_request(fields, names), clip=fields.clip)
             async with decoding:
                 wanted = await _with_images(form, wanted)
-        job = engine.submit(request_id(request), wanted, stages=spans_of(request))
+        checkpoint = uploaded.take(request_id(request))
+        if fields.seed is None:
+            wanted = with_its_seed(wanted, checkpoint)
+        job = engine.submit(
+            request_id(request), wanted, stages=spans_of(request), checkpoint=checkpoint
+        )
         model = names.listed(wanted.model or engine.pool.names[0])
         return jobs.add(job, model, fields.warnings).record
 

@@ -7,6 +7,7 @@ one pass of the network (`forward`). What differs between UNets and transformers
 
 import dataclasses
 import functools
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
@@ -15,7 +16,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from queue_agent_diffusers.engine.model import OnStep
+from queue_agent_diffusers.engine.checkpoint import CheckpointUnusable, request_fingerprint
+from queue_agent_diffusers.engine.model import CHECKPOINT_LIMIT, OnStep
 from queue_agent_diffusers.engine.quality import unheeded
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.torch import forward
@@ -23,11 +25,20 @@ from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched, release_memory, weight_bytes
 from queue_agent_diffusers.torch.pipeline_arguments import Family, default
+from queue_agent_diffusers.torch.predictions import (
+    KeptPredictions,
+    model_fingerprint,
+    on_device,
+    read_checkpoint,
+    write_checkpoint,
+)
 from queue_agent_diffusers.torch.prompt_cache import PromptCache
 from queue_agent_diffusers.torch.schedulers import Scheduler, keep_timesteps_on_host
 from queue_agent_diffusers.torch.speed import Pace
 from queue_agent_diffusers.torch.step_cache import StepCaches
 from queue_agent_diffusers.torch.suspended import NetworkCall, SuspendedCall
+
+_log = logging.getLogger(__name__)
 
 
 class StepSample:
@@ -46,15 +57,24 @@ class StepSample:
         """What the pipeline's call ended with."""
         self.call: SuspendedCall | None = None
         self.caches = model.new_caches(request)
+        self.kept = KeptPredictions(model.checkpoint_limit)
+        """What the network answered, in this call or in the one that it takes up."""
         self._model = model
 
     def start(self) -> None:
-        """Encode the prompt and the image, make the noise, come to the first step."""
+        """Encode the prompt and the image, make the noise, come to the first step left to take."""
         with memory_watched(1, self.request):
-            self.call = self._model.new_call(self)
-            self.call.start()
-        pipeline = self.call.pipeline
-        self.steps = getattr(pipeline, "num_timesteps", None) or len(pipeline.scheduler.timesteps)
+            self._begin()
+            try:
+                for prediction in self.kept.predictions:
+                    self._answer(on_device(prediction, self._model.device))
+            except torch.OutOfMemoryError:
+                raise
+            except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+                _log.warning("begun anew, since its kept steps do not fit: %s", error)
+                self.stop()
+                self.kept.clear()
+                self._begin()
 
     @property
     def asked(self) -> NetworkCall | None:
@@ -66,6 +86,18 @@ class StepSample:
 
     def resume(self, prediction: Any) -> None:
         """Go on with the network's prediction to its next question, or to the end."""
+        self.kept.add(prediction)
+        self._answer(prediction)
+
+    def _begin(self) -> None:
+        self.step, self.latents, self.done = 0, None, False
+        self.caches = self._model.new_caches(self.request)
+        self.call = call = self._model.new_call(self)
+        call.start()
+        pipeline = call.pipeline
+        self.steps = getattr(pipeline, "num_timesteps", None) or len(pipeline.scheduler.timesteps)
+
+    def _answer(self, prediction: Any) -> None:
         call = self.call
         if call is None or call.asked is None:
             raise RuntimeError("a sample that was not started has no step to take")
@@ -100,6 +132,7 @@ class BatchedModel(ABC):
 
     turn = 4
     takes_loras = True
+    checkpoint_limit = CHECKPOINT_LIMIT
     layout = forward.ROWS
     host_timesteps = False
     """Whether the schedulers' timesteps are kept in the host's memory."""
@@ -128,6 +161,8 @@ class BatchedModel(ABC):
         self._pace = Pace(pipeline.vae.device)
         self._prompts = PromptCache()
         self._natural_side = side
+        self.device: torch.device = pipeline.device
+        self._fingerprint = model_fingerprint(pipeline)
 
     def check(self, request: ImageRequest) -> None:
         """Raise `InvalidRequest` for what this model can never do."""
@@ -189,6 +224,26 @@ class BatchedModel(ABC):
         rows = sum(call.rows for call in calls)
         return next((size for size in self.buckets if size >= rows), None)
 
+    def checkpoint(
+        self, request: ImageRequest, samples: Sequence[StepSample]
+    ) -> Callable[[], bytes] | None:
+        """See `Resumable`."""
+        try:
+            fingerprint = self._fingerprint_of(request)
+        except CheckpointUnusable as error:
+            _log.info("no checkpoint is made: %s", error)
+            return None
+        kept = [sample.kept for sample in samples]
+        return write_checkpoint(kept, fingerprint, request.seed, self.device)
+
+    def restore(
+        self, request: ImageRequest, samples: Sequence[StepSample], checkpoint: bytes
+    ) -> None:
+        """See `Resumable`."""
+        found = read_checkpoint(checkpoint, self._fingerprint_of(request), len(samples))
+        for sample, predictions in zip(samples, found, strict=True):
+            sample.kept.put(predictions)
+
     @abstractmethod
     def finish(
         self, request: ImageRequest, samples: Sequence[StepSample]
@@ -239,6 +294,10 @@ class BatchedModel(ABC):
             functools.partial(self._loras.apply, self._family.main, request.loras),
         )
         return call
+
+    def _fingerprint_of(self, request: ImageRequest) -> str:
+        loras = [self._loras.digest(lora.name) for lora in request.loras]
+        return request_fingerprint(request, " ".join([self._fingerprint, *loras]))
 
     def _predict(self, calls: Sequence[NetworkCall]) -> list[Any]:
         found = {

@@ -1,5 +1,7 @@
 """LoRAs that requests may name: found in one folder, loaded when first asked for."""
 
+import functools
+import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -33,6 +35,12 @@ class LoraCache:
             self._file(lora)
         if len({lora.name for lora in loras}) < len(loras):
             raise InvalidRequest("A LoRA is named twice.", param="loras")
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of a LoRA's file; raises like `check`."""
+        file = self._file(LoraWeight(name))
+        state = file.stat()
+        return _digest(file, state.st_mtime_ns, state.st_size)
 
     def apply(self, pipeline: Any, loras: tuple[LoraWeight, ...]) -> None:
         """Make exactly these act on the pipeline's weights.
@@ -85,3 +93,9 @@ class LoraCache:
         if not file.is_file():
             raise InvalidRequest(f"There is no LoRA {lora.name!r}.", param="loras")
         return file
+
+
+@functools.lru_cache(maxsize=64)
+def _digest(file: Path, _changed: int, _size: int) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,0 +1,304 @@
+"""What an engine has done of a job is gone on with by another, to the same pictures."""
+
+import asyncio
+import dataclasses
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from diffusers_servers import tiny_model
+from harness import PATIENCE
+from queue_agent.testing import eventually
+from queue_agent_diffusers.engine.checkpoint import read_head
+from queue_agent_diffusers.engine.engine import Engine
+from queue_agent_diffusers.engine.jobs import EngineJob, Preview, Step
+from queue_agent_diffusers.engine.pool import ModelPool, Served
+from queue_agent_diffusers.engine.requests import ImageRequest
+from queue_agent_diffusers.errors import RequestCancelled
+from queue_agent_diffusers.http.app import create_app
+from step_batches import stepped_together
+
+SAMPLERS = ("Euler a", "DPM++ 2M", "DPM++ 2M SDE", "UniPC", "Heun", "DDPM")
+TRANSFORMERS = ("Flux", "Flux.2", "Stable Diffusion 3", "Qwen-Image", "PixArt", "Z-Image")
+WANTED = ImageRequest("a lighthouse", seed=7, count=2, width=64, height=64, steps=6)
+
+
+@pytest.fixture(scope="module")
+def unet() -> Any:
+    from queue_agent_diffusers.options import Options  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.loader import load_model  # noqa: PLC0415
+
+    return load_model(str(tiny_model()), Options(device="cpu"))
+
+
+def transformer(name: str) -> Any:
+    from queue_agent_diffusers.torch.architectures import architecture_of  # noqa: PLC0415
+    from queue_agent_diffusers.torch.transformer import TransformerModel  # noqa: PLC0415
+    from tiny_transformers import tiny_transformer  # noqa: PLC0415  loads torch
+
+    pipeline = tiny_transformer(name)
+    architecture = architecture_of(pipeline)
+    assert architecture is not None
+    return TransformerModel(pipeline, architecture, max_batch=8)
+
+
+class Suspends:
+    """Suspends a job once it has come to a step."""
+
+    def __init__(self, engine: Engine, step: int) -> None:
+        self.engine = engine
+        self.step = step
+        self.job: EngineJob | None = None
+        self.submitted = threading.Event()
+        self.checkpoint: Any = None
+
+    def __call__(self, news: Step | Preview) -> None:
+        self.submitted.wait(PATIENCE)
+        if isinstance(news, Step) and news.step >= self.step and self.checkpoint is None:
+            assert self.job is not None
+            self.checkpoint = self.engine.checkpoint(self.job.id, stop=True)
+
+
+@contextmanager
+def engine_with(model: Any) -> Iterator[Engine]:
+    engine = Engine(ModelPool({"model": Served(lambda: model)}))
+    loaded = threading.Event()
+    engine.pool.on_change = loaded.set
+    engine.start()
+    while not engine.ready:
+        loaded.wait(0.01)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def bytes_of(job: EngineJob) -> list[bytes]:
+    return [picture.tobytes() for picture in job.result.result(PATIENCE).images]
+
+
+def whole(model: Any, request: ImageRequest) -> list[bytes]:
+    with engine_with(model) as engine:
+        return bytes_of(engine.submit("whole", request))
+
+
+def suspended(model: Any, request: ImageRequest, step: int) -> bytes:
+    with engine_with(model) as engine:
+        suspends = Suspends(engine, step)
+        suspends.job = engine.submit("1", request, suspends)
+        suspends.submitted.set()
+        with pytest.raises(RequestCancelled):
+            suspends.job.result.result(PATIENCE)
+        data = suspends.checkpoint.result(PATIENCE)
+    assert isinstance(data, bytes)
+    return data
+
+
+def gone_on_with(model: Any, request: ImageRequest, checkpoint: bytes) -> tuple[list[bytes], int]:
+    """The pictures, and the steps of its images together that were not taken again."""
+    with engine_with(model) as engine:
+        job = engine.submit("2", request, checkpoint=checkpoint)
+        return bytes_of(job), job.resumed_steps
+
+
+def assert_goes_on(model: Any, request: ImageRequest, step: int) -> None:
+    checkpoint = suspended(model, request, step)
+    pictures, resumed = gone_on_with(model, request, checkpoint)
+    assert resumed == step * request.count
+    assert pictures == whole(model, request)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_suspended_job_goes_on_to_the_same_pictures_by_any_sampler(
+    unet: Any, sampler: str
+) -> None:
+    assert_goes_on(unet, dataclasses.replace(WANTED, scheduler=sampler), 3)
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_a_suspended_job_of_a_transformer_goes_on_to_the_same_pictures(name: str) -> None:
+    assert_goes_on(transformer(name), dataclasses.replace(WANTED, steps=4), 2)
+
+
+def test_a_job_that_was_ended_after_its_last_step_is_only_decoded(unet: Any) -> None:
+    [samples] = stepped_together(unet, [WANTED])
+    make = unet.checkpoint(WANTED, samples)
+    assert gone_on_with(unet, WANTED, make()) == (whole(unet, WANTED), 12)
+
+
+def test_a_job_can_be_suspended_again_and_again(unet: Any) -> None:
+    checkpoint = suspended(unet, WANTED, 2)
+    with engine_with(unet) as engine:
+        suspends = Suspends(engine, 4)
+        suspends.job = engine.submit("2", WANTED, suspends, checkpoint=checkpoint)
+        suspends.submitted.set()
+        with pytest.raises(RequestCancelled):
+            suspends.job.result.result(PATIENCE)
+        again = suspends.checkpoint.result(PATIENCE)
+    assert len(again) > len(checkpoint)
+    assert gone_on_with(unet, WANTED, again) == (whole(unet, WANTED), 8)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"prompt": "a mountain"},
+        {"negative_prompt": "forest"},
+        {"seed": 8},
+        {"count": 1},
+        {"width": 128},
+        {"steps": 7},
+        {"guidance_scale": 2.0},
+        {"scheduler": "Euler a"},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_another_request_is_not_used(unet: Any, changed: dict[str, Any]) -> None:
+    checkpoint = suspended(unet, WANTED, 2)
+    other = dataclasses.replace(WANTED, **changed)
+    assert gone_on_with(unet, other, checkpoint) == (whole(unet, other), 0)
+
+
+def test_a_checkpoint_of_another_model_is_not_used(unet: Any, tmp_path: Path) -> None:
+    from queue_agent_diffusers.options import Options  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.loader import load_model  # noqa: PLC0415
+    from queue_agent_diffusers.torch.tiny import build_tiny_model  # noqa: PLC0415
+
+    build_tiny_model(tmp_path, seed=1)
+    other = load_model(str(tmp_path), Options(device="cpu"))
+    checkpoint = suspended(unet, WANTED, 2)
+    assert gone_on_with(other, WANTED, checkpoint) == (whole(other, WANTED), 0)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text", "head", "no head"])
+def test_a_damaged_checkpoint_costs_time_and_nothing_else(unet: Any, damage: str) -> None:
+    good = suspended(unet, WANTED, 2)
+    bad = {
+        "cut": good[:-100],
+        "flipped": good[:-1] + bytes([good[-1] ^ 1]),
+        "empty": b"",
+        "text": b"no checkpoint at all",
+        "head": good.replace(b"sd-queue-agent checkpoint", b"something else's checkpoint"),
+        "no head": b"\xff" * 64,
+    }[damage]
+    assert gone_on_with(unet, WANTED, bad) == (whole(unet, WANTED), 0)
+
+
+def test_a_model_keeps_no_more_than_its_limit(unet: Any) -> None:
+    try:
+        unet.checkpoint_limit = 3_000
+        with engine_with(unet) as engine:
+            suspends = Suspends(engine, 3)
+            suspends.job = engine.submit("1", WANTED, suspends)
+            suspends.submitted.set()
+            with pytest.raises(RequestCancelled):
+                bytes_of(suspends.job)
+            assert suspends.checkpoint.result(PATIENCE) is None
+    finally:
+        del unet.checkpoint_limit
+
+
+@contextmanager
+def client_of(engine: Engine) -> Iterator[httpx.AsyncClient]:
+    yield httpx.AsyncClient(
+        transport=httpx.ASGITransport(create_app(engine)),
+        base_url="http://127.0.0.1",
+        timeout=PATIENCE,
+    )
+
+
+BODY = {"prompt": "a lighthouse", "size": "64x64", "num_inference_steps": 40, "n": 2}
+
+
+class Gated:
+    """Lets a model take so many steps, and then waits."""
+
+    def __init__(self, model: Any) -> None:
+        self.steps = threading.Semaphore(0)
+        self.taken = 0
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def predict(self, samples: Sequence[Any]) -> Any:
+        self.steps.acquire()
+        self.taken += len(samples)
+        return self._model.predict(samples)
+
+
+async def is_at(client: httpx.AsyncClient, step: int) -> bool:
+    status: dict[str, Any] = (await client.get("/v1/jobs/job")).json()
+    return bool(status.get("step") == step)
+
+
+async def suspended_over_http(model: Any, fields: dict[str, Any], step: int) -> bytes:
+    gated = Gated(model)
+    with engine_with(gated) as engine, client_of(engine) as client:
+        answer = asyncio.create_task(
+            client.post("/v1/images/generations", json=fields, headers={"X-Request-Id": "job"})
+        )
+        gated.steps.release(step)
+        await eventually(lambda: is_at(client, step))
+        suspending = asyncio.create_task(client.post("/v1/jobs/job/suspend"))
+        while not suspending.done():  # between two steps, of which one is under way
+            gated.steps.release()
+            await asyncio.sleep(0.01)
+        handed = suspending.result()
+        assert (await answer).status_code == 409
+        await client.aclose()
+    assert handed.status_code == 200
+    return handed.content
+
+
+async def test_over_http_a_job_without_a_seed_goes_on_with_the_one_that_it_had(unet: Any) -> None:
+    checkpoint = await suspended_over_http(unet, BODY, 3)
+    seed = read_head(checkpoint).seed
+    gated = Gated(unet)
+    gated.steps.release(1000)
+    with engine_with(gated) as engine, client_of(engine) as client:
+        uploaded = await client.put("/v1/jobs/again/checkpoint", content=checkpoint)
+        assert uploaded.status_code == 204
+        answer = await client.post(
+            "/v1/images/generations", json=BODY, headers={"X-Request-Id": "again"}
+        )
+        status = (await client.get("/v1/jobs/again")).json()
+        taken = gated.taken
+        plain = await client.post("/v1/images/generations", json={**BODY, "seed": seed})
+        await client.aclose()
+    made, undisturbed = answer.json()["data"], plain.json()["data"]
+    assert made == undisturbed
+    assert [image["seed"] for image in made] == [seed, seed + 1]
+    assert 2 * 3 <= status["resumed_steps"] == 2 * 40 - taken
+
+
+async def test_over_http_a_job_goes_on_while_it_hands_out_what_it_has_done(unet: Any) -> None:
+    gated = Gated(unet)
+    with engine_with(gated) as engine, client_of(engine) as client:
+        fields = {**BODY, "seed": 1}
+        answer = asyncio.create_task(
+            client.post("/v1/images/generations", json=fields, headers={"X-Request-Id": "job"})
+        )
+        gated.steps.release(3)
+        await eventually(lambda: is_at(client, 3))
+        asking = asyncio.create_task(client.get("/v1/jobs/job/checkpoint"))
+        while not asking.done():
+            gated.steps.release()
+            await asyncio.sleep(0.01)
+        gated.steps.release(1000)
+        assert (await answer).status_code == 200
+        assert (await client.get("/v1/jobs/job/checkpoint")).status_code == 204
+        await client.aclose()
+    assert read_head(asking.result().content).seed == 1
+
+
+async def test_over_http_an_unknown_job_has_no_checkpoint(unet: Any) -> None:
+    with engine_with(unet) as engine, client_of(engine) as client:
+        assert (await client.get("/v1/jobs/none/checkpoint")).status_code == 404
+        assert (await client.post("/v1/jobs/none/suspend")).status_code == 404
+        await client.aclose()

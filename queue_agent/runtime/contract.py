@@ -64,6 +64,8 @@ class Output:
     """
     wanted: OutputOptions | None = None
     """As of `Prepared`, from which the agent takes it."""
+    steps_saved: int = 0
+    """How many steps of all its images a checkpoint has saved."""
 
     @property
     def size(self) -> int:
@@ -90,6 +92,8 @@ class Prepared:
     use: ModelUse = field(default_factory=ModelUse, kw_only=True)
     """What the job has the runtime load. A job of which that is not told is taken to need nothing
     else than is loaded."""
+    checkpoint: bytes | None = field(default=None, repr=False, kw_only=True)
+    """What an attempt before has done, as `Runtime.checkpoint` gave it; set by the agent."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +210,8 @@ class Runtime(ABC):
     the server has some. Of other jobs it asks the server for none."""
     preloads: ClassVar[bool] = False
     """Whether the server can load a model beside its runs; see `preload`."""
+    checkpoints: ClassVar[bool] = False
+    """Whether a run can go on where another has ended; see `checkpoint`."""
     model_folders: ClassVar[frozenset[str]] = frozenset()
     """The folders, one for each kind of model, in which the runtime looks for files; of adapters
     whose jobs' models the agent may fetch."""
@@ -376,6 +382,22 @@ class Runtime(ABC):
             RuntimeSick: it fails whatever it is asked, until it is started anew; see
                 `queue_agent.runtime.failures`. The agent takes no jobs until it was away.
         """
+
+    async def checkpoint(self, prepared: Prepared, *, stop: bool) -> bytes | None:
+        """What a run under way has done, with which another goes on; None: nothing worth it.
+
+        The agent keeps it as it is and hands it, perhaps on another pod with a server started
+        later, to a run of the same job as `Prepared.checkpoint`. That run goes on from there and
+        makes what it would have made undisturbed; from one that is damaged, or that the server
+        cannot use, it begins anew, and fails no job. With `stop` the run ends there: it is
+        cancelled next, and nothing that it does meanwhile is wanted. Only asked where
+        `checkpoints`.
+
+        Raises:
+            Unavailable: the server does not answer; nothing hangs on it.
+        """
+        del prepared, stop
+        return None
 
     async def still_runs(self, prepared: Prepared) -> bool | None:
         """Whether the runtime still works on a run that was cancelled; None: nobody can tell.

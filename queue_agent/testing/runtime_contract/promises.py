@@ -5,6 +5,7 @@ import contextlib
 import os
 import stat
 from copy import copy
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -169,6 +170,42 @@ class RuntimeContract(RuntimeHooks):
             assets = self.assets_for(runtime, job)
             first, again = [await runtime.prepare(job, assets) for _ in range(2)]
             assert first.use == again.use
+
+    @pytest.mark.asyncio
+    async def test_a_run_that_hands_out_what_it_has_done_is_taken_up_by_another(
+        self, runtime: Runtime, server: ServerProcess
+    ) -> None:
+        if not runtime.checkpoints:
+            pytest.skip("its runs are not taken up")
+        await eventually(runtime.ready)
+        job, _ = self.two_jobs()
+        prepared = await runtime.prepare(job, self.assets_for(runtime, job))
+        assert await runtime.checkpoint(prepared, stop=False) is None, "it does not run"
+        whole = contents(await runtime.run(prepared, ignore))
+        async with task_of(runtime, prepared) as task:
+            await eventually(lambda: self.busy(server))
+            checkpoint = await runtime.checkpoint(prepared, stop=True)
+            task.cancel()
+            await asyncio.wait({task})
+        for given in (checkpoint, b"what no server has handed out"):
+            again = replace(prepared, checkpoint=given)
+            assert contents(await runtime.run(again, ignore)) == whole
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("name", BROKEN_ANSWERS)
+    async def test_asking_what_a_run_has_done_raises_nothing_but_errors_of_the_tree(
+        self, server: ServerProcess, name: str
+    ) -> None:
+        async with FaultProxy(server.url) as proxy, self.opened(proxy.url) as runtime:
+            if not runtime.checkpoints:
+                pytest.skip("its runs are not taken up")
+            prepared = await runtime.prepare(job := self.slow_job(), self.assets_for(runtime, job))
+            async with task_of(runtime, prepared):
+                await eventually(lambda: self.busy(server))
+                with proxy.fault(copy(BROKEN_ANSWERS[name])), contextlib.suppress(QueueAgentError):
+                    async with asyncio.timeout(SOON):
+                        await runtime.checkpoint(prepared, stop=False)
+        await eventually(lambda: self.idle(server))
 
     @pytest.mark.asyncio
     async def test_each_declared_task_type_yields_artifacts(self, runtime: Runtime) -> None:

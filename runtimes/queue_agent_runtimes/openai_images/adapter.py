@@ -45,6 +45,7 @@ from queue_agent_runtimes.openai_images.answer import (
     read_output,
     read_progress,
 )
+from queue_agent_runtimes.openai_images.checkpointing import Checkpointing
 from queue_agent_runtimes.openai_images.conditions import (
     led,
     references_of,
@@ -185,6 +186,7 @@ class OpenAIImagesRuntime(Runtime):
                 answer = await self._elsewhere.brought(answer, spools)
             output = await read_output(answer, prepared)
             spools.keep(output.artifacts)
+        output = replace(output, steps_saved=await self._steps_saved(prepared, run_id))
         progress(Progress(1.0))
         return output
 
@@ -209,6 +211,11 @@ class OpenAIImagesRuntime(Runtime):
         """Around the wait for the answer; the dialect itself has no progress to relay."""
         del prepared, run_id, progress
         yield
+
+    async def _steps_saved(self, prepared: PreparedImages, run_id: str) -> int:
+        """Those that the run did not take, since it went on from a checkpoint."""
+        del prepared, run_id
+        return 0
 
     async def _dialect_for(self, job: Job) -> Dialect:
         """What the server understands of what this job asks for."""
@@ -248,6 +255,7 @@ class DiffusersRuntime(OpenAIImagesRuntime):
     task_types: ClassVar[frozenset[str]] = OpenAIImagesRuntime.task_types | {UPSCALING}
     shows_previews: ClassVar[bool] = True
     preloads: ClassVar[bool] = True
+    checkpoints: ClassVar[bool] = True
     dialect: ClassVar[Dialect] = BUNDLED
     backlog: int = 1
 
@@ -255,6 +263,7 @@ class DiffusersRuntime(OpenAIImagesRuntime):
         super().__init__(options)
         self._given_up: list[tuple[PreparedImages, str]] = []
         """The runs that were cancelled, by what was prepared and by the ids of their jobs."""
+        self._checkpoints = Checkpointing(self._client)
         self._served: dict[str, str] = {}
         """The models that the server lists, by the names in what jobs use."""
 
@@ -278,6 +287,9 @@ class DiffusersRuntime(OpenAIImagesRuntime):
         request, warnings = translate_upscaling(job.content)
         image = image_field(job.content, assets)
         return PreparedImages(job, request, tuple(warnings), (image,), path=PATH)
+    async def checkpoint(self, prepared: Prepared, *, stop: bool) -> bytes | None:
+        """By ``/v1/jobs/{id}/checkpoint`` or ``…/suspend``, which older servers do not have."""
+        return await self._checkpoints.of(prepared, stop=stop)
 
     async def still_runs(self, prepared: Prepared) -> bool:
         """By ``/v1/jobs/{id}``; stopped once more if it does."""
@@ -340,14 +352,19 @@ class DiffusersRuntime(OpenAIImagesRuntime):
         watched = prepared.job.wants_previews
         relay = asyncio.create_task(self._relay(path, progress, watched=watched))
         try:
+            await self._checkpoints.begin(prepared, run_id)
             yield
         except asyncio.CancelledError:
             self._given_up.append((prepared, run_id))
             await asyncio.shield(self._stop(path))
             raise
         finally:
+            self._checkpoints.end(prepared)
             relay.cancel()
             await asyncio.gather(relay, return_exceptions=True)
+
+    async def _steps_saved(self, prepared: PreparedImages, run_id: str) -> int:
+        return await self._checkpoints.saved(prepared, run_id)
 
     async def _relay(self, path: str, progress: ProgressCallback, *, watched: bool) -> None:
         """Report each new step, and each look if these are `watched`, until cancelled.

@@ -1,0 +1,64 @@
+"""What was done of the bundled runtime's jobs, fetched from it and given to it."""
+
+from typing import Final
+
+from queue_agent.runtime import Prepared
+from queue_agent.runtime.http import ASK, READY, Body, RuntimeClient, error_from
+from queue_agent.wire.errors import QueueAgentError
+
+MEDIA_TYPE: Final = "application/octet-stream"
+_LARGEST: Final = 1024 * 1024 * 1024
+_NOTHING: Final = frozenset({204, 404, 405})
+
+
+class Checkpointing:
+    """Of the runs under way of one server."""
+
+    def __init__(self, client: RuntimeClient) -> None:
+        self._client = client
+        self._run_ids: dict[int, str] = {}
+        """By the identity of what was prepared, which lives as long as the run."""
+
+    async def begin(self, prepared: Prepared, run_id: str) -> None:
+        """A run is about to be asked for, which goes on from its checkpoint, if that is of use."""
+        self._run_ids[id(prepared)] = run_id
+        if prepared.checkpoint is None:
+            return
+        try:
+            await self._client.send(
+                "PUT",
+                f"/v1/jobs/{run_id}/checkpoint",
+                body=Body([prepared.checkpoint], MEDIA_TYPE),
+                timeout=ASK,
+            )
+        except QueueAgentError:
+            return  # the run begins anew, or finds the server gone
+
+    def end(self, prepared: Prepared) -> None:
+        """The run is over."""
+        self._run_ids.pop(id(prepared), None)
+
+    async def of(self, prepared: Prepared, *, stop: bool) -> bytes | None:
+        """What a run has done so far; see `Runtime.checkpoint`."""
+        run_id = self._run_ids.get(id(prepared))
+        if run_id is None:
+            return None
+        path = f"/v1/jobs/{run_id}/{'suspend' if stop else 'checkpoint'}"
+        method = "POST" if stop else "GET"
+        answer = await self._client.send(method, path, timeout=ASK, limit=_LARGEST)
+        if answer.status in _NOTHING:
+            return None
+        if not answer.ok:
+            raise error_from(answer)
+        return answer.body
+
+    async def saved(self, prepared: Prepared, run_id: str) -> int:
+        """How many steps a run did not take, thanks to its checkpoint."""
+        if prepared.checkpoint is None:
+            return 0
+        try:
+            answer = await self._client.send("GET", f"/v1/jobs/{run_id}", timeout=READY)
+            steps = answer.json_object().get("resumed_steps") if answer.ok else 0
+        except QueueAgentError:
+            return 0
+        return steps if isinstance(steps, int) else 0

@@ -71,6 +71,12 @@ def runtime_rights(
             "Each agent has an object of its own there.",
         ),
         Right(
+            "KeepCheckpoints",
+            ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+            [f"{bucket}/{layout.checkpoints_of(runtime.name)}*"],
+            "What runs have done lies by the jobs' ids.",
+        ),
+        Right(
             "ReadInputs",
             ["s3:GetObject"],
             [

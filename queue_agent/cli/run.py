@@ -393,6 +393,8 @@ def _worker_policy(
         idle_limit=settings.idle_limit,
         progress_interval=settings.progress_interval if settings.notify_running else None,
         preview_interval=preview_interval(settings),
+        checkpoint_limit=settings.checkpoint_limit,
+        checkpoint_every=settings.checkpoint_every,
         presign=settings.presign,
         warm_up=warm_up,
         keep_warm=settings.keep_warm,

@@ -163,6 +163,20 @@ class Settings(
         description="At least so long between two previews of a job that asks for them "
         "(`metadata.previews`); 0: jobs get none.",
     )
+    checkpoint_limit: int = setting(
+        "CHECKPOINT_LIMIT",
+        default=64 * 1024 * 1024,
+        ge=0,
+        description="At most so many bytes are kept in the bucket of what a run has done when its "
+        "agent must end, for the next attempt to go on with, where the runtime can; 0: nothing is.",
+    )
+    checkpoint_every: int = setting(
+        "CHECKPOINT_EVERY",
+        default=0,
+        ge=0,
+        description="Keep that every so many steps, too, for pods that are killed; 0: only when "
+        "the agent is told to end.",
+    )
     presign: LinkSeconds = setting(
         "PRESIGN",
         default=0.0,

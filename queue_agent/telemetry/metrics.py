@@ -52,6 +52,8 @@ _COUNTERS: Final[Mapping[str, tuple[str, str]]] = {
         "Messages that ask for nothing: acknowledged, not answered.",
     ),
     "moved.jobs": ("", "Jobs that had lost their attempts on spot nodes and were sent on demand."),
+    "checkpoints": ("", "Checkpoints of runs that were written to the bucket."),
+    "saved.steps": ("", "Steps of images that were not taken again, thanks to a checkpoint."),
     "dead.letters": ("", "Messages left to the dead-letter queue after the last attempt."),
     "model.switches": ("", "Jobs that named another model than the one before them."),
     "cloud.refusals": ("", "Calls that the cloud refused or did not answer, by the reason."),
@@ -169,6 +171,14 @@ class Metrics:
     def left_to_dead_letters(self) -> None:
         """A message was answered for the last time, and left to the dead-letter queue."""
         self._count("dead.letters")
+
+    def checkpointed(self) -> None:
+        """What a run has done was written to the bucket."""
+        self._count("checkpoints")
+
+    def saved(self, steps: int) -> None:
+        """A run went on after so many steps that another had taken."""
+        self._count("saved.steps", amount=steps)
 
     def moved_on_demand(self) -> None:
         """A job was sent to the queue for on-demand capacity."""

@@ -21,7 +21,7 @@ runtimes/{name}.json                       what a runtime offers, as its agents 
 runtimes/{name}/runs/{number}.json         what its jobs took, for estimates; counts down
 pauses/{name}.json                         what operators have paused of a runtime
 runtimes/{name}/agents/{agent}.json        which models one of its agents has loaded
-checkpoints/…                              kept free
+checkpoints/{name}/{id}-{digest}/{number}  what an attempt at a job has done, for the next one
 """
 
 import re
@@ -56,7 +56,7 @@ RESERVED: Final = (
 )
 """First segments with a meaning of their own: no prefix begins so, no runtime is called so."""
 
-AS_LONG_AS_MESSAGES: Final = (CANCELLED, PAYLOADS)
+AS_LONG_AS_MESSAGES: Final = (CANCELLED, CHECKPOINTS, PAYLOADS)
 """Folders whose objects nobody needs once no queue can hold their job's message any more."""
 
 WRITTEN_BY_PUBLISHERS: Final = (CANCELLED, INPUTS, PAYLOADS)
@@ -306,6 +306,21 @@ def agents_folder(runtime: str) -> str:
 def agent_key(runtime: str, agent: str) -> str:
     """Where one agent says what it has loaded."""
     return f"{agents_folder(runtime)}{quote(agent, safe='')}.json"
+
+
+def checkpoints_of(runtime: str) -> str:
+    """The folder, with its slash, of what attempts at a runtime's jobs have done."""
+    return f"{CHECKPOINTS}/{quote(runtime, safe='')}/"
+
+
+def checkpoints_folder(runtime: str, job: Storable) -> str:
+    """The folder, with its slash, of what attempts at a job have done that did not end it."""
+    return f"{checkpoints_of(runtime)}{job.id}-{job.digest}/"
+
+
+def checkpoint_key(runtime: str, job: Storable, attempt: int) -> str:
+    """Where that of one attempt lies; the last attempt's comes last in a listing."""
+    return f"{checkpoints_folder(runtime, job)}{attempt:04}"
 
 
 def trial_key(token: str, *, folder: str = DEFAULT_PREFIX) -> str:

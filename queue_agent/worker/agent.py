@@ -322,6 +322,8 @@ class Agent:
         """End the work on a delivery, which gives the message back; once, lest that be cut off."""
         if processing not in self._given_back:
             self._given_back.add(processing)
+            delivery = self._deliveries[processing]
+            delivery.given_back = not self.policy.is_last(delivery.message)
             processing.cancel()
 
     def _not_running(self) -> Iterable[asyncio.Task[None]]:

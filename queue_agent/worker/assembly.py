@@ -16,6 +16,7 @@ from queue_agent.telemetry.tracing import Telemetry
 from queue_agent.worker.agent import Agent
 from queue_agent.worker.answer_rate import AnswerRate
 from queue_agent.worker.cancellation import CancellationWatch
+from queue_agent.worker.checkpoints import Checkpoints
 from queue_agent.worker.claims import Claims
 from queue_agent.worker.deadlines import Deadlines
 from queue_agent.worker.delivery import Delivery
@@ -173,6 +174,14 @@ def assemble(
             time_limit=policy.run_timeout_of,
             is_last=policy.is_last,
             models=job_models,
+            checkpoints=Checkpoints(  # one that may not keep them works all the same
+                results,
+                runtime,
+                policy.runtime_name,
+                policy.checkpoint_limit,
+                policy.checkpoint_every,
+                telemetry.metrics,
+            ),
         ),
         outputs=outputs or OutputStage(),
         notifier=notifier,

@@ -56,6 +56,10 @@ class Delivery:
     """The latest such image that was written."""
     preview_written: Callable[[], None] = _unheard
     """Called whenever there is another."""
+    given_back: bool = False
+    """Whether its work ends here, and another agent is to go on with it."""
+    checkpoint: bytes | None = None
+    """What runs of the job have done, here or in an attempt before."""
     late: bool = False
     """Whether the job is expected to miss its deadline."""
     verdict: QueueAgentError | None = None

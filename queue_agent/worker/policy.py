@@ -62,6 +62,10 @@ class Policy:
     """None: no `running` notifications."""
     preview_interval: float | None = None
     """Between two previews of a job that asks for them; None: jobs get none."""
+    checkpoint_limit: int = 0
+    """Bytes of what a run has done that are kept for another attempt; 0: nothing is."""
+    checkpoint_every: int = 0
+    """That is kept so many steps after one another while a run goes on; 0: only at its end."""
     presign: float = 0.0
     """Links to the images work for so long; 0: none are made."""
     answer_burst: int = 20

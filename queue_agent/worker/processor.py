@@ -331,13 +331,13 @@ class Processor:
         try:
             yield
         except PutOff:
-            await self.runner.clean_up(delivery.job, again=True)
+            await self.runner.clean_up(delivery, again=True)
             raise
         except Unavailable:
             again = not self.policy.is_last(delivery.message)
-            await self.runner.clean_up(delivery.job, again=again)
+            await self.runner.clean_up(delivery, again=again)
             raise
-        await self.runner.clean_up(delivery.job, again=False)
+        await self.runner.clean_up(delivery, again=False)
 
     @asynccontextmanager
     async def _one_at_a_time(self, delivery: Delivery) -> AsyncIterator[None]:

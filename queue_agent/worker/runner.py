@@ -32,6 +32,7 @@ from queue_agent.wire.errors import (
     Unavailable,
 )
 from queue_agent.wire.job import Job
+from queue_agent.worker.checkpoints import Checkpoints
 from queue_agent.worker.clean_up import clean_up
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.health import RuntimeHealth
@@ -70,6 +71,8 @@ class JobRunner:
     when it has nothing of ours left to do before it."""
     is_last: Callable[[Message], bool] = lambda _: False
     """Whether the queue allows no delivery after that of this number."""
+    checkpoints: Checkpoints | None = None
+    """What runs have done, for those that go on with it; None: nothing is kept."""
     models: JobModels | None = None
     """Of jobs whose models are fetched; None: none are."""
     _deadly: LRUCache[str, None] = field(
@@ -163,6 +166,8 @@ class JobRunner:
         outages = 0
         once_more = self.is_last(delivery.message)
         while True:
+            if self.checkpoints is not None:
+                prepared = await self.checkpoints.resumed(delivery, prepared)
             try:
                 async with slot.turn(), progress() as report:
                     output = await self._run(delivery, prepared, report)
@@ -184,9 +189,11 @@ class JobRunner:
                 self._deadly.pop(digest, None)
                 return output
 
-    async def clean_up(self, job: Job, *, again: bool) -> None:
-        """Have the runtime remove what the job has left there; never fails."""
-        await clean_up(self.runtime, job, again=again)
+    async def clean_up(self, delivery: Delivery, *, again: bool) -> None:
+        """Have removed what the job has left on the runtime and beside it; never fails."""
+        await clean_up(self.runtime, delivery.job, again=again)
+        if self.checkpoints is not None and not again:
+            await self.checkpoints.remove(delivery)
 
     async def _is_broken(self, prepared: Prepared) -> bool:
         """Whether the runtime is found to be stuck or sick, now that this run has failed."""
@@ -248,7 +255,7 @@ class JobRunner:
                 background(self._limit_from_start_of_work(delivery, limit, began)),
                 background(end_with_the_runtime()),
             ):
-                output = await self.runtime.run(prepared, moved)
+                output = await self._ran(delivery, prepared, moved)
                 delivery.slot.holds(output.size)
         except asyncio.CancelledError:
             self.leftovers.leave(prepared, delivery.slot)
@@ -270,6 +277,13 @@ class JobRunner:
         self.leftovers.moved()
         self.health.worked()
         return output
+
+    async def _ran(
+        self, delivery: Delivery, prepared: Prepared, progress: ProgressCallback
+    ) -> Output:
+        if self.checkpoints is None:
+            return await self.runtime.run(prepared, progress)
+        return await self.checkpoints.run(delivery, prepared, progress)
 
     async def _limit_from_start_of_work(
         self, delivery: Delivery, limit: asyncio.Timeout, began: asyncio.Event

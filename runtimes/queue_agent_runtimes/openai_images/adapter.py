@@ -287,6 +287,7 @@ class DiffusersRuntime(OpenAIImagesRuntime):
         request, warnings = translate_upscaling(job.content)
         image = image_field(job.content, assets)
         return PreparedImages(job, request, tuple(warnings), (image,), path=PATH)
+
     async def checkpoint(self, prepared: Prepared, *, stop: bool) -> bytes | None:
         """By ``/v1/jobs/{id}/checkpoint`` or ``…/suspend``, which older servers do not have."""
         return await self._checkpoints.of(prepared, stop=stop)

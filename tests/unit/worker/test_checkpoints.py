@@ -1,0 +1,191 @@
+"""What a run has done is kept for the attempt that goes on with it."""
+
+import asyncio
+from typing import ClassVar
+
+import pytest
+
+from queue_agent.runtime import Output, Prepared, Progress, ProgressCallback
+from queue_agent.wire.errors import Unavailable
+from worker_bench import NAME, Bench, ScriptedRuntime, drawing
+
+pytestmark = pytest.mark.looptime
+
+STEPS = 20
+SECONDS = 1.0
+"""Of a step."""
+
+
+class ResumableRuntime(ScriptedRuntime):
+    """Takes steps, from where a checkpoint says; a checkpoint is the number of steps in words."""
+
+    checkpoints: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.usually = self.stepping
+        self.taken: list[int] = []
+        """Each step that was taken."""
+        self.begun_with: list[bytes | None] = []
+        self.refusal: Exception | None = None
+        """What asking for a checkpoint raises."""
+        self.hangs = False
+        self.stops: list[bool] = []
+        """Of each question, whether the run was to end with it."""
+        self.size = 0
+        """How large checkpoints are, at least."""
+
+    async def stepping(self, prepared: Prepared, report: ProgressCallback) -> Output:
+        self.begun_with.append(prepared.checkpoint)
+        saved = int(prepared.checkpoint or b"0")
+        for step in range(saved, STEPS):
+            report(Progress(step / STEPS, step=step, steps=STEPS))
+            await asyncio.sleep(SECONDS)
+            self.taken.append(step)
+        output = await drawing(0)(prepared, report)
+        return Output(output.artifacts, steps_saved=saved)
+
+    async def checkpoint(self, prepared: Prepared, *, stop: bool) -> bytes | None:
+        assert prepared.job.id in self.runs
+        self.stops.append(stop)
+        if self.refusal is not None:
+            raise self.refusal
+        if self.hangs:
+            await asyncio.Event().wait()
+        done = len(set(self.taken))
+        return f"{done}".rjust(self.size).encode() if done else None
+
+
+@pytest.fixture
+def runtime() -> ResumableRuntime:
+    return ResumableRuntime()
+
+
+def bench_of(runtime: ResumableRuntime, *, every: int = 0, limit: int = 1000) -> Bench:
+    policy = {"grace": 0.0, "checkpoint_limit": limit, "checkpoint_every": every}
+    return Bench(runtime=runtime, policy=policy, max_receives=5)
+
+
+def kept(bench: Bench) -> list[str]:
+    return bench.keys("checkpoints/")
+
+
+async def ended_after(bench: Bench, seconds: float) -> None:
+    """An agent that is told to stop while it works on the job."""
+    async with bench.working():
+        await bench.runtime.began.wait()
+        await bench.pass_time(seconds)
+    bench.runtime.began.clear()
+
+
+async def killed_after(bench: Bench, runtime: ResumableRuntime, seconds: float) -> None:
+    """An agent that is gone from one moment to the next."""
+    agent = asyncio.create_task(bench.agent().run(asyncio.Event()))
+    await bench.runtime.began.wait()
+    await bench.pass_time(seconds)
+    before = kept(bench)
+    runtime.refusal = Unavailable("nobody is there to ask")
+    agent.cancel()
+    await asyncio.wait({agent})
+    assert kept(bench) == before
+    runtime.refusal = None
+    bench.runtime.began.clear()
+
+
+async def test_a_job_whose_agent_must_end_goes_on_where_it_was(runtime: ResumableRuntime) -> None:
+    bench = bench_of(runtime)
+    await bench.publish("a")
+    await ended_after(bench, 7.5)
+    assert len(kept(bench)) == 1
+    assert kept(bench)[0].startswith(f"checkpoints/{NAME}/a-")
+    async with bench.working():
+        answer = await bench.settled("a")
+    assert answer.status == "completed"
+    assert runtime.begun_with == [None, b"7"]
+    assert runtime.taken == list(range(STEPS)), "none twice"
+    assert kept(bench) == []
+
+
+async def test_a_job_can_be_taken_up_more_than_once(runtime: ResumableRuntime) -> None:
+    bench = bench_of(runtime)
+    await bench.publish("a")
+    await ended_after(bench, 3.5)
+    await ended_after(bench, 3.5)
+    assert len(kept(bench)) == 2
+    async with bench.working():
+        await bench.settled("a")
+    assert runtime.begun_with == [None, b"3", b"6"]
+    assert kept(bench) == []
+
+
+async def test_what_is_kept_every_few_steps_survives_a_kill(runtime: ResumableRuntime) -> None:
+    bench = bench_of(runtime, every=4)
+    await bench.publish("a")
+    await killed_after(bench, runtime, 10.5)
+    async with bench.working():
+        answer = await bench.settled("a")
+    assert answer.status == "completed"
+    assert runtime.begun_with == [None, b"8"]
+    assert len(runtime.taken) <= STEPS + 4
+    assert not any(runtime.stops[:2])
+    assert kept(bench) == []
+
+
+async def test_a_runtime_that_died_is_given_what_was_kept_of_its_runs(
+    runtime: ResumableRuntime,
+) -> None:
+    bench = bench_of(runtime, every=4)
+    bench.policy["grace"] = 50.0
+    await bench.publish("a")
+    async with bench.working():
+        await runtime.began.wait()
+        await bench.pass_time(10.5)
+        runtime.die(back_after=5)
+        answer = await bench.settled("a")
+    assert answer.status == "completed"
+    assert runtime.begun_with == [None, b"8"]
+
+
+@pytest.mark.parametrize("trouble", ["refused", "hangs", "too large", "off", "no bucket"])
+async def test_a_job_without_its_checkpoint_begins_anew(
+    runtime: ResumableRuntime, trouble: str
+) -> None:
+    bench = bench_of(runtime, limit=0 if trouble == "off" else 1000)
+    runtime.refusal = Unavailable("no answer") if trouble == "refused" else None
+    runtime.hangs = trouble == "hangs"
+    runtime.size = 2000 if trouble == "too large" else 0
+    await bench.publish("a")
+    await ended_after(bench, 7.5)
+    if trouble == "no bucket":
+        for key in kept(bench):
+            await bench.results.delete(key)
+    assert kept(bench) == []
+    async with bench.working():
+        answer = await bench.settled("a")
+    assert answer.status == "completed"
+    assert runtime.begun_with == [None, None]
+
+
+async def test_a_cancelled_job_leaves_no_checkpoint(runtime: ResumableRuntime) -> None:
+    bench = bench_of(runtime)
+    bench.policy["cancel_poll"] = 1.0
+    await bench.publish("a")
+    async with bench.working():
+        await runtime.began.wait()
+        await bench.pass_time(5)
+        await bench.results.write("cancelled/a", b"", media_type="text/plain")
+        answer = await bench.settled("a")
+    assert answer.status == "cancelled"
+    assert runtime.interrupted == ["a"]
+    assert kept(bench) == []
+
+
+async def test_jobs_do_not_get_each_others_checkpoints(runtime: ResumableRuntime) -> None:
+    bench = bench_of(runtime)
+    await bench.publish("a")
+    await ended_after(bench, 7.5)
+    await bench.publish("a", {"prompt": "another picture"})
+    async with bench.working():
+        await bench.answer("a", nth=2)
+        await bench.emptied()
+    assert sorted(map(str, runtime.begun_with)) == sorted(map(str, [None, b"7", None]))

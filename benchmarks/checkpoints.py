@@ -43,6 +43,8 @@ from tiny_transformers import BUILDERS, tiny_transformer
 
 PATIENCE: Final = 600.0
 UNETS: Final = ("Stable Diffusion 1.5", "Stable Diffusion XL")
+FROM_TEXT: Final = [name for name in BUILDERS if name not in {"Flux Fill", "Flux Kontext"}]
+"""The transformers that need no image to begin with."""
 SAMPLERS: Final = ("DDIM", "Euler", "Euler a", "DPM++ 2M", "DPM++ 2M SDE", "UniPC", "Heun", "DDPM")
 PROMPTS: Final = ("", "a lighthouse", "light on a river " * 8)
 
@@ -202,7 +204,7 @@ def models(folder: Path) -> Mapping[str, Model]:
     for name in UNETS:
         build_tiny_model(folder / name, xl=name.endswith("XL"))
         found[name] = load_model(str(folder / name), Options(device="cpu", max_batch=8))
-    for name in BUILDERS:
+    for name in FROM_TEXT:
         pipeline: Any = tiny_transformer(name)
         architecture = architecture_of(pipeline)
         if architecture is not None:

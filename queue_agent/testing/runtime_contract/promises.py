@@ -175,12 +175,12 @@ class RuntimeContract(RuntimeHooks):
     async def test_a_run_that_hands_out_what_it_has_done_is_taken_up_by_another(
         self, runtime: Runtime, server: ServerProcess
     ) -> None:
-        if not runtime.checkpoints:
-            pytest.skip("its runs are not taken up")
         await eventually(runtime.ready)
         job, _ = self.two_jobs()
         prepared = await runtime.prepare(job, self.assets_for(runtime, job))
         assert await runtime.checkpoint(prepared, stop=False) is None, "it does not run"
+        if not runtime.checkpoints:
+            return
         whole = contents(await runtime.run(prepared, ignore))
         async with task_of(runtime, prepared) as task:
             await eventually(lambda: self.busy(server))
@@ -198,7 +198,7 @@ class RuntimeContract(RuntimeHooks):
     ) -> None:
         async with FaultProxy(server.url) as proxy, self.opened(proxy.url) as runtime:
             if not runtime.checkpoints:
-                pytest.skip("its runs are not taken up")
+                return
             prepared = await runtime.prepare(job := self.slow_job(), self.assets_for(runtime, job))
             async with task_of(runtime, prepared):
                 await eventually(lambda: self.busy(server))

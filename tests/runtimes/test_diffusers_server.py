@@ -188,6 +188,7 @@ async def test_a_jobs_progress_can_be_followed_to_its_end(client: httpx.AsyncCli
         "status": "completed",
         "step": 200,
         "steps": 200,
+        "resumed_steps": 0,
         "progress": 1.0,
         "previews": 0,
     }

@@ -88,14 +88,19 @@ def whole(model: Any, request: ImageRequest) -> list[bytes]:
 
 
 def suspended(model: Any, request: ImageRequest, step: int) -> bytes:
+    data = handed_out(model, request, step)
+    assert data is not None
+    return data
+
+
+def handed_out(model: Any, request: ImageRequest, step: int) -> bytes | None:
     with engine_with(model) as engine:
         suspends = Suspends(engine, step)
         suspends.job = engine.submit("1", request, suspends)
         suspends.submitted.set()
         with pytest.raises(RequestCancelled):
             suspends.job.result.result(PATIENCE)
-        data = suspends.checkpoint.result(PATIENCE)
-    assert isinstance(data, bytes)
+        data: bytes | None = suspends.checkpoint.result(PATIENCE)
     return data
 
 
@@ -123,6 +128,15 @@ def test_a_suspended_job_goes_on_to_the_same_pictures_by_any_sampler(
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_a_suspended_job_of_a_transformer_goes_on_to_the_same_pictures(name: str) -> None:
     assert_goes_on(transformer(name), dataclasses.replace(WANTED, steps=4), 2)
+
+
+def test_a_fast_job_goes_on_to_the_same_pictures_and_a_balanced_one_begins_anew() -> None:
+    """What `balanced` reuses are answers of blocks, which nobody keeps."""
+    model = transformer("Flux")
+    fast = dataclasses.replace(WANTED, count=1, steps=12, quality="fast")
+    for step in (2, 5, 8):
+        assert_goes_on(model, fast, step)
+    assert handed_out(model, dataclasses.replace(fast, quality="balanced"), 5) is None
 
 
 def test_a_job_that_was_ended_after_its_last_step_is_only_decoded(unet: Any) -> None:

@@ -228,6 +228,9 @@ class BatchedModel(ABC):
         self, request: ImageRequest, samples: Sequence[StepSample]
     ) -> Callable[[], bytes] | None:
         """See `Resumable`."""
+        caches = [sample.caches for sample in samples if sample.caches is not None]
+        if not all(one.learn_from_answers for one in caches):
+            return None  # the picture would be another
         try:
             fingerprint = self._fingerprint_of(request)
         except CheckpointUnusable as error:

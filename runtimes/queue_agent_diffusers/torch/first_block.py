@@ -27,6 +27,8 @@ Tokens = Sequence[torch.Tensor]
 class FirstBlockCache(StepCache):
     """Of one question of one sample."""
 
+    learns_from_answers = False
+
     def __init__(self, threshold: float) -> None:
         """`threshold` is the relative change above which all blocks are computed."""
         self.threshold = threshold

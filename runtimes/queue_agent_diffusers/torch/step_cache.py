@@ -17,6 +17,9 @@ from diffusers.hooks.taylorseer_cache import TaylorSeerState
 class StepCache(ABC):
     """Of one question of one sample."""
 
+    learns_from_answers = True
+    """Whether the answers alone bring another to the same state."""
+
     @abstractmethod
     def foreseen(self) -> Any | None:
         """The answer without a pass; None: the network is to be asked."""
@@ -34,6 +37,11 @@ class StepCaches:
         self._caches: dict[tuple[str, int], StepCache] = {}
         self._question = 0
         """How many were answered since the scheduler's last step."""
+
+    @property
+    def learn_from_answers(self) -> bool:
+        """Whether, given the same answers, those of another sample come to the same state."""
+        return all(cache.learns_from_answers for cache in self._caches.values())
 
     def of(self, network: str) -> StepCache:
         """The cache for the question at hand."""

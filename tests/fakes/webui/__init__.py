@@ -6,7 +6,8 @@ Beside the real routes, ``/fake/…`` tells tests what happened and breaks thing
 - ``GET /fake/runs``: every generation with its times in seconds since the epoch
 - ``GET /fake/requests``: the last bodies of generation requests, oldest first
 - ``POST /fake/faults``: what shall go wrong next (`Fault`); ``DELETE`` ends all faults
-- ``POST /fake/paused``: whether sampling stands still, so that tests can take their time
+- ``POST /fake/paused``: whether sampling stands still, so that tests can take their time, or a
+  text: only where the prompt holds it
 - ``POST /fake/models``: put a checkpoint on the disk; it is listed after a refresh
 
 Written after https://github.com/AUTOMATIC1111/stable-diffusion-webui (modules/api).

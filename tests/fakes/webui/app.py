@@ -300,7 +300,7 @@ def _control(generator: Generator, requests: deque[JsonValue]) -> APIRouter:
         engine.faults.clear()
 
     @router.post("/paused")
-    async def pause(paused: Annotated[bool, Body()]) -> None:
+    async def pause(paused: Annotated[bool | str, Body()]) -> None:
         engine.paused = paused
 
     @router.post("/models")

@@ -28,6 +28,8 @@ class Run:
     end: float | None = None
     interrupted: bool = False
     images: int = 0
+    checkpoint: str | None = None
+    """The one in memory, once it is there."""
 
 
 @dataclass
@@ -68,8 +70,9 @@ class Engine:
     finished: list[str | None] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
-    paused: bool = False
-    """Whether sampling stands still, except that an interrupt ends it."""
+    paused: bool | str = False
+    """Whether sampling stands still, except that an interrupt ends it; or of which prompts' runs:
+    those that hold this text."""
     broken: bool = False
     """Whether CUDA's context is: nothing works until the server is started anew."""
     preview_steps: int = 10
@@ -88,6 +91,12 @@ class Engine:
     @property
     def busy(self) -> bool:
         return self._lock.locked() or bool(self._waiting)
+
+    @property
+    def _stands_still(self) -> bool:
+        if isinstance(self.paused, bool) or self.working is None:
+            return bool(self.paused)
+        return self.paused in self.working.prompt
 
     @contextlib.asynccontextmanager
     async def turn(self, task: str | None, route: str, prompt: str) -> AsyncIterator[Run]:
@@ -140,7 +149,7 @@ class Engine:
         clock = asyncio.get_running_loop().time
         due = clock()
         while state.sampling_step < steps:
-            while self.paused and not (state.interrupted or state.skipped):
+            while self._stands_still and not (state.interrupted or state.skipped):
                 await asyncio.sleep(0.001)
                 due = clock()
             if state.interrupted or state.skipped:

@@ -96,6 +96,7 @@ class Generator:
                 if self.behaviour.deadly is not None and self.behaviour.deadly in str(asked.prompt):
                     end_of_process()
                 async with self._overridden(asked):
+                    run.checkpoint = self.models.loaded.name
                     used, made = await self._process(asked, sources)
                     grid = self._grid(asked, made)
                 run.images = sum(one.image is not None for one in made)

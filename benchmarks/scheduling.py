@@ -1,7 +1,8 @@
 """Measure what the order of jobs is worth: models, and deadlines.
 
-    python -m benchmarks.scheduling             both tables of docs/scheduling.md
-    python -m benchmarks.scheduling models      one of them
+    python -m benchmarks.scheduling             all tables
+    python -m benchmarks.scheduling models      jobs of several models that all wait from the start
+    python -m benchmarks.scheduling arrivals    the same jobs, which come at random
     python -m benchmarks.scheduling deadlines --jobs 200 --seeds 1
 
 Real agents on a cloud in memory, whose GPUs only pass time, in virtual time. All orders get the
@@ -9,7 +10,7 @@ same jobs at the same moments; figures are medians over the seeds. Which agent g
 left to chance, as by SQS, so that they differ by a few percent from run to run.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from random import Random
 from statistics import median
 from typing import Annotated, Final
@@ -71,32 +72,37 @@ def _middle(figure: Callable[[OrderOutcome], float], outcomes: Sequence[OrderOut
     return median(map(figure, outcomes))
 
 
-def models_table(jobs: int, seeds: int) -> Table:
+def models_table(jobs: int, seeds: int, *, at_once: bool = True) -> Table:
     """Switches, GPU-hours and waits, where jobs ask for different models."""
+    come = "at once" if at_once else f"at {_LOAD:.0%}"
     table = Table(
-        *("jobs come", "models", "look-ahead", "switches", "GPU-hours", "", "wait p50", "p95", ""),
-        title=f"{jobs} jobs of {SECONDS:g} s, {SWITCH:g} s a switch, {AGENTS} agents",
+        *("models", "look-ahead", "hold limit", "switches", "GPU-hours", ""),
+        *("wait p50", "p95", ""),
+        title=f"{jobs} jobs of {SECONDS:g} s {come}, {SWITCH:g} s a switch, {AGENTS} agents",
     )
-    for at_once in (True, False):
-        for models in (2, 8):
-            plans = [mixed(models, jobs, seed, at_once=at_once) for seed in range(seeds)]
-            base: Sequence[OrderOutcome] = ()
-            for look_ahead, hold_limit in _LOOK_AHEADS:
-                outcomes = [
-                    run_fleet(
-                        plan,
-                        agents=AGENTS,
-                        switch=SWITCH,
-                        look_ahead=look_ahead,
-                        hold_limit=hold_limit,
-                    )
-                    for plan in plans
-                ]
-                base = base or outcomes
-                words = "all at once" if at_once else f"at {_LOAD:.0%}"
-                ahead = f"{look_ahead}, hold {hold_limit:g} s"
-                table.add_row(words, str(models), ahead, *_cells(outcomes, base))
+    for models in (2, 8):
+        plans = [mixed(models, jobs, seed, at_once=at_once) for seed in range(seeds)]
+        base: Sequence[OrderOutcome] = ()
+        for look_ahead, hold_limit in _LOOK_AHEADS:
+            outcomes = [
+                run_fleet(
+                    plan,
+                    agents=AGENTS,
+                    switch=SWITCH,
+                    look_ahead=look_ahead,
+                    hold_limit=hold_limit,
+                )
+                for plan in plans
+            ]
+            base = base or outcomes
+            held = f"{hold_limit:g} s"
+            table.add_row(str(models), str(look_ahead), held, *_cells(outcomes, base))
     return table
+
+
+def arrivals_table(jobs: int, seeds: int) -> Table:
+    """The same, where jobs come at random."""
+    return models_table(jobs, seeds, at_once=False)
 
 
 def _cells(outcomes: Sequence[OrderOutcome], base: Sequence[OrderOutcome]) -> Iterator[str]:
@@ -148,11 +154,15 @@ def _missed(outcome: OrderOutcome) -> float:
     return 100 * outcome.missed / max(1, outcome.with_deadline)
 
 
-_TABLES: Final = {"models": models_table, "deadlines": deadlines_table}
+_TABLES: Final[Mapping[str, Callable[[int, int], Table]]] = {
+    "models": models_table,
+    "arrivals": arrivals_table,
+    "deadlines": deadlines_table,
+}
 
 
 def main(
-    tables: Annotated[list[str] | None, typer.Argument(help="models, deadlines.")] = None,
+    tables: Annotated[list[str] | None, typer.Argument(help="models, arrivals, deadlines.")] = None,
     jobs: Annotated[int, typer.Option(min=1)] = 600,
     seeds: Annotated[int, typer.Option(min=1)] = 3,
 ) -> None:

@@ -18,10 +18,15 @@ LATENT_CHANNELS: Final = 16
 
 @cache
 def tiny_transformer(name: str) -> Any:
-    """The pipeline of that class; the same weights each time."""
+    """The pipeline of that class."""
+    return built(BUILDERS[name])
+
+
+def built(build: Callable[[], Any]) -> Any:
+    """A pipeline to generate with; the same weights each time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        pipeline = BUILDERS[name]()
+        pipeline = build()
     pipeline.set_progress_bar_config(disable=True)
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):

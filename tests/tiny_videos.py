@@ -14,7 +14,7 @@ import transformers
 
 from queue_agent_diffusers.torch.siblings import library
 from queue_agent_diffusers.torch.tiny import TEXT_WIDTH
-from tiny_transformers import t5, t5_tokenizer
+from tiny_transformers import built, t5, t5_tokenizer
 
 CHANNELS: Final = 4
 """Of Wan's latents."""
@@ -22,15 +22,8 @@ CHANNELS: Final = 4
 
 @cache
 def tiny_video(name: str) -> Any:
-    """The pipeline of that name; the same weights each time."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        pipeline = BUILDERS[name]()
-    pipeline.set_progress_bar_config(disable=True)
-    for part in pipeline.components.values():
-        if isinstance(part, torch.nn.Module):
-            part.eval()
-    return pipeline
+    """The pipeline of that name."""
+    return built(BUILDERS[name])
 
 
 def wan() -> Any:

@@ -9,7 +9,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 import transformers
 
 from queue_agent_diffusers.torch.siblings import library

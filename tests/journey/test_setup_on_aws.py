@@ -211,7 +211,8 @@ async def test_what_is_made_is_as_the_cdk_app_makes_it(account: Account) -> None
     assert answer["Attributes"]["RawMessageDelivery"] == "true"
     expiring = {rule["Filter"]["Prefix"]: rule.get("Expiration") for rule in await account.rules()}
     fortnight = {"Days": 14}
-    assert expiring == {"cancelled/": fortnight, "payloads/": fortnight, "": None}
+    prefixes = ("cancelled/", "checkpoints/", "payloads/")
+    assert expiring == dict.fromkeys(prefixes, fortnight) | {"": None}
     block = await s3.get_public_access_block(Bucket=f"{name}-results")
     assert all(block["PublicAccessBlockConfiguration"].values())
 
@@ -309,7 +310,7 @@ async def test_a_foreign_bucket_keeps_its_own_rules(account: Account) -> None:
     )
     code, steps, _, _ = await account.setup()
     assert code == 1
-    assert any("no lifecycle rule for cancelled/, uploads" in step for step in steps)
+    assert any("no lifecycle rule for cancelled/, checkpoints/, uploads" in step for step in steps)
     assert await account.rules() == own
     code, steps, _, _ = await account.setup("--change")
     assert code == 1

@@ -340,14 +340,16 @@ app.command()(setup)
 @app.command()
 def clean(
     older_than: Annotated[
-        float, typer.Option(min=60, help="Only those made so many seconds ago.")
+        float, typer.Option(min=60, help="Only queues made so many seconds ago.")
     ] = 3600,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which.")] = False,
 ) -> None:
-    """Remove what listeners left that were killed: queues and their subscriptions.
+    """Remove what listeners left that were killed, and what no job in a queue can need any more.
 
-    Only those that queue-agent made (queue-agent-watch-…), and by which nobody listens any more,
-    which takes some seconds to see; and subscriptions of such queues that are gone.
+    Queues and subscriptions: only those that queue-agent made (queue-agent-watch-…), and by which
+    nobody listens any more, which takes some seconds to see; and subscriptions of such queues that
+    are gone. In the bucket, if one is named: cancel markers, checkpoints and large jobs of more
+    than 14 days ago, as a lifecycle rule does on AWS.
     """
     from queue_agent.cli.clean import clean as remove_left
 

@@ -1,14 +1,16 @@
-"""`queue-agent clean`: remove what listeners left that were killed."""
+"""`queue-agent clean`: remove what listeners left that were killed, and jobs that are long over."""
 
 from rich.console import Console
 
 from queue_agent.client import Client
+from queue_agent.wire.errors import QueueAgentError
 
 
 async def clean(client: Client, *, age: float, dry: bool) -> None:
     """Remove, or with `dry` only find, queues older than `age` seconds; print their addresses.
 
-    And subscriptions without a queue; print their ARNs.
+    And subscriptions without a queue; print their ARNs. And objects of jobs that are long over;
+    print their keys. A bucket that refuses that is only mentioned.
     """
     count = alone = 0
     async for name in client.clean(age=age, dry=dry):
@@ -18,7 +20,21 @@ async def clean(client: Client, *, age: float, dry: bool) -> None:
         else:
             count += 1
     done = "would be" if dry else "were"
-    Console(stderr=True).print(
+    console = Console(stderr=True)
+    console.print(
         f"{count} queues by which nobody listens any more {done} removed, "
         f"each with its subscription, and {alone} subscriptions without a queue."
     )
+    await _clean_bucket(client, console, dry=dry)
+
+
+async def _clean_bucket(client: Client, console: Console, *, dry: bool) -> None:
+    count = 0
+    done = "would be" if dry else "were"
+    try:
+        async for key in client.clean_bucket(dry=dry):
+            print(key, flush=True)
+            count += 1
+    except QueueAgentError as error:
+        console.print(f"The bucket cannot be cleaned: {error}", markup=False)
+    console.print(f"{count} objects of jobs that are long over {done} removed.")

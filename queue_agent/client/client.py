@@ -16,6 +16,7 @@ from queue_agent.client.follow import follow
 from queue_agent.client.handle import SubmittedJob, save_images
 from queue_agent.client.inputs import Input, publication, repeated, upload_files
 from queue_agent.client.listener import Listener
+from queue_agent.client.outlived import outlived
 from queue_agent.client.pauses import held_back, paused_now
 from queue_agent.client.queues import bodies_of, matching, redriven
 from queue_agent.client.results import ResultLocation, find_result, forget_passing_failure
@@ -430,6 +431,20 @@ class Client:
             if not dry:
                 await self._cloud.remove_listener(name)
             yield name
+
+    async def clean_bucket(self, *, dry: bool = False) -> AsyncIterator[str]:
+        """Remove what no job needs any more; yields each object's key; with `dry` they are found.
+
+        That is what lies since longer than a queue keeps messages under `cancelled/`,
+        `checkpoints/` and `payloads/`, where no rule of the bucket has removed it. A client
+        without a bucket finds none.
+        """
+        if (bucket := self._maybe_bucket()) is None:
+            return
+        async for key in outlived(bucket, now=self._cloud.now()):
+            if not dry:
+                await bucket.delete(key)
+            yield key
 
     async def _heard(self) -> Listener:
         async with self._opening:

@@ -4,6 +4,7 @@
 Importing it loads neither torch nor a web framework; running the command does.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,15 @@ import typer
 
 from queue_agent.wire.quality import Quality
 from queue_agent_diffusers.engine.quality import QualityPolicy
-from queue_agent_diffusers.options import Attention, Offload, Options, Quantize, Speed
+from queue_agent_diffusers.options import (
+    READER_PACKAGES,
+    Attention,
+    Offload,
+    Options,
+    Quantize,
+    Speed,
+    WeightsBy,
+)
 
 _DEFAULTS = Options()
 
@@ -111,6 +120,13 @@ def serve_diffusers(
     offload: Annotated[
         Offload, typer.Option(help="What waits in the host's memory until it is used, on cuda.")
     ] = _DEFAULTS.offload,
+    weights_by: Annotated[
+        WeightsBy,
+        typer.Option(
+            help="Who reads weights from disk; all but safetensors bring them straight to the "
+            "device, and need the extra of their name."
+        ),
+    ] = _DEFAULTS.weights_by,
     default_quality: Annotated[
         Quality, typer.Option(help="Of requests that name none; see the docs on step caches.")
     ] = _DEFAULTS.quality.default,
@@ -124,6 +140,14 @@ def serve_diffusers(
     except ImportError as error:
         typer.echo(f"{error}; install with: pip install 'sd-queue-agent[diffusers]'", err=True)
         raise typer.Exit(2) from None
+    package = READER_PACKAGES.get(weights_by)
+    if package is not None and find_spec(package) is None:
+        typer.echo(
+            f"--weights-by {weights_by} needs a package that is missing; "
+            f"install with: pip install 'sd-queue-agent[diffusers,{weights_by}]'",
+            err=True,
+        )
+        raise typer.Exit(2)
     first, *more = model
     try:
         quality = QualityPolicy(default_quality, lowest_quality)
@@ -155,6 +179,7 @@ def serve_diffusers(
             channels_last=channels_last,
             fuse_projections=fuse_projections,
             offload=offload,
+            weights_by=weights_by,
         ),
     )
 

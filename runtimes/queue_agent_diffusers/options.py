@@ -19,6 +19,15 @@ Attention = Literal["native", "cudnn", "flash", "flash-3", "sage"]
 Offload = Literal["none", "model", "sequential"]
 """What waits in the host's memory: nothing, all parts but the network, or each layer."""
 
+WeightsBy = Literal["safetensors", "fastsafetensors", "runai"]
+"""Who reads weights from disk: the usual library, or a package that brings them to the device."""
+
+READER_PACKAGES: Final[Mapping[str, str]] = {
+    "fastsafetensors": "fastsafetensors",
+    "runai": "runai_model_streamer",
+}
+"""What has to be there for `WeightsBy`; each has an extra of its own."""
+
 GIB: Final = 1024**3
 
 
@@ -57,5 +66,6 @@ class Options:
     fuse_projections: bool | None = None
     """One projection for query, key and value; None: of UNets on cuda."""
     offload: Offload = "none"
+    weights_by: WeightsBy = "safetensors"
     quality: QualityPolicy = field(default_factory=QualityPolicy)
     """How much jobs may be sped up at the cost of their pictures."""

@@ -11,7 +11,7 @@ from typing import Final, Literal
 LoadStage = Literal["fetching", "reading"]
 
 TELL_EVERY: Final = 15.0
-"""Seconds between two lines of the log while files are fetched."""
+"""Seconds between two lines of the log while files are fetched or read."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,28 +29,27 @@ class LoadProgress:
         """The hub's commit that was loaded last."""
         self.told: Mapping[str, str] = {}
         """What was chosen for the device at the last load, by the names of the options."""
+        self.read: int | None = None
+        """Bytes of weights read so far, as the loader counts them; None where it cannot."""
         self._folder: Path | None = None
         self._before = 0
 
     @property
     def done(self) -> int | None:
-        """Bytes fetched so far; None while files are read, which nobody sees from outside."""
-        if self.stage != "fetching" or self._folder is None:
-            return None
-        here = max(0, _bytes_under(self._folder) - self._before)
-        return min(here, self.total) if self.total else here
+        """Bytes fetched or read so far; None where nobody sees it."""
+        here: int | None = None
+        if self.stage == "reading":
+            here = self.read
+        elif self.stage == "fetching" and self._folder is not None:
+            here = max(0, _bytes_under(self._folder) - self._before)
+        return min(here, self.total) if here and self.total else here
 
     @contextmanager
     def fetching(self, total: int | None, folder: Path) -> Iterator[None]:
         """Files come into the folder, of so many bytes together, where that is known."""
         self._folder, self._before = folder, _bytes_under(folder)
-        ended = threading.Event()
         with self._in("fetching", total):
-            threading.Thread(target=self._tell, args=(ended,), daemon=True).start()
-            try:
-                yield
-            finally:
-                ended.set()
+            yield
 
     @contextmanager
     def reading(self, total: int | None) -> Iterator[None]:
@@ -61,17 +60,21 @@ class LoadProgress:
     @contextmanager
     def _in(self, stage: LoadStage, total: int | None) -> Iterator[None]:
         began = time.monotonic()
-        self.stage, self.total = stage, total
+        self.stage, self.total, self.read = stage, total, None
+        ended = threading.Event()
+        threading.Thread(target=self._tell, args=(stage, ended), daemon=True).start()
         _log.info("model %s: %s%s", self.model, stage, f" {total} bytes" if total else "")
         try:
             yield
             _log.info("model %s: %s took %.1f s", self.model, stage, time.monotonic() - began)
         finally:
-            self.stage = self.total = None
+            ended.set()
+            self.stage = self.total = self.read = None
 
-    def _tell(self, ended: threading.Event) -> None:
+    def _tell(self, stage: LoadStage, ended: threading.Event) -> None:
         while not ended.wait(TELL_EVERY):
-            _log.info("model %s: %s of %s bytes fetched", self.model, self.done, self.total)
+            if (done := self.done) is not None:
+                _log.info("model %s: %s: %s of %s bytes", self.model, stage, done, self.total)
 
 
 def _bytes_under(folder: Path) -> int:

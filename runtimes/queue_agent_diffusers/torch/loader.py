@@ -22,6 +22,7 @@ from queue_agent_diffusers.torch.architectures import architecture_of
 from queue_agent_diffusers.torch.architectures.architecture import Architecture
 from queue_agent_diffusers.torch.architectures.video import VideoArchitecture
 from queue_agent_diffusers.torch.batched import BatchedModel
+from queue_agent_diffusers.torch.components import pipeline_class, read_components
 from queue_agent_diffusers.torch.conditioning import Conditioning, load_conditioning
 from queue_agent_diffusers.torch.hub import fetch_from_hub
 from queue_agent_diffusers.torch.lora_cache import LoraCache
@@ -58,6 +59,9 @@ VIDEO_BATCH: Final = 2
 LARGE_LATENT: Final = 96
 """Side of a latent above which a model counts as one for large images."""
 
+_SINGLE: Final = "safetensors"
+"""Who reads a checkpoint that holds all components; diffusers takes none read by others."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -89,7 +93,7 @@ def load_model(
     if architecture is None and not can_batch(pipeline):
         return PipelineModel(pipeline, conditioning)
     batched, made = batched_model(pipeline, architecture, options, conditioning)
-    progress.told = made.told
+    progress.told = {**progress.told, **made.told}
     return batched
 
 
@@ -151,9 +155,12 @@ def load_pipeline(
     found, variant = _find(model, precision, options, progress)
     with progress.reading(_weights(found, variant)):
         if found.is_dir():
-            pipeline = _read_folder(found, precision, variant)
+            to = target if options.offload == "none" else torch.device("cpu")
+            pipeline, told = _read_folder(found, precision, variant, to, options, progress)
         else:
             pipeline = _read_file(found, precision, allow_pickles=options.allow_pickles)
+            told = _SINGLE if options.weights_by == "safetensors" else f"{_SINGLE} (a single file)"
+        progress.told = {"weights-by": told}
         pipeline.set_progress_bar_config(disable=True)
         try:
             return _place(pipeline, options, target)
@@ -291,14 +298,29 @@ def _components(folder: Path) -> Collection[str]:
     return found.keys() if isinstance(found, dict) else ()
 
 
-def _read_folder(path: Path, dtype: torch.dtype, variant: str | None) -> Pipeline:
+def _read_folder(
+    path: Path,
+    dtype: torch.dtype,
+    variant: str | None,
+    device: torch.device,
+    options: Options,
+    progress: LoadProgress,
+) -> tuple[Pipeline, str]:
+    """The pipeline, and who has read its weights."""
     try:
-        pipeline: Pipeline = library.DiffusionPipeline.from_pretrained(
-            path, dtype=dtype, variant=variant, use_safetensors=True, local_files_only=True
+        files = read_files(_sizes(path), variant, _components(path))
+        read = read_components(path, files, dtype, device, options.weights_by, progress)
+        pipeline: Pipeline = pipeline_class(path).from_pretrained(
+            path,
+            dtype=dtype,
+            variant=variant,
+            use_safetensors=True,
+            local_files_only=True,
+            **read.found,
         )
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
         raise ModelUnreadable(f"{path} cannot be loaded: {error}") from error
-    return pipeline
+    return pipeline, read.told
 
 
 def _read_file(path: Path, dtype: torch.dtype, *, allow_pickles: bool) -> Pipeline:

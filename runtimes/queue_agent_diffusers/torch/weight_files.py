@@ -6,13 +6,18 @@ https://huggingface.co/docs/diffusers/using-diffusers/loading#checkpoint-variant
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 HALF: Final = {"float16": ("fp16",), "bfloat16": ("bf16", "fp16")}
 """Names of the variants that suit a dtype, the better one first."""
 INDEX: Final = "model_index.json"
 """The file that names a model's components."""
+_CHECKPOINT: Final = re.compile(
+    r"(?:diffusion_pytorch_)?model(?:\.fp16|\.bf16)?(?:-\d+-of-\d+)?(?:\.fp16|\.bf16)?\.safetensors"
+)
+_PART: Final = re.compile(r"-\d+-of-\d+")
 _VARIANT: Final = re.compile(r"\.(fp16|bf16)(?:-\d+-of-\d+)?\.safetensors$")
 
 
@@ -26,7 +31,7 @@ def variant_for(dtype: str, files: Iterable[str], components: Collection[str]) -
     for file in files:
         folder, _, name = file.partition("/")
         if folder in components and "/" not in name and name.endswith(".safetensors"):
-            found.setdefault(folder, set()).add(_variant_of(name))
+            found.setdefault(folder, set()).add(variant_of(name))
     for variant in HALF.get(dtype, ()):
         if any(variant in variants for variants in found.values()):
             return variant
@@ -40,7 +45,7 @@ def read_files(files: Iterable[str], variant: str | None, components: Collection
     for file in files:
         folder, _, name = file.partition("/")
         if folder in components and "/" not in name and name.endswith(".safetensors"):
-            found.setdefault(folder, {}).setdefault(_variant_of(name), []).append(file)
+            found.setdefault(folder, {}).setdefault(variant_of(name), []).append(file)
     return [
         file
         for by_variant in found.values()
@@ -53,6 +58,22 @@ def weight_bytes(sizes: Mapping[str, int], variant: str | None, components: Coll
     return sum(sizes[file] for file in read_files(sizes, variant, components))
 
 
-def _variant_of(name: str) -> str | None:
+def checkpoint_files(files: Sequence[Path]) -> list[Path]:
+    """Those of a component that the libraries read: one file, or all parts of one.
+
+    Others lie beside them at times, such as `diffusion_pytorch_model.non_ema.safetensors`.
+
+    Raises:
+        ValueError: it cannot be told which these are.
+    """
+    found = [file for file in files if _CHECKPOINT.fullmatch(file.name)]
+    parts = [file for file in found if _PART.search(file.name)]
+    if not found or (len(found) > 1 and parts != found):
+        raise ValueError("its files are not named as the libraries do")
+    return found
+
+
+def variant_of(name: str) -> str | None:
+    """The variant that a file's name tells."""
     match = _VARIANT.search(name)
     return match[1] if match else None

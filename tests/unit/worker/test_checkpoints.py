@@ -177,6 +177,7 @@ async def test_a_cancelled_job_leaves_no_checkpoint(runtime: ResumableRuntime) -
         answer = await bench.settled("a")
     assert answer.status == "cancelled"
     assert runtime.interrupted == ["a"]
+    assert runtime.stops == [], "nobody needs what was done of it"
     assert kept(bench) == []
 
 

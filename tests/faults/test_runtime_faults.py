@@ -17,7 +17,7 @@ from faults.striking import GENERATIONS, READINESS, Hold, both, naming
 from harness import until, webui_process
 from queue_agent.testing import sample_png
 from queue_agent.testing.aws import EmbeddedCloud
-from queue_agent.testing.fault_proxy import Fault, LoseAnswer, Reset, Status, Truncate
+from queue_agent.testing.fault_proxy import Fault, LoseAnswer, Reset, Status, Truncate, on_path
 from queue_agent.testing.process import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -139,7 +139,9 @@ async def test_a_job_whose_runtime_hangs_is_done_elsewhere(
     async with rigged(embedded_cloud, webui, tmp_path) as rig:
         hold = Hold()
         job_id = f"hanging-{secrets.token_hex(3)}"
-        with rig.runtime.fault(hold, both(GENERATIONS, naming(job_id)), times=1):
+        # The second pod's runtime is the same fake, which the first pod's interrupts do not reach.
+        aside = rig.runtime.fault(Status.of_json(200, {}), on_path("/sdapi/v1/interrupt", "POST"))
+        with aside, rig.runtime.fault(hold, both(GENERATIONS, naming(job_id)), times=1):
             # It may be given the job again, and is to have the time for it on a busy machine.
             await rig.agent(QUEUE_AGENT_RUN_TIMEOUT="10")
             await rig.publish_as(job_id)

@@ -15,6 +15,8 @@ from nats.js import JetStreamContext
 from queue_agent.cloud import Message, Ordering, Queue
 from queue_agent.cloud.nats import NatsCloud
 from queue_agent.cloud.nats.addresses import NatsAddress
+from queue_agent.cloud.nats.subjects import turns_subject
+from queue_agent.cloud.nats.turns import SENT
 from queue_agent.cloud.resources import Resources
 from queue_agent.cloud.setting_up import dead_letters_of, set_up
 from queue_agent.tasks import together
@@ -148,6 +150,24 @@ async def test_several_agents_are_given_each_job_and_no_message_twice(server: Na
         assert set((await consumers(clouds[0], url)).values()) == {(0, 0)}
     finally:
         await together(cloud.aclose() for cloud in clouds)
+
+
+async def test_a_job_that_was_copied_and_not_removed_is_given_as_its_copy_alone(
+    server: NatsServer, cloud: NatsCloud
+) -> None:
+    """Who puts a job forward may be gone before its original is."""
+    url = await made(server)
+    queue, address = cloud.queue(url), NatsAddress.parse(url)
+    await put(queue, "one")
+    async with cloud.connection.using("copy a job") as js:
+        original = await js.get_msg(address.stream, 1)
+        headers = {**(original.headers or {}), SENT: "1.0", "Nats-Msg-Id": "copy"}
+        subject = turns_subject(address.subject(), 1)
+        await js.publish(subject, original.data or b"", headers=headers)
+    given = [*await received(queue), *await queue.receive(9, wait=0.5, visibility_timeout=LONG)]
+    assert [(message.body, message.sent_at) for message in given] == [("one 0", 1.0)]
+    await queue.delete(given[0])
+    assert set((await consumers(cloud, url)).values()) == {(0, 0)}
 
 
 async def test_all_that_waits_is_told_by_one_consumer_however_many_tenants_there_are(

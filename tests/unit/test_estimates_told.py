@@ -91,6 +91,22 @@ async def test_what_a_client_was_told_goes_with_its_job() -> None:
     assert JobEstimate.told(job.metadata.estimate) == handle.estimate
 
 
+async def test_an_estimate_counts_what_waits_in_all_queues_of_the_runtime() -> None:
+    cloud = MemoryCloud()
+    _, queue = client_for(cloud)
+    await teach(cloud, BUCKET, "sd")
+    for number in range(10):
+        await cloud.queue("urgent").send(str(number), {})
+    expected = []
+    for queues in ([queue], [queue, "urgent"]):
+        client = Client(cloud, bucket=BUCKET, runtime="sd", spot_queue=queues)
+        told = await client.estimate(make_job(drawing()))  # type: ignore[arg-type]
+        assert told.start is not None
+        expected.append(told.start.expected)
+    assert expected[0] < 1
+    assert expected[1] > 10
+
+
 async def test_a_bucket_that_does_not_answer_holds_up_no_job() -> None:
     cloud = MemoryCloud()
     client, queue = client_for(cloud)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 
@@ -52,6 +52,18 @@ def weights(pipeline: Any) -> dict[str, Any]:
         if isinstance(module, torch.nn.Module)
         for name, tensor in [*module.state_dict().items(), *module.named_buffers()]
     }
+
+
+def parts(pipeline: Any) -> dict[str, dict[str, Any]]:
+    """The parameters of each component that has some."""
+    import torch  # noqa: PLC0415  slow to load
+
+    modules = {
+        name: dict(part.named_parameters())
+        for name, part in pipeline.components.items()
+        if isinstance(part, torch.nn.Module)
+    }
+    return {name: found for name, found in modules.items() if found}
 
 
 def check_equal(found: Any, expected: Any) -> None:
@@ -106,6 +118,29 @@ def test_weights_are_equal_to_the_bit_whoever_reads_them(
         found, progress = load(folder, by, dtype)
         check_equal(found, expected)
         assert progress.told == {"weights-by": by}
+
+
+@pytest.mark.parametrize("kind", ["Stable Diffusion", "Qwen-Image", "Wan"])
+def test_nothing_is_read_again_that_was_read(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch  # noqa: PLC0415  slow to load
+    from safetensors.torch import load_file  # noqa: PLC0415  loads torch
+
+    from queue_agent_diffusers.torch.weight_readers import READERS as PACKAGES  # noqa: PLC0415
+
+    def reader(files: Any, device: Any) -> Any:
+        del device
+        for file in files:
+            yield from ((name, tensor + 1) for name, tensor in load_file(file).items())
+
+    folder = saved(kind, tmp_path / "model")
+    usual = parts(plain(folder))
+    monkeypatch.setitem(cast("dict[str, Any]", PACKAGES), "runai", reader)
+    found = parts(load(folder, "runai")[0])
+    assert found.keys() == usual.keys()
+    for part, tensors in found.items():
+        assert any(not torch.equal(one, usual[part][name]) for name, one in tensors.items()), part
 
 
 @pytest.mark.parametrize("by", READERS)

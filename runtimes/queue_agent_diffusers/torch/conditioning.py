@@ -25,8 +25,10 @@ class Conditioning:
         return self.control_nets.memory + self.ip_adapters.memory
 
     def check(self, request: ImageRequest) -> None:
-        """Raise `InvalidRequest` for what is not there, or not for this model."""
-        self.control_nets.check(request.controls)
+        """Raise `InvalidRequest` for IP-Adapters that are not there, or not for this model.
+
+        ControlNets are looked at where a pipeline is chosen for them.
+        """
         self.ip_adapters.check(request.image_prompts)
 
     def batch_key(self, request: ImageRequest) -> Hashable:

@@ -27,7 +27,7 @@ class PipelineModel(UnbatchedModel):
         vae = getattr(pipeline, "vae", None)
         if vae is not None and hasattr(vae, "enable_slicing"):
             vae.enable_slicing()  # the decoder's memory then does not grow with the count
-        self._family = Family(pipeline)
+        self._family = Family(pipeline, self.conditioning.control_nets)
         self.takes_samplers = self._family.takes_samplers
 
     def check(self, request: ImageRequest) -> None:

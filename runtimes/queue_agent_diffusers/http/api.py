@@ -116,14 +116,10 @@ class Fields(BaseModel):
         ]
 
 
-class CommonFields(Fields):
-    """What requests for images and for videos have in common."""
+class SampledFields(Fields):
+    """What a model that takes steps is asked by."""
 
-    prompt: Prompt
     negative_prompt: Prompt | None = None
-    model: str | None = Field(default=None, description="The served model, or nothing.")
-    n: int = Field(default=1, ge=1, le=16)
-    size: Annotated[str | None, BeforeValidator(blank_is_none)] = None
     seed: Annotated[
         Annotated[int, Field(ge=0, lt=2**64)] | None, BeforeValidator(blank_is_none)
     ] = None
@@ -133,6 +129,15 @@ class CommonFields(Fields):
     guidance_scale: Annotated[
         Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(blank_is_none)
     ] = None
+
+
+class CommonFields(SampledFields):
+    """What requests for images and for videos have in common."""
+
+    prompt: Prompt
+    model: str | None = Field(default=None, description="The served model, or nothing.")
+    n: int = Field(default=1, ge=1, le=16)
+    size: Annotated[str | None, BeforeValidator(blank_is_none)] = None
     true_cfg_scale: Annotated[
         Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(blank_is_none)
     ] = None
@@ -219,24 +224,14 @@ class EditRequest(GenerationRequest):
     ] = Field(default=None, description="How far the result may go from the image.")
 
 
-class UpscaleRequest(OutputFields):
+class UpscaleRequest(SampledFields, OutputFields):
     """The fields of ``POST /v1/images/upscales`` beside the file `image`."""
 
     upscaler: str = Field(
         default=LANCZOS, max_length=200, description="`lanczos`, or one of the server's."
     )
     scale: float = Field(default=2.0, gt=0, le=8, description="Factor of each side.")
-    prompt: Prompt = Field(default="", description="For upscalers that are models, as below.")
-    negative_prompt: Prompt | None = None
-    seed: Annotated[
-        Annotated[int, Field(ge=0, lt=2**64)] | None, BeforeValidator(blank_is_none)
-    ] = None
-    num_inference_steps: Annotated[
-        Annotated[int, Field(ge=1, le=500)] | None, BeforeValidator(blank_is_none)
-    ] = None
-    guidance_scale: Annotated[
-        Annotated[float, Field(ge=0, le=100)] | None, BeforeValidator(blank_is_none)
-    ] = None
+    prompt: Prompt = Field(default="", description="For upscalers that are models.")
 
 
 class JobStatus(BaseModel):

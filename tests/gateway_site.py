@@ -62,8 +62,14 @@ class Site:
 
     def start_gateway(self, **settings: str) -> ServerProcess:
         """A gateway with these settings beside the usual ones; it hears notifications."""
-        port = {"QUEUE_AGENT_GATEWAY_PORT": "{port}"}
-        gateway = self._start("gateway", {**port, "QUEUE_AGENT_GATEWAY_POLL": "1", **settings})
+        usual = {
+            "QUEUE_AGENT_GATEWAY_PORT": "{port}",
+            "QUEUE_AGENT_GATEWAY_POLL": "1",
+            # clients of a slow machine are no attackers
+            "QUEUE_AGENT_GATEWAY_HEADER_SECONDS": str(PATIENCE),
+            "QUEUE_AGENT_GATEWAY_BODY_SECONDS": str(PATIENCE),
+        }
+        gateway = self._start("gateway", {**usual, **settings})
         with httpx.Client(transport=httpx.HTTPTransport(retries=3), timeout=PATIENCE) as client:
             while client.get(f"{gateway.url}/readyz").status_code != 200:
                 pass  # the route answers when asked; starting takes a few of its answers

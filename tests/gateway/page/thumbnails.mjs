@@ -14,10 +14,15 @@ const page = await open(undefined, process.env.WALL_KEY, (fresh) => {
 });
 await page.locator(".job").first().waitFor();
 seen.placeholders = await page.locator(".hung canvas, .hung img[src]").count();
+const whatIsSeenIsThere = () =>
+  [...document.querySelectorAll(".job .images img")].every((image) => {
+    const { top, bottom } = image.closest(".job").getBoundingClientRect();
+    return bottom < 0 || top > innerHeight || (image.src && image.complete && image.naturalWidth);
+  });
 for (;;) {
   const more = page.getByRole("button", { name: "Older jobs" });
   await page.evaluate(() => scrollBy(0, innerHeight));
-  await page.waitForTimeout(50);
+  await page.waitForFunction(whatIsSeenIsThere);
   const end = await page.evaluate(() => scrollY + innerHeight >= document.documentElement.scrollHeight - 2);
   if (!end) continue;
   if (!(await more.isVisible().catch(() => false))) break;

@@ -244,38 +244,13 @@ def test_a_preview_shows_a_still_video_in_about_its_colours() -> None:
     chance = torch.Generator().manual_seed(1)
     for _ in range(3):
         still = torch.randn(1, 4, 1, 1, 1, generator=chance).expand(1, 4, 3, 6, 8)
-        preview = decoder.frame_preview(lambda still=still: still)
+        preview = decoder.preview(lambda still=still: still)
         assert preview.size == (8, 6)
         config = pipeline("Wan").vae.config
         latents = still * config.latents_std[0] + config.latents_mean[0]
         shown = decoder.frame_tensors(DecodeCall(latents, ()))[-1].mean((1, 2)) * 255
         drawn = [sum(preview.getchannel(band).tobytes()) / 48 for band in range(3)]
         assert max(abs(one - other) for one, other in zip(drawn, shown.tolist(), strict=True)) < 24
-
-
-def test_a_video_is_looked_at_between_its_steps() -> None:
-    model = video_model("Wan of tokens")
-    [sample] = model.begin(replace(SIMPLE, image=PHOTO, width=64, height=48), lambda _, __: None)
-    sample.start()
-    assert sample.preview() is None, "before the first step"
-    while sample.step == 0:
-        [move] = model.predict([sample])
-        move()
-    draw = sample.preview()
-    assert draw is not None
-    assert draw().size == (8, 6)
-    sample.stop()
-
-
-def test_of_latents_that_are_tokens_there_are_no_previews() -> None:
-    model = video_model("LTX")
-    [sample] = model.begin(SIMPLE, lambda _, __: None)
-    sample.start()
-    for move in model.predict([sample]):
-        move()
-    assert sample.step == 1
-    assert sample.preview() is None
-    sample.stop()
 
 
 def test_a_video_model_in_a_folder_makes_files_that_play(tmp_path: Path) -> None:

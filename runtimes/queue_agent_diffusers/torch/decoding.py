@@ -4,21 +4,17 @@ import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Final
+from typing import Any
 
 import torch
 from PIL import Image
 
 from queue_agent_diffusers.torch.memory import is_out_of_memory, release_memory
+from queue_agent_diffusers.torch.previews import LinearPreview, unscaled
 from queue_agent_diffusers.torch.suspended import DecodeCall, Undecoded
 
 cuda: Any = torch.cuda
 """Not all of it is annotated."""
-_FIT_SIDE: Final = 16
-"""Side of the latents that the linear map is fitted on."""
-_FIT_SAMPLES: Final = 4
-_STILL: Final = 3
-"""Latent frames of the videos that it is fitted on."""
 
 
 class LatentDecoder:
@@ -73,9 +69,7 @@ class PipelineDecoder(LatentDecoder):
         super().__init__(pipeline.vae)
         self._processor: Any = getattr(pipeline, "video_processor", None)
         self._processor = self._processor or pipeline.image_processor
-        self._map: torch.Tensor | None = None
-        self._token_side = 2 * int(getattr(pipeline, "vae_scale_factor", 0))
-        """Of the square of pixels that an image's token stands for: two by two cells."""
+        self._previews = LinearPreview(self._vae, self._seen)
 
     def stand_in(self) -> Undecoded:
         """For the autoencoder in a pipeline's call."""
@@ -109,76 +103,21 @@ class PipelineDecoder(LatentDecoder):
                 for number in range(decoded.shape[1])
             ]
 
-    def can_preview(self, latents: torch.Tensor) -> bool:
-        """Whether these are a video's, as `frame_preview` draws them: not tokens, say."""
-        return latents.dim() == 5 and getattr(self._vae.config, "latents_mean", None) is not None
-
-    def frame_preview(self, receive: Callable[[], torch.Tensor]) -> Image.Image:
-        """The middle frame of a video's latents, as `Decoder.preview` draws an image's."""
+    def preview(self, receive: Callable[[], torch.Tensor]) -> Image.Image:
+        """Cells as a picture; see `LinearPreview.draw`."""
         with self._working():
-            frames = receive()[0].float()
-            if self._map is None:
-                self._map = _fit_map(self._still, len(frames), self._vae.device)
-            return _painted(frames[:, frames.shape[1] // 2], self._map)
+            return self._previews.draw(receive())
 
-    def can_draw(self, latents: torch.Tensor, width: int, height: int) -> bool:
-        """Whether these are an image's, as cells or as tokens of two by two cells."""
-        # Flux.2's are normalised by statistics that no configuration names.
-        return not hasattr(self._vae, "bn") and self._cells(latents, width, height) is not None
-
-    def image_preview(
-        self, receive: Callable[[], torch.Tensor], width: int, height: int
-    ) -> Image.Image:
-        """An image's latents, as `Decoder.preview` draws them; of so many pixels."""
-        with self._working():
-            cells = self._cells(receive(), width, height)
-            if cells is None:
-                raise ValueError("these latents are no image of that size")
-            latent = cells[0].float()
-            if self._map is None:
-                self._map = _fit_map(self._picture_of, len(latent), self._vae.device)
-            return _painted(latent, self._map)
-
-    def _cells(self, latents: torch.Tensor, width: int, height: int) -> torch.Tensor | None:
-        if latents.dim() == 4:
-            return latents
-        if latents.dim() == 5 and latents.shape[2] == 1:
-            return latents[:, :, 0]
-        rows, columns = height // self._token_side, width // self._token_side
-        if latents.dim() != 3 or latents.shape[1] != rows * columns or latents.shape[2] % 4:
-            return None
-        tokens = latents.reshape(len(latents), rows, columns, -1, 2, 2).permute(0, 3, 1, 4, 2, 5)
-        return tokens.reshape(len(latents), -1, 2 * rows, 2 * columns)
-
-    def _picture_of(self, latent: torch.Tensor) -> torch.Tensor:
-        """What the autoencoder makes of cells, as pipelines scale them, from -1 to 1."""
-        config = self._vae.config
-        mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
-        if mean is not None and std is not None:
-            mean, std = (
-                torch.tensor(values).view(1, -1, 1, 1).to(latent) for values in (mean, std)
-            )
-            latent = latent * std + mean
-        else:
-            shift = getattr(config, "shift_factor", None) or 0.0
-            latent = latent / config.scaling_factor + shift
-        latent = latent.to(self._vae.dtype)
-        if any(weight.dim() == 5 for weight in self._vae.parameters()):  # made for videos
-            return self._decode(latent[:, :, None])[:, :, 0]
-        return self._decode(latent)
-
-    def _still(self, latent: torch.Tensor) -> torch.Tensor:
-        """The last frame of a short video that stands still, from -1 to 1.
-
-        The first of a video is decoded by itself, unlike those that follow.
-        """
-        config = self._vae.config
-        mean, std = (
-            torch.tensor(values).view(1, -1, 1, 1).to(latent)
-            for values in (config.latents_mean, config.latents_std)
-        )
-        scaled = (latent * std + mean).to(self._vae.dtype)
-        return self._decode(scaled[:, :, None].repeat(1, 1, _STILL, 1, 1))[:, :, -1]
+    def _seen(self, cells: torch.Tensor) -> torch.Tensor:
+        """What the autoencoder makes of cells as it takes them, from -1 to 1."""
+        vae = self._vae
+        cells = cells.to(vae.dtype)
+        timed = getattr(vae.config, "timestep_conditioning", False)
+        time = (torch.zeros(1, dtype=cells.dtype, device=cells.device),) if timed else ()
+        of_videos = any(weight.dim() == 5 for weight in vae.parameters())
+        if of_videos and cells.dim() == 4:
+            return self._decode(cells[:, :, None], *time)[:, :, 0]
+        return self._decode(cells, *time)
 
     def frame_tensors(self, call: DecodeCall) -> torch.Tensor:
         """The decoded frames before they are quantised, from 0 to 1."""
@@ -210,7 +149,7 @@ class Decoder(LatentDecoder):
         upcast = overflows and getattr(pipeline, "text_encoder_2", None) is not None
         super().__init__(copy.deepcopy(shared).float() if upcast else shared)
         self._pipeline = pipeline
-        self._map: torch.Tensor | None = None
+        self._previews = LinearPreview(self._vae, self._seen)
 
     def pictures(self, receive: Callable[[], torch.Tensor]) -> tuple[list[Image.Image], list[bool]]:
         """The pictures of latents, and which of them the safety checker withheld.
@@ -236,23 +175,14 @@ class Decoder(LatentDecoder):
     def preview(self, receive: Callable[[], torch.Tensor]) -> Image.Image:
         """One latent as a picture of one pixel per cell, in about the right colours."""
         with self._working():
-            latent = receive()[0].float()
-            if self._map is None:
-                channels = self._vae.config.latent_channels
-                self._map = _fit_map(self._decode, channels, self._vae.device)
-            return _painted(latent, self._map)
+            return self._previews.draw(receive()[:1])
+
+    def _seen(self, cells: torch.Tensor) -> torch.Tensor:
+        """What the autoencoder makes of cells as it takes them, from -1 to 1."""
+        return super()._decode(cells.to(self._vae.dtype))
 
     def _decode(self, latent: torch.Tensor, *arguments: Any) -> torch.Tensor:
-        config = self._vae.config
-        latent = latent.to(self._vae.dtype)
-        mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
-        if mean is not None and std is not None:
-            mean, std = (
-                torch.tensor(values).view(1, -1, 1, 1).to(latent) for values in (mean, std)
-            )
-            latent = latent * std / config.scaling_factor + mean
-        else:
-            latent = latent / config.scaling_factor
+        latent = unscaled(self._vae, latent.to(self._vae.dtype))
         return super()._decode(latent, *arguments)
 
     def _checked(self, image: torch.Tensor) -> tuple[torch.Tensor, bool]:
@@ -263,35 +193,6 @@ class Decoder(LatentDecoder):
             return image, False
         image, flags = self._pipeline.run_safety_checker(image, image.device, image.dtype)
         return image, bool(flags and flags[0])
-
-
-def _painted(latent: torch.Tensor, colour_map: torch.Tensor) -> Image.Image:
-    """A pixel for each cell of a latent."""
-    ones = torch.ones_like(latent[:1])
-    colours = torch.einsum("chw,cr->hwr", torch.cat([latent, ones]), colour_map)
-    grey_levels = ((colours / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-    return Image.fromarray(grey_levels.cpu().numpy(), "RGB")
-
-
-def _fit_map(
-    decode: Callable[[torch.Tensor], torch.Tensor], channels: int, device: torch.device
-) -> torch.Tensor:
-    """Channels (and a constant) to red, green and blue, fitted to what the decoder makes.
-
-    The latents are smooth noise, since it is smooth areas that a preview can show.
-    """
-    noise = torch.Generator("cpu").manual_seed(0)
-    coarse = torch.randn(_FIT_SAMPLES, channels, 4, 4, generator=noise)
-    size = (_FIT_SIDE, _FIT_SIDE)
-    latents = torch.nn.functional.interpolate(coarse, size=size, mode="bicubic").to(device)
-    decoded = torch.cat([decode(latent) for latent in _singly(latents)]).float()
-    seen = torch.nn.functional.adaptive_avg_pool2d(decoded, size)
-    ones = torch.ones_like(latents[:, :1])
-    known = torch.cat([latents, ones], 1).movedim(1, -1).reshape(-1, channels + 1)
-    wanted = seen.movedim(1, -1).reshape(-1, 3)
-    # Solved on the host: so small a system is not worth a kernel of its own.
-    solution: torch.Tensor = torch.linalg.lstsq(known.cpu(), wanted.cpu()).solution
-    return solution.to(device)
 
 
 def _new_stream(device: torch.device) -> object:

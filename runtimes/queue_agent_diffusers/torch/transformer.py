@@ -12,6 +12,7 @@ from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.architectures.architecture import Architecture
+from queue_agent_diffusers.torch.architectures.cells import image_cells
 from queue_agent_diffusers.torch.batched import BatchedModel, StepSample
 from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.decoding import PipelineDecoder
@@ -94,12 +95,17 @@ class TransformerModel(BatchedModel):
         return above is not None and self._scale(request) > above
 
     def preview(self, sample: StepSample) -> Callable[[], Image.Image] | None:
-        """What draws the latents as they stand; None where nobody knows how they lie."""
-        width, height = self._size(sample.request)
-        if sample.latents is None or not self.decoder.can_draw(sample.latents, width, height):
+        """What draws the latents as they stand."""
+        if sample.latents is None:
             return None
-        decoder, receive = self.decoder, self.decoder.hand_over(sample.latents)
-        return lambda: decoder.image_preview(receive, width, height)
+        decoder, receive = self.decoder, self.decoder.hand_over(self.cells(sample))
+        return lambda: decoder.preview(receive)
+
+    def cells(self, sample: StepSample) -> torch.Tensor:
+        """The latents of a sample that has taken a step, as `LinearPreview` draws them."""
+        if sample.latents is None:
+            raise RuntimeError("a sample that has taken no step has no latents")
+        return image_cells(sample.latents, *self._size(sample.request))
 
     def suspend(
         self, pipeline: Any, arguments: dict[str, object], sample: StepSample

@@ -4,7 +4,6 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
-from PIL import Image
 
 from queue_agent_diffusers.engine.quality import QualityPolicy
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
@@ -37,6 +36,7 @@ class VideoModel(TransformerModel):
     ) -> None:
         """`networks` stand for the pipeline's own in forward passes, `buckets` are its rows."""
         self.videos = VideoFamily(pipeline, architecture)
+        self._cells = architecture.cells
         super().__init__(
             pipeline,
             architecture,
@@ -82,12 +82,13 @@ class VideoModel(TransformerModel):
 
         return make
 
-    def preview(self, sample: StepSample) -> Callable[[], Image.Image] | None:
-        """What draws the middle frame as it stands; None of models whose latents are tokens."""
-        if sample.latents is None or not self.decoder.can_preview(sample.latents):
-            return None
-        decoder, receive = self.decoder, self.decoder.hand_over(sample.latents)
-        return lambda: decoder.frame_preview(receive)
+    def cells(self, sample: StepSample) -> torch.Tensor:
+        """The latents of a sample that has taken a step, of which the middle frame is drawn."""
+        if sample.latents is None:
+            raise RuntimeError("a sample that has taken no step has no latents")
+        shape = self.videos.shape(sample.request)
+        pipeline = self.videos.choose(sample.request)
+        return self._cells(pipeline, sample.latents, shape.width, shape.height, shape.frames)
 
     def close(self) -> None:
         """Free the weights' memory."""

@@ -8,6 +8,7 @@ import math
 from typing import Any, Final
 
 import diffusers
+import torch
 from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
 from PIL import Image
 
@@ -58,10 +59,35 @@ def _images(
     return {"conditions": given}
 
 
+def _cells(
+    pipeline: Any, latents: torch.Tensor, width: int, height: int, frames: int
+) -> torch.Tensor:
+    """Of tokens; where an image begins the video, those are cells that come after it."""
+    if latents.dim() == 5:
+        return latents
+    patch, frame_patch = (
+        pipeline.transformer_spatial_patch_size,
+        pipeline.transformer_temporal_patch_size,
+    )
+    rows, columns = (side // pipeline.vae_spatial_compression_ratio for side in (height, width))
+    deep = (frames - 1) // pipeline.vae_temporal_compression_ratio + 1
+    own = (deep // frame_patch) * (rows // patch) * (columns // patch)
+    cells: torch.Tensor = pipeline._unpack_latents(  # noqa: SLF001  as it does before it decodes
+        latents[:, -own:],  # before them are those of images that it is given
+        deep,
+        rows,
+        columns,
+        patch,
+        frame_patch,
+    )
+    return cells
+
+
 LTX: Final = VideoArchitecture(
     pipelines=("LTXPipeline", "LTXImageToVideoPipeline", "LTXConditionPipeline"),
     doubled_above=1.0,
     blocks=Blocks(threshold=VIDEO_THRESHOLD),
     open=_open,
     images=_images,
+    cells=_cells,
 )

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from PIL import Image
 
 from queue_agent_diffusers.torch.architectures.architecture import Architecture
+from queue_agent_diffusers.torch.architectures.cells import video_cells
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class VideoArchitecture(Architecture):
     """From the pipeline that was loaded."""
     images: Callable[[Any, Image.Image, Image.Image | None, int], dict[str, object]] = _as_image
     """Arguments of a pipeline's call for the first frame, the last, and the number of frames."""
+    cells: Callable[[Any, torch.Tensor, int, int, int], torch.Tensor] = video_cells
+    """Of a pipeline, its latents on their way, and the video's width, height and frames."""
 
     def natural_side(self, pipeline: Any) -> int:
         """Of a square with as many pixels as a frame whose size nobody names."""

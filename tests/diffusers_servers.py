@@ -18,7 +18,7 @@ from PIL import Image
 from made_once import made_once
 from queue_agent.testing.process import HOST, ServerProcess
 from queue_agent_diffusers.engine.engine import Engine
-from queue_agent_diffusers.engine.model import Model, OnStep
+from queue_agent_diffusers.engine.model import Model, Observer, OnStep
 from queue_agent_diffusers.engine.pool import ModelPool, Served
 from queue_agent_diffusers.engine.requests import Clip, ImageRequest, Pictures
 from queue_agent_diffusers.engine.unbatched import UnbatchedModel
@@ -59,6 +59,7 @@ class SteppingSample:
     """Counts its steps."""
 
     rows = 1
+    skipped_by = None
 
     def __init__(self, request: ImageRequest, seed: int) -> None:
         self.request = request
@@ -231,9 +232,10 @@ def painting_server() -> ServerProcess:
     return LoadedServer([sys.executable, __file__, "{port}"])
 
 
-def engine_of(model: Model, *, max_waiting: int = 64) -> Engine:
+def engine_of(model: Model, *, max_waiting: int = 64, observer: Observer | None = None) -> Engine:
     """An engine that serves one model, not started."""
-    return Engine(ModelPool({"scripted": Served(lambda: model)}), max_waiting=max_waiting)
+    pool = ModelPool({"scripted": Served(lambda: model)})
+    return Engine(pool, max_waiting=max_waiting, observer=observer)
 
 
 def tiny_model(*, xl: bool = False) -> Path:

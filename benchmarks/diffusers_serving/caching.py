@@ -40,6 +40,8 @@ def halve_balanced(model: Any) -> None:
     usual: Callable[[ImageRequest], StepCaches | None] = model.new_caches
 
     def new_caches(request: ImageRequest) -> StepCaches | None:
-        return StepCaches(EverySecondStep) if request.quality == "balanced" else usual(request)
+        if request.quality == "balanced":
+            return StepCaches("balanced", EverySecondStep)
+        return usual(request)
 
     model.new_caches = new_caches

@@ -4,6 +4,8 @@ import asyncio
 import base64
 import io
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -117,6 +119,18 @@ async def test_jobs_that_come_together_share_steps_and_prometheus_is_told(
     assert after["diffusers_jobs_waiting"] == 0
     assert after["diffusers_model_bytes"] > 0
     assert after["diffusers_model_loads_total"] == 1
+
+
+async def test_each_metric_of_the_server_is_documented(client: httpx.AsyncClient) -> None:
+    page = text_string_to_metric_families((await client.get("/metrics")).text)
+    shown = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in page
+        if not family.name.endswith("_created")
+    }
+    document = Path(__file__).parents[2] / "docs" / "diffusers-runtime.md"
+    rows = re.findall(r"^\| (`diffusers_[^|]*)\|", document.read_text(), re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(diffusers_\w+)", row)} == shown
 
 
 async def samples_of(client: httpx.AsyncClient) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Images that reuse earlier steps: as diffusers' own caches make them, whatever the company."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
@@ -9,11 +10,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
+from diffusers_servers import engine_of
+from queue_agent.testing import eventually
 from queue_agent.wire.quality import Quality
 from queue_agent_diffusers.engine.quality import QualityPolicy
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.errors import OutOfMemory
+from queue_agent_diffusers.http.metrics import EngineMetrics
 from step_batches import TOLERANCE, alone, stepped_together
 
 SIMPLE = ImageRequest("a cat", seed=7, width=32, height=32, steps=9)
@@ -176,6 +181,36 @@ def test_rows_of_one_pass_decide_by_themselves(name: str) -> None:
     assert max(of_last) <= max(of_first)
     assert sum(of_last) < sum(of_first)
     assert len(set(of_last)) > 1
+
+
+@pytest.mark.parametrize("quality", ["balanced", "fast"])
+async def test_rows_that_a_cache_answers_are_told_to_prometheus_by_quality(
+    quality: Quality,
+) -> None:
+    metrics = EngineMetrics()
+    engine = engine_of(caching_model("Flux"), observer=metrics)
+    with rows_counted("Flux", -1) as of_last:
+        engine.start()
+        try:
+            await eventually(lambda: engine.ready)
+            jobs = [
+                engine.submit(asked, replace(SIMPLE, quality=asked, count=2))
+                for asked in ("exact", quality)
+            ]
+            for job in jobs:
+                await asyncio.wrap_future(job.result)
+        finally:
+            engine.close()
+    told = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(metrics.page().decode())
+        for sample in family.samples
+    }
+    rows = told["diffusers_rows_total",]
+    skipped = {name: value for name, value in told.items() if "rows_skipped_total" in name[0]}
+    assert rows == 2 * 2 * (SIMPLE.steps or 0)
+    assert skipped == {("diffusers_rows_skipped_total", quality): rows - sum(of_last)}
+    assert rows > sum(of_last)
 
 
 def test_a_sample_that_leaves_takes_what_it_kept_with_it() -> None:

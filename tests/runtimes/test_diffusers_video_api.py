@@ -16,10 +16,11 @@ from harness import PATIENCE
 from queue_agent.testing import eventually, sample_png
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.jobs import EngineJob
-from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
+from queue_agent_diffusers.engine.requests import Clip, ImageRequest, Pictures
 from queue_agent_diffusers.errors import JobNotFound
 from queue_agent_diffusers.http import video_routes
 from queue_agent_diffusers.http.app import create_app
+from queue_agent_diffusers.http.metrics import EngineMetrics
 from queue_agent_diffusers.http.video_jobs import KEPT_FOR, MOST_KEPT, VideoJobs
 from queue_agent_diffusers.torch.video_file import write_video
 
@@ -290,3 +291,18 @@ async def test_a_model_for_videos_makes_them_and_refuses_images_in_words() -> No
                 answer = await client.post(path, json=fields)
                 assert answer.status_code == 422
                 assert words in answer.json()["error"]["message"]
+
+
+async def test_videos_are_not_counted_as_images() -> None:
+    metrics = EngineMetrics()
+    engine = engine_of(FilmingModel(), observer=metrics)
+    engine.start()
+    try:
+        await eventually(lambda: engine.ready)
+        for name, clip in (("an image", None), ("two videos", Clip())):
+            asked = ImageRequest("waves", seed=1, count=2 if clip else 1, clip=clip)
+            await asyncio.wrap_future(engine.submit(name, asked).result)
+    finally:
+        await asyncio.to_thread(engine.close)
+    page = metrics.page().decode().splitlines()
+    assert {"diffusers_images_total 1.0", "diffusers_videos_total 2.0"} <= set(page)

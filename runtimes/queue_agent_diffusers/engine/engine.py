@@ -337,7 +337,9 @@ class Engine:
         seconds = time.monotonic() - job.came
         if job.state == "completed":
             self._job_seconds += 0.2 * (seconds - self._job_seconds)
-        self._observer.finished(job.state, job.request.count, seconds)
+        count = job.request.count
+        images, videos = (count, 0) if job.request.clip is None else (0, count)
+        self._observer.finished(job.state, images, videos, seconds)
         self._jobs.note_end(job)
 
     def _time_for(self, waiting: int) -> int:

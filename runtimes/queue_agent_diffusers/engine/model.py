@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 from PIL import Image
 
+from queue_agent.wire.quality import Quality
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 
 OnStep = Callable[[int, int], None]
@@ -24,6 +25,8 @@ class Sample(Protocol):
     steps: int | None
     """None until it is started."""
     done: bool
+    skipped_by: Quality | None
+    """By which its last step was answered without all of a pass, from earlier steps' answers."""
 
     def start(self) -> None:
         """Do what comes before the first step: encode, make noise."""
@@ -121,8 +124,11 @@ class Observer:
     def stepped(self, images: int, rows: int, seconds: float) -> None:
         """One forward pass advanced so many images, in so many rows."""
 
-    def finished(self, state: str, images: int, seconds: float) -> None:
-        """A job ended in that state, so long after it came."""
+    def skipped(self, quality: Quality, rows: int) -> None:
+        """So many rows of a step were answered by what jobs of that quality keep."""
+
+    def finished(self, state: str, images: int, videos: int, seconds: float) -> None:
+        """A job for so many of them ended in that state, so long after it came."""
 
     def loaded(self, model: str, seconds: float, size: int) -> None:
         """A model was loaded, with weights of so many bytes."""

@@ -88,6 +88,9 @@ class Stepper:
             self._move(batch, member, move)
         batch.stepped()
         self._observer.stepped(len(members), rows, time.monotonic() - began)
+        for member in members:
+            if member.sample.skipped_by is not None:
+                self._observer.skipped(member.sample.skipped_by, member.sample.rows)
 
     def _move(self, batch: Batch, member: Member, move: Callable[[], None]) -> None:
         job = member.job

@@ -12,6 +12,7 @@ class UnbatchedCall:
     """All images of a request."""
 
     rows = 1
+    skipped_by = None
 
     def __init__(self, run: Callable[["UnbatchedCall"], Pictures]) -> None:
         self.step = 0

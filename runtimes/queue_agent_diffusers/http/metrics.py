@@ -10,6 +10,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from queue_agent.wire.quality import Quality
 from queue_agent_diffusers.engine.model import Observer
 
 _BATCH_SIZES: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
@@ -28,7 +29,15 @@ class EngineMetrics(Observer):
             buckets=_BATCH_SIZES,
             registry=registry,
         )
-        self._rows = Counter("diffusers_rows", "Rows of forward passes.", registry=registry)
+        self._rows = Counter(
+            "diffusers_rows", "Rows that steps asked the network for.", registry=registry
+        )
+        self._skipped = Counter(
+            "diffusers_rows_skipped",
+            "Of these, what a step cache answered instead of a whole pass.",
+            ["quality"],
+            registry=registry,
+        )
         self._steps = Counter(
             "diffusers_steps", "Steps taken, each by all images of its batch.", registry=registry
         )
@@ -36,6 +45,7 @@ class EngineMetrics(Observer):
             "diffusers_step_seconds", "Seconds spent in steps.", registry=registry
         )
         self._images = Counter("diffusers_images", "Images completed.", registry=registry)
+        self._videos = Counter("diffusers_videos", "Videos completed.", registry=registry)
         self._jobs = Counter("diffusers_jobs", "Jobs that ended.", ["state"], registry=registry)
         self._job_seconds = Histogram(
             "diffusers_job_seconds",
@@ -88,12 +98,17 @@ class EngineMetrics(Observer):
         self._steps.inc()
         self._step_seconds.inc(seconds)
 
-    def finished(self, state: str, images: int, seconds: float) -> None:
+    def skipped(self, quality: Quality, rows: int) -> None:
+        """See `Observer`."""
+        self._skipped.labels(quality).inc(rows)
+
+    def finished(self, state: str, images: int, videos: int, seconds: float) -> None:
         """See `Observer`."""
         self._jobs.labels(state).inc()
         self._job_seconds.labels(state).observe(seconds)
         if state == "completed":
             self._images.inc(images)
+            self._videos.inc(videos)
 
     def loaded(self, model: str, seconds: float, size: int) -> None:
         """See `Observer`."""

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from queue_agent.wire.quality import Quality
 from queue_agent_diffusers.engine.checkpoint import CheckpointUnusable, request_fingerprint
 from queue_agent_diffusers.engine.model import CHECKPOINT_LIMIT, OnStep
 from queue_agent_diffusers.engine.quality import unheeded
@@ -51,6 +52,7 @@ class StepSample:
         self.step = 0
         self.steps: int | None = None
         self.done = False
+        self.skipped_by: Quality | None = None
         self.latents: torch.Tensor | None = None
         """As the last step left them."""
         self.result: Any = None
@@ -102,6 +104,8 @@ class StepSample:
         if call is None or call.asked is None:
             raise RuntimeError("a sample that was not started has no step to take")
         if self.caches is not None:
+            skips = self.caches.of(call.asked.network).skips
+            self.skipped_by = self.caches.quality if skips else None
             self.caches.answered(call.asked.network, prediction)
         call.resume(prediction)
         if call.asked is None:

@@ -38,6 +38,11 @@ class FirstBlockCache(StepCache):
         """What the first block and what the others added in the pass at hand."""
         self._first: Tokens = ()
 
+    @property
+    def skips(self) -> bool:
+        """All blocks but the first."""
+        return self.computed is None
+
     def foreseen(self) -> None:
         """Only the first block can tell."""
 

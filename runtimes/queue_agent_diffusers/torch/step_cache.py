@@ -13,12 +13,19 @@ import torch
 from diffusers.hooks import TaylorSeerCacheConfig
 from diffusers.hooks.taylorseer_cache import TaylorSeerState
 
+from queue_agent.wire.quality import Quality
+
 
 class StepCache(ABC):
     """Of one question of one sample."""
 
     learns_from_answers = True
     """Whether the answers alone bring another to the same state."""
+
+    @property
+    @abstractmethod
+    def skips(self) -> bool:
+        """Whether the answer at hand took no pass, or not all of one."""
 
     @abstractmethod
     def foreseen(self) -> Any | None:
@@ -32,7 +39,9 @@ class StepCache(ABC):
 class StepCaches:
     """Those of one sample."""
 
-    def __init__(self, new: Callable[[], StepCache]) -> None:
+    def __init__(self, quality: Quality, new: Callable[[], StepCache]) -> None:
+        """`new` makes one, of that quality."""
+        self.quality = quality
         self._new = new
         self._caches: dict[tuple[str, int], StepCache] = {}
         self._question = 0
@@ -79,6 +88,11 @@ class TaylorCache(StepCache):
     def _computes(self) -> bool:
         since: int = self._step - self._all_before
         return since < 0 or (since - 1) % self._interval == 0
+
+    @property
+    def skips(self) -> bool:
+        """All of a pass, but for the steps that are computed."""
+        return not self._computes
 
     def foreseen(self) -> Any | None:
         """By the first terms of its Taylor series."""

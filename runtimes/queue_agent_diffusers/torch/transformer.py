@@ -121,9 +121,9 @@ class TransformerModel(BatchedModel):
         if quality == "exact" or request.controls or request.image_prompts:
             return None
         if quality == "fast":
-            return StepCaches(TaylorCache)
+            return StepCaches(quality, TaylorCache)
         threshold = self._architecture.blocks.threshold
-        return StepCaches(functools.partial(FirstBlockCache, threshold))
+        return StepCaches(quality, functools.partial(FirstBlockCache, threshold))
 
     def tensor(self, sample: StepSample) -> torch.Tensor:
         """The picture of a finished sample before it is quantised, from 0 to 1."""

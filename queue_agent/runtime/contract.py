@@ -93,7 +93,17 @@ class Prepared:
     """What the job has the runtime load. A job of which that is not told is taken to need nothing
     else than is loaded."""
     checkpoint: bytes | None = field(default=None, repr=False, kw_only=True)
-    """What an attempt before has done, as `Runtime.checkpoint` gave it; set by the agent."""
+    """The data of what an attempt before has done (`Checkpoint`); set by the agent."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run has done so far; see `Runtime.checkpoint`."""
+
+    data: bytes = field(repr=False)
+    done: int
+    """How much that is, as the runtime counts: steps, say. A later one of a run has more, and one
+    of another run of the job that has more is further."""
 
 
 @dataclass(frozen=True)
@@ -383,13 +393,13 @@ class Runtime(ABC):
                 `queue_agent.runtime.failures`. The agent takes no jobs until it was away.
         """
 
-    async def checkpoint(self, prepared: Prepared, *, stop: bool) -> bytes | None:
+    async def checkpoint(self, prepared: Prepared, *, stop: bool) -> Checkpoint | None:
         """What a run under way has done, with which another goes on; None: nothing worth it.
 
-        The agent keeps it as it is and hands it, perhaps on another pod with a server started
-        later, to a run of the same job as `Prepared.checkpoint`. That run goes on from there and
-        makes what it would have made undisturbed; from one that is damaged, or that the server
-        cannot use, it begins anew, and fails no job. With `stop` the run ends there: it is
+        The agent keeps its data as it is and hands that, perhaps on another pod with a server
+        started later, to a run of the same job as `Prepared.checkpoint`. That run goes on from
+        there and makes what it would have made undisturbed; from one that is damaged, or that the
+        server cannot use, it begins anew, and fails no job. With `stop` the run ends there: it is
         cancelled next, and nothing that it does meanwhile is wanted. Only asked where
         `checkpoints`.
 

@@ -21,7 +21,7 @@ runtimes/{name}.json                       what a runtime offers, as its agents 
 runtimes/{name}/runs/{number}.json         what its jobs took, for estimates; counts down
 pauses/{name}.json                         what operators have paused of a runtime
 runtimes/{name}/agents/{agent}.json        which models one of its agents has loaded
-checkpoints/{name}/{id}-{digest}/{number}  what an attempt at a job has done, for the next one
+checkpoints/{name}/{id}-{digest}/{done}-{attempt}  how far an attempt at a job came
 """
 
 import re
@@ -76,6 +76,7 @@ _MOST_RUNS: Final = 10**_RUNS_DIGITS - 1
 _MANIFEST_SUFFIX: Final = ".out"
 _CLAIM_SUFFIX: Final = ".claim"
 _PREVIEW_SUFFIX: Final = ".preview"
+_CHECKPOINT: Final = re.compile(r"/(\d{1,19})-(\d{1,19})", re.ASCII)
 
 
 class Storable(Protocol):
@@ -318,9 +319,25 @@ def checkpoints_folder(runtime: str, job: Storable) -> str:
     return f"{checkpoints_of(runtime)}{job.id}-{job.digest}/"
 
 
-def checkpoint_key(runtime: str, job: Storable, attempt: int) -> str:
-    """Where that of one attempt lies; the last attempt's comes last in a listing."""
-    return f"{checkpoints_folder(runtime, job)}{attempt:04}"
+@dataclass(frozen=True, order=True)
+class CheckpointPlace:
+    """Of two checkpoints of a job, the greater is of more use."""
+
+    done: int
+    """How much is done in it, as the runtime counts."""
+    attempt: int
+    """By which attempt at the job."""
+
+    @classmethod
+    def of(cls, key: str) -> "CheckpointPlace | None":
+        """That of a key; None: it is not one of a checkpoint."""
+        match = _CHECKPOINT.fullmatch(key, max(0, key.rfind("/")))
+        return cls(int(match[1]), int(match[2])) if match else None
+
+
+def checkpoint_key(runtime: str, job: Storable, place: CheckpointPlace) -> str:
+    """Where it lies; the greatest comes last in a listing."""
+    return f"{checkpoints_folder(runtime, job)}{place.done:010}-{place.attempt:04}"
 
 
 def trial_key(token: str, *, folder: str = DEFAULT_PREFIX) -> str:

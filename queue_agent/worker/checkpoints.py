@@ -18,13 +18,12 @@ from queue_agent.runtime import Output, Prepared, Progress, ProgressCallback, Ru
 from queue_agent.tasks import background
 from queue_agent.telemetry.metrics import Metrics
 from queue_agent.wire.errors import QueueAgentError
-from queue_agent.wire.layout import checkpoint_key, checkpoints_folder
+from queue_agent.worker.checkpoint_folder import CheckpointFolder
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.surprises import no_surprises
 
 log = structlog.get_logger()
 
-MEDIA_TYPE: Final = "application/octet-stream"
 _LONGEST: Final = 5.0
 """Seconds for handing out and writing one while the agent must end, and for looking for one."""
 
@@ -46,7 +45,7 @@ class Checkpoints:
         """The same, to be run from where another attempt has ended."""
         if not self._on:
             return prepared
-        if delivery.checkpoint is None and delivery.number > 1:
+        if delivery.checkpoint is None:
             await self._guarded("read", self._read(delivery))
         return replace(prepared, checkpoint=delivery.checkpoint)
 
@@ -62,7 +61,8 @@ class Checkpoints:
             async with background(self._keep(delivery, prepared, steps)):
                 output = await asyncio.shield(running)
         except asyncio.CancelledError:
-            if delivery.given_back and not running.done():
+            lost = self._folder(delivery).superseded
+            if delivery.given_back and not running.done() and not lost:
                 await self._guarded("keep", self._hand_out(delivery, prepared, stop=True))
             raise
         finally:
@@ -76,39 +76,42 @@ class Checkpoints:
         """The job has ended, and nobody needs what attempts at it have done."""
         if delivery.checkpoint is not None:
             delivery.checkpoint = None
-            await self._guarded("remove", self._remove(delivery))
+            await self._guarded("remove", self._folder(delivery).clear())
 
     @property
     def _on(self) -> bool:
         return self.limit > 0 and self.runtime.checkpoints
 
     async def _keep(self, delivery: Delivery, prepared: Prepared, steps: "_Steps") -> None:
-        while True:
+        while not self._folder(delivery).superseded:
             await steps.due.wait()
             steps.due.clear()
             await self._guarded("keep", self._hand_out(delivery, prepared, stop=False))
 
     async def _hand_out(self, delivery: Delivery, prepared: Prepared, *, stop: bool) -> None:
-        data = await self.runtime.checkpoint(prepared, stop=stop)
-        if data is None:
+        checkpoint = await self.runtime.checkpoint(prepared, stop=stop)
+        if checkpoint is None:
             return
-        if len(data) > self.limit:
-            log.warning("checkpoint too large", bytes=len(data), limit=self.limit)
+        size, folder = len(checkpoint.data), self._folder(delivery)
+        if size > self.limit:
+            log.warning("checkpoint too large", bytes=size, limit=self.limit)
             return
-        delivery.checkpoint = data  # for a run here, whatever the bucket says
-        key = checkpoint_key(self.runtime_name, delivery.job, delivery.number)
-        await self.bucket.write(key, data, media_type=MEDIA_TYPE)
-        self.metrics.checkpointed()
-        log.info("checkpoint kept", bytes=len(data))
+        delivery.checkpoint = checkpoint.data  # for a run here, whatever the bucket says
+        if await folder.add(checkpoint):
+            self.metrics.checkpointed()
+            log.info("checkpoint kept", bytes=size, done=checkpoint.done)
+        else:
+            log.info("checkpoint not kept", done=checkpoint.done, superseded=folder.superseded)
 
     async def _read(self, delivery: Delivery) -> None:
-        keys = await self.bucket.keys(checkpoints_folder(self.runtime_name, delivery.job))
-        if keys:
-            delivery.checkpoint = await self.bucket.read(keys[-1], limit=self.limit)
+        delivery.checkpoint = await self._folder(delivery).latest(limit=self.limit)
 
-    async def _remove(self, delivery: Delivery) -> None:
-        for key in await self.bucket.keys(checkpoints_folder(self.runtime_name, delivery.job)):
-            await self.bucket.delete(key)
+    def _folder(self, delivery: Delivery) -> CheckpointFolder:
+        if delivery.checkpoints is None:
+            delivery.checkpoints = CheckpointFolder(
+                self.bucket, self.runtime_name, delivery.job, delivery.number
+            )
+        return delivery.checkpoints
 
     async def _guarded(self, action: str, work: Awaitable[None]) -> None:
         """Do it within a few seconds; nothing fails by it."""

@@ -16,6 +16,7 @@ from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.job import Job
 from queue_agent.wire.notification import LatestPreview, Notification, Timings
 from queue_agent.wire.portable import model_of
+from queue_agent.worker.checkpoint_folder import CheckpointFolder
 from queue_agent.worker.forecast import kind_of
 from queue_agent.worker.interruption import Interruption
 from queue_agent.worker.lease import Lease
@@ -60,6 +61,8 @@ class Delivery:
     """Whether its work ends here, and another agent is to go on with it."""
     checkpoint: bytes | None = None
     """What runs of the job have done, here or in an attempt before."""
+    checkpoints: CheckpointFolder | None = None
+    """Where such are kept."""
     late: bool = False
     """Whether the job is expected to miss its deadline."""
     verdict: QueueAgentError | None = None

@@ -7,6 +7,7 @@ metadata holds, as text:
     version      `VERSION`
     fingerprint  of the model and of all that the request asks for
     seed         of the job, which a request without one had by chance
+    predictions  how many there are, of all images together
     sha256       of the tensors' bytes, in the order of their names
 
 The tensors are the predictions of the model's network, in the order of its calls:
@@ -42,6 +43,7 @@ class CheckpointHead:
 
     fingerprint: str
     seed: int
+    predictions: int
     sha256: str
 
     def metadata(self) -> dict[str, str]:
@@ -51,6 +53,7 @@ class CheckpointHead:
             "version": VERSION,
             "fingerprint": self.fingerprint,
             "seed": str(self.seed),
+            "predictions": str(self.predictions),
             "sha256": self.sha256,
         }
 
@@ -71,7 +74,9 @@ def read_head(data: bytes) -> CheckpointHead:
             raise CheckpointUnusable("it is another file of safetensors")
         if known["version"] != VERSION:
             raise CheckpointUnusable(f"it is of version {known['version']}, not {VERSION}")
-        return CheckpointHead(known["fingerprint"], int(known["seed"]), known["sha256"])
+        return CheckpointHead(
+            known["fingerprint"], int(known["seed"]), int(known["predictions"]), known["sha256"]
+        )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointUnusable(f"its head cannot be read: {error!r}") from error
 

@@ -16,12 +16,16 @@ from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.errors import BodyTooLarge
 
+DONE: Final = "X-Checkpoint-Done"
 MOST_WAITING: Final = 256 * 1024 * 1024
 """Bytes of uploaded checkpoints whose requests have not come."""
 _FILE: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "content": {MEDIA_TYPE: {}},
         "description": "A file of safetensors: the predictions of the job's steps so far.",
+        "headers": {
+            DONE: {"schema": {"type": "integer"}, "description": "How many predictions it holds."}
+        },
     },
     204: {"description": "Nothing was done that could be taken up."},
 }
@@ -79,7 +83,8 @@ async def _handed_out(engine: Engine, job_id: str, *, stop: bool) -> Response:
     data = await asyncio.wrap_future(engine.checkpoint(job_id, stop=stop))
     if data is None:
         return Response(status_code=204)
-    return Response(data, media_type=MEDIA_TYPE)
+    headers = {DONE: str(read_head(data).predictions)}
+    return Response(data, media_type=MEDIA_TYPE, headers=headers)
 
 
 _UPLOAD: Final = {"requestBody": {"required": True, "content": {MEDIA_TYPE: {}}}}

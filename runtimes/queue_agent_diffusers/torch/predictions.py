@@ -67,6 +67,7 @@ def write_checkpoint(
     if not all(one.whole for one in kept) or not any(one.predictions for one in kept):
         return None
     tensors = dict(_named([list(one.predictions) for one in kept]))
+    predictions = sum(len(one.predictions) for one in kept)
     copied = None
     if device.type == "cuda":
         copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -75,7 +76,7 @@ def write_checkpoint(
     def make() -> bytes:
         if copied is not None:
             copied.synchronize()
-        head = CheckpointHead(fingerprint, seed, _digest(tensors))
+        head = CheckpointHead(fingerprint, seed, predictions, _digest(tensors))
         return save(tensors, metadata=head.metadata())
 
     return make

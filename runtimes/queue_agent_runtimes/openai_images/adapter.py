@@ -13,6 +13,7 @@ from queue_agent.runtime import (
     Asset,
     Assets,
     Capabilities,
+    Checkpoint,
     Loaded,
     ModelUse,
     Output,
@@ -288,7 +289,7 @@ class DiffusersRuntime(OpenAIImagesRuntime):
         image = image_field(job.content, assets)
         return PreparedImages(job, request, tuple(warnings), (image,), path=PATH)
 
-    async def checkpoint(self, prepared: Prepared, *, stop: bool) -> bytes | None:
+    async def checkpoint(self, prepared: Prepared, *, stop: bool) -> Checkpoint | None:
         """By ``/v1/jobs/{id}/checkpoint`` or ``…/suspend``, which older servers do not have."""
         return await self._checkpoints.of(prepared, stop=stop)
 

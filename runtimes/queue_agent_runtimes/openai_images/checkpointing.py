@@ -2,12 +2,15 @@
 
 from typing import Final
 
-from queue_agent.runtime import Prepared
+from queue_agent.runtime import Checkpoint, Prepared
 from queue_agent.runtime.http import ASK, READY, Body, RuntimeClient, error_from
-from queue_agent.wire.errors import QueueAgentError
+from queue_agent.wire.errors import QueueAgentError, Unavailable
 
 MEDIA_TYPE: Final = "application/octet-stream"
+DONE: Final = "X-Checkpoint-Done"
+"""The header that says how much is done in one."""
 _LARGEST: Final = 1024 * 1024 * 1024
+_DIGITS: Final = 10
 _NOTHING: Final = frozenset({204, 404, 405})
 
 
@@ -38,7 +41,7 @@ class Checkpointing:
         """The run is over."""
         self._run_ids.pop(id(prepared), None)
 
-    async def of(self, prepared: Prepared, *, stop: bool) -> bytes | None:
+    async def of(self, prepared: Prepared, *, stop: bool) -> Checkpoint | None:
         """What a run has done so far; see `Runtime.checkpoint`."""
         run_id = self._run_ids.get(id(prepared))
         if run_id is None:
@@ -50,7 +53,10 @@ class Checkpointing:
             return None
         if not answer.ok:
             raise error_from(answer)
-        return answer.body
+        done = answer.headers.get(DONE, "")
+        if not (done.isascii() and done.isdecimal() and len(done) <= _DIGITS):
+            raise Unavailable("The runtime does not say how much is done.", type="invalid_answer")
+        return Checkpoint(answer.body, int(done))
 
     async def saved(self, prepared: Prepared, run_id: str) -> int:
         """How many steps a run did not take, thanks to its checkpoint."""

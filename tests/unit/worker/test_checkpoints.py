@@ -5,8 +5,10 @@ from typing import ClassVar
 
 import pytest
 
-from queue_agent.runtime import Output, Prepared, Progress, ProgressCallback
+from queue_agent.runtime import Checkpoint, Output, Prepared, Progress, ProgressCallback
 from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.job import Job
+from queue_agent.wire.layout import CheckpointPlace, checkpoint_key
 from worker_bench import NAME, Bench, ScriptedRuntime, drawing
 
 pytestmark = pytest.mark.looptime
@@ -24,6 +26,8 @@ class ResumableRuntime(ScriptedRuntime):
     def __init__(self) -> None:
         super().__init__()
         self.usually = self.stepping
+        self.done = 0
+        """Steps of the run under way, those that it was given included."""
         self.taken: list[int] = []
         """Each step that was taken."""
         self.begun_with: list[bytes | None] = []
@@ -37,23 +41,25 @@ class ResumableRuntime(ScriptedRuntime):
 
     async def stepping(self, prepared: Prepared, report: ProgressCallback) -> Output:
         self.begun_with.append(prepared.checkpoint)
-        saved = int(prepared.checkpoint or b"0")
+        given = prepared.checkpoint or b""
+        self.done = saved = int(given) if given.strip().isdigit() else 0
         for step in range(saved, STEPS):
             report(Progress(step / STEPS, step=step, steps=STEPS))
             await asyncio.sleep(SECONDS)
             self.taken.append(step)
+            self.done = step + 1
         output = await drawing(0)(prepared, report)
         return Output(output.artifacts, steps_saved=saved)
 
-    async def checkpoint(self, prepared: Prepared, *, stop: bool) -> bytes | None:
+    async def checkpoint(self, prepared: Prepared, *, stop: bool) -> Checkpoint | None:
         assert prepared.job.id in self.runs
         self.stops.append(stop)
         if self.refusal is not None:
             raise self.refusal
         if self.hangs:
             await asyncio.Event().wait()
-        done = len(set(self.taken))
-        return f"{done}".rjust(self.size).encode() if done else None
+        done = self.done
+        return Checkpoint(f"{done}".rjust(self.size).encode(), done) if done else None
 
 
 @pytest.fixture
@@ -64,6 +70,13 @@ def runtime() -> ResumableRuntime:
 def bench_of(runtime: ResumableRuntime, *, every: int = 0, limit: int = 1000) -> Bench:
     policy = {"grace": 0.0, "checkpoint_limit": limit, "checkpoint_every": every}
     return Bench(runtime=runtime, policy=policy, max_receives=5)
+
+
+async def keep(bench: Bench, done: int, attempt: int, data: bytes | None = None) -> None:
+    """Write what an attempt at the job `a` has done to the bucket."""
+    job = Job.model_validate_json(bench.body("a"))
+    key = checkpoint_key(NAME, job, CheckpointPlace(done, attempt))
+    await bench.results.write(key, data or b"%d" % done, media_type="application/octet-stream")
 
 
 def kept(bench: Bench) -> list[str]:
@@ -111,7 +124,7 @@ async def test_a_job_can_be_taken_up_more_than_once(runtime: ResumableRuntime) -
     await bench.publish("a")
     await ended_after(bench, 3.5)
     await ended_after(bench, 3.5)
-    assert len(kept(bench)) == 2
+    assert len(kept(bench)) == 1, "what is less far is removed"
     async with bench.working():
         await bench.settled("a")
     assert runtime.begun_with == [None, b"3", b"6"]
@@ -179,6 +192,50 @@ async def test_a_cancelled_job_leaves_no_checkpoint(runtime: ResumableRuntime) -
     assert runtime.interrupted == ["a"]
     assert runtime.stops == [], "nobody needs what was done of it"
     assert kept(bench) == []
+
+
+async def test_an_agent_whose_job_another_goes_on_with_asks_for_nothing_more(
+    runtime: ResumableRuntime,
+) -> None:
+    bench = bench_of(runtime, every=2)
+    await bench.publish("a")
+    async with bench.working():
+        await runtime.began.wait()
+        await bench.pass_time(2.5)
+        asked = len(runtime.stops)
+        await keep(bench, done=15, attempt=2)
+        await bench.pass_time(10)
+        assert len(runtime.stops) == asked + 1, "by that it has learned of the other"
+    assert True not in runtime.stops
+    runtime.taken.clear()
+    async with bench.working():
+        await bench.settled("a")
+    assert runtime.begun_with == [None, b"15"]
+    assert runtime.taken == list(range(15, STEPS))
+    assert kept(bench) == []
+
+
+async def test_a_job_that_was_sent_anew_goes_on_where_it_was(runtime: ResumableRuntime) -> None:
+    bench = bench_of(runtime)
+    await keep(bench, done=12, attempt=4)
+    await bench.publish("a")
+    await ended_after(bench, 3.5)
+    assert [CheckpointPlace.of(key) for key in kept(bench)] == [CheckpointPlace(15, 5)]
+    async with bench.working():
+        await bench.settled("a")
+    assert runtime.begun_with == [b"12", b"15"]
+
+
+async def test_a_runtime_that_cannot_use_what_was_kept_has_its_own_kept(
+    runtime: ResumableRuntime,
+) -> None:
+    bench = bench_of(runtime)
+    await keep(bench, done=12, attempt=1, data=b"of other weights")
+    await bench.publish("a")
+    await ended_after(bench, 3.5)
+    async with bench.working():
+        await bench.settled("a")
+    assert runtime.begun_with == [b"of other weights", b"3"]
 
 
 async def test_jobs_do_not_get_each_others_checkpoints(runtime: ResumableRuntime) -> None:

@@ -52,7 +52,7 @@ def flux(kind: str = "FluxPipeline", *, in_channels: int = 4) -> Any:
             guidance_embeds=True,
             **HEADS,
         ),
-        vae=_plain_vae(1, shift_factor=0.06, scaling_factor=1.5),
+        vae=plain_vae(1, shift_factor=0.06, scaling_factor=1.5),
         scheduler=library.FlowMatchEulerDiscreteScheduler(),
     )
 
@@ -70,8 +70,8 @@ def flux_kontext() -> Any:
 def flux2() -> Any:
     """One of the small models."""
     return library.Flux2KleinPipeline(
-        text_encoder=transformers.Qwen3ForCausalLM(_qwen3_config(8, layers=28)),
-        tokenizer=_qwen_tokenizer(),
+        text_encoder=transformers.Qwen3ForCausalLM(qwen3_config(8, layers=28)),
+        tokenizer=qwen_tokenizer(),
         transformer=library.Flux2Transformer2DModel(
             patch_size=1,
             in_channels=4,
@@ -115,7 +115,7 @@ def stable_diffusion_3() -> Any:
             out_channels=LATENT_CHANNELS,
             **HEADS,
         ),
-        vae=_plain_vae(LATENT_CHANNELS, shift_factor=0.06, scaling_factor=1.5),
+        vae=plain_vae(LATENT_CHANNELS, shift_factor=0.06, scaling_factor=1.5),
         scheduler=library.FlowMatchEulerDiscreteScheduler(),
     )
 
@@ -126,7 +126,7 @@ def qwen_image() -> Any:
     return library.QwenImagePipeline(
         text_encoder=transformers.Qwen2_5_VLForConditionalGeneration(
             transformers.Qwen2_5_VLConfig(
-                text_config=_qwen_sizes(width)
+                text_config=qwen_sizes(width)
                 | {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]}},
                 vision_config={
                     "depth": 1,
@@ -137,7 +137,7 @@ def qwen_image() -> Any:
                 },
             )
         ),
-        tokenizer=_qwen_tokenizer(),
+        tokenizer=qwen_tokenizer(),
         transformer=library.QwenImageTransformer2DModel(
             patch_size=2,
             in_channels=16,
@@ -146,16 +146,21 @@ def qwen_image() -> Any:
             axes_dims_rope=(8, 4, 4),
             **HEADS,
         ),
-        vae=library.AutoencoderKLQwenImage(
-            base_dim=8,
-            z_dim=4,
-            dim_mult=[1, 2, 4],
-            num_res_blocks=1,
-            temperal_downsample=[False, True],
-            latents_mean=[0.0] * 4,
-            latents_std=[1.0] * 4,
-        ),
+        vae=qwen_vae(),
         scheduler=library.FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+def qwen_vae() -> Any:
+    """That makes videos, of one frame here."""
+    return library.AutoencoderKLQwenImage(
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 2, 4],
+        num_res_blocks=1,
+        temperal_downsample=[False, True],
+        latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
     )
 
 
@@ -174,7 +179,7 @@ def pixart() -> Any:
             use_additional_conditions=False,
             **HEADS,
         ),
-        vae=_plain_vae(4, levels=4),
+        vae=plain_vae(4, levels=4),
         scheduler=library.DPMSolverMultistepScheduler(),
     )
 
@@ -183,8 +188,8 @@ def z_image() -> Any:
     """With rows as lists."""
     width = 16
     return library.ZImagePipeline(
-        text_encoder=transformers.Qwen3Model(_qwen3_config(width)),
-        tokenizer=_qwen_tokenizer(),
+        text_encoder=transformers.Qwen3Model(qwen3_config(width)),
+        tokenizer=qwen_tokenizer(),
         transformer=library.ZImageTransformer2DModel(
             all_patch_size=(2,),
             all_f_patch_size=(1,),
@@ -198,7 +203,7 @@ def z_image() -> Any:
             axes_dims=[8, 4, 4],
             axes_lens=[256, 64, 64],
         ),
-        vae=_plain_vae(4, levels=2, shift_factor=0.1, scaling_factor=0.4),
+        vae=plain_vae(4, levels=2, shift_factor=0.1, scaling_factor=0.4),
         scheduler=library.FlowMatchEulerDiscreteScheduler(),
     )
 
@@ -215,7 +220,8 @@ BUILDERS: Final[dict[str, Callable[[], Any]]] = {
 }
 
 
-def _plain_vae(channels: int, *, levels: int = 1, **options: object) -> Any:
+def plain_vae(channels: int, *, levels: int = 1, **options: object) -> Any:
+    """An autoencoder of so many latent channels that halves a side `levels - 1` times."""
     return library.AutoencoderKL(
         sample_size=32,
         block_out_channels=(4,) * levels,
@@ -251,7 +257,8 @@ def t5_tokenizer() -> Any:
     return transformers.T5Tokenizer(vocab=[*special, *letters], extra_ids=0, model_max_length=300)
 
 
-def _qwen_tokenizer() -> Any:
+def qwen_tokenizer() -> Any:
+    """Of bytes."""
     of_bytes = new_tokenizer()
     vocabulary = {
         token: number
@@ -264,7 +271,8 @@ def _qwen_tokenizer() -> Any:
     )
 
 
-def _qwen_sizes(width: int, *, layers: int = 2) -> dict[str, Any]:
+def qwen_sizes(width: int, *, layers: int = 2) -> dict[str, Any]:
+    """Of a text encoder with an output of that width."""
     return {
         "vocab_size": 600,
         "hidden_size": width,
@@ -278,5 +286,6 @@ def _qwen_sizes(width: int, *, layers: int = 2) -> dict[str, Any]:
     }
 
 
-def _qwen3_config(width: int, *, layers: int = 3) -> Any:
-    return transformers.Qwen3Config(**_qwen_sizes(width, layers=layers), head_dim=8)
+def qwen3_config(width: int, *, layers: int = 3) -> Any:
+    """Likewise."""
+    return transformers.Qwen3Config(**qwen_sizes(width, layers=layers), head_dim=8)

@@ -21,6 +21,7 @@ from accelerate import init_empty_weights
 
 from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.options import WeightsBy
+from queue_agent_diffusers.torch.processors import read_processors
 from queue_agent_diffusers.torch.weight_files import INDEX, checkpoint_files, variant_of
 from queue_agent_diffusers.torch.weight_readers import READERS, Reader
 
@@ -75,6 +76,7 @@ def read_components(
             libraries do, where they read.
     """
     components, reader = Components(weights_by), READERS.get(weights_by)
+    components.found |= read_processors(path)
     failure = ""
     progress.read = before = 0
     for name, kind in _models(path):

@@ -149,7 +149,7 @@ class _Pass:
     """All rows through the first block, and some through the others."""
 
     def __init__(self, blocks: Blocks, calls: Sequence[NetworkCall]) -> None:
-        self._shared = blocks.shared
+        self._shared, self._halves = blocks.shared, blocks.halves
         self._calls: list[_CallRows] = []
         end = 0
         for call in calls:
@@ -216,7 +216,7 @@ class _Pass:
             return form.output(streams)
         given = [self._rows_of(value) for value in arguments]
         options = {
-            name: value if name in self._shared else self._rows_of(value)
+            name: value if name in self._shared else self._argument(name, value)
             for name, value in named.items()
         }
         made = form.given(block(*given, **options))
@@ -255,6 +255,11 @@ class _Pass:
             return torch.cat(self._after_first, dim=1)
         before: torch.Tensor = self._after_first[form.image]
         return before
+
+    def _argument(self, name: str, value: Any) -> Any:
+        if name in self._halves and len(value) == 2 * self._total:
+            return torch.cat([self._rows_of(half) for half in value.chunk(2)])
+        return self._rows_of(value)
 
     def _rows_of(self, value: Any) -> Any:
         """Those that go through, of whatever has an entry for each row."""

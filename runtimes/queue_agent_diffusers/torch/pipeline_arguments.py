@@ -136,9 +136,9 @@ def pipeline_arguments(
     if request.image_prompts:
         arguments["ip_adapter_image"] = [prompt.image for prompt in request.image_prompts]
     if request.image is not None:
-        arguments["image"] = [request.image] * count
+        arguments["image"] = _for_each(request.image, count)
     if request.mask is not None:
-        arguments["mask_image"] = [request.mask] * count
+        arguments["mask_image"] = _for_each(request.mask, count)
     for name in ("width", "height", "strength"):
         value = getattr(request, name)
         if value is not None and name in known:
@@ -155,6 +155,11 @@ def pipeline_arguments(
         else:
             ignored.append(f"{name}: {type(pipeline).__name__} has no use for it; ignored.")
     return arguments, [*_rounded(pipeline, request), *ignored]
+
+
+def _for_each(image: Image.Image, count: int) -> object:
+    """One goes by itself: pipelines that edit take a list as several images for one result."""
+    return image if count == 1 else [image] * count
 
 
 def _rounded(pipeline: Pipeline, request: ImageRequest) -> list[str]:

@@ -30,6 +30,8 @@ class Blocks:
     """The network's names for them, in their order."""
     shared: frozenset[str] = frozenset()
     """Arguments of blocks that hold for all rows; of others, tensors have one entry for each."""
+    halves: frozenset[str] = frozenset()
+    """Arguments that may have two entries for each row, the second ones after all first ones."""
     threshold: float = 0.12
     """Relative change of what the first block adds, above which First-Block-Cache computes all."""
     lengths: Callable[[NetworkCall], Sequence[int]] | None = None

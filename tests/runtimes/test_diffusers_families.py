@@ -1,0 +1,290 @@
+"""More families of transformers: in a mixed batch, with caches, from a folder over HTTP."""
+
+import asyncio
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from diffusers_servers import engine_of
+from queue_agent.testing import eventually, sample_png
+from queue_agent_diffusers.engine.requests import ImageRequest
+from queue_agent_diffusers.errors import InvalidRequest
+from queue_agent_diffusers.http.app import create_app
+from queue_agent_diffusers.http.images import decode_image
+from queue_agent_diffusers.options import Options
+from step_batches import TOLERANCE, alone, stepped_together
+
+SIDE = 64
+PHOTO = decode_image(sample_png(), field="image").resize((SIDE, SIDE))
+MASK = Image.new("L", (SIDE, SIDE))
+MASK.paste(255, (0, 0, SIDE // 2, SIDE))
+STARTS: dict[str, dict[str, Any]] = {
+    "text": {},
+    "image": {"image": PHOTO},
+    "mask": {"image": PHOTO, "mask": MASK},
+}
+FAMILIES = {
+    "Qwen-Image-Edit": ("image", "mask"),
+    "Qwen-Image-Edit-Plus": ("image",),
+}
+"""What their pipelines begin with."""
+EACH = pytest.mark.parametrize("name", FAMILIES)
+
+
+@pytest.fixture(autouse=True)
+def small_edits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without this, images to edit have a megapixel, which takes minutes here."""
+    from diffusers.pipelines.qwenimage import (  # noqa: PLC0415  loads torch
+        pipeline_qwenimage_edit,
+        pipeline_qwenimage_edit_inpaint,
+        pipeline_qwenimage_edit_plus,
+    )
+
+    for module in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_inpaint):
+        monkeypatch.setattr(module, "calculate_dimensions", lambda *_: (SIDE, SIDE, None))
+    monkeypatch.setattr(
+        pipeline_qwenimage_edit_plus, "calculate_dimensions", lambda *_: (SIDE, SIDE)
+    )
+
+
+def pipeline(name: str) -> Any:
+    from tiny_families import tiny_family  # noqa: PLC0415  loads torch
+
+    return tiny_family(name)
+
+
+def family_model(name: str, *, threshold: float | None = None, **options: Any) -> Any:
+    from queue_agent_diffusers.torch.architectures import architecture_of  # noqa: PLC0415
+    from queue_agent_diffusers.torch.transformer import TransformerModel  # noqa: PLC0415
+
+    found = architecture_of(pipeline(name))
+    assert found is not None
+    if threshold is not None:
+        found = replace(found, blocks=replace(found.blocks, threshold=threshold))
+    return TransformerModel(pipeline(name), found, max_batch=8, **options)
+
+
+def simple(name: str, **changes: Any) -> ImageRequest:
+    """One that the family can do."""
+    start: dict[str, Any] = STARTS[FAMILIES[name][0]]
+    request = ImageRequest("a cat", seed=7, width=SIDE, height=SIDE, steps=3, **start)
+    return replace(request, **changes)
+
+
+def tensors(model: Any, requests: Sequence[ImageRequest], joining: Sequence[int] = ()) -> list[Any]:
+    made = stepped_together(model, requests, joining)
+    assert all(sample.step == sample.steps for samples in made for sample in samples)
+    return [[model.tensor(sample) for sample in samples] for samples in made]
+
+
+def assert_equal(one: Sequence[Any], other: Sequence[Any]) -> None:
+    assert [image.shape for image in one] == [image.shape for image in other]
+    assert all((a - b).abs().max() <= TOLERANCE for a, b in zip(one, other, strict=True))
+
+
+def requests_for(name: str, **choices: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    def started(request: ImageRequest, start: str) -> ImageRequest:
+        # Two steps at least, of which a strength below leaves one.
+        return replace(request, **STARTS[start], strength=0.7 if start == "mask" else None)
+
+    fields: dict[str, Any] = {"steps": st.integers(2, 4), "count": st.integers(1, 2), **choices}
+    made = st.builds(
+        ImageRequest,
+        prompt=st.sampled_from(["", "a cat", "light on a river " * 12]),
+        negative_prompt=st.sampled_from([None, "forest"]),
+        seed=st.integers(0, 2**64 - 1),
+        guidance_scale=st.sampled_from([None, 1.0, 3.5]),
+        true_cfg_scale=st.sampled_from([None, 3.0]),
+        width=st.just(SIDE),
+        height=st.just(SIDE),
+        **fields,
+    )
+    one = st.builds(started, made, st.sampled_from(FAMILIES[name]))
+    return st.lists(st.tuples(one, st.integers(0, 3)), min_size=2, max_size=3)
+
+
+def few(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+    )
+
+
+@EACH
+def test_any_mix_equals_the_plain_pipeline_of_its_family(name: str) -> None:
+    @few(3)
+    @given(requests_for(name))
+    def check(mix: list[tuple[ImageRequest, int]]) -> None:
+        requests = [request for request, _ in mix]
+        made = tensors(family_model(name), requests, [when for _, when in mix])
+        for request, together in zip(requests, made, strict=True):
+            assert_equal(together, alone(pipeline(name), request))
+
+    check()
+
+
+@EACH
+def test_requests_of_a_family_share_passes(name: str) -> None:
+    rows: list[int] = []
+
+    def counting(network: Any) -> Any:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            rows.append(len(next(iter([*arguments, *options.values()]))))
+            return network(*arguments, **options)
+
+        return counted
+
+    model = family_model(name, networks={"transformer": counting(pipeline(name).transformer)})
+    others = [simple(name, seed=seed, prompt="light " * seed) for seed in (1, 2, 3)]
+    tensors(model, [simple(name)])
+    by_itself = list(rows)
+    rows.clear()
+    tensors(model, [simple(name), *others])
+    assert rows == [4 * count for count in by_itself]
+
+
+@EACH
+def test_qualities_of_a_family_do_not_change_each_other(name: str) -> None:
+    model = family_model(name, threshold=0.3)
+    levels = st.sampled_from(["exact", "balanced", "balanced", "fast"])
+
+    @few(2)
+    @given(requests_for(name, quality=levels, steps=st.integers(4, 7), count=st.just(1)))
+    def check(mix: list[tuple[ImageRequest, int]]) -> None:
+        requests = [request for request, _ in mix]
+        made = tensors(model, requests, [when for _, when in mix])
+        for request, together in zip(requests, made, strict=True):
+            assert_equal(together, tensors(model, [request])[0])
+
+    check()
+
+
+@EACH
+def test_an_image_of_a_family_is_drawn_on_its_way(name: str) -> None:
+    model = family_model(name)
+    [sample] = model.begin(simple(name), lambda _, __: None)
+    sample.start()
+    while sample.latents is None:
+        for move in model.predict([sample]):
+            move()
+    draw = sample.preview()
+    assert draw is not None
+    picture = draw()
+    assert picture.width == picture.height
+    assert any(low < high for low, high in picture.getextrema()), "it is more than one colour"
+    sample.stop()
+
+
+@EACH
+def test_what_a_family_cannot_begin_with_is_refused_in_words(name: str) -> None:
+    model = family_model(name)
+    for start, given_images in STARTS.items():
+        images: dict[str, Any] = {"image": None, "mask": None, **given_images}
+        request = replace(simple(name), **images)
+        if start in FAMILIES[name]:
+            model.check(request)
+            continue
+        with pytest.raises(InvalidRequest) as refused:
+            model.check(request)
+        assert refused.value.body["error"]["param"] in {"image", "mask"}
+
+
+@EACH
+async def test_a_family_in_a_folder_makes_images_over_http(name: str, tmp_path: Path) -> None:
+    from queue_agent_diffusers.torch.loader import load_model  # noqa: PLC0415
+    from queue_agent_diffusers.torch.transformer import TransformerModel  # noqa: PLC0415
+
+    pipeline(name).save_pretrained(tmp_path)
+    model = load_model(str(tmp_path), Options(device="cpu"))
+    assert isinstance(model, TransformerModel)
+    engine = engine_of(model)
+    engine.start()
+    transport = httpx.ASGITransport(create_app(engine))
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            await eventually(lambda: engine.ready)
+            for start in FAMILIES[name]:
+                answer = await _asked(client, start)
+                assert answer.status_code == 200, answer.text
+                pictures = [_picture(one) for one in answer.json()["data"]]
+                assert [one.size for one in pictures] == [(SIDE, SIDE)] * 2
+                assert pictures[0].tobytes() != pictures[1].tobytes()
+    finally:
+        await asyncio.to_thread(engine.close)
+
+
+async def _asked(client: httpx.AsyncClient, start: str) -> httpx.Response:
+    fields: dict[str, Any] = {
+        "prompt": "a cat",
+        "size": f"{SIDE}x{SIDE}",
+        "num_inference_steps": 2,
+        "n": 2,
+    }
+    if start == "text":
+        return await client.post("/v1/images/generations", json=fields)
+    files = {"image": _png(PHOTO)}
+    if start == "mask":
+        files["mask"] = _png(MASK)
+        fields["strength"] = 0.9
+    form = {key: str(value) for key, value in fields.items()}
+    return await client.post("/v1/images/edits", data=form, files=files)
+
+
+def _png(picture: Image.Image) -> bytes:
+    written = io.BytesIO()
+    picture.save(written, "PNG")
+    return written.getvalue()
+
+
+def _picture(one: Any) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(one["b64_json"])))
+
+
+@pytest.mark.parametrize("kind", ["Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor"])
+def test_a_processor_is_read_without_its_part_for_videos(kind: str, tmp_path: Path) -> None:
+    """As the models of the hub have it, which name the other backend for images."""
+    import json  # noqa: PLC0415
+
+    from queue_agent_diffusers.torch.processors import read_processors  # noqa: PLC0415
+
+    folder = tmp_path / "processor"
+    pipeline("Qwen-Image-Edit").processor.save_pretrained(folder)
+    saved = folder / "processor_config.json"
+    images = json.loads(saved.read_text())["image_processor"]
+    saved.unlink()
+    images |= {"image_processor_type": "Qwen2VLImageProcessorFast", "processor_class": kind}
+    (folder / "preprocessor_config.json").write_text(json.dumps(images))
+    videos = {**images, "video_processor_type": "Qwen2VLVideoProcessor"}
+    (folder / "video_preprocessor_config.json").write_text(json.dumps(videos))
+    index = {"processor": ["transformers", kind], "tokenizer": ["transformers", "Qwen2Tokenizer"]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    [(name, processor)] = read_processors(tmp_path).items()
+    assert (name, type(processor).__name__) == ("processor", kind)
+    template = "<|vision_start|><|image_pad|><|vision_end|>a cat"
+    seen = processor(text=[template], images=[PHOTO], return_tensors="pt")
+    patches = int(seen["image_grid_thw"].prod())
+    assert len(seen["pixel_values"]) == patches
+    tokens = seen["input_ids"][0].tolist()
+    assert tokens.count(processor.image_token_id) == patches // 4
+
+
+def test_the_documentation_names_each_pipeline_that_shares_steps() -> None:
+    from queue_agent_diffusers.torch.architectures import ARCHITECTURES  # noqa: PLC0415
+    from queue_agent_diffusers.torch.architectures.video import VideoArchitecture  # noqa: PLC0415
+
+    text = Path(__file__, "../../../docs/diffusers-runtime.md").resolve().read_text()
+    of_images = [known for known in ARCHITECTURES if not isinstance(known, VideoArchitecture)]
+    names = [name for known in of_images for name in known.pipelines]
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert [name for name in names if not any(f"`{name}`" in row for row in rows)] == []

@@ -171,22 +171,6 @@ def test_qualities_of_a_family_do_not_change_each_other(name: str) -> None:
 
 
 @EACH
-def test_an_image_of_a_family_is_drawn_on_its_way(name: str) -> None:
-    model = family_model(name)
-    [sample] = model.begin(simple(name), lambda _, __: None)
-    sample.start()
-    while sample.latents is None:
-        for move in model.predict([sample]):
-            move()
-    draw = sample.preview()
-    assert draw is not None
-    picture = draw()
-    assert picture.width == picture.height
-    assert any(low < high for low, high in picture.getextrema()), "it is more than one colour"
-    sample.stop()
-
-
-@EACH
 def test_what_a_family_cannot_begin_with_is_refused_in_words(name: str) -> None:
     model = family_model(name)
     for start, given_images in STARTS.items():

@@ -256,11 +256,10 @@ def usage(
     ] = None,
 ) -> None:
     """Sum what jobs have used of GPUs, and what that cost, by day, tenant and model."""
-    from queue_agent.cli.usage import moment
+    from queue_agent.cli.usage import period as between
     from queue_agent.cli.usage import usage as sum_usage
-    from queue_agent.client import UsagePeriod
 
-    period = UsagePeriod(moment(since, "--since"), moment(until, "--until"))
+    period = between(since, until)
     lines = with_client(
         lambda client: sum_usage(
             client,

@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
+import typer
+
 from queue_agent.client import Client
 from queue_agent.client.usage import UsageKey, UsagePeriod, UsageReport, UsageSum
 from queue_agent.planning.drawing import COLOURS, Picture, daily
@@ -31,15 +33,29 @@ async def usage(
     as_csv: bool,
     plot: Path | None,
 ) -> Iterator[str]:
-    """The lines of the report; draws the picture.
+    """The lines of the report; draws the picture, and tells of what it could not read.
 
     Raises:
         SettingsError: there is nothing to draw, or the picture cannot be written.
     """
     found = await client.usage(prefixes=prefixes, period=period)
+    if found.unread:
+        typer.echo(f"Not counted: {found.unread} results that cannot be read.", err=True)
     if plot is not None:
         _draw(found, plot)
     return _csv(found) if as_csv else _table(found)
+
+
+def period(since: str | None, until: str | None) -> UsagePeriod:
+    """From one day or moment, and before another.
+
+    Raises:
+        SettingsError: one is neither, or nothing lies between them.
+    """
+    found = UsagePeriod(moment(since, "--since"), moment(until, "--until"))
+    if found.since is not None and found.until is not None and found.since >= found.until:
+        raise SettingsError(f"--until: {until!r} is not after {since!r}.")
+    return found
 
 
 def moment(text: str | None, option_name: str) -> datetime | None:
@@ -89,7 +105,7 @@ def _table(found: UsageReport) -> Iterator[str]:
         yield "No job ended then below the prefix."
         return
     rows = [list(_COLUMNS), *(_cells(*row) for row in found.rows)]
-    rows = [["".join(s if s.isprintable() else "?" for s in cell) for cell in row] for row in rows]
+    rows = [list(map(_printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         texts = [cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)]
@@ -99,9 +115,12 @@ def _table(found: UsageReport) -> Iterator[str]:
     by_tenant = _by_tenant(found)
     most = max(by_tenant.values()) or 1.0
     for tenant, seconds in sorted(by_tenant.items(), key=lambda one: -one[1]):
-        name = "".join(s if s.isprintable() else "?" for s in tenant)
         bar = "█" * max(1, round(_BAR * seconds / most)) if seconds else ""
-        yield f"{name[:24]:24} {seconds / 3600:10.3f} GPU-hours {bar}".rstrip()
+        yield f"{_printable(tenant)[:24]:24} {seconds / 3600:10.3f} GPU-hours {bar}".rstrip()
+
+
+def _printable(text: str) -> str:
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def _by_tenant(found: UsageReport) -> Mapping[str, float]:
@@ -119,7 +138,7 @@ def _draw(found: UsageReport, path: Path) -> None:
         if path.suffix.lower() == ".png":
             path.write_bytes(drawn.png())
         else:
-            path.write_text(drawn.svg())
+            path.write_text(drawn.svg(), encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{path}: {error}") from error
 
@@ -136,6 +155,7 @@ def _picture(found: UsageReport) -> Picture:
         hours[tenant if tenant in most else "all others"][key.day] += sums.gpu_seconds / 3600
     names = [*most, *(["all others"] if len(by_tenant) > len(most) else [])]
     lines = [
-        (name[:18], COLOURS[place % len(COLOURS)], hours[name]) for place, name in enumerate(names)
+        (_printable(name)[:18], COLOURS[place % len(COLOURS)], hours[name])
+        for place, name in enumerate(names)
     ]
     return daily("GPU-hours a day", first, last, lines)

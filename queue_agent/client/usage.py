@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, JsonValue, ValidationError
 
 from queue_agent.cloud import Bucket, ListedObject
 from queue_agent.tasks import together
@@ -40,8 +40,8 @@ class UsagePeriod:
         if modified is None:
             return True
         moment = datetime.fromtimestamp(modified, UTC)
-        return (self.since is None or moment >= self.since - _CLOCKS) and (
-            self.until is None or moment < self.until + _CLOCKS
+        return (self.since is None or moment + _CLOCKS >= self.since) and (
+            self.until is None or moment - _CLOCKS < self.until
         )
 
 
@@ -104,8 +104,8 @@ class _Bill(BaseModel):
 
     status: str
     image_url: list[str] = []
-    gpu_seconds: float | None = None
-    cost: float | None = None
+    gpu_seconds: FiniteFloat | None = None
+    cost: FiniteFloat | None = None
     model: str | None = None
     ended_at: AwareDatetime | None = None
     metadata: dict[str, JsonValue] = {}
@@ -118,7 +118,7 @@ async def usage_of(bucket: Bucket, prefixes: Iterable[str], period: UsagePeriod)
     from before they told what was used count as jobs that used nothing.
     """
     usage = UsageReport()
-    for prefix in dict.fromkeys(prefixes):
+    for prefix in _outermost(prefixes):
         async for batch in _batches(bucket, prefix, period):
             bills = await together(_read(bucket, listed) for listed in batch)
             for listed, bill in zip(batch, bills, strict=True):
@@ -129,6 +129,12 @@ async def usage_of(bucket: Bucket, prefixes: Iterable[str], period: UsagePeriod)
                 if period.has(ended):
                     usage.add(bill, ended)
     return usage
+
+
+def _outermost(prefixes: Iterable[str]) -> Sequence[str]:
+    """Those that lie in no other, whose jobs would count twice."""
+    given = dict.fromkeys(prefixes)
+    return [one for one in given if not any(one.startswith(f"{other}/") for other in given)]
 
 
 async def _batches(

@@ -110,7 +110,7 @@ def read_csv(path: Path, seconds: float) -> Sequence[ExpectedJob]:
         SettingsError: it cannot be read, or a row holds something else.
     """
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [(number, row) for number, row in zip(count(1), csv.reader(file)) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SettingsError(f"{path}: {error}") from error

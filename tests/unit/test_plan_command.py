@@ -77,6 +77,13 @@ def test_arrivals_come_from_a_file(tmp_path: Path) -> None:
     assert said.startswith("3 jobs")
 
 
+def test_a_spreadsheets_file_loses_no_job(tmp_path: Path) -> None:
+    """It begins with a byte order mark, which is no heading."""
+    file = tmp_path / "jobs.csv"
+    file.write_text("1000,20\n1050,30,,modèle\n", encoding="utf-8-sig")
+    assert read_csv(file, 5) == [ExpectedJob(0, 20), ExpectedJob(50, 30, model="modèle")]
+
+
 def test_the_lengths_in_a_file_are_those_that_the_queues_length_follows(tmp_path: Path) -> None:
     """At the two seconds of `--seconds`, twelve of these jobs would share a pod."""
     file = tmp_path / "jobs.csv"

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from defusedxml import ElementTree
 
-from queue_agent.cli.usage import moment, usage
+from queue_agent.cli.usage import moment, period, usage
 from queue_agent.client import Client, UsageKey, UsagePeriod
 from queue_agent.client import usage as client_usage
 from queue_agent.cloud.memory import Clock, ManualClock, MemoryCloud
@@ -172,6 +173,18 @@ async def test_what_cannot_be_read_is_counted_and_ends_nothing() -> None:
     assert (found.unread, len(found.rows)) == (1, 1)
 
 
+@pytest.mark.parametrize("fault", [b"[]", b'{"status": "completed", "gpu_seconds": NaN}'])
+async def test_what_cannot_be_read_is_told_beside_the_sums(
+    fault: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cloud, client = cloud_at(NOON)
+    put(cloud, "good")
+    cloud.bucket("images").put("output/bad/bad-0123456789abcdef.out", fault)
+    (row,) = await rows(client)
+    assert row["gpu_seconds"] == "10.000"
+    assert "1 results that cannot be read" in capsys.readouterr().err
+
+
 async def test_several_prefixes_are_summed_together_and_each_once() -> None:
     cloud, client = cloud_at(NOON)
     put(cloud, "a")
@@ -179,6 +192,8 @@ async def test_several_prefixes_are_summed_together_and_each_once() -> None:
     put(cloud, "c", folder="elsewhere")
     (row,) = await rows(client, prefixes=["output", "team/one", "team/one/"])
     assert row["jobs"] == "2"
+    (row,) = await rows(client, prefixes=["team/one", "team", "teams"])
+    assert row["jobs"] == "1", "a folder within another that is asked for is no other"
 
 
 async def test_more_tenants_than_fit_are_summed_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +245,27 @@ async def test_without_jobs_it_says_so_and_draws_nothing(tmp_path: Path) -> None
     assert await lines(client, as_csv=False) == ["No job ended then below the prefix."]
     with pytest.raises(SettingsError):
         await lines(client, plot=tmp_path / "u.svg")
+
+
+async def test_a_picture_can_be_read_whatever_tenants_are_called(tmp_path: Path) -> None:
+    cloud, client = cloud_at(NOON)
+    put(cloud, "a", metadata={"tenant": "a\x1b[2J<&é日"})
+    await lines(client, plot=tmp_path / "u.svg")
+    words = [found.text for found in ElementTree.parse(tmp_path / "u.svg").iter()]
+    assert "a?[2J<&é日" in words
+
+
+async def test_any_period_can_be_asked_for() -> None:
+    cloud, client = cloud_at(NOON)
+    put(cloud, "a")
+    for since, until in [("0001-01-01", "9999-12-31"), (None, "9999-12-31T23:59:59")]:
+        assert len(await rows(client, period=period(since, until))) == 1
+
+
+@pytest.mark.parametrize("until", ["2026-01-02", "2026-01-01"])
+def test_a_period_that_ends_before_it_begins_is_refused(until: str) -> None:
+    with pytest.raises(SettingsError, match="--until"):
+        period("2026-01-02", until)
 
 
 def test_a_day_that_is_none_is_refused() -> None:

@@ -1,14 +1,18 @@
 """Files of every mode and format, with words planted wherever a format has a place for some."""
 
 import io
+import json
 import zlib
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+import av
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from queue_agent.outputs import Workers
+from video_files import video
 
 T = TypeVar("T")
 
@@ -202,6 +206,93 @@ def planted_webm() -> bytes:
     return header + element(b"\x18\x53\x80\x67", info + track + tags + attached + void + cluster)
 
 
+SOUND_TYPES: Final = {
+    "wav": ("audio/x-wav", "pcm_s16le", "wav"),
+    "flac": ("audio/x-flac", "flac", "flac"),
+    "mp3": ("audio/mpeg", "libmp3lame", "mp3"),
+    "opus": ("audio/ogg", "libopus", "ogg"),
+    "m4a": ("audio/mp4", "aac", "ipod"),
+}
+"""By a name: the media type, FFmpeg's encoder and its format."""
+
+
+def planted_sound(name: str) -> bytes:
+    """A hum whose title and comments say words, as ComfyUI writes its workflow."""
+    _, encoder, form = SOUND_TYPES[name]
+    file = io.BytesIO()
+    made: Any = av.open(file, "w", format=form)
+    with made as container:
+        container.metadata.update({"title": SECRET, "comment": f"{GRAPH * 40}", "artist": SECRET})
+        stream = container.add_stream(encoder, rate=48_000, layout="mono")
+        samples: Any = av.AudioFrame(format="s16", layout="mono", samples=9_600)
+        samples.planes[0].update(bytes((number * 37) % 251 for number in range(19_200)))
+        samples.sample_rate = 48_000
+        fitting: Any = av.AudioResampler(stream.codec_context.format, "mono", 48_000)
+        for frame in fitting.resample(samples):
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def riff(form: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    body = form + b"".join(
+        name + len(of).to_bytes(4, "little") + of + b"\0" * (len(of) % 2) for name, of in chunks
+    )
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
+
+
+def planted_wav() -> bytes:
+    """Lists of words, a chunk of nobody's, and words after the end."""
+    plain, secret = planted_sound("wav"), SECRET.encode()
+    start = plain.index(b"fmt ")
+    form, sound = plain[start + 8 : start + 24], plain[plain.index(b"data") + 8 :]
+    words = b"INFOICMT" + len(GRAPH).to_bytes(4, "little") + GRAPH.encode()
+    chunks = ((b"LIST", words), (b"data", sound), (b"odd ", secret), (b"iXML", secret))
+    return riff(b"WAVE", (b"fmt ", form), *chunks) + secret
+
+
+def planted_glb() -> bytes:
+    """Applications' own data, names, what made it, and two textures that say words themselves."""
+    texture, secret = planted_png(), SECRET.encode()
+    size = len(texture) + -len(texture) % 4
+    url = f"data:image/jpeg;base64,{b64encode(planted_jpeg()).decode()}"
+    scene = {
+        "asset": {"version": "2.0", "generator": SECRET, "extras": {"prompt": GRAPH}},
+        "scenes": [{"name": SECRET, "nodes": [0], "extras": {"workflow": {"class_type": SECRET}}}],
+        "nodes": [{"name": SECRET, "mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "extras": SECRET}]}],
+        "accessors": [{"bufferView": 1, "componentType": 5126, "count": 3, "type": "VEC3"}],
+        "images": [{"bufferView": 0, "mimeType": "image/png", "name": SECRET}, {"uri": url}],
+        "buffers": [{"byteLength": size + 36}],
+        "bufferViews": [
+            {"buffer": 0, "byteLength": len(texture)},
+            {"buffer": 0, "byteOffset": size, "byteLength": 36},
+        ],
+        "extensionsUsed": ["KHR_xmp_json_ld", "KHR_materials_variants", "SHOP_words"],
+        "extensions": {
+            "KHR_xmp_json_ld": {"packets": [{"dc:title": SECRET}]},
+            "KHR_materials_variants": {"variants": [{"name": "red"}]},
+            "SHOP_words": {"says": SECRET},
+        },
+    }
+    text = json.dumps(scene).encode()
+    text += b" " * (-len(text) % 4)
+    binary = texture.ljust(size, b"\0") + bytes(range(36))
+    chunks = b"".join(
+        len(body).to_bytes(4, "little") + name + body
+        for name, body in ((b"JSON", text), (b"BIN\0", binary), (b"ODD ", secret + b"\0" * 4))
+    )
+    return b"glTF\2\0\0\0" + (12 + len(chunks)).to_bytes(4, "little") + chunks
+
+
+def planted_avi() -> bytes:
+    """What FFmpeg says of itself, and words in the lists."""
+    data, secret = video("avi"), b"LIST\x1c\0\0\0INFOINAM\x10\0\0\0"
+    secret += SECRET.encode().ljust(16, b"\0")
+    size = len(data) + len(secret) - 8
+    return b"RIFF" + size.to_bytes(4, "little") + data[8:] + secret + GRAPH.encode()
+
+
 PLANTED: Final[dict[str, tuple[bytes, str]]] = {
     "png": (planted_png(), "image/png"),
     "apng": (planted_png(moving()[0], save_all=True, append_images=moving()[1:]), "image/apng"),
@@ -219,6 +310,14 @@ PLANTED: Final[dict[str, tuple[bytes, str]]] = {
     "tiff": (planted_tiff(), "image/tiff"),
     "mp4": (planted_mp4(), "video/mp4"),
     "webm": (planted_webm(), "video/webm"),
+    "avi": (planted_avi(), "video/x-msvideo"),
+    "wav": (planted_wav(), "audio/x-wav"),
+    "glb": (planted_glb(), "model/gltf-binary"),
+    **{
+        name: (planted_sound(name), media_type)
+        for name, (media_type, _, _) in SOUND_TYPES.items()
+        if name != "wav"
+    },
 }  # fmt: skip
 """By a name of it: the file and its media type."""
 

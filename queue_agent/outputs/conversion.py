@@ -53,6 +53,8 @@ class FileWish:
     thumbnail: bool = False
     animated_thumbnail: bool = False
     """Of videos."""
+    by_pixels: bool = True
+    """Whether an image of which nobody knows what else it holds may be encoded anew."""
 
     @property
     def needs_pixels(self) -> bool:
@@ -74,7 +76,7 @@ class FileWish:
         """Whether a file of the type may have to be decoded."""
         if kind_of(media_type) == "video":
             return self.needs_frames
-        if self.asks_for_film(media_type):
+        if self.asks_for_film(media_type) or self.must_encode(media_type):
             return True
         has_format = self.format is None or MEDIA_TYPES[self.format] == media_type
         return self.thumbnail or self.max_side is not None or not has_format
@@ -83,10 +85,19 @@ class FileWish:
         """Whether the job itself wants a file of the type as a video, if it moves."""
         return self.asked in VIDEO_FORMATS and media_type in pictures.MOVING
 
+    def must_encode(self, media_type: str) -> bool:
+        """Whether an image of the type gets rid of what it holds only by another file."""
+        is_known = cleaning.is_cleaned(media_type) or not is_readable(media_type)
+        return self.by_pixels and self.metadata != "keep" and not is_known
+
     def without_pixels(self) -> "FileWish":
         """What is left where nothing can be decoded."""
         return FileWish(
-            asked=self.asked, metadata=self.metadata, hide_graph=self.hide_graph, mark=self.mark
+            asked=self.asked,
+            metadata=self.metadata,
+            hide_graph=self.hide_graph,
+            mark=self.mark,
+            by_pixels=False,
         )
 
 
@@ -121,7 +132,7 @@ def made(data: bytes, wish: FileWish) -> Made:
         Unhandled: the same, of a type that is not known well enough.
     """
     media_type = sniff(data[:HEAD])
-    if not wish.needs_pixels:
+    if not (wish.needs_pixels or wish.must_encode(media_type)):
         return _without_pixels(data, media_type, wish, _not_decoded(media_type, wish))
     if not is_readable(media_type):
         return _without_pixels(data, media_type, wish, _not_decoded(media_type, wish))

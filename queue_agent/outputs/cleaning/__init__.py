@@ -1,4 +1,4 @@
-"""What is in a file beside its picture: kept, reduced to a mark, or taken out.
+"""What is in a file beside its picture or sound: kept, reduced to a mark, or taken out.
 
 Containers are rewritten, pixels never: what the decoder is given stays as it was. What is not
 known to be needed for the picture goes, so that what nobody thought of goes, too.
@@ -8,7 +8,20 @@ from collections.abc import Callable
 from mmap import mmap
 from typing import Final
 
-from queue_agent.outputs.cleaning import gif, iso_media, jpeg, matroska, png, tiff, webp
+from queue_agent.outputs.cleaning import (
+    flac,
+    gif,
+    gltf,
+    id3,
+    iso_media,
+    jpeg,
+    matroska,
+    ogg,
+    png,
+    riff,
+    tiff,
+    webp,
+)
 from queue_agent.outputs.cleaning.buffers import Buffer
 from queue_agent.outputs.cleaning.damage import Damaged
 from queue_agent.wire.output import MetadataRule
@@ -16,6 +29,11 @@ from queue_agent.wire.output import MetadataRule
 __all__ = ["IN_PLACE", "Damaged", "cleaned", "holds_graph", "is_cleaned", "tail"]
 
 _CLEANERS: Final[dict[str, Callable[[bytes, MetadataRule], bytes]]] = {
+    "audio/mp4": iso_media.cleaned,
+    "audio/mpeg": id3.cleaned,
+    "audio/ogg": ogg.cleaned,
+    "audio/x-flac": flac.cleaned,
+    "audio/x-wav": riff.cleaned,
     "image/apng": png.cleaned,
     "image/avif": iso_media.cleaned,
     "image/gif": gif.cleaned,
@@ -23,12 +41,14 @@ _CLEANERS: Final[dict[str, Callable[[bytes, MetadataRule], bytes]]] = {
     "image/png": png.cleaned,
     "image/tiff": tiff.cleaned,
     "image/webp": webp.cleaned,
+    "model/gltf-binary": gltf.cleaned,
     "video/3gpp": iso_media.cleaned,
     "video/mp4": iso_media.cleaned,
     "video/quicktime": iso_media.cleaned,
     "video/webm": matroska.cleaned,
     "video/x-m4v": iso_media.cleaned,
     "video/x-matroska": matroska.cleaned,
+    "video/x-msvideo": riff.cleaned,
 }
 IN_PLACE: Final[dict[str, Callable[[Buffer], None]]] = {
     "video/3gpp": iso_media.blank,
@@ -37,6 +57,7 @@ IN_PLACE: Final[dict[str, Callable[[Buffer], None]]] = {
     "video/webm": matroska.blank,
     "video/x-m4v": iso_media.blank,
     "video/x-matroska": matroska.blank,
+    "video/x-msvideo": riff.blank,
 }
 """What takes all out of files that may be large, where they lie; raises `Damaged`."""
 _GRAPHS: Final = tuple(

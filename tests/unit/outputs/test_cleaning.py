@@ -1,18 +1,24 @@
 """What is in a file beside its picture: taken out to the last byte, and the picture untouched."""
 
 import io
+import json
+from base64 import b64decode
+from typing import Any
 
+import av
 import pytest
 from PIL import Image, ImageChops, ImageSequence
 
 from output_samples import PLANTED, SECRET, SIZE, SRGB, exif, gradient, opened, saved, says_secret
+from queue_agent.media.signatures import sniff
 from queue_agent.outputs.cleaning import Damaged, cleaned, holds_graph
 from queue_agent.outputs.cleaning.mark import MARK
 from queue_agent.wire.output import MetadataRule
 
 IMAGES = [name for name, (_, media_type) in PLANTED.items() if media_type.startswith("image/")]
 SOURCE = b"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-UNMARKED = {"webm"}
+UNMARKED = {"webm", "avi", "wav", "flac", "mp3", "opus", "glb"}
+SOUNDS = ["wav", "flac", "mp3", "opus", "m4a"]
 
 
 def frames(data: bytes) -> list[tuple[bytes, object]]:
@@ -43,6 +49,86 @@ def test_what_follows_a_gif_goes_too() -> None:
 def test_no_pixel_changes_and_no_frame(name: str, rule: MetadataRule) -> None:
     data, media_type = PLANTED[name]
     assert frames(cleaned(data, media_type, rule)) == frames(data)
+
+
+def decoded(data: bytes) -> list[bytes]:
+    """All that is heard, or seen of a video."""
+    file: Any = av.open(io.BytesIO(data))
+    with file as container:
+        return [bytes(frame.planes[0]) for frame in container.decode() if frame.planes]
+
+
+@pytest.mark.parametrize("rule", ["strip", "minimal"])
+@pytest.mark.parametrize("name", [*SOUNDS, "avi"])
+def test_no_sound_changes_and_no_frame_of_a_video(name: str, rule: MetadataRule) -> None:
+    data, media_type = PLANTED[name]
+    found = cleaned(data, media_type, rule)
+    assert sniff(found) == media_type
+    assert decoded(found) == decoded(data) != []
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_nothing_is_said_of_a_sound_any_more(name: str) -> None:
+    data, media_type = PLANTED[name]
+    with av.open(io.BytesIO(cleaned(data, media_type, "strip"))) as container:
+        told = {**container.metadata, **container.streams.audio[0].metadata}
+    assert told.keys() <= {"encoder", "language", "handler_name", "vendor_id", *BRANDS}
+
+
+BRANDS = {"major_brand", "minor_version", "compatible_brands"}
+
+
+def test_every_tag_before_and_after_an_mp3_goes() -> None:
+    data, media_type = PLANTED["mp3"]
+    secret = SECRET.encode()
+    old = b"TAG" + secret.ljust(125, b"\0")
+    ape = secret + b"APETAGEX" + bytes(4) + (len(secret) + 32).to_bytes(4, "little") + bytes(16)
+    lyrics = b"LYRICSBEGIN" + secret + b"%06d" % (11 + len(secret)) + b"LYRICS200"
+    first = b"ID3\4\0\0\0\0\0" + bytes((len(secret),)) + secret
+    found = cleaned(first + data + lyrics + ape + old, media_type, "strip")
+    assert found == cleaned(data, media_type, "strip")
+
+
+def test_a_wav_whose_writer_could_not_go_back_is_heard_to_its_end() -> None:
+    data = bytearray(PLANTED["wav"][0])
+    end = data.index(b"odd ")
+    place = data.index(b"data") + 4
+    data[4:8] = data[place : place + 4] = b"\xff" * 4
+    found = cleaned(bytes(data[:end]), "audio/x-wav", "strip")
+    assert decoded(found) == decoded(bytes(data[:end]))
+    assert not says_secret(found)
+
+
+def test_a_scene_keeps_what_is_shown_of_it() -> None:
+    data = cleaned(PLANTED["glb"][0], "model/gltf-binary", "strip")
+    size = int.from_bytes(data[12:16], "little")
+    scene, binary = json.loads(data[20 : 20 + size]), data[28 + size :]
+    assert int.from_bytes(data[8:12], "little") == len(data)
+    assert scene["asset"] == {"version": "2.0"}
+    assert scene["extensionsUsed"] == ["KHR_materials_variants"]
+    assert scene["extensions"] == {"KHR_materials_variants": {"variants": [{"name": "red"}]}}
+    points, texture = scene["bufferViews"][1], scene["bufferViews"][0]
+    assert binary[points["byteOffset"] :][:36] == bytes(range(36))
+    for image in (binary[: texture["byteLength"]], b64decode(scene["images"][1]["uri"][23:])):
+        assert opened(image).size == SIZE
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [
+        b"[]",
+        b"{",
+        b'{"a":' * 200,
+        b'{"images": [{"bufferView": 0}], "bufferViews": [{"buffer": 0, "byteLength": 9}]}',
+    ],
+)
+def test_a_scene_that_cannot_be_followed_is_damaged(scene: bytes) -> None:
+    head = b"glTF\2\0\0\0" + (20 + len(scene)).to_bytes(4, "little")
+    with pytest.raises(Damaged):
+        cleaned(head + len(scene).to_bytes(4, "little") + b"JSON" + scene, MESH, "strip")
+
+
+MESH = "model/gltf-binary"
 
 
 @pytest.mark.parametrize("name", PLANTED)
@@ -165,7 +251,9 @@ def test_a_webp_without_a_header_gets_one_that_is_true() -> None:
             assert not ImageChops.difference(marked, opened(data)).getbbox(alpha_only=False)
 
 
-@pytest.mark.parametrize("name", ["png", "apng", "jpeg", "webp", "avif", "mp4", "webm"])
+@pytest.mark.parametrize("name", [
+    "png", "apng", "jpeg", "webp", "avif", "mp4", "webm", *SOUNDS, "glb",
+])  # fmt: skip
 def test_a_workflow_is_found_where_comfyui_writes_it(name: str) -> None:
     data, media_type = PLANTED[name]
     assert holds_graph(data, media_type)

@@ -25,9 +25,10 @@ from output_samples import (
     says_secret,
     transparent_palette,
 )
+from queue_agent.media.facts import media_type_of
 from queue_agent.outputs.blurhash import blurhash
 from queue_agent.outputs.conversion import FileWish, Made, Unhandled, made
-from queue_agent.wire.output import FORMATS, MEDIA_TYPES, ImageFormat
+from queue_agent.wire.output import FORMATS, MEDIA_TYPES, ImageFormat, MetadataRule
 
 SOURCES: dict[str, bytes] = {
     **{f"png {mode}": saved(gradient(mode), "PNG")
@@ -288,17 +289,29 @@ def test_a_workflow_is_found_in_wide_letters() -> None:
 
 
 def test_a_workflow_that_nobody_here_can_take_out_is_told_of() -> None:
-    result = made(b"fLaC" + bytes(40) + GRAPH.encode(), FileWish(hide_graph=True))
+    result = made(b"FLV\1" + bytes(40) + GRAPH.encode(), FileWish(hide_graph=True))
     assert result.data is None
     assert result.warning is not None
-    assert result.warning.startswith("is audio/x-flac, of which nobody here can take out")
+    assert result.warning.startswith("is video/x-flv, of which nobody here can take out")
 
 
-@pytest.mark.parametrize("data", [b"a text", b"glTF\2\0\0\0" + bytes(20), b"ID3" + bytes(50)])
+@pytest.mark.parametrize("data", [b"a text", b"FLV\1" + bytes(20), b"MThd\0\0\0\6" + bytes(50)])
 def test_what_nobody_knows_is_not_passed_off_as_clean(data: bytes) -> None:
     assert made(data, FileWish(format="webp")).data is None
     with pytest.raises(Unhandled):
         made(data, FileWish(metadata="strip"))
+
+
+@pytest.mark.parametrize("kind", ["BMP", "JPEG2000"])
+@pytest.mark.parametrize("rule", ["strip", "minimal"])
+def test_an_image_of_a_kind_that_hides_things_becomes_png(kind: str, rule: MetadataRule) -> None:
+    data = saved(gradient("RGB"), kind) + SECRET.encode()
+    result = made(data, FileWish(metadata=rule))
+    assert (result.media_type, says_secret(result.data or b"")) == ("image/png", False)
+    assert opened(result.data or b"").tobytes() == opened(data).tobytes()
+    assert FileWish(metadata=rule).may_decode(media_type_of(data))
+    with pytest.raises(Unhandled):
+        made(data, FileWish(metadata=rule).without_pixels())
 
 
 def test_a_bomb_is_delivered_as_it_is() -> None:

@@ -143,7 +143,7 @@ async def test_a_workflow_does_not_leave_where_links_are_given() -> None:
 
 
 @pytest.mark.parametrize("rule", ["strip", "minimal"])
-@pytest.mark.parametrize("name", PLANTED)
+@pytest.mark.parametrize("name", sorted(PLANTED.keys() - {"avi"}))  # a process looks at frames
 async def test_no_object_says_what_is_stripped(name: str, rule: str) -> None:
     bench = Bench(outputs=stage())
     bench.runtime.usually = giving(*PLANTED[name])
@@ -155,7 +155,7 @@ async def test_no_object_says_what_is_stripped(name: str, rule: str) -> None:
 
 
 async def test_what_cannot_be_stripped_is_not_delivered(bench: Bench) -> None:
-    bench.runtime.usually = giving(b"ID3" + bytes(100), "audio/mpeg")
+    bench.runtime.usually = giving(b"MThd\0\0\0\6" + bytes(100), "audio/midi")
     told = await told_of(bench, output={"metadata": "strip"})
     assert (told.status, told.attempt) == ("failed", 1)
     assert told.error is not None

@@ -23,12 +23,12 @@ from queue_agent_diffusers.engine.quality import unheeded
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.conditioning import Conditioning
+from queue_agent_diffusers.torch.fingerprints import model_fingerprint
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched, release_memory, weight_bytes
 from queue_agent_diffusers.torch.pipeline_arguments import Family, default
 from queue_agent_diffusers.torch.predictions import (
     KeptPredictions,
-    model_fingerprint,
     on_device,
     read_checkpoint,
     write_checkpoint,
@@ -304,7 +304,8 @@ class BatchedModel(ABC):
 
     def _fingerprint_of(self, request: ImageRequest) -> str:
         loras = [self._loras.digest(lora.name) for lora in request.loras]
-        return request_fingerprint(request, " ".join([self._fingerprint, *loras]))
+        leading = self.conditioning.fingerprints(request)
+        return request_fingerprint(request, " ".join([self._fingerprint, *loras, *leading]))
 
     def _predict(self, calls: Sequence[NetworkCall]) -> list[Any]:
         found = {

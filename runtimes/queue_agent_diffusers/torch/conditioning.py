@@ -35,6 +35,14 @@ class Conditioning:
         """IP-Adapters act on the network's own layers: equal ones share a pass."""
         return tuple((prompt.name, prompt.scale) for prompt in request.image_prompts)
 
+    def fingerprints(self, request: ImageRequest) -> list[str]:
+        """Of the weights of all that leads the request."""
+        nets, adapters = self.control_nets.fingerprints, self.ip_adapters.fingerprints
+        return [
+            *(nets[control.name] for control in request.controls),
+            *(adapters[prompt.name] for prompt in request.image_prompts),
+        ]
+
     def apply(self, request: ImageRequest) -> None:
         """Make the request's IP-Adapters, and no others, act on the network."""
         self.ip_adapters.apply(request.image_prompts)

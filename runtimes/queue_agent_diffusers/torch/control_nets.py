@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from queue_agent_diffusers.engine.requests import ControlInput, ImageRequest
 from queue_agent_diffusers.errors import InvalidRequest, ModelUnreadable, UnknownInput
+from queue_agent_diffusers.torch.fingerprints import module_fingerprint
 from queue_agent_diffusers.torch.siblings import library, sibling
 
 _OF_UNETS: Final = (
@@ -40,6 +41,8 @@ class ControlNets:
     ) -> None:
         """`unsuitable` are the names of those that are for other models."""
         self._networks = dict(networks or {})
+        self.fingerprints = {name: module_fingerprint(net) for name, net in self._networks.items()}
+        """Of their weights, by their names."""
         self._unsuitable = frozenset(unsuitable)
         self._pipelines: dict[tuple[str, ...], Any] = {}
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from queue_agent_diffusers.engine.requests import ImagePrompt
 from queue_agent_diffusers.errors import InvalidRequest, ModelUnreadable, UnknownInput
 from queue_agent_diffusers.torch.conditioning_files import AdapterFiles
+from queue_agent_diffusers.torch.fingerprints import file_fingerprint, module_fingerprint
 
 _PIPELINES: Final = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "FluxPipeline")
 _KEYS: Final = ("to_k_ip.weight", "ip_adapter_double_stream_k_proj.weight")
@@ -46,6 +47,11 @@ class IPAdapters:
         self._pipeline = pipeline
         self._files = dict(files or {})
         self._encoders = dict(encoders or {})
+        self.fingerprints = {
+            name: file_fingerprint(found.weights) + module_fingerprint(self._encoders[name])
+            for name, found in self._files.items()
+        }
+        """Of their weights and their encoders', by their names."""
         self._unsuitable = frozenset(unsuitable)
         self._states: dict[tuple[str, ...], _State] = {}
         self._applied: tuple[str, ...] = ()

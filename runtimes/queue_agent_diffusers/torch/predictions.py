@@ -9,9 +9,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final
 
-import diffusers
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -19,9 +17,6 @@ from safetensors.torch import load, save
 from queue_agent_diffusers.engine.checkpoint import CheckpointHead, CheckpointUnusable, read_head
 
 Prediction = torch.Tensor | list[torch.Tensor]
-
-_LOOKED_AT: Final = 8
-"""Numbers of each weight that tell a model from another."""
 
 
 @dataclass
@@ -105,32 +100,6 @@ def on_device(prediction: Prediction, device: torch.device) -> Prediction:
     if isinstance(prediction, list):
         return [part.to(device) for part in prediction]
     return prediction.to(device)
-
-
-def model_fingerprint(pipeline: Any) -> str:
-    """Of a pipeline's code, weights, precision and kind of device.
-
-    Of each weight a few numbers are looked at, which takes no time and tells models apart.
-    """
-    seen = sha256(f"{diffusers.__version__} {torch.__version__} {pipeline.device.type}".encode())
-    seen.update(type(pipeline).__name__.encode())
-    for name, part in sorted(pipeline.components.items()):
-        seen.update(f"{name} {type(part).__name__} {getattr(part, 'config', '')!s}".encode())
-        if isinstance(part, torch.nn.Module):
-            weights = [*part.named_parameters(), *part.named_buffers()]
-            for weight_name, weight in weights:
-                seen.update(f"{weight_name} {tuple(weight.shape)} {weight.dtype}".encode())
-            numbers = [_some(weight) for _, weight in weights if weight.numel()]
-            if numbers:
-                seen.update(torch.cat(numbers).cpu().numpy().tobytes())
-    return seen.hexdigest()
-
-
-def _some(weight: torch.Tensor) -> torch.Tensor:
-    if weight.device.type == "meta" or type(weight.data) is not torch.Tensor:
-        return torch.zeros(0)  # kept elsewhere, or quantised: its name and shape are all we see
-    flat = weight.detach().reshape(-1) if weight.is_contiguous() else weight.detach()[:1].flatten()
-    return flat[:: max(1, flat.numel() // _LOOKED_AT)][: _LOOKED_AT + 1].float().cpu()
 
 
 def _parts(prediction: object) -> list[torch.Tensor]:

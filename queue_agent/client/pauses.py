@@ -10,7 +10,7 @@ from queue_agent.cloud.pauses import PausesMarker, paused_runtimes
 from queue_agent.runtime.model_use import ModelUse
 from queue_agent.wire.errors import QueueAgentError, Rejected
 from queue_agent.wire.job import Job
-from queue_agent.wire.portable import model_of
+from queue_agent.wire.work import model_named
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ async def held_back(bucket: Bucket, job: Job, now: float) -> str | None:
     except (QueueAgentError, TimeoutError) as error:
         log.debug("pauses are not seen: %s", error)
         return None
-    tenant, model = job.metadata.tenant, model_of(job.content)
+    tenant, model = job.metadata.tenant, model_named(job)
     names = ModelUse.named([model] if model else ()).models
 
     def needs(name: str) -> bool:

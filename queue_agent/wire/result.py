@@ -31,7 +31,7 @@ class Result(Notification):
         default=None, description="When it was written, by the agent; null in older results."
     )
     model: str | None = Field(
-        default=None, description="The checkpoint that the job names, if it names one."
+        default=None, description="The checkpoint that the job names, or the upscaler."
     )
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
     response: dict[str, JsonValue] = Field(default_factory=dict)

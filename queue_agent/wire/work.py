@@ -15,12 +15,19 @@ from queue_agent.wire.portable import DEFAULT_DENOISING_STRENGTH, PortableConten
 from queue_agent.wire.quality import quality_of
 from queue_agent.wire.video_and_mesh import VIDEO_TASKS
 
-__all__ = ["Work", "work_of"]
+__all__ = ["Work", "model_named", "work_of"]
 
 _DEFAULTS: Final = {name: field.default for name, field in PortableContent.model_fields.items()}
 _DRAWING: Final = frozenset({"text-to-image", "image-to-image"})
 _MODEL_INPUTS: Final = ("ckpt_name", "unet_name")
 """Of ComfyUI's loading nodes."""
+_UPSCALING: Final = frozenset({"extra-single-image", "extra-batch-images"})
+_PLAIN_UPSCALERS: Final = frozenset({"", "lanczos", "nearest", "none"})
+"""That need no model, whatever the runtime."""
+_CONTROL_NODES: Final = "ControlNetApply"
+"""How ComfyUI's names for nodes begin that have a sampler asked for more."""
+_MOST_LEADING: Final = 3
+"""Of so many and more it makes no difference how many they are."""
 _MOST_NODES: Final = 2_000
 _LARGEST: Final = 1e12
 
@@ -30,9 +37,10 @@ class Work:
     """What a job asks of a GPU."""
 
     kind: str
-    """Its task type, and of workflows which; its quality where that is not exact."""
+    """Its task type, and of workflows which; its quality where that is not exact, and how many
+    ControlNets and IP-Adapters lead it."""
     model: str | None
-    """The checkpoint that it names."""
+    """The checkpoint that it names, or its upscaler."""
     amount: float | None = None
     """Megapixels times steps, of all images or frames; None: nobody can tell."""
     megapixels: float = 0.0
@@ -51,8 +59,17 @@ def work_of(job: Job) -> Work:
     if kind in VIDEO_TASKS:
         return _of_video(kind, content)
     if kind in _DRAWING:
-        return _of_images(kind + _faster(content), content)
-    return Work(kind, model_of(content))
+        return _of_images(kind + _faster(content) + _led(content), content)
+    return Work(kind, model_named(job))
+
+
+def model_named(job: Job) -> str | None:
+    """The model that a job in the portable form names; None where it names or needs none."""
+    if job.task_type not in _UPSCALING:
+        return model_of(job.content)
+    named = job.content.get("upscaler_1")
+    needs = isinstance(named, str) and named.casefold() not in _PLAIN_UPSCALERS
+    return str(named) if needs else None
 
 
 def _of_images(kind: str, content: Mapping[str, JsonValue]) -> Work:
@@ -76,6 +93,32 @@ def _faster(content: Mapping[str, JsonValue]) -> str:
     """Of jobs whose steps reuse earlier ones: those take less for as much."""
     quality = quality_of(content)
     return f" {quality}" if quality not in {None, "exact"} else ""
+
+
+def _led(content: Mapping[str, JsonValue]) -> str:
+    """Of jobs whose steps ask more networks than one: those take more for as much."""
+    scripts = content.get("alwayson_scripts")
+    units = 0
+    for name, script in scripts.items() if isinstance(scripts, dict) else ():
+        if name.casefold() == "controlnet" and isinstance(script, dict):
+            units += sum(
+                isinstance(unit, dict) and unit.get("enabled") is not False
+                for unit in _list(script.get("args"))
+            )
+    controls = units + len(_list(content.get("controls")))
+    return _several("control", controls) + _several(
+        "IP-Adapter", len(_list(content.get("ip_adapters")))
+    )
+
+
+def _several(name: str, count: int) -> str:
+    if not count:
+        return ""
+    return f" {name}" if count == 1 else f" {min(count, _MOST_LEADING)} {name}s"
+
+
+def _list(value: JsonValue) -> list[JsonValue]:
+    return value if isinstance(value, list) else []
 
 
 def _of_video(kind: str, content: Mapping[str, JsonValue]) -> Work:
@@ -114,6 +157,8 @@ def _of_graph(kind: str, nodes: list[tuple[str, Mapping[str, JsonValue]]]) -> Wo
     ]
     megapixels, count = max(images, key=lambda one: one[0] * one[1])
     amount = steps * megapixels * count
+    controls = sum(name.startswith(_CONTROL_NODES) for name, _ in nodes)
+    kind += _several("control", controls)
     return _checked(Work(kind, model, amount or None, megapixels, count))
 
 

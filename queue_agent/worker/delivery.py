@@ -15,7 +15,7 @@ from queue_agent.telemetry.tracing import Telemetry, mark_failed, span
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.job import Job
 from queue_agent.wire.notification import LatestPreview, Notification, Timings
-from queue_agent.wire.portable import model_of
+from queue_agent.wire.work import model_named
 from queue_agent.worker.checkpoint_folder import CheckpointFolder
 from queue_agent.worker.forecast import kind_of
 from queue_agent.worker.interruption import Interruption
@@ -156,7 +156,7 @@ class Delivery:
         if not self._ran:
             self._ran = True
             held = self.clock() - self._received
-            self.telemetry.metrics.began(model_of(self.job.content), held)
+            self.telemetry.metrics.began(model_named(self.job), held)
         trace.get_current_span().add_event("running")
 
     def released(self, error: QueueAgentError) -> None:

@@ -7,24 +7,28 @@ from typing import Final
 from cachetools import LRUCache
 
 from queue_agent.wire.job import Job
-from queue_agent.wire.quality import quality_of
+from queue_agent.wire.work import work_of
 
 _KINDS: Final = 256
 _WEIGHT: Final = 0.25
 _COLD: Final = 1
 _WAITED: Final = 3.0
 """A receive that took so many times the quickest waited for its message."""
-_SIZES: Final = ("steps", "width", "height", "batch_size", "n_iter", "hr_scale")
+_SIZES: Final = (
+    *("steps", "width", "height", "batch_size", "n_iter", "hr_scale"),
+    "upscaling_resize",
+)
 
 Kind = tuple[object, ...]
-"""Jobs of one kind take about as long: the task type, what sizes the work, and the quality."""
+"""Jobs of one kind take about as long: the kind of work, what makes images larger, the sizes."""
 
 
 def kind_of(job: Job) -> Kind:
     """The kind of a job, by its portable fields."""
     sizes = (job.content.get(name) for name in _SIZES)
     numbers = (size if isinstance(size, int | float) else None for size in sizes)
-    return (job.task_type, *numbers, quality_of(job.content))
+    upscaler = job.content.get("upscaler_1")
+    return (work_of(job).kind, upscaler if isinstance(upscaler, str) else None, *numbers)
 
 
 @dataclass

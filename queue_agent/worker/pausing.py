@@ -13,7 +13,7 @@ from queue_agent.telemetry.metrics import Metrics
 from queue_agent.telemetry.outages import Outages
 from queue_agent.wire.errors import QueueAgentError, Unavailable
 from queue_agent.wire.pause import Pause, Pauses
-from queue_agent.wire.portable import model_of
+from queue_agent.wire.work import model_named
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.surprises import no_surprises
 
@@ -162,5 +162,5 @@ def _tenants_of(delivery: Delivery) -> set[str]:
 
 def _models_of(delivery: Delivery) -> frozenset[str]:
     """As the job names it; once it is prepared, all that it needs."""
-    use, named = delivery.slot.use, model_of(delivery.job.content) if delivery.is_parsed else None
+    use, named = delivery.slot.use, model_named(delivery.job) if delivery.is_parsed else None
     return use.models | use.loras | ModelUse.named([named] if named else ()).models

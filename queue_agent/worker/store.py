@@ -33,9 +33,9 @@ from queue_agent.wire.estimate import JobEstimate, cost_of
 from queue_agent.wire.job import Job, canonical_json
 from queue_agent.wire.layout import ResultKeys, quarantine_key
 from queue_agent.wire.notification import ErrorReport, Image, ImageVariant, Notification, Status
-from queue_agent.wire.portable import model_of
 from queue_agent.wire.result import MANIFEST_MEDIA_TYPE, Result
 from queue_agent.wire.shortening import shortened
+from queue_agent.wire.work import model_named
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.retry import retry_for
 
@@ -174,7 +174,7 @@ class ResultStore:
             cost=cost_of(gpu_seconds, self._gpu_price),
             estimate=JobEstimate.told(job.metadata.estimate),
             ended_at=datetime.fromtimestamp(self._now(), UTC),
-            model=model_of(job.content),
+            model=model_named(job),
             metadata=job.metadata.model_dump(mode="json", exclude_none=True),
             **fields,
         )

@@ -264,7 +264,10 @@ async def test_an_unknown_job_is_404(client: httpx.AsyncClient) -> None:
 
 
 async def test_the_models_are_listed_and_no_other_is_served(client: httpx.AsyncClient) -> None:
-    entry, _upscaler = (await client.get("/v1/models")).json()["data"]
+    listed = (await client.get("/v1/models")).json()
+    [entry], [upscaler] = listed["data"], listed["upscalers"]
+    assert (upscaler["id"], upscaler["state"]) == ("large", "unloaded")
+    assert (await client.get("/v1/models/large")).json() == upscaler
     assert entry["running"]["channels-last"] == "off (only on cuda)"
     assert await generate(client, model=entry["id"])
     answer = await client.post(GENERATIONS, json={**QUICK, "model": "another"})

@@ -112,14 +112,58 @@ def test_the_model_of_a_graph_is_the_checkpoint_that_it_loads() -> None:
     assert (named.kind, named.amount) == ("pipeline flux", None)
 
 
+def test_jobs_that_ask_more_networks_are_of_other_kinds_and_of_few() -> None:
+    """By their ControlNets and IP-Adapters, wherever a runtime's content has them."""
+    unit: dict[str, object] = {"image": "x"}
+    script = {"args": [unit, {**unit, "enabled": False}, {**unit, "enabled": True}]}
+    nodes = {name: {"class_type": "ControlNetApplyAdvanced", "inputs": {}} for name in "ab"}
+    kinds = [
+        work_of(job(content, task)).kind
+        for content, task in (
+            ({"controls": [unit]}, "text-to-image"),
+            ({"controls": [unit] * 2, "quality": "fast"}, "image-to-image"),
+            ({"controls": [unit] * 3, "ip_adapters": [unit]}, "text-to-image"),
+            ({"controls": [unit] * 500, "ip_adapters": [unit]}, "text-to-image"),
+            ({"alwayson_scripts": {"ControlNet": script}}, "text-to-image"),
+            ({**GRAPH, **nodes}, "pipeline"),
+            ({"controls": [], "ip_adapters": None}, "text-to-image"),
+        )
+    ]
+    assert kinds == [
+        "text-to-image control",
+        "image-to-image fast 2 controls",
+        "text-to-image 3 controls IP-Adapter",
+        "text-to-image 3 controls IP-Adapter",
+        "text-to-image 2 controls",
+        "pipeline 2 controls",
+        "text-to-image",
+    ]
+
+
+def test_an_upscaler_is_the_model_of_its_jobs() -> None:
+    asked = {"image": "x", "model": "sd15"}
+    named = [
+        work_of(job({**asked, "upscaler_1": name}, "extra-single-image")).model
+        for name in ("4x-UltraSharp", "Lanczos", "None", 4)
+    ]
+    assert named == ["4x-UltraSharp", None, None, None]
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
         max_leaves=8,
     ),
-    st.sampled_from(["steps", "width", "batch_size", "hr_scale", "workflow", "prompt", "model"]),
-    st.sampled_from(["text-to-image", "image-to-video", "pipeline", "image-to-3d"]),
+    st.sampled_from(
+        [
+            *("steps", "width", "batch_size", "hr_scale", "workflow", "prompt", "model"),
+            *("controls", "ip_adapters", "alwayson_scripts", "upscaler_1"),
+        ]
+    ),
+    st.sampled_from(
+        ["text-to-image", "image-to-video", "pipeline", "image-to-3d", "extra-single-image"]
+    ),
 )
 def test_any_content_has_some_work(value: object, field: str, kind: str) -> None:
     content: dict[str, Any] = {"steps": 20, "class_type": "x", field: value}

@@ -1,9 +1,11 @@
 """What jobs have runtimes load, what runtimes have loaded, and loading ahead."""
 
 import asyncio
+import base64
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -11,14 +13,16 @@ import uvicorn
 from pydantic import JsonValue
 
 from queue_agent.runtime import OWN, Loaded, ModelUse, RuntimeOptions
-from queue_agent.testing import eventually
+from queue_agent.testing import eventually, sample_png
 from queue_agent.wire.job import Job
+from queue_agent.wire.work import model_named
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.model import OnStep
 from queue_agent_diffusers.engine.pool import ModelPool, Served
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.engine.unbatched import UnbatchedModel
 from queue_agent_diffusers.http.app import create_app
+from queue_agent_diffusers.options import Options
 from queue_agent_runtimes.comfyui.models import use_of as use_of_workflow
 from queue_agent_runtimes.openai_images import DiffusersRuntime, OpenAIImagesRuntime
 
@@ -75,6 +79,26 @@ async def test_the_bundled_runtime_loads_the_loras_of_a_job() -> None:
     assert prepared.use == ModelUse.named(["a"], ["x", "y"])
 
 
+@pytest.mark.parametrize(
+    ("content", "use"),
+    [
+        ({}, ModelUse()),
+        ({"upscaler_1": "Lanczos", "model": "dreamy"}, ModelUse()),
+        ({"upscaler_1": "None"}, ModelUse()),
+        ({"upscaler_1": "x4", "model": "dreamy"}, ModelUse.named(["x4"])),
+    ],
+)
+async def test_what_makes_an_image_larger_is_the_upscaler_alone(
+    content: Mapping[str, JsonValue], use: ModelUse
+) -> None:
+    told = {"id": "job-1", "tasktype": "extra-single-image"}
+    image = base64.b64encode(sample_png()).decode()
+    asked = Job.model_validate({"metadata": told, "content": {"image": image, **content}})
+    prepared = await DiffusersRuntime(RuntimeOptions()).prepare(asked, {})
+    assert prepared.use == use
+    assert model_named(asked) == next(iter(use.models), None)
+
+
 def test_a_workflow_loads_what_its_loaders_name() -> None:
     workflow = {
         "1": node("CheckpointLoaderSimple", ckpt_name="sd15/dreamy.safetensors"),
@@ -110,23 +134,25 @@ class Weights(UnbatchedModel):
 class Site:
     """A bundled server whose second model is let in when the test says so."""
 
-    def __init__(self, *, size: int, budget: int) -> None:
+    def __init__(self, *, size: int, budget: int, second: str = "b") -> None:
         self.may_load = threading.Event()
         self.loads: list[str] = []
 
-        def second() -> Weights:
-            self.loads.append("b")
+        def load_second() -> Weights:
+            self.loads.append(second)
             self.may_load.wait(60)
             return Weights(size)
 
-        served = {"a": Served(lambda: Weights(10)), "b": Served(second, lambda: size)}
+        served = {"a": Served(lambda: Weights(10)), second: Served(load_second, lambda: size)}
         self.engine = Engine(ModelPool(served, budget=lambda: budget))
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[DiffusersRuntime]:
+    async def serving(self, **options: Any) -> AsyncIterator[DiffusersRuntime]:
         """The adapter of that server, once its first model is loaded."""
         self.engine.start()
-        config = uvicorn.Config(create_app(self.engine), port=0, log_level="warning")
+        config = uvicorn.Config(
+            create_app(self.engine, options=Options(**options)), port=0, log_level="warning"
+        )
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve())
         await eventually(lambda: server.started and self.engine.ready)
@@ -150,6 +176,17 @@ async def test_the_bundled_runtime_loads_a_model_ahead_where_it_fits_beside_the_
         site.may_load.set()
         await eventually(lambda: site.engine.pool.state("b") == "loaded")
         assert await runtime.loaded() == Loaded((ModelUse.named(["a", OWN]), B), most=2)
+
+
+async def test_the_bundled_runtime_loads_an_upscaler_ahead_by_the_name_that_jobs_use() -> None:
+    site = Site(size=10, budget=25, second="hub/upscaler")
+    x4 = ModelUse.named(["x4"])
+    async with site.serving(upscalers={"x4": "hub/upscaler"}) as runtime:
+        assert await runtime.loaded() == Loaded((ModelUse.named(["a", OWN]),))
+        await runtime.preload(x4)
+        site.may_load.set()
+        await eventually(lambda: site.engine.pool.state("hub/upscaler") == "loaded")
+        assert await runtime.loaded() == Loaded((ModelUse.named(["a", OWN]), x4), most=2)
 
 
 @pytest.mark.parametrize("size", [16, 0])

@@ -1,6 +1,6 @@
 """What clients may call the served models."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from queue_agent_diffusers.errors import UnknownModel
@@ -9,12 +9,19 @@ from queue_agent_diffusers.errors import UnknownModel
 class Names:
     """From the names that clients use to the sources that the server was started with."""
 
-    def __init__(self, sources: Sequence[str]) -> None:
+    def __init__(self, sources: Sequence[str], upscalers: Mapping[str, str] | None = None) -> None:
+        """`upscalers` are those of the sources that make images larger, by the operator's names."""
         self._sources: dict[str, str] = {}
-        for source in sources:
-            for name in _names(source):
+        self._listed = {source: name for name, source in (upscalers or {}).items()}
+        self.upscalers = tuple(source for source in sources if source in self._listed)
+        self.generating = tuple(source for source in sources if source not in self._listed)
+        for source in (*self.generating, *self.upscalers):
+            names = _names(source)
+            self._listed.setdefault(source, names[0])
+            for name in names:
                 self._sources.setdefault(name, source)
-        self._listed = {source: _names(source)[0] for source in sources}
+        for name, source in (upscalers or {}).items():
+            self._sources.setdefault(name, source)
 
     def source(self, name: str | None) -> str | None:
         """The source of that name; None for the first model.
@@ -27,7 +34,7 @@ class Names:
         try:
             return self._sources[name]
         except KeyError:
-            known = ", ".join(map(repr, self._listed.values()))
+            known = ", ".join(repr(self._listed[source]) for source in self.generating)
             raise UnknownModel(
                 f"The model served here is {known}, not {name!r}.", param="model"
             ) from None

@@ -282,7 +282,10 @@ class ServedModels(BaseModel):
     """The answer of ``GET /v1/models``."""
 
     object: Literal["list"] = "list"
-    data: list[ServedModel]
+    data: list[ServedModel] = Field(description="Those that generate, which clients choose from.")
+    upscalers: list[ServedModel] = Field(
+        description="Models that make images larger, by the names that requests for that use."
+    )
 
 
 class ActiveJobs(BaseModel):

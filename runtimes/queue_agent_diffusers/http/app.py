@@ -107,9 +107,10 @@ def create_app(
     app.add_exception_handler(ServerError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_error)
-    names, uploaded = Names(engine.pool.names), UploadedCheckpoints()
+    upscalers = (options or Options()).upscalers
+    names, uploaded = Names(engine.pool.names, upscalers), UploadedCheckpoints()
     add_image_routes(app, engine, names, uploaded)
-    add_upscale_routes(app, engine, (options or Options()).upscalers)
+    add_upscale_routes(app, engine, upscalers)
     add_video_routes(app, engine, names, uploaded)
     _add_job_routes(app, engine)
     add_checkpoint_routes(app, engine, uploaded)
@@ -169,7 +170,10 @@ def _add_model_routes(app: FastAPI, engine: Engine, names: Names) -> None:
 
     @app.get("/v1/models")
     async def models() -> ServedModels:
-        return ServedModels(data=[entry(source) for source in engine.pool.names])
+        return ServedModels(
+            data=[entry(source) for source in names.generating],
+            upscalers=[entry(source) for source in names.upscalers],
+        )
 
     @app.get("/v1/models/{model:path}")
     async def model(model: str) -> ServedModel:

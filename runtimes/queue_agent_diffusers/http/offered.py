@@ -23,8 +23,7 @@ from queue_agent_diffusers.options import Options
 def capabilities_of(pool: ModelPool, names: Names, options: Options) -> Capabilities:
     """The served models, and what those of them can use that are loaded; at first, any."""
     loras = options.lora_dir
-    named = [source for source in pool.names if source not in options.upscalers.values()]
-    loaded = [model for source in named if (model := pool.find(source)) is not None]
+    loaded = [model for source in names.generating if (model := pool.find(source)) is not None]
     samplers = not loaded or any(model.takes_samplers for model in loaded)
     if loaded and not any(model.takes_loras for model in loaded):
         loras = None
@@ -32,7 +31,7 @@ def capabilities_of(pool: ModelPool, names: Names, options: Options) -> Capabili
         version=version("sd-queue-agent"),
         models=tuple(
             OfferedModel(name=names.listed(source), loaded=pool.state(source) == "loaded")
-            for source in named
+            for source in names.generating
         ),
         samplers=tuple(
             OfferedSampler(name=sampler.webui or sampler.diffusers, aliases=(sampler.diffusers,))

@@ -69,7 +69,12 @@ from queue_agent_runtimes.openai_images.files import (
     multipart,
     unmistakable_mask,
 )
-from queue_agent_runtimes.openai_images.upscaling import PATH, UPSCALING, translate_upscaling
+from queue_agent_runtimes.openai_images.upscaling import (
+    PATH,
+    UPSCALING,
+    translate_upscaling,
+    upscaler_of,
+)
 
 POLL_INTERVAL: Final = 0.25
 """Seconds between two questions for progress."""
@@ -153,7 +158,10 @@ class OpenAIImagesRuntime(Runtime):
     async def prepare(self, job: Job, assets: Assets) -> Prepared:
         """Translate the fields and gather the files; sends nothing."""
         prepared = await self._prepare(job, assets)
-        return replace(prepared, use=use_of(prepared.request))
+        return replace(prepared, use=self._use_of(prepared))
+
+    def _use_of(self, prepared: PreparedImages) -> ModelUse:
+        return use_of(prepared.request)
 
     async def _prepare(self, job: Job, assets: Assets) -> PreparedImages:
         dialect = await self._dialect_for(job)
@@ -288,6 +296,10 @@ class DiffusersRuntime(OpenAIImagesRuntime):
         request, warnings = translate_upscaling(job.content)
         image = image_field(job.content, assets)
         return PreparedImages(job, request, tuple(warnings), (image,), path=PATH)
+
+    def _use_of(self, prepared: PreparedImages) -> ModelUse:
+        upscales = prepared.job.task_type == UPSCALING
+        return upscaler_of(prepared.request) if upscales else super()._use_of(prepared)
 
     async def checkpoint(self, prepared: Prepared, *, stop: bool) -> Checkpoint | None:
         """By ``/v1/jobs/{id}/checkpoint`` or ``…/suspend``, which older servers do not have."""

@@ -57,16 +57,18 @@ def read_models(answer: Mapping[str, JsonValue]) -> tuple[OfferedModel, ...]:
 
 def read_loaded(answer: Mapping[str, JsonValue]) -> tuple[dict[str, str], Loaded]:
     """The bundled runtime's list: names by those in what jobs use, and what of it is loaded."""
-    data = answer.get("data")
     served: dict[str, str] = {}
     uses = []
-    for entry in data if isinstance(data, list) else []:
-        if not (isinstance(entry, dict) and isinstance(name := entry.get("id"), str)):
-            continue
-        use = ModelUse.named([name] if served else [name, OWN])
-        served |= dict.fromkeys(use.models, name)
-        if entry.get("state") == "loaded":
-            uses.append(use)
+    for part in ("data", "upscalers"):
+        data = answer.get(part)
+        for entry in data if isinstance(data, list) else []:
+            if not (isinstance(entry, dict) and isinstance(name := entry.get("id"), str)):
+                continue
+            is_default = part == "data" and not served
+            use = ModelUse.named([name, OWN] if is_default else [name])
+            served |= dict.fromkeys(use.models, name)
+            if entry.get("state") == "loaded":
+                uses.append(use)
     return served, Loaded(tuple(uses), max(1, len(uses)))
 
 

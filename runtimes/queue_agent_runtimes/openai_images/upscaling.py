@@ -5,6 +5,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from queue_agent.runtime import ModelUse
 from queue_agent.wire.portable import parse_portable
 
 UPSCALING: Final = "extra-single-image"
@@ -50,3 +51,9 @@ def translate_upscaling(
         request["guidance_scale"] = portable.cfg_scale
     request.update({name: content[name] for name in _OF_THE_SERVER if name in content})
     return request, warnings
+
+
+def upscaler_of(request: Mapping[str, JsonValue]) -> ModelUse:
+    """What a request has the server load, which resizes without a model, too."""
+    name = str(request["upscaler"])
+    return ModelUse() if name.casefold() == _PLAIN else ModelUse.named([name])

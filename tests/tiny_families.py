@@ -4,19 +4,25 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, Final
 
+import torch
 import transformers
 
 from queue_agent_diffusers.torch.processors import without_videos
 from queue_agent_diffusers.torch.siblings import library
+from queue_agent_diffusers.torch.tiny import TEXT_WIDTH
 from tiny_transformers import (
     CHAT,
     HEADS,
     built,
+    plain_vae,
     qwen_sizes,
     qwen_tokenizer,
     qwen_vae,
+    t5,
+    t5_tokenizer,
 )
 
+GEMMA_WIDTH: Final = 16
 _VISION: Final = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
 
 
@@ -69,7 +75,159 @@ def qwen_image_edit(kind: str = "QwenImageEditPipeline", *, zero_cond_t: bool = 
     )
 
 
+def chroma() -> Any:
+    """What pads a prompt is masked; what is not wanted is asked for by itself."""
+    return library.ChromaPipeline(
+        text_encoder=t5(),
+        tokenizer=t5_tokenizer(),
+        transformer=library.ChromaTransformer2DModel(
+            in_channels=4,
+            joint_attention_dim=TEXT_WIDTH,
+            num_single_layers=2,
+            axes_dims_rope=(4, 4, 8),
+            approximator_num_channels=8,
+            approximator_hidden_dim=16,
+            approximator_layers=1,
+            **HEADS,
+        ),
+        vae=plain_vae(1, shift_factor=0.06, scaling_factor=1.5),
+        scheduler=library.FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+def sana(kind: str = "SanaPipeline", **options: Any) -> Any:
+    """Made at a trained size, of cells of 32 pixels, and cut to the one asked for."""
+    return getattr(library, kind)(
+        text_encoder=gemma2(),
+        tokenizer=gemma_tokenizer(),
+        transformer=library.SanaTransformer2DModel(
+            in_channels=4,
+            out_channels=4,
+            num_layers=2,
+            num_attention_heads=2,
+            attention_head_dim=8,
+            num_cross_attention_heads=2,
+            cross_attention_head_dim=8,
+            cross_attention_dim=16,
+            caption_channels=GEMMA_WIDTH,
+            sample_size=16,
+            **options,
+        ),
+        vae=library.AutoencoderDC(
+            latent_channels=4,
+            attention_head_dim=2,
+            encoder_block_out_channels=(4,) * 6,
+            decoder_block_out_channels=(4,) * 6,
+            encoder_layers_per_block=(1,) * 6,
+            decoder_layers_per_block=(1,) * 6,
+            encoder_qkv_multiscales=((),) * 6,
+            decoder_qkv_multiscales=((),) * 6,
+            scaling_factor=0.4,
+        ),
+        scheduler=library.DPMSolverMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+        ),
+    )
+
+
+def aura_flow() -> Any:
+    """What is wanted and what is not are two rows of one call."""
+    transformer = library.AuraFlowTransformer2DModel(
+        sample_size=32,
+        num_mmdit_layers=1,
+        num_single_dit_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=TEXT_WIDTH,
+        caption_projection_dim=32,
+        pos_embed_max_size=1024,
+    )
+    with torch.no_grad():  # untrained, it would hardly heed the prompt
+        transformer.joint_transformer_blocks[0].attn.add_v_proj.weight.mul_(50)
+        transformer.joint_transformer_blocks[0].norm1.linear.weight.mul_(10)
+        transformer.single_transformer_blocks[0].norm1.linear.weight.mul_(10)
+    return library.AuraFlowPipeline(
+        text_encoder=transformers.UMT5EncoderModel(
+            transformers.UMT5Config(
+                vocab_size=300, d_model=TEXT_WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=4
+            )
+        ),
+        tokenizer=t5_tokenizer(),
+        transformer=transformer,
+        vae=plain_vae(4, levels=2, scaling_factor=0.13),
+        scheduler=library.FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+def lumina2() -> Any:
+    """Rows have as many tokens as their prompts and their image."""
+    return library.Lumina2Pipeline(
+        text_encoder=gemma2(),
+        tokenizer=gemma_tokenizer(),
+        transformer=library.Lumina2Transformer2DModel(
+            sample_size=16,
+            in_channels=4,
+            hidden_size=24,
+            num_layers=2,
+            num_refiner_layers=1,
+            num_attention_heads=3,
+            num_kv_heads=1,
+            multiple_of=16,
+            axes_dim_rope=(4, 2, 2),
+            axes_lens=(512, 32, 32),
+            cap_feat_dim=GEMMA_WIDTH,
+        ),
+        vae=plain_vae(4, levels=4, shift_factor=0.1, scaling_factor=0.4),
+        scheduler=library.FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+def cogview4() -> Any:
+    """Prompts are padded to sixteen tokens, and nothing masks that."""
+    width = 16
+    return library.CogView4Pipeline(
+        text_encoder=transformers.GlmModel(
+            transformers.GlmConfig(**qwen_sizes(width), head_dim=8, pad_token_id=0)
+        ),
+        tokenizer=t5_tokenizer(),
+        transformer=library.CogView4Transformer2DModel(
+            in_channels=4,
+            out_channels=4,
+            num_layers=2,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            text_embed_dim=width,
+            time_embed_dim=8,
+            condition_dim=4,
+            sample_size=32,
+            rope_axes_dim=(8, 8),
+        ),
+        vae=plain_vae(4, levels=2, scaling_factor=0.4),
+        scheduler=library.FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True, base_shift=0.25, max_shift=0.75
+        ),
+    )
+
+
+def gemma2() -> Any:
+    """A text encoder with an output of `GEMMA_WIDTH`."""
+    sizes = {**qwen_sizes(GEMMA_WIDTH), "pad_token_id": 0}
+    return transformers.Gemma2Model(transformers.Gemma2Config(**sizes, head_dim=8))
+
+
+def gemma_tokenizer() -> Any:
+    """Of bytes, for long instructions before a prompt."""
+    tokenizer = qwen_tokenizer()
+    tokenizer.model_max_length = 1024
+    return tokenizer
+
+
 BUILDERS: Final[dict[str, Callable[[], Any]]] = {
     "Qwen-Image-Edit": qwen_image_edit,
     "Qwen-Image-Edit-Plus": partial(qwen_image_edit, "QwenImageEditPlusPipeline", zero_cond_t=True),
+    "Chroma": chroma,
+    "Sana": sana,
+    "AuraFlow": aura_flow,
+    "Lumina 2": lumina2,
+    "CogView4": cogview4,
 }

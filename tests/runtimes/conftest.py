@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from diffusers_servers import conditioning_options, tiny_server, upscaling_options
+from families import SIDE
 from harness import PATIENCE
 from queue_agent.testing.process import ServerProcess
 
@@ -23,3 +24,19 @@ async def client(server: ServerProcess) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the server, patient with the small machines that tests run on."""
     async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         yield client
+
+
+@pytest.fixture
+def small_edits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without this, images to edit with Qwen-Image have a megapixel, which takes minutes here."""
+    from diffusers.pipelines.qwenimage import (  # noqa: PLC0415  loads torch
+        pipeline_qwenimage_edit,
+        pipeline_qwenimage_edit_inpaint,
+        pipeline_qwenimage_edit_plus,
+    )
+
+    for module in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_inpaint):
+        monkeypatch.setattr(module, "calculate_dimensions", lambda *_: (SIDE, SIDE, None))
+    monkeypatch.setattr(
+        pipeline_qwenimage_edit_plus, "calculate_dimensions", lambda *_: (SIDE, SIDE)
+    )

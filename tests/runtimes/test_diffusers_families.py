@@ -15,45 +15,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diffusers_servers import engine_of
-from queue_agent.testing import eventually, sample_png
+from families import FAMILIES, MASK, PHOTO, SIDE, STARTS, simple
+from queue_agent.testing import eventually
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.http.app import create_app
-from queue_agent_diffusers.http.images import decode_image
 from queue_agent_diffusers.options import Options
 from step_batches import TOLERANCE, alone, stepped_together
 
-SIDE = 64
-PHOTO = decode_image(sample_png(), field="image").resize((SIDE, SIDE))
-MASK = Image.new("L", (SIDE, SIDE))
-MASK.paste(255, (0, 0, SIDE // 2, SIDE))
-STARTS: dict[str, dict[str, Any]] = {
-    "text": {},
-    "image": {"image": PHOTO},
-    "mask": {"image": PHOTO, "mask": MASK},
-}
-FAMILIES = {
-    "Qwen-Image-Edit": ("image", "mask"),
-    "Qwen-Image-Edit-Plus": ("image",),
-}
-"""What their pipelines begin with."""
 EACH = pytest.mark.parametrize("name", FAMILIES)
 
 
-@pytest.fixture(autouse=True)
-def small_edits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without this, images to edit have a megapixel, which takes minutes here."""
-    from diffusers.pipelines.qwenimage import (  # noqa: PLC0415  loads torch
-        pipeline_qwenimage_edit,
-        pipeline_qwenimage_edit_inpaint,
-        pipeline_qwenimage_edit_plus,
-    )
-
-    for module in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_inpaint):
-        monkeypatch.setattr(module, "calculate_dimensions", lambda *_: (SIDE, SIDE, None))
-    monkeypatch.setattr(
-        pipeline_qwenimage_edit_plus, "calculate_dimensions", lambda *_: (SIDE, SIDE)
-    )
+pytestmark = pytest.mark.usefixtures("small_edits")
 
 
 def pipeline(name: str) -> Any:
@@ -71,13 +44,6 @@ def family_model(name: str, *, threshold: float | None = None, **options: Any) -
     if threshold is not None:
         found = replace(found, blocks=replace(found.blocks, threshold=threshold))
     return TransformerModel(pipeline(name), found, max_batch=8, **options)
-
-
-def simple(name: str, **changes: Any) -> ImageRequest:
-    """One that the family can do."""
-    start: dict[str, Any] = STARTS[FAMILIES[name][0]]
-    request = ImageRequest("a cat", seed=7, width=SIDE, height=SIDE, steps=3, **start)
-    return replace(request, **changes)
 
 
 def tensors(model: Any, requests: Sequence[ImageRequest], joining: Sequence[int] = ()) -> list[Any]:
@@ -146,12 +112,21 @@ def test_requests_of_a_family_share_passes(name: str) -> None:
         return counted
 
     model = family_model(name, networks={"transformer": counting(pipeline(name).transformer)})
-    others = [simple(name, seed=seed, prompt="light " * seed) for seed in (1, 2, 3)]
+    others = [simple(name, seed=seed, prompt="light"[:seed]) for seed in (1, 2, 3)]
     tensors(model, [simple(name)])
     by_itself = list(rows)
     rows.clear()
     tensors(model, [simple(name), *others])
     assert rows == [4 * count for count in by_itself]
+
+
+@EACH
+def test_what_a_family_makes_depends_on_the_prompt(name: str) -> None:
+    """Or the tests here would see nothing of it."""
+    one, other = (
+        alone(pipeline(name), simple(name, prompt=prompt))[0] for prompt in ("a cat", "light")
+    )
+    assert (one - other).abs().max() > TOLERANCE
 
 
 @EACH

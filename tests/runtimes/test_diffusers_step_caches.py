@@ -63,7 +63,8 @@ def rows_counted(name: str, block: int) -> Iterator[list[int]]:
     counted: list[int] = []
 
     def count(_: Any, arguments: Sequence[Any], named: Any, __: Any) -> None:
-        tokens = named["hidden_states"] if "hidden_states" in named else arguments[0]
+        first = next(iter((*arguments, *named.values())))
+        tokens = named.get("hidden_states", first)
         counted.append(len(tokens))
 
     hook = lists[block][block].register_forward_hook(count, with_kwargs=True)

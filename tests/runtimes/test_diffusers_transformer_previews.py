@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from families import FAMILIES, simple
 from queue_agent.testing import sample_png
 from queue_agent_diffusers.engine.requests import Clip, ImageRequest
 from queue_agent_diffusers.http.images import decode_image
@@ -23,6 +24,7 @@ IMAGES = (
     "Qwen-Image",
     "PixArt",
     "Z-Image",
+    *FAMILIES,
 )
 VIDEOS = (
     "Wan",
@@ -38,9 +40,12 @@ VIDEOS = (
 
 
 def pipeline_of(name: str) -> Any:
-    from tiny_transformers import BUILDERS, tiny_transformer  # noqa: PLC0415  loads torch
+    from tiny_families import tiny_family  # noqa: PLC0415  loads torch
+    from tiny_transformers import BUILDERS, tiny_transformer  # noqa: PLC0415
     from tiny_videos import tiny_video  # noqa: PLC0415
 
+    if name in FAMILIES:
+        return tiny_family(name)
     if name in BUILDERS:
         return tiny_transformer(name)
     return tiny_video("LTX" if name == "LTX from an image" else name)
@@ -64,6 +69,8 @@ def request_of(name: str) -> ImageRequest:
     """What the model of that name can make."""
     if name == "Flux Fill":
         return replace(REQUEST, image=PHOTO, mask=PHOTO)
+    if name in FAMILIES:
+        return simple(name, width=WIDTH, height=HEIGHT, steps=2)
     if name not in VIDEOS:
         return REQUEST
     last = PHOTO if name == "Wan with eyes for two" else None
@@ -83,6 +90,7 @@ def stepped(model: Any, sample: Any) -> None:
         move()
 
 
+@pytest.mark.usefixtures("small_edits")
 @pytest.mark.parametrize("name", [*IMAGES, *VIDEOS])
 def test_what_a_transformer_makes_is_drawn_on_its_way_as_it_would_be_decoded(name: str) -> None:
     import torch  # noqa: PLC0415

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from families import FAMILIES
 from queue_agent.testing import sample_png
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.errors import InvalidRequest
@@ -160,8 +161,10 @@ def test_pixart_cuts_its_picture_to_the_size_that_was_asked() -> None:
 def test_each_architecture_is_tried() -> None:
     from queue_agent_diffusers.torch.architectures import ARCHITECTURES as KNOWN  # noqa: PLC0415
     from queue_agent_diffusers.torch.architectures.video import VideoArchitecture  # noqa: PLC0415
+    from tiny_families import tiny_family  # noqa: PLC0415
 
-    tried = {type(pipeline(name)).__name__ for name in ARCHITECTURES}
+    built = [pipeline(name) for name in ARCHITECTURES] + [tiny_family(name) for name in FAMILIES]
+    tried = {type(one).__name__ for one in built}
     of_images = [known for known in KNOWN if not isinstance(known, VideoArchitecture)]
     assert all(tried & set(known.pipelines) for known in of_images)
 

@@ -18,7 +18,7 @@ from diffusers.utils.torch_utils import unwrap_module
 
 from queue_agent_diffusers.torch.architectures.architecture import Blocks
 from queue_agent_diffusers.torch.step_cache import StepCache
-from queue_agent_diffusers.torch.suspended import NetworkCall
+from queue_agent_diffusers.torch.suspended import NetworkCall, parameter_names
 
 Tokens = Sequence[torch.Tensor]
 """Of the rows of one call, each without what pads it."""
@@ -73,12 +73,15 @@ def first_block_caching(
     lists = {name: list(getattr(network, name)) for name in blocks.lists}
     count = sum(map(len, lists.values()))
     one = _Pass(blocks, calls)
+    forms = {name: _Form(*form) for name, form in zip(blocks.lists, blocks.forms, strict=False)}
     places = iter(range(count))
     try:
         for name, own in lists.items():
             # Found before the module's own, which stay as they are.
+            form = forms.get(name)
             network.__dict__[name] = [
-                _Block(block, one.runner(next(places), count)) for block in own
+                _Block(block, one.runner(next(places), count), form or _Form.of(block))
+                for block in own
             ]
         yield
     finally:
@@ -101,9 +104,9 @@ class _Form:
     def given(self, output: Any) -> list[Any]:
         return [output] if self.text is None else list(output)
 
-    def taken(self, arguments: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+    def taken(self, named: Mapping[str, Any]) -> list[Any]:
         """What of the arguments becomes what is given."""
-        image = named["hidden_states"] if "hidden_states" in named else arguments[0]
+        image = named["hidden_states"] if "hidden_states" in named else next(iter(named.values()))
         if self.text is None:
             return [image]
         both = {self.image: image, self.text: named["encoder_hidden_states"]}
@@ -113,19 +116,21 @@ class _Form:
         return streams[0] if self.text is None else tuple(streams)
 
 
-Run = Callable[[Any, _Form, Sequence[Any], Mapping[str, Any]], Any]
+Run = Callable[[Any, _Form, Mapping[str, Any]], Any]
 
 
 class _Block:
     """Stands for a block in one pass."""
 
-    def __init__(self, block: Any, run: Run) -> None:
+    def __init__(self, block: Any, run: Run, form: _Form) -> None:
         self._block = block
         self._run = run
-        self._form = _Form.of(block)
+        self._form = form
+        self._names = parameter_names(type(unwrap_module(block)).forward)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return self._run(self._block, self._form, arguments, named)
+        by_name = dict(zip(self._names, arguments, strict=False))
+        return self._run(self._block, self._form, {**by_name, **named})
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._block, name)
@@ -173,12 +178,10 @@ class _Pass:
             return self._first
         return self._last if place == count - 1 else self._other
 
-    def _first(
-        self, block: Any, form: _Form, arguments: Sequence[Any], named: Mapping[str, Any]
-    ) -> Any:
-        output = block(*arguments, **named)
+    def _first(self, block: Any, form: _Form, named: Mapping[str, Any]) -> Any:
+        output = block(**named)
         streams = form.given(output)
-        came = form.taken(arguments, named)[form.image]
+        came = form.taken(named)[form.image]
         added = streams[form.image] - came
         self._after_first = streams
         self._decide(added)
@@ -206,30 +209,25 @@ class _Pass:
         if skipped:
             self._picked = torch.tensor(self._through, device=added.device)
 
-    def _other(
-        self, block: Any, form: _Form, arguments: Sequence[Any], named: Mapping[str, Any]
-    ) -> Any:
+    def _other(self, block: Any, form: _Form, named: Mapping[str, Any]) -> Any:
         if self._picked is None:
-            return block(*arguments, **named)
-        streams = form.taken(arguments, named)
+            return block(**named)
+        streams = form.taken(named)
         if not self._through:
             return form.output(streams)
-        given = [self._rows_of(value) for value in arguments]
         options = {
             name: value if name in self._shared else self._argument(name, value)
             for name, value in named.items()
         }
-        made = form.given(block(*given, **options))
+        made = form.given(block(**options))
         merged = [
             None if old is None or new is None else old.index_copy(0, self._picked, new)
             for old, new in zip(streams, made, strict=True)
         ]
         return form.output(merged)
 
-    def _last(
-        self, block: Any, form: _Form, arguments: Sequence[Any], named: Mapping[str, Any]
-    ) -> Any:
-        streams = form.given(self._other(block, form, arguments, named))
+    def _last(self, block: Any, form: _Form, named: Mapping[str, Any]) -> Any:
+        streams = form.given(self._other(block, form, named))
         image = streams[form.image]
         began = self._before_others(form)
         skipped = []

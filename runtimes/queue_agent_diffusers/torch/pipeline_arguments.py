@@ -15,12 +15,14 @@ from queue_agent_diffusers.torch.schedulers import Scheduler, can_be_changed, ma
 from queue_agent_diffusers.torch.siblings import library, sibling
 
 _OPTIONAL: Final = ("negative_prompt", "guidance_scale", "true_cfg_scale")
+_FROM_IMAGE: Final = {"ChromaPipeline": "ChromaImg2ImgPipeline"}
 _INPAINTING: Final = {
+    "ChromaPipeline": "ChromaInpaintPipeline",
     "Flux2KleinPipeline": "Flux2KleinInpaintPipeline",
     "FluxFillPipeline": "FluxFillPipeline",
     "FluxKontextPipeline": "FluxKontextInpaintPipeline",
 }
-"""Those that diffusers' own table lacks."""
+"""Those that diffusers' own tables lack."""
 _NEEDED: Final = {
     "FluxFillPipeline": "mask",
     "QwenImageEditPipeline": "image",
@@ -57,13 +59,8 @@ class Family:
         self.main = pipeline
         self._scheduler = pipeline.scheduler
         self._control_nets = control_nets or ControlNets()
-        self._from_image = _found_sibling(library.AutoPipelineForImage2Image, pipeline)
-        inpainting = _INPAINTING.get(type(pipeline).__name__)
-        self._inpainting: Pipeline | None = (
-            sibling(inpainting, pipeline)
-            if inpainting
-            else _found_sibling(library.AutoPipelineForInpainting, pipeline)
-        )
+        self._from_image = _found_sibling(_FROM_IMAGE, library.AutoPipelineForImage2Image, pipeline)
+        self._inpainting = _found_sibling(_INPAINTING, library.AutoPipelineForInpainting, pipeline)
 
     @property
     def takes_samplers(self) -> bool:
@@ -217,9 +214,14 @@ def withheld(flags: Sequence[bool]) -> list[str]:
     ]
 
 
-def _found_sibling(kind: Any, pipeline: Pipeline) -> Pipeline | None:
+def _found_sibling(ours: Mapping[str, str], theirs: Any, pipeline: Pipeline) -> Pipeline | None:
+    found: Pipeline
+    known = ours.get(type(pipeline).__name__)
+    if known:
+        found = sibling(known, pipeline)
+        return found
     try:
-        found: Pipeline = kind.from_pipe(pipeline)
+        found = theirs.from_pipe(pipeline)
     except ValueError:
         return None
     found.set_progress_bar_config(disable=True)

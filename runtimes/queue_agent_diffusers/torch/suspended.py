@@ -130,7 +130,9 @@ class _StandIn:
         self, *arguments: Any, return_dict: bool = False, **options: Any
     ) -> tuple[Any, ...]:
         del return_dict  # only tuples are asked for
-        names = [name for name in _parameters(type(self._network).forward) if name != "return_dict"]
+        names = [
+            name for name in parameter_names(type(self._network).forward) if name != "return_dict"
+        ]
         given = {**dict(zip(names, arguments, strict=False)), **options}
         ordered = {name: given[name] for name in names if name in given}
         call = NetworkCall(self._name, ordered, len(arguments))
@@ -167,5 +169,6 @@ class Undecoded:
 
 
 @functools.cache
-def _parameters(forward: Callable[..., Any]) -> tuple[str, ...]:
+def parameter_names(forward: Callable[..., Any]) -> tuple[str, ...]:
+    """Of a module's method, beside the module itself."""
     return tuple(inspect.signature(forward).parameters)[1:]

@@ -3,16 +3,35 @@
 from typing import Any, Final
 
 from queue_agent_diffusers.torch.architectures.architecture import Architecture
+from queue_agent_diffusers.torch.architectures.aura_flow import AURA_FLOW
+from queue_agent_diffusers.torch.architectures.chroma import CHROMA
+from queue_agent_diffusers.torch.architectures.cogview4 import COGVIEW4
 from queue_agent_diffusers.torch.architectures.flux import FLUX
 from queue_agent_diffusers.torch.architectures.flux2 import FLUX2
 from queue_agent_diffusers.torch.architectures.ltx import LTX
+from queue_agent_diffusers.torch.architectures.lumina2 import LUMINA2
 from queue_agent_diffusers.torch.architectures.pixart import PIXART
 from queue_agent_diffusers.torch.architectures.qwen_image import QWEN_IMAGE
+from queue_agent_diffusers.torch.architectures.sana import SANA
 from queue_agent_diffusers.torch.architectures.stable_diffusion_3 import STABLE_DIFFUSION_3
 from queue_agent_diffusers.torch.architectures.wan import WAN
 from queue_agent_diffusers.torch.architectures.z_image import Z_IMAGE
 
-ARCHITECTURES: Final = (FLUX, FLUX2, STABLE_DIFFUSION_3, QWEN_IMAGE, PIXART, Z_IMAGE, WAN, LTX)
+ARCHITECTURES: Final = (
+    FLUX,
+    FLUX2,
+    STABLE_DIFFUSION_3,
+    QWEN_IMAGE,
+    PIXART,
+    Z_IMAGE,
+    CHROMA,
+    SANA,
+    AURA_FLOW,
+    LUMINA2,
+    COGVIEW4,
+    WAN,
+    LTX,
+)
 
 
 def architecture_of(pipeline: Any) -> Architecture | None:

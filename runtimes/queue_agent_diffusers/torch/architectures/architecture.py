@@ -36,6 +36,11 @@ class Blocks:
     """Relative change of what the first block adds, above which First-Block-Cache computes all."""
     lengths: Callable[[NetworkCall], Sequence[int]] | None = None
     """Tokens of each row of a call, where rows of a pass are padded to the longest."""
+    forms: tuple[tuple[int, int | None], ...] = ()
+    """Where a block's output has the image's tokens and the text's, if they are apart, by list.
+
+    Empty where diffusers' own registry knows the blocks.
+    """
 
 
 @dataclass(frozen=True)

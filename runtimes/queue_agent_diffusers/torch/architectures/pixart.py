@@ -7,7 +7,9 @@ import torch
 from queue_agent_diffusers.torch.architectures.architecture import Architecture, Finish
 
 
-def _cut(width: int, height: int) -> Finish:
+def cut_to_size(width: int, height: int) -> Finish:
+    """For pipelines that do not make the size asked for."""
+
     def cut(processor: Any, decoded: torch.Tensor) -> torch.Tensor:
         sized: torch.Tensor = processor.resize_and_crop_tensor(decoded, width, height)
         return sized
@@ -16,5 +18,5 @@ def _cut(width: int, height: int) -> Finish:
 
 
 PIXART: Final = Architecture(
-    pipelines=("PixArtAlphaPipeline", "PixArtSigmaPipeline"), doubled_above=1.0, finish=_cut
+    pipelines=("PixArtAlphaPipeline", "PixArtSigmaPipeline"), doubled_above=1.0, finish=cut_to_size
 )

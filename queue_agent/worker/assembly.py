@@ -146,6 +146,7 @@ def assemble(
             clock,
             job_models,
         )
+    cancellations = CancellationWatch(ports.results, poll=policy.cancel_poll, now=now, clock=clock)
     pausing = Pausing(  # an agent that may not see pauses works all the same, and is healthy
         PausesMarker(results, policy.runtime_name),
         policy.pause_poll,
@@ -153,6 +154,7 @@ def assemble(
         policy.spread,
         slots.changed.set,
         telemetry.metrics,
+        cancellations.check,
     )
     notifier = Notifier(policy, ports.topic, webhooks, store.with_links)
     leftovers = Leftovers(runtime, slots, health, clock)
@@ -162,9 +164,7 @@ def assemble(
         store=store,
         claims=Claims(ports.results, lease=policy.lease, worth=worth, now=now, clock=clock),
         previews=Previews(ports.results, policy.preview_interval),
-        cancellations=CancellationWatch(
-            ports.results, poll=policy.cancel_poll, now=now, clock=clock
-        ),
+        cancellations=cancellations,
         deadlines=Deadlines(policy, slots, notifier, now),
         runner=JobRunner(
             runtime,

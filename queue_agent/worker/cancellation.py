@@ -16,6 +16,7 @@ from queue_agent.worker.cancel_markers import CancelMarkers, Look
 
 log = structlog.get_logger()
 
+_CANCELLED = "The job was cancelled."
 _EXPIRY_POLL = 1.0
 _SHORTEST_PAUSE = 0.001
 _LONGEST_PAUSE = 3600.0
@@ -67,6 +68,11 @@ class CancellationWatch:
                 raise reason from None
             raise
 
+    async def check(self, job: Job) -> None:
+        """Look once; raises `JobCancelled` where there is a marker."""
+        if (await self._look(job)).cancelled:
+            raise JobCancelled(_CANCELLED)
+
     async def _unwanted(self, job: Job) -> Unwanted:
         """Wait until nobody wants the job any more; the reason."""
         next_look = float("-inf")
@@ -74,7 +80,7 @@ class CancellationWatch:
             if self._clock() >= next_look:
                 look = await self._look(job)
                 if look.cancelled:
-                    return JobCancelled("The job was cancelled.")
+                    return JobCancelled(_CANCELLED)
                 next_look = look.began + self._poll if self._poll else float("inf")
             if (expired := self._expired(job)) is not None:
                 return expired

@@ -1,7 +1,8 @@
 """What operators have paused: looked for every few seconds, for all who must know it."""
 
 import asyncio
-from collections.abc import Callable
+import math
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,6 +13,7 @@ from queue_agent.runtime.model_use import ModelUse
 from queue_agent.telemetry.metrics import Metrics
 from queue_agent.telemetry.outages import Outages
 from queue_agent.wire.errors import QueueAgentError, Unavailable
+from queue_agent.wire.job import Job
 from queue_agent.wire.pause import Pause, Pauses
 from queue_agent.wire.work import model_named
 from queue_agent.worker.delivery import Delivery
@@ -33,6 +35,10 @@ class PutOff(QueueAgentError):
     default_type = "paused"
 
 
+async def _wanted(_: Job) -> None:
+    """Nobody can say."""
+
+
 @dataclass
 class Pausing:
     """Of one runtime. What cannot be looked at is as it was; at first, nothing is paused."""
@@ -47,6 +53,8 @@ class Pausing:
     woken: Callable[[], None]
     """Called whenever something else is paused than before."""
     metrics: Metrics = field(default_factory=Metrics)
+    check: Callable[[Job], Awaitable[None]] = _wanted
+    """Raises `Unwanted` where nobody wants a job any more."""
     known: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     """Set once it was looked, or tried."""
     resumed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
@@ -100,15 +108,17 @@ class Pausing:
 
         Raises:
             PutOff: its message comes again.
+            Unwanted: it was cancelled, and is answered instead.
             Unavailable: it is paused, and its message would not come again.
         """
         pause = self.of(delivery)
         if pause is None or pause.is_whole:  # what was received before its begin is given back
             return
-        expires = delivery.job.metadata.expires_at
-        if expires is not None and expires.timestamp() <= self.now():  # it is answered instead
+        left = _left(delivery, self.now())
+        if left <= 0:  # it is answered instead
             return
-        seconds = self.seconds(pause)
+        await self.check(delivery.job)
+        seconds = min(self.seconds(pause), max(left, self.poll))
         delivery.slot.needs_no_runtime()
         if await delivery.lease.put_off(seconds):
             raise PutOff(f"Paused: {pause}.")
@@ -153,6 +163,12 @@ class Pausing:
             self.resumed.set()
         self.changed.set()
         self.woken()
+
+
+def _left(delivery: Delivery, now: float) -> float:
+    """Seconds for which anybody wants the job."""
+    expires = delivery.job.metadata.expires_at
+    return math.inf if expires is None else expires.timestamp() - now
 
 
 def _tenants_of(delivery: Delivery) -> set[str]:

@@ -15,6 +15,7 @@ from contextlib import (
     ExitStack,
     asynccontextmanager,
     nullcontext,
+    suppress,
 )
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -130,7 +131,8 @@ class Processor:
                     with delivery.step("parse"):
                         delivery.parsed(self._allowed(await self.inbox.open(delivery.message)))
                     log.info("received", task_type=delivery.job.task_type)
-                    await self.pausing.admit(delivery)
+                    with suppress(Unwanted):  # which is noticed again, and answered, below
+                        await self.pausing.admit(delivery)
                     await self.tenants.admit(delivery)
                     async with self._one_at_a_time(delivery), self._cleaned_up(delivery):
                         return (await self._result(delivery)).notification()

@@ -10,7 +10,7 @@ import pytest
 from queue_agent.cloud.pauses import change_pauses
 from queue_agent.runtime.model_use import ModelUse
 from queue_agent.wire.errors import Unavailable
-from queue_agent.wire.layout import pauses_key
+from queue_agent.wire.layout import cancel_marker, pauses_key
 from queue_agent.wire.pause import Pause, Pauses, Window
 from worker_bench import EPOCH, NAME, Bench, drawing
 
@@ -304,6 +304,28 @@ async def test_a_paused_tenants_job_that_nobody_wants_any_more_is_answered(bench
         past = moment(-1).isoformat()
         await bench.publish("theirs", tenant="noisy", expires_at=past)
         assert (await bench.settled("theirs")).status == "expired"
+
+
+async def test_a_paused_tenants_job_that_expires_meanwhile_is_answered_then(bench: Bench) -> None:
+    await pause(bench, tenant="noisy")
+    async with bench.working():
+        await bench.publish("theirs", tenant="noisy", expires_at=moment(100).isoformat())
+        began = bench.cloud.now()
+        assert (await bench.settled("theirs")).status == "expired"
+        assert 100 <= bench.cloud.now() - began < 130
+
+
+@pytest.mark.parametrize("what", [{"tenant": "noisy"}, {"model": "sdxl"}])
+async def test_a_paused_job_can_be_cancelled(bench: Bench, what: dict[str, str]) -> None:
+    await pause(bench, **what)
+    async with bench.working():
+        await bench.publish("theirs", {"prompt": "a", "model": "sdxl"}, tenant="noisy")
+        await bench.pass_time(1000)
+        bench.results.put(cancel_marker("theirs"), b"")
+        began = bench.cloud.now()
+        assert (await bench.settled("theirs")).status == "cancelled"
+        assert bench.cloud.now() - began < 300 + 20
+        assert bench.runtime.runs == []
 
 
 async def test_a_job_is_never_left_to_the_dead_letters_unheard_where_it_cannot_be_put_off() -> None:

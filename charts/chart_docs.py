@@ -2,8 +2,8 @@
 
 The comments follow helm-docs: ``# --`` above a key starts its description. A line
 ``# @schema {…}`` before it holds what JSON Schema should know beyond the default's type.
-What ``agent.settings`` and ``gateway.settings`` may hold follows from the programs' own settings
-(`agent_settings`, `gateway_settings`).
+What ``agent.settings``, ``gateway.settings`` and ``runtime.options`` may hold follows from the
+programs' own settings and options (`agent_settings`, `gateway_settings`, `runtime_options`).
 Run ``python charts/chart_docs.py`` after a change; a test compares the files with their source.
 """
 
@@ -20,6 +20,7 @@ from pydantic.alias_generators import to_camel
 from queue_agent.settings.agent import Settings
 from queue_agent.settings.gateway import GatewaySettings
 from queue_agent.settings.reader import PREFIX, Reader, names_of
+from queue_agent_diffusers.described import described_options
 
 _BOUNDS: Final = {
     "minimum": "≥ {}",
@@ -86,6 +87,11 @@ GATEWAYS_ELSEWHERE: Final = {
     "GATEWAY_KEYS_FILE": "gateway.keys, a Secret",
 }
 """The same for ``gateway.settings``."""
+OPTIONS_ELSEWHERE: Final = {
+    "host": "nothing: probes come from outside the pod",
+    "port": "runtime.port, which probes and the agent follow",
+}
+"""The same for ``runtime.options``."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +133,24 @@ def _settings(
     }
 
 
+def runtime_options() -> dict[str, dict[str, JsonValue]]:
+    """JSON Schemas of what ``runtime.options`` may hold, by names in camel case."""
+    options = described_options()
+    first = "The others beside `runtime.model`, which is loaded first."
+    options["model"]["description"] = f"{first} {options['model']['description']}"
+    return {
+        to_camel(name.replace("-", "_")): described
+        for name, described in options.items()
+        if name not in OPTIONS_ELSEWHERE
+    }
+
+
 SETTINGS: Final = {
     ("agent", "settings"): agent_settings,
     ("gateway", "settings"): gateway_settings,
+    ("runtime", "options"): runtime_options,
 }
-"""Values that hold settings of a program."""
+"""Values that hold settings or options of a program."""
 
 
 def read_values(text: str) -> tuple[Value, ...]:

@@ -22,6 +22,7 @@ from queue_agent.wire import layout
 from queue_agent.wire.offer import Offer
 from queue_agent.wire.portable import PortableContent
 from queue_agent.wire.video_and_mesh import MeshContent, VideoContent
+from queue_agent_diffusers.described import described_options
 from queue_agent_runtimes.http.declaration import Declaration
 
 REFERENCE: Final = Path(__file__).parent / "reference"
@@ -93,6 +94,19 @@ called a path in an answer is a JSONPath (RFC 9535); `path`, `query`, `headers` 
 requests are [templates](../http-runtimes.md#templates).
 """
 
+_DIFFUSERS_OPTIONS_INTRODUCTION: Final = """\
+# Options of the bundled runtime
+
+What `queue-agent serve-diffusers` and `python -m queue_agent_diffusers` take. In the chart they
+are values of [`runtime.options`](../deploying.md#options-of-the-bundled-runtime), by the same
+names in camel case: `--weights-by` is `weightsBy`. A list is one option given several times, and a
+boolean also has a form that begins with `--no-`.
+
+From the environment come the region of object storage (`AWS_REGION`) and its credentials, what the
+library of the Hugging Face hub reads (`HF_HOME`, `HF_TOKEN`, …), and [what traces
+need](settings.md).
+"""
+
 _BUCKET_INTRODUCTION: Final = """\
 ## Objects in the bucket
 """
@@ -119,6 +133,7 @@ def pages() -> dict[Path, str]:
         REFERENCE / "settings.md": settings_page(),
         REFERENCE / "wire-formats.md": wire_formats_page(),
         REFERENCE / "http-adapters.md": http_adapters_page(),
+        REFERENCE / "diffusers-options.md": diffusers_options_page(),
         REFERENCE / "http-adapter.schema.json": f"{json.dumps(http_adapter_schema(), indent=2)}\n",
         PROJECT / "queue_agent" / "planning" / "chart.json": planned_values(),
     }
@@ -227,6 +242,16 @@ def http_adapter_schema() -> JsonObject:
 def http_adapters_page() -> str:
     """The fields of files that describe HTTP servers."""
     return "\n".join([_HTTP_ADAPTERS_INTRODUCTION, *_sections("The file", http_adapter_schema())])
+
+
+def diffusers_options_page() -> str:
+    """Each option of the bundled runtime."""
+    rows = [
+        _row(f"--{name}", field, required=name == "model")
+        for name, field in described_options().items()
+    ]
+    columns = ("Option", *_FIELD_COLUMNS[1:])
+    return f"{_DIFFUSERS_OPTIONS_INTRODUCTION}\n{_table(columns, rows)}"
 
 
 def _bucket_section() -> str:

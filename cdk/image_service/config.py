@@ -126,8 +126,8 @@ class RuntimeConfig(_Section):
         if self.preset == "diffusers" and not self.model.startswith("/"):
             if self.models in {"s3", "download"}:
                 raise ValueError(
-                    f"model: {self.model} is one of the hub, and models: {self.models} brings "
-                    "those of the bucket: a path such as /models/NAME, or models: scratch"
+                    f"model: {self.model} is fetched by the runtime, and models: {self.models} "
+                    "brings those of the bucket: a path such as /models/NAME, or models: scratch"
                 )
         elif self.preset == "diffusers" and self.models == "scratch":
             raise ValueError(

@@ -55,8 +55,7 @@ class RuntimeRelease(Construct):
             topic=notifications,
             results=storage.results_name,
         )
-        if lane.runtime.models == "download":
-            rights += model_rights(storage.models_name, lane.runtime.models_prefix)
+        rights += model_rights(lane.runtime, storage.models_name)
         policy = give(identity, identity.role, rights)
         values = release_values(
             config, platform, lane_queues, on_demand, notifications, storage, images

@@ -1,6 +1,7 @@
 """What the pods of one queue may do in the cloud, by name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from aws_cdk import Aws
 from aws_cdk import aws_sns as sns
@@ -10,6 +11,8 @@ from image_service.chart_values import value_of
 from image_service.config import RuntimeConfig
 from image_service.rights import Right
 from queue_agent.wire import layout
+
+_S3: Final = "s3://"
 
 
 def runtime_rights(
@@ -98,15 +101,35 @@ def runtime_rights(
     ]
 
 
-def model_rights(bucket: str, prefix: str) -> list[Right]:
-    """What copying a folder of models at the start takes."""
-    arn = f"arn:{Aws.PARTITION}:s3:::{bucket}"
-    only = {"StringLike": {"s3:prefix": f"{prefix}*"}} if prefix else {}
-    why = "Whatever the folder holds is a model."
-    return [
-        Right("ListModels", ["s3:ListBucket"], [arn], conditions=only),
-        Right("ReadModels", ["s3:GetObject"], [f"{arn}/{prefix}*"], why),
-    ]
+def model_rights(runtime: RuntimeConfig, models: str) -> list[Right]:
+    """What having models from buckets takes: copied at the start, or fetched by the runtime.
+
+    `models`: the name of the bucket that copies are made of.
+    """
+    places = [(models, runtime.models_prefix)] if runtime.models == "download" else []
+    places += _stored_models(runtime)
+    rights = []
+    for number, (bucket, prefix) in enumerate(dict.fromkeys(places), start=1):
+        arn = f"arn:{Aws.PARTITION}:s3:::{bucket}"
+        only = {"StringLike": {"s3:prefix": f"{prefix}*"}} if prefix else {}
+        whole = prefix.endswith("/") or not prefix
+        files = [f"{arn}/{prefix}*"] if whole else [f"{arn}/{prefix}", f"{arn}/{prefix}/*"]
+        nth = str(number) if number > 1 else ""
+        rights += [
+            Right(f"ListModels{nth}", ["s3:ListBucket"], [arn], conditions=only),
+            Right(f"ReadModels{nth}", ["s3:GetObject"], files, "What the folder holds is a model."),
+        ]
+    return rights
+
+
+def _stored_models(runtime: RuntimeConfig) -> Iterator[tuple[str, str]]:
+    """Buckets and prefixes of the models that the bundled runtime fetches by itself."""
+    options = value_of(runtime.values, "runtime", "options") or {}
+    upscalers = [source.partition("=")[2] for source in options.get("upscaler", ())]
+    for address in (runtime.model, *options.get("model", ()), *upscalers):
+        if address.startswith(_S3):
+            bucket, _, prefix = address.removeprefix(_S3).partition("/")
+            yield bucket, prefix
 
 
 def readable_places(runtime: RuntimeConfig, results: str) -> list[str]:

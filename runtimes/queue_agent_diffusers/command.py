@@ -36,7 +36,7 @@ def serve_diffusers(
         ),
     ],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535)] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on.")] = 8000,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,14 +55,20 @@ def serve_diffusers(
     ] = None,
     memory_limit: Annotated[
         float | None,
-        typer.Option(min=0, metavar="GIB", help="For the weights of loaded models."),
+        typer.Option(
+            min=0,
+            metavar="GIB",
+            help="GiB for the weights of loaded models; else 70 % of what is free on the card, or "
+            "half of a CPU's memory.",
+        ),
     ] = None,
     idle_unload: Annotated[
         float | None,
         typer.Option(
             min=1,
             metavar="SECONDS",
-            help="Let go of a model that nobody asked for so long; the next request loads it.",
+            help="Let go of a model that nobody asked for in so many seconds; the next request "
+            "loads it.",
         ),
     ] = None,
     lora_dir: Annotated[Path | None, typer.Option(help="Folder of .safetensors files.")] = None,
@@ -92,7 +98,8 @@ def serve_diffusers(
         ),
     ] = None,
     allow_pickles: Annotated[
-        bool, typer.Option("--allow-pickles", help="Read .ckpt files, tensors only.")
+        bool,
+        typer.Option("--allow-pickles/--no-allow-pickles", help="Read .ckpt files, tensors only."),
     ] = False,
     cache_dir: Annotated[
         Path, typer.Option(help="Where models of object storage are kept.")

@@ -86,7 +86,7 @@ def test_the_configuration_in_the_repository_can_be_used() -> None:
         ),
         (
             {"runtimes": [{**RUNTIME, "model": "stabilityai/sdxl-turbo"}]},
-            "runtimes.0: model: stabilityai/sdxl-turbo is one of the hub",
+            "runtimes.0: model: stabilityai/sdxl-turbo is fetched by the runtime",
         ),
         (
             {"runtimes": [{**RUNTIME, "models": "scratch"}]},

@@ -6,6 +6,10 @@
 {{- $defaultPort := regexFind "(?m)^  port: [0-9]+" $row | trimPrefix "  port: " | int -}}
 {{- $port := default $defaultPort (int $given.port) -}}
 {{- $context := dict "port" $port "model" $given.model "models" .Values.models.mountPath "mode" .Values.mode "Template" .Template -}}
+{{- $_ := set $context "stored" (include "runtime.storedModels" .) -}}
+{{- $_ := set $context "region" .Values.cloud.region -}}
+{{- $writable := not (or (eq .Values.models.source "none") (include "models.readOnly" .)) -}}
+{{- $_ := set $context "kept" (ternary .Values.models.mountPath "" $writable) -}}
 {{- if $given.args }}{{ $_ := set $context "model" (default "unused" $given.model) }}{{ end -}}
 {{- $preset := index (tpl $row $context | fromYaml) $given.preset -}}
 {{- $repository := default $preset.image.repository $given.image.repository -}}
@@ -24,10 +28,40 @@
 {{- $_ := set $preset "probeBy" (default $preset.probeBy $given.probeBy) -}}
 {{- $_ := set $preset "probePath" (default $preset.probePath $given.probePath) -}}
 {{- $_ := set $preset "command" (default $preset.command $given.command) -}}
-{{- $_ := set $preset "args" (concat (default $preset.args $given.args | default list) $given.extraArgs) -}}
+{{- $_ := set $preset "args" (concat (default $preset.args $given.args | default list) (include "runtime.optionArgs" . | fromJsonArray) $given.extraArgs) -}}
 {{- $_ := set $preset "writable" (concat $preset.writable $given.writablePaths | uniq) -}}
 {{- $_ := set $preset "files" (merge (deepCopy $given.configFiles) $preset.files) -}}
 {{- toYaml $preset -}}
+{{- end -}}
+
+{{- /* The options as arguments, a JSON array: what can be given several times is a list. */ -}}
+{{- define "runtime.optionArgs" -}}
+{{- $runtime := .Values.runtime -}}
+{{- if and $runtime.options (ne $runtime.preset "diffusers") -}}
+{{- fail (printf "runtime.options: the preset %s has none; its arguments are runtime.extraArgs" $runtime.preset) -}}
+{{- end -}}
+{{- $args := list -}}
+{{- range $name, $value := $runtime.options -}}
+{{- $option := kebabcase $name -}}
+{{- if kindIs "bool" $value -}}
+{{- $args = append $args (printf "--%s%s" (ternary "" "no-" $value) $option) -}}
+{{- else if kindIs "slice" $value -}}
+{{- range $value -}}{{- $args = append $args (printf "--%s=%s" $option .) -}}{{- end -}}
+{{- else if not (kindIs "invalid" $value) -}}
+{{- $args = append $args (printf "--%s=%s" $option (include "agent.settingText" $value)) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $args -}}
+{{- end -}}
+
+{{- /* The addresses of models that the bundled runtime has from object storage, one a line. */ -}}
+{{- define "runtime.storedModels" -}}
+{{- $options := .Values.runtime.options -}}
+{{- range concat (list .Values.runtime.model) (default list $options.model) (default list $options.upscaler) -}}
+{{- $address := regexReplaceAll "^[^=/]*=" . "" -}}
+{{- if regexMatch "^(s3|nats|tls)://" $address }}{{ $address }}
+{{ end -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* Where on the scratch space a writable folder is. */ -}}
@@ -126,9 +160,13 @@ args:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 env:
+  {{- $given := list -}}
+  {{- range $values.extraEnv -}}{{- $given = append $given .name -}}{{- end }}
   {{- range $name, $value := $preset.env }}
+  {{- if not (has $name $given) }}
   - name: {{ $name }}
     value: {{ $value | quote }}
+  {{- end }}
   {{- end }}
   {{- with $values.extraEnv }}
   {{- toYaml . | nindent 2 }}

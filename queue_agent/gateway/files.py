@@ -1,10 +1,6 @@
-"""Files that jobs made, as answers: whole or the part that is asked for, read while it is sent.
+"""Files that jobs made, as answers: whole or the part that is asked for, read while it is sent."""
 
-RFC 9110, sections 13 and 14. Players ask for parts; Safari plays nothing of who gives none.
-"""
-
-import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,6 +9,7 @@ from fastapi.responses import StreamingResponse
 from starlette.datastructures import Headers
 
 from queue_agent.cloud import Bucket, ObjectPart
+from queue_agent.media.byte_ranges import ByteRange, NoSuchPart, has_already, range_asked
 from queue_agent.wire.errors import ObjectNotFound
 from queue_agent.wire.problems import Problem
 
@@ -26,7 +23,6 @@ INLINE: Final = frozenset({
 
 _PIECE: Final = 2**20
 """Bytes of a file that are in memory at a time, for each client that is sent one."""
-_RANGE: Final = re.compile(r"bytes=\s*(\d{0,19})-(\d{0,19})\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -51,42 +47,38 @@ async def answer(bucket: Bucket, file: StoredFile, asked: Headers) -> Response:
         Problem: 410, it is no longer kept; 416, it has no such part.
     """
     headers = {
-        "Accept-Ranges": "bytes",
         "Cache-Control": "private, max-age=31536000, immutable",
         "Content-Disposition": "inline" if file.media_type in INLINE else "attachment",
         "Content-Security-Policy": "sandbox",
         "ETag": file.tag,
     }
-    if _names(asked.get("if-none-match", ""), file.tag):
-        return Response(status_code=304, headers=headers)
+    if has_already(asked, file.tag):
+        return Response(status_code=304, headers={"Accept-Ranges": "bytes", **headers})
     part, begin = await _begin(bucket, file, asked)
     if begin.total != file.size:  # what lies there counts, not what was written of it
         file = replace(file, size=begin.total)
         part, begin = await _begin(bucket, file, asked)
-    first, last = part if part is not None else (0, file.size - 1)
-    headers["Content-Length"] = str(last + 1 - first)
-    if part is not None:
-        headers["Content-Range"] = f"bytes {first}-{last}/{file.size}"
     return StreamingResponse(
-        _pieces(bucket, file.key, begin.data, first, last + 1),
-        206 if part is not None else 200,
-        headers,
+        _pieces(bucket, file.key, begin.data, part.first, part.end),
+        part.status,
+        headers | part.headers,
         file.media_type if file.media_type in INLINE else "application/octet-stream",
     )
 
 
-async def _begin(
-    bucket: Bucket, file: StoredFile, asked: Headers
-) -> tuple[tuple[int, int] | None, ObjectPart]:
+async def _begin(bucket: Bucket, file: StoredFile, asked: Headers) -> tuple[ByteRange, ObjectPart]:
     """The part that is asked for, and its first piece.
 
     Raises:
         Problem: 410, it is no longer kept; 416, it has no such part.
     """
-    part = _part(asked, file)
-    first, last = part if part is not None else (0, file.size - 1)
     try:
-        return part, await bucket.read_range(file.key, first, min(_PIECE, last + 1 - first) or 1)
+        part = range_asked(asked, file.size, file.tag)
+    except NoSuchPart as error:
+        raise Problem(416, "no_such_part", str(error), headers=error.headers) from error
+    length = min(_PIECE, part.end - part.first) or 1
+    try:
+        return part, await bucket.read_range(file.key, part.first, length)
     except ObjectNotFound as error:  # a lifecycle rule took it
         raise Problem(410, "image_gone", "The file is no longer kept.") from error
 
@@ -102,35 +94,3 @@ async def _pieces(
         if place == end:
             return
         piece = (await bucket.read_range(key, place, min(_PIECE, end - place))).data
-
-
-def _part(asked: Mapping[str, str], file: StoredFile) -> tuple[int, int] | None:
-    """The first and the last byte that are asked for; None: all of it.
-
-    Several parts at once, other units and what cannot be understood count as nothing said.
-    """
-    found = _RANGE.fullmatch(asked.get("range", ""))
-    if found is None or found[1] == found[2] == "":
-        return None
-    if asked.get("if-range", file.tag) != file.tag:  # of another version; dates are not told
-        return None
-    if found[1]:
-        first, last = int(found[1]), min(int(found[2] or file.size), file.size - 1)
-        if found[2] and int(found[2]) < first:
-            return None
-    else:
-        first, last = max(0, file.size - int(found[2])), file.size - 1
-    if first > last:
-        raise Problem(
-            416,
-            "no_such_part",
-            f"The file has {file.size} bytes.",
-            headers={"Content-Range": f"bytes */{file.size}", "Accept-Ranges": "bytes"},
-        )
-    return first, last
-
-
-def _names(condition: str, tag: str) -> bool:
-    """Whether an `If-None-Match` is met by this one, weakly."""
-    told = {one.strip().removeprefix("W/") for one in condition.split(",")}
-    return condition.strip() == "*" or tag in told

@@ -11,6 +11,7 @@
     ├── DuplicateJob      a job of that id is waiting or running
     ├── JobNotFound       no job of that id is known
     ├── VideoNotMade      the job has no file: it has not ended, or it failed
+    ├── NoSuchRange       its file has no such part
     ├── StillStopping     the job was told to stop, and has not done so yet
     ├── RequestCancelled      the job was stopped before its end
     ├── ModelBusy         a model that works cannot be unloaded
@@ -30,6 +31,8 @@ https://platform.openai.com/docs/guides/error-codes/api-errors
 
 from collections.abc import Sequence
 from typing import ClassVar, Self
+
+from queue_agent.media.byte_ranges import NoSuchPart
 
 
 class ServerError(Exception):
@@ -150,6 +153,18 @@ class VideoNotMade(ServerError):
     status = 404
     kind = "invalid_request_error"
     code = "video_not_made"
+
+
+class NoSuchRange(ServerError):
+    """The video ends before the part that is asked for."""
+
+    status = 416
+    kind = "invalid_request_error"
+    code = "no_such_part"
+
+    def __init__(self, error: NoSuchPart) -> None:
+        super().__init__(str(error))
+        self.headers = error.headers
 
 
 class StillStopping(ServerError):

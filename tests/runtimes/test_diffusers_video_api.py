@@ -112,6 +112,38 @@ async def test_several_videos_of_a_request_are_files_with_numbers() -> None:
         assert "2 videos" in third.json()["error"]["message"]
 
 
+async def test_a_part_of_a_video_is_sent_where_a_player_asks_for_one() -> None:
+    async with filming(FilmingModel()) as (client, _):
+        record = (await client.post(VIDEOS, data={**WAVES, "n": "2"})).json()
+        await ended(client, record["id"])
+        content = f"{VIDEOS}/{record['id']}/content"
+        whole = await client.get(content)
+        size, tag = len(whole.content), whole.headers["etag"]
+        assert (whole.headers["accept-ranges"], whole.headers["content-length"]) == (
+            "bytes",
+            str(size),
+        )
+        for asked, first, last in (
+            ("bytes=0-0", 0, 0),
+            ("bytes=10-", 10, size - 1),
+            ("bytes=-5", size - 5, size - 1),
+            (f"bytes=3-{9 * size}", 3, size - 1),
+        ):
+            part = await client.get(content, headers={"Range": asked, "If-Range": tag})
+            assert (part.status_code, part.content) == (206, whole.content[first : last + 1])
+            assert part.headers["content-range"] == f"bytes {first}-{last}/{size}"
+            assert part.headers["content-length"] == str(last + 1 - first)
+        other = await client.get(content, params={"variant": "1"}, headers={"If-None-Match": tag})
+        assert other.status_code == 200, "another file"
+        stale = {"Range": "bytes=0-1", "If-Range": other.headers["etag"]}
+        assert (await client.get(content, headers=stale)).content == whole.content
+        beyond = await client.get(content, headers={"Range": f"bytes={size}-"})
+        assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{size}")
+        assert beyond.json()["error"]["code"] == "no_such_part"
+        known = await client.get(content, headers={"If-None-Match": tag})
+        assert (known.status_code, known.content) == (304, b"")
+
+
 async def test_a_deleted_video_stops_at_its_next_step_and_others_go_on() -> None:
     model = FilmingModel()
     model.open = False

@@ -1,6 +1,7 @@
 """What a job asks for and what it gets: plain values, known to every part of the runtime."""
 
 import os
+import secrets
 import weakref
 from dataclasses import dataclass, field
 
@@ -116,6 +117,8 @@ class VideoFile:
     fps: int
     width: int
     height: int
+    tag: str = field(default_factory=lambda: f'"{secrets.token_hex(16)}"')
+    """An `ETag`: no other file has it."""
 
     def __post_init__(self) -> None:
         weakref.finalize(self, os.close, self.descriptor)

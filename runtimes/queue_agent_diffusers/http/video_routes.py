@@ -11,10 +11,11 @@ from PIL import Image
 from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 
+from queue_agent.media.byte_ranges import ByteRange, NoSuchPart, has_already, range_asked
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.names import Names
 from queue_agent_diffusers.engine.requests import ImageRequest, VideoFile
-from queue_agent_diffusers.errors import InvalidRequest, NotReady
+from queue_agent_diffusers.errors import InvalidRequest, NoSuchRange, NotReady
 from queue_agent_diffusers.http.checkpoints import UploadedCheckpoints, with_its_seed
 from queue_agent_diffusers.http.image_routes import image_request, invalid_request, spans_of
 from queue_agent_diffusers.http.images import decode_image, fit_image
@@ -67,14 +68,27 @@ def add_video_routes(
     async def get_video(video_id: str) -> VideoRecord:
         return jobs.find(video_id).record
 
-    @app.get("/v1/videos/{video_id}/content", response_class=Response, responses={200: _CONTENT})
-    async def video_content(video_id: str, variant: str | None = None) -> Response:
+    @app.get("/v1/videos/{video_id}/content", response_class=Response, responses=_CONTENT)
+    async def video_content(
+        request: Request, video_id: str, variant: str | None = None
+    ) -> Response:
         video = jobs.find(video_id).video(variant)
         headers = {
-            "Content-Length": str(video.size),
             "Content-Disposition": f'attachment; filename="{variant or 0}.mp4"',
+            "ETag": video.tag,
         }
-        return StreamingResponse(_pieces(video), media_type="video/mp4", headers=headers)
+        if has_already(request.headers, video.tag):
+            return Response(status_code=304, headers={"Accept-Ranges": "bytes", **headers})
+        try:
+            part = range_asked(request.headers, video.size, video.tag)
+        except NoSuchPart as error:
+            raise NoSuchRange(error) from error
+        return StreamingResponse(
+            _pieces(video, part),
+            part.status,
+            headers | part.headers,
+            media_type="video/mp4",
+        )
 
     @app.delete("/v1/videos/{video_id}")
     async def delete_video(video_id: str) -> ForgottenVideo:
@@ -135,11 +149,9 @@ def _decoded(data: bytes) -> Image.Image:
     return fit_image(picture, picture.size)
 
 
-async def _pieces(video: VideoFile) -> AsyncIterator[bytes]:
-    place = 0
-    while piece := await asyncio.to_thread(video.read, place, _PIECE):
-        place += len(piece)
-        yield piece
+async def _pieces(video: VideoFile, part: ByteRange) -> AsyncIterator[bytes]:
+    for place in range(part.first, part.end, _PIECE):
+        yield await asyncio.to_thread(video.read, place, min(_PIECE, part.end - place))
 
 
 def _schema() -> dict[str, Any]:
@@ -162,7 +174,12 @@ _BODY: Final = {
         "content": {"multipart/form-data": {"schema": _schema()}},
     }
 }
-_CONTENT: Final[dict[str, Any]] = {
-    "content": {"video/mp4": {}},
-    "description": "The file; `variant` is its number, where several were asked for.",
+_CONTENT: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "content": {"video/mp4": {}},
+        "description": "The file; `variant` is its number, where several were asked for.",
+    },
+    206: {"content": {"video/mp4": {}}, "description": "The part that `Range` asks for."},
+    304: {"description": "The client has it already, by `If-None-Match`."},
+    416: {"description": "It has no such part."},
 }

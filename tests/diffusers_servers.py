@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -236,6 +237,21 @@ def engine_of(model: Model, *, max_waiting: int = 64, observer: Observer | None 
     """An engine that serves one model, not started."""
     pool = ModelPool({"scripted": Served(lambda: model)})
     return Engine(pool, max_waiting=max_waiting, observer=observer)
+
+
+@contextmanager
+def engine_with(model: Model) -> Iterator[Engine]:
+    """An engine that serves one model, until the end of the block."""
+    engine = engine_of(model)
+    loaded = threading.Event()
+    engine.pool.on_change = loaded.set
+    engine.start()
+    while not engine.ready:
+        loaded.wait(0.01)
+    try:
+        yield engine
+    finally:
+        engine.close()
 
 
 def tiny_model(*, xl: bool = False) -> Path:

@@ -29,10 +29,10 @@ class EverySecondStep(FirstBlockCache):
             return None
         return 0 * seen if self._step % 2 else 1 + seen
 
-    def answered(self, prediction: Any) -> None:
+    def answered(self, prediction: Any) -> bool:
         """See `StepCache`."""
-        super().answered(prediction)
         self._step += 1
+        return super().answered(prediction)
 
 
 def halve_balanced(model: Any) -> None:

@@ -11,13 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
-from diffusers_servers import tiny_model
+from diffusers_servers import PaintingModel, engine_with, tiny_model
 from harness import PATIENCE
 from queue_agent.testing import eventually
 from queue_agent_diffusers.engine.checkpoint import read_head
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.jobs import EngineJob, Preview, Step
-from queue_agent_diffusers.engine.pool import ModelPool, Served
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.errors import RequestCancelled
 from queue_agent_diffusers.http.app import create_app
@@ -62,20 +61,6 @@ class Suspends:
         if isinstance(news, Step) and news.step >= self.step and self.checkpoint is None:
             assert self.job is not None
             self.checkpoint = self.engine.checkpoint(self.job.id, stop=True)
-
-
-@contextmanager
-def engine_with(model: Any) -> Iterator[Engine]:
-    engine = Engine(ModelPool({"model": Served(lambda: model)}))
-    loaded = threading.Event()
-    engine.pool.on_change = loaded.set
-    engine.start()
-    while not engine.ready:
-        loaded.wait(0.01)
-    try:
-        yield engine
-    finally:
-        engine.close()
 
 
 def bytes_of(job: EngineJob) -> list[bytes]:
@@ -130,19 +115,23 @@ def test_a_suspended_job_of_a_transformer_goes_on_to_the_same_pictures(name: str
     assert_goes_on(transformer(name), dataclasses.replace(WANTED, steps=4), 2)
 
 
-def test_a_fast_job_goes_on_to_the_same_pictures_and_a_balanced_one_begins_anew() -> None:
-    """What `balanced` reuses are answers of blocks, which nobody keeps."""
+def test_a_fast_job_goes_on_to_the_same_pictures() -> None:
     model = transformer("Flux")
     fast = dataclasses.replace(WANTED, count=1, steps=12, quality="fast")
     for step in (2, 5, 8):
         assert_goes_on(model, fast, step)
-    assert handed_out(model, dataclasses.replace(fast, quality="balanced"), 5) is None
 
 
 def test_a_job_that_was_ended_after_its_last_step_is_only_decoded(unet: Any) -> None:
     [samples] = stepped_together(unet, [WANTED])
     make = unet.checkpoint(WANTED, samples)
     assert gone_on_with(unet, WANTED, make()) == (whole(unet, WANTED), 12)
+
+
+def test_a_model_that_takes_all_steps_in_one_call_has_saved_none() -> None:
+    pictures, resumed = gone_on_with(PaintingModel(), WANTED, b"of some other model")
+    assert resumed == 0
+    assert pictures == whole(PaintingModel(), WANTED)
 
 
 def test_a_job_can_be_suspended_again_and_again(unet: Any) -> None:

@@ -8,6 +8,8 @@ metadata holds, as text:
     fingerprint  of the model and of all that the request asks for
     seed         of the job, which a request without one had by chance
     predictions  how many there are, of all images together
+    passes       of each image, in JSON, the calls that are made again though their predictions are
+                 here, since step caches keep more of their passes: ``[network, question, call]``
     sha256       of the tensors' bytes, in the order of their names
 
 The tensors are the predictions of the model's network, in the order of its calls:
@@ -44,6 +46,7 @@ class CheckpointHead:
     fingerprint: str
     seed: int
     predictions: int
+    passes: str
     sha256: str
 
     def metadata(self) -> dict[str, str]:
@@ -54,6 +57,7 @@ class CheckpointHead:
             "fingerprint": self.fingerprint,
             "seed": str(self.seed),
             "predictions": str(self.predictions),
+            "passes": self.passes,
             "sha256": self.sha256,
         }
 
@@ -75,7 +79,11 @@ def read_head(data: bytes) -> CheckpointHead:
         if known["version"] != VERSION:
             raise CheckpointUnusable(f"it is of version {known['version']}, not {VERSION}")
         return CheckpointHead(
-            known["fingerprint"], int(known["seed"]), int(known["predictions"]), known["sha256"]
+            known["fingerprint"],
+            int(known["seed"]),
+            int(known["predictions"]),
+            known["passes"],
+            known["sha256"],
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointUnusable(f"its head cannot be read: {error!r}") from error

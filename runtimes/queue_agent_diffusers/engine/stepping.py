@@ -8,7 +8,7 @@ from queue_agent_diffusers.engine.batch_scheduler import Batch, BatchScheduler, 
 from queue_agent_diffusers.engine.finisher import Finisher
 from queue_agent_diffusers.engine.fitting import Fitting, Need
 from queue_agent_diffusers.engine.job_edge import JobEdge, breaks_device
-from queue_agent_diffusers.engine.model import Observer
+from queue_agent_diffusers.engine.model import Observer, Resumable
 from queue_agent_diffusers.engine.pool import ModelPool
 from queue_agent_diffusers.errors import OutOfMemory
 
@@ -97,12 +97,14 @@ class Stepper:
         if job.ended:
             return  # a sibling has failed in this very step
         with self._edge.answering(job):
+            before = member.sample.step
             try:
                 move()
             except OutOfMemory:
                 if len(batch.running) == 1:
                     self._note_misfit(member)
                 raise
+            self._note_resumed(batch, member, member.sample.step - before - 1)
             self._moved(batch, member)
         if job.ended:
             batch.drop(job)
@@ -110,9 +112,17 @@ class Stepper:
     def _go_on(self, batch: Batch, member: Member) -> None:
         """Note the steps that another engine took of a sample, which may be all."""
         if member.sample.step:
-            member.job.resumed_steps += member.sample.step
-            self._observer.resumed(member.sample.step)
+            self._note_resumed(batch, member, member.sample.step)
             self._moved(batch, member)
+
+    def _note_resumed(self, batch: Batch, member: Member, steps: int) -> None:
+        """Note so many steps that were not taken here; some come after a pass made again.
+
+        What steps by itself, all in one move, is no model that goes on with others' work.
+        """
+        if steps > 0 and isinstance(batch.model, Resumable):
+            member.job.resumed_steps += steps
+            self._observer.resumed(steps)
 
     def _moved(self, batch: Batch, member: Member) -> None:
         """Tell of a sample's step, and deliver the job that it was the last of."""

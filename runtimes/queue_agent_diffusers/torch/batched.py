@@ -29,6 +29,7 @@ from queue_agent_diffusers.torch.memory import memory_watched, release_memory, w
 from queue_agent_diffusers.torch.pipeline_arguments import Family, default
 from queue_agent_diffusers.torch.predictions import (
     KeptPredictions,
+    Prediction,
     on_device,
     read_checkpoint,
     write_checkpoint,
@@ -61,22 +62,15 @@ class StepSample:
         self.caches = model.new_caches(request)
         self.kept = KeptPredictions(model.checkpoint_limit)
         """What the network answered, in this call or in the one that it takes up."""
+        self._calls = 0
+        """How many questions were answered."""
         self._model = model
 
     def start(self) -> None:
         """Encode the prompt and the image, make the noise, come to the first step left to take."""
         with memory_watched(1, self.request):
             self._begin()
-            try:
-                for prediction in self.kept.predictions:
-                    self._answer(on_device(prediction, self._model.device))
-            except torch.OutOfMemoryError:
-                raise
-            except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
-                _log.warning("begun anew, since its kept steps do not fit: %s", error)
-                self.stop()
-                self.kept.clear()
-                self._begin()
+            self._go_on()
 
     @property
     def asked(self) -> NetworkCall | None:
@@ -88,11 +82,30 @@ class StepSample:
 
     def resume(self, prediction: Any) -> None:
         """Go on with the network's prediction to its next question, or to the end."""
-        self.kept.add(prediction)
-        self._answer(prediction)
+        self.skipped_by = self._skipping()
+        if self._calls == len(self.kept.predictions) or not self.kept.whole:
+            self.kept.add(prediction)
+            self._answer(prediction)
+        else:  # a pass that was made again
+            self._go_on(self.kept.predictions[self._calls])
+
+    def _go_on(self, prediction: Prediction | None = None) -> None:
+        """Answer by this and by what is kept, as far as that goes without a pass."""
+        given = self.kept.given(self._calls) if prediction is None else prediction
+        try:
+            while given is not None:
+                self._answer(on_device(given, self._model.device))
+                given = self.kept.given(self._calls)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+            _log.warning("begun anew, since its kept steps do not fit: %s", error)
+            self.stop()
+            self.kept.clear()
+            self._begin()
 
     def _begin(self) -> None:
-        self.step, self.latents, self.done = 0, None, False
+        self.step, self.latents, self.done, self._calls = 0, None, False, 0
         self.caches = self._model.new_caches(self.request)
         self.call = call = self._model.new_call(self)
         call.start()
@@ -104,14 +117,21 @@ class StepSample:
         if call is None or call.asked is None:
             raise RuntimeError("a sample that was not started has no step to take")
         if self.caches is not None:
-            skips = self.caches.of(call.asked.network).skips
-            self.skipped_by = self.caches.quality if skips else None
-            self.caches.answered(call.asked.network, prediction)
+            question = self.caches.answered(call.asked.network, prediction)
+            if question is not None:
+                self.kept.passes[question] = self._calls
+        self._calls += 1
         call.resume(prediction)
         if call.asked is None:
             self.result = call.result
             self.call = self.caches = None
             self.done = True
+
+    def _skipping(self) -> Quality | None:
+        """By which quality the question at hand took less than a pass."""
+        if self.caches is None or self.call is None or self.call.asked is None:
+            return None
+        return self.caches.quality if self.caches.of(self.call.asked.network).skips else None
 
     def stepped(self, latents: torch.Tensor) -> None:
         """Note what the scheduler made of a prediction."""
@@ -232,9 +252,6 @@ class BatchedModel(ABC):
         self, request: ImageRequest, samples: Sequence[StepSample]
     ) -> Callable[[], bytes] | None:
         """See `Resumable`."""
-        caches = [sample.caches for sample in samples if sample.caches is not None]
-        if not all(one.learn_from_answers for one in caches):
-            return None  # the picture would be another
         try:
             fingerprint = self._fingerprint_of(request)
         except CheckpointUnusable as error:
@@ -248,8 +265,8 @@ class BatchedModel(ABC):
     ) -> None:
         """See `Resumable`."""
         found = read_checkpoint(checkpoint, self._fingerprint_of(request), len(samples))
-        for sample, predictions in zip(samples, found, strict=True):
-            sample.kept.put(predictions)
+        for sample, (predictions, passes) in zip(samples, found, strict=True):
+            sample.kept.put(predictions, passes)
 
     @abstractmethod
     def finish(
@@ -304,8 +321,10 @@ class BatchedModel(ABC):
 
     def _fingerprint_of(self, request: ImageRequest) -> str:
         loras = [self._loras.digest(lora.name) for lora in request.loras]
-        leading = self.conditioning.fingerprints(request)
-        return request_fingerprint(request, " ".join([self._fingerprint, *loras, *leading]))
+        leading, caches = self.conditioning.fingerprints(request), self.new_caches(request)
+        quality = caches.quality if caches else "exact"  # by the operator's word, too
+        known = " ".join([self._fingerprint, quality, *loras, *leading])
+        return request_fingerprint(request, known)
 
     def _predict(self, calls: Sequence[NetworkCall]) -> list[Any]:
         found = {

@@ -27,8 +27,6 @@ Tokens = Sequence[torch.Tensor]
 class FirstBlockCache(StepCache):
     """Of one question of one sample."""
 
-    learns_from_answers = False
-
     def __init__(self, threshold: float) -> None:
         """`threshold` is the relative change above which all blocks are computed."""
         self.threshold = threshold
@@ -46,11 +44,13 @@ class FirstBlockCache(StepCache):
     def foreseen(self) -> None:
         """Only the first block can tell."""
 
-    def answered(self, prediction: Any) -> None:
+    def answered(self, prediction: Any) -> bool:
         """Keep what was computed for it."""
         del prediction
-        if self.computed is not None:
-            (self._first, self.others), self.computed = self.computed, None
+        if self.computed is None:
+            return False
+        (self._first, self.others), self.computed = self.computed, None
+        return True
 
     def change(self, first: Tokens) -> torch.Tensor | None:
         """How far this is from what the first block added then, relatively; None: none is kept."""

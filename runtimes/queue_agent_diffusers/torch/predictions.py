@@ -6,6 +6,7 @@ its scheduler remembers or draws.
 """
 
 import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -15,8 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from queue_agent_diffusers.engine.checkpoint import CheckpointHead, CheckpointUnusable, read_head
+from queue_agent_diffusers.torch.step_cache import Question
 
 Prediction = torch.Tensor | list[torch.Tensor]
+Passes = dict[Question, int]
+"""By question, the call whose pass left what a step cache keeps of it."""
 
 
 @dataclass
@@ -25,6 +29,9 @@ class KeptPredictions:
 
     limit: int
     predictions: list[Prediction] = field(default_factory=list)
+    passes: Passes = field(default_factory=dict)
+    """The calls that are made again though their predictions are here: what the step caches keep
+    is large, and comes by the same passes again."""
     whole: bool = True
     """Whether all of the call so far are here."""
     _size: int = 0
@@ -41,14 +48,20 @@ class KeptPredictions:
         held = [_on_host(part) for part in parts]
         self.predictions.append(held if isinstance(prediction, list) else held[0])
 
-    def put(self, predictions: Sequence[Prediction]) -> None:
+    def given(self, call: int) -> Prediction | None:
+        """What answers the call of that number without a pass, if anything does."""
+        if call >= len(self.predictions) or call in self.passes.values():
+            return None
+        return self.predictions[call]
+
+    def put(self, predictions: Sequence[Prediction], passes: Passes) -> None:
         """Have these be the ones so far."""
-        self.predictions = list(predictions)
+        self.predictions, self.passes = list(predictions), dict(passes)
         self._size = sum(part.nbytes for one in predictions for part in _parts(one))
 
     def clear(self) -> None:
         """Begin anew."""
-        self.predictions, self._size, self.whole = [], 0, True
+        self.predictions, self.passes, self._size, self.whole = [], {}, 0, True
 
     def forget(self) -> None:
         """Keep none of this call."""
@@ -63,6 +76,7 @@ def write_checkpoint(
         return None
     tensors = dict(_named([list(one.predictions) for one in kept]))
     predictions = sum(len(one.predictions) for one in kept)
+    passes = json.dumps([[[*asked, call] for asked, call in one.passes.items()] for one in kept])
     copied = None
     if device.type == "cuda":
         copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -71,14 +85,16 @@ def write_checkpoint(
     def make() -> bytes:
         if copied is not None:
             copied.synchronize()
-        head = CheckpointHead(fingerprint, seed, predictions, _digest(tensors))
+        head = CheckpointHead(fingerprint, seed, predictions, passes, _digest(tensors))
         return save(tensors, metadata=head.metadata())
 
     return make
 
 
-def read_checkpoint(data: bytes, fingerprint: str, count: int) -> list[list[Prediction]]:
-    """The predictions for each of so many samples.
+def read_checkpoint(
+    data: bytes, fingerprint: str, count: int
+) -> list[tuple[list[Prediction], Passes]]:
+    """The predictions for each of so many samples, and the calls that are to be made again.
 
     Raises:
         CheckpointUnusable: it is damaged, or of another fingerprint.
@@ -92,7 +108,8 @@ def read_checkpoint(data: bytes, fingerprint: str, count: int) -> list[list[Pred
         raise CheckpointUnusable(f"its tensors cannot be read: {error}") from error
     if _digest(tensors) != head.sha256:
         raise CheckpointUnusable("its tensors are damaged")
-    return [_of_sample(tensors, number) for number in range(count)]
+    found = [_of_sample(tensors, number) for number in range(count)]
+    return list(zip(found, _passes(head.passes, found), strict=True))
 
 
 def on_device(prediction: Prediction, device: torch.device) -> Prediction:
@@ -144,6 +161,24 @@ def _of_sample(tensors: Mapping[str, torch.Tensor], number: int) -> list[Predict
         else:
             break
     return found
+
+
+def _passes(text: str, found: Sequence[Sequence[Prediction]]) -> list[Passes]:
+    try:
+        told = [
+            {(str(network), int(number)): int(call) for network, number, call in one}
+            for one in json.loads(text)
+        ]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CheckpointUnusable(f"its passes cannot be read: {error!r}") from error
+    counts = [len(predictions) for predictions in found]
+    if len(told) != len(counts) or any(
+        not 0 <= call < count
+        for passes, count in zip(told, counts, strict=True)
+        for call in passes.values()
+    ):
+        raise CheckpointUnusable("its passes are not those of its predictions")
+    return told
 
 
 def _digest(tensors: Mapping[str, torch.Tensor]) -> str:

@@ -19,9 +19,6 @@ from queue_agent.wire.quality import Quality
 class StepCache(ABC):
     """Of one question of one sample."""
 
-    learns_from_answers = True
-    """Whether the answers alone bring another to the same state."""
-
     @property
     @abstractmethod
     def skips(self) -> bool:
@@ -32,8 +29,16 @@ class StepCache(ABC):
         """The answer without a pass; None: the network is to be asked."""
 
     @abstractmethod
-    def answered(self, prediction: Any) -> None:
-        """The sample goes on with this answer."""
+    def answered(self, prediction: Any) -> bool:
+        """The sample goes on with this answer.
+
+        Whether what is kept now is of the pass that it was made by, and of none before: the answer
+        alone would bring no other cache to that, and that pass alone would.
+        """
+
+
+Question = tuple[str, int]
+"""The network that is asked, and how many questions of the step came before."""
 
 
 class StepCaches:
@@ -43,14 +48,9 @@ class StepCaches:
         """`new` makes one, of that quality."""
         self.quality = quality
         self._new = new
-        self._caches: dict[tuple[str, int], StepCache] = {}
+        self._caches: dict[Question, StepCache] = {}
         self._question = 0
         """How many were answered since the scheduler's last step."""
-
-    @property
-    def learn_from_answers(self) -> bool:
-        """Whether, given the same answers, those of another sample come to the same state."""
-        return all(cache.learns_from_answers for cache in self._caches.values())
 
     def of(self, network: str) -> StepCache:
         """The cache for the question at hand."""
@@ -59,10 +59,12 @@ class StepCaches:
             self._caches[place] = self._new()
         return self._caches[place]
 
-    def answered(self, network: str, prediction: Any) -> None:
-        """The question at hand has its answer."""
-        self.of(network).answered(prediction)
+    def answered(self, network: str, prediction: Any) -> Question | None:
+        """The question at hand has its answer; which it is, if `StepCache.answered` says so."""
+        question = network, self._question
+        is_of_pass = self.of(network).answered(prediction)
         self._question += 1
+        return question if is_of_pass else None
 
     def stepped(self) -> None:
         """The scheduler has made a step of the answers."""
@@ -102,10 +104,11 @@ class TaylorCache(StepCache):
         rows = self._state.predict()
         return rows if self._listed else rows[0]
 
-    def answered(self, prediction: Any) -> None:
+    def answered(self, prediction: Any) -> bool:
         """Learn from what was computed."""
         if self._computes:
             self._listed = isinstance(prediction, list)
             self._state.current_step = self._step
             self._state.update(tuple(prediction) if self._listed else (prediction,))
         self._step += 1
+        return False

@@ -9,7 +9,7 @@ import transformers
 
 from queue_agent_diffusers.torch.processors import without_videos
 from queue_agent_diffusers.torch.siblings import library
-from queue_agent_diffusers.torch.tiny import TEXT_WIDTH
+from queue_agent_diffusers.torch.tiny import TEXT_WIDTH, new_tokenizer, text_config
 from tiny_transformers import (
     CHAT,
     HEADS,
@@ -34,38 +34,16 @@ def tiny_family(name: str) -> Any:
 
 def qwen_image_edit(kind: str = "QwenImageEditPipeline", *, zero_cond_t: bool = False) -> Any:
     """Tokens of the image to edit stand after those of the noise; the text encoder sees it, too."""
-    width = 16
-    tokenizer = qwen_tokenizer()
-    tokenizer.add_special_tokens({"additional_special_tokens": list(_VISION)})
-    ids = tokenizer.convert_tokens_to_ids(list(_VISION))
-    sees = transformers.Qwen2_5_VLForConditionalGeneration(
-        transformers.Qwen2_5_VLConfig(
-            text_config=qwen_sizes(width)
-            | {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]}},
-            vision_config={
-                "depth": 1,
-                "hidden_size": width,
-                "intermediate_size": width,
-                "num_heads": 2,
-                "out_hidden_size": width,
-                "fullatt_block_indexes": [0],
-            },
-            image_token_id=ids[0],
-            video_token_id=ids[1],
-            vision_start_token_id=ids[2],
-            vision_end_token_id=ids[3],
-        )
-    )
-    seen = transformers.Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=56 * 56)
+    tokenizer = vision_tokenizer()
     return getattr(library, kind)(
-        text_encoder=sees,
+        text_encoder=vision_model(tokenizer),
         tokenizer=tokenizer,
-        processor=without_videos("Qwen2VLProcessor")(seen, tokenizer, chat_template=CHAT),
+        processor=vision_processor(tokenizer),
         transformer=library.QwenImageTransformer2DModel(
             patch_size=2,
             in_channels=16,
             out_channels=4,
-            joint_attention_dim=width,
+            joint_attention_dim=16,
             axes_dims_rope=(8, 4, 4),
             zero_cond_t=zero_cond_t,
             **HEADS,
@@ -209,6 +187,71 @@ def cogview4() -> Any:
     )
 
 
+def kandinsky5(kind: str = "Kandinsky5T2IPipeline") -> Any:
+    """Of which the runtime knows nothing: its latents lie in another order."""
+    tokenizer = vision_tokenizer()
+    pipeline = getattr(library, kind)(
+        text_encoder=vision_model(tokenizer),
+        tokenizer=vision_processor(tokenizer),
+        text_encoder_2=transformers.CLIPTextModel(text_config(new_tokenizer())),
+        tokenizer_2=new_tokenizer(),
+        transformer=library.Kandinsky5Transformer3DModel(
+            in_visual_dim=4,
+            out_visual_dim=4,
+            in_text_dim=16,
+            in_text_dim2=TEXT_WIDTH,
+            time_dim=16,
+            model_dim=32,
+            ff_dim=32,
+            num_text_blocks=1,
+            num_visual_blocks=1,
+            axes_dims=(4, 6, 6),
+            visual_cond=kind == "Kandinsky5I2IPipeline",
+        ),
+        vae=plain_vae(4, levels=4, scaling_factor=0.4),
+        scheduler=library.FlowMatchEulerDiscreteScheduler(),
+    )
+    pipeline.resolutions = [(64, 64)]  # it knows none below a megapixel
+    return pipeline
+
+
+def vision_tokenizer() -> Any:
+    """Of bytes, and of what stands for an image."""
+    tokenizer = qwen_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": list(_VISION)})
+    return tokenizer
+
+
+def vision_processor(tokenizer: Any) -> Any:
+    """Of texts and images of 56 pixels a side."""
+    seen = transformers.Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=56 * 56)
+    return without_videos("Qwen2VLProcessor")(seen, tokenizer, chat_template=CHAT)
+
+
+def vision_model(tokenizer: Any) -> Any:
+    """A text encoder that sees images, with an output of 16."""
+    width = 16
+    ids = tokenizer.convert_tokens_to_ids(list(_VISION))
+    return transformers.Qwen2_5_VLForConditionalGeneration(
+        transformers.Qwen2_5_VLConfig(
+            text_config=qwen_sizes(width)
+            | {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]}},
+            vision_config={
+                "depth": 1,
+                "hidden_size": width,
+                "intermediate_size": width,
+                "num_heads": 2,
+                "out_hidden_size": width,
+                "fullatt_block_indexes": [0],
+            },
+            image_token_id=ids[0],
+            video_token_id=ids[1],
+            vision_start_token_id=ids[2],
+            vision_end_token_id=ids[3],
+        )
+    )
+
+
 def gemma2() -> Any:
     """A text encoder with an output of `GEMMA_WIDTH`."""
     sizes = {**qwen_sizes(GEMMA_WIDTH), "pad_token_id": 0}
@@ -230,4 +273,6 @@ BUILDERS: Final[dict[str, Callable[[], Any]]] = {
     "AuraFlow": aura_flow,
     "Lumina 2": lumina2,
     "CogView4": cogview4,
+    "Kandinsky 5": kandinsky5,
+    "Kandinsky 5 from an image": partial(kandinsky5, "Kandinsky5I2IPipeline"),
 }

@@ -3,7 +3,8 @@
 import asyncio
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from PIL import Image
 from diffusers_servers import engine_of
 from families import FAMILIES, MASK, PHOTO, SIDE, STARTS, simple
 from queue_agent.testing import eventually
+from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.http.app import create_app
@@ -167,18 +169,72 @@ async def test_a_family_in_a_folder_makes_images_over_http(name: str, tmp_path: 
     pipeline(name).save_pretrained(tmp_path)
     model = load_model(str(tmp_path), Options(device="cpu"))
     assert isinstance(model, TransformerModel)
+    async with served(model) as client:
+        for start in FAMILIES[name]:
+            answer = await _asked(client, start)
+            assert answer.status_code == 200, answer.text
+            pictures = [_picture(one) for one in answer.json()["data"]]
+            assert [one.size for one in pictures] == [(SIDE, SIDE)] * 2
+            assert pictures[0].tobytes() != pictures[1].tobytes()
+
+
+UNKNOWN = {"Kandinsky 5": "text", "Kandinsky 5 from an image": "image"}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+async def test_a_pipeline_of_which_nothing_is_known_makes_images_one_request_at_a_time(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from queue_agent_diffusers.torch.architectures import architecture_of  # noqa: PLC0415
+    from queue_agent_diffusers.torch.loader import load_model  # noqa: PLC0415
+    from queue_agent_diffusers.torch.pipeline_model import PipelineModel  # noqa: PLC0415
+
+    assert architecture_of(pipeline(name)) is None
+    pipeline(name).save_pretrained(tmp_path)
+    progress = LoadProgress("unknown")
+    model = load_model(str(tmp_path), Options(device="cpu"), progress)
+    assert isinstance(model, PipelineModel)
+    told = progress.told["shared-steps"]
+    assert "one request at a time" in told
+    assert [record.getMessage().endswith(told) for record in caplog.records].count(True) == 1
+    main: Any = model._family.main
+    main.resolutions = [(SIDE, SIDE)]  # it knows none below a megapixel
+    async with served(model) as client:
+        answers = await asyncio.gather(*(_asked(client, UNKNOWN[name]) for _ in range(2)))
+        for answer in answers:
+            assert answer.status_code == 200, answer.text
+            pictures = [_picture(one) for one in answer.json()["data"]]
+            assert [one.size for one in pictures] == [(SIDE, SIDE)] * 2
+        other = "image" if UNKNOWN[name] == "text" else "text"
+        refused = await _asked(client, other)
+        assert refused.status_code == 422
+        assert refused.json()["error"]["param"] == "image"
+
+
+async def test_what_an_unknown_pipeline_refuses_is_told_in_its_own_words() -> None:
+    from queue_agent_diffusers.torch.pipeline_model import PipelineModel  # noqa: PLC0415
+
+    class Particular(type(pipeline("Kandinsky 5"))):  # type: ignore[misc]
+        def check_inputs(self, *_: Any, **__: Any) -> None:
+            raise ValueError("only on Sundays")
+
+    plain = pipeline("Kandinsky 5")
+    async with served(PipelineModel(Particular(**plain.components))) as client:
+        answer = await _asked(client, "text")
+    assert answer.status_code == 422
+    assert "only on Sundays" in answer.json()["error"]["message"]
+
+
+@asynccontextmanager
+async def served(model: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the server around the model."""
     engine = engine_of(model)
     engine.start()
     transport = httpx.ASGITransport(create_app(engine))
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             await eventually(lambda: engine.ready)
-            for start in FAMILIES[name]:
-                answer = await _asked(client, start)
-                assert answer.status_code == 200, answer.text
-                pictures = [_picture(one) for one in answer.json()["data"]]
-                assert [one.size for one in pictures] == [(SIDE, SIDE)] * 2
-                assert pictures[0].tobytes() != pictures[1].tobytes()
+            yield client
     finally:
         await asyncio.to_thread(engine.close)
 

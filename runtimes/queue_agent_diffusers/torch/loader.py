@@ -59,6 +59,11 @@ VIDEO_BATCH: Final = 2
 LARGE_LATENT: Final = 96
 """Side of a latent above which a model counts as one for large images."""
 
+_UNSHARED: Final = (
+    "one request at a time, and no LoRAs of requests, previews, step caches or checkpoints"
+)
+"""What is told of a pipeline of which nothing is known."""
+
 _SINGLE: Final = "safetensors"
 """Who reads a checkpoint that holds all components; diffusers takes none read by others."""
 
@@ -88,9 +93,12 @@ def load_model(
         return UpscalerModel(pipeline)
     conditioning = load_conditioning(pipeline, options)
     architecture = architecture_of(pipeline)
-    if architecture is None and makes_videos(pipeline):
-        return VideoPipelineModel(pipeline)
-    if architecture is None and not can_batch(pipeline):
+    if architecture is None and (makes_videos(pipeline) or not can_batch(pipeline)):
+        lacks = f"none, by {type(pipeline).__name__}: {_UNSHARED}"
+        progress.told = {**progress.told, "shared-steps": lacks}
+        _log.warning("model %s: shared steps: %s", model, lacks)
+        if makes_videos(pipeline):
+            return VideoPipelineModel(pipeline)
         return PipelineModel(pipeline, conditioning)
     batched, made = batched_model(pipeline, architecture, options, conditioning)
     progress.told = {**progress.told, **made.told}

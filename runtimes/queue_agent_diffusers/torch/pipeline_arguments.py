@@ -84,7 +84,7 @@ class Family:
 
     def choose(self, request: ImageRequest) -> Pipeline:
         """The one for the request."""
-        needed = _NEEDED.get(type(self.main).__name__)
+        needed = _NEEDED.get(type(self.main).__name__) or _needed(self.main)
         if needed and getattr(request, needed) is None:
             raise InvalidRequest(f"This model works on a given {needed} only.", param=needed)
         if request.controls:
@@ -93,6 +93,8 @@ class Family:
         if request.image is None:
             return self.main
         chosen = self._inpainting if request.mask else self._from_image
+        if chosen is None and ("mask_image" if request.mask else "image") in parameters(self.main):
+            return self.main
         if chosen is None:
             param = "mask" if request.mask else "image"
             raise InvalidRequest(
@@ -191,6 +193,12 @@ def parameters(pipeline: Pipeline) -> Mapping[str, inspect.Parameter]:
 @functools.cache
 def _parameters(kind: type[Pipeline]) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(kind.__call__).parameters
+
+
+def _needed(pipeline: Pipeline) -> str | None:
+    """What its call cannot do without, by its signature."""
+    image = parameters(pipeline).get("image")
+    return "image" if image is not None and image.default is image.empty else None
 
 
 def default(pipeline: Pipeline, name: str) -> object:

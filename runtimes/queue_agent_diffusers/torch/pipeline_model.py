@@ -1,4 +1,4 @@
-"""Any diffusers pipeline, through its own call."""
+"""Any diffusers pipeline, through its own call: what is known of none is served by it."""
 
 from typing import Any
 
@@ -52,9 +52,12 @@ class PipelineModel(UnbatchedModel):
         if "callback_on_step_end" in parameters(pipeline):
             arguments["callback_on_step_end"] = after_step
         with memory_watched(request.count, request):
-            result = pipeline(**arguments)
+            try:
+                result: Any = pipeline(**arguments)
+            except ValueError as error:  # by which they all refuse what they are given
+                raise InvalidRequest(f"The model refuses it: {error}") from error
         told = (*warnings, *ignored, *unheeded(request.quality), *_withheld(result))
-        return Pictures(result.images, told)
+        return Pictures(result[0], told)  # first in all, and not "images" in each
 
     def close(self) -> None:
         """Free the weights' memory."""

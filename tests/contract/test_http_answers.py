@@ -72,6 +72,8 @@ class Stub:
         self.asked: list[str] = []
         self.headers: list[Mapping[str, str]] = []
         self.answers: dict[str, Any] = {"GET /health": {}}
+        self.answered: dict[str, str] = {}
+        """Header fields of each answer."""
 
     async def answer(self, request: web.Request) -> web.Response:
         await request.read()
@@ -85,7 +87,9 @@ class Stub:
             return web.json_response({"detail": "Not Found"}, status=404)
         status, body = said if isinstance(said, tuple) else (200, said)
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return web.Response(body=data, status=status, content_type="application/json")
+        return web.Response(
+            body=data, status=status, content_type="application/json", headers=self.answered
+        )
 
 
 @pytest.fixture
@@ -277,6 +281,18 @@ async def test_a_refusal_has_the_servers_own_words(stub: Stub, tmp_path: Path) -
         await run({**SIMPLE, "errors": {"message": "$.why.text"}}, stub, tmp_path)
 
 
+@pytest.mark.parametrize("rules", [[], [{"status": [429], "means": "retry"}]])
+async def test_a_server_that_says_when_to_come_again_is_heard_in_whatever_words(
+    stub: Stub, tmp_path: Path, rules: list[Any]
+) -> None:
+    stub.answers["POST /paint"] = (429, {"why": "too many"})
+    stub.answered = {"Retry-After": "17"}
+    errors = {"message": "$.why", "rules": rules}
+    with pytest.raises(Unavailable, match="too many") as caught:
+        await run({**SIMPLE, "errors": errors}, stub, tmp_path)
+    assert caught.value.retry_after == 17
+
+
 async def test_a_run_is_polled_until_it_is_done(stub: Stub, tmp_path: Path) -> None:
     stub.answers["POST /paint"] = (202, {"id": 17})
     stub.answers["GET /runs/17"] = [
@@ -328,6 +344,10 @@ async def test_the_result_may_be_elsewhere(stub: Stub, tmp_path: Path) -> None:
         ([{"state": {"a": 1}}], Unavailable, "no state of the run"),
         ([(500, {"m": "overloaded"})], Unavailable, "overloaded"),
         ([(200, b"no JSON")], Unavailable, "not JSON"),
+        ([(400, {"m": "bad prompt"})], Rejected, "bad prompt"),
+        ([(400, {"m": "which session?"})], Unavailable, "which session"),
+        ([(409, {"m": "not yet"})], Unavailable, "not yet"),
+        ([(422, {})], Unavailable, "422"),
     ],
 )
 async def test_a_polled_run_fails_as_the_server_says(
@@ -349,9 +369,22 @@ async def test_a_question_that_fails_now_and_then_ends_no_run(stub: Stub, tmp_pa
     stub.answers["POST /paint"] = {"id": "r-1"}
     busy, done = {"state": "busy"}, {"state": "done", "images": [ENCODED]}
     broken: tuple[int, JsonValue] = (503, {})
-    stub.answers["GET /runs/r-1"] = [busy, broken, broken, busy, broken, broken, done]
+    odd: tuple[int, JsonValue] = (409, {})
+    stub.answers["GET /runs/r-1"] = [busy, broken, odd, busy, broken, broken, done]
     assert (await run(POLLED, stub, tmp_path)).artifacts
     assert "DELETE /runs/r-1" not in stub.asked
+
+
+@pytest.mark.parametrize("status", [404, 409, 410, 422])
+async def test_a_result_that_is_not_handed_out_is_no_jobs_fault(
+    stub: Stub, tmp_path: Path, status: int
+) -> None:
+    stub.answers["POST /paint"] = {"id": "r-1"}
+    stub.answers["GET /runs/r-1"] = {"state": "done"}
+    stub.answers["GET /results/r-1"] = (status, {"detail": "nothing here"})
+    polling = {**POLLED["polling"], "result": {"method": "GET", "path": "/results/${id}"}}
+    with pytest.raises(Unavailable, match="nothing here"):
+        await run({**POLLED, "polling": polling, "outputs": {"as": "body"}}, stub, tmp_path)
 
 
 @pytest.mark.parametrize("answer", [(503, {}), (200, b"no JSON"), {"no": "state"}])

@@ -76,7 +76,7 @@ class HttpExchange:
             if not answer.ok:
                 whole: Response = await answer.read()
                 self._watch(f"{step}: refused", whole.body[:2000].decode(errors="replace"))
-                raise error_of(whole, self._errors)
+                raise error_of(whole, self._errors, may_blame_job=step == "request")
             yield answer
 
     def _seen(self, request: HttpRequest) -> JsonValue:

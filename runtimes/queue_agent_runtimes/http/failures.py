@@ -5,7 +5,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from queue_agent.runtime.failures import is_beyond_repair
-from queue_agent.runtime.http import Response, error_from, parse_json, words_of
+from queue_agent.runtime.http import FAULTS_OF_THE_JOB, Response, error_from, parse_json, words_of
 from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeSick, Unavailable
 from queue_agent_runtimes.http.declaration import Answers, ErrorRule, Errors
 from queue_agent_runtimes.http.json_paths import found_at, is_equal
@@ -13,20 +13,32 @@ from queue_agent_runtimes.http.json_paths import found_at, is_equal
 __all__ = ["error_in", "error_of", "says"]
 
 _LONGEST: Final = 2000
+_NOT_ITS_OWN: Final = frozenset({"runtime_unauthorized"})
+"""What says more than the server's words."""
 
 
-def error_of(answer: Response, errors: Errors) -> QueueAgentError:
-    """What an answer means whose status is none of success."""
+def error_of(answer: Response, errors: Errors, *, may_blame_job: bool) -> QueueAgentError:
+    """What an answer means whose status is none of success; whether the job may be at fault by
+    its status alone: of a request that the job has shaped."""
     value = _json_of(answer)
-    usual = error_from(answer)
+    usual = error_from(answer, faults_of_the_job=FAULTS_OF_THE_JOB if may_blame_job else ())
     words = _words(value, errors) or words_of(answer)
     for rule in errors.rules:
         if _applies(rule, answer.status, value, words):
-            return _made(rule, words, {"status": answer.status, "answer": words})
-    if (said := _words(value, errors)) and (isinstance(usual, Rejected) or answer.status >= 500):
+            made = _made(rule, words, {"status": answer.status, "answer": words})
+            return _as_late_as(usual, made)
+    if (said := _words(value, errors)) and answer.status >= 400 and usual.type not in _NOT_ITS_OWN:
         subject = usual.message.partition(": ")[0]
-        return type(usual)(f"{subject}: {said}", type=usual.type, details=usual.details)
+        made = type(usual)(f"{subject}: {said}", type=usual.type, details=usual.details)
+        return _as_late_as(usual, made)
     return usual
+
+
+def _as_late_as(usual: QueueAgentError, made: QueueAgentError) -> QueueAgentError:
+    """The error, with the time before which the server wants to hear nothing."""
+    if isinstance(usual, Unavailable) and isinstance(made, Unavailable):
+        made.retry_after = usual.retry_after
+    return made
 
 
 def error_in(

@@ -184,12 +184,12 @@ class ServerRuns:
                 unheard = 0
             except (RunLost, RuntimeAway):
                 raise
-            except Unavailable:
+            except Unavailable as error:
                 unheard += 1
                 if unheard >= POLL_FAILURES:
                     await self._stop(values)
                     raise
-                await asyncio.sleep(polling.interval)
+                await asyncio.sleep(max(polling.interval, error.retry_after))
                 continue
             if _is_among(state, polling.done):
                 return value

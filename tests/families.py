@@ -26,7 +26,11 @@ FAMILIES: Final = {
     "AuraFlow": ("text",),
     "Lumina 2": ("text",),
     "CogView4": ("text",),
+    "HunyuanImage": ("text",),
+    "HiDream": ("text",),
 }
+OF_THEIR_OWN: Final = {"HiDream": SIDE // 2}
+"""Sides of images of families that choose them."""
 
 
 def simple(name: str, **changes: Any) -> ImageRequest:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import torch
 import transformers
+from diffusers import guiders
 
 from queue_agent_diffusers.torch.processors import without_videos
 from queue_agent_diffusers.torch.siblings import library
@@ -73,9 +74,9 @@ def chroma() -> Any:
     )
 
 
-def sana(kind: str = "SanaPipeline", **options: Any) -> Any:
+def sana() -> Any:
     """Made at a trained size, of cells of 32 pixels, and cut to the one asked for."""
-    return getattr(library, kind)(
+    return library.SanaPipeline(
         text_encoder=gemma2(),
         tokenizer=gemma_tokenizer(),
         transformer=library.SanaTransformer2DModel(
@@ -89,7 +90,6 @@ def sana(kind: str = "SanaPipeline", **options: Any) -> Any:
             cross_attention_dim=16,
             caption_channels=GEMMA_WIDTH,
             sample_size=16,
-            **options,
         ),
         vae=library.AutoencoderDC(
             latent_channels=4,
@@ -187,6 +187,86 @@ def cogview4() -> Any:
     )
 
 
+def hunyuan_image() -> Any:
+    """With guidance that looks at all steps before."""
+    pipeline = library.HunyuanImagePipeline(
+        text_encoder=vision_model(vision_tokenizer()),
+        tokenizer=vision_tokenizer(),
+        text_encoder_2=t5(),
+        tokenizer_2=transformers.ByT5Tokenizer(extra_ids=0),
+        transformer=library.HunyuanImageTransformer2DModel(
+            in_channels=4,
+            out_channels=4,
+            num_single_layers=2,
+            num_refiner_layers=1,
+            text_embed_dim=16,
+            text_embed_2_dim=TEXT_WIDTH,
+            rope_axes_dim=(8, 8),
+            **HEADS,
+        ),
+        vae=library.AutoencoderKLHunyuanImage(
+            in_channels=3,
+            out_channels=3,
+            latent_channels=4,
+            block_out_channels=(32, 32),
+            layers_per_block=1,
+            spatial_compression_ratio=2,
+            sample_size=64,
+            scaling_factor=0.75,
+            downsample_match_channel=False,
+            upsample_match_channel=False,
+        ),
+        scheduler=library.FlowMatchEulerDiscreteScheduler(),
+        guider=guiders.AdaptiveProjectedMixGuidance(adaptive_projected_guidance_start_step=2),
+    )
+    with torch.no_grad():  # untrained, it would hardly heed the prompt
+        first = pipeline.transformer.transformer_blocks[0]
+        first.attn.add_v_proj.weight.mul_(50)
+        first.norm1.linear.weight.mul_(10)
+    pipeline.tokenizer_max_length = 192
+    return pipeline
+
+
+def hidream() -> Any:
+    """With experts, and all layers of one text encoder."""
+    llama = transformers.LlamaConfig(**{**qwen_sizes(16), "pad_token_id": 0})
+    pipeline = library.HiDreamImagePipeline(
+        text_encoder=transformers.CLIPTextModelWithProjection(_long_text_config()),
+        tokenizer=new_tokenizer(max_tokens=128),
+        text_encoder_2=transformers.CLIPTextModelWithProjection(_long_text_config()),
+        tokenizer_2=new_tokenizer(max_tokens=128),
+        text_encoder_3=t5(),
+        tokenizer_3=t5_tokenizer(),
+        text_encoder_4=transformers.LlamaForCausalLM(llama),
+        tokenizer_4=qwen_tokenizer(),
+        transformer=library.HiDreamImageTransformer2DModel(
+            patch_size=2,
+            in_channels=4,
+            out_channels=4,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            caption_channels=[TEXT_WIDTH, 16],
+            text_emb_dim=2 * TEXT_WIDTH,
+            num_routed_experts=4,
+            num_activated_experts=2,
+            axes_dims_rope=(4, 6, 6),
+            max_resolution=(32, 32),
+            llama_layers=[0, 1],
+            force_inference_output=True,
+        ),
+        vae=plain_vae(4, levels=2, shift_factor=0.1, scaling_factor=0.4),
+        scheduler=library.FlowMatchEulerDiscreteScheduler(),
+    )
+    pipeline.default_sample_size = 16  # its images have as many pixels as this says, always
+    return pipeline
+
+
+def _long_text_config() -> Any:
+    return text_config(new_tokenizer(max_tokens=128))
+
+
 def kandinsky5(kind: str = "Kandinsky5T2IPipeline") -> Any:
     """Of which the runtime knows nothing: its latents lie in another order."""
     tokenizer = vision_tokenizer()
@@ -273,6 +353,8 @@ BUILDERS: Final[dict[str, Callable[[], Any]]] = {
     "AuraFlow": aura_flow,
     "Lumina 2": lumina2,
     "CogView4": cogview4,
+    "HunyuanImage": hunyuan_image,
+    "HiDream": hidream,
     "Kandinsky 5": kandinsky5,
     "Kandinsky 5 from an image": partial(kandinsky5, "Kandinsky5I2IPipeline"),
 }

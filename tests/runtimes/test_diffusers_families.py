@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diffusers_servers import engine_of
-from families import FAMILIES, MASK, PHOTO, SIDE, STARTS, simple
+from families import FAMILIES, MASK, OF_THEIR_OWN, PHOTO, SIDE, STARTS, simple
 from queue_agent.testing import eventually
 from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.engine.requests import ImageRequest
@@ -169,12 +169,18 @@ async def test_a_family_in_a_folder_makes_images_over_http(name: str, tmp_path: 
     pipeline(name).save_pretrained(tmp_path)
     model = load_model(str(tmp_path), Options(device="cpu"))
     assert isinstance(model, TransformerModel)
+    for small in ("default_sample_size", "tokenizer_max_length"):  # no folder holds these
+        if hasattr(pipeline(name), small):
+            setattr(model._family.main, small, getattr(pipeline(name), small))
     async with served(model) as client:
         for start in FAMILIES[name]:
             answer = await _asked(client, start)
             assert answer.status_code == 200, answer.text
             pictures = [_picture(one) for one in answer.json()["data"]]
-            assert [one.size for one in pictures] == [(SIDE, SIDE)] * 2
+            side = OF_THEIR_OWN.get(name, SIDE)
+            assert [one.size for one in pictures] == [(side, side)] * 2
+            warned = [one for one in answer.json().get("warnings", []) if one.startswith("size")]
+            assert bool(warned) == (side != SIDE)
             assert pictures[0].tobytes() != pictures[1].tobytes()
 
 

@@ -5,13 +5,14 @@ one pass of the network (`forward`). What differs between UNets and transformers
 `transformer`.
 """
 
+import copy
 import dataclasses
 import functools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import torch
 from PIL import Image
@@ -41,6 +42,7 @@ from queue_agent_diffusers.torch.step_cache import StepCaches
 from queue_agent_diffusers.torch.suspended import NetworkCall, SuspendedCall
 
 _log = logging.getLogger(__name__)
+_GUIDERS: Final = ("guider", "ocr_guider")
 
 
 class StepSample:
@@ -312,6 +314,10 @@ class BatchedModel(ABC):
             keep_timesteps_on_host(scheduler)
         _tell_steps(scheduler, sample)
         call.pipeline.__dict__["scheduler"] = scheduler
+        for name in _GUIDERS:  # which keep state from step to step, too
+            guider = getattr(pipeline, name, None)
+            if guider is not None:
+                call.pipeline.__dict__[name] = copy.deepcopy(guider)
         call.pipeline.__dict__["encode_prompt"] = self._prompts.remembering(
             call.pipeline.encode_prompt,
             (type(pipeline), request.loras),

@@ -12,7 +12,7 @@ from queue_agent_diffusers.torch.suspended import NetworkCall
 Network = Callable[..., Any]
 """Called as the network is, with ``return_dict=False``; the first of what it gives is used."""
 
-_TIMES: Final = frozenset({"timestep", "t"})
+_TIMES: Final = frozenset({"timestep", "timesteps", "t"})
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class RowLayout:
     """Lists with an entry for each row, of any shape."""
     stacked: frozenset[str] = frozenset()
     """Lists of tensors, each of which has one entry for each row."""
+    second: frozenset[str] = frozenset()
+    """Tensors with one entry for each row in their second dimension."""
     padded: Mapping[str, str] = field(default_factory=dict)
     """Sequences that may be of different lengths, each with the argument that masks its end."""
 
@@ -94,6 +96,8 @@ def _argument_kind(name: str, value: Any, layout: RowLayout) -> Hashable:
         return "list"
     if name in _TIMES:
         return tuple(value.shape[1:])
+    if name in layout.second:
+        return (value.shape[0], tuple(value.shape[2:]), value.dtype)
     if name in layout.padded:
         return (tuple(value.shape[2:]), value.dtype)
     return _shape(name, value, layout)
@@ -164,6 +168,9 @@ def _holds_tensors(value: object) -> bool:
 
 def _together(name: str, values: Sequence[Any], missing: int, layout: RowLayout) -> Any:
     first = values[0]
+    if name in layout.second:
+        joined = torch.cat([value.transpose(0, 1) for value in values])
+        return _padded(joined, missing).transpose(0, 1)
     if isinstance(first, torch.Tensor):
         return _padded(torch.cat(list(values)), missing)
     if isinstance(first, Mapping):

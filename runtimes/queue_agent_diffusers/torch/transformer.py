@@ -80,7 +80,7 @@ class TransformerModel(BatchedModel):
                     self.decoder.picture(receive, call.arguments, finish)
                     for receive, call in zip(received, calls, strict=True)
                 ]
-            return Pictures(images, tuple(warnings))
+            return Pictures(images, (*warnings, *self._resized(request, images[0], warnings)))
 
         return make
 
@@ -120,6 +120,8 @@ class TransformerModel(BatchedModel):
         quality = self._quality.choose(request.quality)
         if quality == "exact" or request.controls or request.image_prompts:
             return None
+        if quality == "balanced" and not self._architecture.blocks.lists:
+            return None
         if quality == "fast":
             return StepCaches(quality, TaylorCache)
         threshold = self._architecture.blocks.threshold
@@ -130,10 +132,20 @@ class TransformerModel(BatchedModel):
         finish = self._architecture.finish(*self._size(sample.request))
         return self.decoder.tensor(sample.result, finish)
 
+    def _resized(self, request: ImageRequest, image: Image.Image, told: Sequence[str]) -> list[str]:
+        """What is left to tell of a size that the model has chosen by itself."""
+        asked = (request.width or image.width, request.height or image.height)
+        if image.size == asked or any(warning.startswith("size:") for warning in told):
+            return []
+        return [f"size: this model chooses it by itself; {image.width}x{image.height} was made."]
+
     def _quality_warnings(self, request: ImageRequest) -> list[str]:
         if request.controls or request.image_prompts:
             exact = self._quality.choose(request.quality) == "exact"
             return [] if exact else ["quality: what images lead is made exactly."]
+        balanced = self._quality.choose(request.quality) == "balanced"
+        if balanced and not self._architecture.blocks.lists:
+            return ["quality: this model knows no balanced one; it was made exactly."]
         return self._quality.warnings(request.quality)
 
     def _pass(self, calls: Sequence[NetworkCall]) -> list[Any]:

@@ -8,6 +8,8 @@ from queue_agent_diffusers.torch.architectures.chroma import CHROMA
 from queue_agent_diffusers.torch.architectures.cogview4 import COGVIEW4
 from queue_agent_diffusers.torch.architectures.flux import FLUX
 from queue_agent_diffusers.torch.architectures.flux2 import FLUX2
+from queue_agent_diffusers.torch.architectures.hidream import HIDREAM
+from queue_agent_diffusers.torch.architectures.hunyuan_image import HUNYUAN_IMAGE
 from queue_agent_diffusers.torch.architectures.ltx import LTX
 from queue_agent_diffusers.torch.architectures.lumina2 import LUMINA2
 from queue_agent_diffusers.torch.architectures.pixart import PIXART
@@ -29,6 +31,8 @@ ARCHITECTURES: Final = (
     AURA_FLOW,
     LUMINA2,
     COGVIEW4,
+    HUNYUAN_IMAGE,
+    HIDREAM,
     WAN,
     LTX,
 )

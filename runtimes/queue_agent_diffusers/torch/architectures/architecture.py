@@ -27,7 +27,7 @@ class Blocks:
     """What a network runs one after another, between what comes before and what follows."""
 
     lists: tuple[str, ...] = ("transformer_blocks",)
-    """The network's names for them, in their order."""
+    """The network's names for them, in their order; none: no block can be left out."""
     shared: frozenset[str] = frozenset()
     """Arguments of blocks that hold for all rows; of others, tensors have one entry for each."""
     halves: frozenset[str] = frozenset()

@@ -4,22 +4,25 @@ Agents and servers are processes, and end as pods do. Nobody waits for a moment:
 says that it has done, and what lies in the bucket, tell when to end them.
 """
 
+import asyncio
 import base64
 import io
 import re
 import secrets
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import av
 import httpx
 import pytest
 from PIL import Image
 
-from diffusers_servers import tiny_server
+from diffusers_servers import tiny_server, tiny_video_server
 from faults.rig import BRIEF
 from harness import JsonObject, Scene, scene, until
 from queue_agent.testing.aws import EmbeddedCloud
+from queue_agent.testing.nats import NatsServer
 from queue_agent.testing.process import ServerProcess
 
 STEPS = 300
@@ -34,6 +37,22 @@ CONTENT: JsonObject = {
 }
 
 
+VIDEO: JsonObject = {**CONTENT, "frames": 5, "fps": 8}
+
+
+@pytest.fixture(scope="module")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture(params=["aws", "nats"])
+def cloud(request: pytest.FixtureRequest) -> EmbeddedCloud | NatsServer:
+    name = "nats" if request.param == "nats" else "embedded_cloud"
+    found: EmbeddedCloud | NatsServer = request.getfixturevalue(name)
+    return found
+
+
 @pytest.fixture
 def ending() -> Iterator[ServerProcess]:
     """The server of the pod that ends."""
@@ -42,11 +61,11 @@ def ending() -> Iterator[ServerProcess]:
 
 
 @pytest.fixture
-async def stage(embedded_cloud: EmbeddedCloud, tmp_path: Path) -> AsyncIterator[Scene]:
+async def stage(cloud: EmbeddedCloud | NatsServer, tmp_path: Path) -> AsyncIterator[Scene]:
     """Messages of killed agents come back soon."""
     name = f"pods-{secrets.token_hex(4)}"
     settings = {"QUEUE_AGENT_RUNTIME": "diffusers", "QUEUE_AGENT_SHUTDOWN_GRACE": "0"}
-    async with scene(embedded_cloud, name, tmp_path, settings, visibility_timeout=BRIEF) as opened:
+    async with scene(cloud, name, tmp_path, settings, visibility_timeout=BRIEF) as opened:
         yield opened
 
 
@@ -66,6 +85,11 @@ def pixels(data: bytes) -> bytes:
         return image.tobytes()
 
 
+def frames(data: bytes) -> bytes:
+    with av.open(io.BytesIO(data), "r") as played:
+        return b"".join(frame.to_ndarray().tobytes() for frame in played.decode(video=0))
+
+
 @pytest.fixture(scope="module")
 def undisturbed(server: ServerProcess) -> list[bytes]:
     """What a server makes of the same, when it is asked without an agent."""
@@ -79,31 +103,46 @@ def undisturbed(server: ServerProcess) -> list[bytes]:
     return [pixels(base64.b64decode(image["b64_json"])) for image in answer.json()["data"]]
 
 
-async def begun(stage: Scene, server: ServerProcess, **settings: str) -> ServerProcess:
+async def begun(
+    stage: Scene, server: ServerProcess, *, video: bool = False, **settings: str
+) -> ServerProcess:
     """An agent at whose server the job is under way."""
+    before = counted(server, "diffusers_steps_total")
     agent = stage.start_agent(QUEUE_AGENT_RUNTIME_URL=server.url, **settings)
-    await stage.publish(stage.job("taken-up", CONTENT))
-
-    async def stepping() -> bool:
-        return counted(server, "diffusers_steps_total") > EVERY
-
-    await until(stepping, what="steps of the job")
+    kind, content = ("text-to-video", VIDEO) if video else ("text-to-image", CONTENT)
+    await stage.publish(stage.job("taken-up", content, tasktype=kind))
+    await steps_after(server, before)
     return agent
 
 
+async def steps_after(server: ServerProcess, before: float) -> None:
+    """Wait until some more were taken."""
+
+    async def stepping() -> bool:
+        return counted(server, "diffusers_steps_total") > before + EVERY
+
+    await until(stepping, what="steps of the job")
+
+
 async def assert_another_pod_goes_on(
-    stage: Scene, server: ServerProcess, expected: list[bytes]
+    stage: Scene,
+    server: ServerProcess,
+    expected: list[bytes],
+    seen: Callable[[bytes], bytes] = pixels,
+    *,
+    attempt: int = 2,
 ) -> None:
     before = counted(server, "diffusers_rows_total")
     agent = stage.start_agent(QUEUE_AGENT_RUNTIME_URL=server.url)
     answer = await stage.answer("taken-up")
     assert answer["status"] == "completed", answer
-    assert answer["attempt"] == 2
+    assert answer["attempt"] == attempt
     saved = counted(agent, "queue_agent_saved_steps_total")
     assert 0 < saved < STEPS
     rows = counted(server, "diffusers_rows_total") - before
-    assert rows / (STEPS - saved) in {1, 2}, "only the others were taken, with guidance or not"
-    assert [pixels(await stage.read(url)) for url in answer["image_url"]] == expected
+    left = STEPS - saved
+    assert rows in {left, 2 * left, 2 * left - 1}, "only the others, or the other half of one"
+    assert [seen(await stage.read(url)) for url in answer["image_url"]] == expected
     await stage.emptied()
 
     async def removed() -> bool:
@@ -119,8 +158,10 @@ async def test_a_pod_told_to_end_leaves_its_job_for_another_pod_to_go_on_with(
     assert await checkpoints(stage) == []
     for process in (ending, agent):
         process.send_signal(signal.SIGTERM)
-    assert agent.wait() == 0
-    assert ending.wait() == -signal.SIGTERM, "by itself, once it has no work left"
+    assert await asyncio.to_thread(agent.wait) == 0
+    assert await asyncio.to_thread(ending.wait) == -signal.SIGTERM, (
+        "by itself, once it has no work left"
+    )
     assert len(await checkpoints(stage)) == 1
     assert stage.answers("taken-up") == []
     await assert_another_pod_goes_on(stage, server, undisturbed)
@@ -139,3 +180,42 @@ async def test_a_killed_pod_leaves_what_was_kept_for_another_pod_to_go_on_with(
         process.kill()
     assert stage.answers("taken-up") == []
     await assert_another_pod_goes_on(stage, server, undisturbed)
+
+
+async def undisturbed_video(server: ServerProcess) -> bytes:
+    asked = {name: VIDEO[name] for name in ("prompt", "seed", "fps")}
+    fields = {**asked, "num_inference_steps": STEPS, "size": "64x64", "num_frames": 5}
+    async with httpx.AsyncClient(base_url=server.url, timeout=300) as client:
+        video = (await client.post("/v1/videos", json=fields)).json()
+
+        async def made() -> bool:
+            record = (await client.get(f"/v1/videos/{video['id']}")).json()
+            return bool(record["status"] == "completed")
+
+        await until(made, what="the video")
+        return (await client.get(f"/v1/videos/{video['id']}/content")).content
+
+
+@pytest.mark.parametrize("cloud", ["aws"], indirect=True)
+async def test_a_video_is_gone_on_with_after_an_agents_kill_and_anothers_end(stage: Scene) -> None:
+    with tiny_video_server() as server:
+        expected = frames(await undisturbed_video(server))
+        killed = await begun(stage, server, video=True, QUEUE_AGENT_CHECKPOINT_EVERY=str(EVERY))
+
+        async def kept() -> bool:
+            return bool(await checkpoints(stage))
+
+        await until(kept, what="a checkpoint")
+        killed.kill()
+        taken = counted(server, "diffusers_steps_total")
+        told = stage.start_agent(QUEUE_AGENT_RUNTIME_URL=server.url)
+
+        async def goes_on() -> bool:
+            return bool(counted(server, "diffusers_steps_resumed_total"))
+
+        await until(goes_on, what="a job that is taken up")
+        await steps_after(server, taken)
+        told.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(told.wait) == 0
+        assert len(await checkpoints(stage)) == 1
+        await assert_another_pod_goes_on(stage, server, [expected], frames, attempt=3)

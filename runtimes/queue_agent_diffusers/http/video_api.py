@@ -61,6 +61,11 @@ class VideoRecord(BaseModel):
     object: Literal["video"] = "video"
     status: VideoStatus
     progress: int = Field(description="Per cent of the steps; 100 only when completed.")
+    step: int
+    steps: int | None = Field(description="None until it is known.")
+    resumed_steps: int = Field(
+        description="Steps of all its videos together that a checkpoint has saved."
+    )
     previews: int = Field(
         description="How many looks at the first video there were, as `/v1/jobs/{id}/preview`."
     )

@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import ClassVar, Final
 
-from queue_agent.runtime import Assets, Prepared
+from queue_agent.runtime import Assets, Prepared, ProgressCallback
 from queue_agent.wire.errors import QueueAgentError
 from queue_agent.wire.job import Job
 from queue_agent.wire.video_and_mesh import VIDEO_TASKS
@@ -52,6 +52,15 @@ class BundledRuntime(DiffusersRuntime, OpenAIRuntime):
         if isinstance(prepared, PreparedVideo):
             return bool(await OpenAIRuntime.still_runs(self, prepared))
         return await super().still_runs(prepared)
+
+    async def _hand_over(self, prepared: PreparedVideo, run_id: str) -> None:
+        await self._checkpoints.hand_over(prepared, run_id)
+
+    async def _follow(
+        self, prepared: PreparedVideo, job_id: str, progress: ProgressCallback
+    ) -> EngineRecord:
+        with self._checkpoints.running(prepared, job_id):
+            return await super()._follow(prepared, job_id, progress)
 
     async def _preview_of(self, prepared: PreparedVideo, record: EngineRecord) -> bytes | None:
         if not prepared.job.wants_previews:

@@ -366,14 +366,14 @@ class DiffusersRuntime(OpenAIImagesRuntime):
         watched = prepared.job.wants_previews
         relay = asyncio.create_task(self._relay(path, progress, watched=watched))
         try:
-            await self._checkpoints.begin(prepared, run_id)
-            yield
+            with self._checkpoints.running(prepared, run_id):
+                await self._checkpoints.hand_over(prepared, run_id)
+                yield
         except asyncio.CancelledError:
             self._given_up.append((prepared, run_id))
             await asyncio.shield(self._stop(path))
             raise
         finally:
-            self._checkpoints.end(prepared)
             relay.cancel()
             await asyncio.gather(relay, return_exceptions=True)
 

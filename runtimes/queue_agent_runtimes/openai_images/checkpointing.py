@@ -1,5 +1,7 @@
 """What was done of the bundled runtime's jobs, fetched from it and given to it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from queue_agent.runtime import Checkpoint, Prepared
@@ -22,24 +24,26 @@ class Checkpointing:
         self._run_ids: dict[int, str] = {}
         """By the identity of what was prepared, which lives as long as the run."""
 
-    async def begin(self, prepared: Prepared, run_id: str) -> None:
-        """A run is about to be asked for, which goes on from its checkpoint, if that is of use."""
+    @contextmanager
+    def running(self, prepared: Prepared, run_id: str) -> Iterator[None]:
+        """Within it, the run is under way by that id."""
         self._run_ids[id(prepared)] = run_id
+        try:
+            yield
+        finally:
+            self._run_ids.pop(id(prepared), None)
+
+    async def hand_over(self, prepared: Prepared, run_id: str) -> None:
+        """A run is about to be asked for, which goes on from its checkpoint, if that is of use."""
         if prepared.checkpoint is None:
             return
-        try:
+        with suppress(QueueAgentError):  # the run begins anew, or finds the server gone
             await self._client.send(
                 "PUT",
                 f"/v1/jobs/{run_id}/checkpoint",
                 body=Body([prepared.checkpoint], MEDIA_TYPE),
                 timeout=ASK,
             )
-        except QueueAgentError:
-            return  # the run begins anew, or finds the server gone
-
-    def end(self, prepared: Prepared) -> None:
-        """The run is over."""
-        self._run_ids.pop(id(prepared), None)
 
     async def of(self, prepared: Prepared, *, stop: bool) -> Checkpoint | None:
         """What a run has done so far; see `Runtime.checkpoint`."""

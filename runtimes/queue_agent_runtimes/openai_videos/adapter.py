@@ -120,6 +120,7 @@ class OpenAIRuntime(OpenAIImagesRuntime):
                 progress(Progress(0.0))
             return await super().run(prepared, progress)
         warnings: tuple[str, ...] = prepared.warnings
+        steps_saved = 0
         with Spools() as spools:
             if prepared.engine.answers_when_done:
                 progress(Progress(0.0))
@@ -130,9 +131,10 @@ class OpenAIRuntime(OpenAIImagesRuntime):
                 artifacts, record = await self._made(prepared, progress, spools)
                 response = dict(record.fields)
                 warnings += record.warnings
+                steps_saved = record.steps_saved
             spools.keep(artifacts)
         progress(Progress(1.0))
-        return Output(tuple(artifacts), response, warnings)
+        return Output(tuple(artifacts), response, warnings, steps_saved=steps_saved)
 
     async def still_runs(self, prepared: Prepared) -> bool | None:
         """By the job's record, as long as the server has it."""
@@ -195,10 +197,10 @@ class OpenAIRuntime(OpenAIImagesRuntime):
 
     async def _create(self, prepared: PreparedVideo) -> str:
         """Hand the job over; one that is cancelled meanwhile is not left to the server."""
+        run_id = _run_id(prepared)
+        await self._hand_over(prepared, run_id)
         creating = asyncio.create_task(
-            self._jobs(prepared).create(
-                prepared.request, prepared.files, prepared.engine, _run_id(prepared)
-            )
+            self._jobs(prepared).create(prepared.request, prepared.files, prepared.engine, run_id)
         )
         try:
             return (await asyncio.shield(creating)).id
@@ -211,6 +213,9 @@ class OpenAIRuntime(OpenAIImagesRuntime):
         finally:
             creating.cancel()
             await asyncio.gather(creating, return_exceptions=True)
+
+    async def _hand_over(self, prepared: PreparedVideo, run_id: str) -> None:
+        """Give the server what goes before the job of that id; the dialect itself has nothing."""
 
     async def _follow(
         self, prepared: PreparedVideo, job_id: str, progress: ProgressCallback
@@ -227,7 +232,7 @@ class OpenAIRuntime(OpenAIImagesRuntime):
             starts = record.begun or not prepared.engine.tells_of_the_start
             if starts and (record.fraction > reached or preview):
                 reached = max(reached, record.fraction)
-                progress(Progress(reached, preview=preview))
+                progress(Progress(reached, record.step, record.steps, preview=preview))
             await asyncio.sleep(POLL_INTERVAL)
 
     async def _preview_of(self, prepared: PreparedVideo, record: EngineRecord) -> bytes | None:

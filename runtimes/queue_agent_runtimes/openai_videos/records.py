@@ -59,14 +59,32 @@ class EngineRecord:
     @property
     def previews(self) -> int:
         """How many looks at it there were so far."""
-        number = self.fields.get("previews")
-        return number if isinstance(number, int) else 0
+        return self._number("previews") or 0
+
+    @property
+    def step(self) -> int | None:
+        """How many steps are done, where the engine tells."""
+        return self._number("step")
+
+    @property
+    def steps(self) -> int | None:
+        """Of how many."""
+        return self._number("steps")
+
+    @property
+    def steps_saved(self) -> int:
+        """How many it did not take, thanks to a checkpoint, as the bundled runtime tells it."""
+        return self._number("resumed_steps") or 0
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is not as it was asked for, as the bundled runtime tells it."""
         told = self.fields.get("warnings")
         return tuple(map(str, told)) if isinstance(told, list) else ()
+
+    def _number(self, name: str) -> int | None:
+        number = self.fields.get(name)
+        return number if isinstance(number, int) and number >= 0 else None
 
     def url(self, number: int) -> str | None:
         """Where a file lies that the engine has put elsewhere, as SGLang does with S3."""

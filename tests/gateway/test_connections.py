@@ -4,9 +4,9 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -16,6 +16,10 @@ from websockets.asyncio.client import connect
 from gateway_bench import Gateways
 from queue_agent.gateway import app as gateway_app
 from queue_agent.settings.gateway import GatewaySettings
+from queue_agent.tasks import background
+
+LIMIT: Final = 60.0
+"""Seconds that only go by while a test lets them, so that no machine is too slow for them."""
 
 HALVES = {
     "nothing": b"",
@@ -29,6 +33,7 @@ HALVES = {
 }
 
 Serve = Callable[..., Any]
+Hurried = Callable[[], AbstractAsyncContextManager[None]]
 
 
 @pytest.fixture
@@ -54,6 +59,31 @@ async def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         yield serving
 
 
+@pytest.fixture
+async def hurried(monkeypatch: pytest.MonkeyPatch) -> Hurried:
+    """Lets a second go by at each round of the loop, which is the server's too, within a block."""
+    loop = asyncio.get_running_loop()
+    time, ahead = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: time() + ahead)
+
+    async def hurry() -> None:
+        nonlocal ahead
+        while True:
+            ahead += 1
+            await asyncio.sleep(0)
+
+    @asynccontextmanager
+    async def hurrying() -> AsyncIterator[None]:
+        async with asyncio.timeout(100 * LIMIT), background(hurry()):
+            yield
+
+    return hurrying
+
+
+def client_of(port: int) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=None)  # noqa: S113
+
+
 async def ended(port: int, sent: bytes) -> bytes:
     """What is answered until the connection ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -63,50 +93,58 @@ async def ended(port: int, sent: bytes) -> bytes:
     except ConnectionError:
         return b""
     finally:
-        writer.close()
+        await closed(writer)
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 @pytest.mark.parametrize("half", HALVES.values(), ids=HALVES.keys())
-async def test_hundreds_of_half_requests_end_by_themselves(serve: Serve, half: bytes) -> None:
-    async with serve(header_seconds=0.3, body_seconds=0.3) as port:
-        await asyncio.gather(*(ended(port, half) for _ in range(300)))
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+async def test_hundreds_of_half_requests_end_by_themselves(
+    serve: Serve, hurried: Hurried, half: bytes
+) -> None:
+    async with serve(header_seconds=LIMIT, body_seconds=LIMIT) as port:
+        async with hurried():
+            await asyncio.gather(*(ended(port, half) for _ in range(300)))
+        async with client_of(port) as client:
             assert (await client.get("/healthz")).status_code == 200
 
 
-async def test_one_that_goes_on_byte_by_byte_ends_too(serve: Serve) -> None:
-    async with serve(header_seconds=0.3) as port:
+async def test_one_that_goes_on_byte_by_byte_ends_too(serve: Serve, hurried: Hurried) -> None:
+    async with serve(header_seconds=LIMIT) as port, hurried():
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /healthz HTTP/1.1\r\nX-Slow: ")
 
         async def drip() -> None:
             while True:
                 writer.write(b"a")
-                await asyncio.sleep(0.01)  # the pace of the drip is what is tested
+                await asyncio.sleep(2)
 
-        dripping = asyncio.create_task(drip())
-        try:
+        async with background(drip()):
             with suppress(ConnectionError):
                 assert await reader.read() == b""
-        finally:
-            dripping.cancel()
-            writer.close()
+        await closed(writer)
 
 
-async def test_event_streams_and_web_sockets_stay(serve: Serve) -> None:
+async def test_event_streams_and_web_sockets_stay(serve: Serve, hurried: Hurried) -> None:
     async with (
-        serve(header_seconds=0.1, body_seconds=0.1, poll=0.05) as port,
+        serve(header_seconds=LIMIT, body_seconds=LIMIT, poll=0.05) as port,
         AsyncExitStack() as s,
     ):
-        api = await s.enter_async_context(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}"))
+        api = await s.enter_async_context(client_of(port))
         job = (await api.post("/v1/jobs", json={"content": {"prompt": "a"}})).json()
         path = f"/v1/jobs/{job['id']}/events"
         stream = await s.enter_async_context(api.stream("GET", path))
-        ws = await s.enter_async_context(connect(f"ws://127.0.0.1:{port}{path}"))
+        url = f"ws://127.0.0.1:{port}{path}"
+        ws = await s.enter_async_context(connect(url, open_timeout=None, ping_interval=None))
         lines = (line async for line in stream.aiter_lines() if line.startswith("data: "))
         first = [await anext(lines), str(await ws.recv())]
-        await ended(port, b"GET /healthz")  # its time and theirs is over
-        await ended(port, b"GET /healthz")
+        async with hurried():
+            await ended(port, b"GET /healthz")  # its time and theirs is over
+            await ended(port, b"GET /healthz")
         await api.delete(f"/v1/jobs/{job['id']}")
         then = [await anext(lines), str(await ws.recv())]
     for status, (event, message) in (("queued", first), ("cancelling", then)):
@@ -115,7 +153,7 @@ async def test_event_streams_and_web_sockets_stay(serve: Serve) -> None:
 
 
 async def test_there_are_only_so_many_connections(serve: Serve) -> None:
-    async with serve(connections=3, header_seconds=60) as port:
+    async with serve(connections=3, header_seconds=LIMIT) as port:
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
         for reader, writer in held:
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -123,8 +161,7 @@ async def test_there_are_only_so_many_connections(serve: Serve) -> None:
         for sent in (b"", b"GET /healthz HTTP/1.1\r\n"):
             assert (await ended(port, sent)).startswith(b"HTTP/1.1 503 ")
         for _, writer in held:
-            writer.close()
-            await writer.wait_closed()
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            await closed(writer)
+        async with client_of(port) as client:
             while (await client.get("/healthz")).status_code != 200:
                 pass  # the server hears of the ends when it hears of them

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from made_once import open_run
 from queue_agent.testing.aws import EmbeddedCloud
+from queue_agent.testing.nats import NatsServer
 
 # Of torch, here and in the servers that tests start: on tensors this small, more threads only wait
 # for each other, and keep the cores from the other workers meanwhile.
@@ -104,3 +105,11 @@ def embedded_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedde
     """The emulator, a process of its own; tests keep apart by the names they deploy."""
     with EmbeddedCloud(log=tmp_path_factory.mktemp("cloud") / "cloud.log") as cloud:
         yield cloud
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """A real one; tests keep apart by the names they deploy."""
+    folder = tmp_path_factory.mktemp("nats")
+    with NatsServer(folder, log=folder / "server.log") as server:
+        yield server

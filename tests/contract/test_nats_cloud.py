@@ -3,7 +3,7 @@
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -18,20 +18,13 @@ from queue_agent.testing.cloud_contract import CloudHooks, TenantPromises
 from queue_agent.testing.nats import NatsServer, deploy
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    folder = tmp_path_factory.mktemp("nats")
-    with NatsServer(folder, log=folder / "server.log") as server:
-        yield server
-
-
 class OnNats(CloudHooks):
     moves_dead_letters = False
 
     @pytest_asyncio.fixture
-    async def cloud(self, server: NatsServer) -> AsyncIterator[NatsCloud]:
-        self._server = server
-        cloud = server.connect()
+    async def cloud(self, nats_server: NatsServer) -> AsyncIterator[NatsCloud]:
+        self._server = nats_server
+        cloud = nats_server.connect()
         yield cloud
         await cloud.aclose()
 

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,6 @@ from queue_agent.testing.waiting import comes_to_hold
 from queue_agent.wire.errors import SettingsError, Unavailable
 
 LEASE = 60_000_000_000
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    folder = tmp_path_factory.mktemp("nats")
-    with NatsServer(folder, log=folder / "server.log") as server:
-        yield server
 
 
 @dataclass
@@ -73,13 +66,13 @@ class Place:
 
 
 @pytest.fixture
-async def place(server: NatsServer) -> AsyncIterator[Place]:
+async def place(nats_server: NatsServer) -> AsyncIterator[Place]:
     name = f"jobs{secrets.token_hex(4)}"
-    cloud = NatsCloud([server.address])
+    cloud = NatsCloud([nats_server.address])
     wanted = Resources(
-        queue_url=f"{server.address}/{name}/sdruntime",
-        notification_topic=f"{server.address}/{name}-told",
-        bucket=f"{server.address}/{name}-results",
+        queue_url=f"{nats_server.address}/{name}/sdruntime",
+        notification_topic=f"{nats_server.address}/{name}-told",
+        bucket=f"{nats_server.address}/{name}-results",
     )
     yield Place(cloud, name, wanted)
     await cloud.aclose()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,26 +26,12 @@ from queue_agent.testing.waiting import comes_to_hold
 from queue_agent.wire.errors import Unavailable
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    folder = tmp_path_factory.mktemp("nats")
-    with NatsServer(folder, log=folder / "server.log") as server:
-        yield server
-
-
-@pytest.fixture
-async def cloud(server: NatsServer) -> AsyncIterator[NatsCloud]:
-    cloud = server.connect()
-    yield cloud
-    await cloud.aclose()
-
-
-async def made(server: NatsServer, *, name: str = "", **wanted: Any) -> str:
+async def made(nats_server: NatsServer, *, name: str = "", **wanted: Any) -> str:
     """The address of a queue."""
     name = name or f"jobs{secrets.token_hex(4)}"
     resources = Resources(
-        queue_url=f"{server.address}/{name}/sd 1",
-        notification_topic=f"{server.address}/{name}-told",
+        queue_url=f"{nats_server.address}/{name}/sd 1",
+        notification_topic=f"{nats_server.address}/{name}-told",
         max_receives=3,
     )
     await set_up(replace(resources, **wanted), lambda _: None, dry=False, change=True)
@@ -86,35 +72,35 @@ async def drained(queues: Sequence[Queue], count: int) -> Counter[str]:
     return Counter(given.values())
 
 
-async def consumers(cloud: NatsCloud, url: str) -> dict[str, tuple[int, int]]:
+async def consumers(nats_cloud: NatsCloud, url: str) -> dict[str, tuple[int, int]]:
     """What waits and what is being worked on, by the consumers of the stream."""
-    async with cloud.connection.using("list consumers") as js:
+    async with nats_cloud.connection.using("list consumers") as js:
         found = await js.consumers_info(NatsAddress.parse(url).stream)
     return {it.name: (it.num_pending or 0, it.num_ack_pending or 0) for it in found}
 
 
 async def test_one_job_waits_for_two_of_a_tenant_with_a_thousand(
-    server: NatsServer, cloud: NatsCloud
+    nats_server: NatsServer, nats_cloud: NatsCloud
 ) -> None:
-    queue = cloud.queue(await made(server))
+    queue = nats_cloud.queue(await made(nats_server))
     await put(queue, "many", 1000)
     await put(queue, "one")
     assert len(await until(queue, "one")) <= 3
 
 
 async def test_jobs_of_nobody_take_turns_with_those_of_tenants(
-    server: NatsServer, cloud: NatsCloud
+    nats_server: NatsServer, nats_cloud: NatsCloud
 ) -> None:
-    queue = cloud.queue(await made(server))
+    queue = nats_cloud.queue(await made(nats_server))
     await put(queue, "many", 50)
     await queue.send("nobody's", {})
     assert len(await until(queue, None)) <= 3
 
 
 async def test_each_tenant_that_waits_has_a_turn_before_anyone_has_two_more(
-    server: NatsServer, cloud: NatsCloud
+    nats_server: NatsServer, nats_cloud: NatsCloud
 ) -> None:
-    queue = cloud.queue(await made(server))
+    queue = nats_cloud.queue(await made(nats_server))
     await put(queue, "many", 40)
     for tenant in "abcdef":
         await put(queue, tenant, 2)
@@ -123,9 +109,9 @@ async def test_each_tenant_that_waits_has_a_turn_before_anyone_has_two_more(
 
 
 async def test_without_others_a_tenants_jobs_come_in_their_order(
-    server: NatsServer, cloud: NatsCloud
+    nats_server: NatsServer, nats_cloud: NatsCloud
 ) -> None:
-    queue = cloud.queue(await made(server))
+    queue = nats_cloud.queue(await made(nats_server))
     for number in range(12):
         await put(queue, "one", first=number)
     found = await received(queue, 12)
@@ -133,10 +119,12 @@ async def test_without_others_a_tenants_jobs_come_in_their_order(
     assert {message.receive_count for message in found} == {1}
 
 
-async def test_several_agents_are_given_each_job_and_no_message_twice(server: NatsServer) -> None:
+async def test_several_agents_are_given_each_job_and_no_message_twice(
+    nats_server: NatsServer,
+) -> None:
     """A job that is put forward just when it is given out has two messages, each with its id."""
-    url = await made(server)
-    clouds = [server.connect() for _ in range(4)]
+    url = await made(nats_server)
+    clouds = [nats_server.connect() for _ in range(4)]
     try:
         queues = [cloud.queue(url) for cloud in clouds]
         for tenant, count in (("many", 80), ("a", 10), ("b", 10), ("größe .*>", 5)):
@@ -153,13 +141,13 @@ async def test_several_agents_are_given_each_job_and_no_message_twice(server: Na
 
 
 async def test_a_job_that_was_copied_and_not_removed_is_given_as_its_copy_alone(
-    server: NatsServer, cloud: NatsCloud
+    nats_server: NatsServer, nats_cloud: NatsCloud
 ) -> None:
     """Who puts a job forward may be gone before its original is."""
-    url = await made(server)
-    queue, address = cloud.queue(url), NatsAddress.parse(url)
+    url = await made(nats_server)
+    queue, address = nats_cloud.queue(url), NatsAddress.parse(url)
     await put(queue, "one")
-    async with cloud.connection.using("copy a job") as js:
+    async with nats_cloud.connection.using("copy a job") as js:
         original = await js.get_msg(address.stream, 1)
         headers = {**(original.headers or {}), SENT: "1.0", "Nats-Msg-Id": "copy"}
         subject = turns_subject(address.subject(), 1)
@@ -167,30 +155,30 @@ async def test_a_job_that_was_copied_and_not_removed_is_given_as_its_copy_alone(
     given = [*await received(queue), *await queue.receive(9, wait=0.5, visibility_timeout=LONG)]
     assert [(message.body, message.sent_at) for message in given] == [("one 0", 1.0)]
     await queue.delete(given[0])
-    assert set((await consumers(cloud, url)).values()) == {(0, 0)}
+    assert set((await consumers(nats_cloud, url)).values()) == {(0, 0)}
 
 
 async def test_all_that_waits_is_told_by_one_consumer_however_many_tenants_there_are(
-    server: NatsServer, cloud: NatsCloud
+    nats_server: NatsServer, nats_cloud: NatsCloud
 ) -> None:
-    url = await made(server)
-    queue = cloud.queue(url)
+    url = await made(nats_server)
+    queue = nats_cloud.queue(url)
     for number in range(30):
         await put(queue, f"tenant {number}")
     await queue.send("nobody's", {})
     await comes_to_hold(queue, 31)
     name = NatsAddress.parse(url).consumer
-    assert await consumers(cloud, url) == {name: (31, 0), f"{name}~turns": (0, 0)}
+    assert await consumers(nats_cloud, url) == {name: (31, 0), f"{name}~turns": (0, 0)}
     await received(queue, 6)
-    assert sum(in_flight for _, in_flight in (await consumers(cloud, url)).values()) == 6
+    assert sum(in_flight for _, in_flight in (await consumers(nats_cloud, url)).values()) == 6
     backlog = await queue.backlog()
     assert (backlog.waiting, backlog.in_flight) == (25, 6)
 
 
 async def test_a_job_that_is_worked_on_is_put_forward_for_nobody_else(
-    server: NatsServer, cloud: NatsCloud
+    nats_server: NatsServer, nats_cloud: NatsCloud
 ) -> None:
-    queue = cloud.queue(await made(server))
+    queue = nats_cloud.queue(await made(nats_server))
     await put(queue, "one")
     (held,) = await received(queue)
     await put(queue, "many", 20)
@@ -200,9 +188,9 @@ async def test_a_job_that_is_worked_on_is_put_forward_for_nobody_else(
 
 
 async def test_what_was_put_forward_is_the_same_job_when_it_comes_again(
-    server: NatsServer, cloud: NatsCloud
+    nats_server: NatsServer, nats_cloud: NatsCloud
 ) -> None:
-    queue = cloud.queue(await made(server))
+    queue = nats_cloud.queue(await made(nats_server))
     await put(queue, "many", 30)
     await queue.send("late", {"traceparent": "a b=c"}, Ordering(tenant="one"))
     first = (await until(queue, "one"))[-1]
@@ -214,9 +202,9 @@ async def test_what_was_put_forward_is_the_same_job_when_it_comes_again(
 
 
 async def test_what_was_given_back_comes_again_while_others_take_turns(
-    server: NatsServer, cloud: NatsCloud
+    nats_server: NatsServer, nats_cloud: NatsCloud
 ) -> None:
-    queue = cloud.queue(await made(server))
+    queue = nats_cloud.queue(await made(nats_server))
     await put(queue, "first")
     (message,) = await received(queue)
     await together(put(queue, f"tenant {number}", 2) for number in range(200))
@@ -225,10 +213,10 @@ async def test_what_was_given_back_comes_again_while_others_take_turns(
 
 
 async def test_dead_letters_know_their_tenant_and_go_back_to_his_place(
-    server: NatsServer, cloud: NatsCloud
+    nats_server: NatsServer, nats_cloud: NatsCloud
 ) -> None:
-    url = await made(server)
-    queue, dead = cloud.queue(url), cloud.queue(dead_letters_of(url))
+    url = await made(nats_server)
+    queue, dead = nats_cloud.queue(url), nats_cloud.queue(dead_letters_of(url))
     await put(queue, "many", 20)
     await put(queue, "one")
     await queue.bury((await until(queue, "one"))[-1])
@@ -239,11 +227,11 @@ async def test_dead_letters_know_their_tenant_and_go_back_to_his_place(
 
 
 async def test_an_agent_that_ends_between_two_steps_loses_and_doubles_nothing(
-    server: NatsServer, cloud: NatsCloud, monkeypatch: pytest.MonkeyPatch
+    nats_server: NatsServer, nats_cloud: NatsCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The copy is written, and its original still there."""
-    url = await made(server)
-    queue = cloud.queue(url)
+    url = await made(nats_server)
+    queue = nats_cloud.queue(url)
     await put(queue, "many", 3)
     await put(queue, "one")
 
@@ -253,7 +241,7 @@ async def test_an_agent_that_ends_between_two_steps_loses_and_doubles_nothing(
     monkeypatch.setattr(JetStreamContext, "delete_msg", ended)
     *others, held = await until(queue, "one")
     monkeypatch.undo()
-    other = server.connect()
+    other = nats_server.connect()
     try:  # the original is among what comes, and is given to nobody
         bodies = await drained([other.queue(url)], 3 - len(others))
         assert await other.queue(url).receive(1, wait=0.1, visibility_timeout=LONG) == []
@@ -294,15 +282,15 @@ async def test_agents_that_may_put_nothing_forward_work_in_the_order_of_the_stre
 
 
 async def test_a_queue_that_becomes_fair_keeps_what_waits_and_takes_what_comes(
-    server: NatsServer, cloud: NatsCloud
+    nats_server: NatsServer, nats_cloud: NatsCloud
 ) -> None:
-    url = await made(server, fair=False)
+    url = await made(nats_server, fair=False)
     name = NatsAddress.parse(url).stream
-    before = cloud.queue(url)
+    before = nats_cloud.queue(url)
     await put(before, "many", 10)
     assert [message.tenant for message in await received(before)] == ["many"]
-    await made(server, name=name)
-    later = server.connect()
+    await made(nats_server, name=name)
+    later = nats_server.connect()
     try:
         await put(before, "many", 2, first=10)  # by who published before, and knows of nothing
         await put(later.queue(url), "one")
@@ -315,61 +303,61 @@ async def test_a_queue_that_becomes_fair_keeps_what_waits_and_takes_what_comes(
 
 
 async def test_a_queue_may_be_made_without_turns_and_stays_so(
-    server: NatsServer, cloud: NatsCloud
+    nats_server: NatsServer, nats_cloud: NatsCloud
 ) -> None:
-    url = await made(server, fair=False)
-    queue = cloud.queue(url)
+    url = await made(nats_server, fair=False)
+    queue = nats_cloud.queue(url)
     await put(queue, "many", 5)
     await put(queue, "one")
     found = await until(queue, "one")
     assert [message.tenant for message in found] == ["many"] * 5 + ["one"]
-    assert [*await consumers(cloud, url)] == [NatsAddress.parse(url).consumer]
+    assert [*await consumers(nats_cloud, url)] == [NatsAddress.parse(url).consumer]
 
 
 async def test_to_make_a_fair_queue_without_turns_changes_nothing(
-    server: NatsServer, cloud: NatsCloud
+    nats_server: NatsServer, nats_cloud: NatsCloud
 ) -> None:
-    url = await made(server)
-    before = await consumers(cloud, url)
-    await made(server, name=NatsAddress.parse(url).stream, fair=False)
-    assert await consumers(cloud, url) == before
-    await put(cloud.queue(url), "many", 20)
-    await put(cloud.queue(url), "one")
-    assert len(await until(cloud.queue(url), "one")) <= 3
+    url = await made(nats_server)
+    before = await consumers(nats_cloud, url)
+    await made(nats_server, name=NatsAddress.parse(url).stream, fair=False)
+    assert await consumers(nats_cloud, url) == before
+    await put(nats_cloud.queue(url), "many", 20)
+    await put(nats_cloud.queue(url), "one")
+    assert len(await until(nats_cloud.queue(url), "one")) <= 3
 
 
 async def test_tenants_of_each_priority_take_turns_for_themselves(
-    server: NatsServer, cloud: NatsCloud
+    nats_server: NatsServer, nats_cloud: NatsCloud
 ) -> None:
-    url = await made(server, priorities=("high",))
-    topic = cloud.topic(url.rpartition("/")[0])
+    url = await made(nats_server, priorities=("high",))
+    topic = nats_cloud.topic(url.rpartition("/")[0])
     for tenant, count in (("many", 20), ("one", 1)):
         for _ in range(count):
             attributes = {"runtime": "sd 1", "priority": "high"}
             await topic.publish("x", attributes, Ordering(tenant=tenant))
     await topic.publish("usual", {"runtime": "sd 1"}, Ordering(tenant="one"))
-    assert len(await until(cloud.queue(f"{url}/high"), "one")) <= 3
-    (usual,) = await received(cloud.queue(url))
+    assert len(await until(nats_cloud.queue(f"{url}/high"), "one")) <= 3
+    (usual,) = await received(nats_cloud.queue(url))
     assert usual.body == "usual"
 
 
 async def test_notifications_have_no_place_of_a_tenant(
-    server: NatsServer, cloud: NatsCloud
+    nats_server: NatsServer, nats_cloud: NatsCloud
 ) -> None:
-    url = await made(server)
+    url = await made(nats_server)
     told = f"{url.rpartition('/')[0]}-told"
-    async with cloud.topic(told).subscribe({"id": ["a"]}) as heard:
+    async with nats_cloud.topic(told).subscribe({"id": ["a"]}) as heard:
         attributes = {"runtime": "sd 1", "status": "completed", "id": "a"}
-        await cloud.topic(told).publish("done", attributes, Ordering(tenant="one"))
+        await nats_cloud.topic(told).publish("done", attributes, Ordering(tenant="one"))
         assert await anext(heard) == "done"
 
 
 async def test_a_topic_knows_the_runtimes_of_fair_queues(
-    server: NatsServer, cloud: NatsCloud
+    nats_server: NatsServer, nats_cloud: NatsCloud
 ) -> None:
-    url = await made(server)
-    routing = await cloud.topic(url.rpartition("/")[0]).routing("runtime")
+    url = await made(nats_server)
+    routing = await nats_cloud.topic(url.rpartition("/")[0]).routing("runtime")
     assert routing is not None
     assert routing.values == {"sd 1"}
     with pytest.raises(Unavailable):
-        await cloud.queue(f"{url}-absent").policy()
+        await nats_cloud.queue(f"{url}-absent").policy()

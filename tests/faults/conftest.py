@@ -37,14 +37,6 @@ async def brief_rig(
         yield opened
 
 
-@pytest.fixture(scope="session")
-def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    """Tests keep apart by the names they deploy."""
-    folder = tmp_path_factory.mktemp("nats")
-    with NatsServer(folder, log=folder / "server.log") as server:
-        yield server
-
-
 @pytest.fixture(params=["aws", "nats"])
 def any_cloud(request: pytest.FixtureRequest) -> EmbeddedCloud | NatsServer:
     """The emulator, then a NATS server."""

@@ -38,10 +38,9 @@ def webui() -> Iterator[ServerProcess]:
 
 
 @pytest.fixture(scope="module")
-def embedded_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    folder = tmp_path_factory.mktemp("nats")
-    with NatsServer(folder, log=folder / "server.log") as server:
-        yield server
+def embedded_cloud(nats_server: NatsServer) -> NatsServer:
+    """Of `stage`."""
+    return nats_server
 
 
 async def generations(webui: ServerProcess, prompt: str) -> int:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,21 +11,14 @@ import pytest
 from queue_agent.testing.nats import NatsServer
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    folder = tmp_path_factory.mktemp("nats")
-    with NatsServer(folder, log=folder / "server.log") as server:
-        yield server
-
-
-def queue_agent(server: NatsServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+def queue_agent(nats_server: NatsServer, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "queue_agent", *arguments],
         env={
             **os.environ,
-            "QUEUE_AGENT_QUEUE_URL": f"{server.address}/jobs/sdruntime",
-            "QUEUE_AGENT_TOPIC_ARN": f"{server.address}/notifications",
-            "QUEUE_AGENT_BUCKET": f"{server.address}/results",
+            "QUEUE_AGENT_QUEUE_URL": f"{nats_server.address}/jobs/sdruntime",
+            "QUEUE_AGENT_TOPIC_ARN": f"{nats_server.address}/notifications",
+            "QUEUE_AGENT_BUCKET": f"{nats_server.address}/results",
             "QUEUE_AGENT_RUNTIME": "webui",
             "QUEUE_AGENT_RUNTIME_NAME": "sdruntime",
         },
@@ -37,7 +29,7 @@ def queue_agent(server: NatsServer, *arguments: str) -> subprocess.CompletedProc
     )
 
 
-def test_what_is_missing_is_made_once_and_check_finds_it(server: NatsServer) -> None:
+def test_what_is_missing_is_made_once_and_check_finds_it(nats_server: NatsServer) -> None:
     missing = [
         "stream jobs",
         "stream jobs-dead",
@@ -48,19 +40,19 @@ def test_what_is_missing_is_made_once_and_check_finds_it(server: NatsServer) -> 
         "stream KV_results",
         "stream OBJ_results",
     ]
-    refused = queue_agent(server, "check", "--no-runtime")
+    refused = queue_agent(nats_server, "check", "--no-runtime")
     assert refused.returncode == 1
     assert "stream not found" in refused.stdout
     wanted = ["--max-receives", "5", "--lease", "45"]
     for arguments in (["--dry-run"], wanted):
-        done = queue_agent(server, "setup", *arguments)
+        done = queue_agent(nats_server, "setup", *arguments)
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines() == missing
-    assert queue_agent(server, "setup", *wanted).stdout == ""
-    differing = queue_agent(server, "setup", "--lease", "45")
+    assert queue_agent(nats_server, "setup", *wanted).stdout == ""
+    differing = queue_agent(nats_server, "setup", "--lease", "45")
     assert differing.returncode == 1
     assert "dead letters after 5, in jobs-dead, wanted are dead letters after 3" in differing.stdout
-    found = queue_agent(server, "check", "--no-runtime")
+    found = queue_agent(nats_server, "check", "--no-runtime")
     assert found.returncode == 0, found.stdout
     assert "visibility timeout 45 s" in found.stdout
     assert "after 5 deliveries" in found.stdout

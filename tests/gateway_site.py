@@ -87,9 +87,9 @@ class Site:
 
 
 @contextmanager
-def opened_site(embedded: EmbeddedCloud, folder: Path, *, step: float) -> Iterator[Site]:
-    """A deployment with its agent; each step of its fake Web UI takes so many seconds."""
-    webui = webui_process("--step-seconds", str(step))
+def opened_site(embedded: EmbeddedCloud, folder: Path) -> Iterator[Site]:
+    """A deployment with its agent and a fake Web UI."""
+    webui = webui_process("--step-seconds", "0.01")
     with site_of(embedded, folder, webui, "webui") as site:
         yield site
 

@@ -41,16 +41,16 @@ def visit(site: Site, script: str, folder: Path, **environment: str) -> Seen:
 
     Its screenshots go to SCREENSHOTS if that is set, else to the folder.
     """
+    _skip_without_browser()
     keys = folder / "keys.json"
     key = write_keys(keys, script)[script]
     gateway = site.start_gateway(QUEUE_AGENT_GATEWAY_KEYS_FILE=str(keys))
-    return use(gateway.url, script, folder, KEY=key, **environment)
+    return use(gateway.url, script, folder, KEY=key, RUNTIME=site.runtime.url, **environment)
 
 
 def visit_exhibition(script: str, folder: Path) -> Seen:
     """The same of the page of `page_exhibition`."""
-    if (reason := missing()) is not None:
-        pytest.skip(reason)
+    _skip_without_browser()
     keys = write_keys(folder / "keys.json", "page", "crowd", "wall", "busy", "empty")
     program = Path(__file__).with_name("page_exhibition.py")
     command = [sys.executable, str(program), "{port}", str(folder / "keys.json")]
@@ -65,6 +65,11 @@ def visit_exhibition(script: str, folder: Path) -> Seen:
             BUSY_KEY=keys["busy"],
             EMPTY_KEY=keys["empty"],
         )
+
+
+def _skip_without_browser() -> None:
+    if (reason := missing()) is not None:
+        pytest.skip(reason)
 
 
 def write_keys(file: Path, *names: str) -> dict[str, str]:

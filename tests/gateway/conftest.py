@@ -7,7 +7,6 @@ import httpx
 import pytest
 
 from gateway_site import Content, JsonObject, Site, client_of, opened_site
-from page_visit import missing
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.process import ServerProcess
 
@@ -15,18 +14,7 @@ from queue_agent.testing.process import ServerProcess
 @pytest.fixture(scope="session")
 def site(embedded_cloud: EmbeddedCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The deployment with its agent; tests keep apart by the ids and prompts of their jobs."""
-    with opened_site(embedded_cloud, tmp_path_factory.mktemp("gateway"), step=0.01) as made:
-        yield made
-
-
-@pytest.fixture(scope="session")
-def slow_site(
-    embedded_cloud: EmbeddedCloud, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Site]:
-    """One whose jobs run long enough for a browser to see them at it."""
-    if (reason := missing()) is not None:
-        pytest.skip(reason)
-    with opened_site(embedded_cloud, tmp_path_factory.mktemp("page"), step=0.04) as made:
+    with opened_site(embedded_cloud, tmp_path_factory.mktemp("gateway")) as made:
         yield made
 
 

@@ -12,8 +12,8 @@ LONG: Final = f"a very long walk along the sea, {'and on, ' * 600}home"
 
 
 @pytest.fixture(scope="module")
-def seen(slow_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    return visit(slow_site, "form", tmp_path_factory.mktemp("form"))
+def seen(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    return visit(site, "form", tmp_path_factory.mktemp("form"))
 
 
 def test_a_key_is_asked_for_before_everything_else(seen: Seen) -> None:
@@ -31,7 +31,7 @@ def test_a_key_that_is_revoked_meanwhile_costs_nothing_that_was_written(seen: Se
     assert seen["unsent"] == "unsent"
 
 
-def test_what_the_fields_say_is_what_the_job_asks_for(seen: Seen, slow_site: Site) -> None:
+def test_what_the_fields_say_is_what_the_job_asks_for(seen: Seen, site: Site) -> None:
     content = dict(seen["sent"]["content"])
     assert content.pop("model"), "one of the runtime's"
     assert content.pop("scheduler").lower() == "karras"
@@ -43,7 +43,7 @@ def test_what_the_fields_say_is_what_the_job_asks_for(seen: Seen, slow_site: Sit
         "steps": 3, "cfg_scale": 6.25, "sampler_name": "DPM++ 2M", "seed": 4294967295,
         "batch_size": 2,
     }  # fmt: skip
-    assert seen["sent"]["metadata"]["runtime"] == slow_site.deployment.runtime_name
+    assert seen["sent"]["metadata"]["runtime"] == site.deployment.runtime_name
 
 
 def test_what_a_job_would_take_is_told_before_it_is_asked_for(seen: Seen) -> None:

@@ -16,9 +16,9 @@ URL: Final = f"data:image/png;base64,{base64.b64encode(DOT).decode()}"
 
 
 @pytest.fixture(scope="module")
-def seen(slow_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+def seen(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     dot = base64.b64encode(DOT).decode()
-    return visit(slow_site, "offers", tmp_path_factory.mktemp("offers"), DOT=dot)
+    return visit(site, "offers", tmp_path_factory.mktemp("offers"), DOT=dot)
 
 
 def test_what_operators_have_paused_is_said_where_the_runtime_is_chosen(seen: Seen) -> None:

@@ -13,14 +13,14 @@ from page_visit import Seen, visit
 
 
 @pytest.fixture(scope="module")
-def seen(slow_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+def seen(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     files = {
         "TURNED": photograph(),
         "DOT": written(Image.new("RGB", (64, 64), "green")),
         "GREYS": written(Image.linear_gradient("L").resize((64, 64))),
     }
     given = {name: base64.b64encode(data).decode() for name, data in files.items()}
-    return visit(slow_site, "pictures", tmp_path_factory.mktemp("pictures"), **given)
+    return visit(site, "pictures", tmp_path_factory.mktemp("pictures"), **given)
 
 
 def written(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

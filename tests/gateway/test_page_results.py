@@ -7,8 +7,8 @@ from page_visit import Seen, visit
 
 
 @pytest.fixture(scope="module")
-def seen(slow_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Seen:
-    return visit(slow_site, "results", tmp_path_factory.mktemp("results"))
+def seen(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    return visit(site, "results", tmp_path_factory.mktemp("results"))
 
 
 def test_progress_and_the_image_are_seen_and_found_again_after_a_reload(

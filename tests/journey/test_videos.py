@@ -15,7 +15,7 @@ from queue_agent.testing.aws import EmbeddedCloud
 
 @pytest.fixture(scope="module")
 def site(embedded_cloud: EmbeddedCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    server = fake_runtime("openai", "--engine", "sglang", "--step-seconds", "0.1")
+    server = fake_runtime("openai", "--engine", "sglang", "--step-seconds", "0.01")
     with site_of(embedded_cloud, tmp_path_factory.mktemp("films"), server, "openai") as made:
         yield made
 
@@ -27,7 +27,7 @@ def test_a_video_is_asked_for_followed_and_played_on_the_page(site: Site, tmp_pa
     with httpx.Client(base_url=gateway.url, timeout=PATIENCE) as api:
         while "text-to-video" not in api.get("/v1/runtimes").json()["runtimes"][0]["task_types"]:
             pass  # each answer takes a while, and the agent tells it when it starts
-        seen = use(gateway.url, "journey", tmp_path)
+        seen = use(gateway.url, "journey", tmp_path, RUNTIME=site.runtime.url)
         assert 0 < seen["progress"] < 1
         width, height, duration, error = seen["played"]
         assert (duration, error) == (2, None)

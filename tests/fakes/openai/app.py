@@ -56,6 +56,10 @@ def create_app(name: str, behaviour: Behaviour) -> FastAPI:
     async def end() -> None:
         engine.end_all()
 
+    @app.post("/fake/paused")
+    async def pause(after: int | None = None) -> None:
+        engine.paused_after = after
+
     @app.get("/fake/requests")
     async def seen() -> list[dict[str, Any]]:
         return requests.seen

@@ -91,6 +91,8 @@ class Engine:
         self.behaviour = behaviour
         self.waiting: list[Work] = []
         self.current: Work | None = None
+        self.paused_after: int | None = None
+        """Steps of a work after which it stands still, except that it can be ended."""
         self._news = asyncio.Event()
         self._ending = False
 
@@ -132,6 +134,10 @@ class Engine:
                 self.current, self._ending = None, False
                 work.over.set()
 
+    def _stands_still(self, work: Work) -> bool:
+        ended = self._ending or work.aborted
+        return work.steps_done == self.paused_after and not ended
+
     async def _do(self, work: Work, on_step: Callable[[Work], None]) -> None:
         work.started = True
         prompt = str(work.fields.get("prompt"))
@@ -147,6 +153,8 @@ class Engine:
             if self._ending or (work.aborted and not self.behaviour.whole_batches):
                 work.outcome.cancel()
                 return
+            while self._stands_still(work):  # noqa: ASYNC110  simple enough here
+                await asyncio.sleep(0.001)
         made = await asyncio.to_thread(work.file)
         if not work.outcome.done():
             work.outcome.set_result(_grown(made, self.behaviour.large))

@@ -7,7 +7,7 @@ Beside the real routes, ``/fake/…`` tells tests what happened and breaks thing
 - ``GET /fake/requests``: the last bodies of generation requests, oldest first
 - ``POST /fake/faults``: what shall go wrong next (`Fault`); ``DELETE`` ends all faults
 - ``POST /fake/paused``: whether sampling stands still, so that tests can take their time, or a
-  text: only where the prompt holds it
+  text: only where the prompt holds it; ``?after=``: once so many steps are done
 - ``POST /fake/models``: put a checkpoint on the disk; it is listed after a refresh
 
 Written after https://github.com/AUTOMATIC1111/stable-diffusion-webui (modules/api).

@@ -300,8 +300,8 @@ def _control(generator: Generator, requests: deque[JsonValue]) -> APIRouter:
         engine.faults.clear()
 
     @router.post("/paused")
-    async def pause(paused: Annotated[bool | str, Body()]) -> None:
-        engine.paused = paused
+    async def pause(paused: Annotated[bool | str, Body()], after: int = 0) -> None:
+        engine.paused, engine.paused_after = paused, after
 
     @router.post("/models")
     async def add_model(file: dict[str, str]) -> None:

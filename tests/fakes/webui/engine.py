@@ -73,6 +73,8 @@ class Engine:
     paused: bool | str = False
     """Whether sampling stands still, except that an interrupt ends it; or of which prompts' runs:
     those that hold this text."""
+    paused_after: int = 0
+    """Steps of a batch that are done all the same."""
     broken: bool = False
     """Whether CUDA's context is: nothing works until the server is started anew."""
     preview_steps: int = 10
@@ -94,6 +96,8 @@ class Engine:
 
     @property
     def _stands_still(self) -> bool:
+        if self.state.sampling_step < self.paused_after:
+            return False
         if isinstance(self.paused, bool) or self.working is None:
             return bool(self.paused)
         return self.paused in self.working.prompt

@@ -50,7 +50,10 @@ for (const [size, device] of [["desktop", desktop], ["phone", phone]]) {
     await inspect(page, `${name}, open jobs`);
     for (const prompt of ["twelve hills", "a warned fox", "a very large city", "a moving lamp", "a lamp to turn about"]) {
       await card(page, prompt).scrollIntoViewIfNeeded();
-      await page.waitForTimeout(100);
+      await page.waitForFunction((prompt) => {
+        const cards = [...document.querySelectorAll(".job")].filter((job) => job.textContent.includes(prompt));
+        return cards.every((job) => [...job.querySelectorAll(".images img, .images video")].every((shown) => shown.currentSrc));
+      }, prompt);
       await inspect(page, `${name}, finished: ${prompt}`);
     }
     await card(page, "a tall heron").scrollIntoViewIfNeeded();

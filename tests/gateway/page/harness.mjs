@@ -77,6 +77,13 @@ export async function progressed(page, share) {
   return found.jsonValue();
 }
 
+// Lets jobs of prompts that hold `words` stand still once `after` steps are done, and no others;
+// `false`: none. So it is not for the browser to be quick enough to see them run.
+export async function hold(words, after) {
+  const answer = await fetch(`${process.env.RUNTIME}/fake/paused?after=${after ?? 0}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(words) });
+  if (!answer.ok) throw new Error(`${answer.status}: ${await answer.text()}`);
+}
+
 // A field of the form.
 export const field = (page, label) => page.locator("#ask").getByLabel(label, { exact: true });
 

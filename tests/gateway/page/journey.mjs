@@ -11,8 +11,10 @@ await field(page, "Prompt").fill("a ferry at night");
 await field(page, "Seconds").fill("2");
 await field(page, "FPS").fill("8");
 await field(page, "Steps").fill("20");
+await still(5);
 await page.getByRole("button", { name: "Generate" }).click();
 seen.progress = await progressed(page, 0.05);
+await still();
 await ended(page, "a ferry at night", "completed").waitFor();
 const film = card(page, "a ferry at night").locator("video[src][poster]");
 await film.waitFor();
@@ -26,3 +28,8 @@ seen.played = await film.evaluate(async (video) => {
 seen.statuses = [...new Set(statuses)];
 await shoot("journey", page);
 await finish();
+
+// The runtime stands still once so many steps are done, until somebody has seen it.
+async function still(after) {
+  await fetch(`${process.env.RUNTIME}/fake/paused${after ? `?after=${after}` : ""}`, { method: "POST" });
+}

@@ -1,12 +1,14 @@
 // What becomes of jobs: followed, shown, cancelled, asked for again, found again.
 
-import { ask, card, contrasts, ended, field, finish, open, pictured, previewed, progressed, seen, shoot } from "./harness.mjs";
+import { ask, card, contrasts, ended, field, finish, hold, open, pictured, previewed, progressed, seen, shoot } from "./harness.mjs";
 
 // A job with visible progress, then its image.
 const page = await open({ colorScheme: "light" });
+await hold("a lighthouse", 15);
 await ask(page, "a lighthouse at dusk", 150);
 seen.progress = await progressed(page, 0.05);
 seen.preview = await previewed(page, "a lighthouse at dusk");
+await hold(false);
 await ended(page, "a lighthouse at dusk", "completed").waitFor();
 seen.width = await pictured(page, "a lighthouse at dusk");
 seen.previewLeft = await card(page, "a lighthouse at dusk").locator(".preview").isVisible();
@@ -28,11 +30,13 @@ await page.waitForFunction(() => document.querySelectorAll('.job[data-status="co
 seen.otters = await card(page, "an otter by keyboard").count();
 
 // One is cancelled, one fails.
+await hold("a never-ending story", 15);
 await ask(page, "a never-ending story", 150, { size: "512x512" });
 await ask(page, "a second never-ending story", 150, { size: "512x512" });
 await ended(page, "a never-ending story", "running").waitFor();
 await card(page, "a second never-ending story").getByRole("button", { name: "Cancel" }).click();
 await ended(page, "a second never-ending story", "cancelled").waitFor();
+await hold(false);
 await ask(page, "a picture nobody can make <lora:nobody:1>", 2);
 await ended(page, "a picture nobody can make", "failed").waitFor();
 seen.reason = await card(page, "a picture nobody can make").locator(".reason").innerText();
@@ -47,6 +51,7 @@ seen.again = await pictured(page, "a lighthouse at dusk");
 seen.cancelled = await ended(page, "a second never-ending story", "cancelled").count();
 
 seen.contrast = await contrasts(page);
+await hold("a train", 60);
 await ask(page, "a train crossing a snowy valley", 150, { size: "768x512" });
 await ask(page, "a teapot in the rain", 150);
 await progressed(page, 0.3);
@@ -65,5 +70,10 @@ seen.overflow = await phone.evaluate(() => document.documentElement.scrollWidth 
 await card(phone, "a lighthouse at dusk").first().scrollIntoViewIfNeeded();
 await phone.evaluate(() => scrollTo(0, 0));
 await shoot("page-phone", phone);
+
+await page.getByRole("button", { name: "Cancel all" }).click();
+await page.getByRole("button", { name: "Cancel them" }).click();
+await ended(page, "a train crossing", "cancelled").waitFor();
+await hold(false);
 
 await finish();

@@ -11,6 +11,7 @@ from typing import Final
 import httpx
 
 from fakes import fake_runtime, importable_tests
+from harness import PATIENCE
 from queue_agent.testing import ServerProcess
 
 MODEL: Final = Path(__file__).parent / "fakes" / "cog" / "model"
@@ -32,7 +33,7 @@ def fake_cog(*options: str) -> ServerProcess:
 
 async def predictions_held(server: ServerProcess) -> int:
     """How many it works on, which are one or none, by its own word."""
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         return int((await client.get("/health-check")).json()["status"] == "BUSY")
 
 
@@ -41,7 +42,10 @@ def set_up(server: ServerProcess) -> Iterator[ServerProcess]:
     """The server, started and done with its model's setup."""
     with server:
         for _ in range(600):
-            if httpx.get(f"{server.url}/health-check").json()["status"] == "READY":
+            if (
+                httpx.get(f"{server.url}/health-check", timeout=PATIENCE).json()["status"]
+                == "READY"
+            ):
                 break
             time.sleep(0.1)
         yield server

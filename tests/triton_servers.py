@@ -9,6 +9,7 @@ import httpx
 
 from fakes import fake_runtime
 from fakes.triton.served import BROKEN, MODELS, PAINTER
+from harness import PATIENCE
 from queue_agent.testing.process import ServerProcess, free_port
 
 HOME = Path(os.environ.get("TRITON_HOME", "/nonexistent"))
@@ -88,7 +89,7 @@ class StandIns:
     async def held(self) -> int:
         """Requests that wait, by Triton's metrics, or run, by the models' word."""
         running = sum(int(one.name.rpartition("-")[2]) for one in self._held.iterdir())
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
             answer = await client.get(f"http://127.0.0.1:{self._metrics}/metrics")
         metric = r"^nv_inference_pending_request_count\S* (\d+)"
         pending = re.findall(metric, answer.text, re.MULTILINE)
@@ -101,10 +102,10 @@ class StandIns:
 
 async def held_by_fake(server: ServerProcess) -> int:
     """Requests that wait or run."""
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         return int((await client.get("/held")).text)
 
 
 async def end_work_of_fake(server: ServerProcess) -> None:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         await client.post("/end-work")

@@ -109,7 +109,7 @@ class Cluster:
         told = trigger["metadata"]
         address = f"http://{told['natsServerMonitoringEndpoint']}/jsz"
         asked = {"acc": told["account"], "consumers": "true", "config": "true"}
-        (account,) = httpx.get(address, params=asked).json()["account_details"]
+        (account,) = httpx.get(address, params=asked, timeout=PATIENCE).json()["account_details"]
         assert account["name"] == told["account"]
         (stream,) = (it for it in account["stream_detail"] if it["name"] == told["stream"])
         (found,) = (it for it in stream["consumer_detail"] if it["name"] == told["consumer"])
@@ -181,7 +181,7 @@ def test_agent_gateway_scaler_and_check_work_with_what_is_rendered(cluster: Clus
         assert answer.status_code == 202, answer.text
         assert cluster.lag(trigger) == 1, "the first pod"
         scaler = started.enter_context(cluster.start(scalers, "scaler", ports["scaler"]))
-        while (wanted := httpx.get(f"{scaler.url}/pods")).status_code != 200:
+        while (wanted := httpx.get(f"{scaler.url}/pods", timeout=PATIENCE)).status_code != 200:
             assert scaler.lives
         assert (wanted.json()["pods"], wanted.json()["waiting"]) == (1, 1)
         started.enter_context(webui_process(port=ports["runtime"]))

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 from pydantic import JsonValue
 
 from cog_servers import fake_cog, predictions_held, real_cog, set_up
+from harness import PATIENCE
 from queue_agent.runtime import Output, Progress, Readiness, Runtime, RuntimeOptions
 from queue_agent.testing import RuntimeContract, ServerProcess, eventually, sample_png
 from queue_agent.testing.runtime_contract.hooks import contents, ignore
@@ -256,7 +257,7 @@ async def test_a_job_waits_for_its_turn_while_others_have_the_server(
     runtime: Runtime, server: ServerProcess
 ) -> None:
     reports: list[Progress] = []
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         slow = {"input": {"prompt": "a", "num_inference_steps": 100_000}}
         await client.put("/predictions/theirs", json=slow, headers={"prefer": "respond-async"})
         prepared = await runtime.prepare(job(), {})
@@ -401,7 +402,10 @@ async def test_outputs_that_the_server_has_uploaded_are_fetched() -> None:
 
 async def test_looking_at_a_prediction_never_makes_another() -> None:
     with fake_cog("--no-schema") as server:
-        async with opened(server) as runtime, httpx.AsyncClient(base_url=server.url) as client:
+        async with (
+            opened(server) as runtime,
+            httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client,
+        ):
             prepared = await runtime.prepare(job(num_inference_steps=60), {})
             await runtime.run(prepared, ignore)
             assert await runtime.still_runs(prepared) is False

@@ -17,6 +17,7 @@ from pydantic import JsonValue
 from structlog.testing import capture_logs
 
 from fakes import fake_runtime
+from harness import PATIENCE
 from media_files import OTHERS
 from queue_agent.media.facts import media_type_of
 from queue_agent.outputs import describe
@@ -143,7 +144,7 @@ class TestComfyUIContract(RuntimeContract):
 
 
 async def ask(server: ServerProcess, path: str) -> Json:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         answer: Json = (await client.get(path)).json()
     return answer
 
@@ -157,7 +158,7 @@ async def jobs_held(server: ServerProcess) -> int:
 
 
 async def tell(server: ServerProcess, path: str, value: JsonValue) -> Json:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         response = await client.post(path, json=value)
         response.raise_for_status()
         answer: Json = response.json() if response.content else {}

@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import JsonValue
 
 from fakes import fake_runtime
+from harness import PATIENCE
 from queue_agent.runtime import Output, RuntimeOptions
 from queue_agent.testing import ServerProcess
 from queue_agent.wire.errors import Rejected
@@ -53,7 +54,7 @@ def server() -> Iterator[ServerProcess]:
 
 @pytest.fixture
 async def runtime(server: ServerProcess) -> AsyncIterator[ComfyUIRuntime]:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         await client.post("/fake/reset")
         files = {"image": ("example.png", png(OWN))}
         (await client.post("/upload/image", files=files)).raise_for_status()
@@ -105,7 +106,7 @@ async def test_a_name_is_a_name_and_no_path(
 ) -> None:
     output = await run(runtime, {"workflow": showing(name), "images": [image(name, (7, 8, 9))]})
     assert colors(output) == [(7, 8, 9)]
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         files = (await client.get("/fake/state")).json()["files"]
     ours = [file for file in files if file["type"] == "input" and file["subfolder"]]
     assert [file["subfolder"].split("/")[0] for file in ours] == ["queue-agent"]

@@ -10,6 +10,7 @@ import pytest
 from pydantic import JsonValue
 
 from fakes import fake_runtime
+from harness import PATIENCE
 from queue_agent.runtime import Asset, Output, Prepared, Runtime, RuntimeOptions
 from queue_agent.testing import FaultProxy, ServerProcess, eventually, sample_png
 from queue_agent.testing.fault_proxy import Status, on_path
@@ -120,13 +121,13 @@ async def run(runtime: Runtime, job: Job) -> Output:
 
 
 async def ask(server: ServerProcess, path: str) -> Json:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         answer: Json = (await client.get(path)).json()
     return answer
 
 
 async def tell(server: ServerProcess, path: str, value: JsonValue) -> None:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         (await client.post(path, json=value)).raise_for_status()
 
 

@@ -7,6 +7,7 @@ import pytest
 from pydantic import JsonValue
 
 from fakes import fake_runtime
+from harness import PATIENCE
 from queue_agent.runtime import Asset, Output, Progress, RuntimeOptions
 from queue_agent.testing import ServerProcess, sample_png
 from queue_agent.wire.errors import Rejected, Unavailable
@@ -37,7 +38,7 @@ async def runtime(server: ServerProcess) -> AsyncIterator[ComfyUIRuntime]:
 
 
 async def post(server: ServerProcess, path: str, value: Json) -> None:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         (await client.post(path, json=value)).raise_for_status()
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from pydantic import JsonValue
 
 from fakes import fake_runtime
+from harness import PATIENCE
 from queue_agent.runtime import Output, Runtime, RuntimeOptions
 from queue_agent.testing import ServerProcess
 from queue_agent.wire.errors import Rejected
@@ -36,7 +37,7 @@ async def runtime(server: ServerProcess) -> AsyncIterator[Runtime]:
 
 
 async def asked(server: ServerProcess, method: str, path: str, body: Json | None = None) -> Any:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         return (await client.request(method, path, json=body)).json()
 
 

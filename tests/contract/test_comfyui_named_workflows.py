@@ -11,6 +11,7 @@ import pytest
 from pydantic import JsonValue
 
 from fakes import fake_runtime
+from harness import PATIENCE
 from queue_agent.media.facts import facts_of
 from queue_agent.runtime import Asset, Output, Prepared, Runtime, RuntimeOptions
 from queue_agent.testing import ServerProcess, sample_png
@@ -80,7 +81,7 @@ async def runtime(server: ServerProcess, tmp_path: Path) -> AsyncIterator[Runtim
     runtime = ComfyUIRuntime(RuntimeOptions(base_url=server.url, workflows=tmp_path))
     yield runtime
     await runtime.aclose()
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
         await client.post(f"{server.url}/fake/reset", json={})
 
 

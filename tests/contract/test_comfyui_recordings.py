@@ -23,6 +23,7 @@ from fakes import fake_runtime
 from fakes.comfyui.files import Files
 from fakes.comfyui.nodes import NODE_CLASSES
 from fakes.comfyui.recorder_nodes import RECORDER_NODE_CLASSES
+from harness import PATIENCE
 from queue_agent.testing import ServerProcess, sample_png
 
 WALKS: Final = (
@@ -93,8 +94,6 @@ PAUSED_BEFORE: Final = {
 """Where the recorded prompts take so long that they are under way still when the next is asked."""
 MODEL: Final = "tiny.safetensors"
 """The real server's only checkpoint."""
-PATIENCE: Final = 10.0
-"""Seconds for what has to come."""
 
 
 def reason_not_to_ask(exchange: Exchange) -> str | None:
@@ -116,7 +115,11 @@ class Walk:
     def step(self, exchange: Exchange) -> None:
         what = exchange["what"]
         if what in PAUSED_BEFORE:
-            httpx.post(f"{self.server.url}/fake/faults", json={"paused": PAUSED_BEFORE[what]})
+            httpx.post(
+                f"{self.server.url}/fake/faults",
+                json={"paused": PAUSED_BEFORE[what]},
+                timeout=PATIENCE,
+            )
         if what.startswith("after a restart"):
             self.server.kill()
         if not self.server.lives and "connection" not in exchange.get("response", {}):
@@ -261,19 +264,23 @@ class Walk:
         }
         posted = {"prompt": prompt, "client_id": websocket["query"]["clientId"]}
         with self._socket(websocket) as socket:
-            httpx.post(f"{self.server.url}/prompt", json=posted)
+            httpx.post(f"{self.server.url}/prompt", json=posted, timeout=PATIENCE)
             while _received(socket).get("text", {}).get("type") != "progress":
                 pass
-            httpx.post(f"{self.server.url}/fake/faults", json={"paused": True})
+            httpx.post(f"{self.server.url}/fake/faults", json={"paused": True}, timeout=PATIENCE)
         with self._socket(websocket) as socket:
             frames = [_received(socket), _received(socket)]
-        httpx.post(f"{self.server.url}/fake/faults", json={})
+        httpx.post(f"{self.server.url}/fake/faults", json={}, timeout=PATIENCE)
         yield heard(exchange["frames_after"])[0], heard(frames)[0]
 
     def _socket(self, websocket: Any) -> ClientConnection:
         url = f"ws{self.server.url.removeprefix('http')}{websocket['path']}"
         return connect(
-            f"{url}?{urlencode(websocket['query'])}", compression=None, proxy=None, max_size=None
+            f"{url}?{urlencode(websocket['query'])}",
+            compression=None,
+            proxy=None,
+            max_size=None,
+            open_timeout=PATIENCE,
         )
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from pydantic import JsonValue
 
 from fakes import fake_runtime
+from harness import PATIENCE
 from queue_agent.runtime import Output, Readiness, RuntimeOptions
 from queue_agent.testing import ServerProcess
 from queue_agent.wire.errors import Rejected, SettingsError, Unavailable
@@ -72,12 +73,12 @@ async def make(server: ServerProcess, tmp_path: Path) -> AsyncIterator[Made]:
     yield of
     for runtime in made:
         await runtime.aclose()
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         await client.post("/fake/reset")
 
 
 async def told(server: ServerProcess, **faults: Any) -> None:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         await client.post("/fake/faults", json=faults)
 
 

@@ -12,6 +12,7 @@ import pytest
 from pydantic import JsonValue
 
 from fakes import fake_runtime
+from harness import PATIENCE
 from queue_agent.runtime import Prepared, Runtime, RuntimeOptions
 from queue_agent.testing import ServerProcess, eventually
 from queue_agent.testing.runtime_contract.hooks import ignore, task_of
@@ -54,13 +55,13 @@ async def opened(adapter: type[Runtime], server: ServerProcess) -> AsyncIterator
 
 
 async def order(server: ServerProcess, path: str, **body: JsonValue) -> None:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         (await client.post(path, json=body)).raise_for_status()
 
 
 async def comfyui_queue(server: ServerProcess) -> tuple[int, int]:
     """How many prompts run, and how many wait."""
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         queue = (await client.get("/queue")).json()
     return len(queue["queue_running"]), len(queue["queue_pending"])
 
@@ -77,7 +78,7 @@ async def cancelled(runtime: Runtime, job: Job, server: ServerProcess, path: str
 
 
 async def works(server: ServerProcess, path: str) -> bool:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         state = (await client.get(path)).json()
     return bool(state.get("queue_running") or state.get("working"))
 
@@ -169,7 +170,7 @@ async def left_running(runtime: Runtime, server: ServerProcess, steps: int) -> C
 
 
 async def outcomes(server: ServerProcess) -> list[str]:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         return [run["outcome"] for run in (await client.get("/fake/state")).json()["runs"]]
 
 

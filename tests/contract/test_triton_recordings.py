@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from harness import PATIENCE
 from triton_recording import RECORDING, ask, essence
 from triton_recording import requests as exchanges
 from triton_servers import fake_triton
@@ -16,7 +17,10 @@ RECORDED: list[dict[str, Any]] = json.loads(RECORDING.read_text())["exchanges"]
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with fake_triton("--broken") as server, httpx.Client(base_url=server.url) as client:
+    with (
+        fake_triton("--broken") as server,
+        httpx.Client(base_url=server.url, timeout=PATIENCE) as client,
+    ):
         yield client
 
 

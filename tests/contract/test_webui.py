@@ -13,6 +13,7 @@ from PIL import Image
 from pydantic import JsonValue
 
 from fakes import fake_runtime
+from harness import PATIENCE
 from queue_agent.runtime import (
     OWN,
     Asset,
@@ -110,19 +111,19 @@ class TestWebUIContract(RuntimeContract):
 
 
 async def ask(server: ServerProcess, what: str) -> dict[str, JsonValue]:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         answer: dict[str, JsonValue] = (await client.get(f"/fake/{what}")).json()
     return answer
 
 
 async def ask_list(server: ServerProcess, what: str) -> list[dict[str, JsonValue]]:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         answer: list[dict[str, JsonValue]] = (await client.get(f"/fake/{what}")).json()
     return answer
 
 
 async def tell(server: ServerProcess, what: str, value: JsonValue) -> None:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         (await client.post(what, json=value)).raise_for_status()
 
 
@@ -489,7 +490,10 @@ class TestProgressAndInterruption:
     ) -> None:
         """Of one that another waits behind this is told by its pace, once that is known."""
         with fresh("--step-seconds", "0.1") as server:
-            async with opened(server) as runtime, httpx.AsyncClient(base_url=server.url) as page:
+            async with (
+                opened(server) as runtime,
+                httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as page,
+            ):
                 seen: list[Progress] = []
                 asked = asyncio.create_task(run(runtime, text_to_image(steps=LONG), seen))
                 await eventually(lambda: has_come(server, 4))
@@ -506,7 +510,10 @@ class TestProgressAndInterruption:
 
     async def test_an_interrupt_of_an_idle_server_spoils_nothing(self, fresh: Fresh) -> None:
         with fresh() as server:
-            async with opened(server) as runtime, httpx.AsyncClient(base_url=server.url) as page:
+            async with (
+                opened(server) as runtime,
+                httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as page,
+            ):
                 await run(runtime, text_to_image())
                 await page.post("/sdapi/v1/interrupt")
                 assert (await run(runtime, text_to_image())).warnings == ()
@@ -542,7 +549,10 @@ class TestProgressAndInterruption:
     ) -> None:
         """Somebody at the Web UI's own page generates: our cancelled run must not stop that."""
         with fresh() as server:
-            async with opened(server) as runtime, httpx.AsyncClient(base_url=server.url) as page:
+            async with (
+                opened(server) as runtime,
+                httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as page,
+            ):
                 async with paused(server):
                     human = asyncio.create_task(
                         page.post("/sdapi/v1/txt2img", json={"steps": 100}, timeout=None)
@@ -573,7 +583,7 @@ async def has_run(server: ServerProcess, count: int) -> bool:
 
 async def has_come(server: ServerProcess, steps: int) -> bool:
     """Whether the job under way has taken so many steps."""
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         state = (await client.get("/sdapi/v1/progress")).json()["state"]
     return bool(state["job_count"] > 0 and state["sampling_step"] >= steps)
 

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from fakes import fake_runtime
+from harness import PATIENCE
 from queue_agent.testing import ServerProcess
 
 RECORDINGS = Path(__file__).parents[1] / "recordings" / "webui-1.10.1"
@@ -184,14 +185,20 @@ def recorded_server(name: str) -> Iterator[ServerProcess]:
         if name not in {"fresh_config", "auth"}:
             set_once = {"CLIP_stop_at_last_layers": 1, "samples_format": "png"}
             set_once |= {"sd_vae": "nope.pt"} if name == "options" else {}
-            httpx.post(f"{server.url}/sdapi/v1/options", json=set_once).raise_for_status()
+            httpx.post(
+                f"{server.url}/sdapi/v1/options", json=set_once, timeout=PATIENCE
+            ).raise_for_status()
         if name in JOB_BEFORE:
             before = {"steps": JOB_BEFORE[name], "width": 64, "height": 64}
-            httpx.post(f"{server.url}/sdapi/v1/txt2img", json=before).raise_for_status()
+            httpx.post(
+                f"{server.url}/sdapi/v1/txt2img", json=before, timeout=PATIENCE
+            ).raise_for_status()
         if name in {"lists_filled", "auth"}:
-            httpx.post(f"{server.url}/fake/filled").raise_for_status()
+            httpx.post(f"{server.url}/fake/filled", timeout=PATIENCE).raise_for_status()
         if name == "auth":
-            httpx.post(f"{server.url}/sdapi/v1/refresh-loras", auth=("u", "p")).raise_for_status()
+            httpx.post(
+                f"{server.url}/sdapi/v1/refresh-loras", auth=("u", "p"), timeout=PATIENCE
+            ).raise_for_status()
         yield server
 
 

@@ -50,7 +50,7 @@ async def test_a_broken_runtime_is_restarted_and_every_job_completes(
     await asyncio.to_thread(own.start)
     health = f"http://{HOST}:{free_port()}"
     async with rigged(embedded_cloud, webui, tmp_path, max_receives=3) as rig:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
             (await client.post(f"{own.url}/fake/faults", json=fault)).raise_for_status()
             await rig.publish(*["order"] * 5, steps=3)
             await rig.agent(

@@ -23,7 +23,7 @@ from faults.striking import (
     DeliverTwice,
     either,
 )
-from harness import until
+from harness import PATIENCE, until
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.fault_proxy import (
     Delay,
@@ -133,7 +133,7 @@ async def test_a_refusal_is_in_the_log_and_the_metrics_at_once_and_costs_no_job(
     port = free_port()
     async with (
         rigged(embedded_cloud, webui, tmp_path) as rig,
-        httpx.AsyncClient(base_url=f"http://{HOST}:{port}") as probe,
+        httpx.AsyncClient(base_url=f"http://{HOST}:{port}", timeout=PATIENCE) as probe,
     ):
         agent = await rig.agent(
             QUEUE_AGENT_HEALTH_HOST=HOST,

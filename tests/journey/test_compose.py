@@ -254,7 +254,8 @@ def test_a_job_goes_through_what_it_describes(variables: Mapping[str, str], tmp_
             assert client.get(f"{where}/images/1").headers["Content-Type"] == "image/png"
         if variables is BUNDLED:
             called = {"Host": "runtime:8000"}
-            assert httpx.get(f"{runtime.url}/health", headers=called).status_code == 200
+            told = httpx.get(f"{runtime.url}/health", headers=called, timeout=PATIENCE)
+            assert told.status_code == 200
         else:
             submitted = machine.outside(from_this_machine())
             assert submitted.returncode == 0, submitted.stderr

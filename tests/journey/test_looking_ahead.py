@@ -9,7 +9,7 @@ from typing import Final
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from harness import scene, until, webui_process, webui_settings
+from harness import PATIENCE, scene, until, webui_process, webui_settings
 from queue_agent.testing.aws import EmbeddedCloud
 from queue_agent.testing.process import ServerProcess
 
@@ -74,7 +74,7 @@ async def test_an_agent_that_looks_ahead_switches_models_less_often(
 
 async def jobs_that_wait(agent: ServerProcess) -> float:
     """Jobs that an agent has ready for its runtime."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
         page = (await client.get(f"{agent.url}/metrics")).text
     return sum(
         sample.value
@@ -85,13 +85,13 @@ async def jobs_that_wait(agent: ServerProcess) -> float:
 
 
 async def sampling_stands_still(webui: ServerProcess, which: bool | str) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
         (await client.post(f"{webui.url}/fake/paused", json=which)).raise_for_status()
 
 
 async def runs_of(webui: ServerProcess) -> list[dict[str, str | float]]:
     """In their order."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
         runs: list[dict[str, str | float]] = (await client.get(f"{webui.url}/fake/runs")).json()
     return sorted(runs, key=lambda run: run["start"] or inf)
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import yaml
 
-from harness import Scene, until
+from harness import PATIENCE, Scene, until
 from queue_agent.testing.process import ServerProcess
 from queue_agent.wire.layout import ResultKeys
 
@@ -40,7 +40,7 @@ async def answer(server: ServerProcess, wanted: Any = None) -> dict[str, Any]:
     """What it answers, once it does, and if that is wanted."""
 
     async def asked() -> dict[str, Any] | None:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
             response = await client.get(f"{server.url}/pods")
         body: dict[str, Any] = response.json()
         good = response.status_code == 200 and (wanted is None or wanted(body))
@@ -79,7 +79,7 @@ async def test_it_asks_for_a_pod_for_each_long_job_and_tells_its_metrics(stage: 
             await stage.send(json.dumps(stage.job(f"waiting-{number}")))
         found = await answer(server, lambda body: body["waiting"] == 3)
         assert (found["pods"], found["job_seconds"]) == (3, 600)
-        async with httpx.AsyncClient(base_url=server.url) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
             page = (await client.get("/metrics")).text
             ready = await client.get("/readyz")
     assert "queue_agent_scaler_pods{" in page
@@ -91,12 +91,12 @@ async def test_where_the_cloud_refuses_it_says_so_and_keda_has_no_number(stage: 
     with scaler(stage, QUEUE_AGENT_QUEUE_URL=gone) as server:
 
         async def refused() -> bool:
-            async with httpx.AsyncClient(base_url=server.url) as client:
+            async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
                 ready = await client.get("/readyz")
             return ready.status_code == 503 and "not" in ready.json()["reasons"]["answer"]
 
         assert await until(refused, what="a reason")
-        async with httpx.AsyncClient(base_url=server.url) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
             response = await client.get("/pods")
             alive = await client.get("/healthz")
     assert response.status_code == 503
@@ -112,7 +112,7 @@ async def test_what_the_chart_tells_keda_is_what_it_answers(stage: Scene) -> Non
     with scaler(stage) as server:
         body = await answer(server)
         path = httpx.URL(trigger["url"]).path
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
             asked = (await client.get(f"{server.url}{path}")).json()
     value = asked[trigger["valueLocation"]]
     assert isinstance(value, int)

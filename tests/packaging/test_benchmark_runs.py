@@ -44,7 +44,7 @@ async def test_a_queue_on_nats_is_empty_once_all_is_answered_and_acknowledged(
         async with aclosing(NatsCloud(servers)) as cloud:
             queue = cloud.queue(told["QUEUE_AGENT_QUEUE_URL"])
             topic = cloud.topic(told["QUEUE_AGENT_TOPIC_ARN"])
-            first, second = await queue.receive(2, wait=5, visibility_timeout=30)
+            first, second = await queue.receive(2, wait=60, visibility_timeout=30)
 
             async def answer(message: Message) -> None:
                 ending = {"id": json.loads(message.body)["metadata"]["id"], "status": "completed"}
@@ -58,7 +58,7 @@ async def test_a_queue_on_nats_is_empty_once_all_is_answered_and_acknowledged(
             await nats.emptied()
             await nats.mark()
             await nats.send([json.dumps({"metadata": {"id": "c"}})])
-            (third,) = await queue.receive(1, wait=5, visibility_timeout=30)
+            (third,) = await queue.receive(1, wait=60, visibility_timeout=30)
             await queue.delete(third)
             await not_emptied(nats)
             await answer(third)

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from pydantic import JsonValue
 
-from harness import scene
+from harness import PATIENCE, scene
 from picture_judge import seen_in
 from queue_agent.runtime import RuntimeOptions
 from queue_agent.testing.aws import EmbeddedCloud
@@ -146,7 +146,7 @@ async def test_jobs_go_through_the_pipeline_together(example: ServerProcess) -> 
 
 
 async def executions(server: ServerProcess) -> int:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
         stats = (await client.get("/v2/models/stable_diffusion/stats")).json()
     return int(stats["model_stats"][0]["execution_count"])
 

@@ -764,7 +764,7 @@ async def test_jobs_that_need_each_others_room_all_get_their_models(
     async def job(*names: str) -> None:
         await hold(fetcher, *(lora(urls[name], name=f"{name}.safetensors") for name in names))
 
-    async with asyncio.timeout(30), asyncio.TaskGroup() as jobs:
+    async with asyncio.timeout(90), asyncio.TaskGroup() as jobs:
         jobs.create_task(job("a", "b"))
         jobs.create_task(job("c", "d"))
         jobs.create_task(job("b", "c", "a"))

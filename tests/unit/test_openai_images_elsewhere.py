@@ -113,7 +113,7 @@ async def test_nothing_outside_of_the_shared_volume_is_read(tmp_path: Path) -> N
 async def test_a_pipe_on_the_shared_volume_is_waited_for_by_nobody(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
     async with server({"file_path": "a.png"}) as (url, _):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             with pytest.raises(Unavailable):
                 await run(url, tmp_path)
 

@@ -26,7 +26,7 @@ from queue_agent.wire.errors import QueueAgentError, Rejected, TimedOut, Unavail
 from tls_servers import certified
 
 LOOPBACK = ("127.0.0.1/32",)
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Seconds that only what hangs exceeds."""
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 

@@ -39,5 +39,5 @@ async def test_a_job_is_shown_with_the_stage_that_its_progress_is_of(
                 stage=told,
             )
             await topic.publish(note.to_json(), note.attributes(), ordering=Ordering(job_id))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(90):
                 assert (await shown(api, job_id, progress))["stage"] == told

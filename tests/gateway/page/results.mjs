@@ -7,6 +7,7 @@ const page = await open({ colorScheme: "light" });
 await hold("a lighthouse", 15);
 await ask(page, "a lighthouse at dusk", 150);
 seen.progress = await progressed(page, 0.05);
+await hold("a lighthouse", 140); // more than a second later: an image before that may be an older run's
 seen.preview = await previewed(page, "a lighthouse at dusk");
 await hold(false);
 await ended(page, "a lighthouse at dusk", "completed").waitFor();

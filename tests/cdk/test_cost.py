@@ -3,7 +3,9 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
 
 import cost
 import pytest
@@ -15,20 +17,32 @@ README = (CDK / "README.md").read_text()
 SMALL = 20_000
 
 
+@pytest.fixture(autouse=True, scope="module")
+def simulated_once() -> Iterator[None]:
+    """What only the bill looks at makes no other simulation."""
+    simulated = cache(cost.simulated)
+
+    def looked_up(load: cost.MonthlyLoad) -> Sequence[cost.Fleet]:
+        return simulated(replace(load, hub_gigabytes=0.0, nat_gateways=1))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cost, "simulated", looked_up)
+        yield
+
+
+def small(**load: float) -> cost.MonthlyLoad:
+    """That is simulated quickly."""
+    return cost.MonthlyLoad(**{"images": SMALL, "most_days": 2, **load})  # type: ignore[arg-type]
+
+
 def lines(**load: float) -> dict[str, float]:
     """USD by position."""
-    return {it.what: it.usd for it in cost.bill(cost.MonthlyLoad(**{"images": SMALL, **load}))}  # type: ignore[arg-type]
+    return {it.what: it.usd for it in cost.bill(small(**load))}
 
 
-def fleet_of(**load: float) -> cost.Fleet:
-    (fleet,) = cost.simulated(cost.MonthlyLoad(**load))  # type: ignore[arg-type]
+def fleet_of(load: cost.MonthlyLoad) -> cost.Fleet:
+    (fleet,) = cost.simulated(load)
     return fleet
-
-
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, CDK / "cost.py", *arguments], capture_output=True, text=True, check=False
-    )
 
 
 def test_the_bill_in_the_readme_is_the_computed_one() -> None:
@@ -41,14 +55,14 @@ def test_gpu_nodes_cost_what_the_plan_of_the_same_fleet_says() -> None:
     planning = (CDK.parent / "docs" / "planning.md").read_text()
     (row, *_) = re.findall(r"(?m)^\| work \|(.*)\|$", planning)
     gpu_hours, busy, per_1000 = (cell.strip() for cell in row.split("|")[4:7])
-    fleet = fleet_of()
+    fleet = fleet_of(cost.MonthlyLoad())
     assert f"{fleet.usd / 1000:.3f}" == per_1000
     assert f"{fleet.outcome.gpu_seconds / 3600:.1f}" == gpu_hours
     assert f"{100 * fleet.busy:.0f} %" == busy
 
 
 def test_idle_time_is_paid() -> None:
-    fleet = fleet_of(images=SMALL)
+    fleet = fleet_of(small())
     bill = lines()
     assert bill["GPU nodes, at work"] + bill["GPU nodes, idle"] == pytest.approx(fleet.usd)
     assert bill["GPU nodes, idle"] > bill["GPU nodes, at work"]
@@ -61,7 +75,7 @@ def test_the_nat_gateway_is_paid_by_hours_and_gigabytes() -> None:
     bill, of_hub = lines(), lines(hub_gigabytes=10, nat_gateways=3)
     assert bill["NAT gateway"] == pytest.approx(730 * 0.045)
     assert of_hub["NAT gateway"] == pytest.approx(3 * 730 * 0.045)
-    fleet = fleet_of(images=SMALL)
+    fleet = fleet_of(small())
     assert of_hub["NAT gateway, models of a hub"] == pytest.approx(fleet.pods_started * 10 * 0.045)
     assert bill["NAT gateway, images"] == pytest.approx(fleet.nodes_started * 0.2 * 0.045)
     assert bill["NAT gateway, calls"] == pytest.approx(SMALL * 40 / 1e6 * 0.045)
@@ -76,7 +90,7 @@ def test_a_pod_of_several_gpus_pays_for_its_share_of_the_node(
     gpus: int, node: int, pods_a_node: int
 ) -> None:
     kind = Circumstances().nodes[node]
-    fleet = fleet_of(images=SMALL, gpus=gpus)
+    fleet = fleet_of(small(gpus=gpus))
     assert fleet.pods_a_node == pods_a_node
     assert fleet.usd == pytest.approx(fleet.node_hours * kind.usd)
     assert fleet.gpu_hours == pytest.approx(fleet.node_hours * kind.gpus)
@@ -89,9 +103,7 @@ def test_another_price_of_a_gpu_counts() -> None:
 
 
 def test_both_fleets_are_paid_where_urgent_jobs_go_on_demand() -> None:
-    load = cost.MonthlyLoad(
-        images=SMALL, gpu_seconds=300, on_demand_pods=0, within=600, most_days=2
-    )
+    load = small(gpu_seconds=300, on_demand_pods=0, within=600)
     on_demand, spot = cost.simulated(load)
     assert on_demand.outcome.with_deadline > 0
     jobs = len(on_demand.outcome.waits) + len(spot.outcome.waits)
@@ -108,10 +120,7 @@ def test_both_fleets_are_paid_where_urgent_jobs_go_on_demand() -> None:
 
 
 def test_an_on_demand_pod_that_stays_is_paid_all_month() -> None:
-    none, one = (
-        cost.simulated(cost.MonthlyLoad(images=SMALL, on_demand_pods=pods, most_days=2))
-        for pods in (0, 1)
-    )
+    none, one = (cost.simulated(small(on_demand_pods=pods)) for pods in (0, 1))
     assert none[0].node_hours < 100
     assert one[0].node_hours == pytest.approx(cost.HOURS, rel=0.05)
 
@@ -129,16 +138,26 @@ def test_every_price_names_its_page() -> None:
         assert re.fullmatch(r"(20\d\d(-\d\d)?)?", price.seen), name
 
 
-def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
+def test_the_commands_of_the_readme_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = re.findall(r"`python cdk/cost.py(?: ([^`]*))?`", README)
     assert {"--hub 7", "--within 600 --config cdk/examples/deadlines.yaml"} <= {*found}
-    outputs = [run(*arguments.split(), str(SMALL)).stdout for arguments in found]
-    assert all("| **together** |" in output for output in outputs)
     (total, of_models) = re.findall(r"the bill is ([\d,.]+) USD, ([\d,.]+) of it", README)[0]
     whole = cost.table(cost.MonthlyLoad(hub_gigabytes=7))
     assert f"**{total}**" in whole
     assert f"| {of_models} |" in whole
-    assert cost.prices() in run("--prices").stdout
+    monkeypatch.chdir(CDK.parent)
+    monkeypatch.setattr(cost, "LONGEST_SIMULATED", 1)
+    for arguments in found:
+        cost.main([*arguments.split(), str(SMALL)])
+        assert "| **together** |" in capsys.readouterr().out
+
+
+def test_it_is_a_program() -> None:
+    command = [sys.executable, CDK / "cost.py", "--prices"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert cost.prices() in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -151,8 +170,10 @@ def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
         (["--config", str(EXAMPLES["deadlines"]), "--runtime", "no"], "no runtime no: videos"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_words(arguments: list[str], told: str) -> None:
-    answer = run(*arguments)
-    assert answer.returncode == 2
-    assert told in answer.stderr
-    assert "Traceback" not in answer.stderr
+def test_what_makes_no_sense_is_refused_in_words(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cost.main(arguments)
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err

@@ -3,11 +3,12 @@
 import asyncio
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -780,6 +781,28 @@ async def test_a_job_that_waits_too_long_for_room_is_left_to_others(
         with pytest.raises(TimedOut) as caught:
             await hold(fetcher, lora(web.serve("/b", model_bytes(SIZE)), name="b.safetensors"))
     assert caught.value.type == "models_in_use"
+
+
+async def test_who_is_cancelled_while_a_part_is_opened_leaves_it_closed(
+    web: ModelSite, fetchers: Fetchers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_part, files = ModelVolume.opened, []
+    loop, opening, may_go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def opened(volume: ModelVolume, model: ModelFile) -> BinaryIO:
+        files.append(open_part(volume, model))
+        loop.call_soon_threadsafe(opening.set)
+        may_go_on.wait(90)
+        return files[0]
+
+    monkeypatch.setattr(ModelVolume, "opened", opened)
+    holding = asyncio.create_task(hold(fetchers(), lora(web.serve("/a", model_bytes(SIZE)))))
+    await opening.wait()
+    holding.cancel()
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await holding
+    assert [file.closed for file in files] == [True]
 
 
 async def test_what_a_dead_agent_left_unfinished_makes_room_too(

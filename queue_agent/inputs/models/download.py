@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeVar
@@ -220,13 +221,13 @@ class Download:
 class _Part:
     """What of a model has come, on the disk."""
 
-    def __init__(
-        self, model: ModelFile, volume: ModelVolume, record: ModelRecord, file: BinaryIO
-    ) -> None:
+    _file: BinaryIO
+
+    def __init__(self, model: ModelFile, volume: ModelVolume, record: ModelRecord) -> None:
         self._model = model
         self._volume = volume
         self._record = record
-        self._file = file
+        self._opened = ExitStack()
         self._hash = hashlib.sha256()
         self.size = 0
         self.head = b""
@@ -246,18 +247,18 @@ class _Part:
         if unfinished is not None and unfinished.url == url and unfinished.etag:
             record = unfinished
         volume.begin(model, record)
-        return cls(model, volume, record, volume.opened(model))
+        return cls(model, volume, record)
 
     async def __aenter__(self) -> Self:
         try:
             await in_thread(self._read_what_is_there)
         except BaseException:
-            self._file.close()
+            self._opened.close()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._file.close()
+        self._opened.close()
 
     def rest(self) -> dict[str, str]:
         """Header fields that ask for what is missing, of the same version only."""
@@ -312,6 +313,7 @@ class _Part:
 
     def _read_what_is_there(self) -> None:
         """Take up what an earlier try has left, if the rest of the same can be asked for."""
+        self._file = self._opened.enter_context(self._volume.opened(self._model))
         with translated(shown(self._model)):
             if not self._record.etag:
                 self._file.truncate(0)

@@ -57,7 +57,7 @@ def render(values: Values, *, chart: Path = CHART, release: str = RELEASE) -> li
         document
         for path, text in sorted(files.items())
         if not path.endswith("NOTES.txt")
-        for document in yaml.safe_load_all(text)
+        for document in yaml.load_all(text, yaml.CSafeLoader)
         if document
     ]
 

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
@@ -16,6 +16,13 @@ from queue_agent.wire.notification import Notification
 
 ANY_AGE = -5.0
 """The cloud's clock is known to a second or two."""
+
+
+@pytest.fixture(scope="module")
+def embedded_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedCloud]:
+    """One of this module's own, since all subscriptions of an account are looked through."""
+    with EmbeddedCloud(log=tmp_path_factory.mktemp("cloud") / "cloud.log") as cloud:
+        yield cloud
 
 
 @pytest_asyncio.fixture

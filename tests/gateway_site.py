@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
@@ -15,6 +15,9 @@ from harness import PATIENCE, webui_process
 from queue_agent.cloud import Deployment
 from queue_agent.testing.aws import EmbeddedCloud, deploy
 from queue_agent.testing.process import ServerProcess
+
+OPEN: Final = frozenset({"queued", "running", "cancelling"})
+"""Statuses of jobs that have not ended."""
 
 JsonObject = dict[str, Any]
 Content = Callable[..., JsonObject]
@@ -120,7 +123,7 @@ async def finished(api: httpx.AsyncClient, job_id: str) -> JsonObject:
         while True:
             answer = await api.post(f"/v1/jobs/{job_id}/wait", params={"timeout": 60})
             view: JsonObject = answer.raise_for_status().json()
-            if view["status"] not in {"queued", "running", "cancelling"}:
+            if view["status"] not in OPEN:
                 return view
 
 

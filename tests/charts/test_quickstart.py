@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import helm_python
+import httpx
 import kubernetes_validate
 import pytest
 from chart_rendering import (
@@ -28,6 +29,7 @@ from chart_rendering import (
 from PIL import Image
 from test_chart_validity import KUBERNETES_VERSIONS
 
+from harness import PATIENCE
 from picture_judge import Seen, seen_in
 from queue_agent.testing.process import ServerProcess, free_port
 
@@ -188,6 +190,8 @@ def test_a_job_goes_through_what_is_rendered(tmp_path: Path) -> None:
             if not setup.lives:
                 setup.spawn()  # as its pod does where a busy server gives no answer in time
             time.sleep(0.05)
+        while httpx.get(f"{front.url}/readyz", timeout=PATIENCE).status_code != 200:
+            assert front.lives
         run = job(tmp_path, front.url)
         check = containers(only(manifests, "Pod"))["check"]
         assert start(check, "health").wait() == 0, (tmp_path / "check.log").read_text()

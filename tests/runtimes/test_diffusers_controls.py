@@ -205,6 +205,33 @@ def test_requests_led_by_other_control_nets_share_passes() -> None:
     assert rows == [6, 2] * 4, "those that are led, and the one that is not"
 
 
+@pytest.mark.parametrize("of", KINDS)
+def test_requests_led_by_the_same_control_net_share_its_passes(of: str) -> None:
+    """Whatever their strengths, and whichever lead them beside it: each is asked once a step."""
+    nets = control_nets(of)
+    passes: dict[str, list[int]] = {name: [] for name in nets.names}
+    strong = replace(EDGES, scale=1.0)
+    requests = [
+        replace(SIMPLE, seed=seed, controls=controls)
+        for seed, controls in enumerate([(EDGES,), (strong,), (EDGES, DEPTH), (), (DEPTH,)])
+    ]
+    model = model_with(of, conditioning=conditioning_of(control_nets=nets))
+    hooks = [
+        nets._networks[name].register_forward_hook(
+            lambda _, __, answer, name=name: passes[name].append(len(answer[0][0]))
+        )
+        for name in nets.names
+    ]
+    try:
+        stepped_together(model, requests)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    rows = 1 if of == "Flux" else 2
+    steps = SIMPLE.steps or 0
+    assert passes == {"edges": [3 * rows] * steps, "depth": [2 * rows] * steps}
+
+
 def test_requests_that_are_led_are_made_exactly() -> None:
     model = model_with("Flux", conditioning=conditioning_of(control_nets=control_nets("Flux")))
     led = replace(SIMPLE, controls=(EDGES,))

@@ -24,6 +24,7 @@ from queue_agent_diffusers.engine.quality import unheeded
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.conditioning import Conditioning
+from queue_agent_diffusers.torch.control_passes import answer_together, asking
 from queue_agent_diffusers.torch.fingerprints import model_fingerprint
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched, release_memory, weight_bytes
@@ -115,6 +116,7 @@ class StepSample:
         self.steps = getattr(pipeline, "num_timesteps", None) or len(pipeline.scheduler.timesteps)
 
     def _answer(self, prediction: Any) -> None:
+        answer_together([self])
         call = self.call
         if call is None or call.asked is None:
             raise RuntimeError("a sample that was not started has no step to take")
@@ -215,10 +217,11 @@ class BatchedModel(ABC):
         """One pass of the network for all; each one's own guidance and scheduler are left."""
         self._loras.apply(self._family.main, samples[0].request.loras)
         self.conditioning.apply(samples[0].request)
-        asked = [call for sample in samples if (call := sample.asked)]
-        if len(asked) != len(samples):
-            raise RuntimeError("a sample is to step that is not at a step")
         with memory_watched(len(samples), samples[0].request), torch.no_grad():
+            answer_together(samples)
+            asked = [call for sample in samples if (call := sample.asked)]
+            if len(asked) != len(samples):
+                raise RuntimeError("a sample is to step that is not at a step")
             self._pace.wait()
             predictions = self._predict(asked)
             self._pace.mark()
@@ -309,6 +312,8 @@ class BatchedModel(ABC):
         self.conditioning.apply(request)
         call = self.suspend(pipeline, {**arguments, "return_dict": False}, sample)
         call.pipeline.__dict__.update(self.conditioning.parts(request))
+        if request.controls:
+            call.pipeline.__dict__["controlnet"] = asking(pipeline.controlnet)
         scheduler, _warnings = self._family.scheduler(request)
         if self.host_timesteps:
             keep_timesteps_on_host(scheduler)

@@ -1,7 +1,7 @@
 """ControlNets that requests may name: those of the operator's that suit the model.
 
-A request's ControlNets answer inside its own call of the pipeline; what they add to the network's
-layers goes with its rows into the pass that all share.
+What they add to the network's layers goes with a request's rows into the pass that all share; how
+they are asked themselves is in `control_passes`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

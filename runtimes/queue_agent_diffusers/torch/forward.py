@@ -60,6 +60,23 @@ def predict(
     Every row has its own timestep. With `pad_to` the last row is repeated up to that many rows,
     so that compiled networks and captured graphs see few different shapes.
     """
+    given, named, counts = _joined(calls, layout, pad_to)
+    prediction = network(*given, **named, return_dict=False)[0]
+    return _split(prediction, counts)
+
+
+def answers(network: Network, calls: Sequence[NetworkCall], layout: RowLayout = ROWS) -> list[Any]:
+    """All that the network gives for calls of one kind, in tuples and lists, to each its rows."""
+    given, named, counts = _joined(calls, layout, None)
+    answer = network(*given, **named, return_dict=False)
+    ends = [sum(counts[: place + 1]) for place in range(len(counts))]
+    return [_rows(answer, end - count, end) for end, count in zip(ends, counts, strict=True)]
+
+
+def _joined(
+    calls: Sequence[NetworkCall], layout: RowLayout, pad_to: int | None
+) -> tuple[list[Any], dict[str, Any], list[int]]:
+    """Arguments of one call for all, without and with names, and the rows of each."""
     counts = [call.rows for call in calls]
     missing = max(0, (pad_to or 0) - sum(counts))
     calls = _of_one_length(calls, layout)
@@ -79,8 +96,7 @@ def predict(
             together[name] = _together(name, values, missing, layout)
     given = list(together.values())[: calls[0].positional]
     named = dict(list(together.items())[calls[0].positional :])
-    prediction = network(*given, **named, return_dict=False)[0]
-    return _split(prediction, counts)
+    return given, named, counts
 
 
 def holds_lists(call: NetworkCall, layout: RowLayout) -> bool:
@@ -179,6 +195,14 @@ def _together(name: str, values: Sequence[Any], missing: int, layout: RowLayout)
     if isinstance(first, list | tuple) and name in layout.stacked:
         return [_padded(torch.cat(ones), missing) for ones in zip(*values, strict=True)]
     return first
+
+
+def _rows(answer: Any, begin: int, end: int) -> Any:
+    if isinstance(answer, torch.Tensor):
+        return answer[begin:end]
+    if isinstance(answer, list | tuple):
+        return type(answer)(_rows(part, begin, end) for part in answer)
+    return answer
 
 
 def _split(prediction: Any, counts: Sequence[int]) -> list[Any]:

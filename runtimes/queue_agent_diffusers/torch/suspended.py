@@ -130,13 +130,8 @@ class _StandIn:
         self, *arguments: Any, return_dict: bool = False, **options: Any
     ) -> tuple[Any, ...]:
         del return_dict  # only tuples are asked for
-        names = [
-            name for name in parameter_names(type(self._network).forward) if name != "return_dict"
-        ]
-        given = {**dict(zip(names, arguments, strict=False)), **options}
-        ordered = {name: given[name] for name in names if name in given}
-        call = NetworkCall(self._name, ordered, len(arguments))
-        return (greenlet.getcurrent().parent.switch(call),)
+        given = ordered(self._network, arguments, options)
+        return (hand_out(NetworkCall(self._name, given, len(arguments))),)
 
     def cache_context(self, *_: Any, **__: Any) -> AbstractContextManager[None]:
         """Of the network itself it would begin here, and hold for other calls meanwhile."""
@@ -166,6 +161,18 @@ class Undecoded:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._vae, name)
+
+
+def ordered(network: Any, arguments: Sequence[Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a network's call by their names, in the order of its own parameters."""
+    names = [name for name in parameter_names(type(network).forward) if name != "return_dict"]
+    given = {**dict(zip(names, arguments, strict=False)), **options}
+    return {name: given[name] for name in names if name in given}
+
+
+def hand_out(call: NetworkCall) -> Any:
+    """From within a suspended call, ask whoever holds it; the answer."""
+    return greenlet.getcurrent().parent.switch(call)
 
 
 @functools.cache

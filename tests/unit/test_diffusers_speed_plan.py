@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from queue_agent_diffusers.engine.quality import QualityPolicy
 from queue_agent_diffusers.options import Attention, Options, Quantize, Speed
 from queue_agent_diffusers.torch.speed_plan import (
     Capability,
@@ -75,6 +76,19 @@ def test_a_speed_is_used_where_it_works_and_else_it_is_told_why_not(
     assert plan.speed == (speed if reason is None else "eager")
     if reason is not None:
         assert reason in plan.told()["speed"]
+
+
+def test_graphs_say_that_they_leave_out_passes_with_balanced_rows_where_there_may_be_some() -> None:
+    exact = QualityPolicy(lowest="exact")
+    told = [
+        speed_plan(Options(speed="graphs", quality=quality), HOPPER, network).told()["speed"]
+        for quality, network in (
+            (QualityPolicy(), TRANSFORMER),
+            (exact, TRANSFORMER),
+            (QualityPolicy(), UNET),
+        )
+    ]
+    assert told == ["graphs (but for passes with balanced rows)", "graphs", "graphs"]
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,8 @@ def speed_plan(options: Options, device: DeviceFacts, network: NetworkFacts) -> 
     }
     notes = {name: reason for name, reason in against.items() if reason is not None}
     usable = {name: reason is None for name, reason in against.items()}
+    if options.speed == "graphs" and usable["speed"]:
+        notes |= _beside_graphs(options, network)
     backend = _BACKENDS.get(options.attention)
     return SpeedPlan(
         speed=options.speed if usable["speed"] else "eager",
@@ -125,6 +127,13 @@ def _against_speed(options: Options, device: DeviceFacts, network: NetworkFacts)
             (not device.compiler, "there is no compiler"),
         )
     return f"{options.speed}: {found}" if found else None
+
+
+def _beside_graphs(options: Options, network: NetworkFacts) -> dict[str, str]:
+    """What graphs do nothing for: which rows go through all blocks is decided in the pass."""
+    if not network.transformer or options.quality.lowest == "exact":
+        return {}
+    return {"speed": "but for passes with balanced rows"}
 
 
 def _against_fusing(options: Options, device: DeviceFacts, network: NetworkFacts) -> str | None:

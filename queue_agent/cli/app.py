@@ -14,6 +14,7 @@ from queue_agent.cli.pause_command import pause, pauses, resume
 from queue_agent.cli.plan_command import plan
 from queue_agent.cli.setup_command import setup
 from queue_agent.cli.submit_command import submit
+from queue_agent.cloud.refusals import in_full
 from queue_agent.settings.shared import (
     BUCKET,
     DEAD_LETTER_QUEUE_URL,
@@ -33,11 +34,6 @@ from queue_agent.wire.layout import DEFAULT_PREFIX
 COMMANDS: Final = "queue_agent.commands"
 """Entry points in this group name functions that become commands, as typer wants them, or a
 `typer.Typer` with several."""
-
-_CREDENTIALS: Final = (
-    "Credentials are taken from where AWS's own tools take them: AWS_PROFILE, `aws sso login`, "
-    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Try: aws sts get-caller-identity"
-)
 
 app = typer.Typer(
     name="queue-agent",
@@ -60,9 +56,7 @@ def main() -> None:
     except SettingsError as error:
         end(error.message, 2)
     except QueueAgentError as error:
-        if error.type == "cloud_unauthenticated":
-            end(f"{error.message}. {_CREDENTIALS}", 2)
-        end(error.message, 1)
+        end(in_full(error), 2 if error.type == "cloud_unauthenticated" else 1)
 
 
 def _show_version(wanted: bool) -> None:

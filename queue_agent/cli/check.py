@@ -19,8 +19,10 @@ from queue_agent.cli.provenance_options import certificate_warning, signing_file
 from queue_agent.cli.waiting import look
 from queue_agent.cli.wiring import HINT, no_loop
 from queue_agent.cloud import Bucket, Cloud, Queue, shortcomings
+from queue_agent.cloud.addresses import is_nats
 from queue_agent.cloud.connect import connect
 from queue_agent.cloud.pauses import PausesMarker
+from queue_agent.cloud.refusals import reason_of, remedy_of
 from queue_agent.inputs.models.fetcher import ModelFetcher
 from queue_agent.media.asset import Asset
 from queue_agent.outputs.checkers import CheckedFile, ContentChecker
@@ -38,15 +40,23 @@ from queue_agent.worker.content_check import asked
 _SIDE = 64
 """Pixels of the picture that the content check is asked about."""
 
+_NAMED_BY = {
+    "queue": "Is QUEUE_AGENT_QUEUE_URL, or QUEUE_AGENT_QUEUES, right",
+    "topic": "Is QUEUE_AGENT_TOPIC_ARN right",
+    "bucket": "Is QUEUE_AGENT_BUCKET right",
+}
+"""What lies in a cloud."""
+_ASK_THE_CLOUD = {"clock", "wiring"}
+
+_RIGHTS_ON_AWS = {
+    "queue": "does the role allow sqs:GetQueueAttributes, sqs:ReceiveMessage, "
+    "sqs:ChangeMessageVisibility and sqs:DeleteMessage on it?",
+    "topic": "does the role allow sns:Publish (and sns:GetTopicAttributes for this check) on it?",
+    "bucket": "does the role allow s3:GetObject, s3:PutObject, s3:DeleteObject on its objects and "
+    "s3:ListBucket on it? Without s3:ListBucket an object that is not there looks forbidden.",
+}
+
 _HINTS = {
-    "queue": "Is QUEUE_AGENT_QUEUE_URL, or QUEUE_AGENT_QUEUES, right, and does the role allow "
-    "sqs:GetQueueAttributes, sqs:ReceiveMessage, sqs:ChangeMessageVisibility and "
-    "sqs:DeleteMessage on it?",
-    "topic": "Is QUEUE_AGENT_TOPIC_ARN right, and does the role allow sns:Publish (and "
-    "sns:GetTopicAttributes for this check) on it?",
-    "bucket": "Is QUEUE_AGENT_BUCKET right, and does the role allow s3:GetObject, s3:PutObject, "
-    "s3:DeleteObject on its objects and s3:ListBucket on it? Without s3:ListBucket an object "
-    "that is not there looks forbidden.",
     "clock": "Let the machine keep time (chrony, systemd-timesyncd); jobs expire by the cloud's "
     "clock, and at some minutes of difference the cloud refuses all requests.",
     "creates": "The agent works, and looks before each create. Have agents use a store that keeps "
@@ -73,7 +83,7 @@ class Finding:
     works: bool
     text: str
     hint: str = ""
-    """What may help; its key in `_HINTS`."""
+    """What may help."""
 
 
 async def check(
@@ -103,7 +113,10 @@ async def check(
         if not with_runtime:
             del trials["runtime"]
         trials |= _optional_trials(settings, models if with_runtime else None, checker, files)
-        findings = [await _try(name, trial) for name, trial in trials.items()]
+        findings = [await _try(name, trial, settings) for name, trial in trials.items()]
+        heard = any(one.works for one in findings if _kind(one.name) in _NAMED_BY)
+        if not heard:  # what works then has asked nobody
+            findings = [one for one in findings if one.name not in _ASK_THE_CLOUD or not one.works]
         warnings = [
             await _try("links", lambda: _links(settings, cloud)),
             await _try("pauses", lambda: _pauses(settings, cloud)),
@@ -121,9 +134,10 @@ async def check(
         await cloud.aclose()
     for finding in findings:
         mark = "[green]✓[/green]" if finding.works else "[red]✗[/red]"
-        console.print(f"{mark} [bold]{finding.name}[/bold]: {finding.text}", highlight=False)
+        told = f"[bold]{finding.name}[/bold]: {escape(finding.text)}"
+        console.print(f"{mark} {told}", highlight=False)
         if not finding.works:
-            console.print(f"  → {_HINTS[finding.hint]}", style="yellow", highlight=False)
+            console.print(f"  → {escape(finding.hint)}", style="yellow", highlight=False)
     for warning in warnings:
         if warning.works and warning.text:
             told = f"[bold]{warning.name}[/bold]: {escape(warning.text)}"
@@ -249,8 +263,9 @@ async def _pauses(settings: Settings, cloud: Cloud) -> str:
 
 async def _durability(settings: Settings, cloud: Cloud) -> str:
     """What may be lost of what the cloud has acknowledged; empty: nothing known."""
-    told = [await cloud.durability(url) for url in settings.served.values()]
-    return " ".join(dict.fromkeys(filter(None, told)))
+    return await cloud.durability(
+        [*settings.served.values(), settings.topic_arn], bucket=settings.bucket
+    )
 
 
 async def _messages(settings: Settings, queue: Queue) -> str:
@@ -272,14 +287,33 @@ async def _links(settings: Settings, cloud: Cloud) -> str:
     return sure or await shortcomings.of_renewals(results, seconds) or ""
 
 
-async def _try(name: str, trial: Callable[[], Awaitable[str]]) -> Finding:
+async def _try(
+    name: str, trial: Callable[[], Awaitable[str]], settings: Settings | None = None
+) -> Finding:
     try:
         return Finding(name, True, await trial())
     except QueueAgentError as error:
-        of_each_queue = name.split(maxsplit=1)[0]
-        named = (error.type, name, of_each_queue)
-        hint = next((one for one in named if one in _HINTS), "")
+        hint = _HINTS.get(error.type) or _HINTS.get(name) or ""
+        if not hint and settings is not None:
+            hint = _hint(_kind(name), error, settings)
         return Finding(name, False, error.message, hint)
+
+
+def _kind(name: str) -> str:
+    """Each of several queues is called by the queue's name, too."""
+    return name.split(maxsplit=1)[0]
+
+
+def _hint(kind: str, error: QueueAgentError, settings: Settings) -> str:
+    """What may help where something in the cloud does not work."""
+    address = {"topic": settings.topic_arn, "bucket": settings.bucket}.get(kind)
+    on_nats = all(map(is_nats, [address] if address else settings.served.values()))
+    known = remedy_of(error) if isinstance(error, Unavailable) else ""
+    if on_nats:
+        return f"{_NAMED_BY[kind]}? {known}"
+    asked = f"{_NAMED_BY[kind]}, and {_RIGHTS_ON_AWS[kind]}"
+    named = isinstance(error, Unavailable) and reason_of(error) != "unauthorized"
+    return f"{asked} {known}" if named else asked
 
 
 async def _write_and_remove(bucket: Bucket) -> None:

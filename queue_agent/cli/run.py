@@ -169,7 +169,7 @@ async def _serve(
                     _marking_pod(agent, pod),
                     _looking(
                         cloud,
-                        [*settings.served.values()],
+                        [*settings.served.values(), settings.topic_arn],
                         seen.results,
                         agent,
                         links=settings.presign,
@@ -255,7 +255,7 @@ async def _marking_pod(agent: Agent, pod: PodDeletionCost | None) -> AsyncIterat
 
 @asynccontextmanager
 async def _looking(
-    cloud: Cloud, queue_urls: Sequence[str], bucket: Bucket, agent: Agent, *, links: float
+    cloud: Cloud, addresses: Sequence[str], bucket: Bucket, agent: Agent, *, links: float
 ) -> AsyncIterator[None]:
     """Beside the work, look at what the operator must be told of clock, store and cloud."""
     clock = ClockWatch(cloud.now, agent.telemetry.metrics)
@@ -263,7 +263,7 @@ async def _looking(
     async with (
         background(clock.watch()),
         background(shortcomings.warn(bucket, key, links=links)),
-        background(shortcomings.warn_of_losses(cloud, queue_urls)),
+        background(shortcomings.warn_of_losses(cloud, addresses, bucket.name)),
     ):
         yield
 

@@ -9,6 +9,7 @@ from queue_agent.tasks import together
 from queue_agent.wire.errors import Malformed, NoJob
 from queue_agent.wire.job import Job
 from queue_agent.wire.message import read_message
+from queue_agent.worker.misrouted import remedy_for
 
 _LOOKED_AT: Final = 10
 _SECONDS: Final = 30.0
@@ -48,8 +49,7 @@ def _warning(found: Mapping[str, int], served: str) -> str:
     names = ", ".join(f"{name} ({count})" for name, count in sorted(found.items()))
     return (
         f"Some are for other runtimes: {names}. This agent, {served}, answers them as failed. "
-        f'Let the filter policy of the queue\'s subscription ask for {{"runtime": ["{served}"]}}, '
-        "or is QUEUE_AGENT_RUNTIME_NAME wrong?"
+        + remedy_for(served)
     )
 
 

@@ -33,8 +33,12 @@ def connect(
     on_aws = [address for address in given if not is_nats(address)]
     if not servers:
         return _aws(on_aws, region, batching)
-    if len({frozenset(several) for several in servers}) > 1:
-        raise SettingsError("Queues, topics and bucket name different servers of NATS.")
+    named = {frozenset(several): ", ".join(several) for several in servers}
+    if len(named) > 1:
+        raise SettingsError(
+            "Queues, topics and bucket name different servers of NATS, and must name the same: "
+            f"{'; '.join(named.values())}."
+        )
     nats = on_nats(servers[0])
     return _BothClouds(nats, _aws(on_aws, region, batching), bucket) if on_aws else nats
 
@@ -54,7 +58,7 @@ def on_nats(servers: Sequence[str]) -> "NatsCloud":
     """The cloud of these servers.
 
     Raises:
-        SettingsError: the extra is not installed, or a file with credentials cannot be read.
+        SettingsError: the extra is not installed, or credentials cannot be used.
     """
     try:
         from queue_agent.cloud.nats import NatsCloud  # noqa: PLC0415  an extra
@@ -86,8 +90,12 @@ class _BothClouds(Cloud):
     def now(self) -> float:
         return self._aws.now()
 
-    async def durability(self, queue_url: str) -> str:
-        return await self._of(queue_url).durability(queue_url)
+    async def durability(self, addresses: Sequence[str], *, bucket: str | None = None) -> str:
+        named = self._bucket or bucket
+        return await self._nats.durability(
+            [address for address in addresses if is_nats(address)],
+            bucket=bucket if named and is_nats(named) else None,
+        )
 
     async def left_listeners(self, *, age: float) -> Sequence[str]:
         return await self._aws.left_listeners(age=age)

@@ -398,13 +398,15 @@ class Cloud(ABC):
         This machine's, while the cloud has not told its time.
         """
 
-    async def durability(self, queue_url: str) -> str:
-        """What may be lost of what the cloud has acknowledged, in words; empty: nothing known.
+    async def durability(self, addresses: Sequence[str], *, bucket: str | None = None) -> str:
+        """What may be lost of what queues, topics and the bucket have acknowledged, in words.
+
+        Empty: nothing known.
 
         Raises:
-            Unavailable: it could not be asked.
+            Unavailable: they could not be asked.
         """
-        del queue_url
+        del addresses, bucket
         return ""
 
     async def left_listeners(self, *, age: float) -> Sequence[str]:

@@ -7,7 +7,7 @@ is the provider's, who knows its own codes; what stands here is said where there
 from collections.abc import Mapping
 from typing import Final
 
-from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.errors import QueueAgentError, Unavailable
 
 REASONS: Final[Mapping[str, str]] = {
     "unauthorized": "Give the agent the right to do this; `queue-agent check` tries each.",
@@ -39,3 +39,12 @@ def reason_of(error: Unavailable) -> str:
 def remedy_of(error: Unavailable) -> str:
     """What the operator can do about it."""
     return error.remedy or REASONS[reason_of(error)]
+
+
+def in_full(error: QueueAgentError) -> str:
+    """What is wrong and, of a cloud that refuses or is away, what to do, for who types commands."""
+    if not isinstance(error, Unavailable):
+        return error.message
+    remedy = remedy_of(error) if error.type.startswith(_PREFIX) else error.remedy
+    end = "" if error.message.endswith((".", "?", "!")) else "."
+    return f"{error.message}{end} {remedy}" if remedy else error.message

@@ -1,8 +1,7 @@
 """What a bucket does not do that the rest of the package stands on, in words for operators."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
@@ -70,10 +69,9 @@ async def warn(bucket: Bucket, key: str, *, links: float) -> None:
             log.warning("store falls short", bucket=bucket.name, reason=reason)
 
 
-async def warn_of_losses(cloud: Cloud, queue_urls: Iterable[str]) -> None:
-    """Log what the cloud may lose of what it has acknowledged, each once; never raises."""
-    told = [await _tried(partial(cloud.durability, url)) for url in queue_urls]
-    for reason in dict.fromkeys(filter(None, told)):
+async def warn_of_losses(cloud: Cloud, addresses: Sequence[str], bucket: str) -> None:
+    """Log what the cloud may lose of what it has acknowledged; never raises."""
+    if reason := await _tried(lambda: cloud.durability(addresses, bucket=bucket)):
         log.warning("cloud may lose messages", reason=reason)
 
 

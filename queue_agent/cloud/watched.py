@@ -1,7 +1,7 @@
 """Ports whose calls are watched: what each of them came to, whoever made it."""
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from queue_agent.cloud.ports import Bucket, Cloud, Queue, Topic
@@ -72,8 +72,8 @@ class WatchedCloud(Cloud):
     def bucket(self, name: str) -> Bucket:
         return watched(self._cloud.bucket(name), "bucket", self._watch)
 
-    async def durability(self, queue_url: str) -> str:
-        return await self._cloud.durability(queue_url)
+    async def durability(self, addresses: Sequence[str], *, bucket: str | None = None) -> str:
+        return await self._cloud.durability(addresses, bucket=bucket)
 
     def now(self) -> float:
         return self._cloud.now()

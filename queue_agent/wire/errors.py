@@ -88,7 +88,8 @@ class Malformed(Rejected):
 class Unavailable(QueueAgentError):
     """A runtime, an input's host or the cloud fails now and may work later.
 
-    `remedy` says what the operator can do about it, where that is known; only the log has it.
+    `remedy` says what the operator can do about it, where that is known; only logs and commands
+    have it.
     `retry_after` are the seconds before which trying again is in vain, by the other side's word.
     """
 

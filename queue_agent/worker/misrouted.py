@@ -11,10 +11,18 @@ log = structlog.get_logger()
 _PAUSE: Final = 60.0
 _MOST_NAMES: Final = 20
 _REASON: Final = (
-    "The queue gets jobs for other runtimes; each is answered as failed (wrong_runtime). Let the "
-    """filter policy of its subscription ask for {"runtime": ["%s"]} alone, or, if the agent has """
-    "the wrong name, set QUEUE_AGENT_RUNTIME_NAME."
+    "The queue gets jobs for other runtimes; each is answered as failed (wrong_runtime)."
 )
+_REMEDY: Final = (
+    "If the agent has the wrong name, set QUEUE_AGENT_RUNTIME_NAME. Else let the queue get jobs "
+    "for {0} alone: on AWS the filter policy of its subscription asks for "
+    '{{"runtime": ["{0}"]}}, on NATS its address ends with /{0}.'
+)
+
+
+def remedy_for(served: str) -> str:
+    """What to do where an agent that serves this runtime gets jobs for others."""
+    return _REMEDY.format(served)
 
 
 class MisroutedJobs:
@@ -41,7 +49,7 @@ class MisroutedJobs:
             runtimes=sorted(self._names),
             served=self._served,
             count=self._count,
-            reason=_REASON % self._served,
+            reason=f"{_REASON} {remedy_for(self._served)}",
         )
         self._count = 0
         self._names.clear()

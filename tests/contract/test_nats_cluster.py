@@ -75,7 +75,8 @@ async def test_nothing_is_lost_of_what_was_acknowledged_while_a_leader_is_killed
     cluster: NatsCluster, cloud: NatsCloud, deployed: Deployment, leads: str
 ) -> None:
     topic, bucket = cloud.topic(deployed.job_topic), cloud.bucket(deployed.bucket)
-    assert await cloud.durability(deployed.queue_url) == ""
+    everything = [deployed.queue_url, deployed.notification_topic]
+    assert await cloud.durability(everything, bucket=deployed.bucket) == ""
     for number in range(5):
         await topic.publish(str(number), {"runtime": "dep"})
     for key, size in (("small", 1), ("large", 10**6)):

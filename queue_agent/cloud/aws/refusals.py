@@ -21,8 +21,10 @@ _REGION: Final = Refusal(
 )
 _CREDENTIALS: Final = Refusal(
     "unauthenticated",
-    "The credentials have expired or are not valid here: look at where the pod has them from "
-    "(pod identity, web identity, a Secret), and start it anew if they are fixed.",
+    "The credentials are missing, have expired or are not valid here. A pod has them from pod "
+    "identity, web identity or a Secret, and is started anew if they are fixed; elsewhere they are "
+    "taken from where AWS's own tools take them: AWS_PROFILE, `aws sso login`, AWS_ACCESS_KEY_ID "
+    "and AWS_SECRET_ACCESS_KEY. Try: aws sts get-caller-identity",
 )
 _KEY: Final = Refusal(
     "unauthorized",

@@ -68,6 +68,11 @@ class NatsBucket(Bucket):
         self._entries = f"KV_{name}"
         self._objects = f"OBJ_{name}"
 
+    @property
+    def streams(self) -> Sequence[str]:
+        """What it lies in."""
+        return self._entries, self._objects
+
     async def read_into(self, key: str, sink: Sink, *, limit: int | None = None) -> None:
         entry = await self._entry(key)
         stored = _stored(entry)

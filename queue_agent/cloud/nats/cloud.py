@@ -1,9 +1,8 @@
 """The streams, buckets and object stores of one set of NATS servers."""
 
 import os
-import ssl
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from nats.js.api import StorageType
 
@@ -12,13 +11,23 @@ from queue_agent.cloud.clock import CloudClock
 from queue_agent.cloud.nats.addresses import NatsAddress, is_nats
 from queue_agent.cloud.nats.buckets import NatsBucket
 from queue_agent.cloud.nats.connection import Connection
+from queue_agent.cloud.nats.credentials import Credentials
 from queue_agent.cloud.nats.publishing import Publisher
 from queue_agent.cloud.nats.queues import Leases, NatsQueue
 from queue_agent.cloud.nats.topics import NatsTopic
-from queue_agent.wire.errors import SettingsError
+from queue_agent.cloud.refusals import reason_of
+from queue_agent.wire.errors import Unavailable
 
 _ENOUGH: Final = 3
 """Servers of which the majority has what was acknowledged when one fails."""
+
+
+_IN_MEMORY: Final = "In memory, and gone with the server: %s."
+_ON_ONE: Final = (
+    "On fewer than three servers: %s. A server writes what it acknowledged to disk every two "
+    "minutes unless its configuration says sync_interval: always; whether it does cannot be told "
+    "from here. A host that fails loses the rest. See docs/nats.md."
+)
 
 
 class NatsCloud(Cloud):
@@ -38,11 +47,11 @@ class NatsCloud(Cloud):
         ``NATS_CA``, ``NATS_CERT``, ``NATS_KEY``.
 
         Raises:
-            SettingsError: one of the files cannot be read.
+            SettingsError: one of the files cannot be read, or holds nothing of use.
         """
         environment = os.environ if environment is None else environment
         self._clock = clock or CloudClock()
-        self._connection = Connection(servers, _options(servers, environment), clock=self._clock)
+        self._connection = Connection(servers, Credentials(environment), clock=self._clock)
         self._leases = Leases()
         self._publisher = Publisher(self._connection)
 
@@ -65,49 +74,29 @@ class NatsCloud(Cloud):
     def now(self) -> float:
         return self._clock.now()
 
-    async def durability(self, queue_url: str) -> str:
-        stream = NatsAddress.parse(queue_url).stream
-        async with self._connection.using("read the stream") as js:
-            config = (await js.stream_info(stream)).config
-        if config.storage == StorageType.MEMORY:
-            return f"The stream {stream} lies in memory: all of it ends with the server."
-        if (config.num_replicas or 1) >= _ENOUGH:
-            return ""
-        return (
-            f"The stream {stream} lies on one server, which writes what it acknowledged to disk "
-            "every two minutes unless its configuration says sync_interval: always; whether it "
-            "does cannot be told from here. A host that fails loses the rest. See docs/nats.md."
-        )
+    async def durability(self, addresses: Sequence[str], *, bucket: str | None = None) -> str:
+        streams = list(dict.fromkeys(NatsAddress.parse(one).stream for one in addresses))
+        if bucket is not None:
+            streams += self.bucket(bucket).streams
+        in_memory, on_one = [], []
+        try:
+            for stream in streams:
+                async with self._connection.using(f"read the stream {stream}") as js:
+                    config = (await js.stream_info(stream)).config
+                if config.storage == StorageType.MEMORY:
+                    in_memory.append(stream)
+                elif (config.num_replicas or 1) < _ENOUGH:
+                    on_one.append(stream)
+        except Unavailable as error:
+            if reason_of(error) != "unauthorized":
+                raise
+            return f"Whether what was acknowledged can be lost cannot be told: {error.message}"
+        told = [_IN_MEMORY % _named(in_memory)] * bool(in_memory)
+        return " ".join(told + [_ON_ONE % _named(on_one)] * bool(on_one))
 
     async def aclose(self) -> None:
         await self._connection.aclose()
 
 
-def _options(servers: Sequence[str], environment: Mapping[str, str]) -> dict[str, Any]:
-    """What the client is told of who we are, and of whom we trust."""
-    given = {name: value for name, value in environment.items() if value}
-    options: dict[str, Any] = {}
-    for name, option in (
-        ("NATS_CREDS", "user_credentials"),
-        ("NATS_NKEY", "nkeys_seed"),
-        ("NATS_USER", "user"),
-        ("NATS_PASSWORD", "password"),
-    ):
-        if name in given:
-            options[option] = given[name]
-    for name in ("NATS_CREDS", "NATS_NKEY"):
-        if name in given and not os.access(given[name], os.R_OK):
-            raise SettingsError(f"{name}: {given[name]} cannot be read.")
-    if any(server.startswith("tls:") for server in servers):
-        options["tls"] = _trust(given)
-    return options
-
-
-def _trust(given: Mapping[str, str]) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=given.get("NATS_CA"))
-        if "NATS_CERT" in given:
-            context.load_cert_chain(given["NATS_CERT"], given.get("NATS_KEY"))
-    except OSError as error:  # what ssl raises is one
-        raise SettingsError(f"NATS_CA, NATS_CERT or NATS_KEY: {error}.") from error
-    return context
+def _named(streams: Sequence[str]) -> str:
+    return f"the stream{'s' * (len(streams) > 1)} {', '.join(streams)}"

@@ -2,9 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -13,10 +13,11 @@ from nats.js import JetStreamContext
 
 from queue_agent import __version__
 from queue_agent.cloud.clock import CloudClock
+from queue_agent.cloud.nats.credentials import Credentials
 from queue_agent.cloud.nats.dates import DatedJetStream
 from queue_agent.cloud.nats.errors import FAILURES, translated, unauthorized
 from queue_agent.cloud.refusals import type_of
-from queue_agent.wire.errors import Unanswered, Unavailable
+from queue_agent.wire.errors import SettingsError, Unanswered, Unavailable
 
 _CONNECT: Final = 5.0
 _ANSWER: Final = 10.0
@@ -32,6 +33,15 @@ _PING: Final = 5
 _LARGEST_PAYLOAD: Final = 2**20
 """Unless they are configured otherwise."""
 _REFUSED: Final = ("authorization violation", "authentication", "user authentication")
+_TLS_REMEDIES: Final = {
+    "certificate required": "The servers ask for a certificate of ours: set NATS_CERT and "
+    "NATS_KEY.",
+    "ssl: ": "Is NATS_CA the certificate of the authority to trust, and do the addresses call the "
+    "servers as their certificates do?",
+    "secure connection not available": "The servers speak no TLS: set it up there, or let the "
+    "addresses begin with nats://.",
+}
+"""What to do, by what is said where TLS cannot be agreed upon."""
 
 
 class _Client(Client):
@@ -135,14 +145,19 @@ class Connection:
     def __init__(
         self,
         servers: Sequence[str],
-        options: Mapping[str, Any] | None = None,
+        credentials: Credentials,
         *,
         clock: CloudClock | None = None,
     ) -> None:
-        """`options` go to the client: credentials and TLS. `clock` learns the servers' time."""
+        """`clock` learns the servers' time.
+
+        Raises:
+            SettingsError: the credentials cannot be used.
+        """
+        credentials.options(tls=_asks_for_tls(servers))
         self._servers = tuple(servers)
         self._clock = clock or CloudClock()
-        self._options = dict(options or {})
+        self._credentials = credentials
         self._link: _Link | None = None
         self._connecting = asyncio.Lock()
         self.largest_payload = _LARGEST_PAYLOAD
@@ -213,6 +228,10 @@ class Connection:
         return self._link
 
     async def _connect(self) -> _Link:
+        try:
+            options = self._credentials.options(tls=_asks_for_tls(self._servers))
+        except SettingsError as error:  # the files have changed since the start
+            raise Unavailable(error.message, type=type_of("unauthenticated")) from error
         reasons = []
         for server in random.sample(self._servers, len(self._servers)):
             link = _Link(tls=server.startswith("tls:"))
@@ -228,21 +247,36 @@ class Connection:
                         reconnect_time_wait=0,
                         ping_interval=_PING,
                         flush_timeout=_FLUSH,
-                        **self._options,
+                        **options,
                     )
             except (*FAILURES, ValueError) as error:
                 await link.close()
                 cause = link.error if isinstance(error, NoServersError) and link.error else error
-                reasons.append(f"{server}: {str(cause) or type(cause).__name__}")
+                reasons.append(f"{server}: {_told(cause)}")
                 continue
             except BaseException:
                 await asyncio.shield(link.close())
                 raise
             self.largest_payload = link.client.max_payload
             return link
-        text = "; ".join(reasons)
-        refused = any(word in text.lower() for word in _REFUSED)
-        raise Unavailable(
+        raise self._unreachable("; ".join(reasons))
+
+    def _unreachable(self, text: str) -> Unavailable:
+        words = text.lower()
+        refused = any(word in words for word in _REFUSED)
+        by_tls = (remedy for word, remedy in _TLS_REMEDIES.items() if word in words)
+        return Unavailable(
             f"Could not reach NATS: {text}",
             type=type_of("unauthenticated" if refused else "unavailable"),
+            remedy=self._credentials.remedy if refused else next(by_tls, ""),
         )
+
+
+def _asks_for_tls(servers: Sequence[str]) -> bool:
+    return any(server.startswith("tls:") for server in servers)
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no server of NATS answered within {_CONNECT:g} s"
+    return str(error) or type(error).__name__

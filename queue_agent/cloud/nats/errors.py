@@ -29,6 +29,14 @@ _NO_STREAM: Final = 10059
 _EXISTS: Final = frozenset({10071, 10164})
 """Another message is the subject's last than the one named."""
 _FULL: Final = frozenset({10002, 10023, 10028, 10047, 10077, 10122})
+_REMEDIES: Final = {
+    10026: "Allow the account more consumers (max_consumers).",
+    10027: "Allow the account more streams (max_streams): `queue-agent setup` makes five.",
+    10039: "Enable JetStream for this account, or name a user of one that has it.",
+    10113: "The account wants a limit of each stream (max_bytes_required): lift that, or make the "
+    "streams with one by NATS's own tool; `queue-agent setup` leaves what is there as it is.",
+}
+"""What to do, by the servers' error codes."""
 _MAKE: Final = "Does `queue-agent setup` have to be run, or do the settings name another stream?"
 _ROOM: Final = "Give the server's store more room, or let streams and buckets keep less."
 
@@ -40,6 +48,8 @@ def translated(action: str) -> Iterator[None]:
         yield
     except APIError as error:
         raise _from_server(error, action) from error
+    except errors.NoRespondersError as error:
+        raise _without_jetstream(action) from error
     except NoStreamResponseError as error:
         raise Unavailable(
             f"Could not {action}: no stream takes it, or its leader is away.",
@@ -69,7 +79,7 @@ def unavailable(action: str, reason: str, code: int | None) -> Unavailable:
     if code in {NO_CONSUMER, _NO_STREAM}:
         kind, remedy = "not_found", _MAKE
     else:
-        kind, remedy = "unavailable", _ROOM if code in _FULL else ""
+        kind, remedy = "unavailable", _ROOM if code in _FULL else _REMEDIES.get(code or 0, "")
     return Unavailable(
         f"Could not {action}: {reason or 'there is none'}", type=type_of(kind), remedy=remedy
     )
@@ -84,5 +94,14 @@ def _from_server(error: APIError, action: str) -> QueueAgentError:
     if absent or code == _NO_NUMBER:
         return ObjectNotFound(f"Could not {action}: {reason}")
     if isinstance(error, ServiceUnavailableError) and code is None:
-        reason = "JetStream does not answer; is it enabled, and has it a leader?"
+        return _without_jetstream(action)
     return unavailable(action, reason, code)
+
+
+def _without_jetstream(action: str) -> Unavailable:
+    return Unavailable(
+        f"Could not {action}: JetStream does not answer.",
+        type=type_of("unavailable"),
+        remedy="Is it enabled in the servers' configuration, for this account, and are enough of "
+        "the servers there to choose a leader?",
+    )

@@ -15,6 +15,7 @@ accounts {
   few: {jetstream: {max_streams: 2}, users: [{user: few, password: secret}]}
   bounded: {jetstream: {max_bytes_required: true}, users: [{user: bounded, password: secret}]}
   none: {users: [{user: none, password: secret}]}
+  empty: {jetstream: {}, users: [{user: empty, password: secret}]}
   all: {jetstream: {}, users: [{user: all, password: secret}]}
 }
 """
@@ -56,7 +57,7 @@ def hints(ended: Ended) -> Mapping[str, str]:
 def test_check_of_what_is_not_there_names_setting_and_remedy_and_no_right_of_aws(
     server: NatsServer,
 ) -> None:
-    ended = asked(server.address, "check", "--no-runtime", user="all")
+    ended = asked(server.address, "check", "--no-runtime", user="empty")
     assert ended.returncode == 1
     told = hints(ended)
     assert set(told) == {"queue", "topic", "bucket"}

@@ -22,6 +22,7 @@ from nats.js.api import ObjectInfo, ObjectMetaOptions, RawStreamMsg
 
 from queue_agent.cloud import Bucket, ListedObject, ObjectPart, Sink
 from queue_agent.cloud.nats.connection import Connection
+from queue_agent.cloud.nats.listing import subjects
 from queue_agent.cloud.nats.subjects import key_of, key_subject
 from queue_agent.cloud.refusals import type_of
 from queue_agent.media.asset import Asset
@@ -125,6 +126,7 @@ class NatsBucket(Bucket):
     ) -> None:
         asset = data if isinstance(data, Asset) else Asset(data, media_type)
         del sha256  # the transport has checks of its own, and reading compares digests
+        await self._connection.reach()  # which tells how large a message may be
         if asset.size <= min(_INLINE, self._connection.largest_payload // 2):
             former = None if create_only else await self._stored_at(key)
             await self._enter(key, asset.data, {_MEDIA_TYPE: media_type}, create_only=create_only)
@@ -160,9 +162,9 @@ class NatsBucket(Bucket):
         folder, _, _ = prefix.rpartition("/")
         start = f"$KV.{self.name}."
         within = f"{start}{key_subject(folder)}.>" if folder else f"{start}>"
-        async with self._connection.using(f"list {self.url(prefix)}") as js:
-            info = await js.stream_info(self._entries, subjects_filter=within)
-        keys = (key_of(subject.removeprefix(start)) for subject in info.state.subjects or {})
+        action = f"list {self.url(prefix)}"
+        there = await subjects(self._connection, action, self._entries, within=within)
+        keys = (key_of(subject.removeprefix(start)) for subject in there)
         found = sorted(key for key in keys if key.startswith(prefix) and key > after)
         return found[: min(limit, _MOST_KEYS)]
 
@@ -225,20 +227,20 @@ class NatsBucket(Bucket):
 
         What is not finished is removed.
         """
-        name = uuid.uuid4().hex
+        name, chunk = uuid.uuid4().hex, self._chunk
         info = ObjectInfo(
             name=name,
             description=key,
             bucket=self.name,
             nuid=name,
             size=asset.size,
-            chunks=-(-asset.size // _CHUNK),
-            options=ObjectMetaOptions(max_chunk_size=_CHUNK),
+            chunks=-(-asset.size // chunk),
+            options=ObjectMetaOptions(max_chunk_size=chunk),
             mtime=datetime.now(UTC).isoformat(),
         )
         digest, sequences = hashlib.sha256(), []
         try:
-            async for piece in asset.stream(_CHUNK):
+            async for piece in asset.stream(chunk):
                 digest.update(piece)
                 sequences.append(await self._store(key, self._chunks(name), piece, {}))
             info.digest = f"SHA-256={base64.urlsafe_b64encode(digest.digest()).decode()}"
@@ -247,7 +249,7 @@ class NatsBucket(Bucket):
         except BaseException:  # also when cancelled: nobody would find it
             await asyncio.shield(self._give_up(name))
             raise
-        marks = ",".join(map(str, sequences[::_MARKED]))
+        marks = ",".join(map(str, sequences[::_MARKED])) if chunk == _CHUNK else ""
         return _Stored(name, asset.size, digest.hexdigest()), marks
 
     async def _store(self, key: str, subject: str, data: bytes, headers: dict[str, str]) -> int:
@@ -287,6 +289,12 @@ class NatsBucket(Bucket):
     async def _purge(self, stream: str, subject: str) -> None:
         async with self._connection.using("remove an object") as js:
             await js.purge_stream(stream, subject=subject)
+
+    @property
+    def _chunk(self) -> int:
+        """Bytes of each message of an object, where the servers take so large ones."""
+        largest = self._connection.largest_payload
+        return _CHUNK if largest > 2 * _CHUNK else largest // 2
 
     def _chunks(self, name: str) -> str:
         return f"$O.{self.name}.C.{name}"

@@ -10,17 +10,15 @@ from functools import partial
 from typing import Any, Final
 
 from nats.js.api import ConsumerConfig
-from nats.js.errors import APIError
 
 from queue_agent.cloud.making import NO_DEAD_LETTERS, Difference, dead_letters_told
 from queue_agent.cloud.nats.connection import Connection
-from queue_agent.cloud.nats.errors import translated
+from queue_agent.cloud.nats.listing import API, ask
 from queue_agent.cloud.nats.making import NatsResource
 from queue_agent.cloud.nats.queues import DEAD_LETTERS, MAX_RECEIVES
 from queue_agent.cloud.refusals import reason_of
 from queue_agent.wire.errors import Unavailable
 
-_API: Final = "$JS.API"
 _NANOSECONDS: Final = 1e9
 _FIXED: Final = ("retention", "storage", "ack_policy")
 """What the servers never change, or not between all values."""
@@ -118,7 +116,7 @@ def _seconds(name: str, config: Configuration, has: Configuration) -> tuple[str,
 
 async def _configuration(connection: Connection, wanted: NatsResource) -> dict[str, Any]:
     kind, path = _named(wanted)
-    answer = await _ask(connection, f"look for {wanted}", f"{_API}.{kind}.INFO.{path}", {})
+    answer = await ask(connection, f"look for {wanted}", f"{API}.{kind}.INFO.{path}", {})
     found: dict[str, Any] = answer["config"]
     return found
 
@@ -132,21 +130,10 @@ async def _set(connection: Connection, wanted: NatsResource, values: Configurati
     if kind == "CONSUMER":
         verb, body = "CREATE", {"stream_name": wanted.stream, "config": body, "action": "update"}
         path = ".".join(filter(None, (path, merged.get("filter_subject"))))
-    await _ask(connection, f"change {wanted}", f"{_API}.{kind}.{verb}.{path}", body)
+    await ask(connection, f"change {wanted}", f"{API}.{kind}.{verb}.{path}", body)
 
 
 def _named(wanted: NatsResource) -> tuple[str, str]:
     if isinstance(wanted.config, ConsumerConfig):
         return "CONSUMER", f"{wanted.stream}.{wanted.config.durable_name}"
     return "STREAM", wanted.stream
-
-
-async def _ask(
-    connection: Connection, action: str, subject: str, body: Configuration
-) -> dict[str, Any]:
-    answer = await connection.request(action, subject, json.dumps(body).encode() if body else b"")
-    said: dict[str, Any] = json.loads(answer.data)
-    if "error" in said:
-        with translated(action):
-            raise APIError.from_error(said["error"])
-    return said

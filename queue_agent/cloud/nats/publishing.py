@@ -38,7 +38,7 @@ async def publish(
         headers[TENANT] = header(ordering.tenant)
     data = body.encode()
     async with connection.using("publish") as js:
-        if len(data) + _size(headers) > connection.largest_payload:
+        if not fits(connection, data, headers):
             raise MaxPayloadError  # else the servers would end the connection
         await js.publish(subject, data, headers=headers)
 
@@ -96,7 +96,8 @@ class Publisher:
         return True
 
 
-def _size(headers: Mapping[str, str]) -> int:
-    """Bytes of the headers, which count towards a message's."""
+def fits(connection: Connection, data: bytes, headers: Mapping[str, str]) -> bool:
+    """Whether the servers take so large a message, whose headers count."""
     lines = (len(name.encode()) + len(value.encode()) for name, value in headers.items())
-    return _VERSION_LINE + sum(_SEPARATORS + line for line in lines)
+    size = len(data) + _VERSION_LINE + sum(_SEPARATORS + line for line in lines)
+    return size <= connection.largest_payload

@@ -8,6 +8,7 @@ from typing import Final
 from queue_agent.cloud import Ordering, Publication, Routing, Topic
 from queue_agent.cloud.nats.addresses import NatsAddress
 from queue_agent.cloud.nats.connection import Connection
+from queue_agent.cloud.nats.listing import consumers
 from queue_agent.cloud.nats.publishing import Publisher, publish
 from queue_agent.cloud.nats.subjects import is_of_job, subject_of, text_of, urgent_subject_of
 from queue_agent.cloud.nats.watching import watching
@@ -15,7 +16,7 @@ from queue_agent.tasks import together
 from queue_agent.wire.errors import Unavailable
 
 _HEADERS: Final = 4096
-"""Bytes of a message that are left to its headers."""
+"""Bytes of a message that are left to its headers, but a quarter of the whole at most."""
 _AT_ONCE: Final = 50
 
 
@@ -48,7 +49,8 @@ class NatsTopic(Topic):
 
     @property
     def size_limit(self) -> int:
-        return self._connection.largest_payload - _HEADERS
+        largest = self._connection.largest_payload
+        return largest - min(_HEADERS, largest // 4)
 
     async def publish_many(self, publications: Sequence[Publication]) -> Mapping[int, str]:
         if not publications:
@@ -85,11 +87,10 @@ class NatsTopic(Topic):
     ) -> Routing | None:
         if attribute != "runtime" or among:  # queues get jobs by their runtime alone
             return None
-        async with self._connection.using("list the stream's consumers") as js:
-            consumers = await js.consumers_info(self._stream)
-        configs = [found.config for found in consumers]
         filters = {
-            one for it in configs for one in (it.filter_subject, *(it.filter_subjects or ()))
+            one
+            for config in await consumers(self._connection, self._stream)
+            for one in (config.get("filter_subject"), *(config.get("filter_subjects") or ()))
         }
         values = [one.removeprefix(f"{self._stream}.") for one in filters if one]
         return Routing(frozenset(text_of(value) for value in values if "." not in value))

@@ -18,7 +18,8 @@ from nats.js.api import RawStreamMsg
 
 from queue_agent.cloud.nats.addresses import NatsAddress
 from queue_agent.cloud.nats.connection import Connection
-from queue_agent.cloud.nats.publishing import MESSAGE_ID
+from queue_agent.cloud.nats.listing import subjects
+from queue_agent.cloud.nats.publishing import MESSAGE_ID, fits
 from queue_agent.cloud.nats.subjects import tenants_subject, turns_subject
 from queue_agent.wire.errors import ObjectNotFound, QueueAgentError
 
@@ -112,9 +113,9 @@ class Turns:
         """Who has something in the queue, were it only what is being worked on."""
         if self._clock() - self._listed < _LISTED:
             return
-        async with self._connection.using("list who waits") as js:
-            info = await js.stream_info(self._stream, subjects_filter=tenants_subject(self._queue))
-        self._waiting = sorted([self._queue, *(info.state.subjects or {})])
+        place = tenants_subject(self._queue)
+        found = await subjects(self._connection, "list who waits", self._stream, within=place)
+        self._waiting = sorted([self._queue, *found])
         self._listed = self._clock()
 
     def _next(self) -> str:
@@ -133,7 +134,10 @@ class Turns:
             return None
 
     async def _move(self, job: RawStreamMsg) -> bool:
-        """Whether it was; someone else may have been first."""
+        """Whether it was; someone else may have been first, or it is as large as messages may be.
+
+        It comes in the stream's order then.
+        """
         number, sent = job.seq or 0, job.time.timestamp() if job.time else 0.0
         headers = {
             **{
@@ -144,6 +148,8 @@ class Turns:
             MESSAGE_ID: f"turn-{message_id(number, sent)}",
             SENT: repr(sent),
         }
+        if not fits(self._connection, job.data or b"", headers):
+            return False
         async with self._connection.using("put a job forward") as js:
             subject = turns_subject(self._queue, number)
             written = await js.publish(subject, job.data or b"", headers=headers)

@@ -6,12 +6,14 @@
 Each job is made three times: undisturbed; told to suspend at a random step, as a pod's end does,
 and gone on with by another engine from what was handed out; and killed at a random step, gone on
 with from what was kept at every `--every` steps. What is told: whether the pictures are those of
-the undisturbed job, bit for bit, and how many of its steps a job took twice. With `--together`
+the undisturbed job, bit for bit, and how many of its steps a job took twice. Of transformers some
+jobs are `balanced`, where every second step is computed, and some `fast`. With `--together`
 jobs share their steps with others; those of some shapes then differ in the last bits from what
 they are alone, with or without checkpoints.
 """
 
 import argparse
+import json
 import random
 import sys
 import threading
@@ -28,6 +30,8 @@ from rich.table import Table
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))  # their tiny transformers
 
+from benchmarks.diffusers_serving.caching import halve_balanced
+from queue_agent_diffusers.engine.checkpoint import read_head
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.jobs import EngineJob, Preview, Step
 from queue_agent_diffusers.engine.model import Model
@@ -121,6 +125,7 @@ def requests(model: str, number: int, chance: random.Random) -> list[ImageReques
             negative_prompt=chance.choice((None, "forest")),
             guidance_scale=chance.choice((None, 1.0, 4.0)),
             scheduler=chance.choice(SAMPLERS) if model in UNETS else None,
+            quality=None if model in UNETS else chance.choice((None, "balanced", "fast")),
         )
         for _ in range(number)
     ]
@@ -183,11 +188,19 @@ def disturbed(
             Survival(
                 name,
                 levels=difference(after.pictures, whole.pictures),
-                twice=before.steps - kept if ended else 0,
+                twice=before.steps - kept + made_again(before.checkpoint) if ended else 0,
                 kept=len(before.checkpoint or b""),
             )
         )
     return outcomes
+
+
+def made_again(checkpoint: bytes | None) -> int:
+    """Steps of each image that are taken again though they are kept, for what caches keep."""
+    if checkpoint is None:
+        return 0
+    images = json.loads(read_head(checkpoint).passes)
+    return max((1 for passes in images if passes), default=0)
 
 
 def difference(some: Sequence[bytes] | None, others: Sequence[bytes] | None) -> int:
@@ -209,6 +222,7 @@ def models(folder: Path) -> Mapping[str, Model]:
         architecture = architecture_of(pipeline)
         if architecture is not None:
             found[name] = TransformerModel(pipeline, architecture, max_batch=8)
+            halve_balanced(found[name])  # of random weights, all steps would be computed
     return found
 
 

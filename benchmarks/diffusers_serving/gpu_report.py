@@ -70,8 +70,14 @@ class GpuReport:
             "ending": self._ending,
             "sections": [asdict(section) for section in self.sections],
         }
-        (self._folder / "report.json").write_text(json.dumps(content, indent=2) + "\n")
-        (self._folder / "report.md").write_text(self.markdown())
+        self._replace("report.json", json.dumps(content, indent=2) + "\n")
+        self._replace("report.md", self.markdown())
+
+    def _replace(self, name: str, text: str) -> None:
+        """At once, so that who is killed while writing leaves what was known before."""
+        new = self._folder / f".{name}"
+        new.write_text(text)
+        new.replace(self._folder / name)
 
     def finish(self, ending: str | None = None) -> None:
         """Nothing follows; `ending` says what is missing."""

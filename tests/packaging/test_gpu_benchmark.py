@@ -52,6 +52,20 @@ def test_without_a_gpu_the_benchmark_says_so_and_shows_that_it_works(
     }
 
 
+def test_a_report_is_whole_at_any_moment(tmp_path: Path) -> None:
+    from benchmarks.diffusers_serving.gpu_report import GpuReport, Section  # noqa: PLC0415
+
+    report = GpuReport(tmp_path, "a card", tiny=True)
+    for name in ("report.json", "report.md"):
+        before = (tmp_path / name).read_text()
+        with (tmp_path / name).open() as half_read:
+            report.sections.append(Section("a model", "float32", 64))
+            report.write()
+            assert half_read.read() == before
+        assert "a model" in (tmp_path / name).read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {"report.json", "report.md"}
+
+
 def test_what_no_time_is_left_for_is_compared_and_its_lines_say_so(tmp_path: Path) -> None:
     seen = section_of("flux", tmp_path, budget=0.0)
     assert seen["agreement"] is not None

@@ -126,7 +126,7 @@ constraints: ## Write the newest versions that fit pyproject.toml into constrain
 # Of the files for every platform and Python; nothing is downloaded but the index's own pages.
 hashes: $(VENV)/.dev ## Write the pins of constraints.txt with their files' hashes into requirements/, for images and cdk
 	$(COMPILE) --extra gateway --extra nats --extra provenance --extra telemetry --extra video --output-file requirements/agent.txt pyproject.toml
-	$(COMPILE) --extra diffusers --extra fastsafetensors --extra runai --extra telemetry --output-file requirements/diffusers.txt pyproject.toml
+	$(COMPILE) --extra diffusers --extra fastsafetensors --extra fp8 --extra runai --extra telemetry --output-file requirements/diffusers.txt pyproject.toml
 	printf "%s\n" hatch-fancy-pypi-readme hatchling | $(COMPILE) --output-file requirements/build.txt -
 	echo pydantic | $(COMPILE) --output-file requirements/intake.txt -
 

@@ -14,7 +14,7 @@ FOLDER = PROJECT / "requirements"
 FILES = sorted(path.name for path in FOLDER.iterdir())
 EXTRAS = {
     "agent": ("gateway", "nats", "telemetry", "video"),
-    "diffusers": ("diffusers", "fastsafetensors", "runai", "telemetry"),
+    "diffusers": ("diffusers", "fastsafetensors", "fp8", "runai", "telemetry"),
 }
 SHA256 = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 OF_TORCH_ON_LINUX = re.compile(r"cuda-|nvidia-|triton$")

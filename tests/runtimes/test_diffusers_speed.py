@@ -215,6 +215,30 @@ def test_the_start_says_in_one_line_what_it_chose_and_why_not_the_rest(
     assert progress.told["speed"] == "eager (graphs: only on cuda)"
 
 
+def test_eight_bits_that_fail_here_are_told_once_and_the_weights_stay_whole(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torchao")
+    from queue_agent_diffusers.torch import speed  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.speed_plan import DeviceFacts  # noqa: PLC0415
+
+    pipeline = fresh("Flux")
+    plain = copy.deepcopy(pipeline)
+    # The plan takes this for a card that can; torchao finds out that it is none.
+    card = DeviceFacts("cuda", (9, 0), packages=frozenset({"torchao"}))
+    monkeypatch.setattr(speed, "device_facts", lambda _: card)
+    with caplog.at_level(logging.WARNING, "queue_agent_diffusers"):
+        made = speed.accelerate(
+            pipeline, Options(quantize="fp8", channels_last=False), names=("transformer",)
+        )
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith("quantize is not used: AssertionError: Float8 dynamic quantization")
+    assert made.told["quantize"].startswith("none (failed: Float8 dynamic quantization")
+    request = MIX[0][0]
+    [seen], [wanted] = alone(pipeline, request), alone(plain, request)
+    assert (seen == wanted).all()
+
+
 def test_eight_bit_weights_are_close_to_the_whole_ones() -> None:
     pytest.importorskip("torchao")
     import torch  # noqa: PLC0415

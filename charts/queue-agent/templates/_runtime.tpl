@@ -12,6 +12,9 @@
 {{- $_ := set $context "kept" (ternary .Values.models.mountPath "" $writable) -}}
 {{- if $given.args }}{{ $_ := set $context "model" (default "unused" $given.model) }}{{ end -}}
 {{- $preset := index (tpl $row $context | fromYaml) $given.preset -}}
+{{- if and $given.options (not $preset.options) -}}
+{{- fail (printf "runtime.options: the preset %s has none; its arguments are runtime.extraArgs" $given.preset) -}}
+{{- end -}}
 {{- $repository := default $preset.image.repository $given.image.repository -}}
 {{- if not $repository -}}
 {{- fail (printf "runtime.image.repository: the %s preset needs an image" $given.preset) -}}
@@ -36,12 +39,8 @@
 
 {{- /* The options as arguments, a JSON array: what can be given several times is a list. */ -}}
 {{- define "runtime.optionArgs" -}}
-{{- $runtime := .Values.runtime -}}
-{{- if and $runtime.options (ne $runtime.preset "diffusers") -}}
-{{- fail (printf "runtime.options: the preset %s has none; its arguments are runtime.extraArgs" $runtime.preset) -}}
-{{- end -}}
 {{- $args := list -}}
-{{- range $name, $value := $runtime.options -}}
+{{- range $name, $value := .Values.runtime.options -}}
 {{- $option := kebabcase $name -}}
 {{- if kindIs "bool" $value -}}
 {{- $args = append $args (printf "--%s%s" (ternary "" "no-" $value) $option) -}}

@@ -130,8 +130,8 @@ def serve_diffusers(
     weights_by: Annotated[
         WeightsBy,
         typer.Option(
-            help="Who reads weights from disk; all but safetensors bring them straight to the "
-            "device, and need the extra of their name."
+            help="Who reads weights; all but safetensors bring them straight to the device, and "
+            "need the extra of their name. With runai, those of s3:// need no disk."
         ),
     ] = _DEFAULTS.weights_by,
     default_quality: Annotated[

@@ -20,7 +20,7 @@ Offload = Literal["none", "model", "sequential"]
 """What waits in the host's memory: nothing, all parts but the network, or each layer."""
 
 WeightsBy = Literal["safetensors", "fastsafetensors", "runai"]
-"""Who reads weights from disk: the usual library, or a package that brings them to the device."""
+"""Who reads weights: the usual library, or a package that brings them to the device."""
 
 READER_PACKAGES: Final[Mapping[str, str]] = {
     "fastsafetensors": "fastsafetensors",

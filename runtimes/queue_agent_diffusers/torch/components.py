@@ -20,8 +20,10 @@ import transformers
 from accelerate import init_empty_weights
 
 from queue_agent_diffusers.engine.loading import LoadProgress
+from queue_agent_diffusers.errors import ModelError
 from queue_agent_diffusers.options import WeightsBy
 from queue_agent_diffusers.torch.processors import read_processors
+from queue_agent_diffusers.torch.streamed_weights import StreamedWeights
 from queue_agent_diffusers.torch.weight_files import INDEX, checkpoint_files, variant_of
 from queue_agent_diffusers.torch.weight_readers import READERS, Reader
 
@@ -44,7 +46,7 @@ class _ReaderFailed(Exception):
 class Components:
     """Those that were read, by their names in the index."""
 
-    weights_by: WeightsBy
+    weights_by: str
     found: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     """Why the chosen reader did not read a component."""
@@ -65,17 +67,21 @@ def read_components(
     device: torch.device,
     weights_by: WeightsBy,
     progress: LoadProgress,
+    streamed: StreamedWeights | None = None,
 ) -> Components:
     """Read what the index names as a model of diffusers or transformers.
 
-    `files` are the paths in the folder that a load reads. The weights come onto `device` straight
-    away unless the libraries read them, who bring them into the host's memory.
+    `files` are the paths in the folder that a load reads; those of `streamed` lie in object
+    storage, and what cannot be streamed is brought to the folder. The weights come onto `device`
+    straight away unless the libraries read them, who bring them into the host's memory.
 
     Raises:
         OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError: as the
             libraries do, where they read.
+        ModelError: as `streamed` does.
     """
-    components, reader = Components(weights_by), READERS.get(weights_by)
+    components = Components(f"{weights_by} {streamed.told}" if streamed else weights_by)
+    reader = streamed.read if streamed else READERS.get(weights_by)
     components.found |= read_processors(path)
     failure = ""
     progress.read = before = 0
@@ -86,7 +92,7 @@ def read_components(
         if reader is not None:
             try:
                 model = _stream(kind, path / name, here, dtype, device, reader, progress)
-            except torch.OutOfMemoryError:
+            except (torch.OutOfMemoryError, ModelError):
                 raise
             except _ReaderFailed as error:
                 reader, failure = None, _line(error)
@@ -97,8 +103,9 @@ def read_components(
                 continue
         if failure:
             components.notes[name] = failure
-        components.found[name] = _usual(kind, path / name, here, dtype)
+        components.found[name] = _usual(kind, path / name, here, dtype, streamed)
         progress.read = before = before + sum(file.stat().st_size for file in here)
+    _bring_others(path, files, components.found, streamed)
     if components.notes:
         _log.warning("model %s: weights by %s", progress.model, components.told)
     else:
@@ -132,7 +139,24 @@ def _models(path: Path) -> Iterator[tuple[str, Any]]:
                     yield name, found
 
 
-def _usual(kind: Any, folder: Path, files: Sequence[Path], dtype: torch.dtype) -> Any:
+def _bring_others(
+    path: Path, files: Sequence[str], found: Mapping[str, Any], streamed: StreamedWeights | None
+) -> None:
+    """The weights that the pipeline will read by itself."""
+    if streamed is not None:
+        left = [file for file in files if file.partition("/")[0] not in found]
+        streamed.bring([path / file for file in left])
+
+
+def _usual(
+    kind: Any,
+    folder: Path,
+    files: Sequence[Path],
+    dtype: torch.dtype,
+    streamed: StreamedWeights | None,
+) -> Any:
+    if streamed is not None:
+        streamed.bring(files)
     return kind.from_pretrained(
         folder,
         dtype=dtype,
@@ -160,7 +184,7 @@ def _stream(
         for name, tensor in reader(whole, device):
             state[name] = tensor
             progress.read = (progress.read or 0) + tensor.nbytes
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, ModelError):
         raise
     except Exception as error:
         raise _ReaderFailed(f"{type(error).__name__}: {error}") from error

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from pickle import UnpicklingError
@@ -32,6 +32,7 @@ from queue_agent_diffusers.torch.offload import check_offload, offload
 from queue_agent_diffusers.torch.pipeline_arguments import Pipeline
 from queue_agent_diffusers.torch.pipeline_model import PipelineModel
 from queue_agent_diffusers.torch.speed import Accelerated, accelerate
+from queue_agent_diffusers.torch.streamed_weights import StreamedWeights, streamed_weights
 from queue_agent_diffusers.torch.transformer import TransformerModel
 from queue_agent_diffusers.torch.unet import UNetModel, can_batch
 from queue_agent_diffusers.torch.upscaling import UpscalerModel, can_upscale
@@ -160,11 +161,25 @@ def load_pipeline(
     precision = _choose_dtype(options.dtype, target)
     _silence()
     progress = progress or LoadProgress(model)
-    found, variant = _find(model, precision, options, progress)
-    with progress.reading(_weights(found, variant)):
+    with streamed_weights(model, options, progress) as streamed:
+        return _load(model, options, target, precision, progress, streamed)
+
+
+def _load(
+    model: str,
+    options: Options,
+    target: torch.device,
+    precision: torch.dtype,
+    progress: LoadProgress,
+    streamed: StreamedWeights | None,
+) -> Pipeline:
+    found, variant = _find(model, precision, options, progress, streamed)
+    with progress.reading(_weights(found, variant, streamed)):
         if found.is_dir():
             to = target if options.offload == "none" else torch.device("cpu")
-            pipeline, told = _read_folder(found, precision, variant, to, options, progress)
+            pipeline, told = _read_folder(
+                found, precision, variant, to, options, progress, streamed
+            )
         else:
             pipeline = _read_file(found, precision, allow_pickles=options.allow_pickles)
             told = _SINGLE if options.weights_by == "safetensors" else f"{_SINGLE} (a single file)"
@@ -256,29 +271,37 @@ def _choose_dtype(asked: str | None, device: torch.device) -> torch.dtype:
 
 
 def _find(
-    model: str, dtype: torch.dtype, options: Options, progress: LoadProgress
+    model: str,
+    dtype: torch.dtype,
+    options: Options,
+    progress: LoadProgress,
+    streamed: StreamedWeights | None,
 ) -> tuple[Path, str | None]:
     """The folder or file on this machine, fetched if need be, and the variant to read."""
     path = FOLDER if model == TINY else Path(model).expanduser()
-    if is_stored(model):
+    if streamed is not None:
+        path = streamed.folder
+    elif is_stored(model):
         with progress.fetching(None, options.cache_dir.expanduser()):
             path = fetch_model(model, options.cache_dir, region=options.region)
     name = str(dtype).removeprefix("torch.")
     if path.is_dir():
-        return path, variant_for(name, _sizes(path), _components(path))
+        return path, variant_for(name, _sizes(path, streamed), _components(path))
     if path.is_file():
         return path, None
     return fetch_from_hub(model, name, progress)
 
 
-def _weights(path: Path, variant: str | None) -> int:
+def _weights(path: Path, variant: str | None, streamed: StreamedWeights | None) -> int:
     """Bytes of the weights that are read."""
     if path.is_file():
         return path.stat().st_size
-    return weight_bytes(_sizes(path), variant, _components(path))
+    return weight_bytes(_sizes(path, streamed), variant, _components(path))
 
 
-def _sizes(folder: Path) -> dict[str, int]:
+def _sizes(folder: Path, streamed: StreamedWeights | None = None) -> Mapping[str, int]:
+    if streamed is not None:
+        return streamed.sizes
     return {
         file.relative_to(folder).as_posix(): file.stat().st_size
         for file in folder.glob("*/*.safetensors")
@@ -313,11 +336,12 @@ def _read_folder(
     device: torch.device,
     options: Options,
     progress: LoadProgress,
+    streamed: StreamedWeights | None,
 ) -> tuple[Pipeline, str]:
     """The pipeline, and who has read its weights."""
     try:
-        files = read_files(_sizes(path), variant, _components(path))
-        read = read_components(path, files, dtype, device, options.weights_by, progress)
+        files = read_files(_sizes(path, streamed), variant, _components(path))
+        read = read_components(path, files, dtype, device, options.weights_by, progress, streamed)
         pipeline: Pipeline = pipeline_class(path).from_pretrained(
             path,
             dtype=dtype,

@@ -7,7 +7,9 @@ Where `SHA256SUMS` lies beside them, their content has to be what it says.
 import asyncio
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +20,7 @@ from queue_agent.wire.errors import QueueAgentError
 from queue_agent_diffusers.errors import ModelNotFound, ModelUnreadable
 from queue_agent_diffusers.torch.hashes import MANIFEST, read_manifest
 
-_S3: Final = "s3://"
+S3: Final = "s3://"
 _COMPLETE: Final = ".complete"
 _SIMULTANEOUS: Final = 4
 _MANIFEST_LIMIT: Final = 2**20
@@ -26,12 +28,17 @@ _MANIFEST_LIMIT: Final = 2**20
 
 def is_stored(model: str) -> bool:
     """Whether a model's name is an address of object storage."""
-    return model.startswith(_S3) or is_nats(model)
+    return model.startswith(S3) or is_nats(model)
 
 
 def kept_at(address: str, cache: Path) -> Path:
     """The folder that holds it once it was fetched."""
     return cache.expanduser() / hashlib.sha256(address.encode()).hexdigest()[:16]
+
+
+def is_kept(address: str, cache: Path) -> bool:
+    """Whether all of it lies in that folder."""
+    return (kept_at(address, cache) / _COMPLETE).exists()
 
 
 def fetch_model(address: str, cache: Path, *, region: str) -> Path:
@@ -45,7 +52,7 @@ def fetch_model(address: str, cache: Path, *, region: str) -> Path:
         ModelUnreadable: a file is not the one that the manifest names.
     """
     folder = kept_at(address, cache)
-    if not (folder / _COMPLETE).exists():
+    if not is_kept(address, cache):
         shutil.rmtree(folder, ignore_errors=True)
         try:
             asyncio.run(_fetch(address, folder, region))
@@ -58,20 +65,58 @@ def fetch_model(address: str, cache: Path, *, region: str) -> Path:
 
 
 async def _fetch(address: str, folder: Path, region: str) -> None:
+    async with open_model(address, region) as stored:
+        await stored.fetch(stored.keys, folder)
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model's files, as they were listed."""
+
+    bucket: Bucket
+    keys: Mapping[str, str]
+    """By path under the model's address."""
+    hashes: Mapping[str, str]
+    """SHA-256 by path; none where nobody wrote them down."""
+
+    async def fetch(self, paths: Collection[str], folder: Path) -> None:
+        """Bring some to a folder, several at once.
+
+        Raises:
+            ModelNotFound: a path leads out of the folder.
+            ModelUnreadable: a file is not the one that the manifest names.
+            QueueAgentError, OSError: as the bucket and the disk do.
+        """
+        targets = {path: _target(folder, path) for path in paths}
+        slots = asyncio.Semaphore(_SIMULTANEOUS)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for path, target in targets.items():
+                    wanted = self.hashes.get(path)
+                    key = self.keys[path]
+                    tasks.create_task(_download(self.bucket, key, target, slots, wanted))
+        except* (QueueAgentError, OSError, ModelUnreadable) as errors:
+            raise errors.exceptions[0] from errors
+
+
+@asynccontextmanager
+async def open_model(address: str, region: str) -> AsyncIterator[StoredModel]:
+    """What lies under an address, until it is no longer needed.
+
+    Raises:
+        ModelNotFound: there is nothing.
+        QueueAgentError: as the bucket does.
+    """
     cloud, bucket, prefix = _open(address, region)
     try:
-        keys = await _keys(bucket, prefix)
+        keys = {_relative(prefix, key): key for key in await _keys(bucket, prefix)}
         if not keys:
             raise ModelNotFound(f"There is nothing under {address}.")
-        hashes = await _hashes(bucket, [key for key in keys if _relative(prefix, key) == MANIFEST])
-        targets = {key: _target(folder, prefix, key) for key in keys}
-        slots = asyncio.Semaphore(_SIMULTANEOUS)
-        async with asyncio.TaskGroup() as tasks:
-            for key, target in targets.items():
-                wanted = hashes.get(_relative(prefix, key))
-                tasks.create_task(_download(bucket, key, target, slots, wanted))
-    except* (QueueAgentError, OSError, ModelUnreadable) as errors:
-        raise errors.exceptions[0] from errors
+        hashes: dict[str, str] = {}
+        if MANIFEST in keys:
+            text = await bucket.read(keys[MANIFEST], limit=_MANIFEST_LIMIT)
+            hashes = read_manifest(text.decode(errors="replace"))
+        yield StoredModel(bucket, keys, hashes)
     finally:
         await cloud.aclose()
 
@@ -85,15 +130,9 @@ def _open(address: str, region: str) -> tuple[Cloud, Bucket, str]:
         name = f"{scheme}://{servers}/{name}"
         cloud = connect(bucket=name)
     else:
-        name, _, prefix = address.removeprefix(_S3).partition("/")
+        name, _, prefix = address.removeprefix(S3).partition("/")
         cloud = connect(region=region)
     return cloud, cloud.bucket(name), prefix
-
-
-async def _hashes(bucket: Bucket, manifests: Sequence[str]) -> dict[str, str]:
-    """By path under the prefix; none where nobody wrote them down."""
-    texts = [await bucket.read(key, limit=_MANIFEST_LIMIT) for key in manifests]
-    return read_manifest(b"".join(texts).decode(errors="replace"))
 
 
 async def _keys(bucket: Bucket, prefix: str) -> list[str]:
@@ -111,10 +150,10 @@ def _relative(prefix: str, key: str) -> str:
     return key.removeprefix(prefix).lstrip("/") or key.rpartition("/")[2]
 
 
-def _target(folder: Path, prefix: str, key: str) -> Path:
-    target = (folder / _relative(prefix, key)).resolve()
+def _target(folder: Path, path: str) -> Path:
+    target = (folder / path).resolve()
     if not target.is_relative_to(folder.resolve()):
-        raise ModelNotFound(f"The key {key!r} leads out of its folder.")
+        raise ModelNotFound(f"The path {path!r} leads out of its folder.")
     return target
 
 

@@ -18,15 +18,25 @@ Reader = Callable[[Sequence[Path], torch.device], Iterator[tuple[str, torch.Tens
 """The names and tensors of files, on the device, as they come; the tensors are the caller's."""
 
 
-def _by_runai(files: Sequence[Path], device: torch.device) -> Iterator[tuple[str, torch.Tensor]]:
+def stream(
+    files: Sequence[str], device: torch.device, credentials: object = None
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of paths, or of ``s3://`` addresses, as Run:ai's streamer brings them.
+
+    `credentials` are its `S3Credentials`.
+    """
     from runai_model_streamer import SafetensorsStreamer  # noqa: PLC0415  an extra
 
     # It tells its rate at every call, which is once a component.
     logging.getLogger("runai_model_streamer").setLevel(logging.WARNING)
     streamer: Any
     with SafetensorsStreamer() as streamer:
-        streamer.stream_files([str(file) for file in files], device=str(device))
+        streamer.stream_files(list(files), s3_credentials=credentials, device=str(device))
         yield from streamer.get_tensors()
+
+
+def _by_runai(files: Sequence[Path], device: torch.device) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from stream([str(file) for file in files], device)
 
 
 def _by_fastsafetensors(

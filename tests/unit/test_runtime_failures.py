@@ -1,6 +1,7 @@
 """What is read in the words of a runtime that failed."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 from pydantic import JsonValue
@@ -8,7 +9,13 @@ from pydantic import JsonValue
 from queue_agent.runtime.failures import is_beyond_repair, is_of_the_device, is_out_of_memory
 from queue_agent.runtime.http import Response, error_from
 from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeSick, Unavailable
-from queue_agent_runtimes.comfyui.failures import failure_of
+from queue_agent_runtimes.cog.failures import refused as refused_by_cog
+from queue_agent_runtimes.comfyui.failures import failure_of, refused
+from queue_agent_runtimes.http.declaration import ErrorRule, Errors
+from queue_agent_runtimes.http.failures import error_of as error_of_declared
+from queue_agent_runtimes.openai_images.answer import error_from as error_of_dialect
+from queue_agent_runtimes.openai_videos.records import created_record, found_record
+from queue_agent_runtimes.triton.failures import error_from as error_of_triton
 from queue_agent_runtimes.webui.answer import error_of
 
 HINT = (
@@ -158,3 +165,53 @@ def test_the_server_says_when_to_ask_again(status: int, header: str, seconds: fl
     error = error_from(Response(status, b"", {"retry-after": header}))
     assert isinstance(error, Unavailable)
     assert error.retry_after == seconds
+
+
+def _raised(read: Callable[[Response], object]) -> Callable[[Response], QueueAgentError]:
+    def error(answer: Response) -> QueueAgentError:
+        with pytest.raises(QueueAgentError) as caught:
+            read(answer)
+        return caught.value
+
+    return error
+
+
+def _declared(*rules: ErrorRule) -> Callable[[Response], QueueAgentError]:
+    errors = Errors(message="$.error", rules=rules)
+    return lambda answer: error_of_declared(answer, errors, may_blame_job=True)
+
+
+def _triton(answer: Response) -> QueueAgentError:
+    return error_of_triton(answer, "sd", chosen=False)
+
+
+@pytest.mark.parametrize("words", ["busy", "CUDA out of memory", "<html>Bad Gateway</html>"])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        *((error_of, status) for status in (429, 500, 502, 503)),
+        *((refused_by_cog, status) for status in (429, 500, 503)),
+        *((refused, status) for status in (429, 500, 503)),
+        *((error_of_dialect, status) for status in (409, 429, 503)),
+        *((_raised(created_record), status) for status in (409, 429, 503)),
+        *((_raised(found_record), status) for status in (400, 409, 429, 503)),
+        *((_triton, status) for status in (429, 500, 503)),
+        *((_declared(), status) for status in (429, 500, 503)),
+        (_declared(ErrorRule(status=(422,), means="retry")), 422),
+    ],
+)
+def test_no_adapter_forgets_when_its_server_wants_to_be_asked_again(
+    error: Callable[[Response], QueueAgentError], status: int, words: str
+) -> None:
+    bodies = [json.dumps({"error": words}), words]
+    for body in bodies:
+        said = error(Response(status, body.encode(), {"retry-after": "41"}))
+        assert isinstance(said, Unavailable)
+        assert said.retry_after == 41
+
+
+def test_a_model_of_triton_that_is_loaded_is_asked_for_when_triton_says() -> None:
+    body = b'{"error": "Request for unknown model: \'sd\' has no available versions"}'
+    said = _triton(Response(400, body, {"retry-after": "41"}))
+    assert isinstance(said, Unavailable)
+    assert said.retry_after == 41

@@ -51,6 +51,11 @@ class Response:
         """Whether the status is one of success, from 200 to 299."""
         return 200 <= self.status < 300
 
+    @property
+    def retry_after(self) -> float:
+        """Seconds before which asking again is in vain, by the server's word; 0 without one."""
+        return seconds_asked_for(self.headers.get("retry-after", ""))
+
     def json(self) -> JsonValue:
         """The body as JSON.
 
@@ -200,7 +205,7 @@ def error_from(
     return Unavailable(
         f"The runtime answered {answer.status}: {words}",
         details=details,
-        retry_after=seconds_asked_for(answer.headers.get("retry-after", "")),
+        retry_after=answer.retry_after,
     )
 
 

@@ -62,7 +62,9 @@ def refused(answer: Response) -> QueueAgentError:
     """The error of a PUT that is neither a prediction's answer nor 'busy'."""
     error = error_from(answer)
     if answer.status == 503 and not isinstance(error, RuntimeSick):
-        return RuntimeAway(error.message, type=error.type, details=error.details)
+        return RuntimeAway(
+            error.message, type=error.type, details=error.details, retry_after=answer.retry_after
+        )
     return error
 
 

@@ -26,18 +26,18 @@ def error_of(answer: Response, errors: Errors, *, may_blame_job: bool) -> QueueA
     for rule in errors.rules:
         if _applies(rule, answer.status, value, words):
             made = _made(rule, words, {"status": answer.status, "answer": words})
-            return _as_late_as(usual, made)
+            return _as_late_as(answer, made)
     if (said := _words(value, errors)) and answer.status >= 400 and usual.type not in _NOT_ITS_OWN:
         subject = usual.message.partition(": ")[0]
         made = type(usual)(f"{subject}: {said}", type=usual.type, details=usual.details)
-        return _as_late_as(usual, made)
+        return _as_late_as(answer, made)
     return usual
 
 
-def _as_late_as(usual: QueueAgentError, made: QueueAgentError) -> QueueAgentError:
+def _as_late_as(answer: Response, made: QueueAgentError) -> QueueAgentError:
     """The error, with the time before which the server wants to hear nothing."""
-    if isinstance(usual, Unavailable) and isinstance(made, Unavailable):
-        made.retry_after = usual.retry_after
+    if isinstance(made, Unavailable):
+        made.retry_after = answer.retry_after
     return made
 
 

@@ -30,7 +30,12 @@ def error_from(answer: Response) -> QueueAgentError:
     """What an answer that is no success means."""
     error = usual_error_from(answer)
     if answer.status == 409:  # it was stopped, and not by us
-        return Unavailable(error.message, type="runtime_interrupted", details=error.details)
+        return Unavailable(
+            error.message,
+            type="runtime_interrupted",
+            details=error.details,
+            retry_after=answer.retry_after,
+        )
     code = _code(answer)
     if answer.status == 404 and code == "model_not_found":
         return Rejected(error.message, type="unknown_model", details=error.details)

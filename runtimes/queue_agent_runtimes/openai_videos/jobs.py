@@ -205,4 +205,5 @@ def _not_handed_out(answer: Response) -> Unavailable:
         f"The runtime does not hand out its output ({answer.status}): {words_of(answer)}",
         type="output_missing",
         details=error.details,
+        retry_after=answer.retry_after,
     )

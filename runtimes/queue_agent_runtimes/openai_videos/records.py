@@ -132,6 +132,7 @@ def found_record(answer: Response) -> EngineRecord:
         raise Unavailable(
             f"The runtime does not tell of the job ({answer.status}): {words_of(answer)}",
             details=error.details,
+            retry_after=answer.retry_after,
         )
     raise error
 
@@ -186,5 +187,6 @@ def _refused(answer: Response) -> QueueAgentError:
             f"The runtime takes no jobs of this kind as it was started: {words_of(answer)}",
             type="runtime_misconfigured",
             details=error.details,
+            retry_after=answer.retry_after,
         )
     return error

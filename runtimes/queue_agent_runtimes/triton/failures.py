@@ -24,13 +24,16 @@ def error_from(answer: Response, model: str, *, chosen: bool) -> QueueAgentError
         return unknown_model(model, (), chosen=chosen)
     if answer.status in {400, 404} and _NOT_NOW.search(words):
         return Unavailable(
-            f"The runtime's model {model!r} is not ready: {words}", details=_details(answer)
+            f"The runtime's model {model!r} is not ready: {words}",
+            details=_details(answer),
+            retry_after=answer.retry_after,
         )
     if answer.status >= 500 and is_out_of_memory(words):
         return Unavailable(
             f"The runtime ran out of memory: {words}",
             type="out_of_memory",
             details=_details(answer),
+            retry_after=answer.retry_after,
         )
     return usual_error_from(answer)
 

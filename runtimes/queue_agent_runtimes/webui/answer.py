@@ -99,18 +99,23 @@ def error_of(answer: Response, request: Mapping[str, JsonValue] | None = None) -
         return refused if isinstance(usual, Rejected) else usual
     if _UNKNOWN_MODEL.search(words):
         return Rejected(words, type="unknown_model", details=details)
-    return refused if _FAULT_OF_THE_JOB.search(words) else _failure(name, words, details)
+    return refused if _FAULT_OF_THE_JOB.search(words) else _failure(answer, name, words)
 
 
-def _failure(name: str, words: str, details: JsonObject) -> Unavailable:
+def _failure(answer: Response, name: str, words: str) -> Unavailable:
     """What lies in the server or its GPU, and not in the job."""
+    details: JsonObject = {"status": answer.status, "error": name, "answer": words}
+    later = answer.retry_after
     if name == "OutOfMemoryError" or is_out_of_memory(words):
         return Unavailable(
-            f"The GPU ran out of memory: {words}", type="out_of_memory", details=details
+            f"The GPU ran out of memory: {words}",
+            type="out_of_memory",
+            details=details,
+            retry_after=later,
         )
     if name in _OF_THE_GPU and is_beyond_repair(words):
         return RuntimeSick(f"The runtime is beyond repair: {words}", details=details)
-    return Unavailable(f"The runtime failed: {words}", details=details)
+    return Unavailable(f"The runtime failed: {words}", details=details, retry_after=later)
 
 
 def _error_and_words(answer: Response) -> tuple[str, str]:

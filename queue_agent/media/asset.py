@@ -4,7 +4,8 @@ import asyncio
 import io
 import os
 import tempfile
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
@@ -178,6 +179,18 @@ class Spools:
         others = Spools()
         self._spools, others._spools = others._spools, self._spools
         return others
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """A block that may be repeated: where it fails, what it opened is closed."""
+        before = len(self._spools)
+        try:
+            yield
+        except BaseException:
+            for spool in self._spools[before:]:
+                spool.close()
+            del self._spools[before:]
+            raise
 
     def keep(self, assets: Iterable[Asset]) -> None:
         """Leave these to others: whoever has them closes them."""

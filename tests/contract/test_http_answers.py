@@ -387,6 +387,73 @@ async def test_a_result_that_is_not_handed_out_is_no_jobs_fault(
         await run({**POLLED, "polling": polling, "outputs": {"as": "body"}}, stub, tmp_path)
 
 
+RESULT = {**POLLED["polling"], "result": {"method": "GET", "path": "/results/${id}"}}
+BY_NAME = {"as": "url", "path": "$.files[*]", "request": {"method": "GET", "path": "/${value}"}}
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [(503, {}), (404, {}), (409, {}), (200, b"no JSON"), (200, b""), (200, {"images": []})],
+)
+@pytest.mark.parametrize("times", [1, 2])
+async def test_the_result_of_a_run_that_is_done_is_asked_for_again_and_not_made_again(
+    stub: Stub, tmp_path: Path, failed: Any, times: int
+) -> None:
+    stub.answers["POST /paint"] = {"id": "r-1"}
+    stub.answers["GET /runs/r-1"] = {"state": "done"}
+    stub.answers["GET /results/r-1"] = [*[failed] * times, {"images": [ENCODED]}]
+    output = await run({**POLLED, "polling": RESULT}, stub, tmp_path)
+    assert [artifact.data for artifact in output.artifacts] == [PNG]
+    assert stub.asked == [
+        "POST /paint",
+        "GET /runs/r-1",
+        *["GET /results/r-1"] * (times + 1),
+    ]
+
+
+@pytest.mark.parametrize("outputs", [{"as": "url", "path": "$.files[*]"}, BY_NAME])
+async def test_a_file_of_a_run_that_is_done_is_asked_for_again(
+    stub: Stub, tmp_path: Path, outputs: Mapping[str, Any]
+) -> None:
+    name = "/a.png" if "request" not in outputs else "a.png"
+    stub.answers["POST /paint"] = {"id": "r-1"}
+    stub.answers["GET /runs/r-1"] = {"state": "done", "files": [name]}
+    stub.answers["GET /a.png"] = [(503, {}), PNG]
+    output = await run({**POLLED, "outputs": outputs}, stub, tmp_path)
+    assert [artifact.data for artifact in output.artifacts] == [PNG]
+    assert stub.asked.count("POST /paint") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [((422, {"detail": "bad prompt"}), Rejected), ((500, {"error": "bad fan"}), RuntimeSick)],
+)
+async def test_a_result_that_is_refused_by_a_rule_is_asked_for_once(
+    stub: Stub, tmp_path: Path, answer: Any, expected: type[QueueAgentError]
+) -> None:
+    stub.answers["POST /paint"] = {"id": "r-1"}
+    stub.answers["GET /runs/r-1"] = {"state": "done"}
+    stub.answers["GET /results/r-1"] = answer
+    rules = [
+        {"contains": ["bad prompt"], "means": "refused"},
+        {"contains": ["bad fan"], "means": "sick"},
+    ]
+    with pytest.raises(expected):
+        await run({**POLLED, "polling": RESULT, "errors": {"rules": rules}}, stub, tmp_path)
+    assert stub.asked.count("GET /results/r-1") == 1
+
+
+async def test_what_a_poll_brings_that_is_no_file_is_not_asked_for_again(
+    stub: Stub, tmp_path: Path
+) -> None:
+    stub.answers["POST /paint"] = {"id": "r-1"}
+    stub.answers["GET /runs/r-1"] = {"state": "done", "images": ["*"]}
+    with pytest.raises(Unavailable) as caught:
+        await run(POLLED, stub, tmp_path)
+    assert caught.value.type == "invalid_answer"
+    assert stub.asked == ["POST /paint", "GET /runs/r-1"]
+
+
 @pytest.mark.parametrize("answer", [(503, {}), (200, b"no JSON"), {"no": "state"}])
 async def test_a_run_that_is_no_longer_heard_of_is_stopped(
     stub: Stub, tmp_path: Path, answer: Any

@@ -4,12 +4,12 @@ import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from queue_agent.media.asset import IN_MEMORY, Asset, Spool
+from queue_agent.media.asset import IN_MEMORY, Asset, Spool, Spools
 from queue_agent.wire.errors import Unavailable
 
 SMALL = os.urandom(1000)
@@ -95,3 +95,21 @@ async def test_without_a_folder_to_keep_it_a_large_input_is_unavailable(
         await spool.write(SMALL)
         with pytest.raises(Unavailable, match="cannot be kept on disk: No such file"):
             await spool.write(LARGE)
+
+
+async def test_an_attempt_that_fails_closes_what_it_opened_and_nothing_else() -> None:
+    async def written(spools: Spools) -> Asset:
+        spool = spools.new()
+        await spool.write(LARGE)
+        return await spool.asset()
+
+    with Spools() as spools:
+        kept = [await written(spools)]
+        with suppress(ZeroDivisionError), spools.attempt():
+            lost = await written(spools)
+            raise ZeroDivisionError
+        with spools.attempt():
+            kept.append(await written(spools))
+        with pytest.raises(ValueError, match="closed"):
+            lost.open()
+        assert [asset.data for asset in kept] == [LARGE, LARGE]

@@ -12,7 +12,14 @@ from pydantic import JsonValue
 from queue_agent.runtime import Artifact, Prepared, Progress, ProgressCallback, Spools, submitted
 from queue_agent.runtime.http import ANSWER_LIMIT, DOWNLOAD, WORK
 from queue_agent.tasks import background
-from queue_agent.wire.errors import QueueAgentError, Rejected, RunLost, RuntimeAway, Unavailable
+from queue_agent.wire.errors import (
+    QueueAgentError,
+    Rejected,
+    RunLost,
+    RuntimeAway,
+    RuntimeSick,
+    Unavailable,
+)
 from queue_agent_runtimes.http.bodies import HttpRequest, request_of
 from queue_agent_runtimes.http.declaration import Declaration, HttpCall, Polling, ProgressReport
 from queue_agent_runtimes.http.exchange import HttpExchange
@@ -26,7 +33,10 @@ __all__ = ["Outcome", "PreparedCall", "RisingProgress", "ServerRuns"]
 STOP_TIMEOUT: Final = 5.0
 """Seconds that the server has to take note of a cancellation."""
 POLL_FAILURES: Final = 3
-"""Questions for a run that may go unanswered, one after another, before it is given up."""
+"""Questions for a run, or for its files, that may go unanswered, one after another, before it is
+given up."""
+_SAME_AGAIN: Final = frozenset({"answer_too_large", "disk_full", "output_forbidden"})
+"""Types of failures that another question for the files would only meet again."""
 _SMALL: Final = 16 * 2**20
 _LONGEST_ID: Final = 500
 
@@ -123,18 +133,49 @@ class ServerRuns:
         try:
             with submitted():
                 value = await self._until_done(polling, accepted, told, spools)
-                if polling.result is not None:
-                    request = request_of(polling.result, accepted)
-                    return await self._answered(prepared, request, accepted, spools, step="result")
-                reader = self._readers[prepared.job.task_type]
-                return (
-                    await reader.of_answer(value, accepted, spools, seed=prepared.seed),
-                    value,
-                )
+                return await self._fetched(prepared, value, accepted, polling, spools)
         except asyncio.CancelledError:
             self._given_up.append(_GivenUp(prepared, accepted))
             await asyncio.shield(self._stop(accepted))
             raise
+
+    async def _fetched(
+        self,
+        prepared: PreparedCall,
+        value: JsonValue,
+        values: Values,
+        polling: Polling,
+        spools: Spools,
+    ) -> Outcome:
+        """`_result`, asked for again where it does not come: to run it again would take longer."""
+        failures = 0
+        while True:
+            try:
+                with spools.attempt():
+                    return await self._result(prepared, value, values, polling, spools)
+            except (RuntimeAway, RuntimeSick):
+                raise
+            except Unavailable as error:
+                failures += 1
+                told = polling.result is None and error.type == "invalid_answer"
+                if failures >= POLL_FAILURES or told or error.type in _SAME_AGAIN:
+                    raise
+                await asyncio.sleep(max(polling.interval, error.retry_after))
+
+    async def _result(
+        self,
+        prepared: PreparedCall,
+        value: JsonValue,
+        values: Values,
+        polling: Polling,
+        spools: Spools,
+    ) -> Outcome:
+        """Of a run whose poll's answer, the value, says that it is done."""
+        if polling.result is not None:
+            request = request_of(polling.result, values)
+            return await self._answered(prepared, request, values, spools, step="result")
+        reader = self._readers[prepared.job.task_type]
+        return await reader.of_answer(value, values, spools, seed=prepared.seed), value
 
     async def _submitted(
         self, prepared: PreparedCall, values: Values, polling: Polling

@@ -112,6 +112,33 @@ def test_a_workflow_loads_what_its_loaders_name() -> None:
     assert use_of_workflow(workflow) == ModelUse.named(["dreamy", "flux", "t5", "l"], ["x"])
 
 
+@pytest.mark.parametrize(
+    ("outputs", "targets", "models"),
+    [
+        (["SaveImage", "PreviewImage"], None, ["a", "b"]),
+        (["SaveImage"], None, ["a"]),
+        (["SaveImage", "PreviewImage"], ["5"], ["b"]),
+        (["SaveImage"], ["nobody"], ["a", "b", "c"]),
+        (["SaveVideo"], None, ["a", "b", "c"]),
+        ([], None, ["a", "b", "c"]),
+    ],
+)
+def test_a_workflow_loads_only_what_its_outputs_need(
+    outputs: list[str], targets: list[str] | None, models: list[str]
+) -> None:
+    workflow = {
+        "1": node("CheckpointLoaderSimple", ckpt_name="a.safetensors"),
+        "2": node("CheckpointLoaderSimple", ckpt_name="b.safetensors"),
+        "3": node("CheckpointLoaderSimple", ckpt_name="c.safetensors"),
+        "4": node("SaveImage", images=["6", 0]),
+        "5": node("PreviewImage", images=["7", 0]),
+        "6": node("KSampler", model=["1", 0], again=["6", 0]),
+        "7": node("KSampler", model=["2", 0]),
+        "8": node("KSampler", model=["3", 0]),
+    }
+    assert use_of_workflow(workflow, outputs, targets) == ModelUse.named(models)
+
+
 def node(class_type: str, **inputs: JsonValue) -> dict[str, JsonValue]:
     return {"class_type": class_type, "inputs": inputs}
 

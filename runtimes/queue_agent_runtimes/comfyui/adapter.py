@@ -157,7 +157,7 @@ class ComfyUIRuntime(Runtime):
             include_temp=_asks_for(job, "include_temp"),
             images=workflow.images,
             output=workflow.output,
-            use=use_of(graph),
+            use=use_of(graph, known.outputs, workflow.targets),
         )
         self._clean_up.hold(prepared)
         return prepared

@@ -66,6 +66,18 @@ def some_output_is_sound(graph: Nodes, unsound: Iterable[str], outputs: Collecti
     return any(graph[node_id].get("class_type") in outputs for node_id in graph.keys() - reached)
 
 
+def needed_by(graph: Nodes, ends: Iterable[str]) -> set[str]:
+    """The nodes of these ids, and all that they take their inputs from."""
+    found: set[str] = set()
+    waiting = [*ends]
+    while waiting:
+        node_id = waiting.pop()
+        if node_id in graph and node_id not in found:
+            found.add(node_id)
+            waiting += links_of(graph[node_id])
+    return found
+
+
 def _dependents(graph: Nodes) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {node_id: [] for node_id in graph}
     for node_id, node in graph.items():

@@ -4,7 +4,7 @@ Kinds of models and their folders: `folder_paths.py` of https://github.com/comfy
 what templates say of models: the properties of nodes in its workflow format.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -18,8 +18,9 @@ from queue_agent_runtimes.comfyui.builder import split_lora_tags
 from queue_agent_runtimes.comfyui.conversion.document import Document, as_list
 from queue_agent_runtimes.comfyui.conversion.instances import take_apart
 from queue_agent_runtimes.comfyui.editor import SavedWorkflow, held_values
+from queue_agent_runtimes.comfyui.link_checks import needed_by
 from queue_agent_runtimes.comfyui.names import without_hash
-from queue_agent_runtimes.comfyui.workflow import TEXT_INPUTS, Graph, inputs_of
+from queue_agent_runtimes.comfyui.workflow import TEXT_INPUTS, Graph, class_of, inputs_of
 
 MODEL_FOLDERS: Final = frozenset(
     {
@@ -81,12 +82,19 @@ def models_in(graph: Graph) -> Iterator[ModelFile]:
                 yield ModelFile(value.replace("\\", "/"))
 
 
-def use_of(graph: Graph) -> ModelUse:
+def use_of(
+    graph: Graph, outputs: Collection[str] = frozenset(), targets: Collection[str] | None = None
+) -> ModelUse:
     """What a workflow in the API format has the server load, by its core nodes and such as have
-    inputs of the same names."""
+    inputs of the same names.
+
+    Of the nodes that one of the `targets` needs, or a node of one of the classes `outputs`: the
+    server runs no others. Where neither tells, of all.
+    """
+    ends = targets or [key for key, node in graph.items() if class_of(node) in outputs]
     models, loras = [], []
-    for node in graph.values():
-        for name, value in inputs_of(node).items():
+    for node_id in needed_by(graph, ends) or graph:
+        for name, value in inputs_of(graph[node_id]).items():
             if isinstance(value, str) and is_model_name(value):
                 if name.startswith(_LOADED):
                     models.append(value)

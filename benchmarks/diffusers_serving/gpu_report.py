@@ -10,6 +10,7 @@ import torch
 import transformers
 
 from benchmarks.diffusers_serving.agreement import Agreement
+from benchmarks.diffusers_serving.handing_out import HandedOut
 from benchmarks.diffusers_serving.table import ServingRow, SkippedRow, markdown
 
 library: Any = diffusers
@@ -37,6 +38,10 @@ class Section:
     """Until compiled blocks had taken their first steps."""
     compiled_agreement: Agreement | None = None
     rows: list[ServingRow | SkippedRow] = field(default_factory=list)
+    handed_out: HandedOut | None = None
+    """By a server of this model that was told to end."""
+    handing_out_note: str = ""
+    """Why that was not measured."""
     failure: str | None = None
     """What ended the section early."""
 
@@ -122,6 +127,10 @@ def _paragraphs(section: Section) -> list[str]:
         parts.append(markdown([asdict(row) for row in section.rows]))
     if section.peak_bytes is not None:
         parts.append(f"At most {section.peak_bytes / 1024**3:.1f} GiB of the card were used.")
+    if section.handed_out is not None:
+        parts.append(_handing_out_told(section.handed_out))
+    elif section.handing_out_note:
+        parts.append(f"From SIGTERM to checkpoints: not measured; {section.handing_out_note}.")
     if section.failure is not None:
         parts.append(f"Ended early: {section.failure}")
     return parts
@@ -133,6 +142,16 @@ def _agreement_told(seen: Agreement) -> str:
         f"Engine and plain pipeline: {verdict}. Latents differ by {seen.engine:.2e} of their size; "
         f"a static batch's by {seen.static:.2e}, those of another seed by {seen.other_seed:.2e}; "
         f"allowed are {seen.tolerance:.2e}."
+    )
+
+
+def _handing_out_told(seen: HandedOut) -> str:
+    clients = "1 client" if seen.clients == 1 else f"{seen.clients} clients"
+    return (
+        f"SIGTERM to a server with {clients} at work: {seen.checkpoints} checkpoint(s) of "
+        f"{seen.megabytes:.2g} MB and {seen.predictions:.0f} predictions were had within "
+        f"{seen.last_seconds:.2f} s, the first within {seen.first_seconds:.2f} s; the server had "
+        f"ended within {seen.end_seconds:.2f} s."
     )
 
 

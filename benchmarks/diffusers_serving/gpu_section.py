@@ -1,5 +1,6 @@
 """One model on the device: load it, compare, measure, as far as time and memory allow."""
 
+import asyncio
 import copy
 import itertools
 import shutil
@@ -16,6 +17,7 @@ import torch
 
 from benchmarks.diffusers_serving.agreement import agreement
 from benchmarks.diffusers_serving.gpu_report import GpuReport, Section
+from benchmarks.diffusers_serving.handing_out import hand_out
 from benchmarks.diffusers_serving.limits import matrix_rate, step_operations
 from benchmarks.diffusers_serving.loads import Jobs, closed, measure
 from benchmarks.diffusers_serving.models import (
@@ -39,6 +41,10 @@ _TO_LOAD: Final = 0.4
 """Share of a section's time within which its model is to be written and loaded."""
 _TO_COMPILE: Final = 60.0
 """Seconds that a section has to have left to compile its network's blocks."""
+_TO_HAND_OUT: Final = 20.0
+"""Seconds that a section keeps for the end of a server, beside twice what loading took."""
+_MOST_TO_HAND_OUT: Final = 0.3
+"""Share of a section's time that it keeps for that at most."""
 _BYTES_A_SECOND: Final = 1e9
 """That a disk is taken to write and read; what would take too long is not written."""
 
@@ -97,11 +103,13 @@ class Budget:
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self.kept = 0.0
+        """That are not to be planned with yet."""
         self._end = time.monotonic() + seconds
 
     @property
     def left(self) -> float:
-        return self._end - time.monotonic()
+        return self._end - self.kept - time.monotonic()
 
 
 def run_section(plan: SectionPlan, budget: Budget, report: GpuReport) -> None:
@@ -122,8 +130,20 @@ def run_section(plan: SectionPlan, budget: Budget, report: GpuReport) -> None:
 def _run(plan: SectionPlan, section: Section, budget: Budget, report: GpuReport) -> None:
     if plan.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    pipeline = _load(plan, section, budget)
+    with TemporaryDirectory() as folder:
+        written = Path(folder, "model")
+        _run_in_process(_Measuring(plan, section, budget, report), written)
+        release_memory()
+        report.write()
+        if section.agreement is not None and section.agreement.equal:
+            _end_at_work(plan, section, budget, written)
+
+
+def _run_in_process(here: "_Measuring", written: Path) -> None:
+    plan, section, report = here.plan, here.section, here.report
+    pipeline = _load(plan, section, here.budget, written)
     report.write()
+    here.budget.kept = _kept_to_hand_out(section, here.budget)
     jobs = Jobs((20,), section.pixels, KINDS[plan.kind].guidance_scale)
     like = next(jobs.requests(0))
     model = new_model(pipeline, MAX_BATCH)
@@ -134,7 +154,6 @@ def _run(plan: SectionPlan, section: Section, budget: Budget, report: GpuReport)
         return
     section.matrix_rate = matrix_rate(pipeline.device, DTYPES[section.precision])
     section.step_operations = step_operations(model, like)
-    here = _Measuring(plan, section, budget, report)
     for work in WORKS[plan.kind]:
         _measure_work(here, pipeline, model, work)
     _measure_compiled(here, pipeline, like)
@@ -142,7 +161,33 @@ def _run(plan: SectionPlan, section: Section, budget: Budget, report: GpuReport)
         section.peak_bytes = torch.cuda.max_memory_allocated()
 
 
-def _load(plan: SectionPlan, section: Section, budget: Budget) -> Any:
+def _kept_to_hand_out(section: Section, budget: Budget) -> float:
+    if section.load_seconds is None:
+        return 0.0
+    return min(_TO_HAND_OUT + 2 * section.load_seconds, _MOST_TO_HAND_OUT * budget.seconds)
+
+
+def _end_at_work(plan: SectionPlan, section: Section, budget: Budget, written: Path) -> None:
+    """A server that the model is served by, in the middle of its clients' jobs."""
+    budget.kept = 0.0
+    if not written.exists():
+        section.handing_out_note = "a server needs the model's files, which were not written"
+        return
+    seconds = budget.left
+    if seconds <= 0:
+        section.handing_out_note = "no time was left"
+        return
+    options = ["--device", plan.device, "--dtype", section.precision]
+    jobs = Jobs((20,), section.pixels, KINDS[plan.kind].guidance_scale)
+    at_once = ["--max-batch", str(MAX_BATCH)]
+    ending = hand_out(written, [*options, *at_once], jobs, max(plan.clients), seconds)
+    try:
+        section.handed_out = asyncio.run(ending)
+    except TimeoutError:
+        section.handing_out_note = f"it took more than the {seconds:.0f} s that were left"
+
+
+def _load(plan: SectionPlan, section: Section, budget: Budget, folder: Path) -> Any:
     """By way of the disk, as it would be served, or straight onto the device where it must be."""
     dtype = DTYPES[section.precision]
     options = Options(device=plan.device, dtype=section.precision)
@@ -153,14 +198,13 @@ def _load(plan: SectionPlan, section: Section, budget: Budget) -> Any:
         pipeline = new_pipeline(plan.kind, device=plan.device, dtype=dtype)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
-    with TemporaryDirectory() as folder:
-        write_model(plan.kind, Path(folder), tiny=plan.tiny, device=plan.device, dtype=dtype)
-        release_memory()
-        began = time.monotonic()
-        pipeline = load_pipeline(folder, options)
-        if plan.device == "cuda":
-            torch.cuda.synchronize()
-        section.load_seconds = time.monotonic() - began
+    write_model(plan.kind, folder, tiny=plan.tiny, device=plan.device, dtype=dtype)
+    release_memory()
+    began = time.monotonic()
+    pipeline = load_pipeline(str(folder), options)
+    if plan.device == "cuda":
+        torch.cuda.synchronize()
+    section.load_seconds = time.monotonic() - began
     section.load_note = f", {size / 1e9:.2g} GB from files just written" if size else ""
     return pipeline
 

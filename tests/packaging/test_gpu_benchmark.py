@@ -42,6 +42,16 @@ def test_without_a_gpu_the_benchmark_says_so_and_shows_that_it_works(
         "2 clients, compiled, 4 steps",
     }
     assert all(section["compiled_agreement"]["engine"] < 1e-4 for section in (unet, transformer))
+    guided, embedded = 2 * 4 * 8 * 8, 16 * 8 * 8
+    for section, numbers in ((unet, guided), (transformer, embedded)):
+        handed_out = section["handed_out"]
+        assert handed_out["checkpoints"] == handed_out["clients"] == 2
+        assert handed_out["predictions"] >= 10, "they were at work"
+        in_float32 = 4 * numbers * handed_out["predictions"]
+        assert in_float32 < handed_out["megabytes"] * 1e6 < 1.5 * in_float32
+        assert 0 < handed_out["first_seconds"] <= handed_out["last_seconds"]
+        assert handed_out["last_seconds"] < handed_out["end_seconds"]
+    assert told.count("SIGTERM to a server with 2 clients at work: 2 checkpoint(s)") == 2
     quick = [
         row for row in transformer["rows"] if "balanced" in row["load"] or "fast" in row["load"]
     ]
@@ -70,6 +80,9 @@ def test_what_no_time_is_left_for_is_compared_and_its_lines_say_so(tmp_path: Pat
     seen = section_of("flux", tmp_path, budget=0.0)
     assert seen["agreement"] is not None
     assert {row["skipped"] for row in seen["rows"] if "skipped" in row} == {"no time for about 0 s"}
+    assert seen["handed_out"] is None
+    told = (tmp_path / "report.md").read_text()
+    assert "From SIGTERM to checkpoints: not measured; no time was left." in told
 
 
 def test_what_does_not_fit_into_memory_is_skipped_and_its_line_says_so(

@@ -293,7 +293,7 @@ async def keep_silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> 
     ("talk", "words"),
     [
         (hang_up, "connection to the runtime broke: Server disconnected"),
-        (babble, "connection to the runtime broke: .*nonsense"),
+        (babble, "no HTTP that can be read: .*nonsense"),
         (break_off, "connection to the runtime broke: .*not completed"),
         (keep_silent, "does not answer"),
     ],

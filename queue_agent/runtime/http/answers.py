@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 from pydantic import JsonValue
 from yarl import URL
 
@@ -246,8 +247,15 @@ def _target(answer: Response) -> str:
 def unavailable_from(error: aiohttp.ClientError | TimeoutError) -> Unavailable:
     """A failure of the connection in words.
 
-    `RuntimeAway` where there was none, so that nothing was sent; `RunLost` where it broke.
+    `RuntimeAway` where there was none, so that nothing was sent; `RunLost` where it broke. A server
+    whose answer cannot be read is there still: type ``invalid_answer``.
     """
+    if isinstance(error, aiohttp.ClientResponseError) or isinstance(
+        error.__cause__, ContentEncodingError
+    ):
+        return Unavailable(
+            f"The runtime's answer is no HTTP that can be read: {error}", type="invalid_answer"
+        )
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         reason = getattr(error.certificate_error, "verify_message", error.certificate_error)
         return RuntimeAway(
@@ -255,10 +263,10 @@ def unavailable_from(error: aiohttp.ClientError | TimeoutError) -> Unavailable:
         )
     if isinstance(error, aiohttp.ClientSSLError | aiohttp.ConnectionTimeoutError):
         return RuntimeAway(f"The runtime cannot be reached: {error}")
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return RuntimeAway(f"The runtime's host {error.host} is not found: {error.os_error}")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return RuntimeAway(f"The runtime cannot be reached: {error.os_error}")
+        unknown = isinstance(error, aiohttp.ClientConnectorDNSError)
+        fault = f"'s host {error.host} is not found" if unknown else " cannot be reached"
+        return RuntimeAway(f"The runtime{fault}: {error.os_error}")
     if isinstance(error, TimeoutError):
         return Unavailable("The runtime does not answer.")
     return RunLost(f"The connection to the runtime broke: {str(error) or type(error).__name__}")

@@ -8,6 +8,7 @@ the rest is kept, so that no more of the answer is ever in memory than what is n
 import math
 import re
 import secrets
+from codecs import BOM_UTF8
 from typing import Final
 
 from pydantic import JsonValue
@@ -41,11 +42,13 @@ def parse_json(text: bytes | str) -> JsonValue:
     """The value of a JSON text by a server's understanding of it.
 
     Python's servers write numbers that JSON does not have (``NaN``, ``Infinity``): they, and
-    what is too large to be a number, are read as null.
+    what is too large to be a number, are read as null. A byte order mark before it is ignored.
 
     Raises:
         ValueError: it is no JSON.
     """
+    if isinstance(text, bytes):
+        text = text.removeprefix(BOM_UTF8)
     value: JsonValue = from_json(text)
     return _finite(value)
 

@@ -1,5 +1,6 @@
 """Messages that ask for nothing are told from jobs by their shapes, and no job is taken for one."""
 
+import base64
 import json
 
 import pytest
@@ -162,3 +163,23 @@ def test_one_that_has_no_content_is_told_what_it_lacks() -> None:
     for body in bodies:
         with pytest.raises(Malformed, match="Field required"):
             read_message(json.dumps(body))
+
+
+def test_base64_of_a_job_is_read_in_either_alphabet_with_blanks_and_a_mark() -> None:
+    job = {
+        "metadata": {"id": "order-1", "tasktype": "text-to-image"},
+        "content": {"prompt": "ÿþ~?>¿ÿ"},
+    }
+    data = json.dumps(job, ensure_ascii=False).encode()
+    urls = base64.urlsafe_b64encode(data + b" " * (-len(data) % 3)).decode()
+    assert {"-", "_"} & set(urls)
+    plain = base64.b64encode(b"\xef\xbb\xbf" + data).decode()
+    for text in (urls, f"\n {urls}\n", plain, f"  {plain}"):
+        read = read_message(text)
+        assert isinstance(read, Job)
+        assert read.content == job["content"]
+
+
+def test_a_long_text_of_line_breaks_is_answered_at_once() -> None:
+    with pytest.raises(Malformed):
+        read_message("\n" * 2**20 + "!")

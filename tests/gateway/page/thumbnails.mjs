@@ -25,8 +25,10 @@ for (;;) {
   await page.waitForFunction(whatIsSeenIsThere);
   const end = await page.evaluate(() => scrollY + innerHeight >= document.documentElement.scrollHeight - 2);
   if (!end) continue;
-  if (!(await more.isVisible().catch(() => false))) break;
+  if (!(await more.isVisible())) break;
+  const before = await page.locator(".job").count();
   await more.click();
+  await page.waitForFunction((before) => document.querySelectorAll(".job").length > before, before);
 }
 const last = page.locator(".job", { hasText: "wall 0." });
 await last.scrollIntoViewIfNeeded();
@@ -34,7 +36,7 @@ const image = last.locator(".images img[src]");
 await image.waitFor();
 seen.width = await image.evaluate((image) => image.decode().then(() => image.naturalWidth));
 seen.blurredOnceLoaded = await last.locator(".hung canvas").count();
-await page.waitForLoadState("networkidle");
+while (new Set(asked).size < 50) await page.waitForEvent("requestfinished"); // told later than it is shown
 await Promise.all(pending);
 seen.bytes = bytes;
 seen.wholeFiles = asked.filter((path) => !path.endsWith("/thumbnail")).length;

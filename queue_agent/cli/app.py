@@ -10,6 +10,7 @@ import typer
 
 from queue_agent import __version__
 from queue_agent.cli.client_use import end, option, with_client
+from queue_agent.cli.numbers import number
 from queue_agent.cli.pause_command import pause, pauses, resume
 from queue_agent.cli.plan_command import plan
 from queue_agent.cli.setup_command import setup
@@ -333,7 +334,7 @@ app.command()(setup)
 @app.command()
 def clean(
     older_than: Annotated[
-        float, typer.Option(min=60, help="Only queues made so many seconds ago.")
+        float, number(least=60, help="Only queues made so many seconds ago.")
     ] = 3600,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show which.")] = False,
 ) -> None:

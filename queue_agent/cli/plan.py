@@ -5,8 +5,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Final
 
-from queue_agent.planning.arrivals import ExpectedJob, Shape, read_csv, shaped, some_of_models
+from queue_agent.planning.arrivals import (
+    DAYS_A_MONTH,
+    ExpectedJob,
+    Shape,
+    read_csv,
+    shaped,
+    some_of_models,
+)
 from queue_agent.planning.capacity import by_capacity, some_within
 from queue_agent.planning.nodes import Circumstances, GpuNode
 from queue_agent.planning.ordering import JobOrder
@@ -26,6 +34,9 @@ from queue_agent.planning.report import capacity_table, order_table, queue_table
 from queue_agent.planning.simulation import Simulation, oracle
 from queue_agent.wire.errors import SettingsError
 from queue_agent.worker.queue_order import QueueRule
+
+_MOST_JOBS: Final = 10_000_000 * DAYS_A_MONTH
+"""Jobs a month, by days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +73,12 @@ def plan(wanted: FleetPlan, *, plot: Path | None, values_file: Path | None) -> I
     """The lines of the report; writes the files.
 
     Raises:
-        SettingsError: the arrivals cannot be read, or a file cannot be written.
+        SettingsError: the arrivals cannot be read, a file cannot be written, or there is more to
+            simulate than would ever be done.
     """
     if wanted.arrivals is None:
+        if wanted.shape is Shape.DAILY and wanted.jobs_a_month * wanted.days > _MOST_JOBS:
+            raise SettingsError("So many jobs would take hours: fewer --days, or fewer --jobs.")
         jobs = shaped(
             wanted.shape,
             jobs_a_month=wanted.jobs_a_month,

@@ -1,19 +1,25 @@
 """`queue-agent plan` as it is typed: its options. It imports nothing slow."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from queue_agent.cli.client_use import end
+from queue_agent.cli.numbers import number
 from queue_agent.worker.queue_order import QueueRule
+
+DAY: Final = 86_400
+"""In seconds: the most that a job or a start may take."""
 
 
 def plan(
-    jobs: Annotated[float, typer.Option(min=1, help="Jobs a month, by a daily curve.")] = 1_000_000,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Of a GPU for each job.")] = 2,
+    jobs: Annotated[
+        float, number(least=1, most=1_000_000_000, help="Jobs a month, by a daily curve.")
+    ] = 1_000_000,
+    seconds: Annotated[float, number(least=0.01, most=DAY, help="Of a GPU for each job.")] = 2,
     shape: Annotated[str, typer.Option(help="daily, burst, tail or long.")] = "daily",
-    days: Annotated[float, typer.Option(min=0.01, help="Of the daily curve.")] = 1,
+    days: Annotated[float, number(least=0.01, most=366, help="Of the daily curve.")] = 1,
     arrivals: Annotated[
         Path | None,
         typer.Option(
@@ -21,28 +27,36 @@ def plan(
             "wanted, all in seconds; its model, its tenant and its priority."
         ),
     ] = None,
-    model_load: Annotated[float, typer.Option(min=0, help="From a pod's start to work.")] = 30,
-    image_pull: Annotated[float, typer.Option(min=0, help="On a new node.")] = 30,
-    node_start: Annotated[float, typer.Option(min=0, help="From the call to a node.")] = 60,
+    model_load: Annotated[
+        float, number(least=0, most=DAY, help="From a pod's start to work.")
+    ] = 30,
+    image_pull: Annotated[float, number(least=0, most=DAY, help="On a new node.")] = 30,
+    node_start: Annotated[float, number(least=0, most=DAY, help="From the call to a node.")] = 60,
     gpu_price: Annotated[
-        float | None, typer.Option(min=0.0001, help="USD an hour; else g6.xlarge on demand.")
+        float | None, number(least=0.0001, most=1000, help="USD an hour; else g6.xlarge on demand.")
     ] = None,
-    interruptions: Annotated[float, typer.Option(min=0, help="Of each spot node, in an hour.")] = 0,
+    interruptions: Annotated[
+        float, number(least=0, most=60, help="Of each spot node, in an hour.")
+    ] = 0,
     spot_price: Annotated[
         float | None,
-        typer.Option(min=0.0001, help="USD an hour: compare on demand, spot, and by deadline."),
+        number(
+            least=0.0001, most=1000, help="USD an hour: compare on demand, spot, and by deadline."
+        ),
     ] = None,
     deadlines: Annotated[
         float,
-        typer.Option(min=0, max=1, help="With --spot-price, --models or --queues: of jobs."),
+        number(least=0, most=1, help="With --spot-price, --models or --queues: of jobs."),
     ] = 0.2,
-    within: Annotated[float, typer.Option(min=0.01, help="The same: seconds to it.")] = 60,
+    within: Annotated[float, number(least=0.01, help="The same: seconds to it.")] = 60,
     models: Annotated[
         int | None,
-        typer.Option(min=1, help="So many, asked for by Zipf's law: compare orders of jobs."),
+        typer.Option(
+            min=1, max=10_000, help="So many, asked for by Zipf's law: compare orders of jobs."
+        ),
     ] = None,
     switch: Annotated[
-        float, typer.Option(min=0, help="With --models: seconds to load another.")
+        float, number(least=0, most=DAY, help="With --models: seconds to load another.")
     ] = 20,
     look_ahead: Annotated[
         int, typer.Option(min=2, max=32, help="With --models: messages to choose from.")
@@ -58,9 +72,9 @@ def plan(
     queue_rule: Annotated[
         QueueRule, typer.Option(help="With --queues: whose turn it is.")
     ] = "strict",
-    max_pods: Annotated[int, typer.Option(min=1, help="Of each policy.")] = 200,
+    max_pods: Annotated[int, typer.Option(min=1, max=100_000, help="Of each policy.")] = 200,
     wait: Annotated[
-        float | None, typer.Option(min=0, help="Wanted p95 wait in seconds: recommend a policy.")
+        float | None, number(least=0, help="Wanted p95 wait in seconds: recommend a policy.")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same jobs.")] = 1,
     plot: Annotated[

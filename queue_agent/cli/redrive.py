@@ -1,7 +1,6 @@
 """`queue-agent redrive`: another chance for dead letters."""
 
 import fnmatch
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -43,27 +42,24 @@ async def redrive(
 ) -> None:
     """Send the chosen ones back, or only show them; print their ids and how many they are."""
     count = 0
-    wanted = _shown(choice, limit) if dry else choice.takes
+
+    def show(payload: str) -> bool:
+        nonlocal count
+        if choice.takes(payload) and count != limit:
+            print(_name(payload))
+            count += 1
+        return False
+
     async for payload in client.redrive(
-        dead_letters=dead_letters, queue=queue, wanted=wanted, limit=None if dry else limit
+        dead_letters=dead_letters,
+        queue=queue,
+        wanted=show if dry else choice.takes,
+        limit=None if dry else limit,
     ):
         print(_name(payload))
         count += 1
-    if not dry:
-        Console(stderr=True).print(f"{count} sent back", style="dim")
-
-
-def _shown(choice: DeadLetterFilter, limit: int | None) -> Callable[[str], bool]:
-    left = limit
-
-    def show(payload: str) -> bool:
-        nonlocal left
-        if choice.takes(payload) and left != 0:
-            print(_name(payload))
-            left = None if left is None else left - 1
-        return False
-
-    return show
+    done = "would be sent back" if dry else "sent back"
+    Console(stderr=True).print(f"{count} {done}", style="dim")
 
 
 def _name(payload: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from queue_agent.cli.client_use import option
+from queue_agent.cli.numbers import number
 from queue_agent.settings.shared import (
     BUCKET,
     DEAD_LETTER_QUEUE_URL,
@@ -38,9 +39,9 @@ def setup(
     ] = 30,
     lease: Annotated[
         float | None,
-        typer.Option(
-            min=5,
-            max=43_200,
+        number(
+            least=5,
+            most=43_200,
             help="Seconds that a message stays hidden once delivered; else by the length of a job.",
         ),
     ] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from queue_agent.cli.client_use import end, option, with_client
+from queue_agent.cli.numbers import number
 from queue_agent.settings.shared import BUCKET, JOB_TOPIC, NOTIFICATION_TOPIC
 from queue_agent.wire.errors import Rejected
 
@@ -24,7 +25,7 @@ Negative = Annotated[Text, typer.Option(help="What to avoid.")]
 Model = Annotated[Text, typer.Option(help="Name of the checkpoint.")]
 Sampler = Annotated[Text, typer.Option(help="In any runtime's words.")]
 Steps = Annotated[int | None, typer.Option(min=1)]
-Cfg = Annotated[float | None, typer.Option(min=0, help="How close to the prompt.")]
+Cfg = Annotated[float | None, number(least=0, help="How close to the prompt.")]
 Side = Annotated[int | None, typer.Option(min=8, help="Pixels.")]
 Batch = Annotated[int | None, typer.Option(min=1, help="Images made at the same time.")]
 StartImage = Annotated[
@@ -33,7 +34,7 @@ StartImage = Annotated[
 TaskTypeName = Annotated[
     Text, typer.Option(help="Kind of job, such as text-to-video; else told from the content.")
 ]
-Seconds = Annotated[float | None, typer.Option(min=0, help="How long a video is.")]
+Seconds = Annotated[float | None, number(least=0, help="How long a video is.")]
 FrameRate = Annotated[int | None, typer.Option(min=1, help="Frames in a second of a video.")]
 Frames = Annotated[int | None, typer.Option(min=1, help="The length of a video in frames.")]
 LastFrame = Annotated[
@@ -43,7 +44,7 @@ Mask = Annotated[
     Text, typer.Option(help="With --image: what is painted anew, in white; a file or a URL.")
 ]
 Strength = Annotated[
-    float | None, typer.Option(min=0, max=1, help="With --image: how much may change.")
+    float | None, number(least=0, most=1, help="With --image: how much may change.")
 ]
 RuntimeName = Annotated[Text, typer.Option(help="Name of the runtime.")]
 OwnId = Annotated[Text, typer.Option("--id", help="Id of the job; else made.")]
@@ -51,12 +52,12 @@ Folder = Annotated[Text, typer.Option(help="Folder of its results.")]
 Priority = Annotated[Text, typer.Option(help="high, normal or low; else normal.")]
 Tenant = Annotated[Text, typer.Option(help="Whose it is; else QUEUE_AGENT_TENANT.")]
 ExpiresIn = Annotated[
-    float | None, typer.Option(min=1, help="Seconds after which nobody wants it any more.")
+    float | None, number(least=1, help="Seconds after which nobody wants it any more.")
 ]
 Deadline = Annotated[
     Text, typer.Option(help="Wanted by this moment, such as 2030-01-01T12:00:00Z.")
 ]
-Within = Annotated[float | None, typer.Option(min=1, help="The same, in seconds from now.")]
+Within = Annotated[float | None, number(least=1, help="The same, in seconds from now.")]
 JobFile = Annotated[
     Path | None, typer.Option(help="A job in JSON; '-' or no prompt at all: standard input.")
 ]
@@ -108,7 +109,7 @@ Wait = Annotated[
 ]
 Patience = Annotated[
     float,
-    typer.Option(min=1, help="With --wait: seconds; the exit code is 3 then, the job goes on."),
+    number(least=1, help="With --wait: seconds; the exit code is 3 then, the job goes on."),
 ]
 Output = Annotated[Path | None, typer.Option(help="With --wait: folder to download the images to.")]
 AsJson = Annotated[

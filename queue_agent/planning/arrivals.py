@@ -14,6 +14,8 @@ from queue_agent.wire.errors import SettingsError
 
 DAY: Final = 86_400.0
 DAYS_A_MONTH: Final = 365 / 12
+_LARGEST: Final = 1e12
+"""Of the seconds in a file: beyond it they are none of this world."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def read_csv(path: Path, seconds: float) -> Sequence[ExpectedJob]:
             rows = [(number, row) for number, row in zip(count(1), csv.reader(file)) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SettingsError(f"{path}: {error}") from error
-    if rows and not _is_number(rows[0][1][0]):
+    if rows and _number(rows[0][1][0]) is None:
         del rows[0]
     found = sorted((_parsed(path, number, row, seconds) for number, row in rows), key=_moment)
     if not found:
@@ -124,21 +126,24 @@ def read_csv(path: Path, seconds: float) -> Sequence[ExpectedJob]:
 
 def _parsed(path: Path, number: int, row: Sequence[str], seconds: float) -> ExpectedJob:
     length, within, model, tenant, priority = (cell.strip() for cell in (*row, *[""] * 5)[1:6])
-    numbers = [row[0], length or str(seconds), within or "1"]
-    if not (all(map(_is_number, numbers)) and all(float(it) > 0 for it in numbers[1:])):
+    at, lasts, wanted = map(_number, (row[0], length or str(seconds), within or "1"))
+    if (
+        not (at is not None and lasts and wanted)
+        or not abs(at) < _LARGEST
+        or not all(0 < it < _LARGEST for it in (lasts, wanted))
+    ):
         raise SettingsError(
             f"{path}, line {number}: not a time in seconds, a length, and one from the job to "
             f"its deadline: {row}"
         )
-    wanted = float(within) if within else None
-    return ExpectedJob(float(row[0]), float(numbers[1]), wanted, model, tenant, priority)
+    return ExpectedJob(at, lasts, wanted if within else None, model, tenant, priority)
 
 
-def _is_number(text: str) -> bool:
+def _number(text: str) -> float | None:
     try:
-        return math.isfinite(float(text))
+        return float(text)
     except ValueError:
-        return False
+        return None
 
 
 def _moment(job: ExpectedJob) -> float:

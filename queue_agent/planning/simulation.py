@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
-from queue_agent.planning.arrivals import ExpectedJob
+from queue_agent.planning.arrivals import DAY, ExpectedJob
 from queue_agent.planning.event_queue import EventQueue
 from queue_agent.planning.fleet import SimulatedFleet
 from queue_agent.planning.nodes import Circumstances
 from queue_agent.planning.ordering import JobOrder, SimulatedRun
 from queue_agent.planning.outcome import FleetOutcome
 from queue_agent.planning.policy import FleetPolicy
+from queue_agent.wire.errors import SettingsError
+
+LONGEST: Final = 800 * DAY
+"""After so long in a fleet's time it is taken to have no end."""
 
 
 def oracle(jobs: Sequence[ExpectedJob], circumstances: Circumstances) -> FleetOutcome:
@@ -42,16 +47,35 @@ class Simulation:
             policy, circumstances or Circumstances(), self._events, self._ended, order=order
         )
         self._coming = iter(jobs)
+        self._least = max(
+            max((job.at + job.seconds for job in jobs), default=0.0),
+            sum(job.seconds for job in jobs) / max(1, policy.max_pods),
+        )
         self._left = len(jobs)
         self._clients = clients
 
     def run(self) -> FleetOutcome:
-        """Until all jobs are done and no more pods and nodes are left than are to stay."""
+        """Until all jobs are done and no more pods and nodes are left than are to stay.
+
+        Raises:
+            SettingsError: that takes longer than `LONGEST`, as where each pod is lost before it
+                has done a job; or that much work is there from the start.
+        """
+        if self._least > LONGEST:
+            raise SettingsError(
+                f"{self._least / DAY:.4g} days at least until the last job is done: "
+                f"{LONGEST / DAY:.0f} are the most that is simulated."
+            )
         for _ in range(max(1, self._clients)):
             self._next_arrival()
         self._fleet.begin()
         while self._left or not self._fleet.at_rest:
             self._events.step()
+            if self._events.now > LONGEST:
+                raise SettingsError(
+                    f"After {LONGEST / DAY:.0f} days {self._left:,} jobs are not done, nor ever "
+                    f"will be: fewer --interruptions, shorter jobs or starts, or more pods."
+                )
         return self._fleet.close()
 
     def _next_arrival(self) -> None:

@@ -47,7 +47,9 @@ class Definition:
 class Reader(BaseModel):
     """Settings of one program. Durations are in seconds, sizes in bytes."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     @classmethod
     def load(

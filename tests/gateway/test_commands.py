@@ -83,6 +83,11 @@ def test_chosen_dead_letters_are_shown_and_sent_back(site: Site) -> None:
     queue = ("--queue", site.deployment.queue_url)
     shown = command(site, "redrive", *queue, "--id", f"{mine}-*", "--dry-run")
     assert sorted(shown.stdout.split()) == [job.id for job in jobs]
+    assert shown.stderr.strip() == "2 would be sent back"
+    first = command(site, "redrive", *queue, "--id", f"{mine}-*", "--dry-run", "--limit", "1")
+    assert first.stderr.strip() == "1 would be sent back"
+    none = command(site, "redrive", *queue, "--id", f"{mine}-three", "--dry-run")
+    assert (none.stdout, none.stderr.strip()) == ("", "0 would be sent back")
     sent = command(site, "redrive", *queue, "--id", f"{mine}-one")
     assert sent.stdout.split() == [f"{mine}-one"]
     left = command(site, "redrive", *queue, "--id", f"{mine}-*", "--task-type", "text-to-image")

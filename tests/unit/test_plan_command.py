@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +15,9 @@ from typer.testing import CliRunner
 from queue_agent.cli.app import app
 from queue_agent.planning.arrivals import DAY, ExpectedJob, Shape, daily, read_csv, shaped
 from queue_agent.planning.nodes import Circumstances
-from queue_agent.planning.policy import CHART_WAIT, chart, limited, messages_for
+from queue_agent.planning.policy import CHART_WAIT, chart, fixed, limited, messages_for
 from queue_agent.planning.recommend import recommend, values
+from queue_agent.planning.simulation import Simulation
 from queue_agent.wire.errors import SettingsError
 
 PROJECT: Final = Path(__file__).parents[2]
@@ -102,6 +104,40 @@ def test_a_file_without_times_is_refused(tmp_path: Path, text: str) -> None:
         read_csv(file, 5)
 
 
+@pytest.mark.parametrize("row", ["1e300", "nan", "0,1e300", "0,inf", "0,1,1e300", "-1e18"])
+@pytest.mark.parametrize("before", ["", "5\n"])
+def test_times_of_no_world_are_refused_wherever_they_stand(
+    tmp_path: Path, before: str, row: str
+) -> None:
+    """The first row, too, which is no heading then."""
+    file = tmp_path / "jobs.csv"
+    file.write_text(f"{before}{row}\n7\n")
+    with pytest.raises(SettingsError, match=f"line {2 if before else 1}:"):
+        read_csv(file, 5)
+
+
+@pytest.mark.parametrize("text", ["0\n1e11\n", "0,1e11\n", "0,80000000\n" * 300])
+def test_arrivals_that_take_years_are_refused_at_once(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "jobs.csv"
+    file.write_text(text)
+    result = CliRunner().invoke(app, ["plan", "--arrivals", str(file)])
+    assert isinstance(result.exception, SettingsError)
+    assert "800 are the most" in str(result.exception)
+
+
+def test_more_jobs_than_can_be_simulated_are_refused_before_they_are_made() -> None:
+    result = CliRunner().invoke(app, ["plan", "--jobs", "1e9", "--days", "366"])
+    assert isinstance(result.exception, SettingsError)
+    assert "fewer --days" in str(result.exception)
+
+
+def test_a_fleet_that_loses_every_pod_before_its_job_is_done_is_given_up() -> None:
+    slow = replace(fixed(1), sync=DAY, polling_interval=DAY)
+    given = Circumstances(node_start=40 * DAY, interruptions=1)
+    with pytest.raises(SettingsError, match="1 jobs are not done"):
+        Simulation([ExpectedJob(0, DAY)], slow, given).run()
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError):
         read_csv(tmp_path / "nothing.csv", 5)
@@ -144,6 +180,22 @@ def test_capacities_are_compared_where_spot_has_a_price() -> None:
         ("--values", "x.yaml"),
         ("--spot-price", "0.4", "--plot", "x.svg"),
         ("--spot-price", "0.4", "--wait", "5", "--values", "x.yaml"),
+        ("--days", "inf"),
+        ("--days", "nan"),
+        ("--jobs", "1e300"),
+        ("--seconds", "1e300"),
+        ("--node-start", "inf"),
+        ("--node-start", "nan"),
+        ("--model-load", "1e9"),
+        ("--image-pull", "nan"),
+        ("--gpu-price", "inf"),
+        ("--spot-price", "nan"),
+        ("--interruptions", "1e9"),
+        ("--spot-price", "0.4", "--within", "nan"),
+        ("--wait", "nan"),
+        ("--wait", "inf"),
+        ("--models", "2", "--switch", "inf"),
+        ("--models", "1000000000"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options: tuple[str, ...]) -> None:

@@ -3,12 +3,13 @@
 import io
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
 from rich.console import Console
 from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
 from queue_agent.cli.app import app
 from queue_agent.cli.check import settings_table
@@ -289,6 +290,45 @@ def test_every_setting_and_every_variable_of_an_option_is_known() -> None:
     named = {name for names in options for name in ([names] if isinstance(names, str) else names)}
     assert "QUEUE_AGENT_DEAD_LETTER_QUEUE_URL" in named
     assert unknown_names(dict.fromkeys(named | known_names(), "x")) == []
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("clean", "--older-than"),
+        ("setup", "--lease"),
+        ("submit", "--cfg"),
+        ("submit", "--seconds"),
+        ("submit", "--strength"),
+        ("submit", "--expires-in"),
+        ("submit", "--within"),
+        ("submit", "--timeout"),
+        ("plan", "--days"),
+    ],
+)
+def test_no_option_takes_a_number_that_is_none(command: tuple[str, str], value: str) -> None:
+    result = CliRunner().invoke(app, [*command, value])
+    assert result.exit_code == 2
+    assert command[1] in result.output
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_no_setting_of_any_program_takes_a_number_that_is_none(value: str) -> None:
+    fractions = 0
+    for program in PROGRAMS.values():
+        names = {
+            names_of(program, name)[0]
+            for name, field in program.model_fields.items()
+            if float in (field.annotation, *get_args(field.annotation))
+        }
+        if not names:
+            continue
+        with pytest.raises(SettingsError) as error:
+            program.load(dict.fromkeys(names, value))
+        assert [name for name in names if name not in error.value.message] == []
+        fractions += len(names)
+    assert fractions > 10
 
 
 def test_unknown_names_stand_beside_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

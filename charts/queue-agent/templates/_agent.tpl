@@ -120,9 +120,6 @@
   value: {{ . | quote }}
 {{- end }}
 {{- end }}
-{{- with $agent.extraEnv }}
-{{ toYaml . }}
-{{- end }}
 {{- end -}}
 
 {{- /* Whole numbers reach templates as floats, and large ones would be written as 6.4e+07. */ -}}
@@ -148,7 +145,7 @@ restartPolicy: Always
 {{- end }}
 args: {{ eq .role "check" | ternary "[check, --no-runtime, --no-messages]" "[run]" }}
 env:
-  {{- include "agent.env" $root | nindent 2 }}
+  {{- include "chart.environment" (dict "own" (include "agent.env" $root) "extra" $root.Values.agent.extraEnv) | nindent 2 }}
 {{- with $agent.envFrom }}
 envFrom:
   {{- toYaml . | nindent 2 }}

@@ -40,9 +40,6 @@
 - name: QUEUE_AGENT_{{ has $name $ofOthersToo | ternary "" "GATEWAY_" }}{{ $name | snakecase | upper }}
   value: {{ include "agent.settingText" $value | quote }}
 {{- end }}
-{{- with $gateway.extraEnv }}
-{{ toYaml . }}
-{{- end }}
 {{- end -}}
 
 {{- define "gateway.runtimes" -}}

@@ -43,9 +43,6 @@ true
 - name: QUEUE_AGENT_SCALER_PREFIXES
   value: {{ join "," . | quote }}
 {{- end }}
-{{- with $scaling.work.extraEnv }}
-{{ toYaml . }}
-{{- end }}
 {{- end -}}
 
 {{- /* What a queue's trigger is called: a name that a formula may have. */ -}}

@@ -87,6 +87,12 @@ def test_a_runtime_at_the_agents_port_is_refused() -> None:
         rendered({"runtime": {"port": 9100}})
 
 
+@pytest.mark.parametrize("limit", [2, None])
+def test_devices_that_are_asked_for_in_two_numbers_are_refused(limit: int | None) -> None:
+    with pytest.raises(Exception, match=r"nvidia\.com/gpu: requests and limits"):
+        rendered({"runtime": {"resources": {"limits": {"nvidia.com/gpu": limit}}}})
+
+
 @pytest.mark.parametrize("name", ["AWS_REGION", "QUEUE_AGENT_BUCKET"])
 def test_a_variable_of_the_charts_is_replaced_and_none_stands_twice(name: str) -> None:
     """Helm 4 applies by the server, which refuses lists with two entries of one name."""

@@ -27,6 +27,12 @@ here by the values' names. (dict "spec" "a pod's, as YAML" "value" "pod")
 {{- end -}}
 {{- $ports = append $ports $port -}}
 {{- end -}}
+{{- $limits := dig "resources" "limits" dict . | default dict -}}
+{{- range $kind, $count := dig "resources" "requests" dict . | default dict -}}
+{{- if and (contains "/" $kind) $count (ne (toString $count) (get $limits $kind | toString)) -}}
+{{- fail (printf "resources of the container %s: %s: requests and limits must name the same number" $container $kind) -}}
+{{- end -}}
+{{- end -}}
 {{- $paths := list -}}
 {{- range .volumeMounts -}}
 {{- $path := trimSuffix "/" .mountPath -}}

@@ -7,6 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,7 @@ async def test_what_submit_made_to_wait_with_is_removed_by_the_signal_that_ends_
             "QUEUE_AGENT_RUNTIME_NAME": stage.deployment.runtime_name,
         },
         stdout=asyncio.subprocess.DEVNULL,
+        preexec_fn=partial(signal.signal, number, signal.SIG_DFL),  # background jobs ignore some
     )
     jobs = stage.cloud.queue(stage.deployment.queue_url)
     async with asyncio.timeout(PATIENCE):

@@ -97,6 +97,7 @@ class Spool:
         self._subject = subject
         self._buffer = io.BytesIO()
         self._file: BinaryIO | None = None
+        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -110,6 +111,7 @@ class Spool:
         self.close()
 
     def close(self) -> None:
+        self._closed = True
         if self._file is not None:
             self._file.close()
 
@@ -135,6 +137,9 @@ class Spool:
             if self._file is None:
                 # It has no name, so that even the end of the process leaves nothing behind.
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed by `__exit__`
+                if self._closed:  # given up while it was opened
+                    self._file.close()
+                    return
             self._file.write(self._buffer.getbuffer())
             self._file.flush()
         except OSError as error:

@@ -3,12 +3,16 @@
 import asyncio
 import os
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
+from typing import IO
 
 import pytest
 
+from harness import PATIENCE
 from queue_agent.media.asset import IN_MEMORY, Asset, Spool, Spools
 from queue_agent.wire.errors import Unavailable
 
@@ -113,3 +117,29 @@ async def test_an_attempt_that_fails_closes_what_it_opened_and_nothing_else() ->
         with pytest.raises(ValueError, match="closed"):
             lost.open()
         assert [asset.data for asset in kept] == [LARGE, LARGE]
+
+
+async def test_a_spool_that_is_given_up_as_its_file_is_opened_leaves_none_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened, given_up = threading.Event(), threading.Event()
+    files: SimpleQueue[IO[bytes]] = SimpleQueue()
+
+    def opening() -> IO[bytes]:
+        file = open_one()
+        opened.set()
+        given_up.wait(PATIENCE)
+        files.put(file)
+        return file
+
+    open_one = tempfile.TemporaryFile
+    monkeypatch.setattr(tempfile, "TemporaryFile", opening)
+    with Spool() as spool:
+        writing = asyncio.create_task(spool.write(bytes(IN_MEMORY + 1)))
+        assert await asyncio.to_thread(opened.wait, PATIENCE)
+        writing.cancel()
+        with suppress(asyncio.CancelledError):
+            await writing
+    given_up.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert files.get_nowait().closed

@@ -37,12 +37,10 @@ def sdk_loaded_once() -> Iterator[None]:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Leave nothing open, and let the loop's own time pass as soon as nothing is left to do.
+    """Let time pass as soon as nothing is left to do, in tests of which it is the loop's.
 
     Looptime goes round its loop 42 times more before each step; nothing here needs that, since
     what threads do is waited for anyway.
     """
     if item.get_closest_marker("looptime"):
         item.add_marker(pytest.mark.looptime(noop_cycles=0))
-    for kind in ("PytestUnraisableExceptionWarning", "PytestUnhandledThreadExceptionWarning"):
-        item.add_marker(pytest.mark.filterwarnings(f"error::pytest.{kind}"))

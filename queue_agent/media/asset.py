@@ -5,7 +5,7 @@ import io
 import os
 import tempfile
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
@@ -188,14 +188,15 @@ class Spools:
     @contextmanager
     def attempt(self) -> Iterator[None]:
         """A block that may be repeated: where it fails, what it opened is closed."""
-        before = len(self._spools)
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._close_from, len(self._spools))
             yield
-        except BaseException:
-            for spool in self._spools[before:]:
-                spool.close()
-            del self._spools[before:]
-            raise
+            undo.pop_all()
+
+    def _close_from(self, place: int) -> None:
+        for spool in self._spools[place:]:
+            spool.close()
+        del self._spools[place:]
 
     def keep(self, assets: Iterable[Asset]) -> None:
         """Leave these to others: whoever has them closes them."""

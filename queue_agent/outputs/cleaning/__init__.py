@@ -22,7 +22,7 @@ from queue_agent.outputs.cleaning import (
     tiff,
     webp,
 )
-from queue_agent.outputs.cleaning.buffers import Buffer
+from queue_agent.outputs.cleaning.buffers import Buffer, by_blanking
 from queue_agent.outputs.cleaning.damage import Damaged
 from queue_agent.wire.output import MetadataRule
 
@@ -33,7 +33,7 @@ _CLEANERS: Final[dict[str, Callable[[bytes, MetadataRule], bytes]]] = {
     "audio/mpeg": id3.cleaned,
     "audio/ogg": ogg.cleaned,
     "audio/x-flac": flac.cleaned,
-    "audio/x-wav": riff.cleaned,
+    "audio/x-wav": by_blanking(riff.blank),
     "image/apng": png.cleaned,
     "image/avif": iso_media.cleaned,
     "image/gif": gif.cleaned,
@@ -45,10 +45,10 @@ _CLEANERS: Final[dict[str, Callable[[bytes, MetadataRule], bytes]]] = {
     "video/3gpp": iso_media.cleaned,
     "video/mp4": iso_media.cleaned,
     "video/quicktime": iso_media.cleaned,
-    "video/webm": matroska.cleaned,
+    "video/webm": by_blanking(matroska.blank),
     "video/x-m4v": iso_media.cleaned,
-    "video/x-matroska": matroska.cleaned,
-    "video/x-msvideo": riff.cleaned,
+    "video/x-matroska": by_blanking(matroska.blank),
+    "video/x-msvideo": by_blanking(riff.blank),
 }
 IN_PLACE: Final[dict[str, Callable[[Buffer], None]]] = {
     "video/3gpp": iso_media.blank,

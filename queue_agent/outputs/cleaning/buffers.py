@@ -1,7 +1,10 @@
 """Files that are changed where they lie, so that all in them stays at its place."""
 
+from collections.abc import Callable
 from mmap import mmap
 from typing import Final
+
+from queue_agent.wire.output import MetadataRule
 
 Buffer = bytearray | mmap
 
@@ -19,3 +22,16 @@ def zero(buffer: Buffer, start: int, end: int) -> None:
     for place in range(start, end, _PIECE):
         size = min(_PIECE, end - place)
         buffer[place : place + size] = bytes(size)
+
+
+def by_blanking(blank: Callable[[Buffer], None]) -> Callable[[bytes, MetadataRule], bytes]:
+    """A cleaner of files that stay unmarked: of what the rule takes out, all."""
+
+    def cleaned(data: bytes, rule: MetadataRule) -> bytes:
+        if rule == "keep":
+            return data
+        buffer = bytearray(data)
+        blank(buffer)
+        return bytes(buffer)
+
+    return cleaned

@@ -5,7 +5,6 @@ from typing import Final, NamedTuple
 
 from queue_agent.outputs.cleaning.buffers import Buffer, number, zero
 from queue_agent.outputs.cleaning.damage import Damaged
-from queue_agent.wire.output import MetadataRule
 
 _SEGMENT: Final = 0x18538067
 _CLUSTER: Final = 0x1F43B675
@@ -31,15 +30,6 @@ class _Element(NamedTuple):
     end: int
     is_open: bool
     """Whether its size was not known when it was written."""
-
-
-def cleaned(data: bytes, rule: MetadataRule) -> bytes:
-    """The file with what the rule leaves; it is not marked."""
-    if rule == "keep":
-        return data
-    buffer = bytearray(data)
-    blank(buffer)
-    return bytes(buffer)
 
 
 def blank(buffer: Buffer) -> None:

@@ -6,7 +6,6 @@ from typing import Final, NamedTuple
 
 from queue_agent.outputs.cleaning.buffers import Buffer, zero
 from queue_agent.outputs.cleaning.damage import Damaged
-from queue_agent.wire.output import MetadataRule
 
 _HOLDERS: Final = frozenset({b"hdrl", b"strl", b"odml"})
 _OF_THE_MEDIA: Final = frozenset(
@@ -27,15 +26,6 @@ class _Chunk(NamedTuple):
     start: int
     body: int
     end: int
-
-
-def cleaned(data: bytes, rule: MetadataRule) -> bytes:
-    """The file with what the rule leaves; it is not marked."""
-    if rule == "keep":
-        return data
-    buffer = bytearray(data)
-    blank(buffer)
-    return bytes(buffer)
 
 
 def blank(buffer: Buffer) -> None:

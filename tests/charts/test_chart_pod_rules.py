@@ -74,6 +74,27 @@ def test_a_mount_of_a_volume_that_is_not_there_is_refused() -> None:
         rendered({"runtime": {"extraVolumeMounts": mounts}})
 
 
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({"extraVolumes": [{"name": "keys", "emptyDir": {}}]}, "a volume is called keys already"),
+        ({"extraVolumes": [{"name": "tmp", "emptyDir": {}}]}, "a volume is called tmp already"),
+        ({"extraVolumeMounts": [{"name": "tmp", "mountPath": "/etc/gateway/"}]}, "mounted twice"),
+        ({"extraVolumeMounts": [{"name": "own", "mountPath": "/x"}]}, "gateway mounts own, and"),
+        ({"extraEnv": [{"name": "A", "value": 1}]}, "A: a value is a text"),
+    ],
+)
+def test_so_it_is_with_the_gateways_pods(own: Values, words: str) -> None:
+    with pytest.raises(Exception, match=words):
+        rendered(GATEWAY, {"gateway": own})
+
+
+def test_so_it_is_with_knatives_pods() -> None:
+    own = {"pod": {"extraContainers": [{"name": "runtime", "image": "r.example/x:1"}]}}
+    with pytest.raises(Exception, match="a container is called runtime already"):
+        render(merged(example("knative"), own))
+
+
 def test_a_variable_twice_or_that_is_no_text_is_refused() -> None:
     twice = [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]
     with pytest.raises(Exception, match="has A twice"):

@@ -71,3 +71,104 @@
 {{- end -}}
 {{- include "chart.extraSpec" (dict "spec" .Values.gateway.extraSpec "value" "gateway.extraSpec" "owned" $owned) -}}
 {{- end -}}
+
+{{- /* Of the gateway's pods. */ -}}
+{{- define "gateway.spec" -}}
+{{- with .Values.gateway -}}
+{{- with $.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{ merge (dict) . (dict "labelSelector" (dict "matchLabels" (include "chart.gatewaySelector" $ | fromYaml))) | toYaml | nindent 4 | trim }}
+  {{- end }}
+{{- end }}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+serviceAccountName: {{ include "chart.gatewayAccountName" $ }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  {{- toYaml $.Values.pod.securityContext | nindent 2 }}
+{{- with include "gateway.extraSpec" $ | trim }}
+{{- . | nindent 0 }}
+{{- end }}
+containers:
+  - name: gateway
+    image: {{ include "chart.serviceImage" $ }}
+    imagePullPolicy: {{ $.Values.agent.image.pullPolicy }}
+    args: [gateway]
+    env:
+      {{- include "chart.environment" (dict "own" (include "gateway.env" $) "extra" $.Values.gateway.extraEnv) | nindent 6 }}
+    {{- with .envFrom }}
+    envFrom:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    ports:
+      - name: http
+        containerPort: {{ .port }}
+        protocol: TCP
+    startupProbe:
+      httpGet: {path: /healthz, port: http}
+      periodSeconds: 1
+      failureThreshold: 60
+    readinessProbe:
+      httpGet: {path: /readyz, port: http}
+      periodSeconds: 5
+    livenessProbe:
+      httpGet: {path: /healthz, port: http}
+      periodSeconds: 10
+      failureThreshold: 6
+    lifecycle:
+      # Load balancers need a moment to stop sending requests.
+      preStop:
+        exec:
+          command: [/bin/sh, -c, sleep 5]
+    resources:
+      {{- toYaml .resources | nindent 6 }}
+    securityContext:
+      {{- toYaml $.Values.agent.securityContext | nindent 6 }}
+    volumeMounts:
+      - name: tmp
+        mountPath: /tmp
+      {{- with include "cloud.volumeMounts" $ | trim }}
+      {{- . | nindent 6 }}
+      {{- end }}
+      {{- if .keys.secretName }}
+      - name: keys
+        mountPath: /etc/gateway
+        readOnly: true
+      {{- end }}
+      {{- with .extraVolumeMounts }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+volumes:
+  {{- with .keys.secretName }}
+  - name: keys
+    secret: {secretName: {{ . }}}
+  {{- end }}
+  - name: tmp
+    emptyDir: {sizeLimit: 1Gi}
+  {{- with include "cloud.volumes" $ | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- with .extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+{{- end -}}

@@ -258,3 +258,23 @@ volumes:
         - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
   {{- end }}
 {{- end -}}
+
+{{- /* Of Knative's pods. */ -}}
+{{- define "knative.spec" -}}
+{{- $knative := .Values.knative -}}
+containerConcurrency: {{ $knative.containerConcurrency }}
+timeoutSeconds: {{ $knative.timeoutSeconds }}
+responseStartTimeoutSeconds: {{ $knative.timeoutSeconds }}
+{{- include "pod.placement" . | trim | nindent 0 }}
+{{- with concat (include "models.initContainers" . | fromYamlArray) .Values.pod.extraInitContainers }}
+initContainers:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+containers:
+  - {{ include "runtime.container" (dict "root" . "role" "knative") | nindent 4 | trim }}
+  {{- with .Values.pod.extraContainers }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+volumes:
+  {{- include "pod.runtimeVolumes" . | nindent 2 }}
+{{- end -}}

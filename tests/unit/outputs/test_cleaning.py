@@ -142,7 +142,7 @@ def test_the_mark_is_there_unless_all_is_stripped(name: str) -> None:
 RULES: tuple[MetadataRule, ...] = ("keep", "strip", "minimal")
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", PLANTED)
 def test_a_file_that_keeps_all_keeps_all(name: str) -> None:
     data, media_type = PLANTED[name]
     kept = cleaned(data, media_type, "keep")

@@ -58,7 +58,7 @@ def create_app(name: str, behaviour: Behaviour) -> FastAPI:
 
     @app.post("/fake/paused")
     async def pause(after: int | None = None) -> None:
-        engine.paused_after = after
+        engine.pause(after)
 
     @app.get("/fake/requests")
     async def seen() -> list[dict[str, Any]]:

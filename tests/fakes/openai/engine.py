@@ -91,14 +91,20 @@ class Engine:
         self.behaviour = behaviour
         self.waiting: list[Work] = []
         self.current: Work | None = None
-        self.paused_after: int | None = None
-        """Steps of a work after which it stands still, except that it can be ended."""
+        self._paused_after: int | None = None
+        self._changed = asyncio.Event()
+        """Set when what stands still may have to go on."""
         self._news = asyncio.Event()
         self._ending = False
 
     @property
     def held(self) -> int:
         return len(self.waiting) + (self.current is not None)
+
+    def pause(self, after: int | None) -> None:
+        """From so many steps of a work on it stands still, except that it can be ended."""
+        self._paused_after = after
+        self._changed.set()
 
     def submit(self, work: Work) -> Work:
         self.waiting.append(work)
@@ -108,6 +114,7 @@ class Engine:
     def abort(self, work: Work) -> None:
         """As far as the pipeline looks for it in between."""
         work.aborted = True
+        self._changed.set()
         if work in self.waiting:
             self.waiting.remove(work)
             work.outcome.cancel()
@@ -118,6 +125,7 @@ class Engine:
         for work in [*self.waiting]:
             self.abort(work)
         self._ending = self.current is not None
+        self._changed.set()
 
     async def serve(self, on_step: Callable[[Work], None] = lambda _: None) -> None:
         while True:
@@ -136,7 +144,7 @@ class Engine:
 
     def _stands_still(self, work: Work) -> bool:
         ended = self._ending or work.aborted
-        return work.steps_done == self.paused_after and not ended
+        return work.steps_done == self._paused_after and not ended
 
     async def _do(self, work: Work, on_step: Callable[[Work], None]) -> None:
         work.started = True
@@ -153,8 +161,9 @@ class Engine:
             if self._ending or (work.aborted and not self.behaviour.whole_batches):
                 work.outcome.cancel()
                 return
-            while self._stands_still(work):  # noqa: ASYNC110  simple enough here
-                await asyncio.sleep(0.001)
+            while self._stands_still(work):
+                self._changed.clear()
+                await self._changed.wait()
         made = await asyncio.to_thread(work.file)
         if not work.outcome.done():
             work.outcome.set_result(_grown(made, self.behaviour.large))

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from nats.js.api import ConsumerConfig, StorageType, StreamConfig
 
-from queue_agent.cloud import Deployment
+from queue_agent.cloud import Deployment, Publication
 from queue_agent.cloud.nats import NatsCloud
 from queue_agent.cloud.nats.listing import subjects
 from queue_agent.testing.cloud_contract.hooks import LONG, received
 from queue_agent.testing.nats import NatsServer, deploy
+from queue_agent.wire.errors import Unavailable
 
 SMALLEST = 4096
 """Bytes; less than what is left to headers elsewhere."""
@@ -63,6 +64,23 @@ async def test_jobs_that_fit_are_published_and_the_others_refused_by_their_size(
     (message,) = await received(queue, lease=LONG)
     assert len(message.body) == room - 100
     await queue.bury(message)
+
+
+async def test_attributes_that_grow_on_their_way_end_no_connection(
+    cloud: NatsCloud, deployed: Deployment
+) -> None:
+    """Three bytes stand for each of theirs that no header may hold."""
+    topic = cloud.topic(deployed.job_topic)
+    await topic.check()
+    attributes = {"runtime": "dep", "of": "\u00e9" * (topic.size_limit // 5)}
+    size = Publication("", attributes).size
+    link = cloud.connection._link
+    with pytest.raises(Unavailable, match="Could not publish"):
+        await topic.publish("x" * (topic.size_limit - size), attributes)
+    await topic.publish("fits", {"runtime": "dep"})
+    (message,) = await received(cloud.queue(deployed.queue_url), lease=LONG)
+    assert message.body == "fits"
+    assert cloud.connection._link is link
 
 
 async def test_a_job_as_large_as_messages_may_be_takes_no_turn_and_ends_no_connection(

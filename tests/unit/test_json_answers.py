@@ -185,3 +185,56 @@ async def test_numbers_that_json_does_not_have_are_null() -> None:
     }
     assert parse_json("NaN") is None
     assert parse_json(json.dumps([math.inf])) == [None]
+
+
+ENDLESS = "7" * 5000
+
+
+async def test_an_integer_without_end_is_null_and_the_rest_is_read() -> None:
+    numbers = f'{{"a": {ENDLESS}, "b": [-{ENDLESS}, {ENDLESS}.5, {ENDLESS}5e-7], '
+    text = numbers + f'"c": "{ENDLESS} \\"{ENDLESS}", "d": 1{"0" * 308}, "e": {2**1023}}}'
+    assert parse_json(text) == {
+        "a": None,
+        "b": [None, None, None],
+        "c": f'{ENDLESS} "{ENDLESS}',
+        "d": 10**308,
+        "e": 2**1023,
+    }
+    assert parse_json(ENDLESS.encode()) is None
+
+
+async def test_an_integer_that_no_float_is_as_large_as_is_null() -> None:
+    assert parse_json(f'{{"n": 1{"0" * 400}, "m": [-1{"0" * 309}, true]}}') == {
+        "n": None,
+        "m": [None, True],
+    }
+
+
+@pytest.mark.parametrize("piece", [7, 65_536])
+async def test_an_integer_without_end_costs_a_large_answer_no_image(
+    spools: Spools, piece: int
+) -> None:
+    text = b'{"seed": %s, "image": "%s"}' % (ENDLESS.encode(), LONG)
+    value = await read(spools, text, piece)
+    assert value["seed"] is None
+    assert base64.b64encode(content(value["image"])) == LONG
+
+
+async def test_half_a_character_is_replaced_and_the_rest_is_read() -> None:
+    name = b"r\xe9sum\xe9.safetensors".decode(errors="surrogateescape")
+    text = json.dumps({"models": [name, "ü😀", "\\ud800"], name: 1})
+    assert parse_json(text) == {
+        "models": ["r\ufffdsum\ufffd.safetensors", "ü😀", "\\ud800"],
+        "r\ufffdsum\ufffd.safetensors": 1,
+    }
+    assert parse_json('["\\ud83d\\ud83d\\ude00"]') == ["\ufffd😀"]
+    assert parse_json(b'["caf\xe9"]') == ["caf\ufffd"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0" * 5000, ENDLESS + "x", f'{{"a": {ENDLESS}', f'["{ENDLESS}', '["\\ud80"]', "\\ud800"],
+)
+async def test_what_is_no_json_stays_so_beside_numbers_without_end(text: str) -> None:
+    with pytest.raises(ValueError, match="line 1 column"):
+        parse_json(text)

@@ -8,6 +8,7 @@ the rest is kept, so that no more of the answer is ever in memory than what is n
 import math
 import re
 import secrets
+import sys
 from codecs import BOM_UTF8
 from typing import Final
 
@@ -30,6 +31,21 @@ _BASE64: Final = re.compile(
 _ESCAPE: Final = re.compile(rb"\\(?:u[0-9A-Fa-f]{0,3})?\Z")
 """An escape sequence that the next piece goes on with."""
 
+_UNREADABLE: Final = re.compile(r"[1-9][0-9]{309}|\\u[dD][89a-fA-F]|\ufffd")
+_STRING_OR_NUMBER: Final = re.compile(
+    r"""(?P<string>"(?:[^"\\]++|\\.)*+"?)|-?[1-9][0-9]{309,}+(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?""",
+    re.DOTALL,
+)
+"""Strings, and numbers of so many digits that they can be none."""
+_ESCAPED: Final = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
+    re.DOTALL,
+)
+"""What a backslash begins in a string: a pair of surrogates, half a pair, or something else."""
+_LARGEST: Final = int(sys.float_info.max)
+_MAY_BE_CHANGED: Final = (float, int, dict, list)
+
 
 class SpooledText(str):
     """A long base64 text of an answer, whose bytes are in `asset`; as a text it is empty."""
@@ -42,29 +58,51 @@ def parse_json(text: bytes | str) -> JsonValue:
     """The value of a JSON text by a server's understanding of it.
 
     Python's servers write numbers that JSON does not have (``NaN``, ``Infinity``): they, and
-    what is too large to be a number, are read as null. A byte order mark before it is ignored.
+    what is too large to be a number, are read as null. They also write texts with halves of
+    characters, of file names that are no UTF-8 say, and these are read with U+FFFD in their place.
+    A byte order mark before it is ignored.
 
     Raises:
         ValueError: it is no JSON.
     """
     if isinstance(text, bytes):
         text = text.removeprefix(BOM_UTF8)
-    value: JsonValue = from_json(text)
+    try:
+        value: JsonValue = from_json(text)
+    except ValueError:
+        text = text if isinstance(text, str) else text.decode(errors="replace")
+        if not _UNREADABLE.search(text):
+            raise
+        value = from_json(_mended(text))
     return _finite(value)
+
+
+def _mended(text: str) -> str:
+    """The text with what no reader takes put into words that all take."""
+
+    def of_escaped(found: re.Match[str]) -> str:
+        return "\\ufffd" if found["half"] else found[0]
+
+    def of_value(found: re.Match[str]) -> str:
+        return _ESCAPED.sub(of_escaped, found[0]) if found["string"] else "null"
+
+    return _STRING_OR_NUMBER.sub(of_value, text)
 
 
 def _finite(value: JsonValue) -> JsonValue:
     """The value, changed in place."""
     if isinstance(value, dict):
         for name, item in value.items():
-            if isinstance(item, float | dict | list):
+            if isinstance(item, _MAY_BE_CHANGED):
                 value[name] = _finite(item)
     elif isinstance(value, list):
         for place, item in enumerate(value):
-            if isinstance(item, float | dict | list):
+            if isinstance(item, _MAY_BE_CHANGED):
                 value[place] = _finite(item)
-    elif isinstance(value, float) and not math.isfinite(value):
-        return None
+    elif isinstance(value, float):
+        return value if math.isfinite(value) else None
+    elif isinstance(value, int):
+        return value if -_LARGEST <= value <= _LARGEST else None
     return value
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from queue_agent.inputs.addresses import Address, Allowlist, HttpLocation, forbidden
 from queue_agent.wire.errors import Rejected, Unavailable
+from queue_agent.wire.retry_after import seconds_asked_for
 
 if TYPE_CHECKING:
     import httpx
@@ -152,9 +153,16 @@ class GuardedHttp:
         return self._opened
 
 
-def may_pass(status: int) -> bool:
-    """Whether asking again may end better than with this HTTP status."""
-    return status in {408, 425, 429} or status >= 500
+def refusal_for_now(response: "httpx.Response") -> Unavailable | None:
+    """What the status means, if asking again may end better, and not before its server says so.
+
+    Its message continues "https://… ".
+    """
+    status = response.status_code
+    if status not in {408, 425, 429} and status < 500:
+        return None
+    asked = seconds_asked_for(response.headers.get("Retry-After", ""))
+    return Unavailable(f"is not available now (HTTP {status})", retry_after=asked)
 
 
 async def _resolve(host: str, port: int) -> Sequence[str]:

@@ -22,7 +22,7 @@ from queue_agent.inputs.addresses import (
     forbidden,
     scheme_of,
 )
-from queue_agent.inputs.guarded_http import GuardedHttp, Resolver, may_pass
+from queue_agent.inputs.guarded_http import GuardedHttp, Resolver, refusal_for_now
 from queue_agent.inputs.inline import check_carried, find_carried
 from queue_agent.inputs.room import Room
 from queue_agent.media.asset import Asset, Spool
@@ -194,7 +194,9 @@ class ReferenceFetcher:
             raise Rejected(f"{subject} {error.message}.", type=error.type) from error
         except Unavailable as error:
             raise Unavailable(
-                f"{subject} {error.message}.", type="reference_unavailable"
+                f"{subject} {error.message}.",
+                type="reference_unavailable",
+                retry_after=error.retry_after,
             ) from error
         return replace(asset, media_type=media_type)
 
@@ -219,7 +221,7 @@ class ReferenceFetcher:
         for _ in range(self._policy.max_redirects + 1):
             async with self._http.exchange("GET", place) as response:
                 if response.status_code not in _REDIRECTS:
-                    _check_status(response.status_code)
+                    _check_status(response)
                     await self._take_in(response, spool)
                     return
                 place = place.redirected(response.headers.get("Location", ""))
@@ -281,11 +283,12 @@ def _place(url: str) -> HttpLocation | ObjectLocation:
     return ObjectLocation.parse(url) if scheme_of(url) == "s3" else HttpLocation.parse(url)
 
 
-def _check_status(status: int) -> None:
+def _check_status(response: "httpx.Response") -> None:
+    status = response.status_code
     if status in {404, 410}:
         raise Rejected(f"does not exist (HTTP {status})", type="reference_not_found")
-    if may_pass(status):
-        raise Unavailable(f"is not available now (HTTP {status})")
+    if refusal := refusal_for_now(response):
+        raise refusal
     if not 200 <= status < 300:
         raise Rejected(f"is refused by its server (HTTP {status})", type="reference_refused")
 

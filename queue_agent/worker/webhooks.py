@@ -17,7 +17,7 @@ from typing import Final
 import structlog
 
 from queue_agent.inputs.addresses import Allowlist, HttpLocation
-from queue_agent.inputs.guarded_http import GuardedHttp, Resolver, may_pass
+from queue_agent.inputs.guarded_http import GuardedHttp, Resolver, refusal_for_now
 from queue_agent.wire.errors import Rejected, Unavailable
 from queue_agent.wire.notification import Notification
 from queue_agent.wire.signing import SigningSecret
@@ -124,11 +124,11 @@ class Webhooks:
                 asyncio.timeout(self._policy.timeout),
                 self._http.exchange("POST", place, headers=headers, content=body) as response,
             ):
-                status = response.status_code
+                refusal, status = refusal_for_now(response), response.status_code
         except TimeoutError as error:
             raise Unavailable(f"no answer within {self._policy.timeout:g} s") from error
-        if may_pass(status):
-            raise Unavailable(f"HTTP {status}")
+        if refusal:
+            raise Unavailable(f"HTTP {status}", retry_after=refusal.retry_after)
         if not 200 <= status < 300:  # a redirect, too, is not what was agreed on
             raise Rejected(f"HTTP {status}")
 

@@ -457,6 +457,33 @@ async def test_a_server_that_is_not_available_for_now_is_asked_again(
     assert len(web.requests) == 4
 
 
+async def test_a_model_is_asked_for_again_no_earlier_than_its_server_says(
+    web: ModelSite, fetchers: Fetchers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        web.serve("/a", data)
+
+    monkeypatch.setattr(download, "_pause", pause)
+    data = model_bytes()
+    url = web.serve("/a", b"", status="429 Too Many Requests", headers={"Retry-After": "7"})
+    await hold(fetchers(), lora(url))
+    assert pauses == [7.0]
+
+
+@pytest.mark.parametrize(("asked", "heeded"), [("31", 31.0), ("86400", 300.0)])
+async def test_a_server_that_wants_more_time_than_jobs_wait_has_them_come_again(
+    web: ModelSite, fetchers: Fetchers, asked: str, heeded: float
+) -> None:
+    url = web.serve("/a", b"", status="503 Service Unavailable", headers={"Retry-After": asked})
+    with pytest.raises(Unavailable) as caught:
+        await hold(fetchers(), lora(url))
+    assert (caught.value.type, caught.value.retry_after) == ("model_unavailable", heeded)
+    assert len(web.requests) == 1
+
+
 async def test_a_download_that_takes_too_long_ends(
     web: ModelSite, fetchers: Fetchers, tmp_path: Path
 ) -> None:

@@ -20,6 +20,8 @@ async def answer(request: web.Request) -> web.Response:
     match request.path:
         case "/out/missing.png":
             return web.Response(status=404)
+        case "/out/later.png":
+            return web.Response(status=503, headers={"Retry-After": "12"})
         case "/out/elsewhere.png":
             raise web.HTTPFound("/out/picture.png")
         case "/out/round.png":
@@ -115,3 +117,13 @@ async def test_a_runtime_that_refuses_its_own_output_says_so() -> None:
             await fetched(f"{url}/missing.png", runtime=url)
     with pytest.raises(RuntimeAway):
         await fetched("http://127.0.0.1:9/a.png")
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_an_output_that_is_to_come_later_is_asked_for_then(*, own: bool) -> None:
+    async with store() as url:
+        with pytest.raises(Unavailable, match="503") as caught:
+            await fetched(
+                f"{url}/later.png", *LOOPBACK, runtime=url if own else "http://127.0.0.1:9"
+            )
+    assert caught.value.retry_after == 12

@@ -320,6 +320,35 @@ async def test_each_status_has_its_meaning(
     assert (type(error), error.type) == (kind, type_)
 
 
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+@pytest.mark.parametrize(
+    ("header", "asked"),
+    [
+        ("Retry-After: 17", 17.0),
+        ("retry-after:  0 ", 0.0),
+        ("Retry-After: 86400", 300.0),
+        ("Retry-After: Fri, 31 Dec 2100 23:59:59 GMT", 300.0),
+        ("Retry-After: Fri, 31 Dec 1999 23:59:59 GMT", 0.0),
+        ("Retry-After: 1e9", 0.0),
+        ("Retry-After: -5", 0.0),
+        ("Retry-After: soon", 0.0),
+    ],
+)
+async def test_an_input_is_asked_for_again_when_its_host_says_so(
+    web: Site, status: str, header: str, asked: float
+) -> None:
+    error = await failure(web.serve("/a.png", b"", header, status=status))
+    assert isinstance(error, Unavailable)
+    assert error.retry_after == asked
+
+
+async def test_a_host_that_refuses_for_good_is_not_asked_again_whatever_else_it_says(
+    web: Site,
+) -> None:
+    error = await failure(web.serve("/a.png", b"", "Retry-After: 5", status="403 Forbidden"))
+    assert type(error) is Rejected
+
+
 @pytest.mark.parametrize(
     ("number", "kind", "type_"),
     [

@@ -33,6 +33,7 @@ class Receiver:
     statuses: list[int]
     port: int = 0
     hangs: bool = False
+    retry_after: str = "0"
     bodies: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
@@ -42,7 +43,9 @@ class Receiver:
         if self.hangs:
             await asyncio.Event().wait()
         status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
-        return web.Response(status=status, headers={"Location": "/elsewhere"})
+        return web.Response(
+            status=status, headers={"Location": "/elsewhere", "Retry-After": self.retry_after}
+        )
 
     def url(self, path: str = "/planted-path?token=planted") -> str:
         return f"http://{HOST}:{self.port}{path}"
@@ -214,6 +217,15 @@ async def test_three_failures_are_enough(receiver: Receiver) -> None:
     _, logs = await tell(notification(receiver.url()))
     assert logs == ["webhook failed: HTTP 500"]
     assert len(receiver.bodies) == 3
+
+
+async def test_a_host_that_wants_more_time_than_there_is_is_not_asked_again(
+    receiver: Receiver,
+) -> None:
+    receiver.statuses, receiver.retry_after = [429], "60"
+    _, logs = await tell(notification(receiver.url()))
+    assert logs == ["webhook failed: HTTP 429"]
+    assert len(receiver.bodies) == 1
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 404, 410])

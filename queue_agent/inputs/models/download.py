@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeVar
 import structlog
 
 from queue_agent.inputs.addresses import HttpLocation
-from queue_agent.inputs.guarded_http import GuardedHttp, may_pass
+from queue_agent.inputs.guarded_http import GuardedHttp, refusal_for_now
 from queue_agent.inputs.models.policy import UNKNOWN_MODEL, ModelPolicy, shown
 from queue_agent.inputs.models.volume import ModelRecord, ModelVolume, translated
 from queue_agent.wire.errors import Rejected, Unavailable
@@ -41,12 +41,17 @@ _TRIES: Final = 4
 """So often nothing more may come before it is given up."""
 _PAUSE: Final = 1.0
 """Seconds before the first new try, doubled with each."""
+_LONGEST_WAIT: Final = 30.0
+"""Seconds that a server may ask for; where it asks for more, its jobs come again then."""
 _RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 Moved = Callable[[int, int | None], None]
 """Told the bytes that are there, and how many there will be, if that is known."""
 Room = Callable[[ModelFile, int], Awaitable[None]]
 """Makes room for so many bytes of a model, or raises."""
+
+
+_pause: Final = asyncio.sleep
 
 
 async def in_thread(action: Callable[[], T]) -> T:
@@ -109,13 +114,14 @@ class Download:
                     raise
                 failures = 0 if self._part.size > before else failures + 1
                 log.info("model not whole", model=self.model.key, reason=error.message)
-                if failures >= _TRIES:
+                if failures >= _TRIES or error.retry_after > _LONGEST_WAIT:
                     raise Unavailable(
                         f"{shown(self.model)} cannot be fetched: {place.public[:300]} "
                         f"{error.message}.",
                         type=UNAVAILABLE,
+                        retry_after=error.retry_after,
                     ) from error
-                await asyncio.sleep(_PAUSE * 2**failures)
+                await _pause(max(_PAUSE * 2**failures, error.retry_after))
 
     def _refusal(self, error: Rejected, place: HttpLocation) -> Rejected:
         """In the words of models, where the guard speaks of references."""
@@ -149,7 +155,7 @@ class Download:
         if status == _UNSATISFIABLE and self._part.size:
             await self._part.restart()
             return
-        self._check_status(status, place)
+        self._check_status(response, place)
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise Rejected(f"{shown(self.model)} is sent compressed.", type=INVALID)
         begin, total = _extent(response)
@@ -177,9 +183,10 @@ class Download:
             self._tell()
         self._part.ended()
 
-    def _check_status(self, status: int, place: HttpLocation) -> None:
-        if may_pass(status):
-            raise Unavailable(f"is not available now (HTTP {status})")
+    def _check_status(self, response: "httpx.Response", place: HttpLocation) -> None:
+        if refusal := refusal_for_now(response):
+            raise refusal
+        status = response.status_code
         if 200 <= status < 300:
             return
         reason = f"{place.host} refuses it (HTTP {status})"

@@ -1,12 +1,9 @@
 """Answers of a runtime's server, and what those mean that are no success."""
 
 import io
-import re
-import time
 from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 import aiohttp
@@ -26,14 +23,13 @@ from queue_agent.wire.errors import (
     RuntimeSick,
     Unavailable,
 )
+from queue_agent.wire.retry_after import seconds_asked_for
 
 FAULTS_OF_THE_JOB: Final = frozenset({400, 404, 405, 409, 413, 415, 422})
 """Statuses by which most servers say that the request is wrong, and not they."""
 
 WEB_PAGE: Final = "The runtime's address answers with a web page: of a proxy that wants a login?"
 
-LONGEST_PAUSE: Final = 300.0
-"""Seconds; who asks for more is asked again then."""
 _WORDS_LIMIT: Final = 2000
 _TARGET_LIMIT: Final = 200
 
@@ -208,21 +204,6 @@ def error_from(
         details=details,
         retry_after=answer.retry_after,
     )
-
-
-def seconds_asked_for(header: str) -> float:
-    """The seconds that a ``Retry-After`` asks for, `LONGEST_PAUSE` at most; 0 where it is none.
-
-    A number or a date: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
-    """
-    text = header.strip()
-    if re.fullmatch(r"[0-9]{1,9}", text):
-        return min(float(text), LONGEST_PAUSE)
-    try:
-        left = parsedate_to_datetime(text).timestamp() - time.time()
-    except (ValueError, OverflowError):
-        return 0.0
-    return min(max(left, 0.0), LONGEST_PAUSE)
 
 
 def words_of(answer: Response) -> str:

@@ -8,7 +8,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from queue_agent.inputs.addresses import Allowlist, HttpLocation
-from queue_agent.inputs.guarded_http import GuardedHttp
+from queue_agent.inputs.guarded_http import GuardedHttp, refusal_for_now
 from queue_agent.media.asset import Asset, Spool
 from queue_agent.media.facts import typed
 from queue_agent.runtime.contract import RuntimeOptions
@@ -75,7 +75,9 @@ class OutputFetcher:
             if error.type == "disk_full":
                 raise
             kind = error.type if error.type == "answer_too_large" else "output_unavailable"
-            raise Unavailable(f"{subject} {error.message}.", type=kind) from error
+            raise Unavailable(
+                f"{subject} {error.message}.", type=kind, retry_after=error.retry_after
+            ) from error
         return typed(await spool.asset())
 
     async def aclose(self) -> None:
@@ -92,6 +94,8 @@ class OutputFetcher:
         raise _unavailable(f"is redirected more than {MOST_REDIRECTS} times")
 
     async def _take_in(self, response: "httpx.Response", spool: Spool) -> None:
+        if refusal := refusal_for_now(response):
+            raise refusal
         if not 200 <= response.status_code < 300:
             raise _unavailable(f"is not given by its server (HTTP {response.status_code})")
         async for chunk in response.aiter_raw():

@@ -21,11 +21,13 @@ runtimes/{name}.json                       what a runtime offers, as its agents 
 runtimes/{name}/runs/{number}.json         what its jobs took, for estimates; counts down
 pauses/{name}.json                         what operators have paused of a runtime
 runtimes/{name}/agents/{agent}.json        which models one of its agents has loaded
-checkpoints/{name}/{id}-{digest}/{done}-{attempt}  how far an attempt at a job came
+checkpoints/{name}/{id}-{digest}-{prefix}/{done}-{attempt}  how far an attempt at a job came;
+                                           of the job's prefix 16 digits of its SHA-256
 """
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final, Protocol
 from unicodedata import normalize
 from urllib.parse import quote, unquote
@@ -315,8 +317,12 @@ def checkpoints_of(runtime: str) -> str:
 
 
 def checkpoints_folder(runtime: str, job: Storable) -> str:
-    """The folder, with its slash, of what attempts at a job have done that did not end it."""
-    return f"{checkpoints_of(runtime)}{job.id}-{job.digest}/"
+    """The folder, with its slash, of what attempts at a job have done that did not end it.
+
+    Jobs that differ in their prefix alone have results of their own, and so all the rest.
+    """
+    prefix = sha256(job.prefix.encode()).hexdigest()[:_DIGEST_DIGITS]
+    return f"{checkpoints_of(runtime)}{job.id}-{job.digest}-{prefix}/"
 
 
 @dataclass(frozen=True, order=True)

@@ -12,7 +12,7 @@ from typing import Final
 
 from queue_agent.cloud import Bucket
 from queue_agent.runtime import Checkpoint
-from queue_agent.wire.errors import ObjectExists, ObjectNotFound
+from queue_agent.wire.errors import ObjectExists, ObjectNotFound, Rejected
 from queue_agent.wire.layout import CheckpointPlace, Storable, checkpoint_key, checkpoints_folder
 
 MEDIA_TYPE: Final = "application/octet-stream"
@@ -34,12 +34,14 @@ class CheckpointFolder:
         self._looked = False
         self._own: CheckpointPlace | None = None
         """The one that this attempt has taken up, or its latest."""
+        self.holds_some = False
+        """Whether there may be some, as far as this attempt has seen."""
 
     async def latest(self, *, limit: int) -> bytes | None:
         """The furthest one, to be taken up; None where there is none, or where it was asked before.
 
         Raises:
-            Rejected: it has more bytes than `limit`.
+            Rejected: it has more bytes than `limit`; it is as if it had been taken up in vain.
             Unavailable: the bucket does not answer.
         """
         while not self._looked:
@@ -48,11 +50,14 @@ class CheckpointFolder:
             if furthest is None:
                 self._looked = True
                 return None
+            self.holds_some = True
             with suppress(ObjectNotFound):  # one further on has just taken its place
-                data = await self._bucket.read(places[furthest], limit=limit)
-                self._looked, self._own = True, furthest
-                # Deliveries of a message that was sent anew are counted anew.
-                self._attempt = max(self._attempt, furthest.attempt + 1)
+                try:
+                    data = await self._bucket.read(places[furthest], limit=limit)
+                except Rejected:
+                    self._take_up(furthest)
+                    raise
+                self._take_up(furthest)
                 return data
         return None
 
@@ -78,10 +83,15 @@ class CheckpointFolder:
         return True
 
     async def clear(self) -> None:
-        """Remove all, if there were any: the job has ended."""
-        if self._own is not None:
-            self._own = None
-            await self._remove((await self._places()).values())
+        """Remove all: the job has ended."""
+        self._own = None
+        await self._remove((await self._places()).values())
+        self.holds_some = False
+
+    def _take_up(self, place: CheckpointPlace) -> None:
+        self._looked, self._own = True, place
+        # Deliveries of a message that was sent anew are counted anew.
+        self._attempt = max(self._attempt, place.attempt + 1)
 
     def _is_lost(self, places: _Places) -> bool:
         """Whether a later attempt has kept something, or all were removed after the job's end."""
@@ -90,6 +100,7 @@ class CheckpointFolder:
 
     async def _create(self, place: CheckpointPlace, data: bytes) -> None:
         key = checkpoint_key(self._runtime, self._job, place)
+        self.holds_some = True  # whatever becomes of the answer
         with suppress(ObjectExists):  # by one that is as far
             await self._bucket.write(key, data, media_type=MEDIA_TYPE, create_only=True)
         self._own = place

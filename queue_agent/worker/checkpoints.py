@@ -17,7 +17,7 @@ from queue_agent.cloud import Bucket
 from queue_agent.runtime import Output, Prepared, Progress, ProgressCallback, Runtime
 from queue_agent.tasks import background
 from queue_agent.telemetry.metrics import Metrics
-from queue_agent.wire.errors import QueueAgentError
+from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeAway
 from queue_agent.worker.checkpoint_folder import CheckpointFolder
 from queue_agent.worker.delivery import Delivery
 from queue_agent.worker.surprises import no_surprises
@@ -41,20 +41,37 @@ class Checkpoints:
     """Steps after which what was done is kept while the run goes on; 0: it is not."""
     metrics: Metrics = field(default_factory=Metrics)
 
-    async def resumed(self, delivery: Delivery, prepared: Prepared) -> Prepared:
-        """The same, to be run from where another attempt has ended."""
-        if not self._on:
-            return prepared
-        if delivery.checkpoint is None:
+    async def look_for(self, delivery: Delivery) -> None:
+        """Have what another attempt at the job has done at hand, once in a delivery."""
+        if self._on and delivery.checkpoint is None:
             await self._guarded("read", self._read(delivery))
-        return replace(prepared, checkpoint=delivery.checkpoint)
 
     async def run(
         self, delivery: Delivery, prepared: Prepared, progress: ProgressCallback
     ) -> Output:
-        """Run it; cancelled since its message is given back, keep what was done."""
+        """Run it from where an attempt has come; given back, keep what was done.
+
+        A job fails by no checkpoint: one with which a run has failed is used for no other here.
+        """
         if not self._on:
             return await self.runtime.run(prepared, progress)
+        given = delivery.checkpoint
+        try:
+            return await self._run(delivery, replace(prepared, checkpoint=given), progress)
+        except RuntimeAway:
+            raise
+        except QueueAgentError as error:
+            if given is None or delivery.checkpoint is not given:
+                raise
+            delivery.checkpoint = None
+            log.warning("checkpoint not used again", error=error.type, reason=error.message)
+            if not isinstance(error, Rejected):
+                raise  # and tried again, by who decides that
+            return await self._run(delivery, prepared, progress)
+
+    async def _run(
+        self, delivery: Delivery, prepared: Prepared, progress: ProgressCallback
+    ) -> Output:
         steps = _Steps(self.every, progress, resumed=prepared.checkpoint is not None)
         running = asyncio.create_task(self.runtime.run(prepared, steps.note))
         try:
@@ -74,9 +91,9 @@ class Checkpoints:
 
     async def remove(self, delivery: Delivery) -> None:
         """The job has ended, and nobody needs what attempts at it have done."""
-        if delivery.checkpoint is not None:
-            delivery.checkpoint = None
-            await self._guarded("remove", self._folder(delivery).clear())
+        folder, delivery.checkpoint = self._folder(delivery), None
+        if self._on and (folder.holds_some or delivery.number > 1):
+            await self._guarded("remove", folder.clear())
 
     @property
     def _on(self) -> bool:

@@ -167,7 +167,7 @@ class JobRunner:
         once_more = self.is_last(delivery.message)
         while True:
             if self.checkpoints is not None:
-                prepared = await self.checkpoints.resumed(delivery, prepared)
+                await self.checkpoints.look_for(delivery)
             try:
                 async with slot.turn(), progress() as report:
                     output = await self._run(delivery, prepared, report)

@@ -6,10 +6,10 @@ from typing import ClassVar
 import pytest
 
 from queue_agent.runtime import Checkpoint, Output, Prepared, Progress, ProgressCallback
-from queue_agent.wire.errors import Unavailable
+from queue_agent.wire.errors import Rejected, RunLost, Unavailable
 from queue_agent.wire.job import Job
 from queue_agent.wire.layout import CheckpointPlace, checkpoint_key
-from worker_bench import NAME, Bench, ScriptedRuntime, drawing
+from worker_bench import NAME, Bench, ScriptedRuntime, drawing, failing
 
 pytestmark = pytest.mark.looptime
 
@@ -247,3 +247,132 @@ async def test_jobs_do_not_get_each_others_checkpoints(runtime: ResumableRuntime
         await bench.answer("a", nth=2)
         await bench.emptied()
     assert sorted(map(str, runtime.begun_with)) == sorted(map(str, [None, b"7", None]))
+
+
+@pytest.mark.parametrize("end", ["cancelled", "expired", "refused", "done before"])
+async def test_a_job_that_ends_before_it_is_taken_up_leaves_no_checkpoint(
+    runtime: ResumableRuntime, end: str
+) -> None:
+    bench = bench_of(runtime)
+    content = {"prompt": "a", "refused": end == "refused"}
+    if end == "done before":
+        await bench.publish("a", content)
+        async with bench.working():
+            await bench.settled("a")
+        runtime.taken.clear()
+    expiry = {"expires_at": "2026-01-01T00:00:10Z"} if end == "expired" else {}
+    await bench.publish("a", content, **expiry)
+    await bench.queue.receive(1, wait=1, visibility_timeout=1)  # by an agent that is gone
+    job = Job.model_validate_json(bench.body("a", content))
+    for done in (3, 8):
+        key = checkpoint_key(NAME, job, CheckpointPlace(done, 1))
+        await bench.results.write(key, b"%d" % done, media_type="application/octet-stream")
+    if end == "cancelled":
+        await bench.results.write("cancelled/a", b"", media_type="text/plain")
+    await bench.pass_time(20)
+    async with bench.working():
+        await bench.answer("a", nth=2 if end == "done before" else 1)
+    assert runtime.taken == []
+    assert kept(bench) == []
+
+
+async def test_a_job_that_began_anew_since_nothing_could_be_read_leaves_no_checkpoint(
+    runtime: ResumableRuntime,
+) -> None:
+    bench = bench_of(runtime)
+    await bench.publish("a")
+    await ended_after(bench, 7.5)
+    bench.cloud.faults.fail("bucket.read", Unavailable("not now"), matching="checkpoints/")
+    async with bench.working():
+        await bench.settled("a")
+    assert runtime.begun_with == [None, None]
+    assert kept(bench) == []
+
+
+@pytest.mark.parametrize("failure", [Rejected("no"), Unavailable("500"), RunLost("it broke")])
+async def test_no_job_fails_by_a_checkpoint_by_which_the_runtime_does(
+    runtime: ResumableRuntime, failure: Exception
+) -> None:
+    bench = bench_of(runtime)
+
+    async def cannot_stand_it(prepared: Prepared, report: ProgressCallback) -> Output:
+        if prepared.checkpoint == b"poison":
+            runtime.begun_with.append(prepared.checkpoint)
+            raise failure
+        return await runtime.stepping(prepared, report)
+
+    runtime.usually = cannot_stand_it
+    await keep(bench, done=12, attempt=1, data=b"poison")
+    await bench.publish("a")
+    async with bench.working():
+        answer = await bench.settled("a")
+    assert answer.status == "completed"
+    assert answer.attempt == 1
+    assert runtime.begun_with == [b"poison", None]
+    assert kept(bench) == []
+
+
+async def test_a_job_that_no_run_can_end_fails_by_its_own_words(runtime: ResumableRuntime) -> None:
+    bench = bench_of(runtime)
+    runtime.usually = failing(Rejected("never"))
+    await keep(bench, done=12, attempt=1)
+    await bench.publish("a")
+    async with bench.working():
+        answer = await bench.settled("a")
+    assert answer.error is not None
+    assert answer.error.message == "never"
+    assert runtime.runs == ["a", "a"], "once with what was kept, once without"
+    assert kept(bench) == []
+
+
+async def test_a_run_that_is_tried_again_in_place_goes_on_from_what_was_kept_of_it(
+    runtime: ResumableRuntime,
+) -> None:
+    bench = bench_of(runtime, every=4)
+    failed = asyncio.Event()
+
+    async def failing_once(prepared: Prepared, report: ProgressCallback) -> Output:
+        try:
+            async with asyncio.timeout(None if failed.is_set() else 10.5):
+                return await runtime.stepping(prepared, report)
+        except TimeoutError:
+            failed.set()
+            raise Unavailable("a step went wrong") from None
+
+    runtime.usually = failing_once
+    await bench.publish("a")
+    async with bench.working():
+        answer = await bench.settled("a")
+    assert answer.attempt == 1
+    assert runtime.begun_with == [None, b"8"]
+
+
+async def test_a_checkpoint_larger_than_is_read_gives_way_to_what_is_less_far(
+    runtime: ResumableRuntime,
+) -> None:
+    bench = bench_of(runtime)
+    await keep(bench, done=12, attempt=1, data=b"12".rjust(2000))
+    await bench.publish("a")
+    await ended_after(bench, 3.5)
+    async with bench.working():
+        await bench.settled("a")
+    assert runtime.begun_with == [None, b"3"]
+
+
+async def test_tenants_jobs_of_one_id_and_content_share_no_checkpoint(
+    runtime: ResumableRuntime,
+) -> None:
+    bench = bench_of(runtime)
+    await bench.publish("a", prefix="shop-1")
+    await ended_after(bench, 7.5)
+    others = kept(bench)
+    await bench.queue.receive(1, wait=1, visibility_timeout=60)  # that it is the other's turn
+    await bench.publish("a", prefix="shop-1/a")
+    async with bench.working():
+        await bench.answer("a")
+    assert runtime.begun_with == [None, None]
+    assert kept(bench) == others
+    async with bench.working():
+        await bench.answer("a", nth=2)
+    assert runtime.begun_with == [None, None, b"7"]
+    assert kept(bench) == []

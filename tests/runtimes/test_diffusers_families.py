@@ -217,6 +217,21 @@ async def test_a_pipeline_of_which_nothing_is_known_makes_images_one_request_at_
         assert refused.json()["error"]["param"] == "image"
 
 
+def test_samplers_stand_in_for_those_of_flows_if_they_know_flows() -> None:
+    model = family_model("Sana")
+    for sampler in ("Euler", "DDIM", "Heun"):
+        with pytest.raises(InvalidRequest, match="cannot stand in"):
+            model.check(simple("Sana", scheduler=sampler))
+    samplers = ("UniPC", "DPM++ 2M", "DPM++ 2M SDE Exponential", "UniPC Beta", None)
+    mix = [simple("Sana", scheduler=sampler) for sampler in samplers]
+    for request, together in zip(mix, tensors(model, mix), strict=True):
+        model.check(request)
+        assert_equal(together, alone(pipeline("Sana"), request))
+    [samples] = stepped_together(model, mix[1:2])
+    [warning] = model.finish(mix[1], samples)().warnings
+    assert "of a flow has no use_karras_sigmas" in warning
+
+
 async def test_what_an_unknown_pipeline_refuses_is_told_in_its_own_words() -> None:
     from queue_agent_diffusers.torch.pipeline_model import PipelineModel  # noqa: PLC0415
 

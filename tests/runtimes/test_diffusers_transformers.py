@@ -31,13 +31,14 @@ def pipeline(name: str) -> Any:
     return tiny_transformer(name)
 
 
-def transformer_model(name: str) -> Any:
+def transformer_model(name: Any) -> Any:
     from queue_agent_diffusers.torch.architectures import architecture_of  # noqa: PLC0415
     from queue_agent_diffusers.torch.transformer import TransformerModel  # noqa: PLC0415
 
-    found = architecture_of(pipeline(name))
+    plain = pipeline(name) if isinstance(name, str) else name
+    found = architecture_of(plain)
     assert found is not None
-    return TransformerModel(pipeline(name), found, max_batch=8)
+    return TransformerModel(plain, found, max_batch=8)
 
 
 def assert_as_by_itself(name: str, mix: Sequence[tuple[ImageRequest, int]]) -> None:
@@ -114,6 +115,54 @@ def test_models_that_paint_in_masks_share_steps_and_refuse_what_has_none() -> No
         with pytest.raises(InvalidRequest, match="works on a given mask only") as refused:
             transformer_model("Flux Fill").check(other)
         assert refused.value.body["error"]["param"] == "mask"
+
+
+@pytest.mark.parametrize("sampler", ["DPM++ 2M", "Heun", "Euler a", "UniPC", "DDIM", "LCM"])
+def test_samplers_that_know_no_flows_are_refused_where_a_model_makes_them(sampler: str) -> None:
+    for name in ("Flux", "Stable Diffusion 3", "Z-Image"):
+        model = transformer_model(name)
+        assert not model.takes_samplers
+        with pytest.raises(InvalidRequest, match="cannot stand in") as refused:
+            model.check(replace(SIMPLE, scheduler=sampler))
+        assert refused.value.body["error"]["param"] == "scheduler"
+
+
+def test_what_flows_are_stepped_by_may_be_named_and_have_another_schedule() -> None:
+    names = ["Euler", "FlowMatchEulerDiscreteScheduler", "Euler Karras", None]
+    mix = [(replace(SIMPLE, scheduler=name, seed=place), 0) for place, name in enumerate(names)]
+    assert_as_by_itself("Flux", mix)
+
+
+def test_what_a_pipeline_refuses_is_the_requests_fault_and_nobody_elses() -> None:
+    from tiny_families import tiny_family  # noqa: PLC0415  loads torch
+
+    [early] = transformer_model(tiny_family("AuraFlow")).begin(replace(SIMPLE, width=70), print)
+    with pytest.raises(InvalidRequest, match="divisible"):
+        early.start()
+    model = transformer_model("Stable Diffusion 3")
+    [late] = model.begin(replace(SIMPLE, width=128), print)  # too wide for its positions
+    late.start()
+    with pytest.raises(InvalidRequest, match="pos_embed_max_size"):
+        model.predict([late])
+    late.stop()
+    assert_as_by_itself("Stable Diffusion 3", [(SIMPLE, 0), (replace(SIMPLE, seed=8), 1)])
+
+
+def test_a_seed_makes_one_image_where_steps_draw_noise_that_the_pipeline_forgets() -> None:
+    import torch  # noqa: PLC0415  slow to load
+
+    from queue_agent_diffusers.torch.siblings import library, sibling  # noqa: PLC0415
+
+    drawing = sibling(
+        "StableDiffusion3Pipeline",
+        pipeline("Stable Diffusion 3"),
+        scheduler=library.FlowMatchLCMScheduler(),
+    )
+    model = transformer_model(drawing)
+    mix = [SIMPLE, replace(SIMPLE, seed=8), SIMPLE]
+    one, other, again = (model.tensor(ones[0]) for ones in stepped_together(model, mix, [0, 0, 2]))
+    assert torch.allclose(one, again, atol=TOLERANCE)
+    assert (one - other).abs().max() > TOLERANCE
 
 
 @pytest.mark.parametrize(("mask", "word"), [(None, "image"), (MASK, "mask")])

@@ -11,6 +11,7 @@ import functools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from queue_agent_diffusers.torch.control_passes import answer_together, asking
 from queue_agent_diffusers.torch.fingerprints import model_fingerprint
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched, release_memory, weight_bytes
-from queue_agent_diffusers.torch.pipeline_arguments import Family, default
+from queue_agent_diffusers.torch.pipeline_arguments import Family, default, refusals_told
 from queue_agent_diffusers.torch.predictions import (
     KeptPredictions,
     Prediction,
@@ -37,7 +38,7 @@ from queue_agent_diffusers.torch.predictions import (
     write_checkpoint,
 )
 from queue_agent_diffusers.torch.prompt_cache import PromptCache
-from queue_agent_diffusers.torch.schedulers import Scheduler, keep_timesteps_on_host
+from queue_agent_diffusers.torch.schedulers import keep_timesteps_on_host, tell_steps
 from queue_agent_diffusers.torch.speed import Pace
 from queue_agent_diffusers.torch.step_cache import StepCaches
 from queue_agent_diffusers.torch.suspended import NetworkCall, SuspendedCall
@@ -70,8 +71,12 @@ class StepSample:
         self._model = model
 
     def start(self) -> None:
-        """Encode the prompt and the image, make the noise, come to the first step left to take."""
-        with memory_watched(1, self.request):
+        """Encode the prompt and the image, make the noise, come to the first step left to take.
+
+        Raises:
+            InvalidRequest: the pipeline refuses it.
+        """
+        with memory_watched(1, self.request), refusals_told():
             self._begin()
             self._go_on()
 
@@ -86,11 +91,12 @@ class StepSample:
     def resume(self, prediction: Any) -> None:
         """Go on with the network's prediction to its next question, or to the end."""
         self.skipped_by = self._skipping()
-        if self._calls == len(self.kept.predictions) or not self.kept.whole:
-            self.kept.add(prediction)
-            self._answer(prediction)
-        else:  # a pass that was made again
-            self._go_on(self.kept.predictions[self._calls])
+        with refusals_told():
+            if self._calls == len(self.kept.predictions) or not self.kept.whole:
+                self.kept.add(prediction)
+                self._answer(prediction)
+            else:  # a pass that was made again
+                self._go_on(self.kept.predictions[self._calls])
 
     def _go_on(self, prediction: Prediction | None = None) -> None:
         """Answer by this and by what is kept, as far as that goes without a pass."""
@@ -217,7 +223,8 @@ class BatchedModel(ABC):
         """One pass of the network for all; each one's own guidance and scheduler are left."""
         self._loras.apply(self._family.main, samples[0].request.loras)
         self.conditioning.apply(samples[0].request)
-        with memory_watched(len(samples), samples[0].request), torch.no_grad():
+        alone = refusals_told() if len(samples) == 1 else nullcontext()
+        with memory_watched(len(samples), samples[0].request), torch.no_grad(), alone:
             answer_together(samples)
             asked = [call for sample in samples if (call := sample.asked)]
             if len(asked) != len(samples):
@@ -317,7 +324,7 @@ class BatchedModel(ABC):
         scheduler, _warnings = self._family.scheduler(request)
         if self.host_timesteps:
             keep_timesteps_on_host(scheduler)
-        _tell_steps(scheduler, sample)
+        tell_steps(scheduler, sample.stepped, arguments["generator"])
         call.pipeline.__dict__["scheduler"] = scheduler
         for name in _GUIDERS:  # which keep state from step to step, too
             guider = getattr(pipeline, name, None)
@@ -375,16 +382,3 @@ class BatchedModel(ABC):
 
     def _quality_warnings(self, request: ImageRequest) -> list[str]:
         return unheeded(request.quality)
-
-
-def _tell_steps(scheduler: Scheduler, sample: StepSample) -> None:
-    """Let the sample know of each step that the scheduler takes."""
-    step: Callable[..., Any] = scheduler.step
-
-    @functools.wraps(step)  # pipelines look at its parameters
-    def told(*arguments: Any, **options: Any) -> Any:
-        made = step(*arguments, **options)
-        sample.stepped(made[0])
-        return made
-
-    scheduler.step = told

@@ -1,5 +1,6 @@
 """One forward pass of a network for the calls of many pipelines."""
 
+import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -10,7 +11,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from queue_agent_diffusers.torch.suspended import NetworkCall
 
 Network = Callable[..., Any]
-"""Called as the network is, with ``return_dict=False``; the first of what it gives is used."""
+"""Called as the network is, with ``return_dict=False``; see `RowLayout.outputs`."""
 
 _TIMES: Final = frozenset({"timestep", "timesteps", "t"})
 
@@ -20,7 +21,7 @@ class RowLayout:
     """How a network's arguments lie; of others than these, tensors have one entry for each row."""
 
     shared: frozenset[str] = frozenset()
-    """Tensors that hold for all rows, such as positions: equal in all calls of a pass."""
+    """What holds for all rows, such as positions, in tensors: equal in all calls of a pass."""
     listed: frozenset[str] = frozenset()
     """Lists with an entry for each row, of any shape."""
     stacked: frozenset[str] = frozenset()
@@ -29,6 +30,8 @@ class RowLayout:
     """Tensors with one entry for each row in their second dimension."""
     padded: Mapping[str, str] = field(default_factory=dict)
     """Sequences that may be of different lengths, each with the argument that masks its end."""
+    outputs: int = 1
+    """How many of the things that the network gives are used; where several, as a list."""
 
 
 ROWS: Final = RowLayout()
@@ -61,8 +64,11 @@ def predict(
     so that compiled networks and captured graphs see few different shapes.
     """
     given, named, counts = _joined(calls, layout, pad_to)
-    prediction = network(*given, **named, return_dict=False)[0]
-    return _split(prediction, counts)
+    made = network(*given, **named, return_dict=False)
+    if layout.outputs == 1:
+        return _split(made[0], counts)
+    apart = [_split(one, counts) for one in made[: layout.outputs]]
+    return [list(together) for together in zip(*apart, strict=True)]
 
 
 def answers(network: Network, calls: Sequence[NetworkCall], layout: RowLayout = ROWS) -> list[Any]:
@@ -156,9 +162,14 @@ _contents: Any = WeakTensorKeyDictionary()
 """Of shared tensors seen before: pipelines make them once, and comparing waits for the device."""
 
 
-def _content(value: torch.Tensor) -> tuple[Any, ...]:
+def _content(value: Any) -> Hashable:
+    if isinstance(value, list | tuple):
+        return tuple(map(_content, value))
+    if not isinstance(value, torch.Tensor):
+        return repr(value)
     if value not in _contents:
-        _contents[value] = (tuple(value.shape), value.dtype, value.float().cpu().numpy().tobytes())
+        seen = hashlib.sha256(value.float().cpu().numpy().tobytes()).digest()
+        _contents[value] = (tuple(value.shape), value.dtype, seen)
     content: tuple[Any, ...] = _contents[value]
     return content
 

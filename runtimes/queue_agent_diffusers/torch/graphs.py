@@ -45,7 +45,7 @@ class GraphedNetwork:
     def __call__(self, *arguments: Any, **options: Any) -> tuple[Any, ...]:
         if self._fallback.failure is None:
             try:
-                return (self._replay(arguments, options),)
+                return self._replay(arguments, options)
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
@@ -54,12 +54,13 @@ class GraphedNetwork:
         prediction: tuple[Any, ...] = self._network(*arguments, **options)
         return prediction
 
-    def _replay(self, arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    def _replay(self, arguments: Sequence[Any], options: Mapping[str, Any]) -> tuple[Any, ...]:
         key = _shape((arguments, options))
         capture = self._captured.get(key)
         if capture is None:
             capture = self._captured[key] = self._capture(self._network, arguments, options)
-        return capture.replay(leaves((arguments, options)))
+        made: tuple[Any, ...] = capture.replay(leaves((arguments, options)))
+        return made
 
 
 class Capture:
@@ -79,10 +80,10 @@ class Capture:
         self._graph = cuda.CUDAGraph()
         # Other threads may use the device meanwhile.
         with cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._output: Any = network(*own, **named)[0]
+            self._output: Any = network(*own, **named)
 
     def replay(self, values: Sequence[torch.Tensor]) -> Any:
-        """The prediction for other values of the same shapes."""
+        """What the network gives for other values of the same shapes."""
         for place, value in zip(self._inputs, values, strict=True):
             place.copy_(value, non_blocking=True)
         self._graph.replay()

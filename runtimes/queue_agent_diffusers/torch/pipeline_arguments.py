@@ -2,7 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Protocol, Self
 
 import torch
@@ -205,6 +206,15 @@ def default(pipeline: Pipeline, name: str) -> object:
     """What the pipeline's call assumes for an argument."""
     parameter = parameters(pipeline).get(name)
     return parameter.default if parameter else None
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """Raise `InvalidRequest` for a `ValueError`, by which pipelines refuse what they are given."""
+    try:
+        yield
+    except ValueError as error:
+        raise InvalidRequest(f"The model refuses it: {error}") from error
 
 
 def withheld(flags: Sequence[bool]) -> list[str]:

@@ -14,6 +14,7 @@ from queue_agent_diffusers.torch.pipeline_arguments import (
     Pipeline,
     parameters,
     pipeline_arguments,
+    refusals_told,
     withheld,
 )
 
@@ -51,11 +52,8 @@ class PipelineModel(UnbatchedModel):
 
         if "callback_on_step_end" in parameters(pipeline):
             arguments["callback_on_step_end"] = after_step
-        with memory_watched(request.count, request):
-            try:
-                result: Any = pipeline(**arguments)
-            except ValueError as error:  # by which they all refuse what they are given
-                raise InvalidRequest(f"The model refuses it: {error}") from error
+        with memory_watched(request.count, request), refusals_told():
+            result: Any = pipeline(**arguments)
         told = (*warnings, *ignored, *unheeded(request.quality), *_withheld(result))
         return Pictures(result[0], told)  # first in all, and not "images" in each
 

@@ -61,14 +61,18 @@ class SuspendedCall:
         arguments: Mapping[str, object],
         *,
         networks: Sequence[str] = ("unet",),
+        outputs: int = 1,
         vae: "Undecoded | None" = None,
     ) -> None:
-        """With `vae` in the autoencoder's place the call's result is a `DecodeCall`."""
+        """With `vae` in the autoencoder's place the call's result is a `DecodeCall`.
+
+        `outputs` is how many things the networks give; predictions are lists of several.
+        """
         twin = copy.copy(pipeline)  # shares the weights; a call keeps state in its pipeline
         # Past the pipeline's __setattr__, which would look for the stand-in in a library.
         for name in networks:
             if getattr(pipeline, name, None) is not None:
-                twin.__dict__[name] = _StandIn(name, getattr(pipeline, name))
+                twin.__dict__[name] = _StandIn(name, getattr(pipeline, name), outputs)
         if vae is not None:
             twin.__dict__["vae"] = vae
         self.pipeline = twin
@@ -122,16 +126,18 @@ class _WouldDecode(BaseException):
 class _StandIn:
     """Looks like the network to the pipeline, and hands each call out of the greenlet."""
 
-    def __init__(self, name: str, network: torch.nn.Module) -> None:
+    def __init__(self, name: str, network: torch.nn.Module, outputs: int) -> None:
         self._name = name
         self._network = network
+        self._outputs = outputs
 
     def __call__(
         self, *arguments: Any, return_dict: bool = False, **options: Any
     ) -> tuple[Any, ...]:
         del return_dict  # only tuples are asked for
         given = ordered(self._network, arguments, options)
-        return (hand_out(NetworkCall(self._name, given, len(arguments))),)
+        prediction = hand_out(NetworkCall(self._name, given, len(arguments)))
+        return (prediction,) if self._outputs == 1 else tuple(prediction)
 
     def cache_context(self, *_: Any, **__: Any) -> AbstractContextManager[None]:
         """Of the network itself it would begin here, and hold for other calls meanwhile."""

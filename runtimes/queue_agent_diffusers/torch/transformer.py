@@ -112,8 +112,13 @@ class TransformerModel(BatchedModel):
     ) -> SuspendedCall:
         """The pipeline's call up to where it would decode, not started."""
         del sample
-        networks = self._architecture.networks
-        return SuspendedCall(pipeline, arguments, networks=networks, vae=self.decoder.stand_in())
+        return SuspendedCall(
+            pipeline,
+            arguments,
+            networks=self._architecture.networks,
+            outputs=self.layout.outputs,
+            vae=self.decoder.stand_in(),
+        )
 
     def new_caches(self, request: ImageRequest) -> StepCaches | None:
         """By the quality that the request gets; what leads it would not be in what is kept."""

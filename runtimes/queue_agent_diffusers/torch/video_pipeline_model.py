@@ -20,6 +20,7 @@ from queue_agent_diffusers.torch.pipeline_arguments import (
     default,
     parameters,
     pipeline_arguments,
+    refusals_told,
 )
 from queue_agent_diffusers.torch.schedulers import can_be_changed, make_scheduler
 from queue_agent_diffusers.torch.video_family import clip_of, without_images
@@ -94,11 +95,8 @@ class VideoPipelineModel(UnbatchedModel):
         release_memory()
 
     def _frames(self, request: ImageRequest, arguments: dict[str, object]) -> list[Image.Image]:
-        with memory_watched(1, request):
-            try:
-                result = self._pipeline(**arguments, output_type="pil")
-            except ValueError as error:  # by which they all refuse what they are given
-                raise InvalidRequest(f"The model refuses it: {error}") from error
+        with memory_watched(1, request), refusals_told():
+            result = self._pipeline(**arguments, output_type="pil")
         frames: list[Image.Image] = result.frames[0]
         return frames
 

@@ -13,6 +13,7 @@ library beneath leaves it.
 """
 
 from queue_agent.runtime.http.answers import (
+    FAULTS_OF_THE_CONTENT,
     FAULTS_OF_THE_JOB,
     Response,
     StreamedResponse,
@@ -38,6 +39,7 @@ __all__ = [
     "ANSWER_LIMIT",
     "ASK",
     "DOWNLOAD",
+    "FAULTS_OF_THE_CONTENT",
     "FAULTS_OF_THE_JOB",
     "READY",
     "UPLOAD",

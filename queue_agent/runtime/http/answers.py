@@ -27,6 +27,8 @@ from queue_agent.wire.retry_after import seconds_asked_for
 
 FAULTS_OF_THE_JOB: Final = frozenset({400, 404, 405, 409, 413, 415, 422})
 """Statuses by which most servers say that the request is wrong, and not they."""
+FAULTS_OF_THE_CONTENT: Final = FAULTS_OF_THE_JOB - {404, 405, 409}
+"""Those of a server whose route is always there and always free: others answer in its place."""
 
 WEB_PAGE: Final = "The runtime's address answers with a web page: of a proxy that wants a login?"
 

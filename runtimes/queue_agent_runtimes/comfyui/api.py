@@ -3,7 +3,8 @@
 The routes: https://docs.comfy.org/development/comfyui-server/comms_routes
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from queue_agent.runtime import Asset, RuntimeOptions, Spool
 from queue_agent.runtime.http import (
     ASK,
     DOWNLOAD,
+    FAULTS_OF_THE_CONTENT,
     READY,
     UPLOAD,
     FormFile,
@@ -23,10 +25,12 @@ from queue_agent.runtime.http import (
     error_from,
     form,
 )
+from queue_agent.wire.errors import Unavailable
 from queue_agent_runtimes.comfyui.events import EventStream
 from queue_agent_runtimes.comfyui.failures import refused
 
 Json = dict[str, JsonValue]
+_PROMPT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _NO_SUCH_ROUTE: Final = frozenset({404, 405})
 WhereAbouts = Literal["running", "pending", "stranded", "unknown"]
 """Of a prompt in the server's queue; it is `stranded` while it waits though nothing runs."""
@@ -80,15 +84,17 @@ class ComfyUIApi:
         if not answer.ok:
             raise refused(answer)
         accepted = answer.json_object()
-        errors = accepted.get("node_errors")
-        return Submission(
-            str(accepted.get("prompt_id") or prompt_id), errors if isinstance(errors, dict) else {}
-        )
+        errors, given = accepted.get("node_errors"), accepted.get("prompt_id") or prompt_id
+        if not (isinstance(given, str) and _PROMPT_ID.fullmatch(given)):
+            raise _makes_no_sense("it names no prompt")
+        return Submission(given, errors if isinstance(errors, dict) else {})
 
     async def history(self, prompt_id: str) -> Json | None:
         """The entry of a finished prompt; None while it is not finished, or when forgotten."""
         entry = (await self._ask("GET", f"/history/{prompt_id}")).get(prompt_id)
-        return entry if isinstance(entry, dict) else None
+        if not isinstance(entry, dict | None):
+            raise _makes_no_sense("the history's entry of a prompt is no object")
+        return entry
 
     async def forget(self, prompt_id: str) -> None:
         """Remove a prompt from the history, so that its id can be used again."""
@@ -97,11 +103,14 @@ class ComfyUIApi:
     async def whereabouts(self, prompt_id: str) -> WhereAbouts:
         """Where in the server's queue a prompt is."""
         queue = await self._ask("GET", "/queue")
-        if _has(queue.get("queue_running"), prompt_id):
+        running, pending = queue.get("queue_running"), queue.get("queue_pending")
+        if not (isinstance(running, list) and isinstance(pending, list)):
+            raise _makes_no_sense("it holds no queue")
+        if _has(running, prompt_id):
             return "running"
-        if not _has(queue.get("queue_pending"), prompt_id):
+        if not _has(pending, prompt_id):
             return "unknown"
-        return "pending" if queue.get("queue_running") else "stranded"
+        return "pending" if running else "stranded"
 
     async def stop(self, prompt_id: str) -> bool:
         """Delete the prompt from the queue, or interrupt it; whether it is the one that runs.
@@ -165,9 +174,12 @@ class ComfyUIApi:
         )
         answer = await self._client.send("POST", "/upload/image", body=body, timeout=UPLOAD)
         if not answer.ok:
-            raise error_from(answer)
+            raise error_from(answer, faults_of_the_job=FAULTS_OF_THE_CONTENT)
         stored = answer.json_object()
-        name = "/".join(filter(None, (str(stored.get("subfolder", "")), str(stored.get("name")))))
+        name, below = stored.get("name"), stored.get("subfolder") or ""
+        if not (isinstance(name, str) and name and isinstance(below, str)):
+            raise _makes_no_sense("it names no file that was uploaded")
+        name = "/".join(filter(None, (below, name)))
         return name if folder == "input" else f"{name} [{folder}]"
 
     async def view(self, record: Mapping[str, str], spool: Spool) -> Asset:
@@ -200,9 +212,12 @@ def _raise_unless_ok(answer: Response) -> None:
         raise error_from(answer, faults_of_the_job=())
 
 
-def _has(queue: JsonValue, prompt_id: str) -> bool:
-    entries = queue if isinstance(queue, list) else []
-    return any(isinstance(entry, list) and entry[1:2] == [prompt_id] for entry in entries)
+def _makes_no_sense(reason: str) -> Unavailable:
+    return Unavailable(f"ComfyUI's answer makes no sense: {reason}.", type="invalid_answer")
+
+
+def _has(queue: Sequence[JsonValue], prompt_id: str) -> bool:
+    return any(isinstance(entry, list) and entry[1:2] == [prompt_id] for entry in queue)
 
 
 def _spec(info: JsonValue, input_name: str) -> list[JsonValue]:

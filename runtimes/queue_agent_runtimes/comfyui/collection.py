@@ -77,12 +77,14 @@ async def _fetch(
     """What is there, and what is missing."""
     artifacts: list[Artifact] = []
     missing: list[tuple[Found, Unavailable]] = []
+    size = 0
     for output in wanted:
-        if sum(artifact.size for artifact in artifacts) > MOST_BYTES:
+        if size > MOST_BYTES:
             raise Unavailable(f"The outputs have over {MOST_BYTES} bytes.", type="answer_too_large")
         try:
             seed = seeds.get(output.node_id)
             artifacts.append(await fetch_artifact(api, output, seed, spools.new()))
+            size += artifacts[-1].size
         except Unavailable as error:
             if error.type != MISSING:
                 raise
@@ -105,7 +107,7 @@ def _shown_before(entry: Mapping[str, JsonValue]) -> frozenset[str]:
 def _counted(inner_id: str) -> list[tuple[int, int, str]]:
     """By which ids are ordered as people count: ``.0.0.9`` before ``.0.0.10``."""
     parts = [part for part in inner_id.split(".") if part]
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+    return [(0, len(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def _only_named(found: Found) -> bool:

@@ -69,6 +69,13 @@ class Event:
         return self.type == "execution_error" and self.data.get("exception_type") == BLOCKED
 
 
+class _Direct(connect):
+    """Follows no redirect: where it leads nobody has checked, and credentials would go along."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
 class EventStream:
     """An async context manager; connects at once, and again while the connection is lost."""
 
@@ -95,6 +102,11 @@ class EventStream:
     def connected(self) -> bool:
         """Whether events can be heard."""
         return self._connection is not None
+
+    async def reconnect(self) -> None:
+        """Do not wait to connect again, where the connection is lost; try it once."""
+        if self._connection is None:
+            await self._connect()
 
     def begin(self) -> None:
         """The prompt is about to be submitted."""
@@ -137,7 +149,7 @@ class EventStream:
 
     async def _connect(self) -> None:
         with suppress(WebSocketException, OSError, TimeoutError):
-            self._connection = await connect(
+            self._connection = await _Direct(
                 self._url,
                 additional_headers=self._headers,
                 compression=None,

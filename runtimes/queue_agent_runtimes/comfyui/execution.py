@@ -31,6 +31,8 @@ from queue_agent_runtimes.comfyui.workflow import INVALID_WORKFLOW, Graph, with_
 Json = dict[str, JsonValue]
 
 _MARK: Final = "queue_agent_again"
+_MOST_BLOCKS: Final = 20
+"""Nodes that did not run, of which publishers are told."""
 _STOPPING: Final = 5.0
 """Seconds that stopping a prompt may take when the run is cancelled."""
 _log = structlog.get_logger(__name__)
@@ -150,6 +152,7 @@ class Execution:
         if failure.type == OUT_OF_MEMORY:
             await self._api.free_memory()
         await self._api.forget(stream.prompt_id)
+        await stream.reconnect()
         await self._submit(stream)
         return await self._wait(stream)
 
@@ -202,7 +205,7 @@ class Execution:
     async def _report(self, event: Event) -> None:
         self._times.update(event)
         await self._images.update(event)
-        if event.tells_of_a_block:
+        if event.tells_of_a_block and len(self._blocked) < _MOST_BLOCKS:
             self._blocked[words_of_a_block(event.data)] = None
         progress = self._tracker.update(event)
         if progress is not None:

@@ -6,7 +6,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from queue_agent.runtime.failures import is_beyond_repair, is_of_the_device, is_out_of_memory
-from queue_agent.runtime.http import Response, error_from
+from queue_agent.runtime.http import FAULTS_OF_THE_CONTENT, Response, error_from, words_of
 from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeSick, Unavailable
 from queue_agent.wire.shortening import shortened
 from queue_agent_runtimes.comfyui.events import BLOCKED
@@ -22,17 +22,20 @@ _LONGEST_WORDS: Final = 1000
 
 def refused(answer: Response) -> QueueAgentError:
     """The error for an answer of `/prompt` that is no success."""
-    error = error_from(answer)
-    if not isinstance(error, Rejected) or not answer.body.lstrip().startswith(b"{"):
+    error = error_from(answer, faults_of_the_job=FAULTS_OF_THE_CONTENT)
+    try:
+        body = answer.json_object()
+    except Unavailable:
         return error
-    body = answer.json_object()
+    if not isinstance(error, Rejected):
+        return error
     reason, node_errors = body.get("error"), body.get("node_errors")
     words = list(describe_node_errors(node_errors if isinstance(node_errors, dict) else {}))
     if not words and isinstance(reason, dict):
         said = (_text(reason, "message"), _text(reason, "details"))
         words = [": ".join(map(shortened, filter(None, said)))]
-    elif not words:
-        words = [shortened(str(reason))]
+    if not any(words):
+        words = [shortened(words_of(answer))]
     return Rejected(
         "ComfyUI refused the workflow: " + "; ".join(words[:_MAX_WORDS]),
         type=INVALID_WORKFLOW,
@@ -75,8 +78,7 @@ def failure_of(entry: Mapping[str, JsonValue]) -> QueueAgentError | None:
     for name, data in _messages(status):
         if name == "execution_interrupted":
             return Unavailable(
-                f"Somebody interrupted the prompt at node {data.get('node_id')} "
-                f"({data.get('node_type')}).",
+                f"Somebody interrupted the prompt. {_place(data)} was under way.",
                 type="interrupted",
             )
         if name == "execution_error" and data.get("exception_type") != BLOCKED:
@@ -86,14 +88,13 @@ def failure_of(entry: Mapping[str, JsonValue]) -> QueueAgentError | None:
 
 def words_of_a_block(data: Mapping[str, JsonValue]) -> str:
     """For the publisher, why a node did not run."""
-    place = f"Node {data.get('node_id')} ({data.get('node_type')})"
-    return f"{place} did not run: {shortened(_text(data, 'exception_message'), _LONGEST_WORDS)}"
+    said = shortened(_text(data, "exception_message"), _LONGEST_WORDS)
+    return f"{_place(data)} did not run: {said}"
 
 
 def _execution_error(data: Json) -> QueueAgentError:
     kind, message = _text(data, "exception_type"), _text(data, "exception_message").strip()
-    place = f"Node {data.get('node_id')} ({data.get('node_type')})"
-    sentence = f"{place} raised {kind}: {shortened(message, _LONGEST_WORDS)}"
+    sentence = f"{_place(data)} raised {kind}: {shortened(message, _LONGEST_WORDS)}"
     keys = ("node_id", "node_type", "exception_type", "exception_message", "traceback")
     details = {key: shortened(data.get(key), _LONGEST_WORDS) for key in keys}
     if is_out_of_memory(kind) or is_out_of_memory(message):
@@ -102,7 +103,14 @@ def _execution_error(data: Json) -> QueueAgentError:
         return RuntimeSick(sentence, details=details)
     if _may_be_of_the_device(kind) and is_of_the_device(message):
         return Unavailable(sentence, type="execution_error", details=details)
+    if not (kind or message):
+        return Unavailable(f"{_place(data)} failed without a reason.", type="execution_error")
     return Rejected(sentence, type="execution_error", details=details)
+
+
+def _place(data: Mapping[str, JsonValue]) -> str:
+    node, kind = (shortened(str(data.get(key)), 100) for key in ("node_id", "node_type"))
+    return f"Node {node} ({kind})"
 
 
 def _may_be_of_the_device(kind: str) -> bool:

@@ -52,15 +52,16 @@ class SentImages:
             Unavailable: the images are too many, or cannot be kept.
         """
         if event.type == "executing":
-            self._enter(event.data.get("node"))
+            if isinstance(node := event.data.get("node"), str | None):
+                self._enter(node)
         elif event.type == "progress" and event.data.get("node") == self._current:
             self._step = event.data.get("value")
             self._next = 0 if self._step == 0 else self._next
         elif event.type == IMAGE and self._current is not None and self._is_sent():
             await self._keep(self._current, event.image)
 
-    def _enter(self, node: JsonValue) -> None:
-        self._current = node if isinstance(node, str) else None
+    def _enter(self, node: str | None) -> None:
+        self._current = node
         self._step, self._next = None, 0
 
     def _is_sent(self) -> bool:

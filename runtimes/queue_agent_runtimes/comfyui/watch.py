@@ -22,6 +22,9 @@ Json = dict[str, JsonValue]
 
 SILENCE: Final = 3.0
 """Seconds without an event of ours after which the server is asked."""
+LONGEST_UNSEEN: Final = 30.0
+"""Seconds after which the server is asked though there are events: those of others' previews bear
+no name, and a node's own may go on for ever."""
 _AGAIN: Final = 0.5
 """Seconds until the next look after one that told nothing certain."""
 _SOON: Final = 0.1
@@ -84,17 +87,17 @@ class Watch:
             RunIsSilent: it runs, and nothing is heard of it.
         """
         loop = asyncio.get_running_loop()
-        look_at = loop.time() + SILENCE
+        look_at, latest = loop.time() + SILENCE, loop.time() + LONGEST_UNSEEN
         while True:
-            event = await self._next_event(look_at)
-            if event is not None and not event.calls_for_a_look:
+            event = await self._next_event(min(look_at, latest))
+            if event is not None and not event.calls_for_a_look and loop.time() < latest:
                 self._soon_looks = _SOON_LOOKS if event.announces_the_end else 0
                 look_at = loop.time() + self._pause()
                 continue
             entry = await self._look()
             if entry is not None and self._all_came():
                 return entry
-            look_at = loop.time() + self._pause()
+            look_at, latest = loop.time() + self._pause(), loop.time() + LONGEST_UNSEEN
 
     async def _next_event(self, until: float) -> Event | None:
         try:

@@ -267,11 +267,12 @@ class FakeComfyUI:
         return Response(data, media_type=media_type)
 
     async def _upload_image(self, request: Request) -> Response:
-        return await self._upload(await request.form())
+        async with request.form() as form:
+            return await self._upload(form)
 
     async def _upload_mask(self, request: Request) -> Response:
-        form = await request.form()
-        return await self._upload(form) if "original_ref" in form else _trouble()
+        async with request.form() as form:
+            return await self._upload(form) if "original_ref" in form else _trouble()
 
     async def _upload(self, form: FormData) -> Response:
         image, folder = form.get("image"), str(form.get("type") or "input")

@@ -221,10 +221,10 @@ class BatchedModel(ABC):
 
     def predict(self, samples: Sequence[StepSample]) -> Sequence[Callable[[], None]]:
         """One pass of the network for all; each one's own guidance and scheduler are left."""
-        self._loras.apply(self._family.main, samples[0].request.loras)
-        self.conditioning.apply(samples[0].request)
         alone = refusals_told() if len(samples) == 1 else nullcontext()
         with memory_watched(len(samples), samples[0].request), torch.no_grad(), alone:
+            self._loras.apply(self._family.main, samples[0].request.loras)
+            self.conditioning.apply(samples[0].request)
             answer_together(samples)
             asked = [call for sample in samples if (call := sample.asked)]
             if len(asked) != len(samples):

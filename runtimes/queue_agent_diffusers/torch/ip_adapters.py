@@ -17,6 +17,7 @@ from queue_agent_diffusers.engine.requests import ImagePrompt
 from queue_agent_diffusers.errors import InvalidRequest, ModelUnreadable, UnknownInput
 from queue_agent_diffusers.torch.conditioning_files import AdapterFiles
 from queue_agent_diffusers.torch.fingerprints import file_fingerprint, module_fingerprint
+from queue_agent_diffusers.torch.unreadable import UNREADABLE, raise_if_of_the_device
 
 _PIPELINES: Final = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "FluxPipeline")
 _KEYS: Final = ("to_k_ip.weight", "ip_adapter_double_stream_k_proj.weight")
@@ -145,8 +146,9 @@ class IPAdapters:
                 local_files_only=True,
                 **encoder,
             )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        except UNREADABLE as error:
             self._set(self._states[()])
+            raise_if_of_the_device(error)
             raise InvalidRequest(
                 f"{', '.join(map(repr, names))} cannot be used with this model: {error}",
                 param="ip_adapters",

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from safetensors import SafetensorError
-
 from queue_agent_diffusers.engine.requests import LoraWeight
 from queue_agent_diffusers.errors import InvalidRequest
+from queue_agent_diffusers.torch.unreadable import UNREADABLE, raise_if_of_the_device
 
 KEPT: Final = 8
 """How many stay loaded beside those in use."""
@@ -72,9 +71,15 @@ class LoraCache:
             pipeline.load_lora_weights(
                 file.parent, weight_name=file.name, adapter_name=adapter, local_files_only=True
             )
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            # What is for no part of the model is passed over, with a warning.
+            if not _holds(pipeline, adapter):
+                raise ValueError("none of its weights is for it")
+        except UNREADABLE as error:
             self._applied = ()
             pipeline.disable_lora()
+            if _holds(pipeline, adapter):  # a part of it
+                pipeline.delete_adapters(adapter)
+            raise_if_of_the_device(error)
             message = f"The LoRA {lora.name!r} cannot be used with this model: {error}"
             raise InvalidRequest(message, param="loras", code="lora_unreadable") from error
         self._loaded[lora.name] = adapter
@@ -93,6 +98,10 @@ class LoraCache:
         if not file.is_file():
             raise InvalidRequest(f"There is no LoRA {lora.name!r}.", param="loras")
         return file
+
+
+def _holds(pipeline: Any, adapter: str) -> bool:
+    return any(adapter in names for names in pipeline.get_list_adapters().values())
 
 
 @functools.lru_cache(maxsize=64)

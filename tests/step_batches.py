@@ -19,7 +19,7 @@ def alone(pipeline: Any, request: ImageRequest, control_nets: Any = None) -> lis
     for seed in request.seeds:
         chosen: Any = copy(family.choose(request))  # the next call finds the model's scheduler
         chosen.scheduler, _ = family.scheduler(request)
-        arguments, _ = pipeline_arguments(chosen, request, [seed])
+        arguments, _ = pipeline_arguments(chosen, request, [seed], control_nets)
         images.append(chosen(**arguments, output_type="pt").images[0])
     return images
 

@@ -75,9 +75,10 @@ def serve_diffusers(
     controlnet: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=PATH_OR_ID",
+            metavar="NAME=PATH_OR_ID[#MODE=NUMBER,…]",
             help="A ControlNet that requests may name: a diffusers folder or hub id "
-            "(ORG/NAME, ORG/NAME@REVISION). May be given several times.",
+            "(ORG/NAME, ORG/NAME@REVISION); of a union after a # what its modes are called. "
+            "May be given several times.",
         ),
     ] = None,
     ip_adapter: Annotated[
@@ -156,6 +157,7 @@ def serve_diffusers(
         )
         raise typer.Exit(2)
     first, *more = model
+    control_nets, control_modes = _control_nets(controlnet)
     try:
         quality = QualityPolicy(default_quality, lowest_quality)
     except ValueError as error:
@@ -173,7 +175,8 @@ def serve_diffusers(
             memory_limit=memory_limit,
             idle_unload=idle_unload,
             lora_dir=lora_dir,
-            control_nets=_named(controlnet, "--controlnet"),
+            control_nets=control_nets,
+            control_modes=control_modes,
             ip_adapters=_named(ip_adapter, "--ip-adapter"),
             upscalers=_named(upscaler, "--upscaler"),
             allow_pickles=allow_pickles,
@@ -189,6 +192,25 @@ def serve_diffusers(
             weights_by=weights_by,
         ),
     )
+
+
+def _control_nets(values: list[str] | None) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
+    """Sources by name, and the numbers of modes, of ``NAME=SOURCE#MODE=NUMBER,…``."""
+    sources, modes = _named(values, "--controlnet"), {}
+    for name, named in sources.items():
+        source, mark, called = named.rpartition("#")
+        if not mark or Path(named).expanduser().is_dir():
+            continue
+        sources[name], modes[name] = source, dict[str, int]()
+        for entry in called.split(","):
+            mode, _, number = (part.strip() for part in entry.partition("="))
+            if not mode or not number.isdecimal() or mode in modes[name] or not source:
+                raise typer.BadParameter(
+                    f"{entry!r} of {name!r} is not MODE=NUMBER, each MODE once.",
+                    param_hint="--controlnet",
+                )
+            modes[name][mode] = int(number)
+    return sources, modes
 
 
 def _named(values: list[str] | None, option: str) -> dict[str, str]:

@@ -48,6 +48,8 @@ class Options:
     lora_dir: Path | None = None
     control_nets: Mapping[str, str] = field(default_factory=dict)
     """Sources of ControlNets, by the names that requests use."""
+    control_modes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Numbers of what those of several modes heed, by the ControlNet's name and the mode's."""
     ip_adapters: Mapping[str, str] = field(default_factory=dict)
     """Sources of IP-Adapters, by the names that requests use."""
     upscalers: Mapping[str, str] = field(default_factory=dict)

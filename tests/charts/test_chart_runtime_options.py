@@ -70,7 +70,7 @@ ALL: Final = {
     "memoryLimit": 21.5,
     "idleUnload": 3_600_000,
     "loraDir": "/models/loras",
-    "controlnet": ["edges=/models/edges", "depth=org/depth@v1"],
+    "controlnet": ["edges=/models/edges", "depth=org/depth@v1#near=0"],
     "ipAdapter": ["style=org/adapter:models/a.safetensors,org/encoder"],
     "upscaler": ["x4=s3://example-models/x4"],
     "allowPickles": True,
@@ -101,6 +101,7 @@ def test_every_option_reaches_the_runtime_by_a_value(monkeypatch: pytest.MonkeyP
     assert model == "stabilityai/stable-diffusion-xl-base-1.0"
     assert options.more_models == ("/models/second", "org/third@v2")
     assert options.control_nets == {"edges": "/models/edges", "depth": "org/depth@v1"}
+    assert options.control_modes == {"depth": {"near": 0}}
     assert (options.idle_unload, options.memory_limit) == (3_600_000, 21.5)
     assert (options.channels_last, options.fuse_projections) == (True, False)
     assert options.region == "eu-west-1"

@@ -31,11 +31,10 @@ DEPTH = ControlInput("depth", OTHER, scale=0.5, start=0.2, end=0.7)
 
 
 def control_nets(of: str) -> Any:
-    from queue_agent_diffusers.torch.control_nets import ControlNets  # noqa: PLC0415  loads torch
-    from tiny_conditioning import tiny_control_net  # noqa: PLC0415  as above
+    from tiny_conditioning import tiny_control_net, tiny_control_nets  # noqa: PLC0415  loads torch
 
     nets = {"edges": tiny_control_net(of), "depth": tiny_control_net(of, 1)}
-    return ControlNets(nets, unsuitable=["of others"])
+    return tiny_control_nets(of, nets, unsuitable=["of others"])
 
 
 def plain_pipeline(of: str) -> Any:
@@ -63,7 +62,7 @@ def model_with(of: str, **options: Any) -> Any:
     from queue_agent_diffusers.torch.unet import UNetModel  # noqa: PLC0415
 
     pipeline = plain_pipeline(of)
-    if of != "Flux":
+    if of in ("sd", "xl"):
         return UNetModel(pipeline, max_batch=8, **options)
     architecture = architecture_of(pipeline)
     assert architecture is not None
@@ -105,6 +104,8 @@ def test_images_led_by_control_nets_equal_the_plain_pipeline_in_company(of: str)
         (replace(SIMPLE, seed=9, controls=(EDGES, DEPTH)), 1),
         (replace(led, seed=10, image=OTHER, strength=0.7), 0),
         (replace(led, seed=11, image=OTHER, mask=MASK, strength=0.7), 1),
+        (replace(SIMPLE, seed=12, image=OTHER, controls=(EDGES, DEPTH)), 0),
+        (replace(SIMPLE, seed=13, image=OTHER, mask=MASK, controls=(DEPTH, EDGES)), 0),
     ]
     assert_as_by_itself(of, mix)
 
@@ -217,7 +218,7 @@ def test_requests_led_by_the_same_control_net_share_its_passes(of: str) -> None:
     ]
     model = model_with(of, conditioning=conditioning_of(control_nets=nets))
     hooks = [
-        nets._networks[name].register_forward_hook(
+        nets._networks[name].network.register_forward_hook(
             lambda _, __, answer, name=name: passes[name].append(len(answer[0][0]))
         )
         for name in nets.names
@@ -334,6 +335,9 @@ async def test_a_request_is_led_by_images_in_its_fields(client: httpx.AsyncClien
         ({"controls": [{"name": "edges", "image": PNG, "start": 0.5, "end": 0.5}]}, 422, "less"),
         ({"controls": [{"name": "edges", "image": PNG, "weight": 1}]}, 422, "weight"),
         ({"controls": [{"name": "edges", "image": PNG}] * 5}, 422, "at most 4"),
+        ({"controls": [{"name": "edges", "image": PNG, "mode": 1}]}, 422, "knows no modes"),
+        ({"controls": [{"name": "edges", "image": PNG, "mode": ""}]}, 422, "mode"),
+        ({"controls": [{"name": "edges", "image": PNG, "mode": True}]}, 422, "mode"),
     ],
 )
 async def test_what_cannot_lead_a_request_is_refused_in_words(

@@ -37,11 +37,10 @@ def model_led(of: str, **conditioning: Any) -> Any:
 
 def with_control_nets(of: str, seed: int) -> Any:
     """Its ControlNet "edges" has the weights of that seed."""
-    from queue_agent_diffusers.torch.control_nets import ControlNets  # noqa: PLC0415  loads torch
-    from tiny_conditioning import tiny_control_net  # noqa: PLC0415  as above
+    from tiny_conditioning import tiny_control_net, tiny_control_nets  # noqa: PLC0415  loads torch
 
     nets = {"edges": tiny_control_net(of, seed), "other": tiny_control_net(of, 1 - seed)}
-    return model_led(of, control_nets=ControlNets(nets))
+    return model_led(of, control_nets=tiny_control_nets(of, nets))
 
 
 def with_adapter(of: str, folder: Path, weights: int, encoder: int) -> Any:

@@ -45,6 +45,8 @@ class ControlInput:
     start: float = 0.0
     """Share of the steps at which it begins to lead, and `end` where it ends."""
     end: float = 1.0
+    mode: str | None = None
+    """What kind of image it is, for one that heeds several."""
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,10 @@ def _refuse_links(value: object) -> object:
     return value
 
 
+def _number_as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _parse_if_text(value: object) -> object:
     """A form has no lists: they come as JSON."""
     if not isinstance(value, str):
@@ -83,6 +87,10 @@ class ControlField(BaseModel):
     scale: float = Field(default=1.0, ge=0, le=10)
     start: float = Field(default=0.0, ge=0, lt=1, description="Share of the steps before it leads.")
     end: float = Field(default=1.0, gt=0, le=1, description="Share of the steps at which it ends.")
+    mode: Annotated[
+        Annotated[str, Field(min_length=1, max_length=200)] | None,
+        BeforeValidator(_number_as_text),
+    ] = Field(default=None, description="What the image is, for a ControlNet of several kinds.")
 
     @model_validator(mode="after")
     def _check_span(self) -> Self:

@@ -24,7 +24,9 @@ def with_conditions(body: GenerationRequest, wanted: ImageRequest) -> ImageReque
         size = size or natural_size(picture)
         fitted = fit_image(picture, size)
         controls.append(
-            ControlInput(control.name, fitted, control.scale, control.start, control.end)
+            ControlInput(
+                control.name, fitted, control.scale, control.start, control.end, control.mode
+            )
         )
     prompts = [
         ImagePrompt(one.name, _read(one.image, number), one.scale)

@@ -320,7 +320,7 @@ class BatchedModel(ABC):
         call = self.suspend(pipeline, {**arguments, "return_dict": False}, sample)
         call.pipeline.__dict__.update(self.conditioning.parts(request))
         if request.controls:
-            call.pipeline.__dict__["controlnet"] = asking(pipeline.controlnet)
+            call.pipeline.__dict__["controlnet"] = asking(pipeline.controlnet, self.layout)
         scheduler, _warnings = self._family.scheduler(request)
         if self.host_timesteps:
             keep_timesteps_on_host(scheduler)

@@ -25,10 +25,8 @@ class Conditioning:
         return self.control_nets.memory + self.ip_adapters.memory
 
     def check(self, request: ImageRequest) -> None:
-        """Raise `InvalidRequest` for IP-Adapters that are not there, or not for this model.
-
-        ControlNets are looked at where a pipeline is chosen for them.
-        """
+        """Raise `InvalidRequest` for what is not there, or not for this model."""
+        self.control_nets.check(request)
         self.ip_adapters.check(request.image_prompts)
 
     def batch_key(self, request: ImageRequest) -> Hashable:
@@ -37,9 +35,9 @@ class Conditioning:
 
     def fingerprints(self, request: ImageRequest) -> list[str]:
         """Of the weights of all that leads the request."""
-        nets, adapters = self.control_nets.fingerprints, self.ip_adapters.fingerprints
+        adapters = self.ip_adapters.fingerprints
         return [
-            *(nets[control.name] for control in request.controls),
+            *(self.control_nets.fingerprint(control) for control in request.controls),
             *(adapters[prompt.name] for prompt in request.image_prompts),
         ]
 
@@ -60,4 +58,5 @@ def load_conditioning(pipeline: Any, options: Options) -> Conditioning:
     """
     nets = {name: control_net_folder(source) for name, source in options.control_nets.items()}
     adapters = {name: adapter_files(source) for name, source in options.ip_adapters.items()}
-    return Conditioning(load_control_nets(pipeline, nets), load_ip_adapters(pipeline, adapters))
+    control_nets = load_control_nets(pipeline, nets, options.control_modes)
+    return Conditioning(control_nets, load_ip_adapters(pipeline, adapters))

@@ -71,9 +71,9 @@ class PipelineDecoder(LatentDecoder):
         self._processor = self._processor or pipeline.image_processor
         self._previews = LinearPreview(self._vae, self._seen)
 
-    def stand_in(self) -> Undecoded:
-        """For the autoencoder in a pipeline's call."""
-        return Undecoded(self._vae, self._lock)
+    def stand_in(self, seed: int) -> Undecoded:
+        """For the autoencoder in a pipeline's call for an image of that seed."""
+        return Undecoded(self._vae, self._lock, seed)
 
     def picture(
         self,

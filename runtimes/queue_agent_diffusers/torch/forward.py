@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from queue_agent_diffusers.torch.suspended import NetworkCall
+from queue_agent_diffusers.torch.suspended import NetworkCall, parameter_names
 
 Network = Callable[..., Any]
 """Called as the network is, with ``return_dict=False``; see `RowLayout.outputs`."""
@@ -71,10 +71,12 @@ def predict(
     return [list(together) for together in zip(*apart, strict=True)]
 
 
-def answers(network: Network, calls: Sequence[NetworkCall], layout: RowLayout = ROWS) -> list[Any]:
-    """All that the network gives for calls of one kind, in tuples and lists, to each its rows."""
+def answers(network: Any, calls: Sequence[NetworkCall], layout: RowLayout = ROWS) -> list[Any]:
+    """All that a module gives for calls of one kind, in tuples and lists, to each its rows."""
     given, named, counts = _joined(calls, layout, None)
-    answer = network(*given, **named, return_dict=False)
+    if "return_dict" in parameter_names(type(network).forward):
+        named["return_dict"] = False
+    answer = network(*given, **named)
     ends = [sum(counts[: place + 1]) for place in range(len(counts))]
     return [_rows(answer, end - count, end) for end, count in zip(ends, counts, strict=True)]
 
@@ -178,7 +180,7 @@ def _shape(name: str, value: object, layout: RowLayout) -> Hashable:
     if isinstance(value, torch.Tensor):
         return (tuple(value.shape[1:]), value.dtype)
     if isinstance(value, Mapping):
-        return tuple((part, _shape(part, value[part], layout)) for part in sorted(value))
+        return tuple((part, _shape(str(part), value[part], layout)) for part in sorted(value))
     if isinstance(value, list | tuple) and name in layout.stacked:
         return tuple(_shape("", part, layout) for part in value)
     if isinstance(value, list | tuple):
@@ -211,6 +213,8 @@ def _together(name: str, values: Sequence[Any], missing: int, layout: RowLayout)
 def _rows(answer: Any, begin: int, end: int) -> Any:
     if isinstance(answer, torch.Tensor):
         return answer[begin:end]
+    if isinstance(answer, Mapping):
+        return {name: _rows(part, begin, end) for name, part in answer.items()}
     if isinstance(answer, list | tuple):
         return type(answer)(_rows(part, begin, end) for part in answer)
     return answer

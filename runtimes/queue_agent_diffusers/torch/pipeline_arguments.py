@@ -11,7 +11,7 @@ from PIL import Image
 
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.errors import ContentWithheld, InvalidRequest
-from queue_agent_diffusers.torch.control_nets import ControlNets, control_arguments
+from queue_agent_diffusers.torch.control_nets import ControlNets
 from queue_agent_diffusers.torch.schedulers import Scheduler, can_be_changed, make_scheduler
 from queue_agent_diffusers.torch.siblings import library, sibling
 
@@ -107,7 +107,7 @@ class Family:
         self, request: ImageRequest, seeds: Sequence[int]
     ) -> tuple[dict[str, object], list[str]]:
         """What to call the one for the request with, and what it has no word for."""
-        return pipeline_arguments(self.choose(request), request, seeds)
+        return pipeline_arguments(self.choose(request), request, seeds, self._control_nets)
 
     def scheduler(self, request: ImageRequest) -> tuple[Scheduler, list[str]]:
         """A scheduler for the request alone, and what of its name was ignored."""
@@ -115,7 +115,10 @@ class Family:
 
 
 def pipeline_arguments(
-    pipeline: Pipeline, request: ImageRequest, seeds: Sequence[int]
+    pipeline: Pipeline,
+    request: ImageRequest,
+    seeds: Sequence[int],
+    control_nets: ControlNets | None = None,
 ) -> tuple[dict[str, object], list[str]]:
     """What to call the pipeline with for these seeds, and what it has no word for.
 
@@ -132,7 +135,8 @@ def pipeline_arguments(
     }
     if request.steps is not None:
         arguments["num_inference_steps"] = request.steps
-    arguments |= control_arguments(known, request.controls)
+    if control_nets is not None:
+        arguments |= control_nets.arguments(known, request.controls)
     if request.image_prompts:
         arguments["ip_adapter_image"] = [prompt.image for prompt in request.image_prompts]
     if request.image is not None:

@@ -150,16 +150,22 @@ class _StandIn:
 class Undecoded:
     """Looks like the autoencoder to a pipeline, whose call ends where it asks for pictures."""
 
-    def __init__(self, vae: torch.nn.Module, lock: threading.Lock) -> None:
+    def __init__(self, vae: torch.nn.Module, lock: threading.Lock, seed: int = 0) -> None:
         """`lock` is held by whoever decodes meanwhile: some autoencoders keep state in a pass."""
         self._vae = vae
         self._lock = lock
+        self._generator = torch.Generator("cpu").manual_seed(seed)
 
     def encode(self, *arguments: Any, **options: Any) -> Any:
-        """Encode, as the autoencoder itself."""
+        """Encode, as the autoencoder itself; what pipelines draw of it follows from the seed."""
         vae: Any = self._vae
         with self._lock:
-            return vae.encode(*arguments, **options)
+            encoded = vae.encode(*arguments, **options)
+        found = getattr(encoded, "latent_dist", None)
+        if found is not None:  # some pipelines draw by what all in the process draw by
+            sample, own = found.sample, self._generator
+            found.sample = lambda generator=None: sample(own if generator is None else generator)
+        return encoded
 
     def decode(self, latents: torch.Tensor, *arguments: Any, **_: Any) -> Any:
         """End the call, which is to hand out what it would have decoded."""

@@ -111,13 +111,12 @@ class TransformerModel(BatchedModel):
         self, pipeline: Any, arguments: dict[str, object], sample: StepSample
     ) -> SuspendedCall:
         """The pipeline's call up to where it would decode, not started."""
-        del sample
         return SuspendedCall(
             pipeline,
             arguments,
             networks=self._architecture.networks,
             outputs=self.layout.outputs,
-            vae=self.decoder.stand_in(),
+            vae=self.decoder.stand_in(sample.seed),
         )
 
     def new_caches(self, request: ImageRequest) -> StepCaches | None:

@@ -20,7 +20,10 @@ def _first_frame(_processor: Any, decoded: torch.Tensor) -> torch.Tensor:
 
 QWEN_IMAGE: Final = Architecture(
     pipelines=("QwenImagePipeline", "QwenImageEditPipeline", "QwenImageEditPlusPipeline"),
-    layout=RowLayout(padded={"encoder_hidden_states": "encoder_hidden_states_mask"}),
+    layout=RowLayout(
+        stacked=frozenset({"controlnet_block_samples"}),
+        padded={"encoder_hidden_states": "encoder_hidden_states_mask"},
+    ),
     blocks=Blocks(shared=frozenset({"image_rotary_emb"}), halves=frozenset({"temb"})),
     finish=lambda _width, _height: _first_frame,
 )

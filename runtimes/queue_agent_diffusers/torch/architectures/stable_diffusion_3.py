@@ -3,5 +3,10 @@
 from typing import Final
 
 from queue_agent_diffusers.torch.architectures.architecture import Architecture
+from queue_agent_diffusers.torch.forward import RowLayout
 
-STABLE_DIFFUSION_3: Final = Architecture(pipelines=("StableDiffusion3Pipeline",), doubled_above=1.0)
+STABLE_DIFFUSION_3: Final = Architecture(
+    pipelines=("StableDiffusion3Pipeline",),
+    layout=RowLayout(stacked=frozenset({"block_controlnet_hidden_states"})),
+    doubled_above=1.0,
+)

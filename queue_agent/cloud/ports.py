@@ -96,6 +96,8 @@ class ListedObject:
     key: str
     modified: float | None = None
     """When it was written, seconds since the epoch; None: the store does not tell."""
+    size: int | None = None
+    """Its bytes; None: the store does not tell."""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def serve_diffusers(
             min=0,
             metavar="GIB",
             help="GiB for the weights of loaded models; else 70 % of what is free on the card, or "
-            "half of a CPU's memory.",
+            "half of the host's or container's on a CPU.",
         ),
     ] = None,
     idle_unload: Annotated[
@@ -132,7 +132,7 @@ def serve_diffusers(
         WeightsBy,
         typer.Option(
             help="Who reads weights; all but safetensors bring them straight to the device, and "
-            "need the extra of their name. With runai, those of s3:// need no disk."
+            "need the extra of their name. With runai, those of s3:// and nats:// need no disk."
         ),
     ] = _DEFAULTS.weights_by,
     default_quality: Annotated[

@@ -12,6 +12,7 @@ import pytest
 
 from diffusers_servers import tiny_model
 from queue_agent_diffusers.engine.loading import LoadProgress
+from queue_agent_diffusers.errors import ModelUnreadable
 from queue_agent_diffusers.options import READER_PACKAGES, Options, WeightsBy
 
 READERS: Final[tuple[WeightsBy, ...]] = ("safetensors", "fastsafetensors", "runai")
@@ -153,6 +154,32 @@ def test_the_bytes_read_so_far_are_told_and_come_near_all(by: WeightsBy) -> None
     assert progress.all is not None
     assert 0.9 * progress.all < seen[-1] <= progress.all, "all but the files' headers"
     assert progress.done is None, "the load has ended"
+
+
+@pytest.mark.parametrize("by", READERS)
+def test_weights_that_are_missing_are_not_made_up(by: WeightsBy, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file  # noqa: PLC0415  loads torch
+
+    for part in ("text_encoder", "unet"):
+        folder = tmp_path / part
+        shutil.copytree(tiny_model(), folder)
+        [file] = (folder / part).glob("*.safetensors")
+        tensors = load_file(file)
+        missing = sorted(tensors)[len(tensors) // 2]
+        del tensors[missing]
+        save_file(tensors, file, metadata={"format": "pt"})
+        with pytest.raises(ModelUnreadable, match=f"{part} lacks 1 of its weights: .*{missing}"):
+            load(folder, by)
+
+
+@pytest.mark.parametrize("by", READERS)
+def test_a_part_that_is_missing_is_not_made_up(by: WeightsBy, tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    plain(tiny_model()).save_pretrained(folder, max_shard_size="100KB")
+    [_first, second, *_] = sorted((folder / "text_encoder").glob("*-of-*.safetensors"))
+    second.unlink()
+    with pytest.raises(ModelUnreadable, match=second.name):
+        load(folder, by)
 
 
 @pytest.mark.parametrize("by", ["fastsafetensors", "runai"])

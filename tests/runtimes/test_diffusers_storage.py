@@ -5,20 +5,24 @@ import hashlib
 import shutil
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from diffusers_servers import tiny_model
-from queue_agent.cloud import Cloud, Sink
-from queue_agent.cloud.memory import ManualClock, MemoryBucket, MemoryCloud
+from queue_agent.cloud import Cloud
+from queue_agent.cloud.memory import MemoryCloud
 from queue_agent.testing.aws import REGION, EmbeddedCloud
 from queue_agent.testing.nats import NatsServer, deploy
-from queue_agent.wire.errors import Unavailable
+from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.errors import ModelNotFound, ModelUnreadable
 from queue_agent_diffusers.torch import object_storage
 from queue_agent_diffusers.torch.hashes import check_blobs
-from queue_agent_diffusers.torch.object_storage import fetch_model
+from queue_agent_diffusers.torch.model_cache import fetch_model
+
+INDEX = b'{"unet": ["diffusers", "UNet2DConditionModel"]}'
 
 
 @pytest.fixture
@@ -58,6 +62,22 @@ def test_a_prefix_is_fetched_into_a_folder_that_can_be_loaded(bucket: str, tmp_p
     assert load_model(address, Options(device="cpu", cache_dir=tmp_path)).max_batch == 4
 
 
+def test_how_large_a_stored_model_is_shows_before_it_is_fetched(
+    bucket: str, tmp_path: Path
+) -> None:
+    from queue_agent_diffusers.options import Options  # noqa: PLC0415  beside it
+    from queue_agent_diffusers.torch.loader import load_model  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.model_sizes import size_in_memory  # noqa: PLC0415  likewise
+
+    address = f"s3://{bucket}/models/tiny"
+    for dtype in ("float32", "float16"):
+        options = Options(device="cpu", dtype=dtype, cache_dir=tmp_path, weights_by="runai")
+        size = size_in_memory(address, options)
+        assert not [*tmp_path.iterdir()]
+        assert size == pytest.approx(load_model(str(tiny_model()), options).memory, rel=0.02)
+    assert size_in_memory(f"s3://{bucket}/nothing", options) == 0
+
+
 def test_what_was_fetched_once_is_not_fetched_again(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,50 +99,6 @@ def test_a_prefix_without_files_is_no_model(bucket: str, tmp_path: Path, prefix:
         fetch_model(f"s3://{bucket}/{prefix}", tmp_path, region=REGION)
 
 
-class _InPieces(MemoryBucket):
-    """Hands out an object in three pieces, and sees how much of it lies on disk before each."""
-
-    def __init__(self, cache: Path) -> None:
-        super().__init__("models", ManualClock())
-        self._cache = cache
-        self.on_disk: list[int] = []
-        self.breaks_off = False
-
-    async def read_into(self, key: str, sink: Sink, *, limit: int | None = None) -> None:
-        del key, limit
-        for _ in range(3):
-            files = await asyncio.to_thread(lambda: list(self._cache.rglob("*.bin")))
-            self.on_disk.append(sum(path.stat().st_size for path in files))
-            await sink(bytes(2**20))
-            if self.breaks_off:
-                raise Unavailable("the connection broke", type="cloud_unavailable")
-
-
-@pytest.fixture
-def in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _InPieces:
-    bucket = _InPieces(tmp_path)
-    asyncio.run(bucket.write("sd/unet.bin", b"", media_type="x/y"))
-    cloud = MemoryCloud()
-    monkeypatch.setattr(cloud, "bucket", lambda _: bucket)
-    monkeypatch.setattr(object_storage, "connect", lambda **_: cloud)
-    return bucket
-
-
-def test_a_file_is_written_as_it_comes_in(in_pieces: _InPieces, tmp_path: Path) -> None:
-    file = fetch_model("s3://models/sd", tmp_path, region=REGION)
-    assert in_pieces.on_disk == [0, 2**20, 2 * 2**20]
-    assert file.stat().st_size == 3 * 2**20
-
-
-def test_a_fetch_that_broke_off_is_begun_again(in_pieces: _InPieces, tmp_path: Path) -> None:
-    in_pieces.breaks_off = True
-    with pytest.raises(ModelNotFound, match="s3://models/sd cannot be fetched: the connection"):
-        fetch_model("s3://models/sd", tmp_path, region=REGION)
-    in_pieces.breaks_off = False
-    file = fetch_model("s3://models/sd", tmp_path, region=REGION)
-    assert file.stat().st_size == 3 * 2**20
-
-
 async def _write(cloud: Cloud, bucket: str, contents: Mapping[str, bytes]) -> None:
     for key, content in contents.items():
         await cloud.bucket(bucket).write(key, content, media_type="x/y")
@@ -134,7 +110,7 @@ def test_what_a_manifest_names_is_compared_with_it(
     cloud = MemoryCloud()
     right = hashlib.sha256(b"weights").hexdigest()
     files = {"sd/SHA256SUMS": f"{right}  unet/model.safetensors\n".encode()}
-    files |= {"sd/unet/model.safetensors": b"weights", "sd/model_index.json": b"{}"}
+    files |= {"sd/unet/model.safetensors": b"weights", "sd/model_index.json": INDEX}
     asyncio.run(_write(cloud, "models", files))
     monkeypatch.setattr(object_storage, "connect", lambda **_: cloud)
     folder = fetch_model("s3://models/sd", tmp_path / "right", region=REGION)
@@ -159,15 +135,30 @@ def test_files_of_the_hub_with_other_content_than_their_name_says_are_deleted(
     assert sorted(tmp_path.iterdir()) == sorted([right, small])
 
 
-def test_a_model_comes_from_a_bucket_on_nats(tmp_path: Path) -> None:
+def test_a_model_comes_from_a_bucket_on_nats_by_disk_or_straight(tmp_path: Path) -> None:
     from queue_agent_diffusers.options import Options  # noqa: PLC0415  beside it
-    from queue_agent_diffusers.torch.loader import load_model  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.loader import load_model, load_pipeline  # noqa: PLC0415
+    from queue_agent_diffusers.torch.model_sizes import size_in_memory  # noqa: PLC0415  likewise
 
     with NatsServer(tmp_path / "nats", sync="1m") as server:
         address = f"{server.address}/models-results"
         asyncio.run(_fill_nats(server, address))
         options = Options(device="cpu", cache_dir=tmp_path / "cache")
-        assert load_model(f"{address}/sd/tiny", options).max_batch == 4
+        size = size_in_memory(f"{address}/sd/tiny", options)
+        straight = replace(options, weights_by="runai")
+        progress, model = LoadProgress(), load_model(f"{address}/sd/tiny", options)
+        assert size == pytest.approx(model.memory, rel=0.02), "known before anything is fetched"
+        streamed: Any = load_pipeline(f"{address}/sd/tiny", straight, progress)
+        assert progress.told == {"weights-by": "runai"}, "it lies on disk"
+        shutil.rmtree(options.cache_dir)
+        streamed = load_pipeline(f"{address}/sd/tiny", straight, progress)
+        assert progress.told == {"weights-by": "straight from nats"}
+        assert not [*options.cache_dir.rglob("*.safetensors")]
+        plain: Any = load_pipeline(str(tiny_model()), options)
+        for part in ("unet", "vae", "text_encoder"):
+            ours, theirs = (getattr(one, part).state_dict() for one in (streamed, plain))
+            assert ours.keys() == theirs.keys()
+            assert all(ours[name].equal(tensor) for name, tensor in theirs.items())
         with pytest.raises(ModelNotFound, match="nothing under"):
             fetch_model(f"{address}/sd/other", tmp_path / "cache", region=REGION)
 
@@ -186,7 +177,8 @@ async def _fill_nats(server: NatsServer, address: str) -> None:
 
 def test_the_size_of_a_model_counts_the_weights_that_are_read_once(tmp_path: Path) -> None:
     from queue_agent_diffusers.options import Options  # noqa: PLC0415  beside it
-    from queue_agent_diffusers.torch.loader import load_model, size_in_memory  # noqa: PLC0415
+    from queue_agent_diffusers.torch.loader import load_model  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.model_sizes import size_in_memory  # noqa: PLC0415  likewise
 
     folder = tmp_path / "both"
     shutil.copytree(tiny_model(), folder)

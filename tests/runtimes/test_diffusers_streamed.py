@@ -93,13 +93,13 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that came to disk."""
     from queue_agent_diffusers.torch import object_storage  # noqa: PLC0415  beside torch
 
-    usual, seen = object_storage._download, []
+    usual, seen = object_storage.StoredModel._download, []
 
-    async def watched(bucket: Any, key: str, *others: Any) -> None:
-        seen.append(key.removeprefix("sd/"))
-        await usual(bucket, key, *others)
+    async def watched(self: object_storage.StoredModel, path: str, target: Path) -> None:
+        seen.append(path)
+        await usual(self, path, target)
 
-    monkeypatch.setattr(object_storage, "_download", watched)
+    monkeypatch.setattr(object_storage.StoredModel, "_download", watched)
     return seen
 
 

@@ -264,7 +264,7 @@ class S3Bucket(Bucket):
                 )
             # some stores give what comes before, too
             page = [
-                ListedObject(entry["Key"], _seconds(entry.get("LastModified")))
+                ListedObject(entry["Key"], _seconds(entry.get("LastModified")), entry.get("Size"))
                 for entry in answer.get("Contents", ())
                 if entry["Key"] > after
             ]

@@ -93,7 +93,9 @@ class MemoryBucket(Bucket):
         self, prefix: str, *, after: str = "", limit: int = 1000
     ) -> Sequence[ListedObject]:
         keys = await self.keys(prefix, after=after, limit=limit)
-        return [ListedObject(key, self._written.get(key)) for key in keys]
+        return [
+            ListedObject(key, self._written.get(key), len(self.objects[key].data)) for key in keys
+        ]
 
     async def presign(self, key: str, *, seconds: float) -> str:
         async with self._faults.around("bucket.presign", key):

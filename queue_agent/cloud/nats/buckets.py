@@ -179,18 +179,20 @@ class NatsBucket(Bucket):
 
         async def listed(key: str) -> ListedObject:
             async with slots:
-                return ListedObject(key, await self._written(key))
+                return await self._listed(key)
 
         return await together(listed(key) for key in keys)
 
-    async def _written(self, key: str) -> float | None:
-        """When an entry was written; None where it is gone."""
+    async def _listed(self, key: str) -> ListedObject:
+        """With what its entry tells, where that is not gone."""
         try:
             async with self._connection.using(f"look at {self.url(key)}") as js:
                 entry = await js.get_last_msg(self._entries, self._subject(key), direct=True)
         except ObjectNotFound:
-            return None
-        return entry.time.timestamp() if entry.time else None
+            return ListedObject(key)
+        stored = _stored(entry)
+        size = stored.size if stored else len(entry.data or b"")
+        return ListedObject(key, entry.time.timestamp() if entry.time else None, size)
 
     async def presign(self, key: str, *, seconds: float) -> None:
         """There are none; the gateway hands images out."""

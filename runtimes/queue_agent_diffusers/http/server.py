@@ -89,7 +89,7 @@ def _served(source: str, options: Options) -> Served:
 
 
 def _size(source: str, options: Options) -> int:
-    from queue_agent_diffusers.torch.loader import size_in_memory  # noqa: PLC0415  see above
+    from queue_agent_diffusers.torch.model_sizes import size_in_memory  # noqa: PLC0415  see above
 
     return size_in_memory(source, options)
 

@@ -8,7 +8,7 @@ given.
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 libraries: Final[Mapping[str, Any]] = {"diffusers": diffusers, "transformers": transformers}
 _LINE: Final = 200
 """Characters told of an error, which may list every tensor."""
+_NAMED: Final = 3
+"""Missing weights that are named; there may be thousands."""
 _PRETRAINED: Final[type] = libraries["transformers"].PreTrainedModel
 _BASES: Final[Mapping[str, type]] = {
     "diffusers": libraries["diffusers"].ModelMixin,
@@ -80,7 +82,7 @@ def read_components(
             libraries do, where they read.
         ModelError: as `streamed` does.
     """
-    components = Components(f"{weights_by} {streamed.told}" if streamed else weights_by)
+    components = Components(streamed.told if streamed else weights_by)
     reader = streamed.read if streamed else READERS.get(weights_by)
     components.found |= read_processors(path)
     failure = ""
@@ -157,13 +159,15 @@ def _usual(
 ) -> Any:
     if streamed is not None:
         streamed.bring(files)
-    return kind.from_pretrained(
+    made = kind.from_pretrained(
         folder,
         dtype=dtype,
         variant=variant_of(files[0].name),
         use_safetensors=True,
         local_files_only=True,
+        output_loading_info=True,
     )
+    return _whole(made, folder)
 
 
 def _stream(
@@ -203,14 +207,30 @@ def _given_to_transformers(
     generation = None
     if (folder / "generation_config.json").is_file():
         generation = transformers.GenerationConfig.from_pretrained(folder)
-    return kind.from_pretrained(
+    made = kind.from_pretrained(
         None,
         config=kind.config_class.from_pretrained(folder),
         generation_config=generation,
         state_dict=state,
         dtype=dtype,
         device_map={"": device},
+        output_loading_info=True,
     )
+    return _whole(made, folder)
+
+
+def _whole(made: tuple[Any, Mapping[str, Collection[str]]], folder: Path) -> Any:
+    """The model, unless the libraries had to make up some of its weights.
+
+    Raises:
+        ValueError: they had to.
+    """
+    model, told = made
+    missing = sorted(told["missing_keys"])
+    if missing:
+        named = ", ".join([*missing[:_NAMED], *["…"] * (len(missing) > _NAMED)])
+        raise ValueError(f"{folder.name} lacks {len(missing)} of its weights: {named}")
+    return model
 
 
 def _given_to_diffusers(

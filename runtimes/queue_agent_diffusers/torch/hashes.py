@@ -12,15 +12,43 @@ from queue_agent_diffusers.errors import ModelUnreadable
 MANIFEST: Final = "SHA256SUMS"
 """The file of a folder that has its files' hashes, a line for each, as `sha256sum` writes them."""
 
-_LINE: Final = re.compile(r"([0-9a-f]{64}) [ *](?:\./)?(.+)")
+_LINE: Final = re.compile(r"(\\?)([0-9a-fA-F]{64}) [ *](?:\./)?(.+)")
+_TAGGED: Final = re.compile(r"(\\?)SHA256 \((?:\./)?(.+)\) = ([0-9a-fA-F]{64})")
+_ESCAPED: Final = {r"\\": "\\", r"\n": "\n", r"\r": "\r"}
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _SIMULTANEOUS: Final = 4
 
 
 def read_manifest(text: str) -> dict[str, str]:
-    """Hashes by path; lines of another form are passed over."""
-    matches = map(_LINE.fullmatch, text.splitlines())
-    return {match[2]: match[1] for match in matches if match}
+    """Hashes by path, of lines as `sha256sum` writes them, with and without ``--tag``.
+
+    Its own line is left out: whoever made it by ``sha256sum * > SHA256SUMS`` hashed it empty.
+
+    Raises:
+        ModelUnreadable: a line is none of these, or two say different things of one file. What
+            cannot be read is no permission.
+    """
+    hashes: dict[str, str] = {}
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        path, digest = _read_line(line.removesuffix("\r"), number)
+        if hashes.setdefault(path, digest) != digest:
+            raise ModelUnreadable(f"{MANIFEST} names {path} with two hashes.")
+    hashes.pop(MANIFEST, None)
+    return hashes
+
+
+def _read_line(line: str, number: int) -> tuple[str, str]:
+    if match := _LINE.fullmatch(line):
+        escaped, digest, path = match.groups()
+    elif match := _TAGGED.fullmatch(line):
+        escaped, path, digest = match.groups()
+    else:
+        raise ModelUnreadable(f"Line {number} of {MANIFEST} is none that sha256sum writes.")
+    if escaped:
+        path = re.sub(r"\\[\\nr]", lambda found: _ESCAPED[found[0]], path)
+    return path, digest.lower()
 
 
 def check_blobs(blobs: Iterable[Path]) -> None:

@@ -1,9 +1,7 @@
 """Bringing a model from a folder, a file or the hub onto a device."""
 
-import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from math import prod
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final
@@ -15,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.engine.model import Model
-from queue_agent_diffusers.errors import DeviceUnavailable, ModelError, ModelUnreadable
+from queue_agent_diffusers.errors import DeviceUnavailable, ModelUnreadable
 from queue_agent_diffusers.options import GIB, Options
 from queue_agent_diffusers.tiny import FOLDER
 from queue_agent_diffusers.torch.architectures import architecture_of
@@ -27,7 +25,8 @@ from queue_agent_diffusers.torch.conditioning import Conditioning, load_conditio
 from queue_agent_diffusers.torch.hub import fetch_from_hub
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import default_budget
-from queue_agent_diffusers.torch.object_storage import fetch_model, is_stored, kept_at
+from queue_agent_diffusers.torch.model_cache import fetch_model
+from queue_agent_diffusers.torch.object_storage import is_stored
 from queue_agent_diffusers.torch.offload import check_offload, offload
 from queue_agent_diffusers.torch.pipeline_arguments import Pipeline
 from queue_agent_diffusers.torch.pipeline_model import PipelineModel
@@ -38,7 +37,14 @@ from queue_agent_diffusers.torch.unet import UNetModel, can_batch
 from queue_agent_diffusers.torch.upscaling import UpscalerModel, can_upscale
 from queue_agent_diffusers.torch.video import VideoModel
 from queue_agent_diffusers.torch.video_pipeline_model import VideoPipelineModel, makes_videos
-from queue_agent_diffusers.torch.weight_files import INDEX, read_files, variant_for, weight_bytes
+from queue_agent_diffusers.torch.weight_files import (
+    INDEX,
+    PICKLES,
+    index_components,
+    read_files,
+    variant_for,
+    weight_bytes,
+)
 
 library: Any = diffusers
 """diffusers ships annotations for some of its names only."""
@@ -52,7 +58,6 @@ DTYPES: Final = {
     "fp32": torch.float32,
 }
 TINY: Final = "tiny"
-PICKLES: Final = frozenset({".ckpt", ".pt", ".pth", ".bin"})
 SMALL_BATCH: Final = 4
 """Images in a step on a CPU, and of the large transformers."""
 VIDEO_BATCH: Final = 2
@@ -161,7 +166,7 @@ def load_pipeline(
     precision = _choose_dtype(options.dtype, target)
     _silence()
     progress = progress or LoadProgress(model)
-    with streamed_weights(model, options, progress) as streamed:
+    with streamed_weights(model, options, dtype_name(precision), progress) as streamed:
         return _load(model, options, target, precision, progress, streamed)
 
 
@@ -211,25 +216,13 @@ def _place(pipeline: Any, options: Options, device: torch.device) -> Pipeline:
     return placed
 
 
-def size_in_memory(model: str, options: Options) -> int:
-    """About how many bytes the weights will take; 0 where their files are not at hand.
+def precision_of(options: Options) -> torch.dtype:
+    """What weights are loaded in.
 
-    Those of one precision are counted, at the precision that they are loaded in.
+    Raises:
+        DeviceUnavailable: there is no such device or precision.
     """
-    path = FOLDER if model == TINY else Path(model).expanduser()
-    if is_stored(model):
-        path = kept_at(model, options.cache_dir)
-    try:
-        precision = _choose_dtype(options.dtype, _choose_device(options.device))
-        if path.is_dir():
-            name = str(precision).removeprefix("torch.")
-            sizes, components = _sizes(path), _components(path)
-            files = read_files(sizes, variant_for(name, sizes, components), components)
-        else:
-            files = [""] if path.is_file() else []
-        return sum(_numbers(path / file) for file in files) * precision.itemsize
-    except ModelError:
-        return 0
+    return _choose_dtype(options.dtype, _choose_device(options.device))
 
 
 def memory_budget(options: Options) -> int:
@@ -282,9 +275,14 @@ def _find(
     if streamed is not None:
         path = streamed.folder
     elif is_stored(model):
-        with progress.fetching(None, options.cache_dir.expanduser()):
-            path = fetch_model(model, options.cache_dir, region=options.region)
-    name = str(dtype).removeprefix("torch.")
+        path = fetch_model(
+            model,
+            options.cache_dir,
+            region=options.region,
+            dtype=dtype_name(dtype),
+            progress=progress,
+        )
+    name = dtype_name(dtype)
     if path.is_dir():
         return path, variant_for(name, _sizes(path, streamed), _components(path))
     if path.is_file():
@@ -308,25 +306,14 @@ def _sizes(folder: Path, streamed: StreamedWeights | None = None) -> Mapping[str
     }
 
 
-def _numbers(file: Path) -> int:
-    """How many weights a file has; those in a pickle, nobody looks."""
-    try:
-        with safe_open(file, framework="pt") as opened:
-            names = list(opened.keys())
-            return sum(prod(opened.get_slice(name).get_shape()) for name in names)
-    except (OSError, SafetensorError):
-        return 0
-
-
 def _components(folder: Path) -> Collection[str]:
     """What the model's index names."""
     try:
-        found: object = json.loads((folder / INDEX).read_text())
+        return index_components((folder / INDEX).read_bytes())
     except FileNotFoundError:
         raise ModelUnreadable(f"{folder} is no diffusers model: it has no {INDEX}.") from None
     except (OSError, ValueError) as error:
         raise ModelUnreadable(f"{folder} cannot be loaded: {error}") from error
-    return found.keys() if isinstance(found, dict) else ()
 
 
 def _read_folder(
@@ -350,6 +337,8 @@ def _read_folder(
             local_files_only=True,
             **read.found,
         )
+    except torch.OutOfMemoryError:
+        raise
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
         raise ModelUnreadable(f"{path} cannot be loaded: {error}") from error
     return pipeline, read.told
@@ -387,6 +376,11 @@ def _pipeline_of(names: Sequence[str]) -> str:
     if any(name.startswith("conditioner.embedders.") for name in names):
         return "StableDiffusionXLPipeline"
     return "StableDiffusionPipeline"
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """As options call it."""
+    return str(dtype).removeprefix("torch.")
 
 
 def _silence() -> None:

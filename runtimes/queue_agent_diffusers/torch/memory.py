@@ -9,6 +9,7 @@ import torch
 
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.errors import OutOfMemory
+from queue_agent_diffusers.torch.host_memory import HostMemory
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -63,7 +64,10 @@ def default_budget(device: torch.device) -> int:
     if device.type == "cuda":
         free, _total = torch.cuda.mem_get_info(device)
         return cuda_budget(free, torch.cuda.memory_reserved(device))
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    limit = HostMemory.read().limit
+    if limit is None:
+        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return limit // 2
 
 
 def cuda_budget(free: int, taken: int) -> int:

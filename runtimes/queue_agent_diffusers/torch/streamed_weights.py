@@ -1,18 +1,19 @@
-"""Weights that come from ``s3://`` straight to the device; nothing of them lies on disk.
+"""Weights that come from object storage straight to the device; nothing of them lies on disk.
 
-Run:ai's streamer reads them (https://github.com/run-ai/runai-model-streamer), with the SDK's
-credentials and endpoint, so that one identity reads all of a model. Its other files are few and
-small: they are fetched anew at each load, into a folder that ends with it.
+Those of ``s3://`` are read by Run:ai's streamer (https://github.com/run-ai/runai-model-streamer),
+with the SDK's credentials and endpoint, so that one identity reads all of a model; those of
+``nats://``, which it does not know, by `bucket_tensors`. A model's other files are few and small:
+they are fetched anew at each load, into a folder that ends with it.
 """
 
 import asyncio
 import logging
 import os
 import tempfile
-from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from importlib.util import find_spec
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import torch
@@ -21,44 +22,52 @@ from queue_agent.wire.errors import QueueAgentError
 from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.errors import ModelNotFound, ModelUnreadable
 from queue_agent_diffusers.options import Options
+from queue_agent_diffusers.torch.bucket_tensors import bucket_tensors
 from queue_agent_diffusers.torch.hashes import MANIFEST
-from queue_agent_diffusers.torch.object_storage import S3, StoredModel, is_kept, open_model
+from queue_agent_diffusers.torch.model_cache import kept_at
+from queue_agent_diffusers.torch.object_storage import S3, StoredModel, is_stored, open_model
 from queue_agent_diffusers.torch.tensor_hash import LENGTH_BYTES, TensorHash, header_length
-from queue_agent_diffusers.torch.weight_files import INDEX
+from queue_agent_diffusers.torch.weight_files import is_weights
 from queue_agent_diffusers.torch.weight_readers import stream
 
 _Found = TypeVar("_Found")
 _log = logging.getLogger(__name__)
 _PACKAGE: Final = "runai_model_streamer_s3"
-_WEIGHTS: Final = frozenset(
-    {".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".onnx_data"}
-)
-"""Files with these ends are not fetched: the others that hold weights, no load of a folder reads.
-"""
 
 
 class StreamedWeights:
     """A model whose folder has all its files but those with weights."""
 
-    told: Final = "straight from s3"
-
     def __init__(
-        self, stored: StoredModel, folder: Path, runner: asyncio.Runner, region: str
+        self,
+        stored: StoredModel,
+        folder: Path,
+        runner: asyncio.Runner,
+        region: str,
+        needed: Sequence[str],
     ) -> None:
+        """`needed` are the files that a load reads."""
         self.folder: Final = folder
         self.sizes: Mapping[str, int] = {}
-        """Bytes of the ``.safetensors`` files of components, by their paths."""
+        """Bytes of the files with weights, by their paths."""
         self._stored = stored
         self._runner = runner
         self._region = region
+        self._needed = needed
         self._headers: Mapping[str, int] = {}
+        self._by_runai = stored.address.startswith(S3)
+
+    @property
+    def told(self) -> str:
+        """Who reads them."""
+        return "runai straight from s3" if self._by_runai else "straight from nats"
 
     def prepare(self) -> None:
         """Fetch what holds no weights, and learn the sizes of what does."""
-        paths = [PurePosixPath(path) for path in self._stored.keys]
-        self._run(self._fetch([str(path) for path in paths if path.suffix not in _WEIGHTS]))
-        weights = [path for path in paths if path.match("*/*.safetensors")]
-        begins = self._run(self._parts({str(path): LENGTH_BYTES for path in weights}))
+        others = [path for path in self._needed if not is_weights(path)]
+        self._run(self._stored.fetch(others, self.folder))
+        weights = {path: LENGTH_BYTES for path in self._needed if is_weights(path)}
+        begins = self._run(self._stored.read_parts(weights))
         self.sizes = {path: total for path, (_, total) in begins.items()}
         self._headers = {path: header_length(data) for path, (data, _) in begins.items()}
 
@@ -73,64 +82,61 @@ class StreamedWeights:
             ModelUnreadable: a file is not the one that the manifest names.
         """
         paths = [self._path(file) for file in files]
-        named = [path for path in paths if path in self._stored.hashes]
-        headers = self._run(self._parts({path: self._headers[path] for path in named}))
+        if self._by_runai:
+            yield from self._streamed(paths, device)
+        else:
+            yield from bucket_tensors(self._stored, paths, device, self._runner)
+
+    def bring(self, files: Sequence[Path]) -> None:
+        """Fetch files with weights to the folder, for those who read them there."""
+        missing = [self._path(file) for file in files if not file.exists()]
+        self._run(self._stored.fetch(missing, self.folder))
+
+    def _streamed(
+        self, paths: Sequence[str], device: torch.device
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        named = {path: self._headers[path] for path in paths if path in self._stored.hashes}
+        headers = self._run(self._stored.read_parts(named))
         hashes = {path: TensorHash(data) for path, (data, _) in headers.items()}
         of = {name: seen for seen in hashes.values() for name in seen.names}
-        bucket = self._stored.bucket.name
-        addresses = [f"{S3}{bucket}/{self._stored.keys[path]}" for path in paths]
+        keys = {path: self._stored.files[path].key for path in paths}
+        addresses = [f"{S3}{self._stored.bucket.name}/{key}" for key in keys.values()]
         for name, tensor in stream(addresses, device, _credentials(self._region)):
             if name in of:
                 of[name].add(name, tensor)
             yield name, tensor
         for path, seen in hashes.items():
             if seen.hexdigest() != self._stored.hashes[path]:
-                key = self._stored.keys[path]
-                raise ModelUnreadable(f"{key} has other content than {MANIFEST} says.")
-
-    def bring(self, files: Sequence[Path]) -> None:
-        """Fetch files with weights to the folder, for those who read them there."""
-        self._run(self._fetch([self._path(file) for file in files if not file.exists()]))
+                raise ModelUnreadable(f"{keys[path]} has other content than {MANIFEST} says.")
 
     def _path(self, file: Path) -> str:
         return file.relative_to(self.folder).as_posix()
 
-    async def _fetch(self, paths: Collection[str]) -> None:
-        await self._stored.fetch(paths, self.folder)
-
-    async def _parts(self, wanted: Mapping[str, int]) -> dict[str, tuple[bytes, int]]:
-        """The first bytes of each, and how many there are."""
-        found = {}
-        for path, size in wanted.items():
-            part = await self._stored.bucket.read_range(self._stored.keys[path], 0, size)
-            found[path] = part.data, part.total
-        return found
-
     def _run(self, work: Coroutine[Any, Any, _Found]) -> _Found:
         try:
             return self._runner.run(work)
-        except (QueueAgentError, OSError) as error:
+        except (QueueAgentError, OSError, ValueError) as error:
             raise ModelNotFound(f"The model cannot be fetched: {error}") from error
 
 
 @contextmanager
 def streamed_weights(
-    model: str, options: Options, progress: LoadProgress
+    model: str, options: Options, dtype: str, progress: LoadProgress
 ) -> Iterator[StreamedWeights | None]:
-    """Those of an ``s3://`` prefix in the diffusers layout, if `runai` is to read them.
+    """Those of a prefix in the diffusers layout, if they are to come straight to the device.
 
     None for any other model, for one that lies on disk as a whole by an earlier load, and where
     the package is missing, which is told.
 
     Raises:
         ModelNotFound: there is nothing under that prefix, or it cannot be read.
-        ModelUnreadable: a file is not the one that the manifest names.
+        ModelUnreadable: it is no model, or a file is not the one that the manifest names.
     """
-    wanted = options.weights_by == "runai" and model.startswith(S3)
-    if not wanted or is_kept(model, options.cache_dir):
+    wanted = options.weights_by == "runai" and is_stored(model)
+    if not wanted or kept_at(model, options.cache_dir, dtype).exists():
         yield None
         return
-    if find_spec(_PACKAGE) is None:
+    if model.startswith(S3) and find_spec(_PACKAGE) is None:
         _log.warning("model %s: fetched to disk, for %s is not installed", model, _PACKAGE)
         yield None
         return
@@ -148,8 +154,9 @@ def streamed_weights(
             except (QueueAgentError, OSError, ValueError) as error:
                 raise ModelNotFound(f"{model} cannot be fetched: {error}") from error
             streamed = None
-            if INDEX in stored.keys:
-                streamed = StreamedWeights(stored, Path(folder), runner, options.region)
+            if stored.index is not None:
+                needed = stored.needed(dtype)
+                streamed = StreamedWeights(stored, Path(folder), runner, options.region, needed)
                 with progress.fetching(None, streamed.folder):
                     streamed.prepare()
             yield streamed

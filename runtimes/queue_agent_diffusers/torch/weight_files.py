@@ -5,15 +5,20 @@ and `unet/diffusion_pytorch_model.fp16.safetensors`: the latter is half as much 
 https://huggingface.co/docs/diffusers/using-diffusers/loading#checkpoint-variants
 """
 
+import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 HALF: Final = {"float16": ("fp16",), "bfloat16": ("bf16", "fp16")}
 """Names of the variants that suit a dtype, the better one first."""
 INDEX: Final = "model_index.json"
 """The file that names a model's components."""
+PICKLES: Final = frozenset({".ckpt", ".pt", ".pth", ".bin"})
+"""Ends of files that can run code when they are read."""
+_WEIGHTS: Final = PICKLES | {".safetensors", ".h5", ".msgpack", ".onnx", ".onnx_data"}
+"""Ends of files that hold weights: of these, a load reads nothing but `.safetensors`."""
 _CHECKPOINT: Final = re.compile(
     r"(?:diffusion_pytorch_)?model(?:\.fp16|\.bf16)?(?:-\d+-of-\d+)?(?:\.fp16|\.bf16)?\.safetensors"
 )
@@ -51,6 +56,49 @@ def read_files(files: Iterable[str], variant: str | None, components: Collection
         for by_variant in found.values()
         for file in by_variant.get(variant, by_variant.get(None, []))
     ]
+
+
+def is_weights(file: str) -> bool:
+    """Whether a file holds weights, by its name."""
+    return PurePosixPath(file).suffix in _WEIGHTS
+
+
+def index_components(index: str | bytes) -> Collection[str]:
+    """The components that a model's index says it has; of some it says that it has none.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    found: object = json.loads(index)
+    if not isinstance(found, dict):
+        return ()
+    return [name for name, value in found.items() if isinstance(value, list) and any(value)]
+
+
+def needed_files(files: Collection[str], dtype: str, index: str | bytes | None) -> list[str]:
+    """Those of a model's files that a load in that precision reads, and all that hold no weights.
+
+    Without an index they are the one checkpoint that lies there, whatever lies beside it.
+
+    Raises:
+        ValueError: it has neither.
+    """
+    if index is None:
+        return [_only_checkpoint(files)]
+    components = index_components(index)
+    weights = read_files(files, variant_for(dtype, files, components), components)
+    others = [file for file in files if not is_weights(file)]
+    return sorted([*weights, *others])
+
+
+def _only_checkpoint(files: Collection[str]) -> str:
+    for ends in (frozenset({".safetensors"}), PICKLES):
+        found = [file for file in files if PurePosixPath(file).suffix in ends]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            break
+    raise ValueError(f"is no model: it has no {INDEX}, and no checkpoint that is the only one.")
 
 
 def weight_bytes(sizes: Mapping[str, int], variant: str | None, components: Collection[str]) -> int:

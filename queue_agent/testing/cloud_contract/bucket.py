@@ -185,6 +185,9 @@ class BucketPromises(CloudHooks):
         written = [one.modified for one in await bucket.listing("p/") if one.modified is not None]
         assert written == sorted(written)
         assert max(written, default=0) - min(written, default=0) < 3600
+        await bucket.write("p/c", bytes(100_000), media_type="text/plain")
+        sizes = [one.size for one in await bucket.listing("p/") if one.size is not None]
+        assert sizes in ([0, 0, 100_000], [])
 
     async def test_anyone_can_read_by_a_presigned_link(self, bucket: Bucket) -> None:
         for name in _NAMES:

@@ -82,4 +82,9 @@ BROKEN_OUTPUTS: dict[str, tuple[bytes, str]] = {
     "a ply in text that lacks a line": (ply("ascii", count=41), "model/ply"),
     "a ply's header alone": (ply()[:60], "model/ply"),
     "half a wav": (wav()[:100], "audio/x-wav"),
+    "words instead of a glb": (b'{"detail": "busy"}', "model/gltf-binary"),
+    "words instead of a webm": (b"null", "video/webm"),
+    "words instead of a flac": (b"busy", "audio/x-flac"),
+    "words instead of an ogg": (b"busy", "audio/ogg"),
+    "words instead of a wav": (b"busy", "audio/x-wav"),
 }

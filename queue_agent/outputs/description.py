@@ -17,6 +17,19 @@ from queue_agent.wire.media_types import UNKNOWN
 _PIECE: Final = 2**20
 _UNSIGNED: Final = frozenset({"image/svg+xml"})
 """Images that have no signature, so that nothing tells them from what is none."""
+_SIGNED: Final = frozenset(
+    {
+        "audio/flac",
+        "audio/ogg",
+        "audio/wav",
+        "audio/x-flac",
+        "audio/x-wav",
+        "model/gltf-binary",
+        "video/webm",
+        "video/x-matroska",
+    }
+)
+"""Others that always have theirs; what has none is a server's words under a file's name, say."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,8 @@ def _complaint(asset: Asset, file: BinaryIO, found: str) -> str:
     if not asset.size:
         return "is empty"
     if kind_of(told) == "image" and kind_of(found) != "image" and told not in _UNSIGNED:
+        return f"is no {told}"
+    if told in _SIGNED and found == UNKNOWN:
         return f"is no {told}"
     media_type = told if found == UNKNOWN else found
     return f"is cut off or damaged ({media_type})" if is_cut_off(file, media_type) else ""

@@ -6,6 +6,7 @@ the dialect's own fields, or both, where the dialect's own win. What a publisher
 is left to the server, which knows its model's best step count and guidance.
 """
 
-from queue_agent_runtimes.openai_images.adapter import DiffusersRuntime, OpenAIImagesRuntime
+from queue_agent_runtimes.openai_images.adapter import OpenAIImagesRuntime
+from queue_agent_runtimes.openai_images.bundled import DiffusersRuntime
 
 __all__ = ["DiffusersRuntime", "OpenAIImagesRuntime"]

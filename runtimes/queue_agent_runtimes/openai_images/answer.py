@@ -44,6 +44,11 @@ def error_from(answer: Response) -> QueueAgentError:
     return error
 
 
+def failed(answer: Response) -> QueueAgentError:
+    """The same of a question of the adapter's own: no job is at fault, whatever the answer."""
+    return usual_error_from(answer, faults_of_the_job=())
+
+
 def _code(answer: Response) -> JsonValue:
     try:
         fault = answer.json_object().get("error")

@@ -56,7 +56,7 @@ class Checkpointing:
         if answer.status in _NOTHING:
             return None
         if not answer.ok:
-            raise error_from(answer)
+            raise error_from(answer, faults_of_the_job=())
         done = answer.headers.get(DONE, "")
         if not (done.isascii() and done.isdecimal() and len(done) <= _DIGITS):
             raise Unavailable("The runtime does not say how much is done.", type="invalid_answer")

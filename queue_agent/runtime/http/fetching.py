@@ -7,6 +7,8 @@ prompt say; so it is fetched as carefully as a job's own references are.
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from yarl import URL
+
 from queue_agent.inputs.addresses import Allowlist, HttpLocation
 from queue_agent.inputs.guarded_http import GuardedHttp, refusal_for_now
 from queue_agent.media.asset import Asset, Spool
@@ -42,6 +44,20 @@ class OutputFetcher:
         self._http = GuardedHttp(
             Allowlist.parse(options.output_hosts), timeout=FETCH_SECONDS, connections=_CONNECTIONS
         )
+
+    def whole(self, url: str) -> str:
+        """A URL of an answer as it is meant where it may be relative to the runtime's address.
+
+        Raises:
+            Unavailable: it is none (type ``output_forbidden``).
+        """
+        try:
+            return str(self._client.url("/").join(URL(url)))
+        except ValueError as error:
+            raise Unavailable(
+                f"The output {url[:200]!r} has no address that can be understood.",
+                type="output_forbidden",
+            ) from error
 
     async def fetch(self, url: str, spool: Spool) -> Asset:
         """The bytes behind an http(s) URL, of the type that they show.

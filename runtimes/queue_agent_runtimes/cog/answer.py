@@ -81,8 +81,8 @@ class _Files:
             (asset,) = await decode_images([text])
             return _artifact(asset, declared=declared[1] if declared else "")
         if self._gives_files and _URL.fullmatch(text):
-            path = PurePosixPath(urlsplit(text).path)
             asset = await self._fetcher.fetch(text, self._spools.new())
+            path = PurePosixPath(urlsplit(text).path)  # of an address that was understood
             return _artifact(asset, extension=path.suffix.removeprefix("."))
         return None
 

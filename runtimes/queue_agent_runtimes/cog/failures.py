@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from queue_agent.runtime.failures import is_beyond_repair, is_of_the_device, is_out_of_memory
-from queue_agent.runtime.http import Response, error_from
+from queue_agent.runtime.http import FAULTS_OF_THE_CONTENT, Response, error_from
 from queue_agent.wire.errors import (
     QueueAgentError,
     Rejected,
@@ -60,7 +60,7 @@ _OF_A_DEVICE: Final = frozenset(
 
 def refused(answer: Response) -> QueueAgentError:
     """The error of a PUT that is neither a prediction's answer nor 'busy'."""
-    error = error_from(answer)
+    error = error_from(answer, faults_of_the_job=FAULTS_OF_THE_CONTENT)
     if answer.status == 503 and not isinstance(error, RuntimeSick):
         return RuntimeAway(
             error.message, type=error.type, details=error.details, retry_after=answer.retry_after
@@ -77,6 +77,10 @@ def failure_of(answer: Mapping[str, JsonValue], logs: str = "") -> QueueAgentErr
     """
     if answer.get("status") == "canceled":
         return Unavailable("Somebody stopped the prediction.", type="runtime_interrupted")
+    if answer.get("status") != "failed":
+        return Unavailable(
+            "The runtime's answer does not say how the prediction ended.", type="invalid_answer"
+        )
     said = answer.get("error")
     words = _PREFIX.sub("", said if isinstance(said, str) else "").strip() or "it gave no reason"
     if words == CRASHED:

@@ -11,6 +11,7 @@ code has begun, and then goes on to the end; so the connection is kept while it 
 import asyncio
 import contextlib
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -44,6 +45,11 @@ from queue_agent_runtimes.cog.places import Place
 POLL_SECONDS: Final = 0.5
 SHORTEST_POLL_SECONDS: Final = 0.05
 """A place is free a moment after the answer of the prediction that had it."""
+_UNDER_WAY: Final = 202
+_BUSY: Final = 409
+_MOST_REFUSALS: Final[Mapping[int, int]] = {_UNDER_WAY: 3, _BUSY: 100}
+"""By status. Others may be quicker each time, but whoever is never let in has found no server of
+cog's; and each of the first kind may have made what nobody can fetch."""
 STOP_SECONDS: Final = 5.0
 """For how long it is told to stop before the connection is closed; then `still_runs` does."""
 FIRST_REPEAT_SECONDS: Final = 0.1
@@ -79,12 +85,14 @@ class Predictions:
         """
         path = _path(prepared.job)
         rising = _Rising(progress)
+        refusals: Counter[int] = Counter()
         while True:
             sending = asyncio.create_task(self._sent(path, prepared, rising, spools))
             try:
                 async with self._followed(path, rising):
                     await asyncio.wait({sending})
-                if (answer := sending.result()) is not None:
+                answer = sending.result()
+                if not isinstance(answer, int):
                     return answer
             except (RuntimeAway, RuntimeSick):
                 raise
@@ -93,8 +101,15 @@ class Predictions:
                 raise
             finally:
                 sending.cancel()  # where it was cancelled twice
+            refusals[answer] += 1
+            if refusals[answer] > _MOST_REFUSALS[answer]:
+                raise Unavailable(
+                    f"The runtime answers {answer} again, without an outcome, whenever it says "
+                    "that it has a place.",
+                    type="invalid_answer",
+                )
             with not_yet_submitted():
-                await self._turn(path)
+                await self._turn(path, min(POLL_SECONDS, SHORTEST_POLL_SECONDS * refusals.total()))
 
     async def still_runs(self, prepared: CogPrepared) -> bool:
         """Whether the server has a prediction of the job; it is told to stop it once more.
@@ -104,7 +119,7 @@ class Predictions:
         """
         return await self._told_to_stop(_path(prepared.job))
 
-    async def _stop(self, path: str, sending: "asyncio.Task[Json | None]") -> None:
+    async def _stop(self, path: str, sending: "asyncio.Task[Json | int]") -> None:
         """Tell the server to stop until the prediction is over; at last close its connection."""
         pause = FIRST_REPEAT_SECONDS
         with contextlib.suppress(TimeoutError, QueueAgentError):
@@ -136,26 +151,30 @@ class Predictions:
 
     async def _sent(
         self, path: str, prepared: CogPrepared, rising: "_Rising", spools: Spools
-    ) -> Json | None:
-        """The prediction's answer; None where the server has no place for it, or has it already."""
+    ) -> Json | int:
+        """The prediction's answer; the status where the server has no place for it, or has it."""
         async with self._client.stream(
             "PUT", path, body=body_of(prepared.request, prepared.files), timeout=WORK
         ) as answer:
             if answer.status == 200:
                 rising.report(Progress(0.0))
-                return await answer.json_object(spools)
-            if answer.status in {202, 409}:
-                return None
+                said = await answer.json_object(spools)
+                if said.get("id", name := path.rpartition("/")[2]) not in (name, None):
+                    raise Unavailable(
+                        "The runtime answers for another prediction.", type="invalid_answer"
+                    )
+                return said
+            if answer.status in _MOST_REFUSALS:
+                return answer.status
             raise refused(await answer.read())
 
-    async def _turn(self, path: str) -> None:
-        """Wait until the server may have a place, and nothing of this job.
+    async def _turn(self, path: str, pause: float) -> None:
+        """Wait until the server may have a place, and nothing of this job; first so many seconds.
 
         Raises:
             RuntimeSick: it has none ever again.
             RuntimeAway: it cannot work now.
         """
-        pause = SHORTEST_POLL_SECONDS
         while True:
             await asyncio.sleep(pause)
             pause = min(2 * pause, POLL_SECONDS)
@@ -179,7 +198,7 @@ class Predictions:
     async def _state(self, path: str) -> Json | None:
         """What is known of the prediction under way; None where there is none."""
         answer = await self._client.send("PUT", path, json=_NO_INPUT, limit=_SMALL)
-        return answer.json_object() if answer.status == 202 else None
+        return answer.json_object() if answer.status == _UNDER_WAY else None
 
 
 class _Rising:

@@ -133,10 +133,13 @@ def _resolved(entry: JsonValue, schemas: Json, depth: int = 8) -> Json:
     return {**found, **own}
 
 
-def _may_be_files(output: JsonValue, schemas: Json) -> bool:
-    """Whether the texts of an output may be files: if it says so, or says nothing of its type."""
+def _may_be_files(output: JsonValue, schemas: Json, depth: int = 8) -> bool:
+    """Whether the texts of an output may be files: if it says so, or says nothing of its type.
+
+    One that holds others of its own kind may hold them anywhere.
+    """
     entry = _resolved(output, schemas)
-    if _is_uri(entry):
+    if _is_uri(entry) or not depth:
         return True
     parts = [entry.get("items"), entry.get("additionalProperties")]
     properties = entry.get("properties")
@@ -144,8 +147,13 @@ def _may_be_files(output: JsonValue, schemas: Json) -> bool:
         parts += properties.values()
     inner = [part for part in parts if isinstance(part, dict)]
     if inner:
-        return any(_may_be_files(part, schemas) for part in inner)
-    return entry.get("type") in {None, "object", "array"}
+        return any(_may_be_files(part, schemas, depth - 1) for part in inner)
+    kinds = entry.get("type")
+    return any(kind in (None, "object", "array") for kind in _listed(kinds))
+
+
+def _listed(value: JsonValue) -> list[JsonValue]:
+    return value if isinstance(value, list) else [value]
 
 
 def _is_uri(entry: Json) -> bool:

@@ -76,7 +76,7 @@ class FileInputs:
                     (_UPLOADS[word] for word in asked if word in _UPLOADS), "file"
                 )
                 uploads[class_type, name] = FileInput(
-                    media, str(folder) if folder in {"output", "temp"} else "input"
+                    media, str(folder) if folder in ("output", "temp") else "input"
                 )
             elif kind == "STRING" and name in MEDIA_INPUTS:
                 texts.add((class_type, name))

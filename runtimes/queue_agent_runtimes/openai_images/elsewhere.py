@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from pydantic import JsonValue
-from yarl import URL
 
 from queue_agent.runtime import Asset, Spool, Spools
 from queue_agent.runtime.http import OutputFetcher, RuntimeClient, SpooledText
@@ -51,8 +50,7 @@ class Elsewhere:
         asset = await self._from_disk(entry, spools)
         url = entry.get("url")
         if asset is None and isinstance(url, str) and url:
-            whole = str(self.client.url("/").join(URL(url)))
-            asset = await self.outputs.fetch(whole, spools.new())
+            asset = await self.outputs.fetch(self.outputs.whole(url), spools.new())
         if asset is None:
             return entry
         text = SpooledText()

@@ -76,7 +76,10 @@ class RemoteJobs:
 
     async def find(self, job_id: str) -> EngineRecord:
         """The record of a job; raises like `found_record`."""
-        return found_record(await self._send("GET", f"{self.path}/{job_id}", ASK))
+        record = found_record(await self._send("GET", f"{self.path}/{job_id}", ASK))
+        if record.id != job_id:
+            raise Unavailable("The runtime tells of another job.", type="invalid_answer")
+        return record
 
     async def delete(self, job_id: str) -> Response:
         """Have the server end or forget a job."""
@@ -116,8 +119,8 @@ class RemoteJobs:
         self, record: EngineRecord, number: int, spools: Spools, seed: int | None
     ) -> Artifact:
         if url := record.url(number):
-            asset = await self.outputs.fetch(str(self.client.url("/").join(URL(url))), spools.new())
-            return _artifact(asset, seed, URL(url).name)
+            whole = self.outputs.whole(url)
+            return _artifact(await self.outputs.fetch(whole, spools.new()), seed, URL(whole).name)
         async with self.client.stream(
             "GET",
             f"{self.path}/{record.id}/content",

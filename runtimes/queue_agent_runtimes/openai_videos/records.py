@@ -1,5 +1,6 @@
 """What an engine says of a job: its record, and the failures that it tells of."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +13,7 @@ from queue_agent.wire.errors import QueueAgentError, Rejected, RunLost, RuntimeS
 from queue_agent.wire.shortening import shortened
 from queue_agent_runtimes.openai_images.answer import WITHHELD, error_from
 
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
 _UNDER_WAY: Final = frozenset({"queued", "in_progress", "processing", "running", "starting"})
 _WITHDRAWN: Final = frozenset({"cancelled", "canceled", "deleted", "expired"})
 _STATUSES: Final = _UNDER_WAY | _WITHDRAWN | {"completed", "failed"}
@@ -165,9 +167,11 @@ def failure_of(record: EngineRecord) -> QueueAgentError:
 
 def _record(body: Mapping[str, JsonValue]) -> EngineRecord | None:
     job_id, status = body.get("id"), body.get("status")
-    if not isinstance(job_id, str) or not job_id or status not in _STATUSES:
+    if not (isinstance(job_id, str) and _ID.fullmatch(job_id)):
         return None
-    return EngineRecord(job_id, str(status), body)
+    if not (isinstance(status, str) and status in _STATUSES):
+        return None
+    return EngineRecord(job_id, status, body)
 
 
 def _refused(answer: Response) -> QueueAgentError:

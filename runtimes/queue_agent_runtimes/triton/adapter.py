@@ -199,7 +199,7 @@ class TritonRuntime(Runtime):
             (self._ask("GET", f"/v2/models/{name}"), self._ask("GET", f"/v2/models/{name}/config"))
         )
         if not answer.ok:
-            error = error_from(answer, name, chosen=named is not None)
+            error = error_from(answer, name, chosen=named is not None, faults_of_the_job=())
             if error.type == "unknown_model":
                 error = unknown_model(name, await self._known(), chosen=named is not None)
             raise error
@@ -237,6 +237,8 @@ class TritonRuntime(Runtime):
             if not answer.ok:
                 raise error_from(await answer.read(), prepared.model, chosen=prepared.chosen)
             response, outputs = await read_answer(answer, spools)
+        if response.get("id", request_id) not in (request_id, ""):
+            raise Unavailable("The runtime answers another request.", type="invalid_answer")
         if missing := {*prepared.asked.outputs} - {output.name for output in outputs}:
             raise Unavailable(
                 f"The runtime's answer lacks {', '.join(sorted(missing))}.", type="invalid_answer"

@@ -13,7 +13,7 @@ from queue_agent.runtime import Asset, Spool, Spools
 from queue_agent.runtime.http import SpooledText, StreamedResponse, parse_json
 from queue_agent.wire.errors import Unavailable
 from queue_agent.wire.media_types import UNKNOWN
-from queue_agent_runtimes.triton.datatypes import BYTES, LENGTH, pack, size_of
+from queue_agent_runtimes.triton.datatypes import BYTES, LENGTH, Shape, pack, size_of
 from queue_agent_runtimes.triton.request import HEADER_LENGTH
 
 LONGEST_HEADER: Final = 2**20
@@ -42,7 +42,7 @@ class _Parameters(BaseModel):
 class _Output(BaseModel):
     name: str
     datatype: str
-    shape: list[int]
+    shape: Shape
     parameters: _Parameters = _Parameters()
 
     @property

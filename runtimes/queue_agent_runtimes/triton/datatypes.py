@@ -2,10 +2,13 @@
 
 import struct
 from collections.abc import Sequence
-from typing import Final
+from contextlib import suppress
+from typing import Annotated, Final
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
+Shape = Annotated[list[Annotated[int, Field(ge=-1, le=2**40)]], Field(max_length=16)]
+"""The sides of a tensor as a server tells them; -1 of any length."""
 BYTES: Final = "BYTES"
 """Texts or files: each element as its length in four bytes, and its bytes."""
 LENGTH: Final = struct.Struct("<I")
@@ -88,7 +91,8 @@ def _number(value: JsonValue, datatype: str) -> int | float | bool:
         if isinstance(value, float) and value.is_integer():
             return int(value)
     elif isinstance(value, int | float):
-        return float(value)
+        with suppress(OverflowError):
+            return float(value)
     raise ValueError(f"{_shown([value])} is no {datatype}")
 
 

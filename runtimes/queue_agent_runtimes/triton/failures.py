@@ -1,10 +1,11 @@
 """What Triton's refusals mean; each was seen on 2.51."""
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 from queue_agent.runtime.failures import is_out_of_memory
-from queue_agent.runtime.http import Response, words_of
+from queue_agent.runtime.http import FAULTS_OF_THE_CONTENT, Response, words_of
 from queue_agent.runtime.http import error_from as usual_error_from
 from queue_agent.wire.errors import QueueAgentError, Rejected, RuntimeSick, Unavailable
 
@@ -15,7 +16,13 @@ _UNKNOWN: Final = re.compile(r"unknown model\b.{0,400}\bis not found", re.IGNORE
 _NOT_NOW: Final = re.compile(r"no available versions|not at ready state|not ready", re.IGNORECASE)
 
 
-def error_from(answer: Response, model: str, *, chosen: bool) -> QueueAgentError:
+def error_from(
+    answer: Response,
+    model: str,
+    *,
+    chosen: bool,
+    faults_of_the_job: Collection[int] = FAULTS_OF_THE_CONTENT,
+) -> QueueAgentError:
     """What an answer that is no success means; `chosen`: the job named the model itself."""
     words = words_of(answer)
     if _DEAD_STUB.search(words):
@@ -35,7 +42,7 @@ def error_from(answer: Response, model: str, *, chosen: bool) -> QueueAgentError
             details=_details(answer),
             retry_after=answer.retry_after,
         )
-    return usual_error_from(answer)
+    return usual_error_from(answer, faults_of_the_job=faults_of_the_job)
 
 
 def unknown_model(model: str, known: tuple[str, ...], *, chosen: bool) -> QueueAgentError:

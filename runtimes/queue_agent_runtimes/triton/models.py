@@ -2,10 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from queue_agent.wire.errors import Unavailable
+from queue_agent_runtimes.triton.datatypes import Shape
+
+MOST_PLACES: Final = 256
+"""Jobs; whoever says that it works on more at a time is not believed."""
 
 
 class TensorSpec(BaseModel):
@@ -13,13 +18,13 @@ class TensorSpec(BaseModel):
 
     name: str
     datatype: str
-    shape: list[int]
+    shape: Shape
     """With the dimension of batches, where there is one; -1: of any length."""
 
 
 class _Metadata(BaseModel):
-    inputs: list[TensorSpec] = Field(default_factory=list)
-    outputs: list[TensorSpec] = Field(default_factory=list)
+    inputs: list[TensorSpec] = Field(min_length=1)
+    outputs: list[TensorSpec] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,15 @@ def read_metadata(name: str, answer: JsonValue) -> InferenceModel:
 def with_config(model: InferenceModel, config: Mapping[str, JsonValue]) -> InferenceModel:
     """The same, with what Triton's own description adds: ``GET /v2/models/NAME/config``."""
     inputs = config.get("input")
-    optional = {
-        str(entry.get("name"))
+    told = {
+        str(entry.get("name")): entry.get("optional")
         for entry in (inputs if isinstance(inputs, list) else [])
-        if isinstance(entry, dict) and entry.get("optional") is True
+        if isinstance(entry, dict)
     }
     return replace(
         model,
-        optional=frozenset(optional),
-        required=frozenset(model.inputs.keys() - optional),
+        optional=frozenset(name for name, optional in told.items() if optional is True),
+        required=frozenset(name for name in model.inputs if told.get(name, "?") in (None, False)),
         places=_places(config),
     )
 
@@ -82,7 +87,8 @@ def _places(config: Mapping[str, JsonValue]) -> int:
             instances += devices * (count if isinstance(count, int) and count > 0 else 1)
     batch = config.get("max_batch_size")
     batches = "dynamic_batching" in config and isinstance(batch, int) and batch > 0
-    return max(1, instances) * (batch if batches and isinstance(batch, int) else 1)
+    places = max(1, instances) * (batch if batches and isinstance(batch, int) else 1)
+    return min(places, MOST_PLACES)
 
 
 @dataclass(frozen=True)

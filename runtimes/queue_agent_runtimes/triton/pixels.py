@@ -17,6 +17,8 @@ MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}
 """By the number of channels."""
 PIXEL_TYPES: Final = frozenset({"UINT8", BF16, *FLOATS})
 """Datatypes of pixels: from 0 to 255 or, of the floats, from 0 to 1."""
+MOST_PICTURES: Final = 1024
+"""In an output."""
 _TOLERANCE: Final = 0.01
 """How far beyond 0 and 1 rounding may carry a pixel."""
 
@@ -63,6 +65,8 @@ def pictures_of(data: bytes, datatype: str, layout: Layout) -> list[bytes]:
     """
     if not layout.count or not layout.values:
         raise _no_pictures("it is empty")
+    if layout.count > MOST_PICTURES:
+        raise _no_pictures(f"it has more than {MOST_PICTURES} of them")
     if layout.height * layout.width > MAX_PIXELS:
         raise _no_pictures(f"it has more than {MAX_PIXELS} pixels")
     pixels = data if datatype == "UINT8" else _from_floats(data, datatype)

@@ -13,6 +13,7 @@ import transformers
 
 from queue_agent_diffusers.torch.siblings import library
 from queue_agent_diffusers.torch.tiny import TEXT_WIDTH
+from tiny_more_videos import MORE_VIDEOS
 from tiny_transformers import built, t5, t5_tokenizer
 
 CHANNELS: Final = 4
@@ -88,35 +89,6 @@ def ltx_with_conditions() -> Any:
     return library.LTXConditionPipeline(**_ltx_parts(timed=True))
 
 
-def cog_video() -> Any:
-    """CogVideoX, which shares no steps."""
-    return library.CogVideoXPipeline(
-        text_encoder=t5(),
-        tokenizer=t5_tokenizer(),
-        transformer=library.CogVideoXTransformer3DModel(
-            num_attention_heads=2,
-            attention_head_dim=16,
-            in_channels=4,
-            out_channels=4,
-            time_embed_dim=2,
-            text_embed_dim=TEXT_WIDTH,
-            num_layers=1,
-            sample_width=8,
-            sample_height=8,
-            sample_frames=9,
-        ),
-        vae=library.AutoencoderKLCogVideoX(
-            down_block_types=("CogVideoXDownBlock3D",) * 4,
-            up_block_types=("CogVideoXUpBlock3D",) * 4,
-            block_out_channels=(8,) * 4,
-            latent_channels=4,
-            layers_per_block=1,
-            norm_num_groups=2,
-        ),
-        scheduler=library.CogVideoXDDIMScheduler(),
-    )
-
-
 BUILDERS: Final[dict[str, Callable[[], Any]]] = {
     "Wan": wan,
     "Wan of two transformers": wan_of_two,
@@ -126,7 +98,7 @@ BUILDERS: Final[dict[str, Callable[[], Any]]] = {
     "Wan of tokens": wan_of_tokens,
     "LTX": ltx,
     "LTX with conditions": ltx_with_conditions,
-    "CogVideoX": cog_video,
+    **MORE_VIDEOS,
 }
 
 

@@ -26,6 +26,14 @@ IMAGES = (
     "Z-Image",
     *FAMILIES,
 )
+FROM_TEXT = (
+    "LTX 2",
+    "HunyuanVideo",
+    "HunyuanVideo 1.5",
+    "CogVideoX",
+    "CogVideoX 1.5",
+    "Mochi",
+)
 VIDEOS = (
     "Wan",
     "Wan of two transformers",
@@ -36,6 +44,8 @@ VIDEOS = (
     "LTX",
     "LTX from an image",
     "LTX with conditions",
+    *FROM_TEXT,
+    "CogVideoX 1.5 from an image",
 )
 
 
@@ -74,7 +84,7 @@ def request_of(name: str) -> ImageRequest:
     if name not in VIDEOS:
         return REQUEST
     last = PHOTO if name == "Wan with eyes for two" else None
-    first = None if name in {"Wan", "Wan of two transformers", "LTX"} else PHOTO
+    first = None if name in {"Wan", "Wan of two transformers", "LTX", *FROM_TEXT} else PHOTO
     large = 4 if name.startswith("LTX") else 1  # whose cells are
     return replace(
         REQUEST,

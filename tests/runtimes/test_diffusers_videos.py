@@ -20,9 +20,30 @@ from queue_agent_diffusers.http.images import decode_image
 from queue_agent_diffusers.options import Options
 from step_batches import TOLERANCE, stepped_together
 
-FROM_TEXT = ("Wan", "Wan of two transformers", "Wan of tokens", "LTX", "LTX with conditions")
-FROM_IMAGES = ("Wan from an image", "Wan with eyes", "Wan of tokens", "LTX", "LTX with conditions")
-BETWEEN_IMAGES = ("Wan from an image", "Wan with eyes for two", "LTX with conditions")
+COGS = ("CogVideoX", "CogVideoX 1.5")
+COGS_FROM_IMAGES = ("CogVideoX from an image", "CogVideoX 1.5 from an image")
+FROM_TEXT = (
+    "Wan",
+    "Wan of two transformers",
+    "Wan of tokens",
+    "LTX",
+    "LTX with conditions",
+    "LTX 2",
+    "HunyuanVideo",
+    "HunyuanVideo 1.5",
+    *COGS,
+    "Mochi",
+)
+FROM_IMAGES = (
+    "Wan from an image",
+    "Wan with eyes",
+    "Wan of tokens",
+    "LTX",
+    "LTX with conditions",
+    "LTX 2",
+    *COGS_FROM_IMAGES,
+)
+BETWEEN_IMAGES = ("Wan from an image", "Wan with eyes for two", "LTX with conditions", "LTX 2")
 SIMPLE = ImageRequest("a cat", seed=7, width=32, height=32, steps=3, clip=Clip(frames=9))
 PHOTO = decode_image(sample_png(), field="image")
 DUSK = PHOTO.point(lambda level: level // 2)
@@ -70,15 +91,20 @@ def assert_as_by_itself(name: str, mix: Sequence[tuple[ImageRequest, int]]) -> N
             assert (frames - plain).abs().max() <= TOLERANCE, request
 
 
-def mixes(images: Sequence[Any], clips: Sequence[Clip]) -> st.SearchStrategy[Any]:
+def least_steps(name: str) -> int:
+    return 2 if name == "Mochi" else 1
+
+
+def mixes(name: str, images: Sequence[Any], clips: Sequence[Clip]) -> st.SearchStrategy[Any]:
     made = st.builds(
         ImageRequest,
         prompt=st.sampled_from(["", "a cat", "light on a river " * 12]),
         negative_prompt=st.sampled_from([None, "forest"]),
         seed=st.integers(0, 2**64 - 1),
         count=st.integers(1, 2),
-        steps=st.integers(1, 4),
+        steps=st.integers(least_steps(name), 4),
         guidance_scale=st.sampled_from([None, 1.0, 3.5]),
+        true_cfg_scale=st.sampled_from([None, 3.0]),
         width=st.just(32),
         height=st.just(32),
         image=st.sampled_from(images),
@@ -99,6 +125,13 @@ def mixes(images: Sequence[Any], clips: Sequence[Clip]) -> st.SearchStrategy[Any
         ("LTX", [None, PHOTO], [SIMPLE.clip, Clip(frames=9, fps=12)]),
         ("LTX with conditions", [None, PHOTO], [SIMPLE.clip]),
         ("LTX with conditions", [PHOTO, DUSK], [SIMPLE.clip, LAST]),
+        ("LTX 2", [None, PHOTO], [SIMPLE.clip, Clip(frames=9, fps=12)]),
+        ("LTX 2", [PHOTO, DUSK], [SIMPLE.clip, LAST]),
+        ("HunyuanVideo", [None], [SIMPLE.clip]),
+        ("HunyuanVideo 1.5", [None], [SIMPLE.clip]),
+        *((name, [None], [SIMPLE.clip]) for name in COGS),
+        *((name, [PHOTO, DUSK], [SIMPLE.clip]) for name in COGS_FROM_IMAGES),
+        ("Mochi", [None], [Clip(frames=7), SIMPLE.clip]),
     ],
 )
 def test_any_mix_of_videos_equals_the_plain_pipeline(
@@ -107,15 +140,39 @@ def test_any_mix_of_videos_equals_the_plain_pipeline(
     @settings(
         max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
     )
-    @given(mixes(images, clips))
+    @given(mixes(name, images, clips))
     def check(mix: list[tuple[ImageRequest, int]]) -> None:
         assert_as_by_itself(name, mix)
 
     check()
 
 
-@pytest.mark.parametrize(("name", "asked"), [("Wan of two transformers", 2), ("LTX", 1)])
-def test_requests_for_videos_share_passes(name: str, asked: int) -> None:
+@pytest.mark.parametrize("name", sorted({*FROM_TEXT, *FROM_IMAGES, *BETWEEN_IMAGES}))
+def test_what_a_video_shows_depends_on_the_prompt(name: str) -> None:
+    """Or the tests here would see nothing of it."""
+    model = video_model(name)
+    asked = replace(model.smallest_request(), width=32, height=32, steps=2)
+    asked = replace(asked, clip=replace(asked.clip or Clip(), frames=9))
+    one, other = (
+        by_itself(model, replace(asked, prompt=prompt))[0] for prompt in ("a cat", "light")
+    )
+    assert (one - other).abs().max() > TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("Wan of two transformers", [1, 1]),  # what is wanted and what is not, apart or together
+        ("LTX", [2]),
+        ("LTX 2", [2, 1, 1]),  # and without the sound, and with a block left out
+        ("HunyuanVideo", [1]),
+        ("HunyuanVideo 1.5", [1, 1]),
+        ("CogVideoX 1.5", [2]),
+        ("CogVideoX 1.5 from an image", [2]),
+        ("Mochi", [2]),
+    ],
+)
+def test_requests_for_videos_share_passes(name: str, rows: Sequence[int]) -> None:
     passes: list[int] = []
 
     def counting(network: Any) -> Any:
@@ -128,10 +185,10 @@ def test_requests_for_videos_share_passes(name: str, asked: int) -> None:
     plain = pipeline(name)
     there = [one for one in ("transformer", "transformer_2") if getattr(plain, one, None)]
     model = video_model(name, networks={one: counting(getattr(plain, one)) for one in there})
-    others = [replace(SIMPLE, seed=seed, prompt="light " * seed) for seed in (1, 2)]
-    stepped_together(model, [SIMPLE, *others])
-    rows = 3 if asked == 2 else 2 * 3  # what is wanted and what is not, apart or together
-    assert passes == [rows] * asked * 3, "for each of three steps"
+    simple = replace(SIMPLE, image=PHOTO if name not in FROM_TEXT else None)
+    others = [replace(simple, seed=seed, prompt="light " * seed) for seed in (1, 2)]
+    stepped_together(model, [simple, *others])
+    assert passes == [3 * count for count in rows] * 3, "for each of three steps"
 
 
 @pytest.mark.parametrize("name", sorted({*FROM_TEXT, *FROM_IMAGES, *BETWEEN_IMAGES}))
@@ -141,7 +198,7 @@ def test_a_video_model_warms_up_by_a_request_that_it_can_do(name: str) -> None:
     model.check(request)
     shape = model.videos.shape(request)
     assert shape == model.videos.natural_shape()
-    assert (request.steps, request.guidance_scale) == (1, 1.0)
+    assert (request.steps, request.guidance_scale) == (least_steps(name), 1.0)
 
 
 def test_each_kind_of_video_model_is_tried() -> None:
@@ -164,6 +221,7 @@ def test_a_video_model_refuses_in_words_what_it_cannot_do(name: str) -> None:
         "picture": (replace(SIMPLE, clip=None), False),
         "odd": (replace(SIMPLE, width=40), False),
         "huge": (replace(SIMPLE, width=2048, height=2048, clip=Clip(frames=257)), False),
+        "hasty": (replace(SIMPLE, steps=1), name in FROM_TEXT and least_steps(name) == 1),
         "still": (replace(SIMPLE, image=PHOTO, clip=replace(LAST, frames=1)), False),
     }
     for what, (request, can) in possible.items():
@@ -284,7 +342,10 @@ def test_any_other_pipeline_for_videos_makes_them_by_its_own_call() -> None:
         makes_videos,
     )
 
-    plain = pipeline("CogVideoX")
+    class Other(type(pipeline("CogVideoX"))):  # type: ignore[misc]
+        """Of which nothing is known by its name."""
+
+    plain = Other(**pipeline("CogVideoX").components)
     assert architecture_of(plain) is None
     assert makes_videos(plain)
     model = VideoPipelineModel(plain)
@@ -311,7 +372,24 @@ def ignore(_step: int, _steps: int) -> None:
     """Of no interest."""
 
 
-@pytest.mark.parametrize(("name", "threshold"), [("Wan of two transformers", 0.1), ("LTX", 0.4)])
+def test_guidance_of_one_turns_off_all_that_guides_ltx_2() -> None:
+    [[sample]] = stepped_together(video_model("LTX 2"), [replace(SIMPLE, guidance_scale=1.0)])
+    assert (sample.rows, len(sample.kept.predictions)) == (1, 3), "one call in each step"
+    [[guided]] = stepped_together(video_model("LTX 2"), [SIMPLE])
+    assert (guided.rows, len(guided.kept.predictions)) == (2, 9)
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold"),
+    [
+        ("Wan of two transformers", 0.1),
+        ("LTX", 0.4),
+        ("HunyuanVideo", 0.4),
+        ("HunyuanVideo 1.5", 2.0),
+        ("CogVideoX 1.5", 0.4),
+        ("Mochi", 0.4),
+    ],
+)
 def test_videos_that_reuse_steps_change_no_other(name: str, threshold: float) -> None:
     model = video_model(name, threshold=threshold)
     qualities: tuple[Quality, ...] = ("balanced", "fast", "exact", "balanced")

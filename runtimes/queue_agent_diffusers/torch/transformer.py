@@ -39,15 +39,18 @@ class TransformerModel(BatchedModel):
         buckets: Sequence[int] = (),
         family: Family | None = None,
         quality: QualityPolicy | None = None,
+        side: int | None = None,
     ) -> None:
-        """`networks` stand for the pipeline's own in forward passes, `buckets` are its rows."""
-        side = architecture.natural_side(pipeline)
+        """`networks` stand for the pipeline's own in forward passes, `buckets` are its rows.
+
+        `side` is that of a square of the natural size, where the architecture knows none.
+        """
         super().__init__(
             pipeline,
             max_batch=max_batch,
             loras=loras,
             conditioning=conditioning,
-            side=side,
+            side=side or architecture.natural_side(pipeline),
             family=family,
         )
         self.layout = architecture.layout

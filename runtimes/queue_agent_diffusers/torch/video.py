@@ -1,5 +1,6 @@
 """Pipelines for videos, whose requests share forward passes as those for images do."""
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ class VideoModel(TransformerModel):
         """`networks` stand for the pipeline's own in forward passes, `buckets` are its rows."""
         self.videos = VideoFamily(pipeline, architecture)
         self._cells = architecture.cells
+        natural = self.videos.natural_shape()
         super().__init__(
             pipeline,
             architecture,
@@ -47,6 +49,7 @@ class VideoModel(TransformerModel):
             buckets=buckets,
             family=self.videos,
             quality=quality,
+            side=math.isqrt(natural.width * natural.height),
         )
 
     def batch_key(self, request: ImageRequest) -> Hashable:

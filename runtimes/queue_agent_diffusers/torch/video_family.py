@@ -45,7 +45,7 @@ class VideoFamily(Family):
 
     def __init__(self, pipeline: Any, architecture: VideoArchitecture) -> None:
         super().__init__(pipeline)
-        self._images = architecture.images
+        self._images, self._more = architecture.images, architecture.more
         self._pipelines = architecture.open(pipeline)
 
     def check(self, request: ImageRequest) -> None:
@@ -53,6 +53,11 @@ class VideoFamily(Family):
         clip = clip_of(request)
         self.choose(request)
         self.scheduler(request)
+        least = self._pipelines.least_steps
+        if request.steps is not None and request.steps < least:
+            raise InvalidRequest(
+                f"This model needs {least} steps at least.", param="num_inference_steps"
+            )
         step = self._pipelines.side_step
         for name in ("width", "height"):
             side = getattr(request, name)
@@ -85,6 +90,8 @@ class VideoFamily(Family):
 
     def with_what_it_needs(self, request: ImageRequest) -> ImageRequest:
         """The request as one for a video, with grey images where the model needs some."""
+        least = self._pipelines.least_steps
+        request = dataclasses.replace(request, steps=max(least, request.steps or least))
         if self._pipelines.from_text is not None:
             return dataclasses.replace(request, clip=Clip())
         grey = Image.new("RGB", (64, 64), "grey")
@@ -106,16 +113,13 @@ class VideoFamily(Family):
         if frames is None and clip.seconds is not None:
             frames = round(clip.seconds * fps)
         if frames is None:
-            frames = whole_default(pipeline, "num_frames")
+            frames = self._natural(pipeline).frames
         width, height = self._size(request, pipeline)
         return VideoShape(width, height, self._pipelines.natural_frames(frames), fps)
 
     def natural_shape(self) -> VideoShape:
         """For which the model was made."""
-        width, height, frames = (
-            whole_default(self.main, name) for name in ("width", "height", "num_frames")
-        )
-        return VideoShape(width, height, frames, self._pipelines.fps)
+        return self._natural(self.main)
 
     def arguments(
         self, request: ImageRequest, seeds: Sequence[int]
@@ -132,6 +136,7 @@ class VideoFamily(Family):
         arguments["generator"] = torch.Generator("cpu").manual_seed(seeds[0])
         if "frame_rate" in parameters(pipeline):
             arguments["frame_rate"] = shape.fps
+        arguments |= self._more(pipeline, request.guidance_scale)
         if request.image is not None:
             last = None if clip.last_frame is None else _fitted(clip.last_frame, shape)
             first = _fitted(request.image, shape)
@@ -148,13 +153,22 @@ class VideoFamily(Family):
         """As asked; else about as many pixels as the model's own, in the image's proportions."""
         if request.width is not None and request.height is not None:
             return request.width, request.height
-        width, height = (whole_default(pipeline, name) for name in ("width", "height"))
+        natural = self._natural(pipeline)
         if request.image is None:
-            return width, height
-        step = self._pipelines.side_step
-        stretch = (width * height / (request.image.width * request.image.height)) ** 0.5
+            return natural.width, natural.height
+        step, pixels = self._pipelines.side_step, natural.width * natural.height
+        stretch = (pixels / (request.image.width * request.image.height)) ** 0.5
         across, down = (max(1, round(side * stretch / step)) for side in request.image.size)
         return across * step, down * step
+
+    def _natural(self, pipeline: Pipeline) -> VideoShape:
+        own = self._pipelines
+        return VideoShape(
+            own.width or whole_default(pipeline, "width"),
+            own.height or whole_default(pipeline, "height"),
+            own.frames or whole_default(pipeline, "num_frames"),
+            own.fps,
+        )
 
 
 def clip_of(request: ImageRequest) -> Clip:

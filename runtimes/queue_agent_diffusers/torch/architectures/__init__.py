@@ -5,13 +5,17 @@ from typing import Any, Final
 from queue_agent_diffusers.torch.architectures.architecture import Architecture
 from queue_agent_diffusers.torch.architectures.aura_flow import AURA_FLOW
 from queue_agent_diffusers.torch.architectures.chroma import CHROMA
+from queue_agent_diffusers.torch.architectures.cogvideox import COGVIDEOX
 from queue_agent_diffusers.torch.architectures.cogview4 import COGVIEW4
 from queue_agent_diffusers.torch.architectures.flux import FLUX
 from queue_agent_diffusers.torch.architectures.flux2 import FLUX2
 from queue_agent_diffusers.torch.architectures.hidream import HIDREAM
 from queue_agent_diffusers.torch.architectures.hunyuan_image import HUNYUAN_IMAGE
+from queue_agent_diffusers.torch.architectures.hunyuan_video import HUNYUAN_VIDEO, HUNYUAN_VIDEO_1_5
 from queue_agent_diffusers.torch.architectures.ltx import LTX
+from queue_agent_diffusers.torch.architectures.ltx2 import LTX2
 from queue_agent_diffusers.torch.architectures.lumina2 import LUMINA2
+from queue_agent_diffusers.torch.architectures.mochi import MOCHI
 from queue_agent_diffusers.torch.architectures.pixart import PIXART
 from queue_agent_diffusers.torch.architectures.qwen_image import QWEN_IMAGE
 from queue_agent_diffusers.torch.architectures.sana import SANA
@@ -35,6 +39,11 @@ ARCHITECTURES: Final = (
     HIDREAM,
     WAN,
     LTX,
+    LTX2,
+    HUNYUAN_VIDEO,
+    HUNYUAN_VIDEO_1_5,
+    COGVIDEOX,
+    MOCHI,
 )
 
 

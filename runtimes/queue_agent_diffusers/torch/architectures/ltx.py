@@ -59,7 +59,7 @@ def _images(
     return {"conditions": given}
 
 
-def _cells(
+def token_cells(
     pipeline: Any, latents: torch.Tensor, width: int, height: int, frames: int
 ) -> torch.Tensor:
     """Of tokens; where an image begins the video, those are cells that come after it."""
@@ -89,5 +89,5 @@ LTX: Final = VideoArchitecture(
     blocks=Blocks(threshold=VIDEO_THRESHOLD),
     open=_open,
     images=_images,
-    cells=_cells,
+    cells=token_cells,
 )

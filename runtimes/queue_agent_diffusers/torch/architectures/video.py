@@ -1,7 +1,6 @@
 """What has to be known of a pipeline for videos beside what `architecture` says."""
 
 import inspect
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +27,12 @@ class VideoPipelines:
     """Of so many frames each latent one is made, but for the first, which is one by itself."""
     fps: int = 16
     """Frames that a second shows, where nobody says so."""
+    width: int | None = None
+    """Of a video whose shape nobody names; None where the pipeline's call says it."""
+    height: int | None = None
+    frames: int | None = None
+    least_steps: int = 1
+    """Of fewer, the pipeline can make no schedule."""
 
     def natural_frames(self, frames: int) -> int:
         """The number next to that which the model can make."""
@@ -36,6 +41,10 @@ class VideoPipelines:
 
 def _no_pipelines(_pipeline: Any) -> VideoPipelines:
     raise NotImplementedError
+
+
+def _no_more(_pipeline: Any, _guidance: float | None) -> dict[str, object]:
+    return {}
 
 
 def _as_image(
@@ -54,10 +63,8 @@ class VideoArchitecture(Architecture):
     """Arguments of a pipeline's call for the first frame, the last, and the number of frames."""
     cells: Callable[[Any, torch.Tensor, int, int, int], torch.Tensor] = video_cells
     """Of a pipeline, its latents on their way, and the video's width, height and frames."""
-
-    def natural_side(self, pipeline: Any) -> int:
-        """Of a square with as many pixels as a frame whose size nobody names."""
-        return math.isqrt(whole_default(pipeline, "width") * whole_default(pipeline, "height"))
+    more: Callable[[Any, float | None], dict[str, object]] = _no_more
+    """Further arguments of a pipeline's call, by the guidance that is asked for."""
 
 
 def whole_default(pipeline: Any, name: str) -> int:

@@ -32,7 +32,8 @@ from benchmarks.diffusers_serving.table import ServingRow, SkippedRow, serving_r
 from queue_agent.wire.quality import Quality
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.options import Options
-from queue_agent_diffusers.torch.loader import DTYPES, load_pipeline
+from queue_agent_diffusers.torch.devices import DTYPES
+from queue_agent_diffusers.torch.loader import load_pipeline
 from queue_agent_diffusers.torch.memory import is_out_of_memory, release_memory
 from queue_agent_diffusers.torch.siblings import library
 

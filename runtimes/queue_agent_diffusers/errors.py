@@ -24,6 +24,7 @@
     ├── ModelNotFound
     ├── ModelUnreadable
     └── DeviceUnavailable
+        └── WeightsTooLarge   its memory does not hold the weights, beside what lies there
 
 Error bodies have OpenAI's shape:
 https://platform.openai.com/docs/guides/error-codes/api-errors
@@ -252,3 +253,7 @@ class ModelUnreadable(ModelError):
 
 class DeviceUnavailable(ModelError):
     """This machine lacks the device asked for."""
+
+
+class WeightsTooLarge(DeviceUnavailable):
+    """The device's memory does not hold the model's weights, beside what else lies there."""

@@ -10,12 +10,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.engine.model import Model, Observer
 from queue_agent_diffusers.engine.requests import ImageRequest
+from queue_agent_diffusers.errors import WeightsTooLarge
 
+_Made = TypeVar("_Made")
 ModelState = Literal["unloaded", "loading", "loaded", "failed"]
 
 RETRY_AFTER: Final = 30.0
@@ -31,7 +33,9 @@ class Served:
     load: Callable[[], Model]
     """Called in the loader's thread; raises `ModelError`."""
     size: Callable[[], int] = lambda: 0
-    """About how many bytes its weights take; 0 where nobody knows before they are loaded."""
+    """About how many bytes its weights take; 0 where nobody knows before they are loaded.
+
+    Called in a thread of its own, since it may look at files far away."""
     progress: LoadProgress = field(default_factory=LoadProgress)
     """What `load` tells while it works."""
 
@@ -63,6 +67,13 @@ class ModelPool:
         """The most images of a step that any model shared when one was last loaded."""
         self._failures: dict[str, tuple[float, Exception]] = {}
         self._loading: tuple[str, float, Future[Model]] | None = None
+        self._measuring: tuple[str, Future[int]] | None = None
+        self._sizes: dict[str, int] = {}
+        """Bytes of weights, as they were when the model was last loaded, or as was said before."""
+        self._ahead: set[str] = set()
+        """Those that are to be loaded if they turn out to fit."""
+        self._alone: set[str] = set()
+        """Those that did not fit beside others when it came to it."""
 
     def state(self, name: str) -> ModelState:
         """How it stands with a model."""
@@ -78,8 +89,8 @@ class ModelPool:
 
     @property
     def loading(self) -> bool:
-        """Whether a model is being loaded."""
-        return self._loading is not None
+        """Whether a model is being loaded, or looked at how large it is."""
+        return self._loading is not None or self._measuring is not None
 
     @property
     def loaded(self) -> frozenset[str]:
@@ -107,7 +118,52 @@ class ModelPool:
         return error if time.monotonic() - moment < RETRY_AFTER else None
 
     def settle(self) -> bool:
-        """Take note of a load that has ended; whether one has."""
+        """Take note of a load, or a look, that has ended; whether one has."""
+        return self._settle_look() or self._settle_load()
+
+    def load(self, name: str, in_use: Callable[[Model], bool] = lambda _: False) -> bool:
+        """Begin to load, making room by letting idle models go, longest unused first.
+
+        False when what is in use leaves no room, or another model is being loaded, or while it is
+        looked at how much room it needs: to be asked for again.
+        """
+        if self.state(name) in {"loaded", "loading"}:
+            return True
+        if self.loading:
+            return False
+        if self._loaded and name not in self._sizes:
+            self._look(name)
+            return False
+        if not self._make_room(name, in_use):
+            return False
+        self._failures.pop(name, None)
+        result: Future[Model] = Future()
+        self._loading = (name, time.monotonic(), result)
+        self._begin(self._served[name].load, result, "loader")
+        return True
+
+    def preload(self, name: str) -> None:
+        """Have it loaded where it is sure to fit beside those that are loaded."""
+        if self.failure(name) or self.loading or self.state(name) == "loaded":
+            return
+        self._ahead.add(name)
+        if self._sizes.get(name):
+            self._load_ahead(name)
+        else:
+            self._look(name)
+
+    def _settle_look(self) -> bool:
+        if self._measuring is None or not self._measuring[1].done():
+            return False
+        name, result = self._measuring
+        self._measuring = None
+        if (error := result.exception()) is not None:
+            _log.warning("model %s: how large it is cannot be told: %s", name, error)
+        self._sizes[name] = 0 if error else result.result()
+        self._load_ahead(name)
+        return True
+
+    def _settle_load(self) -> bool:
         if self._loading is None or not self._loading[2].done():
             return False
         name, began, result = self._loading
@@ -115,11 +171,16 @@ class ModelPool:
         error = result.exception()
         if error is None:
             model = self._loaded[name] = result.result()
+            self._alone.discard(name)
+            self._sizes[name] = model.memory
             self._used_at[name] = time.monotonic()
             self.largest_batch = max(one.max_batch for one in self._loaded.values())
             seconds = time.monotonic() - began
             _log.info("model %s: loaded in %.1f s, %d bytes", name, seconds, model.memory)
             self._observer.loaded(name, seconds, model.memory)
+        elif isinstance(error, WeightsTooLarge) and self._loaded:
+            _log.warning("model %s does not fit beside others, which make way: %s", name, error)
+            self._alone.add(name)
         elif isinstance(error, Exception):
             _log.error("model %s cannot be loaded: %s", name, error)
             self._failures[name] = (time.monotonic(), error)
@@ -127,33 +188,23 @@ class ModelPool:
             raise error
         return True
 
-    def load(self, name: str, in_use: Callable[[Model], bool] = lambda _: False) -> bool:
-        """Begin to load, making room by letting idle models go, longest unused first.
+    def _load_ahead(self, name: str) -> None:
+        if name not in self._ahead:
+            return
+        self._ahead.discard(name)
+        budget, size = self._budget(), self._sizes[name]
+        if budget is None or 0 < size <= budget - self._used:
+            self.load(name, lambda _: True)
 
-        False when what is in use leaves no room, or another model is being loaded.
-        """
-        if self.state(name) in {"loaded", "loading"}:
-            return True
-        if self._loading is not None or not self._make_room(name, in_use):
-            return False
-        self._failures.pop(name, None)
-        result: Future[Model] = Future()
-        self._loading = (name, time.monotonic(), result)
+    def _look(self, name: str) -> None:
+        result: Future[int] = Future()
+        self._measuring = (name, result)
+        self._begin(self._served[name].size, result, "looker")
+
+    def _begin(self, work: Callable[[], _Made], result: "Future[_Made]", thread: str) -> None:
         result.add_done_callback(lambda _: self.on_change())
         # A daemon, since a model that is being loaded cannot be interrupted.
-        threading.Thread(
-            target=_call, args=(self._served[name].load, result), name="loader", daemon=True
-        ).start()
-        return True
-
-    def preload(self, name: str) -> bool:
-        """Begin to load where it is sure to fit beside those that are loaded; whether it does."""
-        if self.failure(name):
-            return False
-        budget, size = self._budget(), self._served[name].size()
-        if budget is not None and not 0 < size <= budget - self._used:
-            return False
-        return self.load(name, lambda _: True)
+        threading.Thread(target=_call, args=(work, result), name=thread, daemon=True).start()
 
     def unload(self, name: str) -> None:
         """Let a model go that is not in use; harmless if it is not loaded."""
@@ -183,9 +234,13 @@ class ModelPool:
 
     def _make_room(self, name: str | None, in_use: Callable[[Model], bool]) -> bool:
         budget = self._budget() if self._loaded else None
+        if budget is None and name in self._alone:
+            budget = 0
         if budget is None:
             return True
-        size = self._served[name].size() if name else 0
+        size = self._sizes.get(name, 0) if name else 0
+        if name in self._alone:
+            size = budget
         for other, model in list(self._loaded.items()):
             if self._used + size <= budget:
                 return True
@@ -198,9 +253,9 @@ class ModelPool:
         return sum(model.memory for model in self._loaded.values())
 
 
-def _call(load: Callable[[], Model], result: "Future[Model]") -> None:
+def _call(work: Callable[[], _Made], result: "Future[_Made]") -> None:
     """The edge of the loader's thread: whatever happens is the result."""
     try:
-        result.set_result(load())
+        result.set_result(work())
     except Exception as error:
         result.set_exception(error)

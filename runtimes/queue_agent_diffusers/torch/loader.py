@@ -1,7 +1,8 @@
 """Bringing a model from a folder, a file or the hub onto a device."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final
@@ -13,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.engine.model import Model
-from queue_agent_diffusers.errors import DeviceUnavailable, ModelUnreadable
+from queue_agent_diffusers.errors import ModelUnreadable, WeightsTooLarge
 from queue_agent_diffusers.options import GIB, Options
 from queue_agent_diffusers.tiny import FOLDER
 from queue_agent_diffusers.torch.architectures import architecture_of
@@ -22,9 +23,14 @@ from queue_agent_diffusers.torch.architectures.video import VideoArchitecture
 from queue_agent_diffusers.torch.batched import BatchedModel
 from queue_agent_diffusers.torch.components import pipeline_class, read_components
 from queue_agent_diffusers.torch.conditioning import Conditioning, load_conditioning
+from queue_agent_diffusers.torch.devices import choose_device, choose_dtype, dtype_name
 from queue_agent_diffusers.torch.hub import fetch_from_hub
 from queue_agent_diffusers.torch.lora_cache import LoraCache
-from queue_agent_diffusers.torch.memory import default_budget
+from queue_agent_diffusers.torch.memory import (
+    default_budget,
+    is_out_of_memory,
+    release_memory,
+)
 from queue_agent_diffusers.torch.model_cache import fetch_model
 from queue_agent_diffusers.torch.object_storage import is_stored
 from queue_agent_diffusers.torch.offload import check_offload, offload
@@ -49,14 +55,6 @@ from queue_agent_diffusers.torch.weight_files import (
 library: Any = diffusers
 """diffusers ships annotations for some of its names only."""
 
-DTYPES: Final = {
-    "float16": torch.float16,
-    "fp16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "bf16": torch.bfloat16,
-    "float32": torch.float32,
-    "fp32": torch.float32,
-}
 TINY: Final = "tiny"
 SMALL_BATCH: Final = 4
 """Images in a step on a CPU, and of the large transformers."""
@@ -70,6 +68,7 @@ _UNSHARED: Final = (
 )
 """What is told of a pipeline of which nothing is known."""
 
+_OFFLOADING: Final = "; --offload model or sequential leaves some of them in the host's."
 _SINGLE: Final = "safetensors"
 """Who reads a checkpoint that holds all components; diffusers takes none read by others."""
 
@@ -94,6 +93,11 @@ def load_model(
     """
     options = options or Options()
     progress = progress or LoadProgress(model)
+    with _weights_watched(options):
+        return _model(model, options, progress)
+
+
+def _model(model: str, options: Options, progress: LoadProgress) -> Model:
     pipeline = load_pipeline(model, options, progress)
     if can_upscale(pipeline):
         return UpscalerModel(pipeline)
@@ -109,6 +113,22 @@ def load_model(
     batched, made = batched_model(pipeline, architecture, options, conditioning)
     progress.told = {**progress.told, **made.told}
     return batched
+
+
+@contextmanager
+def _weights_watched(options: Options) -> Iterator[None]:
+    """Raise `WeightsTooLarge` where the block runs out of memory."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        release_memory()
+        device = choose_device(options.device)
+        raise WeightsTooLarge(
+            f"The weights do not fit into the memory of {device}"
+            + ("." if device.type == "cpu" else _OFFLOADING)
+        ) from error
 
 
 def batched_model(
@@ -161,9 +181,9 @@ def load_pipeline(
 ) -> Pipeline:
     """The pipeline itself, on its device; see `load_model`."""
     options = options or Options()
-    target = _choose_device(options.device)
+    target = choose_device(options.device)
     check_offload(options, target)
-    precision = _choose_dtype(options.dtype, target)
+    precision = choose_dtype(options.dtype, target)
     _silence()
     progress = progress or LoadProgress(model)
     with streamed_weights(model, options, dtype_name(precision), progress) as streamed:
@@ -190,13 +210,7 @@ def _load(
             told = _SINGLE if options.weights_by == "safetensors" else f"{_SINGLE} (a single file)"
         progress.told = {"weights-by": told}
         pipeline.set_progress_bar_config(disable=True)
-        try:
-            return _place(pipeline, options, target)
-        except torch.OutOfMemoryError as error:
-            raise DeviceUnavailable(
-                f"The weights do not fit into the memory of {target}; "
-                "--offload model or sequential leaves some of them in the host's."
-            ) from error
+        return _place(pipeline, options, target)
 
 
 def _place(pipeline: Any, options: Options, device: torch.device) -> Pipeline:
@@ -216,51 +230,17 @@ def _place(pipeline: Any, options: Options, device: torch.device) -> Pipeline:
     return placed
 
 
-def precision_of(options: Options) -> torch.dtype:
-    """What weights are loaded in.
-
-    Raises:
-        DeviceUnavailable: there is no such device or precision.
-    """
-    return _choose_dtype(options.dtype, _choose_device(options.device))
-
-
 def memory_budget(options: Options) -> int:
     """Bytes that the weights of loaded models may take together."""
     if options.memory_limit is not None:
         return int(options.memory_limit * GIB)
-    return default_budget(_choose_device(options.device))
+    return default_budget(choose_device(options.device))
 
 
 def _default_batch(pipeline: Any) -> int:
     if pipeline.vae.device.type != "cuda":
         return SMALL_BATCH
     return 8 if pipeline.unet.config.sample_size > LARGE_LATENT else 16
-
-
-def _choose_device(asked: str | None) -> torch.device:
-    if asked is None:
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(asked)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise DeviceUnavailable(f"Device {asked!r} cannot be used here: {reason}") from error
-    return device
-
-
-def _choose_dtype(asked: str | None, device: torch.device) -> torch.dtype:
-    if asked is None:
-        return torch.float16 if device.type == "cuda" else torch.float32
-    try:
-        return DTYPES[asked]
-    except KeyError:
-        raise DeviceUnavailable(
-            f"Unknown dtype {asked!r}; known: {', '.join(sorted(DTYPES))}."
-        ) from None
 
 
 def _find(
@@ -337,9 +317,9 @@ def _read_folder(
             local_files_only=True,
             **read.found,
         )
-    except torch.OutOfMemoryError:
-        raise
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelUnreadable(f"{path} cannot be loaded: {error}") from error
     return pipeline, read.told
 
@@ -357,6 +337,8 @@ def _read_file(path: Path, dtype: torch.dtype, *, allow_pickles: bool) -> Pipeli
         kind = getattr(library, _pipeline_of(_tensor_names(path, pickled=pickled)))
         pipeline: Pipeline = kind.from_single_file(path, dtype=dtype)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        if is_out_of_memory(error):
+            raise
         raise ModelUnreadable(f"{path} cannot be loaded: {error}") from error
     return pipeline
 
@@ -376,11 +358,6 @@ def _pipeline_of(names: Sequence[str]) -> str:
     if any(name.startswith("conditioner.embedders.") for name in names):
         return "StableDiffusionXLPipeline"
     return "StableDiffusionPipeline"
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """As options call it."""
-    return str(dtype).removeprefix("torch.")
 
 
 def _silence() -> None:

@@ -14,7 +14,8 @@ from queue_agent_diffusers.errors import ModelError
 from queue_agent_diffusers.options import Options
 from queue_agent_diffusers.tiny import FOLDER
 from queue_agent_diffusers.torch import hub
-from queue_agent_diffusers.torch.loader import TINY, dtype_name, precision_of
+from queue_agent_diffusers.torch.devices import dtype_name, precision_of
+from queue_agent_diffusers.torch.loader import TINY
 from queue_agent_diffusers.torch.model_cache import kept_at
 from queue_agent_diffusers.torch.object_storage import StoredModel, is_stored, open_model
 from queue_agent_diffusers.torch.tensor_hash import LENGTH_BYTES, header_length

@@ -18,7 +18,13 @@ from queue_agent.wire.errors import RuntimeSick
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.model import Model, OnStep
 from queue_agent_diffusers.engine.pool import ModelPool, Served
-from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
+from queue_agent_diffusers.engine.requests import (
+    Clip,
+    ControlInput,
+    ImagePrompt,
+    ImageRequest,
+    Pictures,
+)
 from queue_agent_diffusers.engine.unbatched import UnbatchedModel
 from queue_agent_diffusers.errors import DeviceBroken, OutOfMemory, QueueFull
 from queue_agent_diffusers.http.app import create_app
@@ -229,11 +235,20 @@ async def test_of_a_job_that_has_ended_no_picture_is_kept() -> None:
     model.gate.set()
     with running(model) as engine:
         await eventually(lambda: engine.ready)
-        given = Image.new("RGB", (64, 64))
-        job = engine.submit("1", ImageRequest("x", seed=1, image=given))
+        given = [Image.new("RGB", (64, 64)) for _ in range(5)]
+        request = ImageRequest(
+            "x",
+            seed=1,
+            image=given[0],
+            mask=given[1],
+            controls=(ControlInput("edges", given[2]),),
+            image_prompts=(ImagePrompt("style", given[3]),),
+            clip=Clip(last_frame=given[4]),
+        )
+        job = engine.submit("1", request)
         made = await asyncio.wrap_future(job.result)
-        pictures = [weakref.ref(given), weakref.ref(made.images[0])]
-        del given, job, made
+        pictures = [weakref.ref(picture) for picture in (*given, made.images[0])]
+        del given, request, job, made
 
         def alive() -> list[object]:
             gc.collect()

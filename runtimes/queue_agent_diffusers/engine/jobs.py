@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 from PIL import Image
@@ -194,7 +194,7 @@ class EngineJob:
 
     def remembered(self) -> "EngineJob":
         """How it ended, without any picture that it was given or made."""
-        kept = EngineJob(self.id, replace(self.request, image=None, mask=None, clip=None))
+        kept = EngineJob(self.id, self.request.without_pictures())
         kept.state, kept.step, kept.steps = self.state, self.step, self.steps
         kept.previews = self.previews
         kept.resumed_steps = self.resumed_steps

@@ -3,7 +3,7 @@
 import os
 import secrets
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
@@ -103,6 +103,10 @@ class ImageRequest:
         if self.width is None or self.height is None or frames is None:
             return None
         return self.width * self.height * frames
+
+    def without_pictures(self) -> "ImageRequest":
+        """What it says in words and numbers."""
+        return replace(self, image=None, mask=None, clip=None, controls=(), image_prompts=())
 
     @property
     def seeds(self) -> list[int]:

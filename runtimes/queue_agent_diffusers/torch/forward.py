@@ -9,6 +9,7 @@ import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from queue_agent_diffusers.torch.suspended import NetworkCall, parameter_names
+from queue_agent_diffusers.torch.uploads import on_host
 
 Network = Callable[..., Any]
 """Called as the network is, with ``return_dict=False``; see `RowLayout.outputs`."""
@@ -161,7 +162,7 @@ def _padded(tensor: torch.Tensor, missing: int) -> torch.Tensor:
 
 
 _contents: Any = WeakTensorKeyDictionary()
-"""Of shared tensors seen before: pipelines make them once, and comparing waits for the device."""
+"""Of shared tensors seen before: pipelines make them once, and comparing may take a wait."""
 
 
 def _content(value: Any) -> Hashable:
@@ -170,7 +171,7 @@ def _content(value: Any) -> Hashable:
     if not isinstance(value, torch.Tensor):
         return repr(value)
     if value not in _contents:
-        seen = hashlib.sha256(value.float().cpu().numpy().tobytes()).digest()
+        seen = hashlib.sha256(on_host(value).float().numpy().tobytes()).digest()
         _contents[value] = (tuple(value.shape), value.dtype, seen)
     content: tuple[Any, ...] = _contents[value]
     return content

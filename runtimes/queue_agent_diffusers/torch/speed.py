@@ -180,6 +180,6 @@ class Pace:
     def mark(self) -> None:
         """Note that a step has been handed to the device."""
         if self._cuda:
-            event = cuda.Event()
+            event = cuda.Event(blocking=True)  # or the wait would keep a core of the host busy
             event.record()
             self._marks.append(event)

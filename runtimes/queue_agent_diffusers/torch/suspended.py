@@ -22,6 +22,7 @@ import greenlet  # type: ignore[import-untyped]  # it ships no annotations
 import torch
 
 from queue_agent_diffusers.torch.step_cache import StepCache
+from queue_agent_diffusers.torch.uploads import uploading
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ class SuspendedCall:
     def _switch(self, *answer: Any) -> None:
         self.asked = None
         self._greenlet.parent = greenlet.getcurrent()
-        # Gradient mode belongs to the thread, so what the call sets ends with each switch.
-        with torch.no_grad():
+        # Modes belong to the thread, so what the call sets ends with each switch.
+        with torch.no_grad(), uploading():
             outcome = self._greenlet.switch(*answer)
         if self._greenlet.dead:
             self.result = outcome

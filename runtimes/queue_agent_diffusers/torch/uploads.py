@@ -1,0 +1,84 @@
+"""Copies to a CUDA device that the host does not wait for.
+
+A copy from ordinary memory waits until the device has done all that it was given before, which
+between two steps is the step that runs. From pinned memory it waits for nothing:
+https://docs.pytorch.org/docs/stable/notes/cuda.html#use-pinned-memory-buffers
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+_Place = torch.device | str | int | None
+
+_MOVES: Final = frozenset({torch.Tensor.to, torch.Tensor.cuda})
+_MAKERS: Final = frozenset({torch.tensor, torch.as_tensor, torch.asarray})
+
+_sources: Any = WeakTensorKeyDictionary()
+"""Of tensors that were copied to the device, what they were copied from."""
+
+
+def uploading() -> AbstractContextManager[object]:
+    """Within it tensors of the host go to a CUDA device by pinned memory; the same values."""
+    return _Uploading() if torch.cuda.is_available() else nullcontext()
+
+
+def on_host(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in the host's memory; waits for the device unless it was copied from here."""
+    source: torch.Tensor | None = _sources.get(tensor)
+    return tensor.cpu() if source is None else source
+
+
+class _Uploading(TorchFunctionMode):
+    def __torch_function__(
+        self,
+        function: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        del types
+        options = kwargs or {}
+        if function in _MOVES and args[0].device.type == "cpu":
+            device, dtype = _asked(function, *args[1:], **options)
+            if _is_cuda(device) and "memory_format" not in options:
+                return _upload(args[0] if dtype is None else args[0].to(dtype), device)
+        if function in _MAKERS and _is_cuda(options.get("device")):
+            return _upload(function(*args, **{**options, "device": "cpu"}), options["device"])
+        return function(*args, **options)
+
+
+def _asked(
+    function: Any,
+    first: object = None,
+    *more: object,
+    device: _Place = None,
+    dtype: torch.dtype | None = None,
+    other: torch.Tensor | None = None,
+    **_: object,
+) -> tuple[_Place, torch.dtype | None]:
+    """Where `Tensor.to` or `Tensor.cuda` brings a tensor, and what it makes of its numbers."""
+    like = first if isinstance(first, torch.Tensor) else other
+    if like is not None:
+        return like.device, like.dtype
+    if device is None and isinstance(first, str | int | torch.device):
+        device = first
+    if device is None and function is torch.Tensor.cuda:
+        device = "cuda"
+    named = [one for one in (first, *more) if isinstance(one, torch.dtype)]
+    return device, next(iter(named), dtype)
+
+
+def _is_cuda(device: _Place) -> bool:
+    return device is not None and torch.device(device).type == "cuda"
+
+
+def _upload(tensor: torch.Tensor, device: _Place) -> torch.Tensor:
+    pinned = tensor.pin_memory()
+    uploaded = pinned.to(device, non_blocking=True)
+    _sources[uploaded] = pinned
+    return uploaded

@@ -138,6 +138,7 @@ def fake_card() -> Iterator[FakeCard]:
             patch.setattr(torch.cuda, name, _constant(value))
         patch.setattr(torch.cuda, "current_stream", lambda *_: made["Stream"]())
         patch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+        patch.setattr(torch.cuda, "graph", functools.partial(_capturing, card))
         patch.setattr(torch.Tensor, "pin_memory", lambda self: self)
         patch.setattr(torch.Tensor, "record_stream", lambda *_: None)
         patch.setattr(torch, "empty", functools.partial(_unpinned, torch.empty))
@@ -145,6 +146,16 @@ def fake_card() -> Iterator[FakeCard]:
         fused = functools.partial(_attend, card, functional.scaled_dot_product_attention)
         patch.setattr(functional, "scaled_dot_product_attention", fused)
         yield card
+
+
+@contextmanager
+def _capturing(card: FakeCard, _graph: object, *, pool: object = None, **_: Any) -> Iterator[None]:
+    """Nothing may wait while a graph is captured."""
+    before = len(card.waits)
+    yield
+    if card.waits[before:]:
+        raise RuntimeError("operation not permitted when stream is capturing")
+    card.calls.append(f"captured in {pool}")
 
 
 @contextmanager

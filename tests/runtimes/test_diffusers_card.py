@@ -11,7 +11,7 @@ import pytest
 
 from diffusers_servers import tiny_model
 from queue_agent_diffusers.engine.requests import ImageRequest
-from queue_agent_diffusers.options import Options
+from queue_agent_diffusers.options import Options, Speed
 
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer")
 STEPS = 3
@@ -33,7 +33,7 @@ def unet_on_card(network: Any = None) -> Any:
     return UNetModel(pipeline, max_batch=4, network=network)
 
 
-def transformer_on_card(name: str) -> Any:
+def transformer_on_card(name: str, speed: Speed = "eager") -> Any:
     import torch  # noqa: PLC0415
 
     from fake_card import DEVICE  # noqa: PLC0415  loads torch
@@ -43,7 +43,8 @@ def transformer_on_card(name: str) -> Any:
 
     pipeline = copy.deepcopy(tiny_transformer(name)).to(torch.bfloat16).to(DEVICE)
     pipeline.default_sample_size = 64 // pipeline.vae_scale_factor
-    return batched_model(pipeline, architecture_of(pipeline), Options(device=DEVICE))[0]
+    options = Options(device=DEVICE, max_batch=2, speed=speed)
+    return batched_model(pipeline, architecture_of(pipeline), options)[0]
 
 
 def step_to_the_end(model: Any, wanted: Sequence[ImageRequest]) -> None:
@@ -100,3 +101,37 @@ def test_a_transformer_steps_in_half_precision_and_waits_for_nothing() -> None:
         step_to_the_end(model, requests())
         assert card.precisions == {torch.bfloat16}
         assert card.waits == []
+
+
+def test_passes_are_captured_before_jobs_come_all_of_them_in_one_memory() -> None:
+    from fake_card import fake_card  # noqa: PLC0415  loads torch
+
+    with fake_card() as card:
+        model = transformer_on_card("Flux", "graphs")
+        captured = [call for call in card.calls if call.startswith("captured")]
+        card.calls.clear()
+        card.forget()
+        step_to_the_end(model, requests())
+        assert len(captured) == len([size for size in model.buckets if size <= 2 * 2])
+        assert len(set(captured)) == 1
+        assert set(card.calls) >= {"CUDAGraph.replay"}
+        assert not any(call.startswith("captured") for call in card.calls)
+        assert card.waits == []
+
+
+def test_what_works_with_the_most_rows_is_tried_first_and_too_little_memory_ends_nothing() -> None:
+    import torch  # noqa: PLC0415
+
+    from fake_card import fake_card  # noqa: PLC0415  loads torch
+
+    tried = []
+
+    def network(latents: Any, *_: Any, **__: Any) -> Any:
+        tried.append(len(latents))
+        if len(latents) > 2:
+            raise torch.OutOfMemoryError
+        return (torch.empty_like(latents),)
+
+    with fake_card():
+        unet_on_card(network).warm_up((1, 2, 4))
+    assert tried == [4, 2, 1]

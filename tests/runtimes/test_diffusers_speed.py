@@ -182,6 +182,44 @@ def test_captured_passes_are_few_and_make_the_same_images(
     assert 1 <= Recorded.made < sum(request.steps or 0 for request, _ in MIX)
 
 
+def test_captured_passes_give_all_that_a_network_gives() -> None:
+    import torch  # noqa: PLC0415
+
+    from queue_agent_diffusers.torch.compiled import Fallback  # noqa: PLC0415
+    from queue_agent_diffusers.torch.graphs import GraphedNetwork  # noqa: PLC0415
+
+    fallback = Fallback("Capturing CUDA graphs")
+    graphed = GraphedNetwork(lambda x, **_: (x + 1, x + 2), fallback, Recorded)
+    pictures, sounds = graphed(torch.zeros(1), return_dict=False)
+    assert (pictures.item(), sounds.item()) == (1, 2)
+    assert fallback.failure is None
+
+
+def test_where_memory_runs_out_captured_passes_give_theirs_back() -> None:
+    import torch  # noqa: PLC0415
+
+    from queue_agent_diffusers.torch.compiled import Fallback  # noqa: PLC0415
+    from queue_agent_diffusers.torch.graphs import GraphedNetwork  # noqa: PLC0415
+
+    made: list[int] = []
+
+    def capture(network: Any, arguments: Any, options: Any) -> Any:
+        made.append(len(arguments[0]))
+        if len(arguments[0]) > 1:
+            raise torch.OutOfMemoryError
+        return Recorded(network, arguments, options)
+
+    fallback = Fallback("Capturing CUDA graphs")
+    graphed = GraphedNetwork(lambda x, **_: (x + 1,), fallback, capture)
+    for _ in range(2):
+        graphed(torch.zeros(1))
+    with pytest.raises(torch.OutOfMemoryError):
+        graphed(torch.zeros(2))
+    graphed(torch.zeros(1))
+    assert made == [1, 2, 1]
+    assert fallback.failure is None
+
+
 def test_a_pass_that_cannot_be_captured_is_run_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     import torch  # noqa: PLC0415
 

@@ -23,6 +23,7 @@ from queue_agent_diffusers.engine.checkpoint import CheckpointUnusable, request_
 from queue_agent_diffusers.engine.model import CHECKPOINT_LIMIT, OnStep
 from queue_agent_diffusers.engine.quality import unheeded
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
+from queue_agent_diffusers.errors import OutOfMemory
 from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.control_passes import answer_together, asking
@@ -238,17 +239,24 @@ class BatchedModel(ABC):
         ]
 
     def warm_up(self, rows: Sequence[int]) -> None:
-        """Take a step with so many rows each, so that nothing is compiled while jobs wait."""
+        """Take a step with so many rows each, so that nothing is compiled while jobs wait.
+
+        The most first: what fewer work with then fits into the memory that was taken for them.
+        """
         request = self.smallest_request()
         most = self.max_rows(request)
-        for size in [count for count in rows if count <= most]:
+        for size in sorted((count for count in rows if count <= most), reverse=True):
             samples = self.begin(replace(request, count=size), lambda _, __: None)
-            for sample in samples:
-                sample.start()
-            for move in self.predict(samples):
-                move()
-            for sample in samples:
-                sample.stop()
+            try:
+                for sample in samples:
+                    sample.start()
+                for move in self.predict(samples):
+                    move()
+            except OutOfMemory as error:
+                _log.warning("no step with so many rows as %d was tried: %s", size, error)
+            finally:
+                for sample in samples:
+                    sample.stop()
         self._prompts.clear()
 
     def smallest_request(self) -> ImageRequest:

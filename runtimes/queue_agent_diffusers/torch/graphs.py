@@ -25,9 +25,9 @@ cuda: Any = torch.cuda
 class GraphedNetwork:
     """A network whose forward pass is captured once per shape and replayed as one launch.
 
-    Saves the host's time per kernel, which is what small batches wait for. Predictions are
-    copied out, since the next replay overwrites them. Where a capture fails, passes go to the
-    network itself from then on.
+    Saves the host's time per kernel, which is what small batches wait for. What is predicted is
+    copied out, since the next replay overwrites it; so all captures work in the same memory, as
+    much as the largest needs. Where a capture fails, passes go to the network itself from then on.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class GraphedNetwork:
         """`capture` makes, of network, arguments and options, what has `replay`."""
         self._network = network
         self._fallback = fallback
-        self._capture = capture or Capture
+        self._capture = capture or _Captures()
         self._captured: LRUCache[object, Any] = LRUCache(CAPTURES)
 
     def __call__(self, *arguments: Any, **options: Any) -> tuple[Any, ...]:
@@ -47,10 +47,10 @@ class GraphedNetwork:
             try:
                 return self._replay(arguments, options)
             except Exception as error:
+                self._captured.clear()
                 if is_out_of_memory(error):
                     raise
                 self._fallback.give_up(error)
-                self._captured.clear()
         prediction: tuple[Any, ...] = self._network(*arguments, **options)
         return prediction
 
@@ -63,12 +63,31 @@ class GraphedNetwork:
         return made
 
 
+class _Captures:
+    """Makes captures that share memory: none leaves anything there that another one reads."""
+
+    def __init__(self) -> None:
+        self._pool: Any = None
+
+    def __call__(
+        self, network: Callable[..., Any], arguments: Sequence[Any], options: Mapping[str, Any]
+    ) -> "Capture":
+        if self._pool is None:
+            self._pool = cuda.graph_pool_handle()
+        return Capture(network, arguments, options, self._pool)
+
+
 class Capture:
     """One captured shape: a graph with the memory that it reads and writes."""
 
     def __init__(
-        self, network: Callable[..., Any], arguments: Sequence[Any], options: Mapping[str, Any]
+        self,
+        network: Callable[..., Any],
+        arguments: Sequence[Any],
+        options: Mapping[str, Any],
+        pool: object,
     ) -> None:
+        """`pool` names the memory that it works in, beside its inputs."""
         own, named = _cloned(arguments), _cloned(options)
         self._inputs = leaves((own, named))
         side = cuda.Stream()
@@ -79,7 +98,7 @@ class Capture:
         cuda.current_stream().wait_stream(side)
         self._graph = cuda.CUDAGraph()
         # Other threads may use the device meanwhile.
-        with cuda.graph(self._graph, capture_error_mode="thread_local"):
+        with cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             self._output: Any = network(*own, **named)
 
     def replay(self, values: Sequence[torch.Tensor]) -> Any:

@@ -16,6 +16,7 @@ from tiny_transformers import (
     HEADS,
     built,
     plain_vae,
+    qwen3_config,
     qwen_sizes,
     qwen_tokenizer,
     qwen_vae,
@@ -106,6 +107,62 @@ def sana() -> Any:
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
         ),
     )
+
+
+def sana_sprint() -> Any:
+    """In two steps, unless more are asked for."""
+    parts = sana().components
+    transformer = library.SanaTransformer2DModel.from_config(
+        parts["transformer"].config,
+        guidance_embeds=True,
+        qk_norm="rms_norm_across_heads",
+        sample_size=32,
+    )
+    scheduler = library.SCMScheduler(prediction_type="trigflow", sigma_data=0.5)
+    return library.SanaSprintPipeline(
+        **{**parts, "transformer": transformer, "scheduler": scheduler}
+    )
+
+
+def cogview3() -> Any:
+    """What is wanted and what is not are two rows of one call."""
+    return library.CogView3PlusPipeline(
+        text_encoder=t5(),
+        tokenizer=t5_tokenizer(),
+        transformer=library.CogView3PlusTransformer2DModel(
+            in_channels=4,
+            out_channels=4,
+            text_embed_dim=TEXT_WIDTH,
+            time_embed_dim=8,
+            condition_dim=4,
+            pos_embed_max_size=64,
+            sample_size=32,
+            **HEADS,
+        ),
+        vae=plain_vae(4, levels=2, scaling_factor=0.4),
+        scheduler=library.CogVideoXDDIMScheduler(),
+    )
+
+
+def ovis_image() -> Any:
+    """Tokens in squares, and prompts padded to one length."""
+    pipeline = library.OvisImagePipeline(
+        text_encoder=transformers.Qwen3Model(qwen3_config(16)),
+        tokenizer=qwen_tokenizer(),
+        transformer=library.OvisImageTransformer2DModel(
+            in_channels=16,
+            out_channels=16,
+            num_single_layers=2,
+            joint_attention_dim=16,
+            axes_dims_rope=(4, 6, 6),
+            **HEADS,
+        ),
+        vae=plain_vae(4, levels=2, shift_factor=0.1, scaling_factor=0.4),
+        scheduler=library.FlowMatchEulerDiscreteScheduler(),
+    )
+    pipeline.system_prompt, pipeline.user_prompt_begin_id = "", 2
+    pipeline.default_sample_size = 32
+    return pipeline
 
 
 def aura_flow() -> Any:
@@ -350,6 +407,9 @@ BUILDERS: Final[dict[str, Callable[[], Any]]] = {
     "Qwen-Image-Edit-Plus": partial(qwen_image_edit, "QwenImageEditPlusPipeline", zero_cond_t=True),
     "Chroma": chroma,
     "Sana": sana,
+    "Sana Sprint": sana_sprint,
+    "CogView3+": cogview3,
+    "Ovis-Image": ovis_image,
     "AuraFlow": aura_flow,
     "Lumina 2": lumina2,
     "CogView4": cogview4,

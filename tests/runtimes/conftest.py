@@ -28,13 +28,17 @@ async def client(server: ServerProcess) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def small_edits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without this, images to edit with Qwen-Image have a megapixel, which takes minutes here."""
+    """Without this, what Qwen-Image edits and Sana Sprint makes has a megapixel: minutes here."""
     from diffusers.pipelines.qwenimage import (  # noqa: PLC0415  loads torch
         pipeline_qwenimage_edit,
         pipeline_qwenimage_edit_inpaint,
         pipeline_qwenimage_edit_plus,
     )
+    from diffusers.pipelines.sana import pipeline_sana_sprint  # noqa: PLC0415
 
+    monkeypatch.setattr(
+        pipeline_sana_sprint, "ASPECT_RATIO_1024_BIN", {"1.0": [float(SIDE), float(SIDE)]}
+    )
     for module in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_inpaint):
         monkeypatch.setattr(module, "calculate_dimensions", lambda *_: (SIDE, SIDE, None))
     monkeypatch.setattr(

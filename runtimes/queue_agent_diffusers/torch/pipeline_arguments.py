@@ -15,6 +15,8 @@ from queue_agent_diffusers.torch.control_nets import ControlNets
 from queue_agent_diffusers.torch.schedulers import Scheduler, can_be_changed, make_scheduler
 from queue_agent_diffusers.torch.siblings import library, sibling
 
+_BETWEEN: Final = "intermediate_timesteps"
+"""Of which pipelines have a default that suits their default number of steps alone."""
 _OPTIONAL: Final = ("negative_prompt", "guidance_scale", "true_cfg_scale")
 _FROM_IMAGE: Final = {"ChromaPipeline": "ChromaImg2ImgPipeline"}
 _INPAINTING: Final = {
@@ -133,8 +135,7 @@ def pipeline_arguments(
         # On the CPU, so that a seed means the same noise on every device.
         "generator": [torch.Generator("cpu").manual_seed(seed) for seed in seeds],
     }
-    if request.steps is not None:
-        arguments["num_inference_steps"] = request.steps
+    arguments |= _steps(pipeline, request)
     if control_nets is not None:
         arguments |= control_nets.arguments(known, request.controls)
     if request.image_prompts:
@@ -159,6 +160,16 @@ def pipeline_arguments(
         else:
             ignored.append(f"{name}: {type(pipeline).__name__} has no use for it; ignored.")
     return arguments, [*_rounded(pipeline, request), *ignored]
+
+
+def _steps(pipeline: Pipeline, request: ImageRequest) -> dict[str, object]:
+    """How many there are, and no times between that were thought out for another number."""
+    if request.steps is None:
+        return {}
+    told: dict[str, object] = {"num_inference_steps": request.steps}
+    if _BETWEEN in parameters(pipeline) and request.steps != default(pipeline, *told):
+        told[_BETWEEN] = None
+    return told
 
 
 def _for_each(image: Image.Image, count: int) -> object:

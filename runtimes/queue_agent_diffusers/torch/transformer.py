@@ -12,7 +12,6 @@ from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.architectures.architecture import Architecture
-from queue_agent_diffusers.torch.architectures.cells import image_cells
 from queue_agent_diffusers.torch.batched import BatchedModel, StepSample
 from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.decoding import PipelineDecoder
@@ -108,7 +107,8 @@ class TransformerModel(BatchedModel):
         """The latents of a sample that has taken a step, as `LinearPreview` draws them."""
         if sample.latents is None:
             raise RuntimeError("a sample that has taken no step has no latents")
-        return image_cells(sample.latents, *self._size(sample.request))
+        pipeline = self._family.choose(sample.request)
+        return self._architecture.cells(pipeline, sample.latents, *self._size(sample.request), 1)
 
     def suspend(
         self, pipeline: Any, arguments: dict[str, object], sample: StepSample

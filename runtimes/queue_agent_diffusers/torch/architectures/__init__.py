@@ -6,6 +6,7 @@ from queue_agent_diffusers.torch.architectures.architecture import Architecture
 from queue_agent_diffusers.torch.architectures.aura_flow import AURA_FLOW
 from queue_agent_diffusers.torch.architectures.chroma import CHROMA
 from queue_agent_diffusers.torch.architectures.cogvideox import COGVIDEOX
+from queue_agent_diffusers.torch.architectures.cogview3 import COGVIEW3
 from queue_agent_diffusers.torch.architectures.cogview4 import COGVIEW4
 from queue_agent_diffusers.torch.architectures.flux import FLUX
 from queue_agent_diffusers.torch.architectures.flux2 import FLUX2
@@ -16,9 +17,10 @@ from queue_agent_diffusers.torch.architectures.ltx import LTX
 from queue_agent_diffusers.torch.architectures.ltx2 import LTX2
 from queue_agent_diffusers.torch.architectures.lumina2 import LUMINA2
 from queue_agent_diffusers.torch.architectures.mochi import MOCHI
+from queue_agent_diffusers.torch.architectures.ovis_image import OVIS_IMAGE
 from queue_agent_diffusers.torch.architectures.pixart import PIXART
 from queue_agent_diffusers.torch.architectures.qwen_image import QWEN_IMAGE
-from queue_agent_diffusers.torch.architectures.sana import SANA
+from queue_agent_diffusers.torch.architectures.sana import SANA, SANA_SPRINT
 from queue_agent_diffusers.torch.architectures.stable_diffusion_3 import STABLE_DIFFUSION_3
 from queue_agent_diffusers.torch.architectures.wan import WAN
 from queue_agent_diffusers.torch.architectures.z_image import Z_IMAGE
@@ -32,9 +34,12 @@ ARCHITECTURES: Final = (
     Z_IMAGE,
     CHROMA,
     SANA,
+    SANA_SPRINT,
     AURA_FLOW,
     LUMINA2,
+    COGVIEW3,
     COGVIEW4,
+    OVIS_IMAGE,
     HUNYUAN_IMAGE,
     HIDREAM,
     WAN,

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import torch
 
+from queue_agent_diffusers.torch.architectures.cells import image_cells
 from queue_agent_diffusers.torch.forward import ROWS, RowLayout
 from queue_agent_diffusers.torch.suspended import NetworkCall
 
@@ -58,6 +59,8 @@ class Architecture:
     """Of an image whose size nobody names; None where the pipeline says it."""
     finish: Callable[[int, int], Finish] = lambda _width, _height: as_decoded
     """For a size asked for, what the pipeline does between decoding and the picture."""
+    cells: Callable[[Any, torch.Tensor, int, int, int], torch.Tensor] = image_cells
+    """Of a pipeline, its latents on their way, and the result's width, height and frames."""
 
     def natural_side(self, pipeline: Any) -> int:
         """Of an image whose size nobody names, in pixels."""

@@ -8,7 +8,9 @@ TOKEN_SIDE: Final = 2
 """Cells of a side of the square that an image's token stands for."""
 
 
-def image_cells(latents: torch.Tensor, width: int, height: int) -> torch.Tensor:
+def image_cells(
+    _pipeline: Any, latents: torch.Tensor, width: int, height: int, _frames: int = 1
+) -> torch.Tensor:
     """Latents of an image of that shape, (1, channels, rows, columns)."""
     if latents.dim() == 5:  # a video of one frame
         return latents[:, :, 0]

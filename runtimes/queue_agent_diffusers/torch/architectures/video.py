@@ -62,7 +62,6 @@ class VideoArchitecture(Architecture):
     images: Callable[[Any, Image.Image, Image.Image | None, int], dict[str, object]] = _as_image
     """Arguments of a pipeline's call for the first frame, the last, and the number of frames."""
     cells: Callable[[Any, torch.Tensor, int, int, int], torch.Tensor] = video_cells
-    """Of a pipeline, its latents on their way, and the video's width, height and frames."""
     more: Callable[[Any, float | None], dict[str, object]] = _no_more
     """Further arguments of a pipeline's call, by the guidance that is asked for."""
 

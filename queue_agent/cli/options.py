@@ -156,6 +156,7 @@ def runtime_options(settings: Settings) -> RuntimeOptions:
         workflows=settings.workflows,
         files=settings.runtime_files,
         output_hosts=settings.reference_allow,
+        checkpoint_limit=settings.checkpoint_limit,
         own=from_json(settings.runtime_options) if settings.runtime_options else {},
     )
 

@@ -178,6 +178,8 @@ class RuntimeOptions:
     """Networks (CIDR), addresses, hosts and ``*.suffix`` hosts, beside the public internet, from
     which outputs are fetched that the server names by URL; see `OutputFetcher` of
     `queue_agent.runtime.http`."""
+    checkpoint_limit: int | None = None
+    """Bytes of a checkpoint that the agent keeps; a larger one is of no use. None: not told."""
     own: Mapping[str, JsonValue] = field(default_factory=dict)
     """What only this adapter understands, by the names in its `Runtime.own_options`; read by
     `queue_agent.runtime.own_options_of`."""

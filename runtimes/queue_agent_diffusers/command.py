@@ -135,6 +135,15 @@ def serve_diffusers(
             "need the extra of their name. With runai, those of s3:// and nats:// need no disk."
         ),
     ] = _DEFAULTS.weights_by,
+    checkpoint_limit: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="MIB",
+            help="MiB of host memory for what was done of an image or video so far, from its first "
+            "step on; 0: no job can be gone on with elsewhere.",
+        ),
+    ] = _DEFAULTS.checkpoint_limit,
     default_quality: Annotated[
         Quality, typer.Option(help="Of requests that name none; see the docs on step caches.")
     ] = _DEFAULTS.quality.default,
@@ -190,6 +199,7 @@ def serve_diffusers(
             fuse_projections=fuse_projections,
             offload=offload,
             weights_by=weights_by,
+            checkpoint_limit=checkpoint_limit,
         ),
     )
 

@@ -29,6 +29,7 @@ READER_PACKAGES: Final[Mapping[str, str]] = {
 """What has to be there for `WeightsBy`; each has an extra of its own."""
 
 GIB: Final = 1024**3
+MIB: Final = 1024**2
 
 
 @dataclass(frozen=True)
@@ -69,5 +70,7 @@ class Options:
     """One projection for query, key and value; None: of UNets on cuda."""
     offload: Offload = "none"
     weights_by: WeightsBy = "safetensors"
+    checkpoint_limit: int = 64
+    """MiB of an image's predictions that are kept, in the host's memory, for its checkpoint."""
     quality: QualityPolicy = field(default_factory=QualityPolicy)
     """How much jobs may be sped up at the cost of their pictures."""

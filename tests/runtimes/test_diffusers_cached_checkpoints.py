@@ -5,6 +5,7 @@ one pass that it came by is made again, and answered by the prediction that was 
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -69,8 +70,8 @@ class Run:
             self.passes += 1
         return self
 
-    def checkpoint(self) -> bytes:
-        make = self.model.checkpoint(self.request, self.samples)
+    def checkpoint(self, limit: int = sys.maxsize) -> bytes:
+        make = self.model.checkpoint(self.request, self.samples, limit)
         data: bytes = make()
         return data
 
@@ -117,6 +118,37 @@ def test_a_balanced_job_can_be_ended_again_before_and_after_its_pass_is_made_aga
         assert (resumed.picture() == whole.picture()).all()
     assert read_head(waiting.checkpoint()) == read_head(first) == read_head(started.checkpoint())
     assert read_head(further.checkpoint()).predictions == 7
+
+
+@pytest.mark.parametrize(("name", "request_"), [("Flux", SIMPLE), ("Qwen-Image", GUIDED)])
+def test_a_balanced_job_goes_on_from_as_many_steps_as_were_asked_for(
+    name: str, request_: ImageRequest
+) -> None:
+    model, wanted = caching_model(name), replace(request_, quality="balanced")
+    whole = Run(model, wanted).start().go_on()
+    size = len(whole.checkpoint())
+    handed = set()
+    for limit in range(size // 8, size + 5000, size // 8):
+        make = model.checkpoint(wanted, whole.samples, limit)
+        if (data := make()) is None:
+            continue
+        assert len(data) <= limit
+        handed.add(read_head(data).predictions)
+        assert (Run(model, wanted, data).start().go_on().picture() == whole.picture()).all()
+    assert len(handed) > 2
+
+
+def test_a_balanced_job_gone_on_with_hands_out_nothing_that_its_cache_is_not_known_of() -> None:
+    model, wanted = caching_model("Flux"), replace(SIMPLE, quality="balanced")
+    first = Run(model, wanted).start().go_on(5)
+    again = Run(model, wanted, first.checkpoint()).start()
+    [last] = made_again(first.checkpoint())
+    [size] = {len(first.sample.kept[call].numpy().tobytes()) for call in range(5)}
+    for calls in range(1, 6):
+        data = model.checkpoint(wanted, again.samples, 4096 + calls * (size + 160))()
+        assert (data is None) == (calls <= last)
+        if data is not None:
+            assert read_head(data).predictions == calls
 
 
 def test_a_balanced_job_goes_on_among_others() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def with_adapter(of: str, folder: Path, weights: int, encoder: int) -> Any:
 
 def checkpoint_of(model: Any, request: ImageRequest) -> bytes:
     [samples] = stepped_together(model, [request])
-    data: bytes = model.checkpoint(request, samples)()
+    data: bytes = model.checkpoint(request, samples, sys.maxsize)()
     model.conditioning.apply(SIMPLE)  # the next model is of the same pipeline
     return data
 
@@ -105,3 +106,22 @@ def test_what_leads_others_does_not_matter_to_a_checkpoint() -> None:
     checkpoint = checkpoint_of(with_control_nets("sd", 0), SIMPLE)
     assert takes_up(with_control_nets("sd", 1), SIMPLE, checkpoint)
     assert takes_up(model_led("sd"), SIMPLE, checkpoint)
+
+
+@pytest.mark.parametrize("config", ["Float8WeightOnlyConfig", "Int8WeightOnlyConfig"])
+def test_weights_in_eight_bits_are_told_from_others(config: str) -> None:
+    ao = pytest.importorskip("torchao.quantization")
+    import torch  # noqa: PLC0415
+
+    from queue_agent_diffusers.torch.fingerprints import module_fingerprint  # noqa: PLC0415
+
+    def quantized(change: float) -> str:
+        torch.manual_seed(0)
+        changed = torch.nn.Linear(64, 64, bias=False)
+        network = torch.nn.Sequential(torch.nn.Linear(64, 64), changed)
+        with torch.no_grad():  # as training, or a LoRA made one with it, changes one layer
+            changed.weight += change
+        ao.quantize_(network, getattr(ao, config)())
+        return module_fingerprint(network)
+
+    assert quantized(0) == quantized(0) != quantized(0.1)

@@ -74,6 +74,8 @@ def read_head(data: bytes) -> CheckpointHead:
     try:
         content = json.loads(data[8 : 8 + size])
         known: Mapping[str, str] = content["__metadata__"]
+        if not all(isinstance(value, str) for value in known.values()):
+            raise CheckpointUnusable("its metadata are no texts")
         if known["format"] != FORMAT:
             raise CheckpointUnusable("it is another file of safetensors")
         if known["version"] != VERSION:
@@ -85,7 +87,7 @@ def read_head(data: bytes) -> CheckpointHead:
             known["passes"],
             known["sha256"],
         )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointUnusable(f"its head cannot be read: {error!r}") from error
 
 

@@ -8,6 +8,7 @@ or no longer wanted. It knows neither HTTP nor torch. `submit`, `find`, `cancel`
 import functools
 import logging
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from typing import Final
 from queue_agent_diffusers.engine.batch_scheduler import Batch, BatchScheduler
 from queue_agent_diffusers.engine.finisher import Finisher
 from queue_agent_diffusers.engine.fitting import Fitting
+from queue_agent_diffusers.engine.handing_out import HandingOut
 from queue_agent_diffusers.engine.job_edge import JobEdge
 from queue_agent_diffusers.engine.jobs import EngineJob, JobRegister, Listener, Stages
 from queue_agent_diffusers.engine.model import Model, Observer, Resumable
@@ -171,20 +173,20 @@ class Engine:
         job.cancel()
         return job
 
-    def checkpoint(self, job_id: str, *, stop: bool = False) -> "Future[bytes | None]":
+    def checkpoint(
+        self, job_id: str, *, stop: bool = False, limit: int = sys.maxsize
+    ) -> HandingOut:
         """What has been done of the job of that id, between two steps; raises like `find`.
 
-        With `stop` the job ends there. The future holds None where nothing was done that could be
-        taken up, as of a job that waits or has ended.
+        Of so many bytes at most, from the first step on. With `stop` the job ends there. Of a job
+        that waits or has ended nothing was done.
         """
-        job = self.find(job_id)
-        made: Future[bytes | None] = Future()
-        if job.work is None or not isinstance(job.work[0], Resumable):
-            if stop:  # at once: what is not resumable may hold the engine's thread up to its end
-                job.cancel()
-            made.set_result(None)
+        made = HandingOut(self.find(job_id), self._finisher.serialize, stop=stop, limit=limit)
+        work = made.job.work
+        if work is None or not isinstance(work[0], Resumable):
+            made.now()  # what is not resumable may hold the engine's thread up to its end
             return made
-        self._inbox.put(functools.partial(self._hand_out, job, made, stop=stop))
+        self._inbox.put(made.now)
         if not self._thread.is_alive():
             self._take_in()
         return made
@@ -253,19 +255,6 @@ class Engine:
             steps += 1
             if steps >= batch.model.turn and len(self._scheduler) > 1:
                 return
-
-    def _hand_out(self, job: EngineJob, made: "Future[bytes | None]", *, stop: bool) -> None:
-        make = None
-        if job.work is not None and not job.ended:
-            model, samples = job.work
-            if isinstance(model, Resumable):
-                make = model.checkpoint(job.request, samples)
-        if stop:
-            job.cancel()
-        if make is None:
-            made.set_result(None)
-        else:
-            self._finisher.serialize(make, made)
 
     def _note_changes(self) -> None:
         """What may change between two steps: who is there, who is wanted, what is loaded."""

@@ -1,4 +1,7 @@
-"""What is made of samples beside the step loop: previews on the way, pictures at the end."""
+"""What is made of samples beside the step loop: previews on the way, pictures at the end.
+
+And checkpoints, in a thread of their own: who asks for one must end, and pictures take long.
+"""
 
 import logging
 import time
@@ -19,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 class Finisher:
-    """One more thread, in which pictures are made; all methods are for the engine's own."""
+    """Two more threads; all methods but `serialize` are for the engine's own."""
 
     def __init__(
         self, edge: JobEdge, observer: Observer, hand_in: Callable[[Callable[[], None]], None]
@@ -30,6 +33,7 @@ class Finisher:
         self._hand_in = hand_in
         self._delivering: Counter[Model] = Counter()
         self._thread = ThreadPoolExecutor(1, "finisher")
+        self._writer = ThreadPoolExecutor(1, "checkpoints")
 
     def deliver(self, job: EngineJob, model: Model, make: Callable[[], Pictures]) -> None:
         """Have a job's pictures made and handed out."""
@@ -62,22 +66,24 @@ class Finisher:
             number = due.index(sample.step)
             self._thread.submit(self._deliver_preview, member, number, draw)
 
-    def serialize(self, make: Callable[[], bytes], made: "Future[bytes | None]") -> None:
-        """Have bytes made; what goes wrong is for who asked, and no job's fault."""
-        self._thread.submit(self._serialize, make, made)
+    def serialize(self, make: Callable[[], bytes | None], made: "Future[bytes | None]") -> None:
+        """Have bytes made; what goes wrong is for who asked, and no job's fault. Any thread."""
+        self._writer.submit(self._serialize, make, made)
 
     def close(self, *, wait: bool) -> None:
-        """End the thread, once it has done what it was given."""
+        """End the threads, once they have done what they were given."""
+        self._writer.shutdown(wait=wait)
         self._thread.shutdown(wait=wait)
 
-    def _serialize(self, make: Callable[[], bytes], made: "Future[bytes | None]") -> None:
+    def _serialize(self, make: Callable[[], bytes | None], made: "Future[bytes | None]") -> None:
         try:
             data = make()
         except Exception as error:
             _log.exception("no checkpoint was made")
             made.set_exception(GenerationFailed(f"{type(error).__name__}: {error}"))
         else:
-            self._observer.checkpointed(len(data))
+            if data is not None:
+                self._observer.checkpointed(len(data))
             made.set_result(data)
 
     def _deliver(self, job: EngineJob, model: Model, make: Callable[[], Pictures]) -> None:

@@ -5,7 +5,7 @@ together by `Model.predict`, and hands the finished ones of a job to `Model.fini
 """
 
 from collections.abc import Callable, Collection, Hashable, Sequence
-from typing import Any, Final, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from PIL import Image
 
@@ -87,23 +87,20 @@ class ModelOf(Protocol[S]):
         """Free its memory; it is not used afterwards."""
 
 
-CHECKPOINT_LIMIT: Final = 64 * 1024 * 1024
-"""Bytes of an image's predictions above which none of them are kept."""
-
-
 @runtime_checkable
 class Resumable(Protocol):
     """What a model can do beside, whose samples can go on where others ended."""
 
     checkpoint_limit: int
-    """Bytes that are kept of each sample; 0 for none."""
+    """Bytes that are kept of each sample, of its first steps; 0 for none."""
 
     def checkpoint(
-        self, request: ImageRequest, samples: Sequence[Any]
-    ) -> Callable[[], bytes] | None:
+        self, request: ImageRequest, samples: Sequence[Any], limit: int
+    ) -> Callable[[], bytes | None]:
         """What makes a checkpoint of a request's samples, started or not, in any one other thread.
 
-        None where they have nothing that is worth it.
+        Of what is there when this is called, from any thread, as much as `limit` bytes hold. It
+        makes None where that is nothing.
         """
 
     def restore(self, request: ImageRequest, samples: Sequence[Any], checkpoint: bytes) -> None:

@@ -56,7 +56,11 @@ from queue_agent_diffusers.http.api import (
     ServedModels,
 )
 from queue_agent_diffusers.http.browsers import BrowserGuard
-from queue_agent_diffusers.http.checkpoints import UploadedCheckpoints, add_checkpoint_routes
+from queue_agent_diffusers.http.checkpoints import (
+    UploadedCheckpoints,
+    add_checkpoint_routes,
+    most_waiting,
+)
 from queue_agent_diffusers.http.image_routes import MAX_BODY, add_image_routes, invalid_request
 from queue_agent_diffusers.http.images import encode_file
 from queue_agent_diffusers.http.metrics import EngineMetrics
@@ -101,14 +105,16 @@ def create_app(
         redoc_url=None,
     )
     app.state.tracer = NoOpTracer()
-    app.add_middleware(RequestBodyLimit, limit=MAX_BODY)
+    options = options or Options()
+    most = most_waiting(options)
+    app.add_middleware(RequestBodyLimit, limit=MAX_BODY, of_checkpoints=most)
     app.add_middleware(RequestIds)
     app.add_middleware(BrowserGuard, hosts=hosts)
     app.add_exception_handler(ServerError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_error)
-    upscalers = (options or Options()).upscalers
-    names, uploaded = Names(engine.pool.names, upscalers), UploadedCheckpoints()
+    upscalers = options.upscalers
+    names, uploaded = Names(engine.pool.names, upscalers), UploadedCheckpoints(most)
     add_image_routes(app, engine, names, uploaded)
     add_upscale_routes(app, engine, upscalers)
     add_video_routes(app, engine, names, uploaded)
@@ -118,7 +124,7 @@ def create_app(
 
     @app.get("/v1/capabilities")
     async def capabilities() -> Capabilities:
-        return await asyncio.to_thread(capabilities_of, engine.pool, names, options or Options())
+        return await asyncio.to_thread(capabilities_of, engine.pool, names, options)
 
     _add_state_routes(app, engine, metrics or EngineMetrics())
     return app

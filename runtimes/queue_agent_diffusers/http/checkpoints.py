@@ -6,19 +6,25 @@ will have. A checkpoint that is of something else, or that was forgotten, only c
 
 import asyncio
 import dataclasses
+import sys
 from collections import OrderedDict
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 
 from queue_agent_diffusers.engine.checkpoint import MEDIA_TYPE, CheckpointUnusable, read_head
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.requests import ImageRequest
 from queue_agent_diffusers.errors import BodyTooLarge
+from queue_agent_diffusers.options import MIB, Options
 
 DONE: Final = "X-Checkpoint-Done"
-MOST_WAITING: Final = 256 * 1024 * 1024
-"""Bytes of uploaded checkpoints whose requests have not come."""
+_MOST_WAITING: Final = 256 * MIB
+_IMAGES: Final = 4
+"""Of one job, for whose checkpoint there is room whatever is kept of an image."""
+STEP_PATIENCE: Final = 1.5
+"""Seconds for which the end of the step under way is waited for, to have that step, too."""
+Limit = Annotated[int, Query(ge=0, description="Bytes at most; of more, the first steps'.")]
 _FILE: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "content": {MEDIA_TYPE: {}},
@@ -31,10 +37,15 @@ _FILE: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+def most_waiting(options: Options) -> int:
+    """Bytes of uploaded checkpoints whose requests have not come, at most, and so of each."""
+    return max(_MOST_WAITING, _IMAGES * options.checkpoint_limit * MIB)
+
+
 class UploadedCheckpoints:
     """Those that wait for their requests; the oldest are forgotten. For the event loop only."""
 
-    def __init__(self, most: int = MOST_WAITING) -> None:
+    def __init__(self, most: int) -> None:
         """`most`: bytes of all together."""
         self._most = most
         self._waiting: OrderedDict[str, bytes] = OrderedDict()
@@ -71,16 +82,21 @@ def add_checkpoint_routes(app: FastAPI, engine: Engine, uploaded: UploadedCheckp
         uploaded.add(job_id, await request.body())
 
     @app.get("/v1/jobs/{job_id}/checkpoint", response_class=Response, responses=_FILE)
-    async def job_checkpoint(job_id: str) -> Response:
-        return await _handed_out(engine, job_id, stop=False)
+    async def job_checkpoint(job_id: str, limit: Limit = sys.maxsize) -> Response:
+        return await _handed_out(engine, job_id, stop=False, limit=limit)
 
     @app.post("/v1/jobs/{job_id}/suspend", response_class=Response, responses=_FILE)
-    async def suspend_job(job_id: str) -> Response:
-        return await _handed_out(engine, job_id, stop=True)
+    async def suspend_job(job_id: str, limit: Limit = sys.maxsize) -> Response:
+        return await _handed_out(engine, job_id, stop=True, limit=limit)
 
 
-async def _handed_out(engine: Engine, job_id: str, *, stop: bool) -> Response:
-    data = await asyncio.wrap_future(engine.checkpoint(job_id, stop=stop))
+async def _handed_out(engine: Engine, job_id: str, *, stop: bool, limit: int) -> Response:
+    handing = engine.checkpoint(job_id, stop=stop, limit=limit)
+    made = asyncio.wrap_future(handing)
+    await asyncio.wait({made}, timeout=STEP_PATIENCE)
+    if not made.done():
+        handing.now()
+    data = await made
     if data is None:
         return Response(status_code=204)
     headers = {DONE: str(read_head(data).predictions)}

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from queue_agent_diffusers.errors import BodyTooLarge, InvalidRequest, ServerError
 
 ID_HEADER: Final = "X-Request-Id"
+_CHECKPOINT: Final = re.compile(r"/v1/jobs/[^/]+/checkpoint")
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 
 
@@ -50,28 +51,32 @@ class RequestIds:
 class RequestBodyLimit:
     """Answers 413 as soon as a body exceeds the limit, whatever its headers promise."""
 
-    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+    def __init__(self, app: ASGIApp, *, limit: int, of_checkpoints: int) -> None:
+        """Bytes of any body, and of one that is a job's checkpoint."""
         self._app = app
         self._limit = limit
+        self._of_checkpoints = of_checkpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        received = 0
-        refusal = BodyTooLarge(f"The body has more than {self._limit} bytes.")
+        received, limit = 0, self._limit
+        if scope["type"] == "http" and _CHECKPOINT.fullmatch(scope["path"]):
+            limit = self._of_checkpoints
+        refusal = BodyTooLarge(f"The body has more than {limit} bytes.")
 
         async def receive_within_limit() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._limit:
+            if received > limit:
                 raise refusal
             return message
 
         async def send_unless_refused(message: Message) -> None:
-            if received <= self._limit:
+            if received <= limit:
                 await send(message)
 
         await self._app(scope, receive_within_limit, send_unless_refused)
-        if received > self._limit:
+        if received > limit:
             await send_error(send, refusal)
 
 

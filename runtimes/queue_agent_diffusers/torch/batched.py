@@ -20,10 +20,11 @@ from PIL import Image
 
 from queue_agent.wire.quality import Quality
 from queue_agent_diffusers.engine.checkpoint import CheckpointUnusable, request_fingerprint
-from queue_agent_diffusers.engine.model import CHECKPOINT_LIMIT, OnStep
+from queue_agent_diffusers.engine.model import OnStep
 from queue_agent_diffusers.engine.quality import unheeded
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
-from queue_agent_diffusers.errors import OutOfMemory
+from queue_agent_diffusers.errors import InvalidRequest, OutOfMemory
+from queue_agent_diffusers.options import MIB, Options
 from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.control_passes import answer_together, asking
@@ -32,8 +33,10 @@ from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched, release_memory, weight_bytes
 from queue_agent_diffusers.torch.pipeline_arguments import Family, default, refusals_told
 from queue_agent_diffusers.torch.predictions import (
+    UNFIT,
     KeptPredictions,
     Prediction,
+    check_alike,
     on_device,
     read_checkpoint,
     write_checkpoint,
@@ -93,22 +96,23 @@ class StepSample:
         """Go on with the network's prediction to its next question, or to the end."""
         self.skipped_by = self._skipping()
         with refusals_told():
-            if self._calls == len(self.kept.predictions) or not self.kept.whole:
-                self.kept.add(prediction)
-                self._answer(prediction)
-            else:  # a pass that was made again
-                self._go_on(self.kept.predictions[self._calls])
+            if self._calls < len(self.kept):  # a pass that was made again
+                self._go_on(self.kept[self._calls])
+            else:
+                self._answer(prediction, keep=True)
 
     def _go_on(self, prediction: Prediction | None = None) -> None:
         """Answer by this and by what is kept, as far as that goes without a pass."""
         given = self.kept.given(self._calls) if prediction is None else prediction
+        before = self.asked
         try:
             while given is not None:
                 self._answer(on_device(given, self._model.device))
                 given = self.kept.given(self._calls)
+            check_alike(before, self.asked)
         except torch.OutOfMemoryError:
             raise
-        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError) as error:
+        except UNFIT as error:
             _log.warning("begun anew, since its kept steps do not fit: %s", error)
             self.stop()
             self.kept.clear()
@@ -122,15 +126,16 @@ class StepSample:
         pipeline = call.pipeline
         self.steps = getattr(pipeline, "num_timesteps", None) or len(pipeline.scheduler.timesteps)
 
-    def _answer(self, prediction: Any) -> None:
+    def _answer(self, prediction: Any, *, keep: bool = False) -> None:
         answer_together([self])
         call = self.call
         if call is None or call.asked is None:
             raise RuntimeError("a sample that was not started has no step to take")
+        question = None
         if self.caches is not None:
             question = self.caches.answered(call.asked.network, prediction)
-            if question is not None:
-                self.kept.passes[question] = self._calls
+        if keep:
+            self.kept.add(prediction, question)
         self._calls += 1
         call.resume(prediction)
         if call.asked is None:
@@ -167,7 +172,7 @@ class BatchedModel(ABC):
 
     turn = 4
     takes_loras = True
-    checkpoint_limit = CHECKPOINT_LIMIT
+    checkpoint_limit = Options.checkpoint_limit * MIB
     layout = forward.ROWS
     host_timesteps = False
     """Whether the schedulers' timesteps are kept in the host's memory."""
@@ -269,16 +274,20 @@ class BatchedModel(ABC):
         return next((size for size in self.buckets if size >= rows), None)
 
     def checkpoint(
-        self, request: ImageRequest, samples: Sequence[StepSample]
-    ) -> Callable[[], bytes] | None:
+        self, request: ImageRequest, samples: Sequence[StepSample], limit: int
+    ) -> Callable[[], bytes | None]:
         """See `Resumable`."""
-        try:
-            fingerprint = self._fingerprint_of(request)
-        except CheckpointUnusable as error:
-            _log.info("no checkpoint is made: %s", error)
-            return None
-        kept = [sample.kept for sample in samples]
-        return write_checkpoint(kept, fingerprint, request.seed, self.device)
+        kept = [sample.kept.answers() for sample in samples]
+
+        def make() -> bytes | None:
+            try:
+                fingerprint = self._fingerprint_of(request)
+            except (CheckpointUnusable, InvalidRequest) as error:
+                _log.warning("no checkpoint is made: %s", error)
+                return None
+            return write_checkpoint(kept, fingerprint, request.seed, limit)
+
+        return make
 
     def restore(
         self, request: ImageRequest, samples: Sequence[StepSample], checkpoint: bytes

@@ -3,7 +3,7 @@
 Not where somebody means to deceive: weights may be made that differ elsewhere.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -71,7 +71,20 @@ def _fingerprint(told: str, weights: Iterable[tuple[str, torch.Tensor]]) -> str:
 
 
 def _some(weight: torch.Tensor) -> torch.Tensor:
-    if weight.device.type == "meta" or type(weight.data) is not torch.Tensor:
-        return torch.zeros(0)  # kept elsewhere, or quantised: its name and shape are all we see
-    flat = weight.detach().reshape(-1) if weight.is_contiguous() else weight.detach()[:1].flatten()
+    if weight.device.type == "meta":
+        return torch.zeros(0)  # kept elsewhere: its name and shape are all we see
+    data = weight.detach()
+    if type(data.data) is not torch.Tensor:  # quantised: kept as several tensors
+        parts = [getattr(data, name) for name in _parts(data)]
+        return torch.cat([torch.zeros(0), *(_some(part) for part in parts if part is not None)])
+    flat = data.reshape(-1) if data.is_contiguous() else data[:1].flatten()
     return flat[:: max(1, flat.numel() // _LOOKED_AT)][: _LOOKED_AT + 1].float().cpu()
+
+
+def _parts(wrapper: Any) -> Sequence[str]:
+    """Names of a tensor subclass's own tensors, by the protocol that torch.compile uses, too.
+
+    https://docs.pytorch.org/docs/stable/notes/extending.html#subclassing-torch-tensor
+    """
+    flatten = getattr(wrapper, "__tensor_flatten__", None)
+    return flatten()[0] if flatten else ()

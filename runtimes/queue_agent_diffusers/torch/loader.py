@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.engine.model import Model
 from queue_agent_diffusers.errors import ModelUnreadable, WeightsTooLarge
-from queue_agent_diffusers.options import GIB, Options
+from queue_agent_diffusers.options import GIB, MIB, Options
 from queue_agent_diffusers.tiny import FOLDER
 from queue_agent_diffusers.torch.architectures import architecture_of
 from queue_agent_diffusers.torch.architectures.architecture import Architecture
@@ -111,6 +111,7 @@ def _model(model: str, options: Options, progress: LoadProgress) -> Model:
             return VideoPipelineModel(pipeline)
         return PipelineModel(pipeline, conditioning)
     batched, made = batched_model(pipeline, architecture, options, conditioning)
+    batched.checkpoint_limit = options.checkpoint_limit * MIB
     progress.told = {**progress.told, **made.told}
     return batched
 

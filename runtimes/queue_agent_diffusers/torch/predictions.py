@@ -7,9 +7,12 @@ its scheduler remembers or draws.
 
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from bisect import bisect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
@@ -17,78 +20,139 @@ from safetensors.torch import load, save
 
 from queue_agent_diffusers.engine.checkpoint import CheckpointHead, CheckpointUnusable, read_head
 from queue_agent_diffusers.torch.step_cache import Question
+from queue_agent_diffusers.torch.suspended import NetworkCall
 
 Prediction = torch.Tensor | list[torch.Tensor]
 Passes = dict[Question, int]
 """By question, the call whose pass left what a step cache keeps of it."""
+UNFIT: Final = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+)
+"""What a pipeline's own code raises at predictions that are not its network's."""
+_PATIENCE: Final = 1.0
+"""Seconds for which the last predictions are waited for, on their way from the device."""
+_PAUSE: Final = 0.002
+_HEAD: Final = 4096
+"""Bytes of a file's head, at most, and `_TENSOR` what each tensor takes of it."""
+_TENSOR: Final = 160
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Answer:
+    """What the network answered in one call, on the host."""
+
+    prediction: Prediction
+    question: Question | None
+    """Whose step cache keeps something of this call's pass."""
+    copied: Callable[[], bool] | None = None
+    """Whether the prediction is there; None: it is."""
+
+
 class KeptPredictions:
-    """Those of one sample, in the host's memory; none where they take more than `limit` bytes."""
+    """Those of one sample, from its first call on, as many as `limit` bytes hold.
 
-    limit: int
-    predictions: list[Prediction] = field(default_factory=list)
-    passes: Passes = field(default_factory=dict)
-    """The calls that are made again though their predictions are here: what the step caches keep
-    is large, and comes by the same passes again."""
-    whole: bool = True
-    """Whether all of the call so far are here."""
-    _size: int = 0
+    Its methods are for the engine's thread, but for `answers`.
+    """
 
-    def add(self, prediction: object) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._answers: list[_Answer] = []
+        self._again: frozenset[int] = frozenset()
+        self._size = 0
+        self._full = False
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def __getitem__(self, call: int) -> Prediction:
+        return self._answers[call].prediction
+
+    def add(self, prediction: object, question: Question | None) -> None:
         """Keep one more, unless it is too much or of a kind that is not known."""
-        if not self.whole:
-            return
         parts = _parts(prediction)
         self._size += sum(part.nbytes for part in parts)
-        if not parts or self._size > self.limit:
-            self.forget()
+        self._full = self._full or not parts or self._size > self._limit
+        if self._full:
             return
         held = [_on_host(part) for part in parts]
-        self.predictions.append(held if isinstance(prediction, list) else held[0])
+        made = held if isinstance(prediction, list) else held[0]
+        self._answers.append(_Answer(made, question, _copied(parts[0].device)))
 
     def given(self, call: int) -> Prediction | None:
         """What answers the call of that number without a pass, if anything does."""
-        if call >= len(self.predictions) or call in self.passes.values():
+        if call >= len(self._answers) or call in self._again:
             return None
-        return self.predictions[call]
+        return self._answers[call].prediction
 
     def put(self, predictions: Sequence[Prediction], passes: Passes) -> None:
         """Have these be the ones so far."""
-        self.predictions, self.passes = list(predictions), dict(passes)
+        questions = {call: question for question, call in passes.items()}
+        self._again = frozenset(questions)
+        """The calls that are made again though their predictions are here: what the step caches
+        keep is large, and comes by the same passes again."""
+        self._answers = [_Answer(one, questions.get(call)) for call, one in enumerate(predictions)]
         self._size = sum(part.nbytes for one in predictions for part in _parts(one))
 
     def clear(self) -> None:
         """Begin anew."""
-        self.predictions, self.passes, self._size, self.whole = [], {}, 0, True
+        self._answers, self._again, self._size, self._full = [], frozenset(), 0, False
 
-    def forget(self) -> None:
-        """Keep none of this call."""
-        self.predictions, self.whole = [], False
+    def answers(self) -> "KeptAnswers":
+        """Those so far; in any thread."""
+        return KeptAnswers(list(self._answers), 1 + max(self._again, default=-1))
+
+
+@dataclass(frozen=True)
+class KeptAnswers:
+    """The first ones of one sample."""
+
+    given: Sequence[_Answer]
+    _least: int = 0
+    """So many, or none: what the caches kept before is not known."""
+
+    def first(self, count: int) -> "KeptAnswers":
+        """So many of them at most."""
+        return KeptAnswers(self.given[: count if count >= self._least else 0], self._least)
+
+    def copied(self, patience: float) -> "KeptAnswers":
+        """Those that are there in so many seconds; others come as late as the step under way."""
+        late = time.monotonic() + patience
+        for count, answer in enumerate(self.given):
+            while answer.copied is not None and not answer.copied():
+                if time.monotonic() > late:
+                    return self.first(count)
+                time.sleep(_PAUSE)
+        return self
+
+    @property
+    def passes(self) -> Passes:
+        """By question, the last call whose pass left something in its cache."""
+        asked = ((answer.question, call) for call, answer in enumerate(self.given))
+        return {question: call for question, call in asked if question is not None}
+
+    @property
+    def predictions(self) -> list[Prediction]:
+        return [answer.prediction for answer in self.given]
 
 
 def write_checkpoint(
-    kept: Sequence[KeptPredictions], fingerprint: str, seed: int, device: torch.device
-) -> Callable[[], bytes] | None:
-    """What makes the file, in any thread; None where there is nothing to write."""
-    if not all(one.whole for one in kept) or not any(one.predictions for one in kept):
+    kept: Sequence[KeptAnswers], fingerprint: str, seed: int, limit: int
+) -> bytes | None:
+    """The file, of so many bytes at most; None where there is nothing to write. Any thread."""
+    kept = _fitting([one.copied(_PATIENCE) for one in kept], limit)
+    predictions = sum(len(one.given) for one in kept)
+    if not predictions:
         return None
-    tensors = dict(_named([list(one.predictions) for one in kept]))
-    predictions = sum(len(one.predictions) for one in kept)
+    tensors = dict(_named([one.predictions for one in kept]))
     passes = json.dumps([[[*asked, call] for asked, call in one.passes.items()] for one in kept])
-    copied = None
-    if device.type == "cuda":
-        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        copied.record()
-
-    def make() -> bytes:
-        if copied is not None:
-            copied.synchronize()
-        head = CheckpointHead(fingerprint, seed, predictions, passes, _digest(tensors))
-        return save(tensors, metadata=head.metadata())
-
-    return make
+    head = CheckpointHead(fingerprint, seed, predictions, passes, digest_of(tensors))
+    return save(tensors, metadata=head.metadata())
 
 
 def read_checkpoint(
@@ -106,7 +170,7 @@ def read_checkpoint(
         tensors = load(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise CheckpointUnusable(f"its tensors cannot be read: {error}") from error
-    if _digest(tensors) != head.sha256:
+    if digest_of(tensors) != head.sha256:
         raise CheckpointUnusable("its tensors are damaged")
     found = [_of_sample(tensors, number) for number in range(count)]
     return list(zip(found, _passes(head.passes, found), strict=True))
@@ -117,6 +181,17 @@ def on_device(prediction: Prediction, device: torch.device) -> Prediction:
     if isinstance(prediction, list):
         return [part.to(device) for part in prediction]
     return prediction.to(device)
+
+
+def check_alike(one: NetworkCall | None, other: NetworkCall | None) -> None:
+    """Raise `ValueError` where a network is asked of something else than it was before."""
+    if one is None or other is None or one.network != other.network:
+        return
+    rows, others = (next(iter(call.arguments.values())) for call in (one, other))
+    if isinstance(rows, torch.Tensor) and isinstance(others, torch.Tensor):
+        alike = rows.dtype == others.dtype and rows.shape[1:] == others.shape[1:]
+        if not alike or not len(others):
+            raise ValueError(f"{others.dtype} of {tuple(others.shape)}")
 
 
 def _parts(prediction: object) -> list[torch.Tensor]:
@@ -132,6 +207,32 @@ def _on_host(tensor: torch.Tensor) -> torch.Tensor:
     # Pinned, so that the copy goes beside the next steps, and the device's memory is free.
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     return host.copy_(tensor.detach(), non_blocking=True)
+
+
+def _copied(device: torch.device) -> Callable[[], bool] | None:
+    """Whether all that was begun on the device is done; None: it is."""
+    if device.type != "cuda":
+        return None
+    event: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    event.record(torch.cuda.current_stream(device))
+    query: Callable[[], bool] = event.query
+    return query
+
+
+def _fitting(kept: Sequence[KeptAnswers], limit: int) -> list[KeptAnswers]:
+    """As many calls of each as go into a file of so many bytes."""
+    sizes = [list(itertools.accumulate(_sizes(one), initial=0)) for one in kept]
+
+    def size(count: int) -> int:
+        return _HEAD + sum(some[min(count, len(some) - 1)] for some in sizes)
+
+    most = max((len(one.given) for one in kept), default=0)
+    return [one.first(bisect(range(1, most + 1), limit, key=size)) for one in kept]
+
+
+def _sizes(answers: KeptAnswers) -> Iterator[int]:
+    for answer in answers.given:
+        yield sum(part.nbytes + _TENSOR for part in _parts(answer.prediction))
 
 
 def _named(samples: Sequence[Sequence[Prediction]]) -> list[tuple[str, torch.Tensor]]:
@@ -169,7 +270,7 @@ def _passes(text: str, found: Sequence[Sequence[Prediction]]) -> list[Passes]:
             {(str(network), int(number)): int(call) for network, number, call in one}
             for one in json.loads(text)
         ]
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
         raise CheckpointUnusable(f"its passes cannot be read: {error!r}") from error
     counts = [len(predictions) for predictions in found]
     if len(told) != len(counts) or any(
@@ -181,7 +282,8 @@ def _passes(text: str, found: Sequence[Sequence[Prediction]]) -> list[Passes]:
     return told
 
 
-def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
+def digest_of(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of the tensors' bytes, in the order of their names."""
     digest = sha256()
     for name in sorted(tensors):
         digest.update(name.encode())

@@ -72,7 +72,7 @@ class DiffusersRuntime(OpenAIImagesRuntime):
         super().__init__(options)
         self._given_up: list[tuple[PreparedImages, str]] = []
         """The runs that were cancelled, by what was prepared and by the ids of their jobs."""
-        self._checkpoints = Checkpointing(self._client)
+        self._checkpoints = Checkpointing(self._client, options.checkpoint_limit)
         self._served: dict[str, str] = {}
         """The models that the server lists, by the names in what jobs use."""
 

@@ -4,9 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+import structlog
+
 from queue_agent.runtime import Checkpoint, Prepared
 from queue_agent.runtime.http import ASK, READY, Body, RuntimeClient, error_from
 from queue_agent.wire.errors import QueueAgentError, Unavailable
+
+log = structlog.get_logger()
 
 MEDIA_TYPE: Final = "application/octet-stream"
 DONE: Final = "X-Checkpoint-Done"
@@ -19,8 +23,10 @@ _NOTHING: Final = frozenset({204, 404, 405})
 class Checkpointing:
     """Of the runs under way of one server."""
 
-    def __init__(self, client: RuntimeClient) -> None:
+    def __init__(self, client: RuntimeClient, limit: int | None) -> None:
+        """`limit`: bytes of a checkpoint that are of use; None: any."""
         self._client = client
+        self._limit = _LARGEST if limit is None else min(limit, _LARGEST)
         self._run_ids: dict[int, str] = {}
         """By the identity of what was prepared, which lives as long as the run."""
 
@@ -38,19 +44,22 @@ class Checkpointing:
         if prepared.checkpoint is None:
             return
         with suppress(QueueAgentError):  # the run begins anew, or finds the server gone
-            await self._client.send(
+            answer = await self._client.send(
                 "PUT",
                 f"/v1/jobs/{run_id}/checkpoint",
                 body=Body([prepared.checkpoint], MEDIA_TYPE),
                 timeout=ASK,
             )
+            if not answer.ok:
+                log.warning("checkpoint refused", status=answer.status)
 
     async def of(self, prepared: Prepared, *, stop: bool) -> Checkpoint | None:
         """What a run has done so far; see `Runtime.checkpoint`."""
         run_id = self._run_ids.get(id(prepared))
         if run_id is None:
             return None
-        path = f"/v1/jobs/{run_id}/{'suspend' if stop else 'checkpoint'}"
+        what = "suspend" if stop else "checkpoint"
+        path = f"/v1/jobs/{run_id}/{what}?limit={self._limit}"  # which older servers do not heed
         method = "POST" if stop else "GET"
         answer = await self._client.send(method, path, timeout=ASK, limit=_LARGEST)
         if answer.status in _NOTHING:

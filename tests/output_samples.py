@@ -160,6 +160,48 @@ def planted_tiff(image: Image.Image | None = None) -> bytes:
     return saved(image or gradient("RGB"), "TIFF", tiffinfo=tags) + SECRET.encode()
 
 
+def planted_bigtiff() -> bytes:
+    tags = {270: SECRET, 305: SECRET, 700: XMP, 65000: SECRET}
+    return saved(gradient("RGB"), "TIFF", tiffinfo=tags, big_tiff=True) + SECRET.encode()
+
+
+def planted_icon() -> bytes:
+    """A PNG that says words, a bitmap with some behind it, and some in between."""
+    square = gradient("RGBA", (32, 32))
+    secret, bitmap = SECRET.encode(), saved(square, "ICO", bitmap_format="bmp", sizes=[(32, 32)])
+    first, second = planted_png(gradient("RGBA")), bitmap[22:] + secret
+    entry, place = bitmap[6:14], 6 + 2 * 16 + len(secret)
+    entries = b"".join(
+        entry + len(one).to_bytes(4, "little") + start.to_bytes(4, "little")
+        for one, start in ((first, place), (second, place + len(first)))
+    )
+    return b"\0\0\1\0\2\0" + entries + secret + first + second
+
+
+def planted_svg() -> bytes:
+    """What editors and runtimes write beside a drawing, and a PNG within it that says words."""
+    png = b64encode(planted_png()).decode()
+    return f"""<?xml version="1.0"?><!-- {SECRET} --><!DOCTYPE svg PUBLIC "{SECRET}" "a.dtd">
+<?odd {SECRET}?>
+<svg:svg xmlns:svg="http://www.w3.org/2000/svg" xmlns:odd="urn:{SECRET}" width="48" height="32"
+ xmlns:xlink="http://www.w3.org/1999/xlink" odd:version="{SECRET}" onload="say('{SECRET}')">
+<svg:title>{SECRET}</svg:title><svg:desc>{SECRET}</svg:desc>
+<svg:metadata><![CDATA[{GRAPH}]]><odd:odd>{SECRET}</odd:odd></svg:metadata>
+<svg:script>"{SECRET}"</svg:script><odd:named odd:view="{SECRET}"><svg:g/></odd:named>
+<svg:style>/* {SECRET} */ @import "{SECRET}.css"; @media print {{ .x {{ fill: red }} }}
+.a {{ fill: url(#paint); --note: {SECRET}; background: url(http://{SECRET}/) }}</svg:style>
+<svg:defs><svg:linearGradient id="paint"><svg:stop offset="0" stop-color="teal"/>
+</svg:linearGradient></svg:defs>
+<svg:g id="{SECRET}" data-prompt="{SECRET}" aria-label="{SECRET}" style="x-{SECRET}: 1; fill: red">
+<svg:rect class="a" width="40" height="20" stroke="black" fill="url(http://{SECRET}/#a)"/>
+<svg:a xlink:href="http://{SECRET}/"><svg:circle r="3"/></svg:a>
+<svg:image width="9" height="9" xlink:href="data:image/png;base64,{png}"/>
+<svg:image width="9" height="9" href="http://{SECRET}/a.png"/>
+<svg:foreignObject><p xmlns="http://www.w3.org/1999/xhtml">{SECRET}</p></svg:foreignObject>
+<svg:text x="1" y="9">a &lt;b&gt; &amp; <svg:tspan>c</svg:tspan></svg:text></svg:g></svg:svg>
+<!-- {SECRET} -->""".encode()
+
+
 def box(name: bytes, body: bytes) -> bytes:
     return (8 + len(body)).to_bytes(4) + name + body
 
@@ -308,6 +350,9 @@ PLANTED: Final[dict[str, tuple[bytes, str]]] = {
     ),
     "gif": (planted_gif(), "image/gif"),
     "tiff": (planted_tiff(), "image/tiff"),
+    "bigtiff": (planted_bigtiff(), "image/tiff"),
+    "icon": (planted_icon(), "image/x-icon"),
+    "svg": (planted_svg(), "image/svg+xml"),
     "mp4": (planted_mp4(), "video/mp4"),
     "webm": (planted_webm(), "video/webm"),
     "avi": (planted_avi(), "video/x-msvideo"),

@@ -21,6 +21,9 @@ _FIXED: Final = (
     (b"II*\0\x10\0\0\0CR", "image/x-canon-cr2"),  # https://exiftool.org/canon_raw.html
     (b"II*\0", "image/tiff"),  # TIFF 6.0, section 2
     (b"MM\0*", "image/tiff"),
+    # https://www.awaresystems.be/imaging/tiff/bigtiff.html: version, and the size of places
+    (b"II+\0\x08\0\0\0", "image/tiff"),
+    (b"MM\0+\0\x08\0\0", "image/tiff"),
     (b"8BPS\0\1", "image/vnd.adobe.photoshop"),  # Adobe Photoshop File Formats Specification
     (b"fLaC", "audio/x-flac"),  # RFC 9639, section 6
     (b"ID3", "audio/mpeg"),  # https://id3.org/id3v2.4.0-structure

@@ -131,7 +131,7 @@ def made(data: bytes, wish: FileWish) -> Made:
         Damaged: what it holds has to be taken out, and its structure is broken.
         Unhandled: the same, of a type that is not known well enough.
     """
-    media_type = sniff(data[:HEAD])
+    media_type = cleaning.type_of(data[:HEAD])
     if not (wish.needs_pixels or wish.must_encode(media_type)):
         return _without_pixels(data, media_type, wish, _not_decoded(media_type, wish))
     if not is_readable(media_type):
@@ -169,7 +169,7 @@ def _video(source: Path, target: Path, media_type: str, wish: FileWish) -> Made:
     if rule == "keep" and not (result.is_another and wish.mark):
         return result
     if rule != "keep" and result.media_type not in cleaning.IN_PLACE:
-        raise Unhandled(f"is {media_type}, of which nobody here knows what else it holds")
+        raise Unhandled(_not_known(media_type))
     if not result.is_another:
         shutil.copyfile(source, target)
     _rid(target, result.media_type, rule)
@@ -260,7 +260,7 @@ def _without_pixels(
     rule, is_cleaned = _rule(data, media_type, wish), cleaning.is_cleaned(media_type)
     if rule != "keep":
         if not is_cleaned:
-            raise Unhandled(f"is {media_type}, of which nobody here knows what else it holds")
+            raise Unhandled(_not_known(media_type))
         return Made(media_type, cleaning.cleaned(data, media_type, rule), warning=warning)
     if (
         wish.hide_graph
@@ -344,6 +344,11 @@ def _target(image: "ImageFile", media_type: str, wish: FileWish) -> tuple[str | 
     if wanted not in _ENCODED:
         wanted = "image/webp" if frames > 1 else "image/png"
     return wanted, warning
+
+
+def _not_known(media_type: str) -> str:
+    words = f"is {media_type}, of which nobody here knows what else it holds"
+    return f"{words}; as mp4 or webm it would be known" if kind_of(media_type) == "video" else words
 
 
 def _may_hold_graph(content: "bytes | mmap", media_type: str) -> bool:

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from mmap import mmap
 from typing import Final
 
+from queue_agent.media.signatures import HEAD, sniff
 from queue_agent.outputs.cleaning import (
     flac,
     gif,
     gltf,
+    icon,
     id3,
     iso_media,
     jpeg,
@@ -19,14 +21,31 @@ from queue_agent.outputs.cleaning import (
     ogg,
     png,
     riff,
+    svg,
     tiff,
     webp,
 )
 from queue_agent.outputs.cleaning.buffers import Buffer, by_blanking
 from queue_agent.outputs.cleaning.damage import Damaged
+from queue_agent.wire.media_types import UNKNOWN
 from queue_agent.wire.output import MetadataRule
 
-__all__ = ["IN_PLACE", "Damaged", "cleaned", "holds_graph", "is_cleaned", "tail"]
+__all__ = ["IN_PLACE", "Damaged", "cleaned", "holds_graph", "is_cleaned", "tail", "type_of"]
+
+
+def type_of(head: bytes) -> str:
+    """What a file is that begins so, of those that show themselves and those that are cleaned."""
+    found = sniff(head)
+    return svg.MEDIA_TYPE if found == UNKNOWN and svg.is_svg(head) else found
+
+
+def _within(data: bytes) -> bytes:
+    """A picture within a picture, without what stands beside it."""
+    media_type = type_of(data[:HEAD])
+    if not media_type.startswith("image/") or media_type not in _CLEANERS:
+        raise Damaged(f"holds a picture ({media_type}) of which nobody here knows what else it is")
+    return cleaned(data, media_type, "strip")
+
 
 _CLEANERS: Final[dict[str, Callable[[bytes, MetadataRule], bytes]]] = {
     "audio/mp4": iso_media.cleaned,
@@ -39,8 +58,10 @@ _CLEANERS: Final[dict[str, Callable[[bytes, MetadataRule], bytes]]] = {
     "image/gif": gif.cleaned,
     "image/jpeg": jpeg.cleaned,
     "image/png": png.cleaned,
+    svg.MEDIA_TYPE: svg.cleaner(_within),
     "image/tiff": tiff.cleaned,
     "image/webp": webp.cleaned,
+    "image/x-icon": icon.cleaned,
     "model/gltf-binary": gltf.cleaned,
     "video/3gpp": iso_media.cleaned,
     "video/mp4": iso_media.cleaned,

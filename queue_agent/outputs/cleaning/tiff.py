@@ -1,5 +1,7 @@
 """TIFF 6.0, section 2: what is no part of the pictures leaves the directories, and is zeroed.
 
+BigTIFF is the same with wider numbers: https://www.awaresystems.be/imaging/tiff/bigtiff.html.
+
 The mark is XMP, of which a directory says where it is (XMP specification, part 3, 3.3).
 """
 
@@ -18,12 +20,19 @@ _OF_THE_PICTURE: Final = frozenset(
     }
 )
 """TIFF 6.0, and 34675: the colour profile (ICC.1:2022, B.3)."""
-_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+_SIZES: Final = {
+    **dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1)),
+    16: 8,
+    17: 8,
+    18: 8,
+}
+"""Bytes of a value, by its type; those from 16 on are BigTIFF's."""
 _DATA: Final = {273: 279, 324: 325, 513: 514}
 """Tags of where data lies, and those of how much it is."""
 _MOST_DIRECTORIES: Final = 1000
 _VERSION: Final = 42
-"""The other, BigTIFF, is not marked."""
+_BIG: Final = 43
+"""BigTIFF, whose places and counts have eight bytes; it is not marked."""
 _XMP: Final = 700
 
 Order = Literal["little", "big"]
@@ -35,8 +44,8 @@ def cleaned(data: bytes, rule: MetadataRule) -> bytes:
     if rule == "keep":
         return _marked(data, order)
     file = _File(data, order, bytearray(len(data)))
-    file.copy(0, 8)
-    place, seen = file.number(4, 4), set[int]()
+    file.copy(0, 2 * file.width)
+    place, seen = file.number(file.width, file.width), set[int]()
     while place:
         if place in seen or len(seen) >= _MOST_DIRECTORIES:
             raise Damaged("is a TIFF whose directories go in a circle")
@@ -84,6 +93,11 @@ class _File:
     target: bytearray
     """The new file, of the same size, so that all stays where it is."""
 
+    @property
+    def width(self) -> int:
+        """Bytes of a place, of a count, and of a value that stands in its entry."""
+        return 8 if self.number(2, 2) == _BIG else 4
+
     def number(self, place: int, size: int) -> int:
         return int.from_bytes(self.data[place : place + size], self.order)
 
@@ -101,31 +115,38 @@ class _File:
             pairs = zip(values.get(offsets, ()), values.get(counts, ()), strict=False)
             for start, size in pairs:
                 self.copy(start, size)
-        new = len(kept).to_bytes(2, self.order) + b"".join(kept) + following
+        new = len(kept).to_bytes(self._counting, self.order) + b"".join(kept) + following
         self.target[place : place + len(new)] = new
-        return self.of(following, 0, 4)
+        return self.of(following, 0, self.width)
 
     def entries(self, place: int) -> tuple[list[bytes], bytes]:
         """What a directory has, and what tells of the next."""
-        end = place + 2 + 12 * self.number(place, 2)
-        if end + 4 > len(self.data):
+        begin, size = place + self._counting, 4 + 2 * self.width
+        end = begin + size * self.number(place, self._counting)
+        if end + self.width > len(self.data):
             raise Damaged("is a TIFF that is cut off")
-        entries = [self.data[start : start + 12] for start in range(place + 2, end, 12)]
-        return entries, self.data[end : end + 4]
+        entries = [self.data[start : start + size] for start in range(begin, end, size)]
+        return entries, self.data[end : end + self.width]
 
     def outside(self, entry: bytes) -> bytes:
         """What an entry of many bytes tells of."""
         place, size = self.of(entry, 8, 4), self.of(entry, 4, 4)
         return self.data[place : place + size]
 
+    @property
+    def _counting(self) -> int:
+        """Bytes of the number of a directory's entries."""
+        return 8 if self.width == 8 else 2
+
     def of(self, entry: bytes, start: int, size: int) -> int:
         return int.from_bytes(entry[start : start + size], self.order)
 
     def _values(self, entry: bytes) -> list[int]:
         """Copy what stands outside of the entry; the numbers where they tell a place or a size."""
-        size, count = _SIZES.get(self.of(entry, 2, 2), 0), self.of(entry, 4, 4)
-        raw, place = entry[8:12], self.of(entry, 8, 4)
-        if size * count > 4:
+        width = self.width
+        size, count = _SIZES.get(self.of(entry, 2, 2), 0), self.of(entry, 4, width)
+        raw, place = entry[4 + width :], self.of(entry, 4 + width, width)
+        if size * count > width:
             self.copy(place, size * count)
             raw = self.data[place : place + size * count]
         if self.of(entry, 0, 2) not in {*_DATA, *_DATA.values()} or not size:

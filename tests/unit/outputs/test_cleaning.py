@@ -11,13 +11,17 @@ from PIL import Image, ImageChops, ImageSequence
 
 from output_samples import PLANTED, SECRET, SIZE, SRGB, exif, gradient, opened, saved, says_secret
 from queue_agent.media.signatures import sniff
-from queue_agent.outputs.cleaning import Damaged, cleaned, holds_graph
+from queue_agent.outputs.cleaning import Damaged, cleaned, holds_graph, type_of
 from queue_agent.outputs.cleaning.mark import MARK
 from queue_agent.wire.output import MetadataRule
 
-IMAGES = [name for name, (_, media_type) in PLANTED.items() if media_type.startswith("image/")]
+IMAGES = [
+    name
+    for name, (_, media_type) in PLANTED.items()
+    if media_type.startswith("image/") and name != "svg"
+]
 SOURCE = b"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-UNMARKED = {"webm", "avi", "wav", "flac", "mp3", "opus", "glb"}
+UNMARKED = {"webm", "avi", "wav", "flac", "mp3", "opus", "glb", "bigtiff", "icon", "svg"}
 SOUNDS = ["wav", "flac", "mp3", "opus", "m4a"]
 
 
@@ -190,9 +194,147 @@ def test_a_tiff_of_either_order_and_of_several_pages_is_marked_once(
     assert cleaned(marked, "image/tiff", "keep") == marked
 
 
-def test_a_bigtiff_is_kept_as_it_is() -> None:
-    data = saved(gradient("RGB"), "TIFF", big_tiff=True)
+@pytest.mark.parametrize("mode", ["RGB", "L", "I;16", "CMYK", "1"])
+def test_a_bigtiff_keeps_its_picture_alone(mode: str) -> None:
+    tags = {270: SECRET, 65000: SECRET}
+    data = saved(gradient(mode, (70, 300)), "TIFF", big_tiff=True, tiffinfo=tags)
+    assert data[2] == 43
+    assert sniff(data) == "image/tiff"
     assert cleaned(data, "image/tiff", "keep") == data
+    found = cleaned(data, "image/tiff", "strip")
+    assert (says_secret(data), says_secret(found)) == (True, False)
+    before, after = opened(data), opened(found)
+    assert (after.mode, after.tobytes()) == (before.mode, before.tobytes())
+    assert found[:16] == data[:16]
+
+
+@pytest.mark.parametrize("place", [8, 16])
+@pytest.mark.parametrize("number", [2**63, 2**40, 10**4])
+def test_a_bigtiff_that_leads_nowhere_is_damaged(place: int, number: int) -> None:
+    data = bytearray(saved(gradient("L"), "TIFF", big_tiff=True))
+    start = place if place == 8 else int.from_bytes(data[8:16], "little")
+    data[start : start + 8] = number.to_bytes(8, "little")
+    with pytest.raises(Damaged):
+        cleaned(bytes(data), "image/tiff", "strip")
+
+
+def icon(*bodies: bytes) -> bytes:
+    place, entries = 6 + 16 * len(bodies), b""
+    for body in bodies:
+        entries += b"\x30\x20\0\0\1\0\x20\0"
+        entries += len(body).to_bytes(4, "little") + place.to_bytes(4, "little")
+        place += len(body)
+    return b"\0\0\1\0" + len(bodies).to_bytes(2, "little") + entries + b"".join(bodies)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
+def test_a_bitmap_in_an_icon_stays_as_it_is_and_ends_with_its_mask(mode: str) -> None:
+    data = saved(gradient(mode, (32, 32)), "ICO", bitmap_format="bmp", sizes=[(32, 32)])
+    found = cleaned(icon(data[22:] + SECRET.encode()), "image/x-icon", "strip")
+    assert found == icon(data[22:])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\x28\0\0\0",
+        b"\x0c\0\0\0" + bytes(90),
+        b"\x28\0\0\0" + b"\xff" * 60,
+        b"\x28\0\0\0" + b"\xff" * 10 + b"\x20\0" + bytes(60),
+        b"\x89PNG\r\n\x1a\n",
+    ],
+    ids=["empty", "cut off", "another header", "compressed", "huge", "no png"],
+)
+def test_an_icon_that_cannot_be_followed_is_damaged(body: bytes) -> None:
+    with pytest.raises(Damaged):
+        cleaned(icon(body), "image/x-icon", "strip")
+
+
+SVG = "image/svg+xml"
+
+
+def drawn(inner: str, **attributes: str) -> bytes:
+    told = "".join(f' {name}="{value}"' for name, value in attributes.items())
+    return f'<svg xmlns="http://www.w3.org/2000/svg"{told}>{inner}</svg>'.encode()
+
+
+def stripped(data: bytes) -> str:
+    found = cleaned(data, SVG, "strip").decode()
+    begin = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    assert found.startswith(begin)
+    assert cleaned(found.encode(), SVG, "strip").decode() == found, "it is clean at once"
+    return found.removeprefix(begin)
+
+
+def test_a_drawing_keeps_what_is_drawn() -> None:
+    found = cleaned(PLANTED["svg"][0], SVG, "strip").decode()
+    for part in (
+        'width="48" height="32"', '<linearGradient id="paint">',
+        "<style>.a{fill:url(#paint)}</style>",
+        '<rect class="a" width="40" height="20" stroke="black">', 'style="fill:red"',
+        "a &lt;b&gt; &amp; <tspan>c</tspan>",
+    ):  # fmt: skip
+        assert part in found
+    texture = found.partition("data:image/png;base64,")[2].partition('"')[0]
+    assert opened(b64decode(texture)).size == SIZE
+    assert not says_secret(b64decode(texture))
+
+
+@pytest.mark.parametrize(
+    ("inner", "left"),
+    [
+        ("<g onclick='x()'/>", "<g></g>"),
+        ("<script>x()</script><g/>", "<g></g>"),
+        ("<a href='javascript:x()'><g/></a>", ""),
+        ("<use href='#b'/><g id='b'/>", '<use xlink:href="#b"></use><g id="b"></g>'),
+        ("<g id='c'/>", "<g></g>"),
+        ("<image href='file:///etc/passwd'/>", "<image></image>"),
+        ("<g style='fill:\\75rl(http://a/)'/>", '<g style=""></g>'),
+        ("<g fill='URL( http://a/ )'/>", "<g></g>"),
+        ("<g><![CDATA[words]]></g>words", "<g></g>"),
+        ("<text>&lt;script&gt;</text>", "<text>&lt;script&gt;</text>"),
+        ("<style>a{b:c}@x{d{fill:e}}f{fill:g</style>", "<style>a{}</style>"),
+        ("<style>&lt;/style>&lt;script>x()&lt;/script></style>", "<style></style>"),
+        ("<SCRIPT/><Text>a</Text>", ""),
+    ],
+)  # fmt: skip
+def test_of_a_drawing_nothing_is_left_that_acts_or_leads_elsewhere(inner: str, left: str) -> None:
+    assert stripped(drawn(inner)) == f">{left}</svg>"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"<svg", b"<html xmlns='http://www.w3.org/2000/svg'/>", b"\xff\xfe<\0s\0v\0g\0",
+        b"<?xml version='1.0' encoding='nonsense'?><svg/>", drawn("<g>"), drawn("&unknown;"),
+        b'<!DOCTYPE svg [<!ENTITY a "b">]>' + drawn("&a;"),
+        b'<!DOCTYPE svg [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + drawn("<text>&a;</text>"),
+        drawn("<image href='data:image/png;base64,AAAA'/>"), drawn("\0"),
+        drawn("<image href='data:image/png;base64,*'/>"),
+    ],
+)  # fmt: skip
+def test_a_drawing_that_cannot_be_followed_is_damaged(data: bytes) -> None:
+    with pytest.raises(Damaged):
+        cleaned(data, SVG, "strip")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (drawn(""), SVG),
+        (b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- a --><!DOCTYPE svg PUBLIC 'W'>\n<svg>", SVG),
+        (b"<x:svg xmlns:x='a'>", SVG),
+        (b"<svgs>", "application/octet-stream"),
+        (b"an <svg>", "application/octet-stream"),
+        (b"<html><svg></html>", "application/octet-stream"),
+        (b"<!-- <svg> -->" * 500, "application/octet-stream"),
+        (b"<" * 9000, "application/octet-stream"),
+        (saved(gradient("RGB"), "PNG"), "image/png"),
+    ],
+)  # fmt: skip
+def test_a_drawing_is_known_by_how_it_begins(data: bytes, expected: str) -> None:
+    assert type_of(data[:8192]) == expected
 
 
 def test_a_mark_joins_what_a_tiff_says_already() -> None:

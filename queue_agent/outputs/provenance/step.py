@@ -15,6 +15,7 @@ from queue_agent.media.signatures import HEAD, sniff
 from queue_agent.outputs import files
 from queue_agent.outputs.cleaning.mark import C2PA_STORE
 from queue_agent.outputs.convert import ConversionPolicy
+from queue_agent.outputs.description import describe
 from queue_agent.outputs.provenance.claim import Ingredient, OriginClaim, models_in, prompt_in
 from queue_agent.outputs.provenance.credentials import SigningCredentials
 from queue_agent.outputs.provenance.signing import (
@@ -81,7 +82,8 @@ class Signing:
         """The product with its file signed.
 
         Raises:
-            Unavailable: it is not (type ``signing_failed``); nothing is delivered without.
+            Unavailable: it is not (type ``signing_failed``), or is damaged (``invalid_answer``);
+                nothing is delivered without.
         """
         artifact, name = product.artifact, f"Artifact {product.number}"
         options = self.conversion.options(order)
@@ -94,6 +96,7 @@ class Signing:
         try:
             signed = await self._signed(artifact, media_type, order)
         except (WorkerLost, NotSigned) as error:
+            await describe(artifact, name)  # of one that is damaged, that is to be told
             log.warning("signing failed", artifact=name, reason=str(error))
             raise Unavailable(f"{name} {error}.", type="signing_failed") from error
         except OSError as error:

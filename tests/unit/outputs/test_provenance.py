@@ -20,6 +20,7 @@ from output_samples import (
     saved,
     saved_moving,
     says_secret,
+    transparent_palette,
 )
 from provenance_samples import usual_files
 from queue_agent.outputs import (
@@ -322,3 +323,39 @@ async def test_inputs_that_were_fetched_are_ingredients() -> None:
     for one in (theirs, plain):
         assert hashlib.sha256(one).hexdigest().encode() in data
     assert not any(url.encode() in data for url in urls)
+
+
+ODD_PICTURES: Final = {
+    "16 bits": (saved(gradient("I;16"), "PNG"), "image/png"),
+    "inks": (saved(gradient("CMYK"), "JPEG"), "image/jpeg"),
+    "a palette seen through": (
+        saved(transparent_palette(), "PNG", transparency=b"\0\x80"), "image/png",
+    ),
+    "one bit": (saved(gradient("1"), "PNG"), "image/png"),
+    "grey seen through": (saved(gradient("LA"), "PNG"), "image/png"),
+    "a webp that moves": (saved_moving("WEBP"), "image/webp"),
+    "one pixel": (saved(gradient("RGB", (1, 1)), "PNG"), "image/png"),
+    "a long line": (saved(gradient("L", (20_000, 1)), "PNG"), "image/png"),
+    "a wide tiff": (saved(PICTURE, "TIFF", big_tiff=True), "image/tiff"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD_PICTURES)
+async def test_odd_pictures_are_signed_as_they_are(name: str) -> None:
+    data, media_type = ODD_PICTURES[name]
+    bench = bench_of(data, media_type)
+    told = await told_of(bench)
+    assert told.result, told.error
+    found = stored(bench, told.images[0].url)
+    assert state_of(found, media_type) in {"Valid", "Trusted"}
+    assert opened(found).tobytes() == opened(data).tobytes()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+@pytest.mark.parametrize("name", sorted(ODD_PICTURES.keys() - {"one pixel", "a wide tiff"}))
+async def test_a_picture_that_is_cut_off_is_never_signed(name: str, share: float) -> None:
+    data, media_type = ODD_PICTURES[name]
+    bench = bench_of(data[: int(len(data) * share)], media_type)
+    told = await told_of(bench)
+    assert told.error is not None
+    assert (told.result, told.error.type) == (False, "invalid_answer")

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -352,7 +352,11 @@ async def test_no_question_of_the_bundled_adapter_blames_a_job(
 ) -> None:
     server, runtime = bundled
     await runtime.loaded()
-    questions = (runtime.loaded, runtime.capabilities, lambda: runtime.preload(SCRIPTED))
+    questions: tuple[Callable[[], Awaitable[object]], ...] = (
+        runtime.loaded,
+        runtime.capabilities,
+        lambda: runtime.preload(SCRIPTED),
+    )
     for status, question in itertools.product((400, 404, 409, 422, 500), questions):
         server.change = lambda _, answer, status=status: replace(answer, status=status)  # type: ignore[misc]
         with suppress(Unavailable):

@@ -169,7 +169,7 @@ def planted_icon() -> bytes:
     """A PNG that says words, a bitmap with some behind it, and some in between."""
     square = gradient("RGBA", (32, 32))
     secret, bitmap = SECRET.encode(), saved(square, "ICO", bitmap_format="bmp", sizes=[(32, 32)])
-    first, second = planted_png(gradient("RGBA")), bitmap[22:] + secret
+    first, second = planted_png(square), bitmap[22:] + secret
     entry, place = bitmap[6:14], 6 + 2 * 16 + len(secret)
     entries = b"".join(
         entry + len(one).to_bytes(4, "little") + start.to_bytes(4, "little")

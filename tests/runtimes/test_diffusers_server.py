@@ -264,6 +264,7 @@ async def test_an_unknown_job_is_404(client: httpx.AsyncClient) -> None:
 
 
 async def test_the_models_are_listed_and_no_other_is_served(client: httpx.AsyncClient) -> None:
+    await client.post("/v1/models/unload", json={"model": "large"})  # other tests load it
     listed = (await client.get("/v1/models")).json()
     [entry], [upscaler] = listed["data"], listed["upscalers"]
     assert (upscaler["id"], upscaler["state"]) == ("large", "unloaded")

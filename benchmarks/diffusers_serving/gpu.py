@@ -11,12 +11,14 @@ in the folder after each line, as JSON and Markdown.
 import argparse
 import os
 import platform
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import torch
@@ -48,7 +50,7 @@ def main(given: Sequence[str] | None = None) -> int:
         sys.stdout.write("No GPU is used: tiny models on the CPU, which show that it works.\n")
     seconds = 60 * arguments.minutes
     names = list(dict.fromkeys(arguments.models))
-    with _cut_off(report, seconds):
+    with TemporaryDirectory() as scratch, _cut_off(report, seconds, scratch):
         for place, name in enumerate(names):
             left = seconds - _END - (time.monotonic() - began)
             share = _SHARES[name] / sum(_SHARES[other] for other in names[place:])
@@ -58,6 +60,7 @@ def main(given: Sequence[str] | None = None) -> int:
                 tiny=not cuda,
                 clients=tuple(arguments.clients),
                 seconds=arguments.seconds,
+                scratch=Path(scratch),
             )
             run_section(plan, Budget(left * share), report)
     report.finish()
@@ -66,13 +69,17 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _cut_off(report: GpuReport, seconds: float) -> Iterator[None]:
-    """End the process when its time is over before the block's end, whatever it waits for."""
+def _cut_off(report: GpuReport, seconds: float, scratch: str) -> Iterator[None]:
+    """End the process when its time is over before the block's end, whatever it waits for.
+
+    Nothing is left of `scratch`.
+    """
 
     def cut() -> None:
         report.finish("Cut off: its time was over.")
         sys.stdout.write(report.markdown())
         sys.stdout.flush()
+        shutil.rmtree(scratch, ignore_errors=True)
         os._exit(1)
 
     timer = threading.Timer(seconds, cut)

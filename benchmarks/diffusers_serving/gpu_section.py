@@ -97,6 +97,8 @@ class SectionPlan:
     clients: tuple[int, ...]
     seconds: float
     """Of a measurement, at least."""
+    scratch: Path | None = None
+    """Where models are written; None: the usual place."""
 
 
 class Budget:
@@ -131,13 +133,15 @@ def run_section(plan: SectionPlan, budget: Budget, report: GpuReport) -> None:
 def _run(plan: SectionPlan, section: Section, budget: Budget, report: GpuReport) -> None:
     if plan.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir=plan.scratch) as folder:
         written = Path(folder, "model")
-        _run_in_process(_Measuring(plan, section, budget, report), written)
+        here = _Measuring(plan, section, budget, report)
+        _run_in_process(here, written)
         release_memory()
         report.write()
         if section.agreement is not None and section.agreement.equal:
-            _end_at_work(plan, section, budget, written)
+            with here.going_on("from SIGTERM to checkpoints"):
+                _end_at_work(plan, section, budget, written)
 
 
 def _run_in_process(here: "_Measuring", written: Path) -> None:
@@ -153,11 +157,14 @@ def _run_in_process(here: "_Measuring", written: Path) -> None:
     if not section.agreement.equal:
         section.failure = "how fast wrong pictures are made was not measured."
         return
-    section.matrix_rate = matrix_rate(pipeline.device, DTYPES[section.precision])
-    section.step_operations = step_operations(model, like)
+    with here.going_on("the limit"):
+        section.matrix_rate = matrix_rate(pipeline.device, DTYPES[section.precision])
+        section.step_operations = step_operations(model, like)
     for work in WORKS[plan.kind]:
-        _measure_work(here, pipeline, model, work)
-    _measure_compiled(here, pipeline, like)
+        with here.going_on(f"{work.name}{_told_steps(work.steps)}"):
+            _measure_work(here, pipeline, model, work)
+    with here.going_on("compiled"):
+        _measure_compiled(here, pipeline, like)
     if plan.device == "cuda":
         section.peak_bytes = torch.cuda.max_memory_allocated()
 
@@ -238,6 +245,16 @@ class _Measuring:
         self.section.rows.append(row)
         self.report.write()
 
+    @contextmanager
+    def going_on(self, what: str) -> Iterator[None]:
+        """What fails in the block is noted, and ends nothing else."""
+        try:
+            yield
+        except Exception as error:
+            self.section.failures.append(f"{what}: {_told(error)}")
+            release_memory()
+            self.report.write()
+
 
 def _measure_work(here: _Measuring, pipeline: Any, model: Any, work: RowGroup) -> None:
     plan, section = here.plan, here.section
@@ -258,8 +275,10 @@ def _measure_work(here: _Measuring, pipeline: Any, model: Any, work: RowGroup) -
                 here.note(SkippedRow(subject, name, f"no time for about {needed:.0f} s"))
                 continue
             load = partial(closed, jobs=jobs, clients=clients, seconds=plan.seconds, drop=True)
-            row = _row(subject, name, own_pipeline, own_model, load, limit)
-            here.note(row)
+            row: ServingRow | SkippedRow | None = None
+            with here.going_on(f"{subject}, {name}"):
+                row = _row(subject, name, own_pipeline, own_model, load, limit)
+                here.note(row)
             if isinstance(row, ServingRow) and not step_seconds:
                 step_seconds = 1 / row.image_steps_per_second
 
@@ -281,7 +300,7 @@ def _measure_compiled(here: _Measuring, pipeline: Any, like: ImageRequest) -> No
     section.compiled_agreement = agreement(pipeline, model, like)
     here.report.write()
     if not section.compiled_agreement.equal:
-        section.failure = "how fast wrong pictures are made by compiled blocks was not measured."
+        section.failures.append("compiled: how fast wrong pictures are made was not measured.")
         return
     jobs = Jobs(steps, section.pixels, KINDS[plan.kind].guidance_scale)
     load = partial(closed, jobs=jobs, clients=clients, seconds=plan.seconds, drop=True)

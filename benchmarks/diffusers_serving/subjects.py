@@ -88,6 +88,7 @@ class BatchingSubject:
 
     def __init__(self, pipeline: Any, max_batch: int) -> None:
         self._pipeline = pipeline
+        pipeline.vae.enable_slicing()  # one after another, as the engine, or many would not fit
         self._max_batch = max_batch
         self._inbox: SimpleQueue[tuple[ImageRequest, Future[Any]] | None] = SimpleQueue()
         self._begun = False

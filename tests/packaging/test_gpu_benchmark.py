@@ -103,6 +103,30 @@ def test_what_does_not_fit_into_memory_is_skipped_and_its_line_says_so(
     assert engine["jobs"] >= 2
 
 
+def test_a_measurement_that_fails_ends_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.diffusers_serving import gpu_section  # noqa: PLC0415  loads torch
+    from benchmarks.diffusers_serving.subjects import BatchingSubject  # noqa: PLC0415
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("an illegal address")
+
+    monkeypatch.setattr(BatchingSubject, "_images", broken)
+    monkeypatch.setattr(gpu_section, "matrix_rate", broken)
+    seen = section_of("flux", tmp_path, budget=600.0)
+    assert seen["failures"] == [
+        "the limit: RuntimeError: an illegal address",
+        "plain, 2 clients, 2 steps: RuntimeError: an illegal address",
+        "static, 2 clients, 2 steps: RuntimeError: an illegal address",
+    ]
+    assert {row["subject"] for row in seen["rows"]} == {"engine"}
+    assert len(seen["rows"]) == 4, "as it is, balanced, fast and compiled"
+    assert seen["handed_out"] is not None
+    told = (tmp_path / "report.md").read_text()
+    assert "Failed: the limit: RuntimeError: an illegal address" in told
+
+
 def test_a_network_that_is_off_by_a_hundredth_is_seen(tmp_path: Path) -> None:
     from benchmarks.diffusers_serving.agreement import agreement  # noqa: PLC0415
     from benchmarks.diffusers_serving.models import write_model  # noqa: PLC0415

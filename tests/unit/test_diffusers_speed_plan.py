@@ -78,7 +78,7 @@ def test_a_speed_is_used_where_it_works_and_else_it_is_told_why_not(
         assert reason in plan.told()["speed"]
 
 
-def test_graphs_say_that_they_leave_out_passes_with_balanced_rows_where_there_may_be_some() -> None:
+def test_graphs_say_which_passes_they_leave_out_where_there_may_be_some() -> None:
     exact = QualityPolicy(lowest="exact")
     told = [
         speed_plan(Options(speed="graphs", quality=quality), HOPPER, network).told()["speed"]
@@ -86,9 +86,13 @@ def test_graphs_say_that_they_leave_out_passes_with_balanced_rows_where_there_ma
             (QualityPolicy(), TRANSFORMER),
             (exact, TRANSFORMER),
             (QualityPolicy(), UNET),
+            (QualityPolicy(lowest="balanced"), UNET),
+            (exact, UNET),
         )
     ]
-    assert told == ["graphs (but for passes with balanced rows)", "graphs", "graphs"]
+    balanced = "graphs (but for passes with balanced rows)"
+    either = "graphs (but for passes with balanced or fast rows)"
+    assert told == [balanced, "graphs", either, balanced, "graphs"]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from PIL import Image
 from queue_agent.wire.quality import Quality
 from queue_agent_diffusers.engine.checkpoint import CheckpointUnusable, request_fingerprint
 from queue_agent_diffusers.engine.model import OnStep
-from queue_agent_diffusers.engine.quality import unheeded
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.errors import InvalidRequest, OutOfMemory
 from queue_agent_diffusers.options import MIB, Options
@@ -44,7 +43,7 @@ from queue_agent_diffusers.torch.predictions import (
 from queue_agent_diffusers.torch.prompt_cache import PromptCache
 from queue_agent_diffusers.torch.schedulers import keep_timesteps_on_host, tell_steps
 from queue_agent_diffusers.torch.speed import Pace
-from queue_agent_diffusers.torch.step_cache import StepCaches
+from queue_agent_diffusers.torch.step_cache import StepCaches, StepCaching
 from queue_agent_diffusers.torch.suspended import NetworkCall, SuspendedCall
 
 _log = logging.getLogger(__name__)
@@ -186,10 +185,12 @@ class BatchedModel(ABC):
         max_batch: int,
         loras: LoraCache | None = None,
         conditioning: Conditioning | None = None,
+        caching: StepCaching,
         side: int,
         family: Family | None = None,
     ) -> None:
         """`side` is that of the images for which the model was made, in pixels."""
+        self.caching = caching
         self.max_batch = max_batch
         self.conditioning = conditioning or Conditioning()
         self.memory = weight_bytes(pipeline, pipeline.vae.device) + self.conditioning.memory
@@ -319,8 +320,7 @@ class BatchedModel(ABC):
 
     def new_caches(self, request: ImageRequest) -> StepCaches | None:
         """What an image of the request keeps from step to step; None: nothing."""
-        del request
-        return None
+        return self.caching.caches(request)
 
     def close(self) -> None:
         """Free the weights' memory."""
@@ -367,16 +367,16 @@ class BatchedModel(ABC):
             for place, call in enumerate(calls)
             if call.cache and (answer := call.cache.foreseen()) is not None
         }
-        kinds = {
-            place: forward.kind(call, self.layout)
-            for place, call in enumerate(calls)
-            if place not in found
-        }
+        kinds = {place: self._kind(call) for place, call in enumerate(calls) if place not in found}
         for kind in dict.fromkeys(kinds.values()):
             places = [place for place, other in kinds.items() if other == kind]
             predictions = self._pass([calls[place] for place in places])
             found |= dict(zip(places, predictions, strict=True))
         return [found[place] for place in range(len(calls))]
+
+    def _kind(self, call: NetworkCall) -> Hashable:
+        """Calls of equal kinds share a pass."""
+        return forward.kind(call, self.layout)
 
     @abstractmethod
     def _pass(self, calls: Sequence[NetworkCall]) -> list[Any]:
@@ -395,7 +395,4 @@ class BatchedModel(ABC):
     def _warnings(self, request: ImageRequest) -> list[str]:
         _arguments, ignored = self._family.arguments(request, request.seeds)
         warnings = [*self._family.scheduler(request)[1], *ignored]
-        return [*warnings, *self._quality_warnings(request)]
-
-    def _quality_warnings(self, request: ImageRequest) -> list[str]:
-        return unheeded(request.quality)
+        return [*warnings, *self.caching.warnings(request)]

@@ -147,6 +147,7 @@ def batched_model(
     given: dict[str, Any] = {
         "loras": LoraCache(options.lora_dir),
         "conditioning": conditioning,
+        "quality": options.quality,
     }
     batched: BatchedModel
     if architecture is None:
@@ -159,11 +160,7 @@ def batched_model(
         made = accelerate(
             pipeline, options, names=architecture.networks, same_shapes=same_shapes, backend=backend
         )
-        given |= {
-            "networks": made.networks,
-            "buckets": made.buckets,
-            "quality": options.quality,
-        }
+        given |= {"networks": made.networks, "buckets": made.buckets}
         if isinstance(architecture, VideoArchitecture):
             most = options.max_batch or VIDEO_BATCH
             batched = VideoModel(pipeline, architecture, max_batch=most, **given)

@@ -131,9 +131,11 @@ def _against_speed(options: Options, device: DeviceFacts, network: NetworkFacts)
 
 def _beside_graphs(options: Options, network: NetworkFacts) -> dict[str, str]:
     """What graphs do nothing for: which rows go through all blocks is decided in the pass."""
-    if not network.transformer or options.quality.lowest == "exact":
+    if options.quality.lowest == "exact":
         return {}
-    return {"speed": "but for passes with balanced rows"}
+    # A transformer's fast rows take no pass at all, and a UNet's some.
+    fast = options.quality.lowest == "fast" and not network.transformer
+    return {"speed": f"but for passes with balanced {'or fast ' if fast else ''}rows"}
 
 
 def _against_fusing(options: Options, device: DeviceFacts, network: NetworkFacts) -> str | None:

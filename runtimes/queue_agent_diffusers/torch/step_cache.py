@@ -6,7 +6,7 @@ answer when the sample goes on with it: a pass that failed has changed nothing.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from diffusers.hooks import TaylorSeerCacheConfig
 from diffusers.hooks.taylorseer_cache import TaylorSeerState
 
 from queue_agent.wire.quality import Quality
+from queue_agent_diffusers.engine.quality import QualityPolicy
+from queue_agent_diffusers.engine.requests import ImageRequest
 
 
 class StepCache(ABC):
@@ -69,6 +71,42 @@ class StepCaches:
     def stepped(self) -> None:
         """The scheduler has made a step of the answers."""
         self._question = 0
+
+
+class StepCaching:
+    """The qualities that a model knows below exact, and what the operator allows of them."""
+
+    def __init__(
+        self,
+        caches: Mapping[Quality, Callable[[], StepCache]],
+        policy: QualityPolicy | None = None,
+    ) -> None:
+        """`caches` make one of each quality."""
+        self._new = caches
+        self._policy = policy or QualityPolicy()
+
+    def caches(self, request: ImageRequest) -> StepCaches | None:
+        """What an image of the request keeps from step to step; None: each is computed."""
+        quality = self._policy.choose(request.quality)
+        # What leads it would not be in what is kept.
+        if _is_led(request) or quality not in self._new:
+            return None
+        return StepCaches(quality, self._new[quality])
+
+    def warnings(self, request: ImageRequest) -> list[str]:
+        """One sentence where the request does not get the quality that it asks for."""
+        chosen = self._policy.choose(request.quality)
+        if request.quality is None or chosen == "exact":
+            return self._policy.warnings(request.quality)
+        if _is_led(request):
+            return ["quality: what images lead is made exactly."]
+        if chosen not in self._new:
+            return [f"quality: this model knows no {chosen} one; it was made exactly."]
+        return self._policy.warnings(request.quality)
+
+
+def _is_led(request: ImageRequest) -> bool:
+    return bool(request.controls or request.image_prompts)
 
 
 class TaylorCache(StepCache):

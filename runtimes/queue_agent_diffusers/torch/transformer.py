@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from PIL import Image
 
+from queue_agent.wire.quality import Quality
 from queue_agent_diffusers.engine.quality import QualityPolicy
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.torch import forward
-from queue_agent_diffusers.torch.architectures.architecture import Architecture
+from queue_agent_diffusers.torch.architectures.architecture import Architecture, Blocks
 from queue_agent_diffusers.torch.batched import BatchedModel, StepSample
 from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.decoding import PipelineDecoder
@@ -19,7 +20,7 @@ from queue_agent_diffusers.torch.first_block import FirstBlockCache, first_block
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched
 from queue_agent_diffusers.torch.pipeline_arguments import Family
-from queue_agent_diffusers.torch.step_cache import StepCaches, TaylorCache
+from queue_agent_diffusers.torch.step_cache import StepCache, StepCaching, TaylorCache
 from queue_agent_diffusers.torch.suspended import DecodeCall, NetworkCall, SuspendedCall
 
 
@@ -49,13 +50,13 @@ class TransformerModel(BatchedModel):
             max_batch=max_batch,
             loras=loras,
             conditioning=conditioning,
+            caching=StepCaching(_caches(architecture.blocks), quality),
             side=side or architecture.natural_side(pipeline),
             family=family,
         )
         self.layout = architecture.layout
         self.takes_loras = hasattr(pipeline, "load_lora_weights")
         self._architecture = architecture
-        self._quality = quality or QualityPolicy()
         self.decoder = PipelineDecoder(pipeline)
         self._own = {name: getattr(pipeline, name) for name in architecture.networks}
         self._networks = {**self._own, **(networks or {})}
@@ -122,18 +123,6 @@ class TransformerModel(BatchedModel):
             vae=self.decoder.stand_in(sample.seed),
         )
 
-    def new_caches(self, request: ImageRequest) -> StepCaches | None:
-        """By the quality that the request gets; what leads it would not be in what is kept."""
-        quality = self._quality.choose(request.quality)
-        if quality == "exact" or request.controls or request.image_prompts:
-            return None
-        if quality == "balanced" and not self._architecture.blocks.lists:
-            return None
-        if quality == "fast":
-            return StepCaches(quality, TaylorCache)
-        threshold = self._architecture.blocks.threshold
-        return StepCaches(quality, functools.partial(FirstBlockCache, threshold))
-
     def tensor(self, sample: StepSample) -> torch.Tensor:
         """The picture of a finished sample before it is quantised, from 0 to 1."""
         finish = self._architecture.finish(*self._size(sample.request))
@@ -146,15 +135,6 @@ class TransformerModel(BatchedModel):
             return []
         return [f"size: this model chooses it by itself; {image.width}x{image.height} was made."]
 
-    def _quality_warnings(self, request: ImageRequest) -> list[str]:
-        if request.controls or request.image_prompts:
-            exact = self._quality.choose(request.quality) == "exact"
-            return [] if exact else ["quality: what images lead is made exactly."]
-        balanced = self._quality.choose(request.quality) == "balanced"
-        if balanced and not self._architecture.blocks.lists:
-            return ["quality: this model knows no balanced one; it was made exactly."]
-        return self._quality.warnings(request.quality)
-
     def _pass(self, calls: Sequence[NetworkCall]) -> list[Any]:
         name = calls[0].network
         if not any(isinstance(call.cache, FirstBlockCache) for call in calls):
@@ -164,3 +144,11 @@ class TransformerModel(BatchedModel):
         # Whatever stands for the network may not know its blocks.
         with first_block_caching(self._own[name], self._architecture.blocks, calls):
             return forward.predict(self._own[name], calls, self.layout)
+
+
+def _caches(blocks: Blocks) -> Mapping[Quality, Callable[[], StepCache]]:
+    """By the qualities that a transformer of such blocks knows."""
+    if not blocks.lists:
+        return {"fast": TaylorCache}
+    first_block = functools.partial(FirstBlockCache, blocks.threshold)
+    return {"balanced": first_block, "fast": TaylorCache}

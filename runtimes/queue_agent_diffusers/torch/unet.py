@@ -4,23 +4,28 @@ Stable Diffusion 1.x, 2.x and XL, their distilled and inpainting variants: text 
 image and inpainting.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import torch
 from PIL import Image
 
+from queue_agent.wire.quality import Quality
+from queue_agent_diffusers.engine.quality import QualityPolicy
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.batched import BatchedModel, StepSample
 from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.decoding import Decoder
+from queue_agent_diffusers.torch.deep_cache import DeepCache, deep_caching, has_depth
 from queue_agent_diffusers.torch.forward import RowLayout
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched
 from queue_agent_diffusers.torch.pipeline_arguments import withheld
 from queue_agent_diffusers.torch.siblings import library
+from queue_agent_diffusers.torch.step_cache import StepCache, StepCaching
 from queue_agent_diffusers.torch.suspended import NetworkCall, SuspendedCall
 
 _PIPELINES: Final = (
@@ -34,6 +39,13 @@ _PIPELINES: Final = (
 
 _LAYOUT: Final = RowLayout(stacked=frozenset({"down_block_additional_residuals", "image_embeds"}))
 """What ControlNets and IP-Adapters have to say."""
+
+
+_CACHES: Final[Mapping[Quality, Callable[[], StepCache]]] = {
+    "balanced": partial(DeepCache, 3),
+    "fast": partial(DeepCache, 5),
+}
+"""The package's own interval, and the longest of the paper's that costs little."""
 
 
 def can_batch(pipeline: object) -> bool:
@@ -62,11 +74,18 @@ class UNetModel(BatchedModel):
         conditioning: Conditioning | None = None,
         network: forward.Network | None = None,
         buckets: Sequence[int] = (),
+        quality: QualityPolicy | None = None,
     ) -> None:
         """`network` stands for the UNet in forward passes, `buckets` are its numbers of rows."""
         side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+        caches = _CACHES if has_depth(pipeline.unet) else {}
         super().__init__(
-            pipeline, max_batch=max_batch, loras=loras, conditioning=conditioning, side=side
+            pipeline,
+            max_batch=max_batch,
+            loras=loras,
+            conditioning=conditioning,
+            caching=StepCaching(caches, quality),
+            side=side,
         )
         self.decoder = Decoder(pipeline)
         self._unet = pipeline.unet
@@ -117,7 +136,15 @@ class UNetModel(BatchedModel):
         del sample
         return SuspendedCall(pipeline, {**arguments, "output_type": "latent"})
 
+    def _kind(self, call: NetworkCall) -> Hashable:
+        skips = isinstance(call.cache, DeepCache) and call.cache.skips
+        return (super()._kind(call), skips)
+
     def _pass(self, calls: Sequence[NetworkCall]) -> list[Any]:
+        if any(isinstance(call.cache, DeepCache) for call in calls):
+            # Whatever stands for the UNet may not know its blocks.
+            with deep_caching(self._unet, calls):
+                return forward.predict(self._unet, calls, self.layout)
         # What leads a request comes in lists, and changes the network's own state.
         led = forward.holds_lists(calls[0], self.layout)
         network = self._unet if led else self._network

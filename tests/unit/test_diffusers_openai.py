@@ -61,12 +61,24 @@ async def test_a_response_format_that_is_null_is_none(client: httpx.AsyncClient)
     assert answer.status_code == 200
 
 
-async def test_several_images_are_refused_in_words(client: httpx.AsyncClient) -> None:
-    files = [("image[]", sample_png()), ("image[]", sample_png())]
-    answer = await client.post("/v1/images/edits", data={"prompt": "a"}, files=files)
-    fault = answer.json()["error"]
-    assert (answer.status_code, fault["param"]) == (422, "image")
-    assert "2 files" in fault["message"]
+@pytest.mark.parametrize(
+    ("files", "status", "words"),
+    [
+        ([("image[]", sample_png())] * 16, 200, ""),
+        ([("image", sample_png()), ("image[]", sample_png())], 200, ""),
+        ([("image[]", sample_png())] * 17, 422, "From one to 16 images"),
+        ([("mask", sample_png())], 422, "From one to 16 images"),
+        ([("image", sample_png()), *[("mask", sample_png())] * 2], 422, "2 files are named mask"),
+        ([("image", sample_png()), ("image", b"none")], 422, "is not an image"),
+        ([("image", sample_png())] * 99, 400, "Too many files"),
+    ],
+)
+async def test_an_edit_has_from_one_to_sixteen_images_and_one_mask(
+    client: httpx.AsyncClient, files: list[tuple[str, bytes]], status: int, words: str
+) -> None:
+    data = {"prompt": "a", "size": "64x64"}
+    answer = await client.post("/v1/images/edits", data=data, files=files)
+    assert (answer.status_code, words in answer.text) == (status, True), answer.text
 
 
 @pytest.mark.parametrize("stream", [False, True])

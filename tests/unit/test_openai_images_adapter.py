@@ -264,8 +264,8 @@ async def test_an_edit_carries_its_images_and_a_mask_that_both_conventions_read(
     ]
     bundled = await DiffusersRuntime(RuntimeOptions()).prepare(edit, {url: photo})
     assert isinstance(bundled, PreparedImages)
-    assert bundled.images == (photo,)
-    assert bundled.warnings == ("init_images: only the first image is used.",)
+    assert bundled.images == (photo, photo)
+    assert bundled.warnings == ()
 
 
 @pytest.mark.parametrize(

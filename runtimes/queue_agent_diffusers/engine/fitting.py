@@ -23,8 +23,8 @@ class Need:
     """What one sample takes; of another model or kind, it says nothing about this one."""
 
     model: str
-    kind: tuple[bool, bool]
-    """Whether there is an image to start from, and a mask."""
+    kind: tuple[bool, bool, int]
+    """Whether there is an image to start from, and a mask, and how many images are beside it."""
     rows: int
     pixels: int
 
@@ -34,7 +34,7 @@ class Need:
         if request.pixels is None:
             return None
         rows = samples[0].rows * request.count // len(samples)
-        kind = request.image is not None, request.mask is not None
+        kind = request.image is not None, request.mask is not None, len(request.references)
         return cls(model, kind, rows, request.pixels)
 
     def covers(self, other: "Need") -> bool:

@@ -84,6 +84,8 @@ class ImageRequest:
     quality: Quality | None = None
     image: Image.Image | None = field(default=None, repr=False)
     """What to start from, of the size asked for."""
+    references: tuple[Image.Image, ...] = field(default=(), repr=False)
+    """What to look at beside `image`, of any sizes, for models that look at several."""
     mask: Image.Image | None = field(default=None, repr=False)
     """White (of mode L) is painted anew."""
     strength: float | None = None

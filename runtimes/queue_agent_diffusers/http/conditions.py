@@ -6,7 +6,7 @@ from PIL import Image
 
 from queue_agent_diffusers.engine.requests import ControlInput, ImagePrompt, ImageRequest
 from queue_agent_diffusers.http.api import GenerationRequest
-from queue_agent_diffusers.http.images import MAX_SIDE, decode_text, fit_image, natural_size
+from queue_agent_diffusers.http.images import decode_text, fit_image, natural_size, reduced_image
 
 
 def with_conditions(body: GenerationRequest, wanted: ImageRequest) -> ImageRequest:
@@ -39,8 +39,4 @@ def with_conditions(body: GenerationRequest, wanted: ImageRequest) -> ImageReque
 
 
 def _read(text: str, number: int) -> Image.Image:
-    """Reduced, if large: it waits in memory, and its encoder looks at a few hundred pixels."""
-    picture = decode_text(text, field=f"ip_adapters.{number}.image")
-    shrunk = max(1.0, max(picture.size) / MAX_SIDE)
-    width, height = (max(1, round(side / shrunk)) for side in picture.size)
-    return fit_image(picture, (width, height))
+    return reduced_image(decode_text(text, field=f"ip_adapters.{number}.image"))

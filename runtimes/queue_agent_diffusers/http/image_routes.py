@@ -24,11 +24,13 @@ from queue_agent_diffusers.http.api import CommonFields, EditRequest, Fields, Ge
 from queue_agent_diffusers.http.checkpoints import UploadedCheckpoints, with_its_seed
 from queue_agent_diffusers.http.conditions import with_conditions
 from queue_agent_diffusers.http.images import (
+    MAX_IMAGES,
     decode_image,
     encode_answer,
     fit_image,
     fit_mask,
     natural_size,
+    reduced_image,
 )
 from queue_agent_diffusers.http.middleware import request_id
 
@@ -59,14 +61,16 @@ def add_image_routes(
     async def edit(request: Request) -> Response:
         _check_ready(engine)
         # Images stand in fields, too.
-        async with request.form(max_files=4, max_fields=64, max_part_size=MAX_BODY) as form:
+        files = MAX_IMAGES + 2
+        async with request.form(max_files=files, max_fields=64, max_part_size=MAX_BODY) as form:
             body = parsed_form(EditRequest, form)
             start = image_request(body, names)
             async with decoding:
-                image, mask = await read_file(form, "image"), await read_file(form, "mask")
-                if image is None:
-                    raise InvalidRequest("An image is required.", param="image")
-                wanted = await asyncio.to_thread(_edit_request, body, start, image, mask)
+                images, mask = await _read_files(form, "image"), await read_file(form, "mask")
+                if not 1 <= len(images) <= MAX_IMAGES:
+                    asked = f"From one to {MAX_IMAGES} images are required, and not {len(images)}."
+                    raise InvalidRequest(asked, param="image")
+                wanted = await asyncio.to_thread(_edit_request, body, start, images, mask)
                 wanted = await asyncio.to_thread(with_conditions, body, wanted)
         return await _answer(engine, uploaded, request, body, wanted)
 
@@ -181,14 +185,15 @@ def image_request(body: CommonFields, names: Names) -> ImageRequest:
 
 
 def _edit_request(
-    body: EditRequest, start: ImageRequest, image: bytes, mask: bytes | None
+    body: EditRequest, start: ImageRequest, images: Sequence[bytes], mask: bytes | None
 ) -> ImageRequest:
-    fitted = _fit_image(image, body.dimensions)
+    fitted = _fit_image(images[0], body.dimensions)
     return dataclasses.replace(
         start,
         width=fitted.width,
         height=fitted.height,
         image=fitted,
+        references=tuple(reduced_image(decode_image(one, field="image")) for one in images[1:]),
         mask=None if mask is None else _fit_mask(mask, fitted.size),
         strength=body.strength,
     )
@@ -219,16 +224,18 @@ def parsed_form(kind: type[F], form: FormData) -> F:
 
 async def read_file(form: FormData, name: str) -> bytes | None:
     """The one file of that name; ``image[]`` is how some clients spell a list."""
-    files = [*form.getlist(name), *form.getlist(f"{name}[]")]
-    if not files:
-        return None
+    files = await _read_files(form, name)
     if len(files) > 1:
-        raise InvalidRequest(
-            f"{len(files)} files are named {name}, and models here work on one.", param=name
-        )
-    if not isinstance(files[0], UploadFile):
+        raise InvalidRequest(f"{len(files)} files are named {name}, and not one.", param=name)
+    return files[0] if files else None
+
+
+async def _read_files(form: FormData, name: str) -> list[bytes]:
+    files = [*form.getlist(name), *form.getlist(f"{name}[]")]
+    read = [await one.read() for one in files if isinstance(one, UploadFile)]
+    if len(read) < len(files):
         raise InvalidRequest(f"{name} must be sent as a file.", param=name)
-    return await files[0].read()
+    return read
 
 
 def form_body(kind: type[Fields], files: Sequence[str]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ MAX_SIDE: Final = 2048
 MIN_SIDE: Final = 64
 MAX_INPUT_PIXELS: Final = MAX_PIXELS
 """Of an image as it is sent; those of the agent's inputs."""
+MAX_IMAGES: Final = 16
+"""Of an edit, for models that look at several."""
 SIDE_STEP: Final = 8
 """Sides are multiples of the factor by which the VAE shrinks an image."""
 LANCZOS: Final = "lanczos"
@@ -61,6 +63,16 @@ def fit_image(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
         white = Image.new("RGBA", rgba.size, "white")
         picture = Image.alpha_composite(white, rgba)
     return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+
+
+def reduced_image(picture: Image.Image) -> Image.Image:
+    """As `fit_image`, of its own proportions and no side above `MAX_SIDE`.
+
+    For what waits in memory to be looked at, which models do at some hundred pixels a side.
+    """
+    shrunk = max(1.0, max(picture.size) / MAX_SIDE)
+    width, height = (max(1, round(side / shrunk)) for side in picture.size)
+    return fit_image(picture, (width, height))
 
 
 def fit_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:

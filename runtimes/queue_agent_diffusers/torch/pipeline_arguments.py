@@ -26,6 +26,10 @@ _INPAINTING: Final = {
     "FluxKontextPipeline": "FluxKontextInpaintPipeline",
 }
 """Those that diffusers' own tables lack."""
+_SEVERAL: Final = frozenset({"Flux2Pipeline", "Flux2KleinPipeline", "QwenImageEditPlusPipeline"})
+"""Those that take a list of images as several to look at for one result."""
+_BESIDE: Final = "image_reference"
+"""What the others call the one image that they only look at, if they do."""
 _NEEDED: Final = {
     "FluxFillPipeline": "mask",
     "QwenImageEditPipeline": "image",
@@ -140,8 +144,8 @@ def pipeline_arguments(
         arguments |= control_nets.arguments(known, request.controls)
     if request.image_prompts:
         arguments["ip_adapter_image"] = [prompt.image for prompt in request.image_prompts]
-    if request.image is not None:
-        arguments["image"] = _for_each(request.image, count)
+    images, ignored = _images(pipeline, request, count)
+    arguments |= images
     if request.mask is not None:
         arguments["mask_image"] = _for_each(request.mask, count)
     for name in ("width", "height", "strength"):
@@ -150,7 +154,6 @@ def pipeline_arguments(
             arguments[name] = value
     if "max_area" in known and request.width and request.height:
         arguments["max_area"] = request.width * request.height  # else the size is not kept
-    ignored = []
     for name in _OPTIONAL:
         value = getattr(request, name)
         if not value and value != 0:
@@ -170,6 +173,23 @@ def _steps(pipeline: Pipeline, request: ImageRequest) -> dict[str, object]:
     if _BETWEEN in parameters(pipeline) and request.steps != default(pipeline, *told):
         told[_BETWEEN] = None
     return told
+
+
+def _images(
+    pipeline: Pipeline, request: ImageRequest, count: int
+) -> tuple[dict[str, object], list[str]]:
+    """Arguments with what to start from and to look at, and what cannot be looked at."""
+    if request.image is None:
+        return {}, []
+    beside = [*request.references]
+    if type(pipeline).__name__ in _SEVERAL:
+        return {"image": [request.image, *beside]}, []
+    images = {"image": _for_each(request.image, count)}
+    if beside and _BESIDE in parameters(pipeline):
+        images[_BESIDE] = beside.pop(0)
+    used, given = len(images), 1 + len(request.references)
+    told = [f"image: of {given} the model works on the first {used} only."]
+    return images, told if used < given else []
 
 
 def _for_each(image: Image.Image, count: int) -> object:

@@ -157,9 +157,6 @@ class OpenAIImagesRuntime(Runtime):
         if job.task_type != IMAGE_TO_IMAGE:
             return PreparedImages(job, request, tuple(warnings))
         images, mask = input_files(job.content, assets)
-        if not self.dialect.several_images and len(images) > 1:
-            warnings.append("init_images: only the first image is used.")
-            images = images[:1]
         if mask is not None:
             mask = await asyncio.to_thread(unmistakable_mask, mask)
         return PreparedImages(

@@ -50,7 +50,6 @@ class Dialect:
     """Whether `scheduler` takes the names of `queue_agent.wire.samplers`."""
     edits_for_sure: bool
     """Whether `strength` and `mask` are known to be honoured."""
-    several_images: bool
     loras: bool
     """Whether `loras` takes names and scales for one request."""
     conditions: bool = False
@@ -61,11 +60,10 @@ class Dialect:
     """Whether `lora` takes one, as vLLM-Omni has it."""
 
 
-COMMON: Final = Dialect(schedulers=False, edits_for_sure=False, several_images=True, loras=False)
+COMMON: Final = Dialect(schedulers=False, edits_for_sure=False, loras=False)
 BUNDLED: Final = Dialect(
     schedulers=True,
     edits_for_sure=True,
-    several_images=False,
     loras=True,
     conditions=True,
     qualities=True,

@@ -33,7 +33,7 @@ _SPEAKS_THE_DIALECT: Final = "openai"
 _HAS_QUALITIES: Final = "diffusers"
 _ENCODES_AS_ASKED: Final = frozenset({"diffusers", _SPEAKS_THE_DIALECT})
 """Adapters whose runtimes take `output_format`; for others, agents convert what they made."""
-_WORK_ON_ONE_IMAGE: Final = frozenset({"comfyui", "diffusers"})
+_WORK_ON_ONE_IMAGE: Final = frozenset({"comfyui"})
 """Adapters that use only the first of an edit's images."""
 
 

@@ -8,7 +8,7 @@ to be right under it.
 
 import copy
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +41,8 @@ _PART_WEIGHTS: Final = (16, 3, 1)
 _MOST_SPREAD: Final = 0.25
 
 Report = Callable[[str], None]
+_Bank = Mapping[tuple[str, str, tuple[int, int]], Sequence[torch.Tensor]]
+"""How much of each cell is covered, by shape, size and the latent's sides."""
 
 
 @dataclass(frozen=True)
@@ -125,14 +127,7 @@ def train_text(pipeline: Any, plan: TrainingPlan, report: Report) -> None:
 def train_unet(pipeline: Any, plan: TrainingPlan, report: Report) -> None:
     """Teach UNet and text encoder together."""
     chance = random.Random(plan.seed)
-    bank = {
-        (shape, size, side): [
-            _cells(shape, Placing.drawn(chance, size), side) for _ in range(_OUTLINES)
-        ]
-        for side in SIDES
-        for shape in SHAPES
-        for size in SIZES
-    }
+    bank = _drawn(chance, SIDES)
     scheduler = library.DDPMScheduler.from_config(pipeline.scheduler.config)
     for guided, steps in ((False, plan.unet_steps), (True, plan.guided_steps)):
         learner = _Learner(
@@ -217,9 +212,29 @@ def _weights_of(networks: Sequence[torch.nn.Module]) -> list[torch.Tensor]:
     return [weight for network in networks for weight in network.parameters()]
 
 
+def drawn_batches(
+    chance: random.Random, count: int, side: tuple[int, int] = SIDES[0]
+) -> Iterator[tuple[list[str], torch.Tensor]]:
+    """So many prompts at a time, and the latents of a picture for each, without end."""
+    bank = _drawn(chance, [side])
+    while True:
+        yield _batch(chance, bank, side, count)
+
+
+def _drawn(chance: random.Random, sides: Sequence[tuple[int, int]]) -> _Bank:
+    return {
+        (shape, size, side): [
+            _cells(shape, Placing.drawn(chance, size), side) for _ in range(_OUTLINES)
+        ]
+        for side in sides
+        for shape in SHAPES
+        for size in SIZES
+    }
+
+
 def _batch(
     chance: random.Random,
-    bank: Mapping[tuple[str, str, tuple[int, int]], Sequence[torch.Tensor]],
+    bank: _Bank,
     side: tuple[int, int],
     count: int,
 ) -> tuple[list[str], torch.Tensor]:

@@ -1,7 +1,8 @@
 """Write the chart's README and the schema of its values from the comments in values.yaml.
 
 The comments follow helm-docs: ``# --`` above a key starts its description. A line
-``# @schema {…}`` before it holds what JSON Schema should know beyond the default's type.
+``# @schema {…}`` before it holds what JSON Schema should know beyond the default's type, and by
+``$ref`` what Kubernetes knows of it (`kubernetes_schemas`).
 What ``agent.settings``, ``gateway.settings`` and ``runtime.options`` may hold follows from the
 programs' own settings and options (`agent_settings`, `gateway_settings`, `runtime_options`).
 Run ``python charts/chart_docs.py`` after a change; a test compares the files with their source.
@@ -11,8 +12,10 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import jsonschema
+import kubernetes_schemas
 import yaml
 from pydantic import JsonValue
 from pydantic.alias_generators import to_camel
@@ -170,8 +173,19 @@ def schema(values: tuple[Value, ...]) -> dict[str, JsonValue]:
         "title": "Values of the queue-agent chart",
         "type": "object",
         "additionalProperties": False,
+        "required": [value.path[-1] for value in values if not may_be_null(value)],
         "properties": properties,
+        "definitions": {**kubernetes_schemas.definitions(properties)},
     }
+
+
+def may_be_null(value: Value) -> bool:
+    """Whether null may stand for it: of maps and lists that may be empty, and is the same."""
+    if value.path in SETTINGS or type(value.default) not in (dict, list) or value.children:
+        return False
+    described: Any = {**_schema_of(value), "definitions": {}}
+    described["definitions"] = kubernetes_schemas.definitions(described)
+    return jsonschema.Draft7Validator(described).is_valid(type(value.default)())
 
 
 def readme(template: str, values: tuple[Value, ...]) -> str:
@@ -238,9 +252,10 @@ def _schema_of(value: Value) -> dict[str, JsonValue]:
         return {
             "type": "object",
             "additionalProperties": False,
+            "required": [child.path[-1] for child in value.children if not may_be_null(child)],
             "properties": {child.path[-1]: _schema_of(child) for child in value.children},
         }
-    typed = {} if "enum" in value.schema else {"type": _TYPES[type(value.default)]}
+    typed = {} if value.schema.keys() & {"enum", "$ref"} else {"type": _TYPES[type(value.default)]}
     return {"description": value.description, **typed, **value.schema}
 
 

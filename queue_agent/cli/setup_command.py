@@ -58,6 +58,22 @@ def setup(
         int,
         typer.Option(min=1, max=5, help="Servers that keep each stream (NATS); 3 for production."),
     ] = 1,
+    stream_bytes: Annotated[
+        int | None,
+        typer.Option(
+            min=2**20,
+            help="Most bytes that each stream of messages keeps (NATS), beyond which no jobs are "
+            "taken, and the oldest notifications go; else no limit is asked for.",
+        ),
+    ] = None,
+    bucket_bytes: Annotated[
+        int | None,
+        typer.Option(
+            min=2**20,
+            help="Most bytes that the bucket's files take, and as many its small objects (NATS); "
+            "else no limit is asked for.",
+        ),
+    ] = None,
     no_fair: Annotated[
         bool, typer.Option("--no-fair", help="Tenants of a queue do not take turns (NATS).")
     ] = False,
@@ -90,6 +106,8 @@ def setup(
         dead_letter_queue_url=dead_letters,
         priorities=named,
         replicas=replicas,
+        stream_bytes=stream_bytes,
+        bucket_bytes=bucket_bytes,
         fair=not no_fair,
         job_topic=topic,
         runtime_name=runtime,

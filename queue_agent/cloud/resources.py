@@ -24,6 +24,10 @@ class Resources:
     replicas: int = 1
     """On NATS, servers that keep each stream: of several the majority has what was
     acknowledged."""
+    stream_bytes: int | None = None
+    """On NATS, the most that each stream of messages keeps; None: no limit is asked for."""
+    bucket_bytes: int | None = None
+    """The same of each of the bucket's two streams: that of small objects, and that of files."""
     job_topic: str | None = None
     """On AWS, where jobs are published to; on NATS it is the queue's stream."""
     priorities: tuple[str, ...] = ()

@@ -84,11 +84,19 @@ async def _on_nats(wanted: Resources, making: Making) -> None:
         nats.job_stream(
             queue.stream,
             replicas=wanted.replicas,
+            most_bytes=wanted.stream_bytes,
             queues=queues,
             fair=queues if wanted.fair else (),
         ),
-        nats.job_stream(dead.stream, replicas=wanted.replicas, queues=all_dead),
-        nats.notification_stream(notifications, replicas=wanted.replicas),
+        nats.job_stream(
+            dead.stream,
+            replicas=wanted.replicas,
+            most_bytes=wanted.stream_bytes,
+            queues=all_dead,
+        ),
+        nats.notification_stream(
+            notifications, replicas=wanted.replicas, most_bytes=wanted.stream_bytes
+        ),
         *(
             nats.consumer(
                 one,
@@ -104,7 +112,7 @@ async def _on_nats(wanted: Resources, making: Making) -> None:
     ]
     if wanted.bucket and is_nats(wanted.bucket):
         name = NatsAddress.parse(wanted.bucket).stream
-        resources += nats.bucket(name, replicas=wanted.replicas)
+        resources += nats.bucket(name, replicas=wanted.replicas, most_bytes=wanted.bucket_bytes)
     try:
         found = [(one, await differences(cloud.connection, one)) for one in resources]
         # consumers that are there do not look back for what a stream takes from now on

@@ -35,10 +35,8 @@ def values_of(assembly: Assembly, release: Found) -> dict[str, Any]:
 
 def rendered(assembly: Assembly, release: Found) -> str:
     values = values_of(assembly, release)
-    chart = _chart()
-    chart.validate_schema(values)
     namespace = release.properties["Namespace"]
-    files = chart.render(values, name=release.properties["Release"], namespace=namespace)
+    files = _chart().render(values, name=release.properties["Release"], namespace=namespace)
     return "\n---\n".join(text for path, text in files.items() if not path.endswith("NOTES.txt"))
 
 

@@ -38,7 +38,7 @@ def test_the_pods_service_account_is_the_one_that_the_role_is_bound_to(name: str
         account = release.properties["Release"]
         association = assembly.named("AWS::EKS::PodIdentityAssociation", ServiceAccount=account)
         assert association.properties["Namespace"] == release.properties["Namespace"]
-        assert f"serviceAccountName: {account}\n" in rendered(assembly, release)
+        assert f'serviceAccountName: "{account}"\n' in rendered(assembly, release)
 
 
 def test_values_of_the_configuration_are_laid_over_what_is_derived() -> None:

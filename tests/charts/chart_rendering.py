@@ -46,8 +46,11 @@ def values_of(name: str) -> Values:
 def render_files(values: Values, *, chart: Path = CHART, release: str = RELEASE) -> dict[str, str]:
     """Rendered text by template; like `helm template`, refuses what the schema refuses."""
     loaded = _load(chart)
-    loaded.validate_schema(values)
-    files: dict[str, str] = loaded.render(values, name=release, namespace=NAMESPACE)
+    try:
+        files: dict[str, str] = loaded.render(values, name=release, namespace=NAMESPACE)
+    except helm_python.HelmError:
+        loaded.validate_schema(values)  # raises by its own type what the schema refuses
+        raise
     return files
 
 

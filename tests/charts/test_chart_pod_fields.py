@@ -52,19 +52,22 @@ def test_so_has_the_gateways_pod_its_own() -> None:
     assert gateway({"pod": {"extraSpec": FIELDS}}) == gateway({})
 
 
-OWNED = sorted(
-    {
-        field
-        for template in pod_templates(render(values_of("job-per-pod")))
-        for field in template["spec"]
-    }
-    | {"affinity", "nodeSelector", "resourceClaims", "runtimeClassName", "serviceAccount"}
-)
+OWNED: Values = {
+    "affinity": {"nodeAffinity": {}},
+    "nodeSelector": {"a": "b"},
+    "resourceClaims": [{"name": "gpu"}],
+    "runtimeClassName": "nvidia",
+    "serviceAccount": "own",
+} | {
+    field: value
+    for template in pod_templates(render(values_of("job-per-pod")))
+    for field, value in template["spec"].items()
+}
 
 
-@pytest.mark.parametrize("field", OWNED)
+@pytest.mark.parametrize("field", sorted(OWNED))
 def test_a_field_that_is_the_charts_is_refused_with_the_value_to_set(field: str) -> None:
-    own: Values = {"pod": {"extraSpec": {"os": {"name": "linux"}, field: "x"}}}
+    own: Values = {"pod": {"extraSpec": {"os": {"name": "linux"}, field: OWNED[field]}}}
     with pytest.raises(helm_python.HelmError, match=rf"pod\.extraSpec\.{field}: .* set instead: "):
         render(merged(example(BASE), own))
 
@@ -76,6 +79,6 @@ def test_a_field_that_would_keep_the_agent_from_hearing_of_its_end_is_refused(fi
 
 
 def test_of_the_gateways_pod_likewise() -> None:
-    for field in gateway({})["spec"]:
+    for field, value in gateway({})["spec"].items():
         with pytest.raises(helm_python.HelmError, match=rf"gateway\.extraSpec\.{field}: "):
-            gateway({"gateway": {"extraSpec": {field: "x"}}})
+            gateway({"gateway": {"extraSpec": {field: value}}})

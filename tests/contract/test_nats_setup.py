@@ -190,6 +190,23 @@ async def test_more_servers_than_there_are_are_refused_in_words(place: Place) ->
         await place.setup(replicas=3, change=True)
 
 
+async def test_limits_in_bytes_are_set_and_changed_only_when_told(place: Place) -> None:
+    await place.setup(stream_bytes=2**22)
+    assert (await place.stream())["max_bytes"] == 2**22
+    assert (await place.stream("-told"))["max_bytes"] == 2**22
+    assert await place.setup() == [], "a limit that is not asked for is its owner's"
+    steps = await place.setup(stream_bytes=2**22, bucket_bytes=2**30)
+    assert steps == [
+        f"stream {kind}_NAME-results differs: it has no max_bytes, wanted are {2**30}"
+        for kind in ("KV", "OBJ")
+    ]
+    steps = await place.setup(stream_bytes=2**23, bucket_bytes=2**30, change=True)
+    told = f"max_bytes is {2**22}, wanted are {2**23}"
+    assert f"stream NAME changed: {told}" in steps
+    assert len(steps) == 5
+    assert await place.setup(stream_bytes=2**23, bucket_bytes=2**30) == []
+
+
 ONLY_SETUP = [
     "$JS.API.STREAM.CREATE.>", "$JS.API.STREAM.UPDATE.>", "$JS.API.STREAM.DELETE.>",
     "$JS.API.STREAM.PURGE.jobs", "$JS.API.CONSUMER.CREATE.jobs.>", "$JS.API.CONSUMER.DELETE.jobs.>",

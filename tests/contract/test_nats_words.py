@@ -14,6 +14,7 @@ ACCOUNTS = """
 accounts {
   few: {jetstream: {max_streams: 2}, users: [{user: few, password: secret}]}
   bounded: {jetstream: {max_bytes_required: true}, users: [{user: bounded, password: secret}]}
+  limited: {jetstream: {max_bytes_required: true}, users: [{user: limited, password: secret}]}
   none: {users: [{user: none, password: secret}]}
   empty: {jetstream: {}, users: [{user: empty, password: secret}]}
   all: {jetstream: {}, users: [{user: all, password: secret}]}
@@ -79,7 +80,7 @@ def test_check_ticks_nothing_where_nobody_answered() -> None:
     ("user", "says"),
     [
         ("few", ("Could not make", "max_streams")),
-        ("bounded", ("Could not make stream jobs", "max_bytes_required")),
+        ("bounded", ("Could not make stream jobs", "max_bytes_required", "--stream-bytes")),
         ("none", ("Enable JetStream for this account",)),
     ],
 )
@@ -90,6 +91,13 @@ def test_what_an_account_does_not_allow_is_said_with_what_to_do(
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
     assert all(words in line for words in says)
+
+
+def test_an_account_that_wants_limits_is_set_up_with_them(server: NatsServer) -> None:
+    limits = ("--stream-bytes", "67108864", "--bucket-bytes", "268435456")
+    ended = asked(server.address, "setup", *limits, user="limited")
+    assert ended.returncode == 0, ended.stderr
+    assert asked(server.address, "setup", *limits, user="limited").stdout.count("stream") == 0
 
 
 def test_credentials_of_nats_are_asked_for_and_not_those_of_aws(server: NatsServer) -> None:

@@ -22,7 +22,7 @@
   value: {{ include "pod.shutdownGrace" . | quote }}
 {{- range $name, $value := $agent.settings }}
 - name: QUEUE_AGENT_{{ $name | snakecase | upper }}
-  value: {{ include "agent.settingText" $value | quote }}
+  value: {{ include "chart.text" $value | quote }}
 {{- end }}
 {{- if include "runtime.shared" . }}
 - name: QUEUE_AGENT_RUNTIME_FILES
@@ -30,7 +30,7 @@
 {{- end }}
 {{- if include "models.fetched" . }}
 - name: QUEUE_AGENT_MODELS_FOLDER
-  value: {{ .Values.models.mountPath }}
+  value: {{ .Values.models.mountPath | quote }}
 - name: QUEUE_AGENT_MODELS_LIMIT
   value: {{ include "models.fetchLimit" . | quote }}
 {{- with $agent.models.hosts }}
@@ -62,7 +62,7 @@
   value: {{ .job | quote }}
 {{- else if .configMap }}
 - name: QUEUE_AGENT_WARM_UP
-  valueFrom: {configMapKeyRef: {name: {{ .configMap }}, key: {{ .key }}}}
+  valueFrom: {configMapKeyRef: {name: {{ .configMap | quote }}, key: {{ .key | quote }}}}
 {{- end }}
 {{- end }}
 {{- with include "provenance" . | fromYaml }}
@@ -79,21 +79,21 @@
 {{- end }}
 {{- with $agent.runtimeAuth.secretName }}
 - name: QUEUE_AGENT_RUNTIME_AUTH
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $agent.runtimeAuth.key }}}}
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $agent.runtimeAuth.key | quote }}}}
 {{- end }}
 {{- with $agent.runtimeApiKey.secretName }}
 - name: QUEUE_AGENT_RUNTIME_API_KEY
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $agent.runtimeApiKey.key }}}}
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $agent.runtimeApiKey.key | quote }}}}
 {{- end }}
 {{- with $agent.runtimeHeaders.secretName }}
 - name: QUEUE_AGENT_RUNTIME_HEADERS
-  valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $agent.runtimeHeaders.key }}}}
+  valueFrom: {secretKeyRef: {name: {{ . | quote }}, key: {{ $agent.runtimeHeaders.key | quote }}}}
 {{- end }}
 {{- if eq .Values.scaling.mode "scaledjob" }}
 - name: QUEUE_AGENT_MAX_JOBS
   value: "1"
 - name: QUEUE_AGENT_IDLE_LIMIT
-  value: {{ .Values.scaling.cooldownPeriod | quote }}
+  value: {{ .Values.scaling.cooldownPeriod | int64 | quote }}
 {{- end }}
 {{- if include "podDeletionCost.on" . }}
 - name: QUEUE_AGENT_POD_DELETION_COST
@@ -120,17 +120,6 @@
   value: {{ . | quote }}
 {{- end }}
 {{- end }}
-{{- end -}}
-
-{{- /* Whole numbers reach templates as floats, and large ones would be written as 6.4e+07. */ -}}
-{{- define "agent.settingText" -}}
-{{- if kindIs "slice" . -}}
-{{- join "," . -}}
-{{- else if and (kindIs "float64" .) (eq (floor .) .) -}}
-{{- int64 . -}}
-{{- else -}}
-{{- . -}}
-{{- end -}}
 {{- end -}}
 
 {{- /* The agent's container: (dict "root" $ "role" "main"|"sidecar"|"container"|"check") */ -}}
@@ -185,14 +174,14 @@ volumeMounts:
   {{- with include "runtime.shared" $root }}
   - name: scratch
     mountPath: /runtime-files
-    subPath: {{ include "runtime.scratchPath" . }}
+    subPath: {{ include "runtime.scratchPath" . | quote }}
   {{- end }}
   {{- if include "models.fetched" $root }}
   - name: models
-    mountPath: {{ $root.Values.models.mountPath }}
+    mountPath: {{ $root.Values.models.mountPath | quote }}
     {{- if eq $root.Values.models.source "claim" }}
     {{- with $root.Values.models.claim.subPath }}
-    subPath: {{ . }}
+    subPath: {{ . | quote }}
     {{- end }}
     {{- end }}
   {{- if include "models.listConfigMap" $root }}
@@ -234,34 +223,34 @@ volumeMounts:
 {{- /* Volumes that the agent's container alone mounts. */ -}}
 {{- define "agent.volumes" -}}
 - name: agent-tmp
-  emptyDir: {sizeLimit: {{ .Values.agent.scratchSize }}}
+  emptyDir: {sizeLimit: {{ include "chart.quantity" (dict "value" .Values.agent.scratchSize "of" "agent.scratchSize") }}}
 {{- include "cloud.volumes" . }}
 {{- if include "models.fetched" . }}
 {{- with include "models.listConfigMap" . }}
 - name: model-list
-  configMap: {name: {{ . }}}
+  configMap: {name: {{ . | quote }}}
 {{- end }}
 {{- with .Values.agent.models.credentials.secretName }}
 - name: model-credentials
-  secret: {secretName: {{ . }}}
+  secret: {secretName: {{ . | quote }}}
 {{- end }}
 {{- end }}
 {{- with include "workflows.configMap" . }}
 - name: workflows
-  configMap: {name: {{ . }}}
+  configMap: {name: {{ . | quote }}}
 {{- end }}
 {{- with include "httpAdapter.configMap" . }}
 - name: http-adapter
-  configMap: {name: {{ . }}}
+  configMap: {name: {{ . | quote }}}
 {{- end }}
 {{- with include "provenance" . | fromYaml }}
 - name: provenance
   {{- with .configMap }}
-  configMap: {name: {{ . }}}
+  configMap: {name: {{ . | quote }}}
   {{- end }}
   {{- with .secret }}
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     items:
       - {key: {{ $.Values.agent.provenance.certificateKey | quote }}, path: {{ $.Values.agent.provenance.certificateKey | quote }}}
       {{- if not $.Values.agent.provenance.kmsKey }}

@@ -193,9 +193,9 @@
 {{- end }}
 {{- if .user.secretName }}
 - name: NATS_USER
-  valueFrom: {secretKeyRef: {name: {{ .user.secretName }}, key: {{ .user.nameKey }}}}
+  valueFrom: {secretKeyRef: {name: {{ .user.secretName | quote }}, key: {{ .user.nameKey | quote }}}}
 - name: NATS_PASSWORD
-  valueFrom: {secretKeyRef: {name: {{ .user.secretName }}, key: {{ .user.passwordKey }}}}
+  valueFrom: {secretKeyRef: {name: {{ .user.secretName | quote }}, key: {{ .user.passwordKey | quote }}}}
 {{- end }}
 {{- if .ca.secretName }}
 - name: NATS_CA
@@ -236,7 +236,7 @@
 {{- define "cloud.volumes" -}}
 {{- range $name, $secret := include "cloud.secrets" . | fromJson }}
 - name: nats-{{ $name }}
-  secret: {secretName: {{ $secret }}}
+  secret: {secretName: {{ $secret | quote }}}
 {{- end }}
 {{- end -}}
 
@@ -255,7 +255,7 @@ true
 {{- $monitoring := $values.cloud.nats.monitoring -}}
 {{- $existing := $values.scaling.authentication.existing -}}
 - type: nats-jetstream
-  name: {{ .name }}
+  name: {{ .name | quote }}
   metadata:
     {{- if or $monitoring.endpoint (not $existing) }}
     natsServerMonitoringEndpoint: {{ required "cloud.nats.monitoring.endpoint: where do the servers tell KEDA what waits? HOST:8222, on a cluster of several the headless Service's" $monitoring.endpoint | quote }}
@@ -265,10 +265,10 @@ true
     stream: {{ $queue.stream | quote }}
     consumer: {{ printf "%s%s" (include "cloud.natsConsumer" $queue.name) (.turns | ternary "~turns" "") | quote }}
     lagThreshold: {{ include "scaling.queueLength" .root | quote }}
-    activationLagThreshold: {{ $values.scaling.queue.activationQueueLength | quote }}
+    activationLagThreshold: {{ $values.scaling.queue.activationQueueLength | int64 | quote }}
   {{- with $existing }}
   authenticationRef:
-    name: {{ . }}
+    name: {{ . | quote }}
   {{- end }}
 {{- end -}}
 

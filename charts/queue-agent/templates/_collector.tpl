@@ -22,10 +22,10 @@ processors:
 exporters:
   {{- if eq $exporter "awsxray" }}
   awsxray:
-    region: {{ .Values.cloud.region }}
+    region: {{ .Values.cloud.region | quote }}
   {{- else }}
   otlp:
-    endpoint: {{ required "telemetry.collector.otlpEndpoint: where do traces go?" $collector.otlpEndpoint }}
+    endpoint: {{ required "telemetry.collector.otlpEndpoint: where do traces go?" $collector.otlpEndpoint | quote }}
   {{- end }}
 service:
   extensions: [health_check]

@@ -3,8 +3,8 @@ How many pods a drain may take at once: (dict "budget" values "value" "their nam
 for long). A budget that no drain ends with is refused.
 */ -}}
 {{- define "chart.disruptionBudget" -}}
-{{- $least := .budget.minAvailable | toString -}}
-{{- $away := .budget.maxUnavailable | toString -}}
+{{- $least := include "chart.text" .budget.minAvailable -}}
+{{- $away := include "chart.text" .budget.maxUnavailable -}}
 {{- if and $least $away -}}
 {{- fail (printf "%s: minAvailable (%s) or maxUnavailable (%s), not both; \"\" takes one away" .value $least $away) -}}
 {{- else if not (or $least $away) -}}
@@ -23,9 +23,9 @@ for long). A budget that no drain ends with is refused.
 {{- end -}}
 {{- end -}}
 {{- if $least }}
-minAvailable: {{ .budget.minAvailable }}
+minAvailable: {{ $least }}
 {{- else }}
-maxUnavailable: {{ .budget.maxUnavailable }}
+maxUnavailable: {{ $away }}
 {{- end }}
 # A pod that is not ready works for nobody, and holds up no drain.
 unhealthyPodEvictionPolicy: AlwaysAllow

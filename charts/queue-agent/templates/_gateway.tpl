@@ -38,7 +38,7 @@
 {{- $ofOthersToo := list "fair" "jobSeconds" "logFormat" "logLevel" "onDemandStays" "podStart" "tenant" }}
 {{- range $name, $value := $gateway.settings }}
 - name: QUEUE_AGENT_{{ has $name $ofOthersToo | ternary "" "GATEWAY_" }}{{ $name | snakecase | upper }}
-  value: {{ include "agent.settingText" $value | quote }}
+  value: {{ include "chart.text" $value | quote }}
 {{- end }}
 {{- end -}}
 
@@ -98,9 +98,9 @@ topologySpreadConstraints:
   {{- end }}
 {{- end }}
 {{- with .priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
-serviceAccountName: {{ include "chart.gatewayAccountName" $ }}
+serviceAccountName: {{ include "chart.gatewayAccountName" $ | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
@@ -160,7 +160,7 @@ containers:
 volumes:
   {{- with .keys.secretName }}
   - name: keys
-    secret: {secretName: {{ . }}}
+    secret: {secretName: {{ . | quote }}}
   {{- end }}
   - name: tmp
     emptyDir: {sizeLimit: 1Gi}

@@ -21,15 +21,15 @@
 {{- $models := .Values.models -}}
 {{- if eq $models.source "s3" }}
 - name: models
-  persistentVolumeClaim: {claimName: {{ include "models.claimName" . }}, readOnly: true}
+  persistentVolumeClaim: {claimName: {{ include "models.claimName" . | quote }}, readOnly: true}
 {{- else if eq $models.source "claim" }}
 - name: models
   persistentVolumeClaim:
-    claimName: {{ required "models.claim.name: which claim holds the models?" $models.claim.name }}
+    claimName: {{ required "models.claim.name: which claim holds the models?" $models.claim.name | quote }}
     readOnly: {{ $models.claim.readOnly }}
 {{- else if ne $models.source "none" }}
 - name: models
-  emptyDir: {sizeLimit: {{ $models.size }}}
+  emptyDir: {sizeLimit: {{ include "chart.quantity" (dict "value" $models.size "of" "models.size") }}}
 {{- end }}
 {{- end -}}
 
@@ -46,22 +46,23 @@
   command: [aws, s3, sync, --no-progress, {{ printf "s3://%s/%s" (required "models.bucket: which bucket holds the models?" .Values.models.bucket) .Values.models.prefix | quote }}, {{ .Values.models.mountPath | quote }}]
   {{- end }}
   env:
-    - {name: HOME, value: /tmp}
-    - {name: AWS_REGION, value: {{ required "cloud.region: where is the models' bucket?" .Values.cloud.region | quote }}}
-    {{- with $download.extraEnv }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "chart.environment" (dict "own" (include "models.downloadEnv" .) "extra" $download.extraEnv) | nindent 4 }}
   resources:
     {{- toYaml $download.resources | nindent 4 }}
   securityContext:
     {{- toYaml .Values.agent.securityContext | nindent 4 }}
   volumeMounts:
     - name: models
-      mountPath: {{ .Values.models.mountPath }}
+      mountPath: {{ .Values.models.mountPath | quote }}
     - name: scratch
       mountPath: /tmp
       subPath: models-tmp
 {{- end }}
+{{- end -}}
+
+{{- define "models.downloadEnv" -}}
+- {name: HOME, value: /tmp}
+- {name: AWS_REGION, value: {{ required "cloud.region: where is the models' bucket?" .Values.cloud.region | quote }}}
 {{- end -}}
 
 {{- /* Whether the agent fetches models into the volume. */ -}}

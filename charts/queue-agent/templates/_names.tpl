@@ -7,23 +7,28 @@
 {{- else if contains $name .Release.Name -}}
 {{- $full = .Release.Name -}}
 {{- end -}}
-{{- /* Releases may have dots in their names, Services may not. */ -}}
-{{- regexReplaceAll "-+$" ($full | replace "." "-" | trunc 50) "" -}}
+{{- /* Releases may have dots in their names and begin with digits, Services may not. */ -}}
+{{- $full = regexReplaceAll "^([0-9])" ($full | replace "." "-") "r-${1}" -}}
+{{- include "chart.cut" (dict "name" (regexReplaceAll "-+$" $full "") "most" 50) -}}
+{{- end -}}
+
+{{- /* A name that is not too long; what is cut stays told apart: (dict "name" … "most" 63) */ -}}
+{{- define "chart.cut" -}}
+{{- if gt (len .name) (int .most) -}}
+{{- printf "%s-%s" (regexReplaceAll "-+$" (.name | trunc (sub .most 9 | int)) "") (sha256sum .name | trunc 8) -}}
+{{- else -}}
+{{- .name -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* For objects that live outside namespaces. */ -}}
 {{- define "chart.clusterName" -}}
-{{- $name := printf "%s-%s" (include "chart.fullname" .) .Release.Namespace | trimSuffix "-" -}}
-{{- if gt (len $name) 63 -}}
-{{- printf "%s-%s" ($name | trunc 54 | trimSuffix "-") (sha256sum $name | trunc 8) -}}
-{{- else -}}
-{{- $name -}}
-{{- end -}}
+{{- include "chart.cut" (dict "name" (printf "%s-%s" (include "chart.fullname" .) .Release.Namespace | trimSuffix "-") "most" 63) -}}
 {{- end -}}
 
 {{- define "chart.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "chart.runtimeSelector" -}}
@@ -44,10 +49,10 @@ app.kubernetes.io/component: scaler
 {{- define "chart.labels" -}}
 {{ include "chart.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" | quote }}
 {{- /* What the chart tells its own objects by stays its own. */ -}}
-{{- with omit .Values.commonLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" }}
+{{- with omit (default dict .Values.commonLabels) "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart" }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}

@@ -6,7 +6,7 @@
 Whether nodes may be spot, as far as the values tell: what the pods select, else what the pool holds.
 */ -}}
 {{- define "pod.maybeSpot" -}}
-{{- $selector := .Values.pod.nodeSelector -}}
+{{- $selector := default dict .Values.pod.nodeSelector -}}
 {{- $selected := lower (default (get $selector "eks.amazonaws.com/capacityType") (get $selector "karpenter.sh/capacity-type")) -}}
 {{- if $selected -}}
 {{- if eq $selected "spot" -}}true{{- end -}}
@@ -27,7 +27,7 @@ Whether nodes may be spot, as far as the values tell: what the pods select, else
 {{- end -}}
 
 {{- define "pod.labels" -}}
-{{- merge (include "chart.runtimeSelector" . | fromYaml) .Values.pod.labels .Values.commonLabels | toYaml }}
+{{- merge (include "chart.runtimeSelector" . | fromYaml) (default dict .Values.pod.labels) (default dict .Values.commonLabels) | toYaml }}
 {{- end -}}
 
 {{- /* A change of configuration makes new pods; the runtime gets no cloud credentials. */ -}}
@@ -40,16 +40,16 @@ eks.amazonaws.com/skip-containers: runtime
 checksum/runtime-files: {{ toJson . | sha256sum }}
 {{- end }}
 {{- with .Values.agent.models.list }}
-checksum/model-list: {{ sha256sum . }}
+checksum/model-list: {{ sha256sum . | quote }}
 {{- end }}
 {{- with .Values.agent.workflows.files }}
 checksum/workflows: {{ toJson . | sha256sum }}
 {{- end }}
 {{- with .Values.agent.httpAdapter.file }}
-checksum/http-adapter: {{ sha256sum . }}
+checksum/http-adapter: {{ sha256sum . | quote }}
 {{- end }}
 {{- if include "collector.on" . }}
-checksum/collector: {{ include "collector.config" . | sha256sum }}
+checksum/collector: {{ include "collector.config" . | sha256sum | quote }}
 {{- end }}
 {{- with .Values.pod.annotations }}
 {{ toYaml . }}
@@ -79,7 +79,7 @@ The grace period covers the agent's drain, which the runtime waits out, and the 
 {{- end -}}
 
 {{- define "pod.tolerations" -}}
-{{- $tolerations := .Values.pod.tolerations -}}
+{{- $tolerations := default list .Values.pod.tolerations -}}
 {{- if .Values.karpenter.enabled -}}
 {{- range .Values.karpenter.taints -}}
 {{- $match := hasKey . "value" | ternary (dict "operator" "Equal" "value" (get . "value")) (dict "operator" "Exists") -}}
@@ -93,7 +93,7 @@ The grace period covers the agent's drain, which the runtime waits out, and the 
 
 {{- /* What all kinds of pods have in common. */ -}}
 {{- define "pod.placement" -}}
-{{- $selector := .Values.pod.nodeSelector -}}
+{{- $selector := default dict .Values.pod.nodeSelector -}}
 {{- if .Values.karpenter.enabled -}}
 {{- $selector = merge (dict "karpenter.sh/nodepool" (include "chart.clusterName" .)) $selector -}}
 {{- end -}}
@@ -116,16 +116,16 @@ topologySpreadConstraints:
   {{- end }}
 {{- end }}
 {{- with .Values.pod.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.pod.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-serviceAccountName: {{ include "chart.serviceAccountName" . }}
+serviceAccountName: {{ include "chart.serviceAccountName" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
@@ -161,7 +161,7 @@ securityContext:
 
 {{- /* (dict "spec" fields "value" "the value's name" "owned" (dict field "what to set instead")) */ -}}
 {{- define "chart.extraSpec" -}}
-{{- range $field := keys .spec | sortAlpha -}}
+{{- range $field := keys (default dict .spec) | sortAlpha -}}
 {{- with get $.owned $field -}}
 {{- fail (printf "%s.%s: the chart says this of its pods; set instead: %s" $.value $field .) -}}
 {{- end -}}
@@ -174,10 +174,10 @@ securityContext:
 {{- define "pod.runtimeVolumes" -}}
 {{- $preset := include "runtime.preset" . | fromYaml -}}
 - name: scratch
-  emptyDir: {sizeLimit: {{ .Values.runtime.scratchSize }}}
+  emptyDir: {sizeLimit: {{ include "chart.quantity" (dict "value" .Values.runtime.scratchSize "of" "runtime.scratchSize") }}}
 {{- with .Values.runtime.shmSize }}
 - name: shm
-  emptyDir: {medium: Memory, sizeLimit: {{ . }}}
+  emptyDir: {medium: Memory, sizeLimit: {{ include "chart.quantity" (dict "value" . "of" "runtime.shmSize") }}}
 {{- end }}
 {{- if $preset.files }}
 - name: runtime-files
@@ -208,7 +208,7 @@ terminationGracePeriodSeconds: {{ include "pod.grace" . }}
 {{- if $job }}
 restartPolicy: Never
 {{- end }}
-{{- $init := concat (include "models.initContainers" . | fromYamlArray) .Values.pod.extraInitContainers -}}
+{{- $init := concat (include "models.initContainers" . | fromYamlArray) (default list .Values.pod.extraInitContainers) -}}
 {{- if and $native (include "collector.on" .) }}
 {{- $init = append $init (include "collector.container" . | fromYaml) }}
 {{- end }}
@@ -263,10 +263,10 @@ volumes:
 {{- define "knative.spec" -}}
 {{- $knative := .Values.knative -}}
 containerConcurrency: {{ $knative.containerConcurrency }}
-timeoutSeconds: {{ $knative.timeoutSeconds }}
-responseStartTimeoutSeconds: {{ $knative.timeoutSeconds }}
+timeoutSeconds: {{ $knative.timeoutSeconds | int64 }}
+responseStartTimeoutSeconds: {{ $knative.timeoutSeconds | int64 }}
 {{- include "pod.placement" . | trim | nindent 0 }}
-{{- with concat (include "models.initContainers" . | fromYamlArray) .Values.pod.extraInitContainers }}
+{{- with concat (include "models.initContainers" . | fromYamlArray) (default list .Values.pod.extraInitContainers) }}
 initContainers:
   {{- toYaml . | nindent 2 }}
 {{- end }}

@@ -31,9 +31,9 @@
 {{- $_ := set $preset "probeBy" (default $preset.probeBy $given.probeBy) -}}
 {{- $_ := set $preset "probePath" (default $preset.probePath $given.probePath) -}}
 {{- $_ := set $preset "command" (default $preset.command $given.command) -}}
-{{- $_ := set $preset "args" (concat (default $preset.args $given.args | default list) (include "runtime.optionArgs" . | fromJsonArray) $given.extraArgs) -}}
-{{- $_ := set $preset "writable" (concat $preset.writable $given.writablePaths | uniq) -}}
-{{- $_ := set $preset "files" (merge (deepCopy $given.configFiles) $preset.files) -}}
+{{- $_ := set $preset "args" (concat (default $preset.args $given.args | default list) (include "runtime.optionArgs" . | fromJsonArray) (default list $given.extraArgs)) -}}
+{{- $_ := set $preset "writable" (concat $preset.writable (default list $given.writablePaths) | uniq) -}}
+{{- $_ := set $preset "files" (merge (deepCopy (default dict $given.configFiles)) $preset.files) -}}
 {{- toYaml $preset -}}
 {{- end -}}
 
@@ -47,7 +47,7 @@
 {{- else if kindIs "slice" $value -}}
 {{- range $value -}}{{- $args = append $args (printf "--%s=%s" $option .) -}}{{- end -}}
 {{- else if not (kindIs "invalid" $value) -}}
-{{- $args = append $args (printf "--%s=%s" $option (include "agent.settingText" $value)) -}}
+{{- $args = append $args (printf "--%s=%s" $option (include "chart.text" $value)) -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $args -}}
@@ -81,7 +81,7 @@ tcpSocket:
   port: {{ hasKey . "port" | ternary .port "runtime" }}
 {{- else }}
 httpGet:
-  path: {{ .preset.probePath }}
+  path: {{ .preset.probePath | quote }}
   {{- if not (hasKey . "port") }}
   port: runtime
   {{- end }}
@@ -109,7 +109,7 @@ The runtime's resources, as YAML. The defaults, over which Helm lays the values,
 a slice, another maker's GPU or a claim is asked for, it is meant instead.
 */ -}}
 {{- define "runtime.resources" -}}
-{{- $resources := deepCopy .Values.runtime.resources -}}
+{{- $resources := deepCopy (default dict .Values.runtime.resources) -}}
 {{- $claimed := list -}}
 {{- range .Values.pod.resourceClaims -}}{{- $claimed = append $claimed .name -}}{{- end -}}
 {{- range $resources.claims -}}
@@ -163,7 +163,7 @@ env:
   {{- range $values.extraEnv -}}{{- $given = append $given .name -}}{{- end }}
   {{- range $name, $value := $preset.env }}
   {{- if not (has $name $given) }}
-  - name: {{ $name }}
+  - name: {{ $name | quote }}
     value: {{ $value | quote }}
   {{- end }}
   {{- end }}
@@ -218,8 +218,8 @@ securityContext:
 volumeMounts:
   {{- range $preset.writable }}
   - name: scratch
-    mountPath: {{ . }}
-    subPath: {{ include "runtime.scratchPath" . }}
+    mountPath: {{ . | quote }}
+    subPath: {{ include "runtime.scratchPath" . | quote }}
   {{- end }}
   {{- if $values.shmSize }}
   - name: shm
@@ -232,13 +232,13 @@ volumeMounts:
   {{- end }}
   {{- if ne $root.Values.models.source "none" }}
   - name: models
-    mountPath: {{ $root.Values.models.mountPath }}
+    mountPath: {{ $root.Values.models.mountPath | quote }}
     {{- if include "models.readOnly" $root }}
     readOnly: true
     {{- end }}
     {{- if eq $root.Values.models.source "claim" }}
     {{- with $root.Values.models.claim.subPath }}
-    subPath: {{ . }}
+    subPath: {{ . | quote }}
     {{- end }}
     {{- end }}
   {{- end }}

@@ -32,13 +32,13 @@ true
 - name: QUEUE_AGENT_SCALER_PORT
   value: {{ $scaling.work.port | quote }}
 - name: QUEUE_AGENT_SCALER_WAIT
-  value: {{ $scaling.work.wait | quote }}
+  value: {{ include "chart.text" $scaling.work.wait | quote }}
 - name: QUEUE_AGENT_SCALER_START
-  value: {{ $scaling.work.start | quote }}
+  value: {{ include "chart.text" $scaling.work.start | quote }}
 - name: QUEUE_AGENT_SCALER_MAX_PODS
-  value: {{ $scaling.maxReplicas | quote }}
+  value: {{ include "chart.text" $scaling.maxReplicas | quote }}
 - name: QUEUE_AGENT_SCALER_JOB_SECONDS
-  value: {{ $scaling.jobSeconds | quote }}
+  value: {{ include "chart.text" $scaling.jobSeconds | quote }}
 {{- with $scaling.work.prefixes }}
 - name: QUEUE_AGENT_SCALER_PREFIXES
   value: {{ join "," . | quote }}
@@ -89,19 +89,19 @@ queue{{ with .name }}_{{ . | replace "-" "_" }}{{ end }}
 {{ include "cloud.natsTrigger" (dict "root" $ "queue" $queue "name" $name "turns" (gt $place 0)) }}
 {{- else }}
 - type: aws-sqs-queue
-  name: {{ $name }}
+  name: {{ $name | quote }}
   metadata:
     queueURL: {{ $queue.url | quote }}
     awsRegion: {{ required "cloud.region: where are queue, topic and bucket?" $.Values.cloud.region | quote }}
     queueLength: {{ include "scaling.queueLength" $ | quote }}
-    activationQueueLength: {{ $scaling.queue.activationQueueLength | quote }}
+    activationQueueLength: {{ $scaling.queue.activationQueueLength | int64 | quote }}
     scaleOnInFlight: {{ $scaling.queue.scaleOnInFlight | quote }}
     scaleOnDelayed: {{ $scaling.queue.scaleOnDelayed | quote }}
     {{- with $scaling.queue.endpoint }}
     awsEndpoint: {{ . | quote }}
     {{- end }}
   authenticationRef:
-    name: {{ include "scaling.authentication" $ }}
+    name: {{ include "scaling.authentication" $ | quote }}
 {{- end }}
 {{- end }}
 {{- end }}

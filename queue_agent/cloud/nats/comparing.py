@@ -66,6 +66,7 @@ def _of_stream(config: Configuration, has: Configuration) -> Iterator[tuple[str,
         yield f"its subjects lack {', '.join(lacking)}", {"subjects": [*there, *lacking]}
     if has.get("num_replicas", 1) < config["num_replicas"]:
         yield _numbers("num_replicas", config, has)
+    yield from _bytes(config.get("max_bytes"), has.get("max_bytes", _UNLIMITED))
     if has.get("discard") != config["discard"]:
         yield (
             f"discard is {has.get('discard')}, wanted is {config['discard']}",
@@ -74,6 +75,13 @@ def _of_stream(config: Configuration, has: Configuration) -> Iterator[tuple[str,
     for name in ("max_age", "duplicate_window"):
         if 0 < has.get(name, 0) < config.get(name, 0):
             yield _seconds(name, config, has)
+
+
+def _bytes(wanted: int | None, is_: int) -> Iterator[tuple[str, Configuration]]:
+    """A limit that is wanted, and none that is not: that of an owner stays."""
+    if wanted is not None and is_ != wanted:
+        told = f"max_bytes is {is_}" if is_ > 0 else "it has no max_bytes"
+        yield f"{told}, wanted are {wanted}", {"max_bytes": wanted}
 
 
 def _of_consumer(config: Configuration, has: Configuration) -> Iterator[tuple[str, Configuration]]:

@@ -33,8 +33,8 @@ _REMEDIES: Final = {
     10026: "Allow the account more consumers (max_consumers).",
     10027: "Allow the account more streams (max_streams): `queue-agent setup` makes five.",
     10039: "Enable JetStream for this account, or name a user of one that has it.",
-    10113: "The account wants a limit of each stream (max_bytes_required): lift that, or make the "
-    "streams with one by NATS's own tool; `queue-agent setup` leaves what is there as it is.",
+    10113: "The account wants a limit of each stream (max_bytes_required): `queue-agent setup` "
+    "sets them by --stream-bytes and --bucket-bytes.",
 }
 """What to do, by the servers' error codes."""
 _MAKE: Final = "Does `queue-agent setup` have to be run, or do the settings name another stream?"

@@ -49,6 +49,7 @@ def job_stream(
     name: str,
     *,
     replicas: int = 1,
+    most_bytes: int | None = None,
     queues: Sequence[NatsAddress] = (),
     fair: Sequence[NatsAddress] = (),
 ) -> NatsResource:
@@ -71,12 +72,15 @@ def job_stream(
             storage=StorageType.FILE,
             max_age=_KEPT,
             duplicate_window=_DUPLICATES,
+            max_bytes=most_bytes,
             num_replicas=replicas,
         ),
     )
 
 
-def notification_stream(name: str, *, replicas: int = 1) -> NatsResource:
+def notification_stream(
+    name: str, *, replicas: int = 1, most_bytes: int | None = None
+) -> NatsResource:
     """Keeps notifications for those who come back to hear them."""
     return NatsResource(
         name,
@@ -87,6 +91,7 @@ def notification_stream(name: str, *, replicas: int = 1) -> NatsResource:
             storage=StorageType.FILE,
             max_age=_NOTIFICATIONS_KEPT,
             duplicate_window=_DUPLICATES,
+            max_bytes=most_bytes,
             num_replicas=replicas,
         ),
     )
@@ -137,7 +142,9 @@ def _pulled(
     )
 
 
-def bucket(name: str, *, replicas: int = 1) -> tuple[NatsResource, NatsResource]:
+def bucket(
+    name: str, *, replicas: int = 1, most_bytes: int | None = None
+) -> tuple[NatsResource, NatsResource]:
     """A key-value bucket and an object store of the name, as NATS's own tools make them."""
     entries = StreamConfig(
         name=f"KV_{name}",
@@ -145,6 +152,7 @@ def bucket(name: str, *, replicas: int = 1) -> tuple[NatsResource, NatsResource]
         max_msgs_per_subject=1,
         discard=DiscardPolicy.NEW,
         storage=StorageType.FILE,
+        max_bytes=most_bytes,
         num_replicas=replicas,
         allow_rollup_hdrs=True,
         deny_delete=True,
@@ -155,6 +163,7 @@ def bucket(name: str, *, replicas: int = 1) -> tuple[NatsResource, NatsResource]
         subjects=[f"$O.{name}.C.>", f"$O.{name}.M.>"],
         discard=DiscardPolicy.NEW,
         storage=StorageType.FILE,
+        max_bytes=most_bytes,
         num_replicas=replicas,
         allow_rollup_hdrs=True,
         allow_direct=True,

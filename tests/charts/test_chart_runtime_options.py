@@ -84,6 +84,7 @@ ALL: Final = {
     "weightsBy": "runai",
     "defaultQuality": "balanced",
     "lowestQuality": "balanced",
+    "checkpointLimit": 12,
 }
 
 

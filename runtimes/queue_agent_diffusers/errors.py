@@ -8,6 +8,7 @@
     ├── UnknownHost       the server is not called so
     ├── ForbiddenOrigin   a page of others sent it
     ├── OutOfMemory       the images do not fit in the device's memory, even alone
+    ├── NotFinite         they would be made of NaN or infinity
     ├── DuplicateJob      a job of that id is waiting or running
     ├── JobNotFound       no job of that id is known
     ├── VideoNotMade      the job has no file: it has not ended, or it failed
@@ -130,6 +131,18 @@ class OutOfMemory(ServerError):
     status = 413
     kind = "invalid_request_error"
     code = "out_of_memory"
+
+
+class NotFinite(ServerError):
+    """The images would be black or broken, as what they are made of holds NaN or infinity.
+
+    The same request overflows in the same way wherever the model is served as it is here: it is
+    answered as one that can never succeed.
+    """
+
+    status = 422
+    kind = "invalid_request_error"
+    code = "not_finite"
 
 
 class DuplicateJob(ServerError):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from queue_agent_diffusers.torch.finite import check_finite
 from queue_agent_diffusers.torch.memory import is_out_of_memory, release_memory
 from queue_agent_diffusers.torch.previews import LinearPreview, unscaled
 from queue_agent_diffusers.torch.suspended import DecodeCall, Undecoded
@@ -46,7 +47,16 @@ class LatentDecoder:
             yield
 
     def _decoded(self, latent: torch.Tensor, *arguments: Any) -> torch.Tensor:
-        """The whole picture at once where that fits, else in tiles from then on."""
+        """The whole picture at once where that fits, else in tiles from then on.
+
+        Raises:
+            NotFinite: there is no picture in it.
+        """
+        decoded = self._as_it_fits(latent, *arguments)
+        check_finite(latent, decoded)
+        return decoded
+
+    def _as_it_fits(self, latent: torch.Tensor, *arguments: Any) -> torch.Tensor:
         try:
             return self._decode(latent, *arguments)
         except (RuntimeError, MemoryError) as error:
@@ -66,7 +76,11 @@ class PipelineDecoder(LatentDecoder):
     """Decodes what pipelines asked their autoencoder for."""
 
     def __init__(self, pipeline: Any) -> None:
-        super().__init__(pipeline.vae)
+        vae = pipeline.vae
+        halved = hasattr(pipeline, "upcast_vae") and vae.dtype == torch.float16
+        if halved and vae.config.force_upcast:
+            vae.float()  # as the pipeline would in the engine's thread, at its first call's end
+        super().__init__(vae)
         self._processor: Any = getattr(pipeline, "video_processor", None)
         self._processor = self._processor or pipeline.image_processor
         self._previews = LinearPreview(self._vae, self._seen)
@@ -142,12 +156,7 @@ class Decoder(LatentDecoder):
     """Decodes Stable Diffusion's latents, with its safety checker and watermark."""
 
     def __init__(self, pipeline: Any) -> None:
-        shared = pipeline.vae
-        # XL's decoder overflows in float16. Its pipelines turn it to float32 for each call, which
-        # would take it out of the hands of the engine's thread.
-        overflows = shared.dtype == torch.float16 and shared.config.force_upcast
-        upcast = overflows and getattr(pipeline, "text_encoder_2", None) is not None
-        super().__init__(copy.deepcopy(shared).float() if upcast else shared)
+        super().__init__(_unshared(pipeline))
         self._pipeline = pipeline
         self._previews = LinearPreview(self._vae, self._seen)
 
@@ -193,6 +202,20 @@ class Decoder(LatentDecoder):
             return image, False
         image, flags = self._pipeline.run_safety_checker(image, image.device, image.dtype)
         return image, bool(flags and flags[0])
+
+
+def _unshared(pipeline: Any) -> Any:
+    """An autoencoder that the pipeline does not change while it decodes here.
+
+    XL's overflows in float16. Its pipelines turn their own to float32 and back in each call that
+    encodes an image, in whichever half, and to float32 where they decode in float16.
+    """
+    vae = pipeline.vae
+    turned = vae.config.force_upcast and getattr(pipeline, "text_encoder_2", None) is not None
+    if not turned or vae.dtype == torch.float32:
+        return vae
+    own = copy.deepcopy(vae)
+    return own.float() if vae.dtype == torch.float16 else own
 
 
 def _new_stream(device: torch.device) -> object:

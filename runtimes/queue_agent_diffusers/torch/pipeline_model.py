@@ -8,6 +8,7 @@ from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.engine.unbatched import UnbatchedModel
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.torch.conditioning import Conditioning
+from queue_agent_diffusers.torch.finite import finite_pictures
 from queue_agent_diffusers.torch.memory import memory_watched, release_memory, weight_bytes
 from queue_agent_diffusers.torch.pipeline_arguments import (
     Family,
@@ -52,7 +53,7 @@ class PipelineModel(UnbatchedModel):
 
         if "callback_on_step_end" in parameters(pipeline):
             arguments["callback_on_step_end"] = after_step
-        with memory_watched(request.count, request), refusals_told():
+        with memory_watched(request.count, request), refusals_told(), finite_pictures():
             result: Any = pipeline(**arguments)
         told = (*warnings, *ignored, *unheeded(request.quality), *_withheld(result))
         return Pictures(result[0], told)  # first in all, and not "images" in each

@@ -11,6 +11,7 @@ from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.engine.tiling import enlarge_by_tiles, tiles_of
 from queue_agent_diffusers.engine.unbatched import UnbatchedModel
 from queue_agent_diffusers.errors import InvalidRequest, OutOfMemory
+from queue_agent_diffusers.torch.finite import finite_pictures
 from queue_agent_diffusers.torch.memory import memory_watched, release_memory, weight_bytes
 from queue_agent_diffusers.torch.pipeline_arguments import default, pipeline_arguments
 from queue_agent_diffusers.torch.schedulers import make_scheduler
@@ -117,7 +118,7 @@ class UpscalerModel(UnbatchedModel):
             for name, value in arguments.items()
         }
         self._pipeline.scheduler, _ = make_scheduler(self._scheduler, None)
-        with memory_watched(1, request):
+        with memory_watched(1, request), finite_pictures():
             result = self._pipeline(**single, callback=after)
         [made] = result.images
         return made, ignored

@@ -14,6 +14,7 @@ from queue_agent_diffusers.engine.quality import unheeded
 from queue_agent_diffusers.engine.requests import Clip, ImageRequest, Pictures
 from queue_agent_diffusers.engine.unbatched import UnbatchedModel
 from queue_agent_diffusers.errors import InvalidRequest
+from queue_agent_diffusers.torch.finite import finite_pictures
 from queue_agent_diffusers.torch.memory import memory_watched, release_memory, weight_bytes
 from queue_agent_diffusers.torch.pipeline_arguments import (
     Pipeline,
@@ -95,7 +96,7 @@ class VideoPipelineModel(UnbatchedModel):
         release_memory()
 
     def _frames(self, request: ImageRequest, arguments: dict[str, object]) -> list[Image.Image]:
-        with memory_watched(1, request), refusals_told():
+        with memory_watched(1, request), refusals_told(), finite_pictures():
             result = self._pipeline(**arguments, output_type="pil")
         frames: list[Image.Image] = result.frames[0]
         return frames

@@ -134,11 +134,19 @@ async def test_jobs_wait_while_the_servers_store_is_full(
     with NatsServer(tmp_path / "nats", room=ROOM) as server:
         async with scene(server, name, tmp_path, webui_settings(webui.url)) as stage:
             stage.start_agent()
+            await pause(webui, name)  # until nothing of them can be stored
             ids = await several_jobs(stage)
             async with filled(stage.cloud):
+                await pause(webui, False)
                 await until(lambda: says_there_is_no_room(stage), what="a word about the room")
                 assert not stage.notifications
             await all_completed(stage, ids)
+
+
+async def pause(webui: ServerProcess, where: str | bool) -> None:
+    """Let no job go on whose prompt holds the text, or all."""
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
+        await client.post(f"{webui.url}/fake/paused", json=where)
 
 
 async def says_there_is_no_room(stage: Scene) -> bool:

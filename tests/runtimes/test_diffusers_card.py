@@ -3,18 +3,31 @@
 No card is needed: see `fake_card`.
 """
 
-import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from diffusers_servers import tiny_model
-from queue_agent_diffusers.engine.requests import ImageRequest
+from queue_agent.wire.samplers import SAMPLERS
+from queue_agent_diffusers.engine.requests import Clip, ImageRequest
 from queue_agent_diffusers.options import Options, Speed
 
 pytestmark = pytest.mark.filterwarnings("ignore:Accessing the data pointer")
 STEPS = 3
+NEED_SCIPY = {"LMSDiscreteScheduler"}
+LOOKING_UP = (
+    "Stable Diffusion 3",
+    "PixArt",
+    "CogView3+",
+    "CogView4",
+    "AuraFlow",
+    "Wan of two transformers",
+    "CogVideoX",
+    "CogVideoX 1.5",
+)
+"""Families whose schedulers, or pipelines, look at the numbers of timesteps."""
 
 
 def requests(count: int = 2, **fields: Any) -> list[ImageRequest]:
@@ -39,10 +52,13 @@ def transformer_on_card(name: str, speed: Speed = "eager") -> Any:
     from fake_card import DEVICE  # noqa: PLC0415  loads torch
     from queue_agent_diffusers.torch.architectures import architecture_of  # noqa: PLC0415
     from queue_agent_diffusers.torch.loader import batched_model  # noqa: PLC0415
-    from tiny_transformers import tiny_transformer  # noqa: PLC0415
+    from tiny_families import BUILDERS as FAMILIES  # noqa: PLC0415
+    from tiny_transformers import BUILDERS, built  # noqa: PLC0415
+    from tiny_videos import BUILDERS as VIDEOS  # noqa: PLC0415
 
-    pipeline = copy.deepcopy(tiny_transformer(name)).to(torch.bfloat16).to(DEVICE)
-    pipeline.default_sample_size = 64 // pipeline.vae_scale_factor
+    pipeline = built({**BUILDERS, **FAMILIES, **VIDEOS}[name]).to(torch.bfloat16).to(DEVICE)
+    if speed != "eager":
+        pipeline.default_sample_size = 64 // pipeline.vae_scale_factor
     options = Options(device=DEVICE, max_batch=2, speed=speed)
     return batched_model(pipeline, architecture_of(pipeline), options)[0]
 
@@ -60,8 +76,7 @@ def step_to_the_end(model: Any, wanted: Sequence[ImageRequest]) -> None:
         running = [sample for sample in running if not sample.done]
 
 
-@pytest.mark.parametrize("sampler", ["Euler a", "DPM++ 2M SDE", "LCM"])
-def test_no_scheduler_has_the_host_wait_for_the_device(sampler: str) -> None:
+def test_no_scheduler_of_the_table_has_the_host_wait_for_the_device() -> None:
     import torch  # noqa: PLC0415
 
     from fake_card import fake_card  # noqa: PLC0415  loads torch
@@ -69,12 +84,32 @@ def test_no_scheduler_has_the_host_wait_for_the_device(sampler: str) -> None:
     def network(latents: Any, *_: Any, **__: Any) -> Any:
         return (torch.empty_like(latents),)
 
+    waited = {}
     with fake_card() as card:
         model = unet_on_card(network)
+        for sampler in SAMPLERS:
+            if sampler.diffusers is None or sampler.diffusers in NEED_SCIPY:
+                continue
+            card.forget()
+            [wanted] = requests(1, scheduler=sampler.webui or sampler.comfyui)
+            step_to_the_end(model, [replace(wanted, steps=5)])
+            assert card.operations
+            waited[sampler.diffusers] = card.waits
+    assert len(waited) > 10
+    assert {name for name, waits in waited.items() if waits} == set(), waited
+
+
+@pytest.mark.parametrize("name", LOOKING_UP)
+def test_no_family_has_the_host_wait_for_what_step_it_is_at(name: str) -> None:
+    from fake_card import fake_card  # noqa: PLC0415  loads torch
+
+    clip = Clip(frames=9) if name.startswith(("Wan", "CogVideoX")) else None
+    with fake_card() as card:
+        model = transformer_on_card(name)
         card.forget()
-        step_to_the_end(model, requests(scheduler=sampler))
-        assert card.operations
-        assert card.waits == []
+        step_to_the_end(model, requests(clip=clip))
+        assert {str(one) for one in card.precisions} == {"torch.bfloat16"}
+        assert [wait for wait in card.waits if "schedul" in wait or "pipeline_" in wait] == []
 
 
 def test_a_unet_steps_in_half_precision_and_waits_for_nothing() -> None:

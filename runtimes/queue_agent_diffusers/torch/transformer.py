@@ -55,6 +55,7 @@ class TransformerModel(BatchedModel):
             family=family,
         )
         self.layout = architecture.layout
+        self.host_timesteps = architecture.host_timesteps
         self.takes_loras = hasattr(pipeline, "load_lora_weights")
         self._architecture = architecture
         self.decoder = PipelineDecoder(pipeline)

@@ -23,7 +23,10 @@ _sources: Any = WeakTensorKeyDictionary()
 
 
 def uploading() -> AbstractContextManager[object]:
-    """Within it tensors of the host go to a CUDA device by pinned memory; the same values."""
+    """Within it tensors of the host go to a CUDA device by pinned memory; the same values.
+
+    And equations are solved there without a look at whether they can be.
+    """
     return _Uploading() if torch.cuda.is_available() else nullcontext()
 
 
@@ -47,6 +50,8 @@ class _Uploading(TorchFunctionMode):
             device, dtype = _asked(function, *args[1:], **options)
             if _is_cuda(device) and "memory_format" not in options:
                 return _upload(args[0] if dtype is None else args[0].to(dtype), device)
+        if function is torch.linalg.solve and args and args[0].is_cuda:  # its check is a wait
+            return torch.linalg.solve_ex(*args, **options)[0]
         if function in _MAKERS and _is_cuda(options.get("device")):
             return _upload(function(*args, **{**options, "device": "cpu"}), options["device"])
         return function(*args, **options)

@@ -55,6 +55,8 @@ class Architecture:
     """Guidance above which an image has two rows in a call; None: it has one, in a call or two."""
     networks: tuple[str, ...] = ("transformer",)
     blocks: Blocks = Blocks()
+    host_timesteps: bool = False
+    """See `BatchedModel`. Not where pipelines compute with more than single numbers of them."""
     side: int | None = None
     """Of an image whose size nobody names; None where the pipeline says it."""
     finish: Callable[[int, int], Finish] = lambda _width, _height: as_decoded

@@ -6,6 +6,7 @@ from queue_agent_diffusers.torch.architectures.architecture import Architecture,
 
 AURA_FLOW: Final = Architecture(
     pipelines=("AuraFlowPipeline",),
+    host_timesteps=True,
     doubled_above=1.0,
     blocks=Blocks(
         ("joint_transformer_blocks", "single_transformer_blocks"), forms=((1, 0), (0, None))

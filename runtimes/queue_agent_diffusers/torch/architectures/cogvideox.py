@@ -45,6 +45,7 @@ def _cells(
 
 COGVIDEOX: Final = VideoArchitecture(
     pipelines=("CogVideoXPipeline", _FROM_IMAGE),
+    host_timesteps=True,
     layout=RowLayout(shared=frozenset({"image_rotary_emb", "ofs"})),
     doubled_above=1.0,
     blocks=Blocks(shared=frozenset({"image_rotary_emb"}), threshold=VIDEO_THRESHOLD),

@@ -8,5 +8,8 @@ from typing import Final
 from queue_agent_diffusers.torch.architectures.architecture import Architecture, Blocks
 
 COGVIEW3: Final = Architecture(
-    pipelines=("CogView3PlusPipeline",), doubled_above=1.0, blocks=Blocks(forms=((0, 1),))
+    host_timesteps=True,
+    pipelines=("CogView3PlusPipeline",),
+    doubled_above=1.0,
+    blocks=Blocks(forms=((0, 1),)),
 )

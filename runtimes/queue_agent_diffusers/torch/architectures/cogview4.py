@@ -9,5 +9,7 @@ from typing import Final
 from queue_agent_diffusers.torch.architectures.architecture import Architecture, Blocks
 
 COGVIEW4: Final = Architecture(
-    pipelines=("CogView4Pipeline",), blocks=Blocks(shared=frozenset({"image_rotary_emb"}))
+    host_timesteps=True,
+    pipelines=("CogView4Pipeline",),
+    blocks=Blocks(shared=frozenset({"image_rotary_emb"})),
 )

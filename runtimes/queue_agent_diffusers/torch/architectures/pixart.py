@@ -18,5 +18,8 @@ def cut_to_size(width: int, height: int) -> Finish:
 
 
 PIXART: Final = Architecture(
-    pipelines=("PixArtAlphaPipeline", "PixArtSigmaPipeline"), doubled_above=1.0, finish=cut_to_size
+    host_timesteps=True,
+    pipelines=("PixArtAlphaPipeline", "PixArtSigmaPipeline"),
+    doubled_above=1.0,
+    finish=cut_to_size,
 )

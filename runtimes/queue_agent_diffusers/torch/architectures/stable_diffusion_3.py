@@ -7,6 +7,7 @@ from queue_agent_diffusers.torch.forward import RowLayout
 
 STABLE_DIFFUSION_3: Final = Architecture(
     pipelines=("StableDiffusion3Pipeline",),
+    host_timesteps=True,
     layout=RowLayout(stacked=frozenset({"block_controlnet_hidden_states"})),
     doubled_above=1.0,
 )

@@ -61,6 +61,7 @@ def _sibling(pipeline: Any, kind: Any) -> Any:
 
 WAN: Final = VideoArchitecture(
     pipelines=("WanPipeline", "WanImageToVideoPipeline"),
+    host_timesteps=True,
     networks=("transformer", "transformer_2"),
     blocks=Blocks(("blocks",), threshold=VIDEO_THRESHOLD),
     open=_open,

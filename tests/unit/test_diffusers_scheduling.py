@@ -2,9 +2,10 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent import futures
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from diffusers_servers import SteppingModel
+from diffusers_servers import SteppingModel, SteppingSample
 from queue_agent.testing import eventually
 from queue_agent_diffusers.engine.engine import Engine
 from queue_agent_diffusers.engine.fitting import FORGET_AFTER, Fitting, Need
 from queue_agent_diffusers.engine.jobs import EngineJob, Preview, Step
-from queue_agent_diffusers.engine.model import Model
+from queue_agent_diffusers.engine.model import Model, OnStep
 from queue_agent_diffusers.engine.pool import ModelPool, Served
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.errors import (
@@ -172,6 +173,50 @@ async def test_a_job_that_does_not_even_fit_alone_is_refused_and_the_others_go_o
         await pictures_of(jobs[2])
         with pytest.raises(OutOfMemory):
             await pictures_of(jobs[1])
+
+
+class CrowdedModel(SteppingModel):
+    """Has no memory to begin or step anything while pictures are made."""
+
+    def __init__(self, *, to_begin: bool) -> None:
+        super().__init__()
+        self._to_begin = to_begin
+
+    def begin(self, request: ImageRequest, on_step: OnStep) -> Sequence[SteppingSample]:
+        samples = super().begin(request, on_step)
+        for sample in samples:
+            sample.start = partial(self._start, sample.start)  # type: ignore[method-assign]
+        return samples
+
+    def predict(self, samples: Sequence[SteppingSample]) -> Sequence[Callable[[], None]]:
+        self._make_sure_of_room(to_begin=False)
+        return super().predict(samples)
+
+    def _start(self, start: Callable[[], None]) -> None:
+        self._make_sure_of_room(to_begin=True)
+        start()
+
+    def _make_sure_of_room(self, *, to_begin: bool) -> None:
+        if to_begin is self._to_begin and self.batches and not self.may_finish.is_set():
+            self.attempts += 1
+            raise OutOfMemory("a picture takes it all")
+
+
+@pytest.mark.parametrize("to_begin", [True, False])
+async def test_a_job_for_which_there_is_room_once_a_picture_is_made_is_not_refused(
+    *, to_begin: bool
+) -> None:
+    model = CrowdedModel(to_begin=to_begin)
+    model.may_finish.clear()
+    async with working(model) as engine:
+        first = engine.submit("first", wanted("x", steps=1))
+        await eventually(lambda: model.batches == [["x"]])
+        second = engine.submit("second", wanted("y", steps=1))
+        await eventually(lambda: model.attempts == 2)
+        model.may_finish.set()
+        for job in (first, second):
+            await pictures_of(job)
+    assert model.batches == [["x"], ["y"]]
 
 
 async def test_what_did_not_fit_alone_is_refused_before_it_runs_but_nothing_smaller() -> None:

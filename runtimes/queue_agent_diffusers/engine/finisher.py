@@ -49,6 +49,10 @@ class Finisher:
         """Whether no pictures are made."""
         return not any(self._delivering.values())
 
+    def wait(self) -> None:
+        """Until the pictures that are to be made by now are; `idle` is so in the next turn."""
+        self._thread.submit(lambda: None).result()
+
     def show(self, member: Member) -> None:
         """Have a preview drawn where one is due."""
         wanted, sample = member.job.request.previews, member.sample

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from queue_agent_diffusers.engine.batch_scheduler import Batch, BatchScheduler, Member
 from queue_agent_diffusers.engine.finisher import Finisher
@@ -50,9 +50,13 @@ class Stepper:
                     self._go_on(batch, member)
             except OutOfMemory as error:
                 member.sample.stop()
-                if len(batch.running) == 1:
+                if len(batch.running) == 1 and self._finisher.idle:
                     self._note_misfit(member)
                     member.job.fail(error)
+                elif len(batch.running) == 1:  # what is missing may be what pictures are made with
+                    batch.set_aside([member])
+                    self._finisher.wait()
+                    return
                 else:
                     self._observer.halved()
                     batch.set_aside([member])
@@ -67,13 +71,14 @@ class Stepper:
         for member in members:
             member.job.enter("steps")
         try:
-            with self._edge.answering(
-                members[0].job, pass_on=Exception if len(members) > 1 else None
-            ):
+            with self._edge.answering(members[0].job, pass_on=self._not_its_fault(members)):
                 moves = batch.model.predict([member.sample for member in members])
         except Exception as error:  # whose fault it is shows when there are fewer
             if breaks_device(error):
                 self._edge.on_broken(str(error))
+                return
+            if len(members) == 1:
+                self._finisher.wait()
                 return
             _log.warning("a step of %d images failed: %s", len(members), error)
             self._observer.halved()
@@ -91,6 +96,13 @@ class Stepper:
         for member in members:
             if member.sample.skipped_by is not None:
                 self._observer.skipped(member.sample.skipped_by, member.sample.rows)
+
+    def _not_its_fault(self, members: Sequence[Member]) -> type[Exception] | None:
+        """What a step may fail with that is not the first one's answer."""
+        if len(members) > 1:
+            return Exception
+        # What is missing may be what pictures are made with at the same time.
+        return None if self._finisher.idle else OutOfMemory
 
     def _move(self, batch: Batch, member: Member, move: Callable[[], None]) -> None:
         job = member.job

@@ -46,6 +46,8 @@ class Section:
     """Of single measurements, after which the others were made."""
     failure: str | None = None
     """What ended the section early."""
+    traces: list[str] = field(default_factory=list)
+    """Where all of these were raised; in the JSON only."""
 
 
 class GpuReport:

@@ -5,6 +5,7 @@ import copy
 import itertools
 import shutil
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -126,6 +127,7 @@ def run_section(plan: SectionPlan, budget: Budget, report: GpuReport) -> None:
         _run(plan, section, budget, report)
     except Exception as error:
         section.failure = _told(error)
+        section.traces.append(traceback.format_exc())
     release_memory()
     report.write()
 
@@ -252,6 +254,7 @@ class _Measuring:
             yield
         except Exception as error:
             self.section.failures.append(f"{what}: {_told(error)}")
+            self.section.traces.append(traceback.format_exc())
             release_memory()
             self.report.write()
 

@@ -120,6 +120,8 @@ def test_a_measurement_that_fails_ends_no_other(
         "plain, 2 clients, 2 steps: RuntimeError: an illegal address",
         "static, 2 clients, 2 steps: RuntimeError: an illegal address",
     ]
+    assert len(seen["traces"]) == 3
+    assert all("test_gpu_benchmark.py" in trace for trace in seen["traces"]), "where, too"
     assert {row["subject"] for row in seen["rows"]} == {"engine"}
     assert len(seen["rows"]) == 4, "as it is, balanced, fast and compiled"
     assert seen["handed_out"] is not None

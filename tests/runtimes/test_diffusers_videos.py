@@ -374,9 +374,9 @@ def ignore(_step: int, _steps: int) -> None:
 
 def test_guidance_of_one_turns_off_all_that_guides_ltx_2() -> None:
     [[sample]] = stepped_together(video_model("LTX 2"), [replace(SIMPLE, guidance_scale=1.0)])
-    assert (sample.rows, len(sample.kept.predictions)) == (1, 3), "one call in each step"
+    assert (sample.rows, len(sample.kept)) == (1, 3), "one call in each step"
     [[guided]] = stepped_together(video_model("LTX 2"), [SIMPLE])
-    assert (guided.rows, len(guided.kept.predictions)) == (2, 9)
+    assert (guided.rows, len(guided.kept)) == (2, 9)
 
 
 @pytest.mark.parametrize(

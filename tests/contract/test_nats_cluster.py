@@ -32,7 +32,14 @@ async def cloud(cluster: NatsCluster) -> AsyncIterator[NatsCloud]:
 
 @pytest.fixture
 async def deployed(cloud: NatsCloud, cluster: NatsCluster) -> Deployment:
-    return await deploy(cloud, cluster.address, "dep", visibility_timeout=LEASE, replicas=3)
+    return await deploy(
+        cloud,
+        cluster.address,
+        "dep",
+        visibility_timeout=LEASE,
+        max_receives=None,  # leases end often where servers are killed
+        replicas=3,
+    )
 
 
 async def again_and_again(action: Callable[[], Awaitable[object]]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -28,6 +29,9 @@ from nats_proxy import NatsProxy
 from queue_agent.client import Client
 from queue_agent.testing.nats import NatsCluster, NatsServer
 from queue_agent.testing.process import ServerProcess
+
+BRIEF_LEASES: Final[dict[str, Any]] = {"visibility_timeout": 5, "max_receives": None}
+"""Which end often where servers are disturbed; no job is given up for that."""
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +98,7 @@ async def test_jobs_outlive_that_the_server_is_killed_while_they_run(
     name = f"rt-{secrets.token_hex(4)}"
     with NatsServer(tmp_path / "nats", log=tmp_path / "server.log") as server:
         settings = webui_settings(webui.url)
-        async with scene(server, name, tmp_path, settings, visibility_timeout=5) as stage:
+        async with scene(server, name, tmp_path, settings, **BRIEF_LEASES) as stage:
             agent = stage.start_agent()
             ids = await several_jobs(stage)
             await until(lambda: generations(webui, name), what="a generation")
@@ -115,7 +119,7 @@ async def test_jobs_outlive_that_one_of_three_servers_is_killed_for_good(
         cloud = cluster.connect()
         await cluster.ready(cloud)
         settings = webui_settings(webui.url)
-        options = {"visibility_timeout": 5, "replicas": cluster.replicas}
+        options = {**BRIEF_LEASES, "replicas": cluster.replicas}
         async with scene(cluster, name, tmp_path, settings, **options) as stage:
             stage.start_agent()
             ids = await several_jobs(stage)
@@ -161,7 +165,7 @@ async def test_jobs_outlive_a_server_that_is_slow_or_far(
     with NatsServer(tmp_path / "nats", log=tmp_path / "server.log") as server:
         settings = webui_settings(webui.url)
         async with (
-            scene(server, name, tmp_path, settings, visibility_timeout=5) as stage,
+            scene(server, name, tmp_path, settings, **BRIEF_LEASES) as stage,
             NatsProxy(server.port) as proxy,
         ):
             told = stage.deployment.environment()

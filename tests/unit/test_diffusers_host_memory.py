@@ -9,7 +9,10 @@ from queue_agent_diffusers.torch.host_memory import HostMemory
 
 GIB = 2**30
 MACHINE = f"MemTotal:  {64 * 2**20} kB\nMemFree: 5 kB\nMemAvailable:  {32 * 2**20} kB\n"
-STAT = f"anon 1\ninactive_file {GIB}\ntotal_inactive_file {2 * GIB}\n"
+STAT = (
+    f"anon 1\nactive_file 0\ninactive_file {GIB}\n"
+    f"total_active_file {GIB}\ntotal_inactive_file {GIB}\nodd\n"
+)
 NO_LIMIT = "9223372036854771712"
 
 

@@ -28,6 +28,7 @@ from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.control_passes import answer_together, asking
 from queue_agent_diffusers.torch.fingerprints import model_fingerprint
+from queue_agent_diffusers.torch.foreseen import Foreseen
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched, release_memory, weight_bytes
 from queue_agent_diffusers.torch.pipeline_arguments import Family, default, refusals_told
@@ -201,6 +202,7 @@ class BatchedModel(ABC):
         self._loras = loras or LoraCache(None)
         self._pace = Pace(pipeline.vae.device)
         self._prompts = PromptCache()
+        self._foreseen = Foreseen(pipeline.vae.device)
         self._natural_side = side
         self.device: torch.device = pipeline.device
         self._fingerprint = model_fingerprint(pipeline)
@@ -232,7 +234,7 @@ class BatchedModel(ABC):
         with memory_watched(len(samples), samples[0].request), torch.no_grad(), alone:
             self._loras.apply(self._family.main, samples[0].request.loras)
             self.conditioning.apply(samples[0].request)
-            answer_together(samples)
+            answer_together(samples, self._foreseen.check)
             asked = [call for sample in samples if (call := sample.asked)]
             if len(asked) != len(samples):
                 raise RuntimeError("a sample is to step that is not at a step")
@@ -370,13 +372,19 @@ class BatchedModel(ABC):
         kinds = {place: self._kind(call) for place, call in enumerate(calls) if place not in found}
         for kind in dict.fromkeys(kinds.values()):
             places = [place for place, other in kinds.items() if other == kind]
-            predictions = self._pass([calls[place] for place in places])
+            asked = [calls[place] for place in places]
+            self._foreseen.check(self.network(asked[0].network), asked)
+            predictions = self._pass(asked)
             found |= dict(zip(places, predictions, strict=True))
         return [found[place] for place in range(len(calls))]
 
     def _kind(self, call: NetworkCall) -> Hashable:
         """Calls of equal kinds share a pass."""
         return forward.kind(call, self.layout)
+
+    @abstractmethod
+    def network(self, name: str) -> Any:
+        """The network of that name itself, whatever stands for it in passes."""
 
     @abstractmethod
     def _pass(self, calls: Sequence[NetworkCall]) -> list[Any]:

@@ -6,7 +6,7 @@ leads is a factor of what it gives, so that rows of a pass may have their own.
 """
 
 import copy
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
@@ -56,10 +56,13 @@ def asking(control_net: Any, layout: RowLayout) -> Any:
     return type(control_net)(own)
 
 
-def answer_together(led: Sequence[_Led]) -> None:
+def answer_together(
+    led: Sequence[_Led], check: Callable[[Any, Sequence[NetworkCall]], None] = lambda *_: None
+) -> None:
     """Bring those that ask a ControlNet on to what they ask their network for, or to their end.
 
-    Who was brought on before something failed goes on from there.
+    `check` raises where a pass of a ControlNet for some is not to be made. Who was brought on
+    before something failed goes on from there.
     """
     while waiting := list(_waiting(led)):
         later = {net for _, call in waiting for net in call.later}
@@ -69,6 +72,7 @@ def answer_together(led: Sequence[_Led]) -> None:
         for kind in dict.fromkeys(kinds):
             together = [pair for pair, own in zip(ready, kinds, strict=True) if own == kind]
             calls = [call for _, call in together]
+            check(calls[0].net, calls)
             with torch.no_grad():
                 answers = forward.answers(calls[0].net, calls, calls[0].layout)
             for (suspended, call), answer in zip(together, answers, strict=True):

@@ -4,16 +4,27 @@ import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Final
 
 import torch
+from cachetools import LRUCache
 from PIL import Image
 
 from queue_agent_diffusers.torch.finite import check_finite
-from queue_agent_diffusers.torch.memory import is_out_of_memory, release_memory
+from queue_agent_diffusers.torch.foreseen import GENEROUS, NARROW, peak_bytes
+from queue_agent_diffusers.torch.memory import (
+    free_memory,
+    is_out_of_memory,
+    release_memory,
+    trim_memory,
+)
 from queue_agent_diffusers.torch.previews import LinearPreview, unscaled
 from queue_agent_diffusers.torch.suspended import DecodeCall, Undecoded
 
+_WORKSPACE: Final = 1.5
+"""What convolutions take, times their tensors: 1.2 to 1.4 was seen for large ones on a CPU."""
+_SHAPES: Final = 256
+"""How many are remembered."""
 cuda: Any = torch.cuda
 """Not all of it is annotated."""
 
@@ -25,6 +36,8 @@ class LatentDecoder:
         self._vae = vae
         self._lock = threading.Lock()
         self._stream: Any = _new_stream(vae.device)
+        self._needs: LRUCache[torch.Size, int | None] = LRUCache(_SHAPES)
+        """Bytes that decoding latents of a shape takes, as far as it was asked for."""
 
     def hand_over(self, latents: torch.Tensor) -> Callable[[], torch.Tensor]:
         """Latents for another thread: what gives them there once the device has made them."""
@@ -47,7 +60,9 @@ class LatentDecoder:
             yield
 
     def _decoded(self, latent: torch.Tensor, *arguments: Any) -> torch.Tensor:
-        """The whole picture at once where that fits, else in tiles from then on.
+        """The whole picture at once where that fits, else in tiles.
+
+        Where a device told so by an error, which costs time, all are decoded in tiles from then on.
 
         Raises:
             NotFinite: there is no picture in it.
@@ -57,15 +72,39 @@ class LatentDecoder:
         return decoded
 
     def _as_it_fits(self, latent: torch.Tensor, *arguments: Any) -> torch.Tensor:
+        can_tile = hasattr(self._vae, "enable_tiling") and not self._vae.use_tiling
+        if can_tile and self._is_short(latent, *arguments):
+            self._vae.enable_tiling()
+            try:
+                return self._decode(latent, *arguments)
+            finally:
+                self._vae.disable_tiling()
         try:
             return self._decode(latent, *arguments)
         except (RuntimeError, MemoryError) as error:
-            can_tile = hasattr(self._vae, "enable_tiling") and not self._vae.use_tiling
             if not can_tile or not is_out_of_memory(error):
                 raise
         release_memory()
         self._vae.enable_tiling()
         return self._decode(latent, *arguments)
+
+    def _is_short(self, latent: torch.Tensor, *arguments: Any) -> bool:
+        """Whether the host's memory will not hold it, which is told by the process's end."""
+        if latent.device.type != "cpu":
+            return False
+        free = free_memory(latent.device)
+        if free is None or latent.numel() * GENEROUS <= free:
+            return False
+        if latent.shape not in self._needs:
+            given = latent.to(self._vae.dtype)
+            self._needs[latent.shape] = peak_bytes(
+                self._vae, lambda vae: vae.decode(given, *arguments, return_dict=False)
+            )
+        need = self._needs[latent.shape]
+        if need is None or need * NARROW <= free:
+            return False
+        trim_memory()
+        return need * _WORKSPACE > (free_memory(latent.device) or 0)
 
     def _decode(self, latent: torch.Tensor, *arguments: Any) -> torch.Tensor:
         decoded: torch.Tensor = self._vae.decode(latent, *arguments, return_dict=False)[0]

@@ -20,12 +20,16 @@ class _Files:
 
     limit: str
     used: str
-    reclaimable: str
+    reclaimable: frozenset[str]
     """In `memory.stat`: what the kernel takes back before it kills."""
 
 
-_V1: Final = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-_V2: Final = _Files("memory.max", "memory.current", "inactive_file")
+_V1: Final = _Files(
+    "memory.limit_in_bytes",
+    "memory.usage_in_bytes",
+    frozenset({"total_inactive_file", "total_active_file"}),
+)
+_V2: Final = _Files("memory.max", "memory.current", frozenset({"inactive_file", "active_file"}))
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class HostMemory:
     limit: int | None
     """The most that this process and those of its group may have."""
     free: int | None
-    """What of it nobody has."""
+    """What of it nobody has, or the kernel takes back; what it may swap is not in it."""
 
     @classmethod
     def read(cls, root: Path = Path("/")) -> "HostMemory":
@@ -73,11 +77,8 @@ def _groups(root: Path) -> Iterator[tuple[Path, _Files]]:
 
 
 def _reclaimable(folder: Path, files: _Files) -> int:
-    for line in _text(folder / "memory.stat").splitlines():
-        name, _, value = line.partition(" ")
-        if name == files.reclaimable and value.isdigit():
-            return int(value)
-    return 0
+    lines = map(str.split, _text(folder / "memory.stat").splitlines())
+    return sum(int(line[1]) for line in lines if len(line) == 2 and line[0] in files.reclaimable)
 
 
 def _number(file: Path) -> int | None:

@@ -1,9 +1,10 @@
 """Running out of the device's memory: recognising it, and cleaning up after it."""
 
+import ctypes
 import gc
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -37,8 +38,20 @@ def memory_watched(images: int, request: ImageRequest) -> Iterator[None]:
 def release_memory() -> None:
     """Give back what nothing refers to any more."""
     gc.collect()
+    trim_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def trim_memory() -> None:
+    """Have the C library give back what it keeps, where it can (glibc)."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that work on the host may take now; None where nobody tells, and of other devices."""
+    return HostMemory.read().free if device.type == "cpu" else None
 
 
 def weight_bytes(pipeline: object, device: torch.device | None = None) -> int:

@@ -136,6 +136,10 @@ class TransformerModel(BatchedModel):
             return []
         return [f"size: this model chooses it by itself; {image.width}x{image.height} was made."]
 
+    def network(self, name: str) -> Any:
+        """The pipeline's own transformer."""
+        return self._own[name]
+
     def _pass(self, calls: Sequence[NetworkCall]) -> list[Any]:
         name = calls[0].network
         if not any(isinstance(call.cache, FirstBlockCache) for call in calls):

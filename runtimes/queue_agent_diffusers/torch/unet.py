@@ -140,6 +140,11 @@ class UNetModel(BatchedModel):
         skips = isinstance(call.cache, DeepCache) and call.cache.skips
         return (super()._kind(call), skips)
 
+    def network(self, name: str) -> Any:
+        """The UNet: there is no other."""
+        del name
+        return self._unet
+
     def _pass(self, calls: Sequence[NetworkCall]) -> list[Any]:
         if any(isinstance(call.cache, DeepCache) for call in calls):
             # Whatever stands for the UNet may not know its blocks.

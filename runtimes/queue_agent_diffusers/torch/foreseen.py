@@ -31,8 +31,18 @@ GENEROUS: Final = 192 * 2**10
 """Bytes for each element of the latents that no network and no autoencoder takes."""
 NARROW: Final = 2
 """Times what is foreseen: where no more is free, what the C library keeps is given back first."""
-_PUT_BEFORE: Final = ("forward", "_hf_hook", "_diffusers_hook", "_compiled_call_impl")
-"""By `compiled`, accelerate, diffusers and torch."""
+_PUT_BEFORE: Final = ("forward", "_hf_hook", "_compiled_call_impl")
+"""By `compiled`, accelerate and torch."""
+_UNFORESEEN: Final = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+)
+"""What networks raise that look at the content of their tensors, or know shapes alone in part."""
 _SHAPES: Final = 256
 """How many are remembered."""
 _MIB: Final = 2**20
@@ -123,7 +133,7 @@ def peak_bytes(module: torch.nn.Module, ask: Callable[[Any], object]) -> int | N
             shape = copy.deepcopy(module, known)
             with seen:
                 ask(shape)
-    except Exception as error:  # whatever it is, the work itself has the last word
+    except _UNFORESEEN as error:
         _log.info("what a pass takes is not foreseen: %s: %s", type(error).__name__, error)
         return None
     return seen.most
@@ -137,8 +147,13 @@ def _kept(module: torch.nn.Module) -> Iterator[torch.Tensor]:
 
 
 def _is_plain(module: torch.nn.Module) -> bool:
-    """Whether it is what its class says: what was put before it may keep what it saw."""
-    return not any(vars(module).get(name) for name in _PUT_BEFORE)
+    """Whether it is what its class says: what was put before it may keep what it saw.
+
+    Any call of one of diffusers' pipelines leaves an empty list of its hooks.
+    """
+    of_diffusers = getattr(module, "_diffusers_hook", None)
+    put_before = [vars(module).get(name) for name in _PUT_BEFORE]
+    return not any(put_before) and not (of_diffusers and of_diffusers.hooks)
 
 
 class _Lives(_mode):  # type: ignore[misc]

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
+import pytest
+
 from queue_agent_diffusers.engine.requests import ImageRequest
+from queue_agent_diffusers.errors import OutOfMemory
 
 TOLERANCE = 1e-4
 """Of values from 0 to 1, before they are quantised."""
@@ -44,3 +47,25 @@ def stepped_together(
             running = [sample for sample in running if not sample.done]
         step += 1
     return samples
+
+
+def stepped_amid_failures(model: Any, request: ImageRequest, part: Any) -> Any:
+    """The finished sample, each of whose passes first ran out of memory at that part."""
+    failing = False
+
+    def breaks(*_: Any) -> None:
+        if failing:
+            raise MemoryError
+
+    hook = part.register_forward_hook(breaks)
+    [sample] = model.begin(request, lambda *_: None)
+    sample.start()
+    while not sample.done:
+        failing = True
+        with pytest.raises(OutOfMemory):
+            model.predict([sample])
+        failing = False
+        for move in model.predict([sample]):
+            move()
+    hook.remove()
+    return sample

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy, deepcopy
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,8 @@ from queue_agent.testing import eventually
 from queue_agent.wire.quality import Quality
 from queue_agent_diffusers.engine.quality import QualityPolicy
 from queue_agent_diffusers.engine.requests import ImageRequest
-from queue_agent_diffusers.errors import OutOfMemory
 from queue_agent_diffusers.http.metrics import EngineMetrics
-from step_batches import TOLERANCE, alone, stepped_together
+from step_batches import TOLERANCE, alone, stepped_amid_failures, stepped_together
 
 SIMPLE = ImageRequest("a cat", seed=7, width=32, height=32, steps=9)
 THRESHOLDS = {
@@ -127,8 +126,7 @@ def configs(name: str) -> dict[Quality, Callable[[], Any]]:
 def test_an_image_is_the_one_that_diffusers_own_cache_makes(name: str, quality: Quality) -> None:
     guided = replace(SIMPLE, negative_prompt="forest", true_cfg_scale=3.0)
     for request in (SIMPLE, guided):
-        # A network of its own, since what such a cache leaves behind is not all taken away.
-        plain = copy(pipeline(name))
+        plain = deepcopy(pipeline(name))  # not all that such a cache leaves is taken back
         with cached_by_diffusers(plain.transformer, configs(name)[quality]()):
             theirs = alone(plain, request)
         [ours] = tensors(caching_model(name), [replace(request, quality=quality)])
@@ -237,28 +235,9 @@ def test_a_sample_that_leaves_takes_what_it_kept_with_it() -> None:
 
 
 def test_a_pass_that_fails_has_changed_no_cache() -> None:
-    failing = [False]
-    plain = pipeline("Flux")
-
-    def breaks(*_: Any) -> None:
-        if failing[0]:
-            raise MemoryError
-
-    hook = plain.transformer.proj_out.register_forward_hook(breaks)
-    try:
-        model = caching_model("Flux")
-        request = replace(SIMPLE, quality="balanced")
-        [sample] = model.begin(request, lambda *_: None)
-        sample.start()
-        while not sample.done:
-            failing[0] = True
-            with pytest.raises(OutOfMemory):
-                model.predict([sample])
-            failing[0] = False
-            for move in model.predict([sample]):
-                move()
-    finally:
-        hook.remove()
+    request = replace(SIMPLE, quality="balanced")
+    model, part = caching_model("Flux"), pipeline("Flux").transformer.proj_out
+    sample = stepped_amid_failures(model, request, part)
     [[undisturbed]] = tensors(caching_model("Flux"), [request])
     assert_equal([model.tensor(sample)], [undisturbed])
 
@@ -283,11 +262,8 @@ def test_compiled_blocks_are_left_out_as_others_are() -> None:
     request = replace(SIMPLE, quality="balanced")
     mix = [request, SIMPLE, replace(request, seed=8)]
     expected = tensors(caching_model("Flux"), mix, [0, 1, 2])
-    transformer, compiled = pipeline("Flux").transformer, Fallback("compiling")
-    own = deepcopy(transformer)
-    compile_blocks(own, compiled, backend="eager")
-    plain = copy(pipeline("Flux"))
-    plain.__dict__["transformer"] = own
+    plain, compiled = deepcopy(pipeline("Flux")), Fallback("compiling")
+    compile_blocks(plain.transformer, compiled, backend="eager")
     made = tensors(caching_model("Flux", of=plain), mix, [0, 1, 2])
     assert compiled.failure is None
     for one, other in zip(made, expected, strict=True):

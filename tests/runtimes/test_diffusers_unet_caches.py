@@ -4,7 +4,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy, deepcopy
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -19,8 +19,7 @@ from queue_agent.wire.quality import Quality
 from queue_agent_diffusers.engine.checkpoint import read_head
 from queue_agent_diffusers.engine.quality import QualityPolicy
 from queue_agent_diffusers.engine.requests import ControlInput, ImageRequest
-from queue_agent_diffusers.errors import OutOfMemory
-from step_batches import TOLERANCE, alone, stepped_together
+from step_batches import TOLERANCE, alone, stepped_amid_failures, stepped_together
 
 PHOTO = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
 MASK = Image.new("L", (64, 64))
@@ -199,28 +198,10 @@ def test_a_unets_job_goes_on_from_any_step_by_one_pass_more(quality: Quality) ->
 
 
 def test_a_failed_pass_of_a_unet_changes_no_cache() -> None:
-    plain = copy(pipeline())
-    plain.__dict__["unet"] = deepcopy(plain.unet)
-    request = replace(SIMPLE, quality="balanced")
-    [undisturbed] = made(model_of(plain), [request])
-    failing = [False]
-
-    def breaks(*_: Any) -> None:
-        if failing[0]:
-            raise MemoryError
-
-    plain.unet.conv_out.register_forward_hook(breaks)
+    plain, request = pipeline(), replace(SIMPLE, quality="balanced")
     model = model_of(plain)
-    [sample] = model.begin(request, lambda *_: None)
-    sample.start()
-    while not sample.done:
-        failing[0] = True
-        with pytest.raises(OutOfMemory):
-            model.predict([sample])
-        failing[0] = False
-        for move in model.predict([sample]):
-            move()
-    assert distance([picture(model, sample)], undisturbed) <= TOLERANCE
+    sample = stepped_amid_failures(model, request, plain.unet.conv_out)
+    assert distance([picture(model, sample)], made(model, [request])[0]) <= TOLERANCE
 
 
 def test_a_unets_compiled_blocks_are_left_out_as_others_are() -> None:
@@ -228,8 +209,7 @@ def test_a_unets_compiled_blocks_are_left_out_as_others_are() -> None:
 
     mix = [replace(SIMPLE, quality="balanced"), replace(SIMPLE, quality="fast", seed=8)]
     expected = made(model_of(pipeline()), mix, [0, 1])
-    plain, compiled = copy(pipeline()), Fallback("compiling")
-    plain.__dict__["unet"] = deepcopy(plain.unet)
+    plain, compiled = deepcopy(pipeline()), Fallback("compiling")
     compile_blocks(plain.unet, compiled, backend="eager")
     together = made(model_of(plain), mix, [0, 1])
     assert compiled.failure is None
@@ -252,8 +232,7 @@ def test_what_stands_for_a_unet_makes_the_passes_that_are_all_exact() -> None:
 
 
 def test_a_unet_that_ends_otherwise_says_that_it_makes_all_exactly() -> None:
-    plain = copy(pipeline())
-    plain.__dict__["unet"] = deepcopy(plain.unet)
+    plain = deepcopy(pipeline())
     last = plain.unet.up_blocks[-1]
     last.resnets = last.resnets[:1]
     model = model_of(plain)

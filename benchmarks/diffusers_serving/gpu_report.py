@@ -43,9 +43,7 @@ class Section:
     handing_out_note: str = ""
     """Why that was not measured."""
     failures: list[str] = field(default_factory=list)
-    """Of single measurements, after which the others were made."""
-    failure: str | None = None
-    """What ended the section early."""
+    """Of measurements, after which the others were made, or of the section as a whole."""
     traces: list[str] = field(default_factory=list)
     """Where all of these were raised; in the JSON only."""
 
@@ -66,9 +64,7 @@ class GpuReport:
     def sound(self) -> bool:
         """Whether nothing failed, and what was compared is equal."""
         return all(
-            section.failure is None
-            and not section.failures
-            and all(one is None or one.equal for one in _compared(section))
+            not section.failures and all(one is None or one.equal for one in _compared(section))
             for section in self.sections
         )
 
@@ -137,10 +133,7 @@ def _paragraphs(section: Section) -> list[str]:
         parts.append(_handing_out_told(section.handed_out))
     elif section.handing_out_note:
         parts.append(f"From SIGTERM to checkpoints: not measured; {section.handing_out_note}.")
-    parts += [f"Failed: {failure}" for failure in section.failures]
-    if section.failure is not None:
-        parts.append(f"Ended early: {section.failure}")
-    return parts
+    return [*parts, *(f"Failed: {failure}" for failure in section.failures)]
 
 
 def _agreement_told(seen: Agreement) -> str:

@@ -123,21 +123,19 @@ def run_section(plan: SectionPlan, budget: Budget, report: GpuReport) -> None:
     pixels = TINY_SIDE if plan.tiny else kind.side
     section = Section(f"{kind.title}{' (tiny)' if plan.tiny else ''}", precision, pixels)
     report.sections.append(section)
-    try:
-        _run(plan, section, budget, report)
-    except Exception as error:
-        section.failure = _told(error)
-        section.traces.append(traceback.format_exc())
+    here = _Measuring(plan, section, budget, report)
+    with here.going_on("ended early"):
+        _run(here)
     release_memory()
     report.write()
 
 
-def _run(plan: SectionPlan, section: Section, budget: Budget, report: GpuReport) -> None:
+def _run(here: "_Measuring") -> None:
+    plan, section, budget, report = here.plan, here.section, here.budget, here.report
     if plan.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     with TemporaryDirectory(dir=plan.scratch) as folder:
         written = Path(folder, "model")
-        here = _Measuring(plan, section, budget, report)
         _run_in_process(here, written)
         release_memory()
         report.write()
@@ -157,7 +155,7 @@ def _run_in_process(here: "_Measuring", written: Path) -> None:
     section.agreement = agreement(pipeline, model, like)
     report.write()
     if not section.agreement.equal:
-        section.failure = "how fast wrong pictures are made was not measured."
+        section.failures.append("how fast wrong pictures are made was not measured.")
         return
     with here.going_on("the limit"):
         section.matrix_rate = matrix_rate(pipeline.device, DTYPES[section.precision])

@@ -97,10 +97,24 @@ def test_what_does_not_fit_into_memory_is_skipped_and_its_line_says_so(
 
     monkeypatch.setattr(BatchingSubject, "_images", too_much)
     seen = section_of("flux", tmp_path, budget=600.0)
-    assert seen["failure"] is None
+    assert seen["failures"] == []
     plain, static, engine, *_others = seen["rows"]
     assert plain["skipped"] == static["skipped"] == "no memory"
     assert engine["jobs"] >= 2
+
+
+def test_a_section_without_a_model_says_what_ended_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.diffusers_serving import gpu_section  # noqa: PLC0415  loads torch
+
+    def broken(*_: object) -> None:
+        raise OSError("no such device")
+
+    monkeypatch.setattr(gpu_section, "_load", broken)
+    seen = section_of("flux", tmp_path, budget=600.0)
+    assert (seen["failures"], seen["rows"]) == (["ended early: OSError: no such device"], [])
+    assert "Failed: ended early: OSError: no such device" in (tmp_path / "report.md").read_text()
 
 
 def test_a_measurement_that_fails_ends_no_other(

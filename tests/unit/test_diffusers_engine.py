@@ -6,6 +6,8 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import is_dataclass
+from typing import Any, get_args, get_type_hints
 
 import httpx
 import pytest
@@ -230,12 +232,23 @@ async def test_old_jobs_are_forgotten_but_none_that_waits() -> None:
         assert engine.find("999").state == "cancelled"
 
 
+def picture_fields(kind: Any) -> set[str]:
+    """The fields of a dataclass in which there may be pictures, at any depth."""
+
+    def may_hold(hint: Any) -> bool:
+        if is_dataclass(hint):
+            return bool(picture_fields(hint))
+        return hint is Image.Image or any(map(may_hold, get_args(hint)))
+
+    return {name for name, hint in get_type_hints(kind).items() if may_hold(hint)}
+
+
 async def test_of_a_job_that_has_ended_no_picture_is_kept() -> None:
     model = ScriptedModel()
     model.gate.set()
     with running(model) as engine:
         await eventually(lambda: engine.ready)
-        given = [Image.new("RGB", (64, 64)) for _ in range(5)]
+        given = [Image.new("RGB", (64, 64)) for _ in range(6)]
         request = ImageRequest(
             "x",
             seed=1,
@@ -244,7 +257,9 @@ async def test_of_a_job_that_has_ended_no_picture_is_kept() -> None:
             controls=(ControlInput("edges", given[2]),),
             image_prompts=(ImagePrompt("style", given[3]),),
             clip=Clip(last_frame=given[4]),
+            references=(given[5],),
         )
+        assert all(getattr(request, name) for name in picture_fields(ImageRequest))
         job = engine.submit("1", request)
         made = await asyncio.wrap_future(job.result)
         pictures = [weakref.ref(picture) for picture in (*given, made.images[0])]

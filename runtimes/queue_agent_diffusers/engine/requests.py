@@ -108,7 +108,9 @@ class ImageRequest:
 
     def without_pictures(self) -> "ImageRequest":
         """What it says in words and numbers."""
-        return replace(self, image=None, mask=None, clip=None, controls=(), image_prompts=())
+        return replace(
+            self, image=None, references=(), mask=None, clip=None, controls=(), image_prompts=()
+        )
 
     @property
     def seeds(self) -> list[int]:

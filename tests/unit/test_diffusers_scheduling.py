@@ -239,8 +239,10 @@ async def test_what_did_not_fit_alone_is_refused_before_it_runs_but_nothing_smal
         assert model.attempts == attempts
         assert await outcome("5", "x", 768) == "fits"
         assert await outcome("6", "x", 1024, image=Image.new("L", (1, 1))) == "fits", "another kind"
-        beside = (Image.new("L", (1, 1)),)
-        assert await outcome("9", "x", 1024, references=beside) == "fits", "one more kind"
+        small, large = ({"references": (Image.new("L", (side, side)),)} for side in (8, 16))
+        assert await outcome("9", "huge", 1024, **large) == "failed"
+        assert await outcome("10", "x", 1024, **large) == "refused"
+        assert await outcome("11", "x", 1024, **small) == "fits", "looks at less"
         assert await outcome("7", "huge", 512) == "failed"
         assert await outcome("8", "x", 512) == "fits", "as it did before"
 
@@ -248,8 +250,8 @@ async def test_what_did_not_fit_alone_is_refused_before_it_runs_but_nothing_smal
 def test_what_did_not_fit_is_tried_again_later_or_beside_fewer_models() -> None:
     now = 0.0
     fitting = Fitting(lambda: now)
-    small, large = (Need("m", (False, False, 0), 2, pixels) for pixels in (100, 400))
-    wide = Need("m", (False, False, 0), 1, 900)
+    small, large = (Need("m", (False, False, ()), 2, pixels) for pixels in (100, 400))
+    wide = Need("m", (False, False, ()), 1, 900)
     both, alone = frozenset("mn"), frozenset("m")
     fitting.failed(large, both)
     assert fitting.refuses(large, both)

@@ -23,8 +23,11 @@ class Need:
     """What one sample takes; of another model or kind, it says nothing about this one."""
 
     model: str
-    kind: tuple[bool, bool, int]
-    """Whether there is an image to start from, and a mask, and how many images are beside it."""
+    kind: tuple[bool, bool, tuple[tuple[int, int], ...]]
+    """Whether there is an image to start from, and a mask, and how large the images beside it are.
+
+    What models make of those before they look at them is their own, so no size stands for others.
+    """
     rows: int
     pixels: int
 
@@ -34,7 +37,8 @@ class Need:
         if request.pixels is None:
             return None
         rows = samples[0].rows * request.count // len(samples)
-        kind = request.image is not None, request.mask is not None, len(request.references)
+        beside = tuple(picture.size for picture in request.references)
+        kind = request.image is not None, request.mask is not None, beside
         return cls(model, kind, rows, request.pixels)
 
     def covers(self, other: "Need") -> bool:

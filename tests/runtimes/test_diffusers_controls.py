@@ -13,7 +13,12 @@ from PIL import Image, ImageOps
 
 from queue_agent.testing import sample_png
 from queue_agent_diffusers.engine.requests import ControlInput, ImagePrompt, ImageRequest
-from queue_agent_diffusers.errors import InvalidRequest, ModelNotFound, UnknownInput
+from queue_agent_diffusers.errors import (
+    InvalidRequest,
+    ModelNotFound,
+    ModelUnreadable,
+    UnknownInput,
+)
 from queue_agent_diffusers.http.images import decode_image
 from queue_agent_diffusers.options import Options
 from step_batches import TOLERANCE, alone, stepped_together
@@ -292,6 +297,50 @@ def test_what_is_not_there_is_told_at_the_start(options: Options) -> None:
     from queue_agent_diffusers.torch.conditioning import load_conditioning  # noqa: PLC0415
 
     with pytest.raises(ModelNotFound, match=r"nowhere|org/name"):
+        load_conditioning(plain_pipeline("sd"), options)
+
+
+def weights_of_what_leads(folder: Path) -> tuple[Options, dict[str, Path]]:
+    """Of a ControlNet and an image encoder, which the options name."""
+    from tiny_conditioning import save_control_net, save_ip_adapter  # noqa: PLC0415  loads torch
+
+    net, adapter = save_control_net("sd", folder / "net"), save_ip_adapter("sd", folder)
+    options = Options(control_nets={"edges": str(net)}, ip_adapters={"face": str(adapter)})
+    return options, {one.name: one for one in (net, folder / "image_encoder")}
+
+
+@pytest.mark.parametrize("part", ["net", "image_encoder"])
+def test_weights_of_what_leads_that_are_missing_are_not_made_up(part: str, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file  # noqa: PLC0415  loads torch
+
+    from queue_agent_diffusers.torch.conditioning import load_conditioning  # noqa: PLC0415
+
+    options, folders = weights_of_what_leads(tmp_path)
+    [file] = folders[part].glob("*.safetensors")
+    weights = load_file(file)
+    missing = sorted(weights)[len(weights) // 2]
+    del weights[missing]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(ModelUnreadable, match=f"{part} lacks 1 of its weights: .*{missing}"):
+        load_conditioning(plain_pipeline("sd"), options)
+
+
+@pytest.mark.parametrize("kind", ["ControlNetModel", "CLIPVisionModelWithProjection"])
+def test_memory_that_runs_out_while_what_leads_is_read_is_no_fault_of_its_files(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import diffusers  # noqa: PLC0415  loads torch
+    import transformers  # noqa: PLC0415  loads torch
+
+    from queue_agent_diffusers.torch.conditioning import load_conditioning  # noqa: PLC0415
+
+    def failing(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    options, _ = weights_of_what_leads(tmp_path)
+    library = diffusers if hasattr(diffusers, kind) else transformers
+    monkeypatch.setattr(getattr(library, kind), "from_pretrained", failing)
+    with pytest.raises(RuntimeError, match="out of memory"):
         load_conditioning(plain_pipeline("sd"), options)
 
 

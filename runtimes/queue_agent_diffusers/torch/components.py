@@ -8,7 +8,7 @@ given.
 
 import json
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from queue_agent_diffusers.errors import ModelError
 from queue_agent_diffusers.options import WeightsBy
 from queue_agent_diffusers.torch.processors import read_processors
 from queue_agent_diffusers.torch.streamed_weights import StreamedWeights
+from queue_agent_diffusers.torch.unreadable import whole_model
 from queue_agent_diffusers.torch.weight_files import INDEX, checkpoint_files, variant_of
 from queue_agent_diffusers.torch.weight_readers import READERS, Reader
 
@@ -31,8 +32,6 @@ _log = logging.getLogger(__name__)
 libraries: Final[Mapping[str, Any]] = {"diffusers": diffusers, "transformers": transformers}
 _LINE: Final = 200
 """Characters told of an error, which may list every tensor."""
-_NAMED: Final = 3
-"""Missing weights that are named; there may be thousands."""
 _PRETRAINED: Final[type] = libraries["transformers"].PreTrainedModel
 _BASES: Final[Mapping[str, type]] = {
     "diffusers": libraries["diffusers"].ModelMixin,
@@ -167,7 +166,7 @@ def _usual(
         local_files_only=True,
         output_loading_info=True,
     )
-    return _whole(made, folder)
+    return whole_model(made, folder)
 
 
 def _stream(
@@ -216,21 +215,7 @@ def _given_to_transformers(
         device_map={"": device},
         output_loading_info=True,
     )
-    return _whole(made, folder)
-
-
-def _whole(made: tuple[Any, Mapping[str, Collection[str]]], folder: Path) -> Any:
-    """The model, unless the libraries had to make up some of its weights.
-
-    Raises:
-        ValueError: they had to.
-    """
-    model, told = made
-    missing = sorted(told["missing_keys"])
-    if missing:
-        named = ", ".join([*missing[:_NAMED], *["…"] * (len(missing) > _NAMED)])
-        raise ValueError(f"{folder.name} lacks {len(missing)} of its weights: {named}")
-    return model
+    return whole_model(made, folder)
 
 
 def _given_to_diffusers(

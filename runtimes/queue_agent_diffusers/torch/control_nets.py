@@ -18,7 +18,11 @@ from queue_agent_diffusers.errors import InvalidRequest, ModelUnreadable, Unknow
 from queue_agent_diffusers.torch.control_kinds import ControlKind, control_kind
 from queue_agent_diffusers.torch.fingerprints import module_fingerprint
 from queue_agent_diffusers.torch.siblings import library, sibling
-from queue_agent_diffusers.torch.unreadable import UNREADABLE, raise_if_of_the_device
+from queue_agent_diffusers.torch.unreadable import (
+    UNREADABLE,
+    raise_if_of_the_device,
+    whole_model,
+)
 
 
 @dataclass(frozen=True)
@@ -189,9 +193,14 @@ def load_control_nets(
             continue
         called = _modes(name, kind.number_of_modes(config), (modes or {}).get(name, {}))
         try:
-            network = getattr(library, kind.network).from_pretrained(
-                folder, torch_dtype=pipeline.dtype, use_safetensors=True, local_files_only=True
+            made = getattr(library, kind.network).from_pretrained(
+                folder,
+                torch_dtype=pipeline.dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
             )
+            network = whole_model(made, folder)
         except UNREADABLE as error:
             raise_if_of_the_device(error)
             raise _unreadable(folder, error) from error

@@ -17,7 +17,11 @@ from queue_agent_diffusers.engine.requests import ImagePrompt
 from queue_agent_diffusers.errors import InvalidRequest, ModelUnreadable, UnknownInput
 from queue_agent_diffusers.torch.conditioning_files import AdapterFiles
 from queue_agent_diffusers.torch.fingerprints import file_fingerprint, module_fingerprint
-from queue_agent_diffusers.torch.unreadable import UNREADABLE, raise_if_of_the_device
+from queue_agent_diffusers.torch.unreadable import (
+    UNREADABLE,
+    raise_if_of_the_device,
+    whole_model,
+)
 
 _PIPELINES: Final = ("StableDiffusionPipeline", "StableDiffusionXLPipeline", "FluxPipeline")
 _KEYS: Final = ("to_k_ip.weight", "ip_adapter_double_stream_k_proj.weight")
@@ -198,9 +202,15 @@ def _is_flux(pipeline: Any) -> bool:
 def _encoder(folder: Any, pipeline: Any) -> Any:
     kind: Any = transformers.CLIPVisionModelWithProjection
     try:
-        encoder = kind.from_pretrained(
-            folder, dtype=pipeline.dtype, use_safetensors=True, local_files_only=True
+        made = kind.from_pretrained(
+            folder,
+            dtype=pipeline.dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        encoder = whole_model(made, folder)
+    except UNREADABLE as error:
+        raise_if_of_the_device(error)
         raise ModelUnreadable(f"{folder} cannot be loaded as an image encoder: {error}") from error
     return encoder.to(pipeline.device).eval()

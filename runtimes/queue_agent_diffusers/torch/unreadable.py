@@ -1,6 +1,8 @@
-"""What libraries raise for files that are none for a model, and what is no fault of the files."""
+"""What libraries raise or make up for files that are none for a model, and whose fault it is."""
 
-from typing import Final
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
 
 from safetensors import SafetensorError
 
@@ -18,6 +20,8 @@ UNREADABLE: Final = (
     SafetensorError,
 )
 """They look at names and shapes by hope."""
+_NAMED: Final = 3
+"""Missing weights that are named; there may be thousands."""
 
 
 def raise_if_of_the_device(error: Exception) -> None:
@@ -26,3 +30,17 @@ def raise_if_of_the_device(error: Exception) -> None:
         is_out_of_memory(error) or is_beyond_repair(str(error))
     ):
         raise error
+
+
+def whole_model(made: tuple[Any, Mapping[str, Collection[str]]], folder: Path) -> Any:
+    """What `from_pretrained` made with ``output_loading_info``, if no weight of it is made up.
+
+    Raises:
+        ValueError: the folder lacks some.
+    """
+    model, told = made
+    missing = sorted(told["missing_keys"])
+    if missing:
+        named = ", ".join([*missing[:_NAMED], *["…"] * (len(missing) > _NAMED)])
+        raise ValueError(f"{folder.name} lacks {len(missing)} of its weights: {named}")
+    return model

@@ -170,3 +170,38 @@ def test_what_works_with_the_most_rows_is_tried_first_and_too_little_memory_ends
     with fake_card():
         unet_on_card(network).warm_up((1, 2, 4))
     assert tried == [4, 2, 1]
+
+
+def test_what_was_uploaded_is_looked_at_without_a_wait_until_it_is_changed() -> None:
+    import torch  # noqa: PLC0415
+
+    from fake_card import DEVICE, fake_card  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.uploads import on_host, uploading  # noqa: PLC0415
+
+    with fake_card() as card:
+        with uploading():
+            places = torch.arange(6.0).reshape(2, 3).to(DEVICE)
+            video = torch.zeros(2**24, dtype=torch.uint8).to(DEVICE)
+        assert on_host(places).tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+        assert card.waits == []
+        places[0] /= 24.0
+        on_host(places)
+        assert len(card.waits) == 1
+        on_host(video)
+        assert len(card.waits) == 2
+
+
+def test_positions_that_were_changed_where_they_lie_are_no_longer_those_of_another_call() -> None:
+    import torch  # noqa: PLC0415
+
+    from queue_agent_diffusers.torch.forward import RowLayout, kind  # noqa: PLC0415
+    from queue_agent_diffusers.torch.suspended import NetworkCall  # noqa: PLC0415
+
+    def asked() -> Any:
+        arguments = {"hidden_states": torch.zeros(1, 2), "positions": torch.arange(4.0)}
+        return NetworkCall("transformer", arguments, 0)
+
+    layout, call, other = RowLayout(shared=frozenset({"positions"})), asked(), asked()
+    assert kind(call, layout) == kind(other, layout)
+    call.arguments["positions"][2:] /= 2.0
+    assert kind(call, layout) != kind(other, layout)

@@ -9,7 +9,7 @@ import torch
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from queue_agent_diffusers.torch.suspended import NetworkCall, parameter_names
-from queue_agent_diffusers.torch.uploads import on_host
+from queue_agent_diffusers.torch.uploads import on_host, version
 
 Network = Callable[..., Any]
 """Called as the network is, with ``return_dict=False``; see `RowLayout.outputs`."""
@@ -162,7 +162,8 @@ def _padded(tensor: torch.Tensor, missing: int) -> torch.Tensor:
 
 
 _contents: Any = WeakTensorKeyDictionary()
-"""Of shared tensors seen before: pipelines make them once, and comparing may take a wait."""
+"""Of shared tensors seen before, and their versions: pipelines make them once, and comparing may
+take a wait."""
 
 
 def _content(value: Any) -> Hashable:
@@ -170,10 +171,13 @@ def _content(value: Any) -> Hashable:
         return tuple(map(_content, value))
     if not isinstance(value, torch.Tensor):
         return repr(value)
-    if value not in _contents:
+    content: tuple[Any, ...]
+    content, then = _contents.get(value, ((), None))
+    now = version(value)
+    if now is None or now != then:
         seen = hashlib.sha256(on_host(value).float().numpy().tobytes()).digest()
-        _contents[value] = (tuple(value.shape), value.dtype, seen)
-    content: tuple[Any, ...] = _contents[value]
+        content = (tuple(value.shape), value.dtype, seen)
+        _contents[value] = content, now
     return content
 
 

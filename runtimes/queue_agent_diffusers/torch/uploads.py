@@ -18,8 +18,11 @@ _Place = torch.device | str | int | None
 _MOVES: Final = frozenset({torch.Tensor.to, torch.Tensor.cuda})
 _MAKERS: Final = frozenset({torch.tensor, torch.as_tensor, torch.asarray})
 
+_REMEMBERED: Final = 2**23
+"""Bytes of what is kept to be looked at here, at most: positions are small, videos are not."""
+
 _sources: Any = WeakTensorKeyDictionary()
-"""Of tensors that were copied to the device, what they were copied from."""
+"""Of tensors that were copied to the device, what they were copied from, and their version then."""
 
 
 def uploading() -> AbstractContextManager[object]:
@@ -31,9 +34,15 @@ def uploading() -> AbstractContextManager[object]:
 
 
 def on_host(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor in the host's memory; waits for the device unless it was copied from here."""
-    source: torch.Tensor | None = _sources.get(tensor)
-    return tensor.cpu() if source is None else source
+    """The tensor in the host's memory; waits for the device unless it came from here as it is."""
+    source: torch.Tensor | None
+    source, then = _sources.get(tensor, (None, None))
+    return tensor.cpu() if source is None or then != version(tensor) else source
+
+
+def version(tensor: torch.Tensor) -> int | None:
+    """Grows with each change of the tensor, by whatever view of it; None where nobody counts."""
+    return None if tensor.is_inference() else tensor._version  # noqa: SLF001  it has no other name
 
 
 class _Uploading(TorchFunctionMode):
@@ -85,5 +94,6 @@ def _is_cuda(device: _Place) -> bool:
 def _upload(tensor: torch.Tensor, device: _Place) -> torch.Tensor:
     pinned = tensor.pin_memory()
     uploaded = pinned.to(device, non_blocking=True)
-    _sources[uploaded] = pinned
+    if pinned.nbytes <= _REMEMBERED and (now := version(uploaded)) is not None:
+        _sources[uploaded] = pinned, now
     return uploaded

@@ -191,6 +191,47 @@ def test_what_was_uploaded_is_looked_at_without_a_wait_until_it_is_changed() -> 
         assert len(card.waits) == 2
 
 
+def test_what_lies_on_the_device_is_not_brought_to_the_host_to_be_uploaded_again() -> None:
+    import torch  # noqa: PLC0415
+
+    from fake_card import DEVICE, fake_card  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.uploads import uploading  # noqa: PLC0415
+
+    with fake_card() as card:
+        there = torch.zeros(3, device=DEVICE)
+        with uploading():
+            torch.as_tensor(there, device=DEVICE)
+            torch.asarray(there, device=DEVICE)
+            torch.as_tensor(data=there, device=DEVICE)
+        assert card.waits == []
+
+
+def test_weights_that_come_for_a_call_and_what_is_pinned_are_not_pinned_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch  # noqa: PLC0415
+
+    from fake_card import DEVICE, fake_card  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.uploads import uploading  # noqa: PLC0415
+
+    with fake_card():
+        pinned: list[Any] = []
+
+        def pin(tensor: Any) -> Any:
+            pinned.append(tensor)
+            return tensor
+
+        monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+        encoder = torch.nn.Linear(2, 2)
+        with uploading(), torch.no_grad():
+            for weight in encoder.parameters():
+                assert weight.to(DEVICE).device.type == "cuda"
+            torch.zeros(2).to(DEVICE)
+            monkeypatch.setattr(torch.Tensor, "is_pinned", lambda _: True)
+            torch.zeros(3).to(DEVICE)
+        assert [tuple(tensor.shape) for tensor in pinned] == [(2,)]
+
+
 def test_positions_that_were_changed_where_they_lie_are_no_longer_those_of_another_call() -> None:
     import torch  # noqa: PLC0415
 

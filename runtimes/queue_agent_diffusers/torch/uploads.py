@@ -57,13 +57,30 @@ class _Uploading(TorchFunctionMode):
         options = kwargs or {}
         if function in _MOVES and args[0].device.type == "cpu":
             device, dtype = _asked(function, *args[1:], **options)
-            if _is_cuda(device) and "memory_format" not in options:
+            plain = "memory_format" not in options
+            if _is_cuda(device) and plain and _is_to_be_pinned(args[0]):
                 return _upload(args[0] if dtype is None else args[0].to(dtype), device)
         if function is torch.linalg.solve and args and args[0].is_cuda:  # its check is a wait
             return torch.linalg.solve_ex(*args, **options)[0]
-        if function in _MAKERS and _is_cuda(options.get("device")):
+        if (
+            function in _MAKERS
+            and _is_cuda(options.get("device"))
+            and not any(map(_is_of_card, [*args, *options.values()]))
+        ):
             return _upload(function(*args, **{**options, "device": "cpu"}), options["device"])
         return function(*args, **options)
+
+
+def _is_to_be_pinned(tensor: torch.Tensor) -> bool:
+    """Not weights, which come for a call: torch would keep as much pinned memory for good.
+
+    Nor what is pinned: its owner, who did not ask for a copy at his back, may change it.
+    """
+    return not isinstance(tensor, torch.nn.Parameter) and not tensor.is_pinned()
+
+
+def _is_of_card(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_cuda
 
 
 def _asked(

@@ -109,10 +109,16 @@ def test_bytes_are_compared_with_the_manifest_as_they_come() -> None:
 def test_what_is_cut_off_or_no_such_file_is_refused() -> None:
     from safetensors.torch import save  # noqa: PLC0415  loads torch
 
+    def lying(shape: str, offsets: str) -> bytes:
+        header = (
+            f'{{"x": {{"dtype": "F32", "shape": {shape}, "data_offsets": {offsets}}}}}'.encode()
+        )
+        return len(header).to_bytes(8, "little") + header + bytes(8)
+
     data = save({"x": tensors()["whole"]})
-    header = b'{"x": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}'
-    gap = len(header).to_bytes(8, "little") + header + bytes(8)
-    cases = [data[:-1], data[:20], data[:3], data + b"!", b"<html>" * 9, gap]
+    cases = [data[:-1], data[:20], data[:3], data + b"!", b"<html>" * 9, lying("[1]", "[4, 8]")]
+    cases += [lying("[1000]", "[0, 0]")[:-8], lying("[3]", "[0, 8]"), lying("[-2]", "[0, -8]")]
+    cases += [lying("[-1, -2]", "[0, 8]")]
     cases += [data.replace(b"I64", b"C64"), (2).to_bytes(8, "little") + b"[]"]
     for case in cases:
         with pytest.raises(ValueError, match=r"cut off|no \.safetensors|follow|no sense"):

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Final
 
 import torch
@@ -176,6 +177,8 @@ def _entries(header: bytes) -> list[_Entry]:
                 raise ValueError("its tensors do not follow each other")
             place = end
             dtype, shape = _DTYPES[found[name]["dtype"]], found[name]["shape"]
+            if min(shape, default=0) < 0 or end - begin != prod(shape) * dtype.itemsize:
+                raise ValueError(f"its header makes no sense: {name} has bytes for another shape")
             entries.append(_Entry(name, dtype, shape, end - begin))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"its header makes no sense: {error}") from error

@@ -7,8 +7,9 @@ from typing import Any, Final
 import torch
 
 from queue_agent_diffusers.engine.requests import ImageRequest
-from queue_agent_diffusers.torch.batched import BatchedModel, StepSample
+from queue_agent_diffusers.torch.batched import BatchedModel
 from queue_agent_diffusers.torch.pipeline_arguments import pipeline_arguments
+from queue_agent_diffusers.torch.step_sample import StepSample
 
 STEPS: Final = 3
 REQUESTS: Final = 3

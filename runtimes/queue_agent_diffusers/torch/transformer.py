@@ -13,7 +13,7 @@ from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.architectures.architecture import Architecture, Blocks
-from queue_agent_diffusers.torch.batched import BatchedModel, StepSample
+from queue_agent_diffusers.torch.batched import BatchedModel
 from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.decoding import PipelineDecoder
 from queue_agent_diffusers.torch.first_block import FirstBlockCache, first_block_caching
@@ -21,6 +21,7 @@ from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched
 from queue_agent_diffusers.torch.pipeline_arguments import Family
 from queue_agent_diffusers.torch.step_cache import StepCache, StepCaching, TaylorCache
+from queue_agent_diffusers.torch.step_sample import StepSample
 from queue_agent_diffusers.torch.suspended import DecodeCall, NetworkCall, SuspendedCall
 
 

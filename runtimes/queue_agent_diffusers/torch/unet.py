@@ -16,7 +16,7 @@ from queue_agent_diffusers.engine.quality import QualityPolicy
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.errors import InvalidRequest
 from queue_agent_diffusers.torch import forward
-from queue_agent_diffusers.torch.batched import BatchedModel, StepSample
+from queue_agent_diffusers.torch.batched import BatchedModel
 from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.decoding import Decoder
 from queue_agent_diffusers.torch.deep_cache import DeepCache, deep_caching, has_depth
@@ -26,6 +26,7 @@ from queue_agent_diffusers.torch.memory import memory_watched
 from queue_agent_diffusers.torch.pipeline_arguments import withheld
 from queue_agent_diffusers.torch.siblings import library
 from queue_agent_diffusers.torch.step_cache import StepCache, StepCaching
+from queue_agent_diffusers.torch.step_sample import StepSample
 from queue_agent_diffusers.torch.suspended import NetworkCall, SuspendedCall
 
 _PIPELINES: Final = (

@@ -10,10 +10,10 @@ from queue_agent_diffusers.engine.quality import QualityPolicy
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.torch import forward
 from queue_agent_diffusers.torch.architectures.video import VideoArchitecture
-from queue_agent_diffusers.torch.batched import StepSample
 from queue_agent_diffusers.torch.conditioning import Conditioning
 from queue_agent_diffusers.torch.lora_cache import LoraCache
 from queue_agent_diffusers.torch.memory import memory_watched
+from queue_agent_diffusers.torch.step_sample import StepSample
 from queue_agent_diffusers.torch.suspended import DecodeCall
 from queue_agent_diffusers.torch.transformer import TransformerModel
 from queue_agent_diffusers.torch.video_family import VideoFamily

@@ -10,7 +10,7 @@ from queue_agent_diffusers.torch.host_memory import HostMemory
 GIB = 2**30
 MACHINE = f"MemTotal:  {64 * 2**20} kB\nMemFree: 5 kB\nMemAvailable:  {32 * 2**20} kB\n"
 STAT = (
-    f"anon 1\nactive_file 0\ninactive_file {GIB}\n"
+    f"anon 1\nactive_file {GIB}\ninactive_file {GIB}\n"
     f"total_active_file {GIB}\ntotal_inactive_file {GIB}\nodd\n"
 )
 NO_LIMIT = "9223372036854771712"
@@ -23,7 +23,7 @@ NO_LIMIT = "9223372036854771712"
         ("0::/\n", {"memory.max": "max\n", "memory.current": "5\n"}, 64, 32),
         (
             "0::/\n",
-            {"memory.max": f"{8 * GIB}\n", "memory.current": f"{3 * GIB}", "memory.stat": STAT},
+            {"memory.max": f"{8 * GIB}\n", "memory.current": f"{4 * GIB}", "memory.stat": STAT},
             8,
             6,
         ),

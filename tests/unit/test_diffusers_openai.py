@@ -15,6 +15,7 @@ from queue_agent_diffusers.engine.model import OnStep
 from queue_agent_diffusers.engine.requests import ImageRequest, Pictures
 from queue_agent_diffusers.engine.unbatched import UnbatchedModel
 from queue_agent_diffusers.http.app import create_app
+from queue_agent_diffusers.http.images import reduced_image
 
 
 class Noise(UnbatchedModel):
@@ -102,3 +103,13 @@ async def test_images_are_opaque_and_as_good_as_they_can_be(client: httpx.AsyncC
     body = {"prompt": "a", "background": "opaque", "quality": "hd", "style": "vivid"}
     answer = await client.post("/v1/images/generations", json=body)
     assert [words.partition(":")[0] for words in answer.json()["warnings"]] == ["style"]
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [((4096, 100), (2048, 50)), ((10, 9000), (2, 2048)), ((9000, 1), (2048, 1)), ((7, 5), (7, 5))],
+)
+def test_what_waits_to_be_looked_at_is_no_larger_than_results(
+    given: tuple[int, int], made: tuple[int, int]
+) -> None:
+    assert reduced_image(Image.new("RGBA", given)).size == made

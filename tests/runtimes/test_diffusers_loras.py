@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from diffusers_servers import tiny_model
 from queue_agent_diffusers.engine.requests import ImageRequest, LoraWeight
 from queue_agent_diffusers.errors import InvalidRequest, OutOfMemory
+from queue_agent_diffusers.options import Options
 from step_batches import TOLERANCE, alone, stepped_together
 
 SIMPLE = ImageRequest("a cat", seed=7, width=64, height=64, steps=2)
@@ -130,6 +132,29 @@ def test_no_file_that_is_none_for_the_model_fails_in_another_way_than_by_name(
         assert (model.tensor(after) == plainly).all(), file
     [again] = stepped_together(model, [good])[0]
     assert (model.tensor(again) == before).all()
+
+
+def test_of_a_lora_that_is_refused_no_part_is_kept(tmp_path: Path) -> None:
+    import torch  # noqa: PLC0415  slow to load
+
+    from queue_agent_diffusers.torch.loader import load_pipeline  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.lora_cache import LoraCache  # noqa: PLC0415
+
+    plain: Any = load_pipeline(str(tiny_model()), Options(device="cpu"))
+    layer, projection = next(
+        (name, module) for name, module in plain.unet.named_modules() if name.endswith("attn1.to_q")
+    )
+    text = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"
+    weights = {
+        f"unet.{layer}.lora_A.weight": torch.zeros(2, projection.in_features),
+        f"unet.{layer}.lora_B.weight": torch.zeros(projection.out_features, 2),
+        f"{text}.lora_A.weight": torch.zeros(2, 99),
+        f"{text}.lora_B.weight": torch.zeros(99, 2),
+    }
+    save(tmp_path / "half.safetensors", weights)
+    with pytest.raises(InvalidRequest, match="'half' cannot be used"):
+        LoraCache(tmp_path).apply(plain, (LoraWeight("half"),))
+    assert not any(plain.get_list_adapters().values())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """ControlNets of several modes, and of more families: images are those of the plain pipelines."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -253,6 +254,19 @@ def test_modes_are_called_what_the_operator_calls_them(of: str, tmp_path: Path) 
         loaded(canny=0)
 
 
+def test_checkpoints_tell_apart_what_operators_call_alike(tmp_path: Path) -> None:
+    from queue_agent_diffusers.torch.control_nets import load_control_nets  # noqa: PLC0415
+    from tiny_conditioning import save_control_net, tiny_pipeline_of  # noqa: PLC0415
+
+    folder = save_control_net("Flux union", tmp_path / "union")
+    one, other, same = (
+        load_control_nets(tiny_pipeline_of("Flux"), {"any": folder}, {"any": {"pose": number}})
+        for number in (0, 1, 0)
+    )
+    pose = replace(EDGES, mode="pose")
+    assert one.fingerprint(pose) == same.fingerprint(pose) != other.fingerprint(pose)
+
+
 def test_a_union_that_was_written_as_a_plain_control_net_is_known(tmp_path: Path) -> None:
     from queue_agent_diffusers.torch.control_nets import load_control_nets  # noqa: PLC0415
     from tiny_conditioning import tiny_control_net, tiny_pipeline_of  # noqa: PLC0415
@@ -262,3 +276,16 @@ def test_a_union_that_was_written_as_a_plain_control_net_is_known(tmp_path: Path
     config.write_text(config.read_text().replace("ControlNetUnionModel", "ControlNetModel"))
     found = load_control_nets(tiny_pipeline_of("xl"), {"any": tmp_path})
     found.check(replace(SIMPLE, controls=(EDGES,)))
+
+
+def test_what_a_configuration_of_old_does_not_say_is_as_the_libraries_have_it(
+    tmp_path: Path,
+) -> None:
+    from queue_agent_diffusers.torch.control_nets import load_control_nets  # noqa: PLC0415
+    from tiny_conditioning import save_control_net, tiny_pipeline_of  # noqa: PLC0415
+
+    config = save_control_net("sd", tmp_path) / "config.json"
+    written = json.loads(config.read_text())
+    assert written.pop("in_channels") == tiny_pipeline_of("sd").unet.config.in_channels
+    config.write_text(json.dumps(written))
+    assert load_control_nets(tiny_pipeline_of("sd"), {"edges": tmp_path}).names == ["edges"]

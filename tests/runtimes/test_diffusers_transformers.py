@@ -229,3 +229,17 @@ def test_a_transformer_in_a_folder_is_served_by_steps(tmp_path: Path) -> None:
     [samples] = stepped_together(model, [job])
     pictures = model.finish(job, samples)()
     assert [image.size for image in pictures.images] == [(64, 48)] * 2
+
+
+def test_positions_in_pairs_are_compared_to_their_last_number() -> None:
+    import torch  # noqa: PLC0415  slow to load
+
+    from queue_agent_diffusers.torch.forward import RowLayout, kind  # noqa: PLC0415  loads torch
+    from queue_agent_diffusers.torch.suspended import NetworkCall  # noqa: PLC0415
+
+    def asked(place: int) -> NetworkCall:
+        turns = (torch.zeros(2000), torch.zeros(2000).index_fill(0, torch.tensor(place), 1.0))
+        return NetworkCall("transformer", {"latents": torch.zeros(1, 2), "turns": turns}, 0)
+
+    layout = RowLayout(shared=frozenset({"turns"}))
+    assert kind(asked(1000), layout) == kind(asked(1000), layout) != kind(asked(1001), layout)

@@ -201,6 +201,23 @@ def test_a_video_model_warms_up_by_a_request_that_it_can_do(name: str) -> None:
     assert (request.steps, request.guidance_scale) == (least_steps(name), 1.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("LTX 2", (768, 512, 121, 24)),
+        ("HunyuanVideo", (1280, 720, 129, 24)),
+        ("CogVideoX 1.5", (1360, 768, 81, 16)),
+        ("CogVideoX 1.5 from an image", (1360, 768, 81, 16)),
+        ("Mochi", (848, 480, 19, 30)),
+    ],
+)
+def test_a_video_of_which_nobody_says_the_shape_has_that_of_the_models_makers(
+    name: str, shape: tuple[int, int, int, int]
+) -> None:
+    natural = video_model(name).videos.natural_shape()
+    assert (natural.width, natural.height, natural.frames, natural.fps) == shape
+
+
 def test_each_kind_of_video_model_is_tried() -> None:
     from queue_agent_diffusers.torch.architectures import ARCHITECTURES  # noqa: PLC0415
     from queue_agent_diffusers.torch.architectures.video import VideoArchitecture  # noqa: PLC0415

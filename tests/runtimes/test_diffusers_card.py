@@ -6,6 +6,7 @@ No card is needed: see `fake_card`.
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -246,3 +247,25 @@ def test_positions_that_were_changed_where_they_lie_are_no_longer_those_of_anoth
     assert kind(call, layout) == kind(other, layout)
     call.arguments["positions"][2:] /= 2.0
     assert kind(call, layout) != kind(other, layout)
+
+
+def test_waiting_for_a_step_keeps_no_core_of_the_host_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch  # noqa: PLC0415
+
+    from queue_agent_diffusers.torch.speed import Pace  # noqa: PLC0415  loads torch
+
+    events: list[Mock] = []
+
+    def event(**options: Any) -> Mock:
+        events.append(Mock(options=options))
+        return events[-1]
+
+    monkeypatch.setattr(torch.cuda, "Event", event)
+    pace = Pace(torch.device("cuda"))
+    pace.mark()
+    pace.mark()
+    pace.wait()
+    assert [one.options for one in events] == [{"blocking": True}] * 2
+    assert [one.synchronize.called for one in events] == [True, False]

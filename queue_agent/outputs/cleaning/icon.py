@@ -22,12 +22,14 @@ def cleaned(data: bytes, rule: MetadataRule) -> bytes:
     if rule == "keep":
         return data
     count = _number(data, 4, 2)
-    place, entries, pictures = _HEAD + _ENTRY * count, [], []
+    place, entries, pictures, read = _HEAD + _ENTRY * count, [], [], 0
     for start in range(_HEAD, place, _ENTRY):
         entry = data[start : start + _ENTRY]
         size, offset = _number(entry, 8, 4), _number(entry, 12, 4)
         if len(entry) < _ENTRY or offset + size > len(data):
             raise Damaged("is an icon that is cut off")
+        if (read := read + size) > len(data):  # a small file would become one of gigabytes
+            raise Damaged("is an icon whose pictures lie within each other")
         picture = _picture(data[offset : offset + size])
         where = len(picture).to_bytes(4, "little") + place.to_bytes(4, "little")
         entries.append(entry[:3] + b"\0" + entry[4:8] + where)

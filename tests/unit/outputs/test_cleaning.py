@@ -251,6 +251,14 @@ def test_an_icon_that_cannot_be_followed_is_damaged(body: bytes) -> None:
         cleaned(icon(body), "image/x-icon", "strip")
 
 
+def test_an_icon_whose_pictures_are_one_does_not_grow() -> None:
+    picture = saved(gradient("RGB"), "PNG")
+    data = icon(picture, b"", b"")
+    entry = data[6:22]
+    with pytest.raises(Damaged):
+        cleaned(data[:6] + entry * 3 + data[54:], "image/x-icon", "strip")
+
+
 SVG = "image/svg+xml"
 
 

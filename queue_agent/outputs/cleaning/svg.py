@@ -68,6 +68,8 @@ _ATTRIBUTES: Final = _PROPERTIES | _words(
     "surfaceScale systemLanguage tableValues target targetX targetY textLength to type "
     "values version viewBox width x x1 x2 xChannelSelector y y1 y2 yChannelSelector z"
 )
+_ANIMATED: Final = frozenset({None, "class", *_ATTRIBUTES})
+"""What may change in time: no link, since what it would lead to nobody has looked at."""
 _COMMENT: Final = re.compile(r"/\*.*?(?:\*/|\Z)", re.DOTALL)
 _AT_RULE: Final = re.compile(r"@[^{};]*+(?:;|\{(?:[^{}]++|\{[^{}]*+\})*+\}|\Z|\{|\})", re.DOTALL)
 _LED_TO: Final = re.compile(r"#([^\s\"'()\[\]{},;:>+~]+)")
@@ -137,9 +139,12 @@ class _Written:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         local = name.removeprefix(f"{_NAMESPACE} ")
-        if self._left_out or local not in _ELEMENTS or (not self._open and local != "svg"):
+        draws = local in _ELEMENTS and attributes.get("attributeName") in _ANIMATED
+        if self._left_out or not draws or (not self._open and local != "svg"):
             self._left_out += 1
             return
+        if "href" in attributes:  # which holds where both are
+            attributes.pop(f"{_LINKS} href", None)
         kept = {"xmlns": _NAMESPACE, "xmlns:xlink": _LINKS} if not self._open else {}
         for attribute, value in attributes.items():
             if (found := self._attribute(attribute, value)) is not None:

@@ -298,6 +298,12 @@ def test_a_drawing_keeps_what_is_drawn() -> None:
         ("<use href='#b'/><g id='b'/>", '<use xlink:href="#b"></use><g id="b"></g>'),
         ("<g id='c'/>", "<g></g>"),
         ("<image href='file:///etc/passwd'/>", "<image></image>"),
+        ("<image><set attributeName='href' to='https://a/'/></image>", "<image></image>"),
+        ("<use><animate attributeName='xlink:href' to='#b'><g/></animate></use>", "<use></use>"),
+        (
+            "<g><animate attributeName='fill' to='red'/></g>",
+            '<g><animate attributeName="fill" to="red"></animate></g>',
+        ),
         ("<g style='fill:\\75rl(http://a/)'/>", '<g style=""></g>'),
         ("<g fill='URL( http://a/ )'/>", "<g></g>"),
         ("<g><![CDATA[words]]></g>words", "<g></g>"),
@@ -309,6 +315,14 @@ def test_a_drawing_keeps_what_is_drawn() -> None:
 )  # fmt: skip
 def test_of_a_drawing_nothing_is_left_that_acts_or_leads_elsewhere(inner: str, left: str) -> None:
     assert stripped(drawn(inner)) == f">{left}</svg>"
+
+
+@pytest.mark.parametrize(
+    "links", ["href='#a' xlink:href='#b'", "xlink:href='#b' href='#a'"], ids=["first", "last"]
+)
+def test_of_two_links_of_a_drawing_the_newer_kind_stays(links: str) -> None:
+    space = {"xmlns:xlink": "http://www.w3.org/1999/xlink"}
+    assert stripped(drawn(f"<use {links}/>", **space)) == '><use xlink:href="#a"></use></svg>'
 
 
 @pytest.mark.parametrize(

@@ -108,10 +108,13 @@ def test_a_runtime_at_the_agents_port_is_refused() -> None:
         rendered({"runtime": {"port": 9100}})
 
 
-@pytest.mark.parametrize("limit", [2, None])
-def test_devices_that_are_asked_for_in_two_numbers_are_refused(limit: int | None) -> None:
+@pytest.mark.parametrize(("asked", "limit"), [(1, 2), (1, None), (0, 1), (0, None)])
+def test_devices_that_are_asked_for_in_two_numbers_are_refused(
+    asked: int, limit: int | None
+) -> None:
+    own = {"requests": {"nvidia.com/gpu": asked}, "limits": {"nvidia.com/gpu": limit}}
     with pytest.raises(Exception, match=r"nvidia\.com/gpu: requests and limits"):
-        rendered({"runtime": {"resources": {"limits": {"nvidia.com/gpu": limit}}}})
+        rendered({"runtime": {"resources": own}})
 
 
 @pytest.mark.parametrize("name", ["AWS_REGION", "QUEUE_AGENT_BUCKET"])

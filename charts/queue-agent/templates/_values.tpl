@@ -42,7 +42,7 @@
 {{- $most := $bounded | ternary $limit 0 -}}
 {{- $most = include "chart.amount" (dict "value" $most "of" (printf "%s.limits.%s" $of $kind)) | float64 -}}
 {{- if or (contains "/" $kind) (hasPrefix "hugepages-" $kind) -}}
-{{- if and $asked (or (not $bounded) (ne $asked $most)) -}}
+{{- if or (not $bounded) (ne $asked $most) -}}
 {{- fail (printf "%s: %s: requests and limits must name the same number" $of $kind) -}}
 {{- end -}}
 {{- else if and $bounded (gt $asked $most) -}}

@@ -274,6 +274,17 @@ async def test_the_answer_to_another_inference_is_not_taken() -> None:
         assert (await one.failure()).type == "invalid_answer"
 
 
+async def test_an_answer_for_which_no_inference_is_named_is_taken() -> None:
+    def of_none(answer: Answer) -> Answer:
+        begin, _, rest = answer.body.partition(b'"id":"')
+        name, _, rest = rest.partition(b'"')
+        return replace(answer, body=begin + b'"id":' + b"null".ljust(len(name) + 2) + rest)
+
+    async with served(TRITON) as one:
+        one.answer(TRITON.work, of_none)
+        assert (await one.run()).artifacts
+
+
 @pytest.mark.parametrize(
     "described",
     [{}, {"inputs": [], "outputs": []}, {"inputs": [{"name": "prompt"}], "outputs": [7]},

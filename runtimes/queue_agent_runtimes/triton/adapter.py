@@ -237,7 +237,7 @@ class TritonRuntime(Runtime):
             if not answer.ok:
                 raise error_from(await answer.read(), prepared.model, chosen=prepared.chosen)
             response, outputs = await read_answer(answer, spools)
-        if response.get("id", request_id) not in (request_id, ""):
+        if response.get("id", request_id) not in (request_id, "", None):
             raise Unavailable("The runtime answers another request.", type="invalid_answer")
         if missing := {*prepared.asked.outputs} - {output.name for output in outputs}:
             raise Unavailable(

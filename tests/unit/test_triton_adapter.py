@@ -362,6 +362,8 @@ METADATA: JsonValue = {
             16,
         ),
         ({"instance_group": "none", "max_batch_size": "many", "input": 3}, 1),
+        ({"instance_group": [{"count": 10**9}]}, 256),
+        ({"max_batch_size": 10**300, "dynamic_batching": {}}, 256),
     ],
 )
 def test_a_configuration_says_how_many_jobs_fit(config: dict[str, JsonValue], places: int) -> None:

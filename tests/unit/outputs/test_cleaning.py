@@ -251,6 +251,11 @@ def test_an_icon_that_cannot_be_followed_is_damaged(body: bytes) -> None:
         cleaned(icon(body), "image/x-icon", "strip")
 
 
+def test_what_an_icon_says_in_bytes_that_are_kept_free_goes() -> None:
+    data = icon(saved(gradient("RGB"), "PNG"))
+    assert cleaned(data[:9] + b"!" + data[10:], "image/x-icon", "strip") == icon(data[22:])
+
+
 def test_an_icon_whose_pictures_are_one_does_not_grow() -> None:
     picture = saved(gradient("RGB"), "PNG")
     data = icon(picture, b"", b"")

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 import pytest_asyncio
 
-from queue_agent.cloud import Cloud, Deployment, Queue
+from queue_agent.cloud import Bucket, Cloud, Deployment, Queue
 from queue_agent.cloud.aws import AwsCloud
 from queue_agent.testing import CloudContract
 from queue_agent.testing.aws import REGION, EmbeddedCloud, deploy
@@ -72,6 +72,10 @@ class QueueOnAws(OnAws, QueuePromises):
 
 class TestAwsCloud(QueueOnAws, CloudContract, TenantPromises):
     """Each call by itself."""
+
+    async def test_a_listing_of_s3_tells_how_large_objects_are(self, bucket: Bucket) -> None:
+        await bucket.write("sized/a", b"abc", media_type="text/plain")
+        assert [one.size for one in await bucket.listing("sized/")] == [3]
 
     async def test_a_subscription_leaves_nothing_behind(
         self, cloud: AwsCloud, deployment: Deployment

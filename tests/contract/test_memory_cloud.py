@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from queue_agent.cloud import Cloud, Deployment
+from queue_agent.cloud import Bucket, Cloud, Deployment
 from queue_agent.cloud.memory import ManualClock, MemoryCloud
 from queue_agent.testing import CloudContract
 from queue_agent.testing.cloud_contract import CloudHooks, QueuePromises, TenantPromises
@@ -55,6 +55,10 @@ class OnMemory(CloudHooks):
 
 class TestMemoryCloud(OnMemory, CloudContract, TenantPromises):
     """As on AWS."""
+
+    async def test_a_listing_in_memory_tells_how_large_objects_are(self, bucket: Bucket) -> None:
+        await bucket.write("sized/a", b"abc", media_type="text/plain")
+        assert [one.size for one in await bucket.listing("sized/")] == [3]
 
 
 class TestMemoryCloudWhoseReceiversBury(OnMemory, QueuePromises):

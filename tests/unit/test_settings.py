@@ -138,6 +138,11 @@ def test_secrets_do_not_show() -> None:
         assert "hush" not in shown
 
 
+def test_adapters_know_which_checkpoints_are_of_use() -> None:
+    settings = Settings.load({**REQUIRED, "QUEUE_AGENT_CHECKPOINT_LIMIT": "1048576"})
+    assert runtime_options(settings).checkpoint_limit == settings.checkpoint_limit == 2**20
+
+
 def test_prefixes_of_the_results_bucket_restrict_what_references_may_name() -> None:
     extra = {"QUEUE_AGENT_REFERENCE_BUCKETS": "inputs, results/shared/"}
     restricted = Settings.load({**REQUIRED, **extra})

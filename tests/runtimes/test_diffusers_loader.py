@@ -20,6 +20,7 @@ from queue_agent_diffusers.errors import (
     ModelNotFound,
     ModelUnreadable,
     OutOfMemory,
+    WeightsTooLarge,
 )
 from queue_agent_diffusers.options import Options
 
@@ -64,6 +65,32 @@ def test_models_that_cannot_be_loaded_are_refused_clearly(tmp_path: Path) -> Non
     for model, kind, words in cases:
         with pytest.raises(kind, match=words):
             load_model(model, Options(device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("CUDA error: an illegal memory access was encountered", RuntimeError),
+        ("CUDA out of memory. Tried to allocate 2.00 MiB", WeightsTooLarge),
+        ("size mismatch for conv_in.weight", ModelUnreadable),
+    ],
+)
+def test_no_model_is_blamed_for_the_device_that_it_is_loaded_onto(
+    monkeypatch: pytest.MonkeyPatch, words: str, kind: type[Exception]
+) -> None:
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (  # noqa: PLC0415
+        StableDiffusionPipeline,
+    )
+
+    from queue_agent_diffusers.torch.loader import load_model  # noqa: PLC0415  loads torch
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", broken)
+    with pytest.raises(kind) as raised:
+        load_model(str(tiny_model()), Options(device="cpu"))
+    assert raised.type is kind
 
 
 def test_pickled_weights_are_read_only_where_the_operator_allows_them(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import diffusers
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from queue_agent_diffusers.engine.loading import LoadProgress
 from queue_agent_diffusers.engine.model import Model
@@ -40,6 +40,7 @@ from queue_agent_diffusers.torch.speed import Accelerated, accelerate
 from queue_agent_diffusers.torch.streamed_weights import StreamedWeights, streamed_weights
 from queue_agent_diffusers.torch.transformer import TransformerModel
 from queue_agent_diffusers.torch.unet import UNetModel, can_batch
+from queue_agent_diffusers.torch.unreadable import UNREADABLE, raise_if_of_the_device
 from queue_agent_diffusers.torch.upscaling import UpscalerModel, can_upscale
 from queue_agent_diffusers.torch.video import VideoModel
 from queue_agent_diffusers.torch.video_pipeline_model import VideoPipelineModel, makes_videos
@@ -315,9 +316,8 @@ def _read_folder(
             local_files_only=True,
             **read.found,
         )
-    except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
-        if is_out_of_memory(error):
-            raise
+    except UNREADABLE as error:
+        raise_if_of_the_device(error)
         raise ModelUnreadable(f"{path} cannot be loaded: {error}") from error
     return pipeline, read.told
 
@@ -334,9 +334,8 @@ def _read_file(path: Path, dtype: torch.dtype, *, allow_pickles: bool) -> Pipeli
     try:
         kind = getattr(library, _pipeline_of(_tensor_names(path, pickled=pickled)))
         pipeline: Pipeline = kind.from_single_file(path, dtype=dtype)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        if is_out_of_memory(error):
-            raise
+    except (*UNREADABLE, UnpicklingError) as error:
+        raise_if_of_the_device(error)
         raise ModelUnreadable(f"{path} cannot be loaded: {error}") from error
     return pipeline
 

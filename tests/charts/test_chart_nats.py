@@ -265,6 +265,11 @@ def test_what_the_streams_are_made_with_is_said_by_the_values_and_they_are_made_
     assert container["args"] == wanted
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade"
     assert "serviceAccountName" not in job["spec"]["template"]["spec"], "not there yet"
+    limits = {"streamBytes": 5 * 2**30, "bucketBytes": 2**20}
+    limited = only(render(merged(values_of("nats"), {"cloud": {"nats": {"setup": limits}}})), "Job")
+    (container,) = limited["spec"]["template"]["spec"]["containers"]
+    of_limits = ["--stream-bytes", "5368709120", "--bucket-bytes", "1048576"]
+    assert container["args"] == [*wanted, *of_limits]
     off = {"cloud": {"nats": {"setup": {"enabled": False}}}}
     assert "Job" not in kinds(render(merged(values_of("nats"), off)))
 

@@ -39,7 +39,7 @@ containers:
   - name: setup
     image: {{ include "chart.serviceImage" . }}
     imagePullPolicy: {{ .Values.agent.image.pullPolicy }}
-    args: [setup, --change, --lease, {{ $setup.lease | int64 | quote }}, --max-receives, {{ $setup.maxReceives | int64 | quote }}, --replicas, {{ $setup.replicas | int64 | quote }}{{ with $priorities }}, --priorities, {{ join "," . | quote }}{{ end }}{{ if not (include "cloud.natsFair" $) }}, --no-fair{{ end }}]
+    args: [setup, --change, --lease, {{ $setup.lease | int64 | quote }}, --max-receives, {{ $setup.maxReceives | int64 | quote }}, --replicas, {{ $setup.replicas | int64 | quote }}{{ with $setup.streamBytes }}, --stream-bytes, {{ . | int64 | quote }}{{ end }}{{ with $setup.bucketBytes }}, --bucket-bytes, {{ . | int64 | quote }}{{ end }}{{ with $priorities }}, --priorities, {{ join "," . | quote }}{{ end }}{{ if not (include "cloud.natsFair" $) }}, --no-fair{{ end }}]
     env:
       - name: QUEUE_AGENT_QUEUE_URL
         value: {{ $usual | quote }}
